@@ -1,0 +1,1 @@
+//! What a run namespace is: labels, names, lease and policy. No HTTP, no Kubernetes client.

@@ -1,0 +1,1 @@
+//! A real control plane as a fixture for scenario tests, benchmarks and the demo.

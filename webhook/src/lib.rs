@@ -1,0 +1,1 @@
+//! Admission webhook for run namespaces and agent Jobs.
