@@ -1,0 +1,481 @@
+//! The sections of a [`RunPolicy`](super::RunPolicy) and their defaults.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{PolicyError, invalid};
+
+/// What happens when a rule is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The request is refused.
+    Enforce,
+    /// The request passes, and whoever sent it is warned.
+    Warn,
+    /// The request passes; an audit annotation and a metric tell of it.
+    Audit,
+    /// The rule is not consulted, and mends nothing.
+    Off,
+}
+
+/// Rule ids and the modes that replace their defaults.
+pub type Rules = BTreeMap<String, Mode>;
+
+/// Users and groups, by their exact names as the API server authenticates them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Subjects {
+    /// User names; a ServiceAccount's is `system:serviceaccount:<namespace>:<name>`.
+    pub users: Vec<String>,
+    /// Group names. `system:serviceaccounts` and its like are everybody: think twice.
+    pub groups: Vec<String>,
+}
+
+impl Subjects {
+    fn users(users: &[&str]) -> Self {
+        Self { users: strings(users), groups: Vec::new() }
+    }
+
+    /// Whether the user, or one of the groups it is in, is listed. Names are compared byte for byte.
+    pub fn contains<'g>(&self, user: &str, groups: impl IntoIterator<Item = &'g str>) -> bool {
+        self.users.iter().any(|listed| listed == user)
+            || (!self.groups.is_empty()
+                && groups.into_iter().any(|group| self.groups.iter().any(|listed| listed == group)))
+    }
+}
+
+/// Who the platform's programs and the cluster's controllers are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Identities {
+    /// The platform's worker and control-plane: they rebind, shorten and delete run namespaces.
+    pub managers: Subjects,
+    /// The garbage collector: it deletes run namespaces.
+    pub garbage_collectors: Subjects,
+    /// The baseline reconciler: it alone says that a baseline is ready.
+    pub reconcilers: Subjects,
+    /// The cluster's namespace controller, which empties and finalizes what is being deleted.
+    pub namespace_controllers: Subjects,
+    /// The cluster's controllers that make Pods and Jobs out of templates which were judged when they were written.
+    pub workload_controllers: Subjects,
+    /// Names of ServiceAccounts in slot namespaces that are the platform's candidate copies, not agents.
+    pub candidate_service_accounts: Vec<String>,
+    /// Whoever is listed here passes every rule, with a warning for each that was broken. Empty by default: the
+    /// usual way to break the glass is to delete the webhook configurations, which no webhook can prevent.
+    pub break_glass: Subjects,
+}
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self {
+            managers: Subjects::users(&[
+                "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker",
+                "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-control-plane",
+                "system:serviceaccount:codex-k8s-prod:codex-k8s-worker",
+                "system:serviceaccount:codex-k8s-prod:codex-k8s-control-plane",
+            ]),
+            garbage_collectors: Subjects::users(&["system:serviceaccount:codex-k8s-guard:codex-k8s-gc"]),
+            reconcilers: Subjects::users(&["system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile"]),
+            namespace_controllers: Subjects::users(&[
+                "system:serviceaccount:kube-system:namespace-controller",
+                "system:kube-controller-manager",
+            ]),
+            workload_controllers: Subjects::users(&[
+                "system:serviceaccount:kube-system:job-controller",
+                "system:serviceaccount:kube-system:cronjob-controller",
+                "system:serviceaccount:kube-system:replicaset-controller",
+                "system:serviceaccount:kube-system:deployment-controller",
+                "system:serviceaccount:kube-system:statefulset-controller",
+                "system:serviceaccount:kube-system:daemon-set-controller",
+                "system:serviceaccount:kube-system:replication-controller",
+                "system:serviceaccount:kube-system:generic-garbage-collector",
+                "system:serviceaccount:kube-system:ttl-after-finished-controller",
+                "system:serviceaccount:kube-system:pod-garbage-collector",
+                "system:kube-controller-manager",
+                "system:kube-scheduler",
+            ]),
+            candidate_service_accounts: strings(&["codex-k8s-worker", "codex-k8s-control-plane"]),
+            break_glass: Subjects::default(),
+        }
+    }
+}
+
+/// Who may create run namespaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Creation {
+    /// Whoever RBAC lets create namespaces.
+    #[default]
+    Anyone,
+    /// Only the managers.
+    Managers,
+}
+
+/// Which namespaces are run namespaces, and which never can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Namespaces {
+    /// A name that starts with one of these and a `-` is a run namespace from birth, labels or not.
+    pub prefixes: Vec<String>,
+    /// Whether `<project>-dev-<n>` is a slot name: born bare, labelled later by a manager.
+    pub slots: bool,
+    /// The platform's own namespaces: never managed, their workloads left as they are.
+    pub home: Vec<String>,
+    /// Namespaces that can never become run namespaces, whoever asks.
+    pub protected: Vec<String>,
+    /// Who may create run namespaces.
+    pub creation: Creation,
+    /// Values of `metadata.finalizers` that a run namespace may carry.
+    pub allowed_finalizers: Vec<String>,
+    /// Kinds, as `apiVersion/kind`, that may own a run namespace.
+    pub allowed_owners: Vec<String>,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self {
+            prefixes: strings(&["codex-issue", "codex-run"]),
+            slots: true,
+            home: strings(&["codex-k8s-ai-staging", "codex-k8s-prod"]),
+            protected: strings(&[
+                "default",
+                "kube-system",
+                "kube-public",
+                "kube-node-lease",
+                "codex-k8s-system",
+                "codex-k8s-guard",
+            ]),
+            creation: Creation::Anyone,
+            allowed_finalizers: Vec::new(),
+            allowed_owners: Vec::new(),
+        }
+    }
+}
+
+impl Namespaces {
+    /// Whether the namespace may never be managed: protected by name, or the platform's own.
+    pub fn is_protected(&self, name: &str) -> bool {
+        self.protected.iter().chain(&self.home).any(|listed| listed == name)
+    }
+
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        for (index, prefix) in self.prefixes.iter().enumerate() {
+            let field = format!("namespaces.prefixes[{index}]");
+            if !is_dns_label(prefix) {
+                let problem = format!(
+                    "found {prefix:?}; expected lower-case letters, digits and '-', 50 characters at most, such as codex-issue"
+                );
+                return Err(invalid(&field, problem));
+            }
+            let boundary = format!("{prefix}-");
+            if let Some(name) = self.protected.iter().chain(&self.home).find(|name| name.starts_with(&boundary)) {
+                let problem = format!("{prefix:?} would also claim the protected namespace {name:?}");
+                return Err(invalid(&field, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a run namespace lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeasePolicy {
+    /// The time to live of a namespace whose role has no entry below.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub default_ttl: Duration,
+    /// The time to live by agent role, the value of the label `codex-k8s.dev/agent-key`.
+    #[serde(with = "go_duration_map")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub ttl_by_role: BTreeMap<String, Duration>,
+    /// The shortest time to live.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub min_ttl: Duration,
+    /// The longest time to live, and the furthest that an expiry may lie ahead of now.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub max_ttl: Duration,
+    /// How far `expires-at` may be from `updated-at` plus the time to live, and a client's clock from ours.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub tolerance: Duration,
+    /// How long after its creation a namespace can still be extended by anyone but a manager.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub max_lifetime: Duration,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Default for LeasePolicy {
+    fn default() -> Self {
+        Self {
+            default_ttl: HOUR * 24,
+            ttl_by_role: BTreeMap::new(),
+            min_ttl: MINUTE * 5,
+            max_ttl: HOUR * 24 * 7,
+            tolerance: MINUTE * 5,
+            max_lifetime: HOUR * 24 * 30,
+        }
+    }
+}
+
+impl LeasePolicy {
+    /// The time to live for an agent's role, else the default.
+    pub fn ttl_for(&self, agent_key: Option<&str>) -> Duration {
+        agent_key.and_then(|key| self.ttl_by_role.get(key)).copied().unwrap_or(self.default_ttl)
+    }
+
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        if self.min_ttl > self.max_ttl {
+            return Err(invalid("lease.minTtl", "is longer than lease.maxTtl"));
+        }
+        let roles = self.ttl_by_role.iter().map(|(role, ttl)| (format!("lease.ttlByRole.{role}"), *ttl));
+        let all = roles.chain([("lease.defaultTtl".to_owned(), self.default_ttl)]);
+        for (field, ttl) in all {
+            if ttl < self.min_ttl || ttl > self.max_ttl {
+                return Err(invalid(&field, "lies outside lease.minTtl and lease.maxTtl"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A Pod Security level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// No restriction.
+    Privileged,
+    /// Known privilege escalations are refused.
+    Baseline,
+    /// Pod hardening is required.
+    Restricted,
+}
+
+impl Level {
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+
+    /// The level that a label value names.
+    pub fn parse(value: &str) -> Option<Self> {
+        [Self::Privileged, Self::Baseline, Self::Restricted].into_iter().find(|level| level.as_str() == value)
+    }
+}
+
+/// The `enforce` and `warn` level of a kind of namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecurityLevels {
+    /// Pods below this level are refused.
+    pub enforce: Level,
+    /// Workloads below this level earn a warning.
+    pub warn: Level,
+}
+
+/// The Pod Security levels that run namespaces are born with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PodSecurity {
+    /// Run namespaces. The platform's Jobs carry no securityContext: `restricted` would refuse them.
+    pub run: SecurityLevels,
+    /// Slot namespaces, which also hold the platform's own stack and its image builds on the host network.
+    pub slot: SecurityLevels,
+}
+
+impl Default for PodSecurity {
+    fn default() -> Self {
+        Self {
+            run: SecurityLevels { enforce: Level::Baseline, warn: Level::Restricted },
+            slot: SecurityLevels { enforce: Level::Privileged, warn: Level::Baseline },
+        }
+    }
+}
+
+/// A default for a number that is absent, and the largest that is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bounds {
+    /// Written where the field is absent.
+    pub default: i64,
+    /// The largest value that is accepted.
+    pub max: i64,
+}
+
+/// The ServiceAccounts that workloads may run as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServiceAccounts {
+    /// In `full-env` namespaces; the first is the default for workloads that name none.
+    pub full_env: Vec<String>,
+    /// In `code-only` namespaces, where workloads have no Kubernetes token at all.
+    pub code_only: Vec<String>,
+}
+
+impl Default for ServiceAccounts {
+    fn default() -> Self {
+        Self {
+            full_env: strings(&["codex-runner", "codex-runner-readonly"]),
+            code_only: strings(&["default"]),
+        }
+    }
+}
+
+/// A toleration that workloads may carry. Key and effect must be equal; `None` stands for "absent".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Toleration {
+    /// The taint's key.
+    pub key: String,
+    /// The taint's effect.
+    pub effect: String,
+}
+
+/// What Jobs, `CronJobs` and Pods in run namespaces may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Jobs {
+    /// The ServiceAccounts that workloads may run as.
+    pub service_accounts: ServiceAccounts,
+    /// Seconds that a Job may run.
+    pub active_deadline_seconds: Bounds,
+    /// Seconds that a finished Job is kept.
+    pub ttl_seconds_after_finished: Bounds,
+    /// Retries before a Job is failed. The API server writes its own default, 6, before any webhook sees the Job.
+    pub backoff_limit: Bounds,
+    /// Pods of a Job at a time.
+    pub parallelism: Bounds,
+    /// Pods that must succeed.
+    pub completions: Bounds,
+    /// Values that `spec.managedBy` of a Job may have.
+    pub managed_by: Vec<String>,
+    /// Scheduler names.
+    pub schedulers: Vec<String>,
+    /// Priority classes; none by default.
+    pub priority_classes: Vec<String>,
+    /// Runtime classes; none by default.
+    pub runtime_classes: Vec<String>,
+    /// Tolerations; by default those that the API server adds to every Pod.
+    pub tolerations: Vec<Toleration>,
+    /// Values of `metadata.finalizers` on workloads and their templates.
+    pub finalizers: Vec<String>,
+    /// Names of environment variables whose literal values are secrets.
+    pub secret_env: Vec<String>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        let toleration = |key: &str| Toleration { key: key.to_owned(), effect: "NoExecute".to_owned() };
+        Self {
+            service_accounts: ServiceAccounts::default(),
+            active_deadline_seconds: Bounds { default: 900, max: 18_000 },
+            ttl_seconds_after_finished: Bounds { default: 600, max: 86_400 },
+            backoff_limit: Bounds { default: 0, max: 6 },
+            parallelism: Bounds { default: 1, max: 4 },
+            completions: Bounds { default: 1, max: 16 },
+            managed_by: strings(&["kubernetes.io/job-controller"]),
+            schedulers: strings(&["default-scheduler"]),
+            priority_classes: Vec::new(),
+            runtime_classes: Vec::new(),
+            tolerations: vec![
+                toleration("node.kubernetes.io/not-ready"),
+                toleration("node.kubernetes.io/unreachable"),
+            ],
+            finalizers: strings(&["batch.kubernetes.io/job-tracking", "foregroundDeletion", "orphan"]),
+            secret_env: strings(&[
+                "CODEXK8S_MCP_BEARER_TOKEN",
+                "CODEXK8S_OPENAI_API_KEY",
+                "CODEXK8S_CONTEXT7_API_KEY",
+                "CODEXK8S_GIT_BOT_TOKEN",
+            ]),
+        }
+    }
+}
+
+impl Jobs {
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        let bounds = [
+            ("jobs.activeDeadlineSeconds", self.active_deadline_seconds, 1),
+            ("jobs.ttlSecondsAfterFinished", self.ttl_seconds_after_finished, 0),
+            ("jobs.backoffLimit", self.backoff_limit, 0),
+            ("jobs.parallelism", self.parallelism, 0),
+            ("jobs.completions", self.completions, 0),
+        ];
+        for (field, Bounds { default, max }, least) in bounds {
+            if default < least || default > max {
+                let problem = format!("default {default} lies outside {least} and max {max}");
+                return Err(invalid(field, problem));
+            }
+        }
+        if self.service_accounts.full_env.is_empty() {
+            return Err(invalid("jobs.serviceAccounts.fullEnv", "is empty; name at least one, the default"));
+        }
+        Ok(())
+    }
+}
+
+fn is_dns_label(text: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    matches!((bytes.first(), bytes.last()), (Some(&first), Some(&last)) if edge(first) && edge(last))
+        && bytes.len() <= 50
+        && bytes.iter().all(|&byte| edge(byte) || byte == b'-')
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|&item| item.to_owned()).collect()
+}
+
+/// Durations as the platform writes them: `24h0m0s`.
+mod go_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::lease::GoDuration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&GoDuration::from(*duration))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<GoDuration>().map(Duration::from).map_err(D::Error::custom)
+    }
+}
+
+/// A map of [`go_duration`] values.
+mod go_duration_map {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::lease::GoDuration;
+
+    type Map = BTreeMap<String, Duration>;
+
+    pub(super) fn serialize<S: Serializer>(map: &Map, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(key, ttl)| (key, GoDuration::from(*ttl).to_string())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map, D::Error> {
+        BTreeMap::<String, String>::deserialize(deserializer)?
+            .into_iter()
+            .map(|(key, text)| Ok((key, text.parse::<GoDuration>().map_err(D::Error::custom)?.into())))
+            .collect()
+    }
+}

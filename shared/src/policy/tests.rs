@@ -1,0 +1,91 @@
+use super::*;
+
+const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+
+fn refused(body: &str) -> String {
+    RunPolicy::from_yaml(&format!("{HEAD}{body}")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_policy_of_two_lines_is_the_default() {
+    assert_eq!(RunPolicy::from_yaml(HEAD).unwrap(), RunPolicy::default());
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_its_line_and_column() {
+    let message = refused("lease:\n  defaultTTL: 24h\n");
+    assert!(message.contains("defaultTTL"), "{message}");
+    assert!(message.contains("line 4") && message.contains("column 3"), "{message}");
+}
+
+#[test]
+fn another_version_or_kind_is_refused() {
+    for text in [
+        "apiVersion: policy.codex-k8s.dev/v1\nkind: RunPolicy\n",
+        "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: Policy\n",
+        "kind: RunPolicy\n",
+        "",
+    ] {
+        assert!(matches!(RunPolicy::from_yaml(text), Err(PolicyError::Parse(_))), "{text:?}");
+    }
+}
+
+#[test]
+fn a_duration_that_go_would_not_print_is_refused_where_it_stands() {
+    let message = refused("lease:\n  maxTtl: 7 days\n");
+    assert!(message.contains("line 4"), "{message}");
+    assert!(message.contains("7 days"), "{message}");
+}
+
+#[test]
+fn a_default_ttl_beyond_the_maximum_is_refused() {
+    let message = refused("lease:\n  defaultTtl: 200h\n");
+    assert_eq!(message, "lease.defaultTtl: lies outside lease.minTtl and lease.maxTtl");
+}
+
+#[test]
+fn a_prefix_that_would_claim_a_protected_namespace_is_refused() {
+    let message = refused("namespaces:\n  prefixes: [kube]\n");
+    assert!(message.starts_with("namespaces.prefixes[0]: "), "{message}");
+    assert!(message.contains("kube-system"), "{message}");
+}
+
+#[test]
+fn an_empty_prefix_never_means_every_namespace() {
+    assert!(refused("namespaces:\n  prefixes: [\"\"]\n").starts_with("namespaces.prefixes[0]: found \"\""));
+}
+
+#[test]
+fn the_defaults_pass_their_own_check_and_survive_a_round_trip() {
+    let policy = RunPolicy::default();
+    policy.check().unwrap();
+    let json = serde_json::to_string(&policy).unwrap();
+    assert_eq!(RunPolicy::from_yaml(&json).unwrap(), policy);
+}
+
+#[test]
+fn equal_policies_have_equal_hashes_and_others_have_not() {
+    let mut other = RunPolicy::default();
+    assert_eq!(other.hash(), RunPolicy::default().hash());
+    other.jobs.parallelism.max += 1;
+    assert_ne!(other.hash(), RunPolicy::default().hash());
+    assert_eq!(other.hash().len(), 16);
+}
+
+#[test]
+fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
+    let managers = RunPolicy::default().identities.managers;
+    for home in ["codex-k8s-ai-staging", "codex-k8s-prod"] {
+        for name in ["codex-k8s-worker", "codex-k8s-control-plane"] {
+            assert!(managers.contains(&format!("system:serviceaccount:{home}:{name}"), []));
+        }
+    }
+    assert!(!managers.contains("system:serviceaccount:elsewhere:codex-k8s-worker", []));
+}
+
+#[test]
+fn the_published_schema_is_the_one_of_the_code() {
+    let published = include_str!("../../../docs/run-policy.schema.json");
+    let generated = serde_json::to_string_pretty(&RunPolicy::json_schema()).unwrap();
+    assert_eq!(published.trim_end(), generated, "run `make generate`");
+}

@@ -1,0 +1,103 @@
+//! The catalogue: every rule with its stable id, its title, the why, and what it decides.
+
+use std::fmt;
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+
+use super::{namespace, workload};
+
+/// What a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Run namespaces.
+    Namespace,
+    /// Jobs, `CronJobs`, Pods and Pod templates in run namespaces.
+    Workload,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Namespace => "Run namespaces",
+            Self::Workload => "Jobs, CronJobs, Pods and Pod templates",
+        })
+    }
+}
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// The stable id: letters and three digits. An id is never given to another rule.
+    pub id: &'static str,
+    /// The rule in one sentence.
+    pub title: &'static str,
+    /// What would happen without it.
+    pub why: &'static str,
+    /// How to comply.
+    pub remedy: &'static str,
+    /// What follows from breaking it, where the policy says nothing.
+    pub default_mode: Mode,
+    /// The decision.
+    pub check: Check,
+}
+
+impl Rule {
+    /// What the rule is about.
+    pub const fn subject(&self) -> Subject {
+        match self.check {
+            Check::Namespace { .. } => Subject::Namespace,
+            Check::Workload { .. } => Subject::Workload,
+        }
+    }
+
+    /// Whether the rule also mends what is missing.
+    pub const fn mends(&self) -> bool {
+        match self.check {
+            Check::Namespace { mend, .. } => mend.is_some(),
+            Check::Workload { mend, .. } => mend.is_some(),
+        }
+    }
+}
+
+/// How a rule decides.
+#[derive(Debug)]
+pub enum Check {
+    /// About Namespaces.
+    Namespace {
+        /// What it judges.
+        judge: &'static [namespace::Judge],
+        /// What it adds where it is missing.
+        mend: Option<namespace::Mend>,
+    },
+    /// About workloads.
+    Workload {
+        /// What it judges.
+        judge: workload::Judge,
+        /// What it adds where it is missing.
+        mend: Option<workload::Mend>,
+    },
+}
+
+/// All rules, in the order of their ids.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    namespace::rules().chain(workload::rules())
+}
+
+/// The rule of an id; the case of its letters does not matter.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    all().find(|rule| rule.id.eq_ignore_ascii_case(id))
+}
+
+/// Refuses a policy that sets a mode for a rule that does not exist.
+///
+/// # Errors
+/// A message that names the id and lists those that exist.
+pub fn check_modes(policy: &RunPolicy) -> Result<(), String> {
+    match policy.rules.keys().find(|id| all().all(|rule| rule.id != id.as_str())) {
+        None => Ok(()),
+        Some(id) => {
+            let known: Vec<_> = all().map(|rule| rule.id).collect();
+            Err(format!("rules.{id}: no rule has this id; the rules are {}", known.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Building a JSON patch that only ever adds what is absent, parents included.
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
+use serde_json::{Value, json};
+
+/// Edits of one object, in the order in which they were made.
+#[derive(Debug)]
+pub struct Edits<'a> {
+    object: &'a Value,
+    created: Vec<String>,
+    operations: Vec<PatchOperation>,
+}
+
+impl<'a> Edits<'a> {
+    /// No edits of `object` yet.
+    pub fn new(object: &'a Value) -> Self {
+        Self { object, created: Vec::new(), operations: Vec::new() }
+    }
+
+    /// Adds a label below `holder.metadata`.
+    pub fn label(&mut self, holder: &[&str], key: &str, value: &str) {
+        self.metadata(holder, "labels", key, value);
+    }
+
+    /// Adds an annotation below `holder.metadata`.
+    pub fn annotation(&mut self, holder: &[&str], key: &str, value: &str) {
+        self.metadata(holder, "annotations", key, value);
+    }
+
+    fn metadata(&mut self, holder: &[&str], map: &str, key: &str, value: &str) {
+        let mut path = holder.to_vec();
+        path.extend(["metadata", map, key]);
+        self.set(&path, value.into());
+    }
+
+    /// Sets a field; objects that are missing on the way to it are created.
+    pub fn set(&mut self, path: &[&str], value: Value) {
+        if let Some((_, parents)) = path.split_last() {
+            self.ensure(parents, &json!({}));
+        }
+        self.add(path, value);
+    }
+
+    /// Appends to an array, which is created if it is missing.
+    pub fn push(&mut self, array: &[&str], value: Value) {
+        if let Some((_, parents)) = array.split_last() {
+            self.ensure(parents, &json!({}));
+        }
+        self.ensure_one(array, &json!([]));
+        let mut path = array.to_vec();
+        path.push("-");
+        self.add(&path, value);
+    }
+
+    /// Removes what is at a path that exists.
+    pub fn remove(&mut self, path: &[&str]) {
+        let path = PointerBuf::from_tokens(path);
+        self.operations.push(PatchOperation::Remove(RemoveOperation { path }));
+    }
+
+    fn add(&mut self, path: &[&str], value: Value) {
+        let path = PointerBuf::from_tokens(path);
+        self.operations.push(PatchOperation::Add(AddOperation { path, value }));
+    }
+
+    fn ensure(&mut self, path: &[&str], empty: &Value) {
+        for depth in 1..=path.len() {
+            if let Some(parent) = path.get(..depth) {
+                self.ensure_one(parent, empty);
+            }
+        }
+    }
+
+    fn ensure_one(&mut self, path: &[&str], empty: &Value) {
+        let pointer = PointerBuf::from_tokens(path);
+        let present = pointer.resolve(self.object).is_ok_and(|value| !value.is_null());
+        if !present && !self.created.iter().any(|created| created == pointer.as_str()) {
+            self.created.push(pointer.as_str().to_owned());
+            self.add(path, empty.clone());
+        }
+    }
+
+    /// The patch.
+    pub fn finish(self) -> Patch {
+        Patch(self.operations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(mut object: Value, edit: impl FnOnce(&mut Edits<'_>)) -> Value {
+        let before = object.clone();
+        let mut edits = Edits::new(&before);
+        edit(&mut edits);
+        json_patch::patch(&mut object, &edits.finish()).unwrap();
+        object
+    }
+
+    #[test]
+    fn parents_that_are_missing_or_null_are_created_once() {
+        for object in [json!({}), json!({"metadata": null}), json!({"metadata": {"labels": null}})] {
+            let object = applied(object, |edits| {
+                edits.label(&[], "example.dev/a", "1");
+                edits.label(&[], "b", "2");
+            });
+            assert_eq!(object, json!({"metadata": {"labels": {"example.dev/a": "1", "b": "2"}}}));
+        }
+    }
+
+    #[test]
+    fn an_array_that_is_missing_is_created_and_one_that_is_there_is_kept() {
+        let push = |edits: &mut Edits<'_>| edits.push(&["spec", "env"], json!(2));
+        assert_eq!(applied(json!({}), push), json!({"spec": {"env": [2]}}));
+        assert_eq!(applied(json!({"spec": {"env": [1]}}), push), json!({"spec": {"env": [1, 2]}}));
+    }
+}

@@ -1,0 +1,178 @@
+//! The rules: what a run namespace and an agent Job must look like, and who may change what.
+//!
+//! [`decide`] is a total function over plain values, the clock among them. The webhook, the check command, the
+//! tests and the benchmarks all call it, which is why they cannot disagree. It is called twice for a request, as
+//! the API server calls us twice: [`Entry::Mutate`] mends what is missing and refuses nothing;
+//! [`Entry::Validate`] judges the final object and changes nothing.
+//!
+//! On an UPDATE, a rule about the state of an object speaks only of what the update broke: whatever was already
+//! so in the old object is not held against the new one. An object that is older than its rules can always be
+//! mended step by step, and nobody is locked out of it.
+
+pub mod catalogue;
+pub mod edits;
+pub mod namespace;
+pub mod object;
+pub mod report;
+pub mod requester;
+pub mod workload;
+
+use std::sync::Arc;
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use codex_k8s_shared::run::RuntimeMode;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use catalogue::{Check, Rule, Subject};
+pub use edits::Edits;
+pub use object::Meta;
+pub use report::{Code, Finding, Report};
+pub use requester::{Requester, Role};
+
+pub use crate::review::{Entry, Operation};
+
+/// A request, as far as a rule can see it.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What is being done.
+    pub operation: Operation,
+    /// What it is being done to.
+    pub kind: Kind,
+    /// The subresource, such as `status`; `None` for the object itself.
+    pub subresource: Option<&'a str>,
+    /// The object's name; empty while a `generateName` has not been resolved.
+    pub name: &'a str,
+    /// Who asks.
+    pub user: &'a str,
+    /// The groups of who asks.
+    pub groups: Vec<&'a str>,
+    /// The object as it would be stored; `None` on DELETE.
+    pub object: Option<Value>,
+    /// The object as it is stored; `None` on CREATE.
+    pub old_object: Option<Value>,
+}
+
+/// The kinds that the rules know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A Namespace.
+    Namespace,
+    /// A batch/v1 Job.
+    Job,
+    /// A batch/v1 CronJob.
+    CronJob,
+    /// A Pod.
+    Pod,
+    /// A Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController: a Pod template at
+    /// `spec.template` that controllers turn into Pods.
+    Template,
+}
+
+impl Kind {
+    /// The kind that an API group and kind name, if the rules know it.
+    pub fn of(group: &str, kind: &str) -> Option<Self> {
+        match (group, kind) {
+            ("", "Namespace") => Some(Self::Namespace),
+            ("batch", "Job") => Some(Self::Job),
+            ("batch", "CronJob") => Some(Self::CronJob),
+            ("", "Pod") => Some(Self::Pod),
+            ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("", "ReplicationController") => {
+                Some(Self::Template)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the rules must know beyond the request. Gathered before the decision; a fact that could not be had ends
+/// the request before any rule is asked.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// The managed namespace that the object lies in; `None` if it lies in none.
+    pub namespace: Option<Arc<ManagedNamespace>>,
+    /// The other namespaces that carry the run id of the request's Namespace.
+    pub run_holders: Vec<Arc<ManagedNamespace>>,
+    /// Whether who asks is a ServiceAccount of a managed namespace.
+    pub requester_is_managed: bool,
+}
+
+impl Facts {
+    /// No facts but the time.
+    pub fn at(now: Timestamp) -> Self {
+        Self { now, namespace: None, run_holders: Vec::new(), requester_is_managed: false }
+    }
+}
+
+/// What is known of a managed namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedNamespace {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its runtime mode; a label of another value reads as `code-only`, which grants least.
+    pub mode: RuntimeMode,
+    /// The value of its run-id label.
+    pub run_id: Box<str>,
+    /// The value of its project-id label.
+    pub project_id: Box<str>,
+    /// Its correlation-id annotation.
+    pub correlation_id: Option<Box<str>>,
+    /// When its lease ends, if it has a lease that can be read.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether its name is that of a slot.
+    pub slot: bool,
+}
+
+/// What came of a request.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What is to be changed before the object is judged.
+    pub patch: json_patch::Patch,
+    /// Every rule that was broken, with its mode.
+    pub findings: Vec<Finding>,
+    /// Whether the request was any of our business.
+    pub concerned: bool,
+}
+
+impl Verdict {
+    /// The findings that refuse the request.
+    pub fn denials(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.mode == Mode::Enforce)
+    }
+
+    /// Whether the request passes.
+    pub fn is_allowed(&self) -> bool {
+        self.denials().next().is_none()
+    }
+
+    fn unconcerned() -> Self {
+        Self::default()
+    }
+}
+
+/// Decides a request.
+pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: Entry) -> Verdict {
+    let requester = Requester::classify(policy, facts, request);
+    let mut verdict = match request.kind {
+        Kind::Namespace => namespace::decide(policy, facts, request, &requester, entry),
+        _ => workload::decide(policy, facts, request, &requester, entry),
+    };
+    if requester.breaks_glass {
+        for finding in verdict.findings.iter_mut().filter(|finding| finding.mode == Mode::Enforce) {
+            finding.mode = Mode::Warn;
+        }
+    }
+    verdict
+}
+
+/// The mode of a rule under a policy.
+pub fn mode(policy: &RunPolicy, rule: &Rule) -> Mode {
+    if policy.rules.is_empty() {
+        return rule.default_mode;
+    }
+    policy.rules.get(rule.id).copied().unwrap_or(rule.default_mode)
+}

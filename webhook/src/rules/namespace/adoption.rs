@@ -1,0 +1,72 @@
+//! Becoming managed, and ceasing to be: neither happens to a namespace that exists.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Judge, Namespace};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "NS006",
+        title: "An existing namespace is never adopted",
+        why: "A managed namespace is deleted when its lease ends. Whoever could label somebody's namespace as \
+              managed could have it deleted.",
+        remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>), born bare, is labelled later, by a \
+                 manager.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(nothing_is_adopted)], mend: None },
+    },
+    Rule {
+        id: "NS007",
+        title: "A managed namespace stays managed",
+        why: "Without its labels a namespace escapes its quota, its rules and the garbage collector.",
+        remedy: "Leave the identity labels in place; let the lease end, or delete the namespace.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(nothing_is_stripped)], mend: None },
+    },
+    Rule {
+        id: "NS008",
+        title: "A protected namespace is never a run namespace",
+        why: "What is managed is deleted one day. The cluster's and the platform's own namespaces must not be, \
+              whoever asks.",
+        remedy: "Use another name. The protected names stand in namespaces.protected and namespaces.home of the \
+                 policy.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(protected_is_untouched)], mend: None },
+    },
+];
+
+fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if old.is_managed() || (context.is_slot() && context.requester.is_manager()) {
+        return;
+    }
+    for (key, value) in new.meta.labels().filter(|(key, _)| keys::in_domain(key)) {
+        if old.meta.label(key) == value.as_str() {
+            continue;
+        }
+        let remedy = "this namespace exists and is not managed; create a new one instead";
+        report.forbid(label_path("", key), quoted_or_nothing(value.as_str()), remedy);
+    }
+}
+
+fn nothing_is_stripped(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    let kept = [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
+    for key in kept.into_iter().filter(|_| old.is_managed()) {
+        if let (Some(before), None) = (old.meta.label(key), new.meta.label(key)) {
+            let remedy = format!("it stays {}", quoted(before));
+            report.forbid(label_path("", key), "nothing", remedy);
+        }
+    }
+}
+
+fn protected_is_untouched(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    if !context.policy.namespaces.is_protected(context.name) {
+        return;
+    }
+    for (key, value) in namespace.meta.labels().filter(|(key, _)| keys::in_domain(key)) {
+        let remedy = format!("namespace {} is protected and can never be managed", quoted(context.name));
+        report.forbid(label_path("", key), quoted_or_nothing(value.as_str()), remedy);
+    }
+}

@@ -1,0 +1,87 @@
+//! What a new run namespace is given where its creator gave nothing.
+
+use codex_k8s_shared::lease::{GoDuration, LeaseInstant};
+use codex_k8s_shared::names::{ParsedName, parse_run_namespace};
+use codex_k8s_shared::run::RuntimeMode;
+use codex_k8s_shared::{keys, sanitize};
+
+use super::{Context, Namespace};
+use crate::rules::Edits;
+
+/// Identity comes from the labels given, else from the name.
+pub(super) fn identity(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
+    let parsed = parse_run_namespace(context.name, &context.policy.namespaces.prefixes);
+    let run_id = run_id(parsed.as_ref());
+    let project_id = parsed.as_ref().and_then(|parsed| parsed.project).unwrap_or(sanitize::UNKNOWN);
+    let labels = [
+        (keys::MANAGED_BY, keys::MANAGED_BY_VALUE),
+        (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE),
+        (keys::RUNTIME_MODE, RuntimeMode::FullEnv.as_str()),
+        (keys::RUN_ID, &run_id),
+        (keys::PROJECT_ID, project_id),
+    ];
+    for (key, value) in labels {
+        if namespace.meta.label(key).is_none() {
+            edits.label(&[], key, value);
+        }
+    }
+    if let Some(issue) = parsed.and_then(|parsed| parsed.issue)
+        && namespace.meta.label(keys::ISSUE_NUMBER).is_none()
+    {
+        edits.label(&[], keys::ISSUE_NUMBER, &issue.to_string());
+    }
+}
+
+fn run_id(parsed: Option<&ParsedName<'_>>) -> String {
+    let told = parsed.map_or("", |parsed| parsed.run.unwrap_or(parsed.rest));
+    sanitize::sanitize_label(told).into()
+}
+
+/// The lease that a new namespace gets: each part is kept if given and follows from the others if not.
+pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
+    let meta = namespace.meta;
+    let given = |key| meta.annotation(key);
+    let instant = |key| given(key).and_then(|text| text.parse::<LeaseInstant>().ok());
+    let updated_at = instant(keys::NAMESPACE_LEASE_UPDATED_AT)
+        .or_else(|| LeaseInstant::from_timestamp(context.facts.now));
+    let Some(updated_at) = updated_at else { return };
+    let ttl = match (given(keys::NAMESPACE_LEASE_TTL), instant(keys::NAMESPACE_LEASE_EXPIRES_AT)) {
+        (Some(text), _) => text.parse::<GoDuration>().ok(),
+        (None, Some(expires_at)) => expires_at.since(updated_at),
+        (None, None) => Some(context.policy.lease.ttl_for(meta.label(keys::AGENT_KEY)).into()),
+    };
+    let Some((ttl, expires_at)) = ttl.and_then(|ttl| Some((ttl, updated_at.checked_add(ttl)?))) else { return };
+    let parts = [
+        (keys::NAMESPACE_LEASE_TTL, ttl.to_string()),
+        (keys::NAMESPACE_LEASE_EXPIRES_AT, expires_at.to_string()),
+        (keys::NAMESPACE_LEASE_UPDATED_AT, updated_at.to_string()),
+    ];
+    for (key, value) in parts {
+        if given(key).is_none() {
+            edits.annotation(&[], key, &value);
+        }
+    }
+}
+
+/// Who asked for the namespace, and the id that its audit rows are found by.
+pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
+    if namespace.meta.annotation(keys::REQUESTED_BY).is_none() {
+        edits.annotation(&[], keys::REQUESTED_BY, context.requester.user);
+    }
+    if namespace.meta.annotation(keys::CORRELATION_ID).is_none() {
+        let parsed = parse_run_namespace(context.name, &context.policy.namespaces.prefixes);
+        let run_id = run_id(parsed.as_ref());
+        let run_id = namespace.meta.label(keys::RUN_ID).unwrap_or(&run_id);
+        edits.annotation(&[], keys::CORRELATION_ID, run_id);
+    }
+}
+
+/// The Pod Security levels of the policy.
+pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
+    let levels = super::security::levels(context);
+    for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)] {
+        if namespace.meta.label(key).is_none() {
+            edits.label(&[], key, level.as_str());
+        }
+    }
+}

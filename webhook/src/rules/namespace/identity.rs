@@ -1,0 +1,194 @@
+//! Identity: the labels that say which run a namespace belongs to.
+
+use codex_k8s_shared::names::{ParsedName, parse_run_namespace};
+use codex_k8s_shared::policy::{Creation, Mode};
+use codex_k8s_shared::run::RuntimeMode;
+use codex_k8s_shared::{keys, sanitize};
+
+use super::{Context, Judge, Namespace, defaults};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "NS001",
+        title: "A run namespace carries the whole set of identity labels",
+        why: "Reuse, cleanup and quotas find namespaces by these labels. One that lacks a label is found by nobody: \
+              it is never reused, never counted and never removed.",
+        remedy: "Leave the labels out and they are added; or give managed-by=codex-k8s-worker, \
+                 namespace-purpose=run, runtime-mode=full-env or code-only, run-id and project-id.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(identity_is_whole)], mend: Some(defaults::identity) },
+    },
+    Rule {
+        id: "NS002",
+        title: "The name of a new run namespace agrees with its labels",
+        why: "The platform builds the name from project, issue and run. A name that says another run than the \
+              labels makes people and programs act on the wrong one.",
+        remedy: "Leave out the labels that the name already tells, or correct whichever is wrong.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Birth(name_agrees)], mend: None },
+    },
+    Rule {
+        id: "NS003",
+        title: "Identity labels change only when a manager rebinds the namespace to another run",
+        why: "Whoever can point a namespace at a finished run gets it deleted; at a foreign run, gets its workloads \
+              mistaken for that run's.",
+        remedy: "Leave the identity labels as they are; a manager rebinds run-id together with a renewed lease.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(identity_is_kept)], mend: None },
+    },
+    Rule {
+        id: "NS004",
+        title: "Only one living namespace carries a run id",
+        why: "The platform looks a run's namespace up by its run id and takes the first it finds. A second one \
+              takes over the run.",
+        remedy: "Use the namespace that the run already has, or delete it first.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace {
+            judge: &[Judge::Birth(run_id_is_unique), Judge::Change(new_run_id_is_unique)],
+            mend: None,
+        },
+    },
+    Rule {
+        id: "NS005",
+        title: "Where the policy says so, only managers create run namespaces",
+        why: "Some clusters want every run to come from the platform.",
+        remedy: "Ask the platform for a run, or set namespaces.creation to anyone.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Birth(creator_is_allowed)], mend: None },
+    },
+];
+
+/// The labels that say which run a namespace belongs to; the first two are the same on all.
+const IDENTITY: [&str; 7] = [
+    keys::MANAGED_BY,
+    keys::NAMESPACE_PURPOSE,
+    keys::RUNTIME_MODE,
+    keys::RUN_ID,
+    keys::PROJECT_ID,
+    keys::ISSUE_NUMBER,
+    keys::AGENT_KEY,
+];
+
+fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let meta = namespace.meta;
+    for (key, wanted) in [
+        (keys::MANAGED_BY, keys::MANAGED_BY_VALUE),
+        (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE),
+    ] {
+        let found = meta.label(key);
+        if found != Some(wanted) {
+            report.forbid(label_path("", key), quoted_or_nothing(found), format!("expected \"{wanted}\""));
+        }
+    }
+    let mode = meta.label(keys::RUNTIME_MODE);
+    if !mode.is_some_and(|mode| mode.parse::<RuntimeMode>().is_ok()) {
+        let remedy = "expected \"full-env\" or \"code-only\"";
+        report.invalid(label_path("", keys::RUNTIME_MODE), quoted_or_nothing(mode), remedy);
+    }
+    for key in [keys::RUN_ID, keys::PROJECT_ID] {
+        let found = meta.label(key);
+        if !found.is_some_and(is_sanitized) {
+            let remedy = "expected lower-case letters, digits and '-' (\"unknown\" if there is none)";
+            report.invalid(label_path("", key), quoted_or_nothing(found), remedy);
+        }
+    }
+    if let Some(agent) = meta.label(keys::AGENT_KEY).filter(|agent| !is_sanitized(agent)) {
+        let remedy = "expected lower-case letters, digits and '-', such as \"dev\"";
+        report.invalid(label_path("", keys::AGENT_KEY), quoted(agent), remedy);
+    }
+    let issue = meta.label(keys::ISSUE_NUMBER);
+    if let Some(issue) = issue.filter(|issue| issue.parse::<codex_k8s_shared::identity::IssueNumber>().is_err()) {
+        let remedy = "expected a decimal number above 0 without leading zeros, such as \"42\"";
+        report.invalid(label_path("", keys::ISSUE_NUMBER), quoted(issue), remedy);
+    }
+}
+
+fn is_sanitized(value: &str) -> bool {
+    !value.is_empty() && sanitize::label_equals(value, value)
+}
+
+fn name_agrees(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let Some(parsed) = parse_run_namespace(context.name, &context.policy.namespaces.prefixes) else {
+        return;
+    };
+    let meta = namespace.meta;
+    if let Some(run_id) = meta.label(keys::RUN_ID).filter(|run_id| !parsed.agrees_with_run(run_id)) {
+        report.forbid(label_path("", keys::RUN_ID), quoted(run_id), in_the_name(&parsed.run, "run"));
+    }
+    if let Some(project) = meta.label(keys::PROJECT_ID).filter(|project| !agrees_with_project(&parsed, project)) {
+        report.forbid(label_path("", keys::PROJECT_ID), quoted(project), in_the_name(&parsed.project, "project"));
+    }
+    let issue = meta.label(keys::ISSUE_NUMBER);
+    if let (Some(issue), Some(named)) = (issue, parsed.issue)
+        && issue != named.to_string()
+    {
+        report.forbid(label_path("", keys::ISSUE_NUMBER), quoted(issue), format!("the name says issue {named}"));
+    }
+}
+
+fn agrees_with_project(parsed: &ParsedName<'_>, project: &str) -> bool {
+    parsed.project.is_none() || parsed.agrees_with_project(project)
+}
+
+fn in_the_name(part: &Option<&str>, what: &str) -> String {
+    format!("the name says {what} {}", quoted_or_nothing(*part))
+}
+
+fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if !old.is_managed() || !new.is_managed() {
+        return;
+    }
+    let rebinding = context.requester.is_manager() && super::lease::is_renewed(old, new);
+    for key in IDENTITY {
+        let (before, after) = (old.meta.label(key), new.meta.label(key));
+        if before == after || (rebinding && may_be_rebound(context, key, before)) {
+            continue;
+        }
+        let remedy = match (context.requester.is_manager(), before) {
+            (true, _) => "a manager changes it together with a renewed lease (namespace-lease-updated-at)".to_owned(),
+            (false, Some(before)) => format!("it stays {} for the life of the run", quoted(before)),
+            (false, None) => "only a manager adds it".to_owned(),
+        };
+        report.forbid(label_path("", key), quoted_or_nothing(after), remedy);
+    }
+}
+
+/// A slot is handed from run to run whole; another namespace is reused only for the same project, issue and
+/// agent, so that only its run changes, and what an older platform did not write may be added.
+fn may_be_rebound(context: &Context<'_>, key: &str, before: Option<&str>) -> bool {
+    match key {
+        keys::MANAGED_BY | keys::NAMESPACE_PURPOSE => before.is_none(),
+        keys::RUN_ID => true,
+        _ => before.is_none() || context.is_slot(),
+    }
+}
+
+fn run_id_is_unique(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let Some(run_id) = namespace.meta.label(keys::RUN_ID).filter(|run_id| *run_id != sanitize::UNKNOWN) else {
+        return;
+    };
+    let living = context.facts.run_holders.iter().find(|holder| {
+        &*holder.name != context.name
+            && !holder.terminating
+            && holder.expires_at.is_none_or(|expires_at| expires_at > context.facts.now)
+    });
+    if let Some(holder) = living {
+        let remedy = format!("namespace {} already belongs to this run", quoted(&holder.name));
+        report.forbid(label_path("", keys::RUN_ID), quoted(run_id), remedy);
+    }
+}
+
+fn new_run_id_is_unique(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if old.meta.label(keys::RUN_ID) != new.meta.label(keys::RUN_ID) {
+        run_id_is_unique(context, new, report);
+    }
+}
+
+fn creator_is_allowed(context: &Context<'_>, _: &Namespace<'_>, report: &mut Report) {
+    if context.policy.namespaces.creation == Creation::Managers && !context.requester.is_manager() {
+        let remedy = "this cluster's policy lets only managers create run namespaces";
+        report.forbid("metadata.name", quoted(context.name), remedy);
+    }
+}

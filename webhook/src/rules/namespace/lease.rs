@@ -1,0 +1,195 @@
+//! Leases: how long a run namespace lives, and who may say so.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::lease::{Lease, LeaseInstant};
+use codex_k8s_shared::policy::Mode;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use super::{Context, Judge, Namespace, defaults};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
+use crate::rules::requester::Role;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "LEASE001",
+        title: "A run namespace has a lease, in the platform's exact forms",
+        why: "A lease that cannot be read ends never or at once, depending on who reads it.",
+        remedy: "Leave the three lease annotations out and they are added; or write the ttl as 24h0m0s and both \
+                 times as 2026-01-31T12:00:00Z.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(lease_is_readable)], mend: Some(defaults::lease) },
+    },
+    Rule {
+        id: "LEASE002",
+        title: "A lease is neither too short nor too long",
+        why: "A lease of a second deletes a run under way, one of a century is no lease.",
+        remedy: "Choose a ttl within lease.minTtl and lease.maxTtl of the policy, and an expiry that is ahead of now.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Birth(lease_is_bounded), Judge::Change(new_lease_is_bounded)], mend: None },
+    },
+    Rule {
+        id: "LEASE003",
+        title: "The parts of a lease agree",
+        why: "Some programs read the expiry, others count from the ttl: both must mean the same moment.",
+        remedy: "Write expires-at as updated-at plus ttl.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(lease_is_consistent)], mend: None },
+    },
+    Rule {
+        id: "LEASE004",
+        title: "Leases move forward; only managers shorten or remove them",
+        why: "Whoever shortens a lease has the namespace deleted.",
+        remedy: "Leave the lease or extend it; a manager may shorten it.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(lease_moves_forward)], mend: None },
+    },
+    Rule {
+        id: "LEASE005",
+        title: "An agent never changes a lease",
+        why: "An agent that renews its own lease is never removed.",
+        remedy: "Let the platform or a person extend the lease.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(agent_leaves_the_lease)], mend: None },
+    },
+    Rule {
+        id: "LEASE006",
+        title: "Only managers extend a lease beyond the longest lifetime",
+        why: "A lease that is extended every day is no lease.",
+        remedy: "Create a new run namespace, or let the platform extend this one.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(lifetime_is_bounded)], mend: None },
+    },
+];
+
+const PARTS: [&str; 3] =
+    [keys::NAMESPACE_LEASE_TTL, keys::NAMESPACE_LEASE_EXPIRES_AT, keys::NAMESPACE_LEASE_UPDATED_AT];
+
+fn readable(namespace: &Namespace<'_>) -> Option<Lease> {
+    Lease::read(|key| namespace.meta.annotation(key)).ok().flatten()
+}
+
+fn is_changed(old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
+    PARTS.iter().any(|key| old.meta.annotation(key) != new.meta.annotation(key))
+}
+
+/// Whether the new namespace's lease was written after the old one's, or ends later.
+pub(super) fn is_renewed(old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
+    match (readable(old), readable(new)) {
+        (Some(old), Some(new)) => new.updated_at > old.updated_at || new.expires_at > old.expires_at,
+        (None, after) => after.is_some(),
+        (Some(_), None) => false,
+    }
+}
+
+fn lease_is_readable(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    match Lease::read(|key| namespace.meta.annotation(key)) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let path = annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT);
+            report.invalid(path, "nothing", "a run namespace has a lease: ttl, expires-at and updated-at");
+        }
+        Err(error) => {
+            let found = quoted_or_nothing(namespace.meta.annotation(error.key()));
+            report.invalid(annotation_path(error.key()), found, error.expected());
+        }
+    }
+}
+
+fn lease_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let Some(lease) = readable(namespace) else { return };
+    let policy = &context.policy.lease;
+    let found = |key| quoted_or_nothing(namespace.meta.annotation(key));
+    let ttl = Duration::from(lease.ttl);
+    if ttl < policy.min_ttl || ttl > policy.max_ttl {
+        let remedy = format!("expected {} at least and {} at most", go(policy.min_ttl), go(policy.max_ttl));
+        report.invalid(annotation_path(keys::NAMESPACE_LEASE_TTL), found(keys::NAMESPACE_LEASE_TTL), remedy);
+    }
+    let expires_at = lease.expires_at.timestamp();
+    let path = annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT);
+    if expires_at <= context.facts.now {
+        report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), "expected a time ahead of now");
+    } else if later(context.facts.now, policy.max_ttl + policy.tolerance).is_some_and(|latest| expires_at > latest) {
+        let remedy = format!("expected a time at most {} ahead of now", go(policy.max_ttl));
+        report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), remedy);
+    }
+    let updated_at = lease.updated_at.timestamp();
+    if later(context.facts.now, policy.tolerance).is_some_and(|latest| updated_at > latest) {
+        let path = annotation_path(keys::NAMESPACE_LEASE_UPDATED_AT);
+        report.invalid(path, found(keys::NAMESPACE_LEASE_UPDATED_AT), "expected a time that is not ahead of now");
+    }
+}
+
+fn new_lease_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if is_changed(old, new) {
+        lease_is_bounded(context, new, report);
+    }
+}
+
+fn lease_is_consistent(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let Some(lease) = readable(namespace) else { return };
+    if !lease.is_consistent(context.policy.lease.tolerance) {
+        let found = quoted_or_nothing(namespace.meta.annotation(keys::NAMESPACE_LEASE_EXPIRES_AT));
+        let remedy = match lease.updated_at.checked_add(lease.ttl) {
+            Some(expected) => format!("updated-at plus ttl is {expected}"),
+            None => "updated-at plus ttl is out of range".to_owned(),
+        };
+        report.invalid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), found, remedy);
+    }
+}
+
+fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if context.requester.is_manager() || !old.is_managed() {
+        return;
+    }
+    let Some(before) = readable(old) else { return };
+    for key in PARTS.into_iter().filter(|key| new.meta.annotation(key).is_none()) {
+        report.forbid(annotation_path(key), "nothing", "only a manager removes it");
+    }
+    let Some(after) = readable(new) else { return };
+    let moved_back = |before: LeaseInstant, after: LeaseInstant| after < before;
+    for (key, before, after) in [
+        (keys::NAMESPACE_LEASE_EXPIRES_AT, before.expires_at, after.expires_at),
+        (keys::NAMESPACE_LEASE_UPDATED_AT, before.updated_at, after.updated_at),
+    ] {
+        if moved_back(before, after) {
+            let remedy = format!("it was \"{before}\"; only a manager moves it back");
+            report.forbid(annotation_path(key), quoted_or_nothing(new.meta.annotation(key)), remedy);
+        }
+    }
+}
+
+fn agent_leaves_the_lease(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if context.requester.role != Role::Agent {
+        return;
+    }
+    for key in PARTS {
+        let after = new.meta.annotation(key);
+        if old.meta.annotation(key) != after {
+            report.forbid(annotation_path(key), quoted_or_nothing(after), "an agent never changes a lease");
+        }
+    }
+}
+
+fn lifetime_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if context.requester.is_manager() || !is_changed(old, new) {
+        return;
+    }
+    let created = old.meta.text("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    let latest = created.and_then(|created| later(created, context.policy.lease.max_lifetime));
+    let (Some(latest), Some(lease)) = (latest, readable(new)) else { return };
+    if lease.expires_at.timestamp() > latest && readable(old).is_none_or(|old| lease.expires_at > old.expires_at) {
+        let found = quoted_or_nothing(new.meta.annotation(keys::NAMESPACE_LEASE_EXPIRES_AT));
+        let remedy = format!("only a manager extends it beyond {latest}");
+        report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), found, remedy);
+    }
+}
+
+fn later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
+    instant.checked_add(SignedDuration::try_from(by).ok()?).ok()
+}
+
+fn go(duration: Duration) -> String {
+    codex_k8s_shared::lease::GoDuration::from(duration).to_string()
+}

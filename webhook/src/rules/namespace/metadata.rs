@@ -1,0 +1,158 @@
+//! The rest of a run namespace's metadata: keys of the domain, provenance, finalizers and owners.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
+
+use super::{Context, Judge, Namespace, defaults};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items, text};
+use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing};
+use crate::rules::requester::Role;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "NS009",
+        title: "No other key stands under codex-k8s.dev/",
+        why: "A key that looks like the contract's but is not read by anybody hides a mistake or a trick.",
+        remedy: "Use a key of the contract (docs/contract.md lists them), or a domain of your own.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(keys_are_known)], mend: None },
+    },
+    Rule {
+        id: "NS010",
+        title: "Who asked for a namespace is recorded at its birth and never changes",
+        why: "The garbage collector proves by it that a namespace was born managed; people find by it whom to ask.",
+        remedy: "Leave codex-k8s.dev/requested-by out: it is taken from the request.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace {
+            judge: &[Judge::Birth(requester_is_recorded), Judge::Change(requester_is_kept)],
+            mend: Some(defaults::provenance),
+        },
+    },
+    Rule {
+        id: "NS011",
+        title: "Annotations of the platform are written by their owners only",
+        why: "A baseline that is said to be ready and is not lets workloads run without quota; a forged fingerprint \
+              gets a foreign environment reused.",
+        remedy: "Leave these annotations alone: correlation-id and runtime-fingerprint-* are the managers', \
+                 baseline-* are the reconciler's.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace {
+            judge: &[Judge::Birth(no_baseline_at_birth), Judge::Change(owned_annotations_are_kept)],
+            mend: None,
+        },
+    },
+    Rule {
+        id: "NS012",
+        title: "Finalizers and owners come from an allow-list",
+        why: "An owner that does not exist gets the namespace deleted by the cluster at once; a finalizer that \
+              nobody removes keeps it for ever.",
+        remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list them in the policy.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::State(finalizers_and_owners_are_listed)], mend: None },
+    },
+    Rule {
+        id: "NS013",
+        title: "spec.finalizers are the namespace controller's",
+        why: "A namespace whose spec.finalizers were emptied is removed without its content, which the next \
+              namespace of that name inherits.",
+        remedy: "Leave spec.finalizers alone; delete the namespace and the namespace controller empties it.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Change(spec_finalizers_are_kept)], mend: None },
+    },
+];
+
+fn keys_are_known(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let remedy = "the contract knows no such key";
+    for (key, value) in namespace.meta.labels() {
+        if keys::in_domain(key) && !keys::is_known_label(key) {
+            report.forbid(label_path("", key), quoted_or_nothing(value.as_str()), remedy);
+        }
+    }
+    for (key, value) in namespace.meta.annotations() {
+        if keys::in_domain(key) && !keys::is_known_annotation(key) {
+            report.forbid(annotation_path(key), quoted_or_nothing(value.as_str()), remedy);
+        }
+    }
+}
+
+fn requester_is_recorded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let found = namespace.meta.annotation(keys::REQUESTED_BY);
+    if found != Some(context.requester.user) {
+        let remedy = format!("expected {}, who asks", quoted(context.requester.user));
+        report.forbid(annotation_path(keys::REQUESTED_BY), quoted_or_nothing(found), remedy);
+    }
+}
+
+fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    let (before, after) = (old.meta.annotation(keys::REQUESTED_BY), new.meta.annotation(keys::REQUESTED_BY));
+    let granted = before.is_none() && !old.is_managed() && after == Some(context.requester.user);
+    if before != after && !granted {
+        let remedy = format!("it stays {}", quoted_or_nothing(before));
+        report.forbid(annotation_path(keys::REQUESTED_BY), quoted_or_nothing(after), remedy);
+    }
+}
+
+const BASELINE: [&str; 2] = [keys::BASELINE_READY_AT, keys::BASELINE_HASH];
+const MANAGERS: [&str; 4] = [
+    keys::CORRELATION_ID,
+    keys::RUNTIME_FINGERPRINT_HASH,
+    keys::RUNTIME_FINGERPRINT_JSON,
+    keys::RUNTIME_FINGERPRINT_UPDATED_AT,
+];
+
+fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    for key in BASELINE {
+        if let Some(found) = namespace.meta.annotation(key) {
+            report.forbid(annotation_path(key), quoted(found), "only the reconciler writes it, later");
+        }
+    }
+}
+
+fn owned_annotations_are_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    let owned = [
+        (BASELINE.as_slice(), context.requester.role == Role::Reconciler, "the reconciler"),
+        (MANAGERS.as_slice(), context.requester.is_manager(), "a manager"),
+    ];
+    for (keys, is_owner, owner) in owned {
+        for key in keys.iter().filter(|_| !is_owner) {
+            let after = new.meta.annotation(key);
+            if old.meta.annotation(key) != after {
+                report.forbid(annotation_path(key), quoted_or_nothing(after), format!("only {owner} changes it"));
+            }
+        }
+    }
+}
+
+fn finalizers_and_owners_are_listed(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let listed = &context.policy.namespaces;
+    for finalizer in namespace.meta.finalizers() {
+        if !listed.allowed_finalizers.iter().any(|allowed| allowed == finalizer) {
+            let remedy = "not in namespaces.allowedFinalizers of the policy";
+            report.forbid("metadata.finalizers", quoted(finalizer), remedy);
+        }
+    }
+    for owner in namespace.meta.owners() {
+        let part = |key| text(owner, key).unwrap_or_default();
+        let kind = format!("{}/{}", part("apiVersion"), part("kind"));
+        if !listed.allowed_owners.contains(&kind) {
+            let found = quoted(&format!("{kind} {}", part("name")));
+            report.forbid("metadata.ownerReferences", found, "not in namespaces.allowedOwners of the policy");
+        }
+    }
+}
+
+fn spec_finalizers_are_kept(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if spec_finalizers(old.object).eq(spec_finalizers(new.object)) {
+        return;
+    }
+    let found = spec_finalizers(new.object).collect::<Vec<_>>().join(", ");
+    let kept = spec_finalizers(old.object).collect::<Vec<_>>().join(", ");
+    let remedy = format!("they stay {}; only the namespace controller removes them, once the namespace is being deleted", quoted(&kept));
+    report.forbid("spec.finalizers", quoted(&found), remedy);
+}
+
+fn spec_finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    items(at(object, &["spec", "finalizers"])).filter_map(Value::as_str)
+}

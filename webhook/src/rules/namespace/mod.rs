@@ -1,0 +1,211 @@
+//! Rules about run namespaces.
+//!
+//! A namespace is **managed** when it carries the label `codex-k8s.dev/managed-by`. It **claims** to be a run
+//! namespace when it carries any label of the domain, or a name under a reserved prefix; whoever creates such a
+//! namespace gets it mended into a managed one. Once born without either, it can never become one (save a slot).
+
+mod adoption;
+mod defaults;
+mod deletion;
+mod identity;
+mod lease;
+mod metadata;
+mod security;
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use serde_json::Value;
+
+use super::catalogue::{Check, Rule};
+use super::report::Report;
+use super::{Edits, Entry, Facts, Finding, Meta, Operation, Request, Requester, Role, Verdict};
+
+/// What every rule about a namespace can see.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy.
+    pub policy: &'a RunPolicy,
+    /// The facts.
+    pub facts: &'a Facts,
+    /// Who asks.
+    pub requester: &'a Requester<'a>,
+    /// The namespace's name; empty while a `generateName` has not been resolved.
+    pub name: &'a str,
+}
+
+impl Context<'_> {
+    /// Whether the name is that of a slot.
+    pub fn is_slot(&self) -> bool {
+        self.policy.namespaces.slots && codex_k8s_shared::names::slot_namespace(self.name).is_some()
+    }
+
+    /// Whether the name lies under a reserved prefix.
+    pub fn is_reserved(&self) -> bool {
+        codex_k8s_shared::names::reserved_prefix(self.name, &self.policy.namespaces.prefixes).is_some()
+    }
+}
+
+/// A Namespace object.
+#[derive(Debug, Clone, Copy)]
+pub struct Namespace<'a> {
+    /// The whole object.
+    pub object: &'a Value,
+    /// Its metadata.
+    pub meta: Meta<'a>,
+}
+
+impl<'a> Namespace<'a> {
+    /// The namespace that an object describes.
+    pub fn of(object: &'a Value) -> Self {
+        Self { object, meta: Meta::of(object) }
+    }
+
+    /// Whether it carries the label that makes it managed.
+    pub fn is_managed(&self) -> bool {
+        self.meta.label(keys::MANAGED_BY).is_some()
+    }
+
+    /// Whether it carries any label of the domain.
+    pub fn has_domain_label(&self) -> bool {
+        self.meta.labels().any(|(key, _)| keys::in_domain(key))
+    }
+}
+
+/// What a rule judges.
+#[derive(Debug)]
+pub enum Judge {
+    /// What a managed namespace looks like, at birth and after every update that makes it look otherwise.
+    State(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
+    /// What it looks like at birth.
+    Birth(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
+    /// What an update changes: the old namespace, then the new one.
+    Change(fn(&Context<'_>, &Namespace<'_>, &Namespace<'_>, &mut Report)),
+    /// That it is deleted.
+    Deletion(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
+}
+
+/// What a rule adds where it is missing.
+pub type Mend = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
+
+/// The rules about namespaces, in the order of their ids.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [identity::RULES, adoption::RULES, metadata::RULES, security::RULES, deletion::RULES, lease::RULES]
+        .into_iter()
+        .flatten()
+}
+
+/// Decides a request about a namespace.
+pub fn decide(
+    policy: &RunPolicy,
+    facts: &Facts,
+    request: &Request<'_>,
+    requester: &Requester<'_>,
+    entry: Entry,
+) -> Verdict {
+    let old = request.old_object.as_ref().map(Namespace::of);
+    let new = request.object.as_ref().map(Namespace::of);
+    let name = match request.name {
+        "" => new.or(old).and_then(|namespace| namespace.meta.text("name")).unwrap_or_default(),
+        name => name,
+    };
+    let context = Context { policy, facts, requester, name };
+    if !is_concerned(&context, old.as_ref(), new.as_ref()) {
+        return Verdict::unconcerned();
+    }
+    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    let leaving = old.is_some_and(|old| old.meta.is_terminating());
+    if leaving && (requester.role == Role::NamespaceController || request.operation == Operation::Delete) {
+        return verdict;
+    }
+    match (entry, new.as_ref()) {
+        (Entry::Mutate, Some(new)) if request.subresource.is_none() && !leaving => {
+            verdict.patch = mend(&context, old.as_ref(), new);
+        }
+        (Entry::Mutate, _) => {}
+        (Entry::Validate, _) => verdict.findings = judge(&context, old.as_ref(), new.as_ref()),
+    }
+    verdict
+}
+
+/// Managed before or after, claiming to be, or about to carry labels that nobody else may use.
+fn is_concerned(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
+    let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_domain_label);
+    match (old, new) {
+        (None, Some(new)) => new.has_domain_label() || context.is_reserved() || claims_by_generated_name(context, new),
+        (Some(old), None) => old.is_managed(),
+        (old, new) => labelled(old) || labelled(new),
+    }
+}
+
+/// `generateName: codex-issue-` will be a reserved name, which the mutating call cannot see yet.
+fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool {
+    let Some(stem) = new.meta.text("generateName").filter(|_| context.name.is_empty()) else {
+        return false;
+    };
+    let probe = format!("{stem}x");
+    codex_k8s_shared::names::reserved_prefix(&probe, &context.policy.namespaces.prefixes).is_some()
+}
+
+fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>) -> json_patch::Patch {
+    // An update is mended only where a manager labels a slot that was born bare; all else is the writer's own.
+    let granted = old.is_some_and(|old| {
+        !old.is_managed() && new.is_managed() && context.is_slot() && context.requester.is_manager()
+    });
+    let mut edits = Edits::new(new.object);
+    if old.is_none() || granted {
+        for rule in rules() {
+            if let Check::Namespace { mend: Some(mend), .. } = rule.check
+                && super::mode(context.policy, rule) != Mode::Off
+            {
+                mend(context, new, &mut edits);
+            }
+        }
+    }
+    edits.finish()
+}
+
+fn judge(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for rule in rules() {
+        let mode = super::mode(context.policy, rule);
+        let Check::Namespace { judge, .. } = &rule.check else { continue };
+        if mode == Mode::Off {
+            continue;
+        }
+        let mut report = Report::new(rule, mode);
+        for judge in *judge {
+            run(context, judge, old, new, rule, mode, &mut report);
+        }
+        findings.extend(report.into_findings());
+    }
+    findings
+}
+
+fn run(
+    context: &Context<'_>,
+    judge: &Judge,
+    old: Option<&Namespace<'_>>,
+    new: Option<&Namespace<'_>>,
+    rule: &'static Rule,
+    mode: Mode,
+    report: &mut Report,
+) {
+    match (judge, old, new) {
+        (Judge::State(judge), None, Some(new)) => judge(context, new, report),
+        // What left management is for the rule about stripping to judge, not for each rule about its labels.
+        (Judge::State(judge), Some(old), Some(new)) if new.has_domain_label() => {
+            let mut after = Report::new(rule, mode);
+            judge(context, new, &mut after);
+            if !after.is_empty() {
+                let mut before = Report::new(rule, mode);
+                judge(context, old, &mut before);
+                after.retain_what_is_new(&before);
+            }
+            report.append(after);
+        }
+        (Judge::Birth(judge), None, Some(new)) => judge(context, new, report),
+        (Judge::Change(judge), Some(old), Some(new)) => judge(context, old, new, report),
+        (Judge::Deletion(judge), Some(old), None) => judge(context, old, report),
+        _ => {}
+    }
+}

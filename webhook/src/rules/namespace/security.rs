@@ -1,0 +1,58 @@
+//! The Pod Security levels of a run namespace.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{Level, Mode, SecurityLevels};
+
+use super::{Context, Judge, Namespace, defaults};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "NS014",
+    title: "A run namespace keeps its Pod Security levels",
+    why: "Pod Security is what still refuses a privileged Pod when no webhook is there to. Lowering it is the first \
+          step out of the namespace.",
+    remedy: "Leave the pod-security.kubernetes.io labels as they are; a stricter level is always accepted.",
+    default_mode: Mode::Enforce,
+    check: Check::Namespace {
+        judge: &[Judge::State(levels_are_high_enough), Judge::Change(levels_are_not_lowered)],
+        mend: Some(defaults::pod_security),
+    },
+}];
+
+/// The levels that the policy wants for this namespace.
+pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
+    let wanted = context.policy.pod_security;
+    if context.is_slot() { wanted.slot } else { wanted.run }
+}
+
+fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let levels = levels(context);
+    for (key, least) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)] {
+        let found = namespace.meta.label(key);
+        let level = found.and_then(Level::parse);
+        // A warning level says what people read, not what runs: any known one will do.
+        let enough = level.is_some_and(|level| key != keys::POD_SECURITY_ENFORCE || level >= least);
+        if !enough {
+            let remedy = format!("expected \"{}\" or stricter", least.as_str());
+            report.forbid(label_path("", key), quoted_or_nothing(found), remedy);
+        }
+    }
+    if let Some(version) = namespace.meta.label(keys::POD_SECURITY_ENFORCE_VERSION).filter(|version| *version != "latest") {
+        let remedy = "expected \"latest\" or no label: an old version misses newer checks";
+        report.forbid(label_path("", keys::POD_SECURITY_ENFORCE_VERSION), quoted(version), remedy);
+    }
+}
+
+fn levels_are_not_lowered(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    if !old.is_managed() {
+        return;
+    }
+    let key = keys::POD_SECURITY_ENFORCE;
+    let (before, after) = (old.meta.label(key), new.meta.label(key));
+    let level = |value: Option<&str>| value.and_then(Level::parse).unwrap_or(Level::Privileged);
+    if before.is_some() && level(after) < level(before) {
+        let remedy = format!("it was {} and is never lowered", quoted_or_nothing(before));
+        report.forbid(label_path("", key), quoted_or_nothing(after), remedy);
+    }
+}
