@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use settings::{
-    Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules, SecurityLevels,
-    ServiceAccounts, Subjects, Toleration,
+    Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
+    SecurityLevels, ServiceAccounts, Subjects, Toleration,
 };
 
 /// The only `apiVersion` that this version reads.

@@ -172,7 +172,9 @@ impl Namespaces {
                 return Err(invalid(&field, problem));
             }
             let boundary = format!("{prefix}-");
-            if let Some(name) = self.protected.iter().chain(&self.home).find(|name| name.starts_with(&boundary)) {
+            if let Some(name) =
+                self.protected.iter().chain(&self.home).find(|name| name.starts_with(&boundary))
+            {
                 let problem = format!("{prefix:?} would also claim the protected namespace {name:?}");
                 return Err(invalid(&field, problem));
             }

@@ -1,0 +1,124 @@
+//! Who a run belongs to: newtypes of the identifiers in the contract.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sanitize::{UNKNOWN, sanitize_label};
+
+/// A text that is not an issue number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no issue number; expected a decimal number above 0 without leading zeros, such as 42")]
+pub struct IssueNumberError {
+    found: String,
+}
+
+/// The number of an issue: above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IssueNumber(i64);
+
+impl IssueNumber {
+    /// The issue number, if it is above 0: the platform's way to say "no issue" is 0.
+    pub fn new(number: i64) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for IssueNumber {
+    type Err = IssueNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let number = text.parse().ok().filter(|_| canonical).and_then(Self::new);
+        number.ok_or_else(|| IssueNumberError { found: text.chars().take(64).collect() })
+    }
+}
+
+impl fmt::Display for IssueNumber {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The identifier as the platform's database has it.
+            pub fn new(raw: impl Into<String>) -> Self {
+                Self(raw.into())
+            }
+
+            /// As it is.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// As the value of a label on a Namespace; nothing becomes `unknown`.
+            pub fn label(&self) -> String {
+                sanitize_label(&self.0).into_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+    };
+}
+
+identifier!(
+    /// The id of a run: a UUID, at the platform; any text, here.
+    RunId
+);
+identifier!(
+    /// The id of a project.
+    ProjectId
+);
+identifier!(
+    /// The key of an agent's role, such as `dev`. At B its label is left out when it would be `unknown`.
+    AgentKey
+);
+
+impl AgentKey {
+    /// The label, if there is one to be written.
+    pub fn optional_label(&self) -> Option<String> {
+        Some(sanitize_label(self.as_str().trim()).into_owned()).filter(|label| label != UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issue_number_is_decimal_and_above_zero() {
+        assert_eq!("42".parse::<IssueNumber>().unwrap().to_string(), "42");
+        assert_eq!(IssueNumber::new(i64::MAX).unwrap().get(), i64::MAX);
+        for text in
+            ["", "0", "-1", "+1", "042", "4 2", "4.0", "9223372036854775808", "\u{664}\u{662}", "0x2a"]
+        {
+            let message = text.parse::<IssueNumber>().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{text:?} is no issue number")), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_agent_without_a_usable_key_gets_no_label() {
+        assert_eq!(AgentKey::new("Dev_Ops").optional_label().as_deref(), Some("dev-ops"));
+        assert_eq!(AgentKey::new(" ").optional_label(), None);
+        assert_eq!(RunId::new("").label(), "unknown");
+    }
+}

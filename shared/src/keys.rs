@@ -1,0 +1,174 @@
+//! Labels and annotations of the `codex-k8s.dev/` domain (contract.md, section 1), and the few others that matter.
+
+/// The domain of the contract's keys, with its slash.
+pub const DOMAIN: &str = "codex-k8s.dev/";
+/// The domain that was in use for two hours; no key of it may appear.
+pub const LEGACY_DOMAIN: &str = "codexk8s.io/";
+
+/// Label: who manages the object; always [`MANAGED_BY_VALUE`].
+pub const MANAGED_BY: &str = "codex-k8s.dev/managed-by";
+/// The only value of [`MANAGED_BY`].
+pub const MANAGED_BY_VALUE: &str = "codex-k8s-worker";
+/// Label: what the namespace is for; always [`NAMESPACE_PURPOSE_VALUE`].
+pub const NAMESPACE_PURPOSE: &str = "codex-k8s.dev/namespace-purpose";
+/// The only value of [`NAMESPACE_PURPOSE`].
+pub const NAMESPACE_PURPOSE_VALUE: &str = "run";
+/// Label: `full-env` or `code-only`.
+pub const RUNTIME_MODE: &str = "codex-k8s.dev/runtime-mode";
+/// Label: the run. Sanitized on Namespaces, raw on Jobs, their Pod templates and Pods.
+pub const RUN_ID: &str = "codex-k8s.dev/run-id";
+/// Label: the project, sanitized.
+pub const PROJECT_ID: &str = "codex-k8s.dev/project-id";
+/// Label: the issue, decimal.
+pub const ISSUE_NUMBER: &str = "codex-k8s.dev/issue-number";
+/// Label: the agent's role, sanitized.
+pub const AGENT_KEY: &str = "codex-k8s.dev/agent-key";
+
+/// Annotation: the id that ties all rows of a run together.
+pub const CORRELATION_ID: &str = "codex-k8s.dev/correlation-id";
+/// Annotation: how long the namespace lives after each renewal.
+pub const NAMESPACE_LEASE_TTL: &str = "codex-k8s.dev/namespace-lease-ttl";
+/// Annotation: when the lease ends.
+pub const NAMESPACE_LEASE_EXPIRES_AT: &str = "codex-k8s.dev/namespace-lease-expires-at";
+/// Annotation: when the lease was last renewed.
+pub const NAMESPACE_LEASE_UPDATED_AT: &str = "codex-k8s.dev/namespace-lease-updated-at";
+/// Annotation: hash of what was deployed.
+pub const RUNTIME_FINGERPRINT_HASH: &str = "codex-k8s.dev/runtime-fingerprint-hash";
+/// Annotation: what was deployed.
+pub const RUNTIME_FINGERPRINT_JSON: &str = "codex-k8s.dev/runtime-fingerprint-json";
+/// Annotation: when it was deployed.
+pub const RUNTIME_FINGERPRINT_UPDATED_AT: &str = "codex-k8s.dev/runtime-fingerprint-updated-at";
+/// Annotation of ours: who asked for the namespace, from the authenticated request.
+pub const REQUESTED_BY: &str = "codex-k8s.dev/requested-by";
+/// Annotation of ours: when the baseline was last seen complete.
+pub const BASELINE_READY_AT: &str = "codex-k8s.dev/baseline-ready-at";
+/// Annotation of ours: hash of the baseline that was seen complete.
+pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
+/// Annotation of ours: a person's hold against cleanup.
+pub const HOLD: &str = "codex-k8s.dev/hold";
+
+/// Label on the platform's workloads.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// The value of [`APP_NAME`] that makes a Job the Job of its run.
+pub const APP_NAME_RUN: &str = "codex-k8s-run";
+
+/// Label: Pods below this Pod Security level are refused.
+pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// Label: the version of the checks behind [`POD_SECURITY_ENFORCE`].
+pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
+/// Label: workloads below this Pod Security level earn a warning.
+pub const POD_SECURITY_WARN: &str = "pod-security.kubernetes.io/warn";
+
+/// Where a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In `metadata.labels`.
+    Label,
+    /// In `metadata.annotations`.
+    Annotation,
+}
+
+/// Who brought a key in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// The platform at A.
+    A,
+    /// The platform at B.
+    B,
+    /// This product.
+    Guard,
+}
+
+/// A key that the contract knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The key.
+    pub key: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// Who brought it in.
+    pub since: Since,
+    /// What its value means.
+    pub meaning: &'static str,
+}
+
+const fn label(key: &'static str, since: Since, meaning: &'static str) -> KnownKey {
+    KnownKey { key, place: Place::Label, since, meaning }
+}
+
+const fn annotation(key: &'static str, since: Since, meaning: &'static str) -> KnownKey {
+    KnownKey { key, place: Place::Annotation, since, meaning }
+}
+
+/// Every key of the domain that the contract knows; any other is refused on managed namespaces.
+pub const KNOWN: &[KnownKey] = &[
+    label(MANAGED_BY, Since::A, "always codex-k8s-worker"),
+    label(NAMESPACE_PURPOSE, Since::A, "always run"),
+    label(RUNTIME_MODE, Since::A, "full-env or code-only"),
+    label(RUN_ID, Since::A, "the run; sanitized on Namespaces, raw on workloads"),
+    label(PROJECT_ID, Since::A, "the project, sanitized"),
+    label(ISSUE_NUMBER, Since::B, "the issue, decimal"),
+    label(AGENT_KEY, Since::B, "the agent's role, sanitized"),
+    annotation(CORRELATION_ID, Since::A, "ties all rows of a run together"),
+    annotation(
+        NAMESPACE_LEASE_TTL,
+        Since::B,
+        "how long the namespace lives after each renewal, such as 24h0m0s",
+    ),
+    annotation(NAMESPACE_LEASE_EXPIRES_AT, Since::B, "when the lease ends, such as 2026-01-31T12:00:00Z"),
+    annotation(NAMESPACE_LEASE_UPDATED_AT, Since::B, "when the lease was last renewed"),
+    annotation(RUNTIME_FINGERPRINT_HASH, Since::B, "hash of what was deployed"),
+    annotation(RUNTIME_FINGERPRINT_JSON, Since::B, "what was deployed"),
+    annotation(RUNTIME_FINGERPRINT_UPDATED_AT, Since::B, "when it was deployed"),
+    annotation(REQUESTED_BY, Since::Guard, "who asked for the namespace, from the authenticated request"),
+    annotation(BASELINE_READY_AT, Since::Guard, "when the baseline was last seen complete"),
+    annotation(BASELINE_HASH, Since::Guard, "hash of the baseline that was seen complete"),
+    annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
+];
+
+/// Whether a key lies in the domain itself; a subdomain is somebody else's, the legacy domain is not.
+pub fn in_domain(key: &str) -> bool {
+    key.starts_with(DOMAIN) || key.starts_with(LEGACY_DOMAIN)
+}
+
+/// Whether the contract knows a label.
+pub fn is_known_label(key: &str) -> bool {
+    is_known(key, Place::Label)
+}
+
+/// Whether the contract knows an annotation.
+pub fn is_known_annotation(key: &str) -> bool {
+    is_known(key, Place::Annotation)
+}
+
+fn is_known(key: &str, place: Place) -> bool {
+    KNOWN.iter().any(|known| known.place == place && known.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_key_lies_in_the_domain_and_stands_once() {
+        for (index, known) in KNOWN.iter().enumerate() {
+            assert!(in_domain(known.key), "{known:?}");
+            assert!(KNOWN.iter().skip(index + 1).all(|other| other.key != known.key), "{known:?}");
+        }
+    }
+
+    #[test]
+    fn twins_of_a_known_key_are_not_known() {
+        for twin in [
+            "codex-k8s.dev/Managed-By",
+            "codex-k8s.dev/managed-by ",
+            "codex-k8s.dev/managed_by",
+            "codexk8s.io/managed-by",
+        ] {
+            assert!(in_domain(twin) && !is_known_label(twin), "{twin}");
+        }
+        assert!(!in_domain("x.codex-k8s.dev/managed-by"));
+        assert!(!in_domain("codex-k8s.dev"));
+        assert!(!is_known_label(CORRELATION_ID), "it is an annotation");
+    }
+}

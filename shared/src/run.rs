@@ -1,0 +1,303 @@
+//! Runs: runtime mode, access profile, and what a run's payload says of them (contract.md, section 4).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::identity::IssueNumber;
+
+/// What a run may do to its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuntimeMode {
+    /// A namespace with a ServiceAccount, a Role and quotas of its own.
+    FullEnv,
+    /// No access to Kubernetes.
+    CodeOnly,
+}
+
+/// A text that is no runtime mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no runtime mode; expected \"full-env\" or \"code-only\"")]
+pub struct RuntimeModeError {
+    found: String,
+}
+
+impl RuntimeMode {
+    /// Both modes.
+    pub const ALL: [Self; 2] = [Self::FullEnv, Self::CodeOnly];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FullEnv => "full-env",
+            Self::CodeOnly => "code-only",
+        }
+    }
+
+    /// As the platform reads it: whatever is not `full-env` is `code-only`.
+    pub fn parse_like_platform(text: &str) -> Self {
+        text.parse().unwrap_or(Self::CodeOnly)
+    }
+}
+
+impl FromStr for RuntimeMode {
+    type Err = RuntimeModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mode = Self::ALL.into_iter().find(|mode| mode.as_str() == text);
+        mode.ok_or_else(|| RuntimeModeError { found: text.chars().take(64).collect() })
+    }
+}
+
+impl fmt::Display for RuntimeMode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// How much a `full-env` run may change (B only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AccessProfile {
+    /// It may change what is in its namespace.
+    #[default]
+    Candidate,
+    /// It may read.
+    ProductionReadonly,
+}
+
+impl AccessProfile {
+    /// As the platform reads it: `production-readonly` in any case, else candidate.
+    pub fn parse_like_platform(text: &str) -> Self {
+        if text.trim().eq_ignore_ascii_case("production-readonly") {
+            Self::ProductionReadonly
+        } else {
+            Self::Candidate
+        }
+    }
+}
+
+/// The state of the platform whose reading of a payload is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The earlier state.
+    A,
+    /// The later state.
+    B,
+}
+
+/// The kinds of trigger, without their `_revise` twins.
+const KINDS: [&str; 13] = [
+    "intake",
+    "vision",
+    "prd",
+    "arch",
+    "design",
+    "plan",
+    "dev",
+    "doc_audit",
+    "qa",
+    "release",
+    "postdeploy",
+    "ops",
+    "self_improve",
+];
+/// The kinds of trigger that have no `_revise` twin.
+const SINGLE_KINDS: [&str; 2] = ["ai_repair", "rethink"];
+
+/// All 28 kinds of trigger that B knows.
+pub fn trigger_kinds() -> impl Iterator<Item = String> {
+    let twins = KINDS.iter().flat_map(|kind| [(*kind).to_owned(), format!("{kind}_revise")]);
+    twins.chain(SINGLE_KINDS.iter().map(|kind| (*kind).to_owned()))
+}
+
+fn is_trigger_kind(kind: &str) -> bool {
+    KINDS.contains(&kind.strip_suffix("_revise").unwrap_or(kind)) || SINGLE_KINDS.contains(&kind)
+}
+
+/// The agent role that handles a kind of trigger; `dev` if no other does.
+pub fn role_of_kind(kind: &str) -> &'static str {
+    match kind.strip_suffix("_revise").unwrap_or(kind) {
+        "intake" | "vision" | "prd" => "pm",
+        "arch" | "design" => "sa",
+        "plan" | "release" | "rethink" => "em",
+        "qa" => "qa",
+        "ai_repair" | "postdeploy" | "ops" => "sre",
+        "doc_audit" | "self_improve" => "km",
+        _ => "dev",
+    }
+}
+
+/// The fields of `run_payload` that decide where and how a run works. All others are passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RunPayload {
+    /// What set the run off.
+    pub trigger: Option<Trigger>,
+    /// The issue.
+    pub issue: Option<Issue>,
+    /// The agent (B).
+    pub agent: Option<Agent>,
+    /// What the control-plane decided (B).
+    pub runtime: Option<Runtime>,
+    /// Whether the run is a discussion (B).
+    pub discussion_mode: bool,
+    /// The event as it came in (B).
+    pub raw_payload: Option<RawPayload>,
+}
+
+/// What set a run off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Trigger {
+    /// The kind, such as `dev`.
+    pub kind: String,
+}
+
+/// An issue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Issue {
+    /// Its number; 0 is none.
+    pub number: i64,
+}
+
+/// An agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Agent {
+    /// The key of its role.
+    pub key: String,
+}
+
+/// What the control-plane decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    /// The runtime mode; empty leaves it to the trigger.
+    pub mode: String,
+    /// The namespace; empty leaves it to the name builder.
+    pub namespace: String,
+    /// The access profile.
+    pub access_profile: String,
+}
+
+/// The event as it came in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RawPayload {
+    /// The pull request, whose number stands in for a missing issue.
+    pub pull_request: Option<Issue>,
+}
+
+impl RunPayload {
+    /// Reads a payload as the worker does: one that is malformed says nothing.
+    pub fn parse_like_platform(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
+    /// The runtime mode that the worker of a release gives the run.
+    pub fn runtime_mode(&self, release: Release) -> RuntimeMode {
+        let told = self.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
+        let full = |full: bool| if full { RuntimeMode::FullEnv } else { RuntimeMode::CodeOnly };
+        match (release, &self.trigger) {
+            (Release::B, _) if !told.is_empty() => RuntimeMode::parse_like_platform(told),
+            (_, None) => RuntimeMode::CodeOnly,
+            (Release::A, Some(trigger)) => full(matches!(trigger.kind.as_str(), "dev" | "dev_revise")),
+            (Release::B, Some(trigger)) => full(trigger.kind.is_empty() || is_trigger_kind(&trigger.kind)),
+        }
+    }
+
+    /// The issue, or at B the pull request that stands in for it.
+    pub fn issue_number(&self, release: Release) -> Option<IssueNumber> {
+        let issue = self.issue.as_ref().and_then(|issue| IssueNumber::new(issue.number));
+        let pull = || {
+            self.raw_payload.as_ref()?.pull_request.as_ref().and_then(|pull| IssueNumber::new(pull.number))
+        };
+        if release == Release::B { issue.or_else(pull) } else { issue }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL_A: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":77}}"#;
+    const MINIMAL_B: &str = r#"{"repository":{"full_name":"o/r"},"trigger":{"kind":"dev","source":"issue_label","label":"run:dev"},"issue":{"number":77},"agent":{"key":"dev","name":"AI Developer"},"runtime":{"mode":"full-env","target_env":"ai","build_ref":"main","access_profile":"candidate"}}"#;
+
+    fn mode(release: Release, json: &str) -> RuntimeMode {
+        RunPayload::parse_like_platform(json).runtime_mode(release)
+    }
+
+    #[test]
+    fn modes_round_trip_and_others_are_refused() {
+        for mode in RuntimeMode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        for text in ["", "Full-Env", "full-env ", "fullenv"] {
+            assert!(text.parse::<RuntimeMode>().is_err(), "{text:?}");
+            assert_eq!(RuntimeMode::parse_like_platform(text), RuntimeMode::CodeOnly);
+        }
+    }
+
+    #[test]
+    fn the_minimal_payloads_are_full_env_at_their_release() {
+        assert_eq!(mode(Release::A, MINIMAL_A), RuntimeMode::FullEnv);
+        assert_eq!(mode(Release::B, MINIMAL_B), RuntimeMode::FullEnv);
+        let payload = RunPayload::parse_like_platform(MINIMAL_B);
+        assert_eq!(payload.issue_number(Release::B), IssueNumber::new(77));
+    }
+
+    #[test]
+    fn at_a_only_dev_and_its_revise_are_full_env() {
+        for kind in trigger_kinds() {
+            let json = format!(r#"{{"trigger":{{"kind":"{kind}"}}}}"#);
+            let full = kind == "dev" || kind == "dev_revise";
+            assert_eq!(mode(Release::A, &json) == RuntimeMode::FullEnv, full, "{kind}");
+            assert_eq!(mode(Release::B, &json), RuntimeMode::FullEnv, "{kind}");
+        }
+    }
+
+    #[test]
+    fn at_b_a_mode_that_is_told_wins() {
+        assert_eq!(
+            mode(Release::B, r#"{"trigger":{"kind":"dev"},"runtime":{"mode":"code-only"}}"#),
+            RuntimeMode::CodeOnly
+        );
+        assert_eq!(mode(Release::B, r#"{"runtime":{"mode":"full-env"}}"#), RuntimeMode::FullEnv);
+        assert_eq!(mode(Release::A, r#"{"runtime":{"mode":"full-env"}}"#), RuntimeMode::CodeOnly);
+    }
+
+    #[test]
+    fn nothing_unknown_and_malformed_payloads_are_code_only() {
+        for json in ["", "{", "{}", "[]", "null", r#"{"trigger":{"kind":"other"}}"#, r#"{"trigger":7}"#] {
+            for release in [Release::A, Release::B] {
+                assert_eq!(mode(release, json), RuntimeMode::CodeOnly, "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_are_twenty_eight_kinds_each_with_a_role() {
+        assert_eq!(trigger_kinds().count(), 28);
+        assert_eq!(role_of_kind("prd_revise"), "pm");
+        assert_eq!(role_of_kind("dev"), "dev");
+        assert_eq!(role_of_kind("ops"), "sre");
+    }
+
+    #[test]
+    fn a_pull_request_stands_in_for_the_issue_at_b_only() {
+        let payload = RunPayload::parse_like_platform(r#"{"raw_payload":{"pull_request":{"number":5}}}"#);
+        assert_eq!(payload.issue_number(Release::B), IssueNumber::new(5));
+        assert_eq!(payload.issue_number(Release::A), None);
+    }
+
+    #[test]
+    fn profiles_are_read_as_the_platform_reads_them() {
+        assert_eq!(
+            AccessProfile::parse_like_platform(" Production-Readonly "),
+            AccessProfile::ProductionReadonly
+        );
+        assert_eq!(AccessProfile::parse_like_platform("anything"), AccessProfile::Candidate);
+    }
+}

@@ -1,0 +1,156 @@
+//! The platform's sanitizers (contract.md, sections 1 and 2), rune for rune as its Go code does them.
+
+use std::borrow::Cow;
+
+/// What an empty label value becomes.
+pub const UNKNOWN: &str = "unknown";
+
+/// The longest label value, and the longest DNS label, in bytes.
+pub const LONGEST: usize = 63;
+
+/// Lower-cases a rune as Go does: one rune in, one rune out. Rust's own mapping of U+0130 yields two.
+pub fn go_lower(rune: char) -> char {
+    if rune == '\u{130}' {
+        return 'i';
+    }
+    let mut lower = rune.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(single), None) => single,
+        _ => rune,
+    }
+}
+
+/// Go's `strings.TrimSpace`: Unicode white space, which is what Rust trims as well.
+fn trim(value: &str) -> &str {
+    value.trim()
+}
+
+/// A label value as the worker writes it on Namespaces: lower case, `_` and every foreign rune to `-`, no `-` at
+/// the ends, 63 bytes at most; [`UNKNOWN`] if nothing is left. Runs of `-` stay.
+pub fn sanitize_label(value: &str) -> Cow<'_, str> {
+    if is_label(value) {
+        return Cow::Borrowed(value);
+    }
+    let dashed: String =
+        value.chars().map(go_lower).map(|rune| if is_allowed(rune) { rune } else { '-' }).collect();
+    let trimmed = dashed.trim_matches('-');
+    let cut = trimmed.get(..LONGEST).unwrap_or(trimmed).trim_end_matches('-');
+    Cow::Owned(if cut.is_empty() { UNKNOWN.to_owned() } else { cut.to_owned() })
+}
+
+/// A label value as the control-plane looks it up: as [`sanitize_label`], but white space is trimmed first and
+/// nothing stays nothing.
+pub fn sanitize_run_label_value(value: &str) -> Cow<'_, str> {
+    let trimmed = trim(value);
+    if trimmed.chars().all(|rune| !is_allowed(go_lower(rune)) || rune == '-') {
+        return Cow::Borrowed("");
+    }
+    sanitize_label(trimmed)
+}
+
+/// A name as the worker builds it from a prefix: trimmed, lower case, foreign runes to `-`, runs of `-` collapsed,
+/// none at the ends. **Not cut.**
+pub fn sanitize_dns(value: &str) -> String {
+    let mut name = String::with_capacity(value.len());
+    for rune in trim(value).chars().map(go_lower) {
+        let rune = if is_allowed(rune) { rune } else { '-' };
+        if rune != '-' || !name.ends_with('-') {
+            name.push(rune);
+        }
+    }
+    name.trim_matches('-').to_owned()
+}
+
+/// The first `longest` bytes of what is left when white space, `_`, `-`, `.` and foreign runes are taken away.
+pub fn compact(value: &str, longest: usize) -> String {
+    trim(value).chars().map(go_lower).filter(|rune| is_allowed(*rune) && *rune != '-').take(longest).collect()
+}
+
+/// Whether `raw` sanitizes to `label`, without allocating in the usual case that they are equal.
+pub fn label_equals(label: &str, raw: &str) -> bool {
+    (label == raw && is_label(raw)) || sanitize_label(raw) == label
+}
+
+/// Whether a value is what [`sanitize_label`] leaves as it is.
+pub fn is_label(value: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= LONGEST
+        && value.bytes().all(|byte| is_allowed(char::from(byte)))
+        && !value.starts_with('-')
+        && !value.ends_with('-')
+}
+
+const fn is_allowed(rune: char) -> bool {
+    rune.is_ascii_lowercase() || rune.is_ascii_digit() || rune == '-'
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_sanitized_as_the_platform_does() {
+        for (raw, label) in [
+            ("My_Project.v1", "my-project-v1"),
+            ("__", "unknown"),
+            ("a--b", "a--b"),
+            ("proj/42", "proj-42"),
+            (" ", "unknown"),
+            ("", "unknown"),
+            ("\u{43f}\u{440}\u{438}\u{432}\u{435}\u{442}", "unknown"),
+        ] {
+            assert_eq!(sanitize_label(raw), label, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_dotted_capital_i_lowers_to_one_rune_and_the_kelvin_sign_to_k() {
+        assert_eq!(sanitize_label("\u{130}x"), "ix");
+        assert_eq!(sanitize_label("\u{212a}x"), "kx");
+        assert_eq!(sanitize_dns("a\u{130}b"), "aib");
+        assert_eq!(compact("\u{212a}\u{130}", 12), "ki");
+    }
+
+    #[test]
+    fn a_long_label_is_cut_and_loses_the_dash_at_its_end() {
+        let raw = format!("{}-{}", "a".repeat(62), "b".repeat(10));
+        assert_eq!(sanitize_label(&raw), "a".repeat(62));
+    }
+
+    #[test]
+    fn names_are_collapsed_but_not_cut() {
+        assert_eq!(sanitize_dns("a--b"), "a-b");
+        assert_eq!(sanitize_dns(""), "");
+        assert_eq!(sanitize_dns("CoDeX_Issue"), "codex-issue");
+        assert_eq!(sanitize_dns(&"a".repeat(100)).len(), 100);
+    }
+
+    #[test]
+    fn looking_up_nothing_looks_up_nothing() {
+        for raw in ["", " ", "__", "-"] {
+            assert_eq!(sanitize_run_label_value(raw), "", "{raw:?}");
+        }
+        assert_eq!(sanitize_run_label_value(" Run_1 "), "run-1");
+    }
+
+    proptest! {
+        #[test]
+        fn sanitizing_twice_is_sanitizing_once(raw in ".*") {
+            let once = sanitize_label(&raw).into_owned();
+            prop_assert_eq!(&*sanitize_label(&once), &once);
+            prop_assert!(is_label(&once));
+            prop_assert!(label_equals(&once, &raw));
+            let dns = sanitize_dns(&raw);
+            prop_assert_eq!(sanitize_dns(&dns), dns);
+        }
+
+        #[test]
+        fn compacting_leaves_letters_and_digits_only(raw in ".*", longest in 0usize..20) {
+            let compacted = compact(&raw, longest);
+            prop_assert!(compacted.len() <= longest);
+            prop_assert!(compacted.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        }
+    }
+}
