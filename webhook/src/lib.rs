@@ -1,1 +1,4 @@
 //! Admission webhook for run namespaces and agent Jobs.
+
+pub mod review;
+pub mod rules;

@@ -330,7 +330,7 @@ pub struct ServiceAccounts {
 impl Default for ServiceAccounts {
     fn default() -> Self {
         Self {
-            full_env: strings(&["codex-runner", "codex-runner-readonly"]),
+            full_env: strings(&["codex-runner", "codex-runner-readonly", "default"]),
             code_only: strings(&["default"]),
         }
     }

@@ -87,5 +87,8 @@ fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
 fn the_published_schema_is_the_one_of_the_code() {
     let published = include_str!("../../../docs/run-policy.schema.json");
     let generated = serde_json::to_string_pretty(&RunPolicy::json_schema()).unwrap();
-    assert!(published.trim_end() == generated, "docs/run-policy.schema.json is out of date: run `make generate`");
+    assert!(
+        published.trim_end() == generated,
+        "docs/run-policy.schema.json is out of date: run `make generate`"
+    );
 }

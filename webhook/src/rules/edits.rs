@@ -55,12 +55,12 @@ impl<'a> Edits<'a> {
 
     /// Removes what is at a path that exists.
     pub fn remove(&mut self, path: &[&str]) {
-        let path = PointerBuf::from_tokens(path);
+        let path = PointerBuf::from_tokens(path.iter().copied());
         self.operations.push(PatchOperation::Remove(RemoveOperation { path }));
     }
 
     fn add(&mut self, path: &[&str], value: Value) {
-        let path = PointerBuf::from_tokens(path);
+        let path = PointerBuf::from_tokens(path.iter().copied());
         self.operations.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
@@ -73,7 +73,7 @@ impl<'a> Edits<'a> {
     }
 
     fn ensure_one(&mut self, path: &[&str], empty: &Value) {
-        let pointer = PointerBuf::from_tokens(path);
+        let pointer = PointerBuf::from_tokens(path.iter().copied());
         let present = pointer.resolve(self.object).is_ok_and(|value| !value.is_null());
         if !present && !self.created.iter().any(|created| created == pointer.as_str()) {
             self.created.push(pointer.as_str().to_owned());

@@ -77,9 +77,8 @@ impl Kind {
             ("batch", "Job") => Some(Self::Job),
             ("batch", "CronJob") => Some(Self::CronJob),
             ("", "Pod") => Some(Self::Pod),
-            ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("", "ReplicationController") => {
-                Some(Self::Template)
-            }
+            ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+            | ("", "ReplicationController") => Some(Self::Template),
             _ => None,
         }
     }

@@ -52,7 +52,8 @@ fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespac
 }
 
 fn nothing_is_stripped(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    let kept = [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
+    let kept =
+        [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
     for key in kept.into_iter().filter(|_| old.is_managed()) {
         if let (Some(before), None) = (old.meta.label(key), new.meta.label(key)) {
             let remedy = format!("it stays {}", quoted(before));

@@ -42,15 +42,17 @@ pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mu
     let meta = namespace.meta;
     let given = |key| meta.annotation(key);
     let instant = |key| given(key).and_then(|text| text.parse::<LeaseInstant>().ok());
-    let updated_at = instant(keys::NAMESPACE_LEASE_UPDATED_AT)
-        .or_else(|| LeaseInstant::from_timestamp(context.facts.now));
+    let updated_at =
+        instant(keys::NAMESPACE_LEASE_UPDATED_AT).or_else(|| LeaseInstant::from_timestamp(context.facts.now));
     let Some(updated_at) = updated_at else { return };
     let ttl = match (given(keys::NAMESPACE_LEASE_TTL), instant(keys::NAMESPACE_LEASE_EXPIRES_AT)) {
         (Some(text), _) => text.parse::<GoDuration>().ok(),
         (None, Some(expires_at)) => expires_at.since(updated_at),
         (None, None) => Some(context.policy.lease.ttl_for(meta.label(keys::AGENT_KEY)).into()),
     };
-    let Some((ttl, expires_at)) = ttl.and_then(|ttl| Some((ttl, updated_at.checked_add(ttl)?))) else { return };
+    let Some((ttl, expires_at)) = ttl.and_then(|ttl| Some((ttl, updated_at.checked_add(ttl)?))) else {
+        return;
+    };
     let parts = [
         (keys::NAMESPACE_LEASE_TTL, ttl.to_string()),
         (keys::NAMESPACE_LEASE_EXPIRES_AT, expires_at.to_string()),
@@ -79,7 +81,8 @@ pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits
 /// The Pod Security levels of the policy.
 pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let levels = super::security::levels(context);
-    for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)] {
+    for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
+    {
         if namespace.meta.label(key).is_none() {
             edits.label(&[], key, level.as_str());
         }

@@ -29,8 +29,12 @@ fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
     }
     let found = namespace.meta.annotation(keys::NAMESPACE_LEASE_EXPIRES_AT);
     let remedy = match lease {
-        Ok(Some(_)) => "the lease lives; only a manager or the garbage collector deletes the namespace before it ends",
-        _ => "without a lease that can be read, only a manager or the garbage collector deletes the namespace",
+        Ok(Some(_)) => {
+            "the lease lives; only a manager or the garbage collector deletes the namespace before it ends"
+        }
+        _ => {
+            "without a lease that can be read, only a manager or the garbage collector deletes the namespace"
+        }
     };
     report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), quoted_or_nothing(found), remedy);
 }

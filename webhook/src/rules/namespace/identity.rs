@@ -73,10 +73,9 @@ const IDENTITY: [&str; 7] = [
 
 fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let meta = namespace.meta;
-    for (key, wanted) in [
-        (keys::MANAGED_BY, keys::MANAGED_BY_VALUE),
-        (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE),
-    ] {
+    for (key, wanted) in
+        [(keys::MANAGED_BY, keys::MANAGED_BY_VALUE), (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE)]
+    {
         let found = meta.label(key);
         if found != Some(wanted) {
             report.forbid(label_path("", key), quoted_or_nothing(found), format!("expected \"{wanted}\""));
@@ -99,7 +98,9 @@ fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
         report.invalid(label_path("", keys::AGENT_KEY), quoted(agent), remedy);
     }
     let issue = meta.label(keys::ISSUE_NUMBER);
-    if let Some(issue) = issue.filter(|issue| issue.parse::<codex_k8s_shared::identity::IssueNumber>().is_err()) {
+    if let Some(issue) =
+        issue.filter(|issue| issue.parse::<codex_k8s_shared::identity::IssueNumber>().is_err())
+    {
         let remedy = "expected a decimal number above 0 without leading zeros, such as \"42\"";
         report.invalid(label_path("", keys::ISSUE_NUMBER), quoted(issue), remedy);
     }
@@ -117,14 +118,24 @@ fn name_agrees(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
     if let Some(run_id) = meta.label(keys::RUN_ID).filter(|run_id| !parsed.agrees_with_run(run_id)) {
         report.forbid(label_path("", keys::RUN_ID), quoted(run_id), in_the_name(&parsed.run, "run"));
     }
-    if let Some(project) = meta.label(keys::PROJECT_ID).filter(|project| !agrees_with_project(&parsed, project)) {
-        report.forbid(label_path("", keys::PROJECT_ID), quoted(project), in_the_name(&parsed.project, "project"));
+    if let Some(project) =
+        meta.label(keys::PROJECT_ID).filter(|project| !agrees_with_project(&parsed, project))
+    {
+        report.forbid(
+            label_path("", keys::PROJECT_ID),
+            quoted(project),
+            in_the_name(&parsed.project, "project"),
+        );
     }
     let issue = meta.label(keys::ISSUE_NUMBER);
     if let (Some(issue), Some(named)) = (issue, parsed.issue)
         && issue != named.to_string()
     {
-        report.forbid(label_path("", keys::ISSUE_NUMBER), quoted(issue), format!("the name says issue {named}"));
+        report.forbid(
+            label_path("", keys::ISSUE_NUMBER),
+            quoted(issue),
+            format!("the name says issue {named}"),
+        );
     }
 }
 
@@ -147,7 +158,9 @@ fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<
             continue;
         }
         let remedy = match (context.requester.is_manager(), before) {
-            (true, _) => "a manager changes it together with a renewed lease (namespace-lease-updated-at)".to_owned(),
+            (true, _) => {
+                "a manager changes it together with a renewed lease (namespace-lease-updated-at)".to_owned()
+            }
             (false, Some(before)) => format!("it stays {} for the life of the run", quoted(before)),
             (false, None) => "only a manager adds it".to_owned(),
         };
@@ -166,7 +179,8 @@ fn may_be_rebound(context: &Context<'_>, key: &str, before: Option<&str>) -> boo
 }
 
 fn run_id_is_unique(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
-    let Some(run_id) = namespace.meta.label(keys::RUN_ID).filter(|run_id| *run_id != sanitize::UNKNOWN) else {
+    let Some(run_id) = namespace.meta.label(keys::RUN_ID).filter(|run_id| *run_id != sanitize::UNKNOWN)
+    else {
         return;
     };
     let living = context.facts.run_holders.iter().find(|holder| {
@@ -180,7 +194,12 @@ fn run_id_is_unique(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
     }
 }
 
-fn new_run_id_is_unique(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn new_run_id_is_unique(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     if old.meta.label(keys::RUN_ID) != new.meta.label(keys::RUN_ID) {
         run_id_is_unique(context, new, report);
     }

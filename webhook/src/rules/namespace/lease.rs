@@ -27,7 +27,10 @@ pub(super) const RULES: &[Rule] = &[
         why: "A lease of a second deletes a run under way, one of a century is no lease.",
         remedy: "Choose a ttl within lease.minTtl and lease.maxTtl of the policy, and an expiry that is ahead of now.",
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Birth(lease_is_bounded), Judge::Change(new_lease_is_bounded)], mend: None },
+        check: Check::Namespace {
+            judge: &[Judge::Birth(lease_is_bounded), Judge::Change(new_lease_is_bounded)],
+            mend: None,
+        },
     },
     Rule {
         id: "LEASE003",
@@ -110,18 +113,29 @@ fn lease_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
     let path = annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT);
     if expires_at <= context.facts.now {
         report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), "expected a time ahead of now");
-    } else if later(context.facts.now, policy.max_ttl + policy.tolerance).is_some_and(|latest| expires_at > latest) {
+    } else if later(context.facts.now, policy.max_ttl + policy.tolerance)
+        .is_some_and(|latest| expires_at > latest)
+    {
         let remedy = format!("expected a time at most {} ahead of now", go(policy.max_ttl));
         report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), remedy);
     }
     let updated_at = lease.updated_at.timestamp();
     if later(context.facts.now, policy.tolerance).is_some_and(|latest| updated_at > latest) {
         let path = annotation_path(keys::NAMESPACE_LEASE_UPDATED_AT);
-        report.invalid(path, found(keys::NAMESPACE_LEASE_UPDATED_AT), "expected a time that is not ahead of now");
+        report.invalid(
+            path,
+            found(keys::NAMESPACE_LEASE_UPDATED_AT),
+            "expected a time that is not ahead of now",
+        );
     }
 }
 
-fn new_lease_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn new_lease_is_bounded(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     if is_changed(old, new) {
         lease_is_bounded(context, new, report);
     }
@@ -160,7 +174,12 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
     }
 }
 
-fn agent_leaves_the_lease(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn agent_leaves_the_lease(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     if context.requester.role != Role::Agent {
         return;
     }
@@ -179,7 +198,9 @@ fn lifetime_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
     let created = old.meta.text("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
     let latest = created.and_then(|created| later(created, context.policy.lease.max_lifetime));
     let (Some(latest), Some(lease)) = (latest, readable(new)) else { return };
-    if lease.expires_at.timestamp() > latest && readable(old).is_none_or(|old| lease.expires_at > old.expires_at) {
+    if lease.expires_at.timestamp() > latest
+        && readable(old).is_none_or(|old| lease.expires_at > old.expires_at)
+    {
         let found = quoted_or_nothing(new.meta.annotation(keys::NAMESPACE_LEASE_EXPIRES_AT));
         let remedy = format!("only a manager extends it beyond {latest}");
         report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), found, remedy);

@@ -110,7 +110,12 @@ fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut
     }
 }
 
-fn owned_annotations_are_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn owned_annotations_are_kept(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     let owned = [
         (BASELINE.as_slice(), context.requester.role == Role::Reconciler, "the reconciler"),
         (MANAGERS.as_slice(), context.requester.is_manager(), "a manager"),
@@ -119,7 +124,11 @@ fn owned_annotations_are_kept(context: &Context<'_>, old: &Namespace<'_>, new: &
         for key in keys.iter().filter(|_| !is_owner) {
             let after = new.meta.annotation(key);
             if old.meta.annotation(key) != after {
-                report.forbid(annotation_path(key), quoted_or_nothing(after), format!("only {owner} changes it"));
+                report.forbid(
+                    annotation_path(key),
+                    quoted_or_nothing(after),
+                    format!("only {owner} changes it"),
+                );
             }
         }
     }
@@ -149,7 +158,10 @@ fn spec_finalizers_are_kept(_: &Context<'_>, old: &Namespace<'_>, new: &Namespac
     }
     let found = spec_finalizers(new.object).collect::<Vec<_>>().join(", ");
     let kept = spec_finalizers(old.object).collect::<Vec<_>>().join(", ");
-    let remedy = format!("they stay {}; only the namespace controller removes them, once the namespace is being deleted", quoted(&kept));
+    let remedy = format!(
+        "they stay {}; only the namespace controller removes them, once the namespace is being deleted",
+        quoted(&kept)
+    );
     report.forbid("spec.finalizers", quoted(&found), remedy);
 }
 

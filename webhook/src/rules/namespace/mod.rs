@@ -131,7 +131,9 @@ pub fn decide(
 fn is_concerned(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
     let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_domain_label);
     match (old, new) {
-        (None, Some(new)) => new.has_domain_label() || context.is_reserved() || claims_by_generated_name(context, new),
+        (None, Some(new)) => {
+            new.has_domain_label() || context.is_reserved() || claims_by_generated_name(context, new)
+        }
         (Some(old), None) => old.is_managed(),
         (old, new) => labelled(old) || labelled(new),
     }

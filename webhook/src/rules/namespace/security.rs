@@ -28,7 +28,8 @@ pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
 
 fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let levels = levels(context);
-    for (key, least) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)] {
+    for (key, least) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
+    {
         let found = namespace.meta.label(key);
         let level = found.and_then(Level::parse);
         // A warning level says what people read, not what runs: any known one will do.
@@ -38,7 +39,9 @@ fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, repo
             report.forbid(label_path("", key), quoted_or_nothing(found), remedy);
         }
     }
-    if let Some(version) = namespace.meta.label(keys::POD_SECURITY_ENFORCE_VERSION).filter(|version| *version != "latest") {
+    if let Some(version) =
+        namespace.meta.label(keys::POD_SECURITY_ENFORCE_VERSION).filter(|version| *version != "latest")
+    {
         let remedy = "expected \"latest\" or no label: an old version misses newer checks";
         report.forbid(label_path("", keys::POD_SECURITY_ENFORCE_VERSION), quoted(version), remedy);
     }

@@ -1,0 +1,132 @@
+//! How long a Job runs, how often it is tried, how wide it is, and who runs it.
+
+use codex_k8s_shared::policy::{Bounds, Jobs, Mode};
+use serde_json::Value;
+
+use super::{Context, Workload, dotted};
+use crate::rules::Edits;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, text};
+use crate::rules::report::{Report, quoted};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "JOB007",
+        title: "A Job has a deadline",
+        why: "A Job without a deadline holds its namespace, its quota and its model budget until somebody notices.",
+        remedy: "Leave spec.activeDeadlineSeconds out and it is added; or stay within jobs.activeDeadlineSeconds.max.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload {
+            judge: |context, workload, report| {
+                bounded(context, workload, report, &DEADLINE);
+            },
+            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &DEADLINE)),
+        },
+    },
+    Rule {
+        id: "JOB008",
+        title: "A finished Job is removed after a while",
+        why: "Finished Jobs that stay count as content of the namespace and fill the API server's store.",
+        remedy: "Leave spec.ttlSecondsAfterFinished out and it is added; or stay within \
+                 jobs.ttlSecondsAfterFinished.max.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload {
+            judge: |context, workload, report| {
+                bounded(context, workload, report, &TTL);
+            },
+            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &TTL)),
+        },
+    },
+    Rule {
+        id: "JOB009",
+        title: "A Job is retried a few times at most",
+        why: "An agent is not idempotent: each retry spends its budget again and may repeat what it did.",
+        remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to jobs.backoffLimit.max or less.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload {
+            judge: |context, workload, report| {
+                bounded(context, workload, report, &BACKOFF);
+                bounded(context, workload, report, &BACKOFF_PER_INDEX);
+            },
+            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &BACKOFF)),
+        },
+    },
+    Rule {
+        id: "JOB010",
+        title: "A Job is only so wide",
+        why: "Parallel Pods multiply what one Job may use.",
+        remedy: "Lower spec.parallelism and spec.completions to jobs.parallelism.max and jobs.completions.max or less.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload {
+            judge: |context, workload, report| {
+                bounded(context, workload, report, &PARALLELISM);
+                bounded(context, workload, report, &COMPLETIONS);
+            },
+            mend: None,
+        },
+    },
+    Rule {
+        id: "JOB011",
+        title: "The cluster's own Job controller runs the Job",
+        why: "A Job that is managed by anybody else is ignored by the Job controller: its deadline never strikes and \
+              its ttl never ends.",
+        remedy: "Leave spec.managedBy out.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: managed_by_the_cluster, mend: None },
+    },
+];
+
+/// A number in a Job's spec.
+struct Field {
+    name: &'static str,
+    bounds: fn(&Jobs) -> Bounds,
+    /// Whether a Job without it is refused.
+    due: bool,
+}
+
+const DEADLINE: Field =
+    Field { name: "activeDeadlineSeconds", bounds: |jobs| jobs.active_deadline_seconds, due: true };
+const TTL: Field =
+    Field { name: "ttlSecondsAfterFinished", bounds: |jobs| jobs.ttl_seconds_after_finished, due: true };
+const BACKOFF: Field = Field { name: "backoffLimit", bounds: |jobs| jobs.backoff_limit, due: false };
+const BACKOFF_PER_INDEX: Field = Field { name: "backoffLimitPerIndex", ..BACKOFF };
+const PARALLELISM: Field = Field { name: "parallelism", bounds: |jobs| jobs.parallelism, due: false };
+const COMPLETIONS: Field = Field { name: "completions", bounds: |jobs| jobs.completions, due: false };
+
+fn bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report, field: &Field) {
+    let Some(path) = workload.job_path().filter(|_| !context.generated) else { return };
+    let Bounds { max, .. } = (field.bounds)(&context.policy.jobs);
+    let found = at(workload.object, path).and_then(|spec| at(spec, &[field.name]));
+    let name = || format!("{}{}", dotted(path), field.name);
+    match found.map(Value::as_i64) {
+        None if field.due => report.forbid(name(), "nothing", format!("expected {max} at most")),
+        Some(Some(value)) if value > max => {
+            report.forbid(name(), value.to_string(), format!("expected {max} at most"))
+        }
+        _ => {}
+    }
+}
+
+fn defaulted(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>, field: &Field) {
+    let Some(path) = workload.job_path().filter(|_| !context.generated) else { return };
+    let spec = at(workload.object, path);
+    if spec.and_then(|spec| at(spec, &[field.name])).is_none() {
+        let mut whole = path.to_vec();
+        whole.push(field.name);
+        edits.set(&whole, (field.bounds)(&context.policy.jobs).default.into());
+    }
+}
+
+fn managed_by_the_cluster(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let Some(path) = workload.job_path() else { return };
+    let manager = at(workload.object, path).and_then(|spec| text(spec, "managedBy"));
+    if let Some(manager) =
+        manager.filter(|manager| !context.policy.jobs.managed_by.iter().any(|listed| listed == manager))
+    {
+        report.forbid(
+            format!("{}managedBy", dotted(path)),
+            quoted(manager),
+            "not in jobs.managedBy of the policy",
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! Which run a workload belongs to.
+
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::{keys, names, sanitize};
+
+use super::{Context, Workload, dotted};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+use crate::rules::{Edits, Kind};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "JOB001",
+        title: "A workload carries the identity of its namespace",
+        why: "The platform finds a run's workload by its run id, in all namespaces. A Job with another run's id is \
+              taken for that run's work, and its success for that run's success.",
+        remedy: "Leave the labels run-id and project-id out and they are added, on the Job and on its Pod template.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: identity_is_the_namespaces, mend: Some(add_identity) },
+    },
+    Rule {
+        id: "JOB002",
+        title: "The Job of a run is named after the run",
+        why: "The platform takes a Job of that name, or with the run's application label, for the run itself.",
+        remedy: "Give the Job another name and no label app.kubernetes.io/name=codex-k8s-run; the run's own Job is \
+                 codex-k8s-run-<run id>.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: run_and_name_agree, mend: None },
+    },
+    Rule {
+        id: "JOB003",
+        title: "Finalizers of workloads come from an allow-list",
+        why: "A finalizer that nobody removes keeps a workload, and so its namespace, for ever.",
+        remedy: "Leave metadata.finalizers empty, on the workload and on its template.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: finalizers_are_listed, mend: None },
+    },
+];
+
+/// Jobs, `CronJobs` and bare Pods are the run's; Deployments and the like only hold Pods that it started.
+const fn is_bound(context: &Context<'_>, workload: &Workload<'_>) -> bool {
+    !context.generated && !matches!(workload.kind, Kind::Template)
+}
+
+fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    if !is_bound(context, workload) {
+        return;
+    }
+    for holder in workload.holders() {
+        let meta = workload.meta_at(holder);
+        let project_is_due = holder.is_empty();
+        for (key, wanted, due) in [
+            (keys::RUN_ID, &context.namespace.run_id, true),
+            (keys::PROJECT_ID, &context.namespace.project_id, project_is_due),
+        ] {
+            let found = meta.label(key);
+            if found.map_or(!due, |found| sanitize::label_equals(wanted, found)) {
+                continue;
+            }
+            let remedy = format!("the namespace's is {}", quoted(wanted));
+            report.forbid(label_path(&dotted(holder), key), quoted_or_nothing(found), remedy);
+        }
+    }
+}
+
+fn add_identity(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    if !is_bound(context, workload) {
+        return;
+    }
+    let run_id = workload.meta.label(keys::RUN_ID).unwrap_or(&context.namespace.run_id);
+    for holder in workload.holders() {
+        let meta = workload.meta_at(holder);
+        if meta.label(keys::RUN_ID).is_none() {
+            edits.label(holder, keys::RUN_ID, run_id);
+        }
+        if holder.is_empty() && meta.label(keys::PROJECT_ID).is_none() {
+            edits.label(holder, keys::PROJECT_ID, &context.namespace.project_id);
+        }
+    }
+}
+
+fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    if context.generated {
+        return;
+    }
+    let labelled =
+        |holder: &super::Path| workload.meta_at(holder).label(keys::APP_NAME) == Some(keys::APP_NAME_RUN);
+    let run_id = workload.meta.label(keys::RUN_ID).unwrap_or(&context.namespace.run_id);
+    let expected = names::run_job_name(run_id);
+    let can_be_a_run = matches!(workload.kind, Kind::Job | Kind::Pod);
+    if can_be_a_run && context.name == expected {
+        return;
+    }
+    if context.name.starts_with(names::JOB_PREFIX) {
+        let remedy =
+            format!("names under codex-k8s-run- are the runs' own; this run's is {}", quoted(&expected));
+        report.forbid("metadata.name", quoted(context.name), remedy);
+    }
+    for holder in workload.holders().iter().filter(|holder| labelled(holder)) {
+        let path = label_path(&dotted(holder), keys::APP_NAME);
+        let remedy = format!("only the run's own Job, {}, carries it", quoted(&expected));
+        report.forbid(path, quoted(keys::APP_NAME_RUN), remedy);
+    }
+}
+
+fn finalizers_are_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let listed = &context.policy.jobs.finalizers;
+    for holder in workload.holders() {
+        for finalizer in workload.meta_at(holder).finalizers() {
+            if !listed.iter().any(|allowed| allowed == finalizer) {
+                let path = format!("{}metadata.finalizers", dotted(holder));
+                report.forbid(path, quoted(finalizer), "not in jobs.finalizers of the policy");
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Rules about workloads in managed namespaces: Jobs, `CronJobs`, Pods and the templates that Pods are made from.
+//!
+//! What a controller makes from a template is judged by fewer rules than the template was: the template was judged
+//! when it was written, by who wrote it, and a namespace that has been rebound to another run since may still have
+//! Pods of the old one.
+
+mod bounds;
+mod environment;
+mod host;
+mod identity;
+mod scheduling;
+mod service_account;
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use codex_k8s_shared::{keys, names};
+use serde_json::Value;
+
+use super::catalogue::{Check, Rule};
+use super::object::{at, items};
+use super::{
+    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester, Role,
+    Verdict,
+};
+
+/// What every rule about a workload can see.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy.
+    pub policy: &'a RunPolicy,
+    /// The managed namespace that the workload lies in.
+    pub namespace: &'a ManagedNamespace,
+    /// The workload's name; empty while a `generateName` has not been resolved.
+    pub name: &'a str,
+    /// Whether a controller of the cluster makes it from a template.
+    pub generated: bool,
+}
+
+/// A workload object.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a> {
+    /// The whole object.
+    pub object: &'a Value,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its metadata.
+    pub meta: Meta<'a>,
+}
+
+/// What a rule judges. On an update it is asked of the old object as well, so that only what is new is refused.
+pub type Judge = fn(&Context<'_>, &Workload<'_>, &mut Report);
+
+/// What a rule adds where it is missing, when the workload is created.
+pub type Mend = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
+
+/// The keys that lead from an object to a part of it.
+pub type Path = &'static [&'static str];
+
+impl<'a> Workload<'a> {
+    /// The workload that an object describes.
+    pub fn of(kind: Kind, object: &'a Value) -> Self {
+        Self { object, kind, meta: Meta::of(object) }
+    }
+
+    /// Where the Pod template is; a Pod is its own.
+    pub const fn template_path(&self) -> Path {
+        match self.kind {
+            Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
+            Kind::Pod | Kind::Namespace => &[],
+            Kind::Job | Kind::Template => &["spec", "template"],
+        }
+    }
+
+    /// Where the Job's spec is, for Jobs and `CronJobs`.
+    pub const fn job_path(&self) -> Option<Path> {
+        match self.kind {
+            Kind::Job => Some(&["spec"]),
+            Kind::CronJob => Some(&["spec", "jobTemplate", "spec"]),
+            _ => None,
+        }
+    }
+
+    /// Every place that carries metadata of its own, from the object to the Pod template.
+    pub const fn holders(&self) -> &'static [Path] {
+        match self.kind {
+            Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
+            Kind::Pod | Kind::Namespace => &[&[]],
+            Kind::Job | Kind::Template => &[&[], &["spec", "template"]],
+        }
+    }
+
+    /// The metadata at a holder.
+    pub fn meta_at(&self, holder: Path) -> Meta<'a> {
+        at(self.object, holder).map_or(Meta::none(), Meta::of)
+    }
+
+    /// The Pod's spec.
+    pub fn pod_spec(&self) -> Option<&'a Value> {
+        at(self.object, self.template_path()).and_then(|template| at(template, &["spec"]))
+    }
+
+    /// A field of the Pod's spec as a path in the object.
+    pub fn pod_field(&self, field: &str) -> String {
+        format!("{}spec.{field}", dotted(self.template_path()))
+    }
+
+    /// All containers: of the Pod, those that run before it and beside it, and those added for debugging.
+    pub fn containers(&self) -> impl Iterator<Item = Container<'a>> {
+        let spec = self.pod_spec();
+        ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(move |list| {
+            items(spec.and_then(|spec| spec.get(list))).enumerate().map(move |(index, container)| Container {
+                value: container,
+                list,
+                index,
+            })
+        })
+    }
+
+    /// Whether it says that it is the workload of a run: by its name or by its application label.
+    pub fn is_of_a_run(&self, name: &str) -> bool {
+        name.starts_with(names::JOB_PREFIX)
+            || self.meta.label(keys::RUN_ID).is_some()
+            || self
+                .holders()
+                .iter()
+                .any(|holder| self.meta_at(holder).label(keys::APP_NAME) == Some(keys::APP_NAME_RUN))
+    }
+}
+
+/// A container and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Container<'a> {
+    /// The container.
+    pub value: &'a Value,
+    /// The list that it is in.
+    pub list: &'static str,
+    /// Its place in the list.
+    pub index: usize,
+}
+
+impl Container<'_> {
+    /// A field of the container as a path in the object.
+    pub fn field(&self, workload: &Workload<'_>, field: &str) -> String {
+        workload.pod_field(&format!("{}[{}].{field}", self.list, self.index))
+    }
+}
+
+/// `spec.template.`: the text of a path, ready for a field to follow.
+pub fn dotted(path: Path) -> String {
+    path.iter().flat_map(|key| [key, "."]).collect()
+}
+
+/// The rules about workloads, in the order of their ids.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [
+        identity::RULES,
+        service_account::RULES,
+        bounds::RULES,
+        scheduling::RULES,
+        host::RULES,
+        environment::RULES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Decides a request about a workload.
+pub fn decide(
+    policy: &RunPolicy,
+    facts: &Facts,
+    request: &Request<'_>,
+    requester: &Requester<'_>,
+    entry: Entry,
+) -> Verdict {
+    let (Some(namespace), Some(object)) = (facts.namespace.as_deref(), request.object.as_ref()) else {
+        return Verdict::default();
+    };
+    let workload = Workload::of(request.kind, object);
+    let name = match request.name {
+        "" => workload.meta.text("name").unwrap_or_default(),
+        name => name,
+    };
+    let generated = requester.role == Role::WorkloadController;
+    let context = Context { policy, namespace, name, generated };
+    if namespace.terminating || is_left_alone(&context, &workload, requester, request.operation) {
+        return Verdict::default();
+    }
+    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    match (entry, request.old_object.as_ref()) {
+        (Entry::Mutate, None) => verdict.patch = mend(&context, &workload),
+        (Entry::Mutate, Some(_)) => {}
+        (Entry::Validate, old) => {
+            let old = old.map(|old| Workload::of(request.kind, old));
+            verdict.findings = judge(&context, &workload, old.as_ref());
+        }
+    }
+    verdict
+}
+
+/// The platform's own stack in a slot, what controllers make of it, and the bookkeeping of controllers.
+fn is_left_alone(
+    context: &Context<'_>,
+    workload: &Workload<'_>,
+    requester: &Requester<'_>,
+    operation: Operation,
+) -> bool {
+    let slot = context.namespace.slot;
+    let platform = slot && requester.is_manager() && !workload.is_of_a_run(context.name);
+    let bookkeeping = context.generated && (slot || operation == Operation::Update);
+    platform || bookkeeping
+}
+
+fn mend(context: &Context<'_>, workload: &Workload<'_>) -> json_patch::Patch {
+    let mut edits = Edits::new(workload.object);
+    for rule in rules() {
+        if let Check::Workload { mend: Some(mend), .. } = rule.check
+            && super::mode(context.policy, rule) != Mode::Off
+        {
+            mend(context, workload, &mut edits);
+        }
+    }
+    edits.finish()
+}
+
+fn judge(context: &Context<'_>, workload: &Workload<'_>, old: Option<&Workload<'_>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for rule in rules() {
+        let mode = super::mode(context.policy, rule);
+        let Check::Workload { judge, .. } = rule.check else { continue };
+        if mode == Mode::Off {
+            continue;
+        }
+        let mut report = Report::new(rule, mode);
+        judge(context, workload, &mut report);
+        if let Some(old) = old.filter(|_| !report.is_empty()) {
+            let mut before = Report::new(rule, mode);
+            judge(context, old, &mut before);
+            report.retain_what_is_new(&before);
+        }
+        findings.extend(report.into_findings());
+    }
+    findings
+}

@@ -1,0 +1,192 @@
+//! What a workload may say to Kubernetes: its ServiceAccount and its tokens.
+
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::run::RuntimeMode;
+use serde_json::Value;
+
+use super::{Context, Workload};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items, text};
+use crate::rules::report::{Report, quoted};
+use crate::rules::{Edits, Kind};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "JOB004",
+        title: "A workload runs as a ServiceAccount of its profile",
+        why: "Who may create Pods may use every ServiceAccount of the namespace. In a slot, the platform's own are \
+              among them, with rights over the whole cluster.",
+        remedy: "Leave serviceAccountName out, or name one that jobs.serviceAccounts of the policy lists.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: account_is_listed, mend: Some(add_account) },
+    },
+    Rule {
+        id: "JOB005",
+        title: "A code-only workload has no Kubernetes token",
+        why: "A code-only run works on code. A token would let it work on the cluster.",
+        remedy: "Leave automountServiceAccountToken out, or false, and mount no projected token.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: code_only_has_no_token, mend: Some(take_token_away) },
+    },
+    Rule {
+        id: "JOB006",
+        title: "Projected tokens are for this API server, and short-lived",
+        why: "A token for another audience speaks to another system in the agent's name; one that lives long \
+              outlives the run.",
+        remedy: "Leave audience out and expirationSeconds at an hour.",
+        default_mode: Mode::Enforce,
+        check: Check::Workload { judge: tokens_are_plain, mend: None },
+    },
+];
+
+/// What the API server's own volume asks for: an hour, and a little so that kubelet renews in time.
+const LONGEST_TOKEN_SECONDS: i64 = 3607;
+/// The volumes that the API server's ServiceAccount plug-in adds to a Pod before any webhook sees it.
+const INJECTED: &str = "kube-api-access-";
+
+fn allowed<'a>(context: &Context<'a>) -> &'a [String] {
+    let accounts = &context.policy.jobs.service_accounts;
+    match context.namespace.mode {
+        RuntimeMode::FullEnv => &accounts.full_env,
+        RuntimeMode::CodeOnly => &accounts.code_only,
+    }
+}
+
+fn account_is_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let Some(spec) = workload.pod_spec() else { return };
+    let mut named = false;
+    for field in ["serviceAccountName", "serviceAccount"] {
+        let Some(account) = text(spec, field) else { continue };
+        named = true;
+        check_account(context, workload, field, account, report);
+    }
+    if !named {
+        // Kubernetes takes "default" then.
+        check_account(context, workload, "serviceAccountName", "default", report);
+    }
+}
+
+fn check_account(
+    context: &Context<'_>,
+    workload: &Workload<'_>,
+    field: &str,
+    account: &str,
+    report: &mut Report,
+) {
+    let allowed = allowed(context);
+    if !allowed.iter().any(|listed| listed == account) {
+        let remedy = format!("{} workloads run as {}", context.namespace.mode, allowed.join(" or "));
+        report.forbid(workload.pod_field(field), quoted(account), remedy);
+    }
+}
+
+fn add_account(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    let (Some(spec), Some(account)) = (workload.pod_spec(), allowed(context).first()) else { return };
+    let named = text(spec, "serviceAccountName").or_else(|| text(spec, "serviceAccount")).is_some();
+    if context.namespace.mode == RuntimeMode::FullEnv && !named {
+        set(workload, edits, "serviceAccountName", account.as_str().into());
+    }
+}
+
+fn set(workload: &Workload<'_>, edits: &mut Edits<'_>, field: &str, value: Value) {
+    let mut path = workload.template_path().to_vec();
+    path.extend(["spec", field]);
+    edits.set(&path, value);
+}
+
+fn code_only_has_no_token(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let Some(spec) = workload.pod_spec().filter(|_| context.namespace.mode == RuntimeMode::CodeOnly) else {
+        return;
+    };
+    if spec.get("automountServiceAccountToken").and_then(Value::as_bool) != Some(false) {
+        let found = match at(spec, &["automountServiceAccountToken"]) {
+            Some(value) => value.to_string(),
+            None => "nothing".to_owned(),
+        };
+        report.forbid(
+            workload.pod_field("automountServiceAccountToken"),
+            found,
+            "expected false: this run is code-only",
+        );
+    }
+    for (volume, source) in projected(spec) {
+        for kind in ["serviceAccountToken", "podCertificate"] {
+            if at(source.value, &[kind]).is_some() {
+                let path = workload
+                    .pod_field(&format!("volumes[{volume}].projected.sources[{}].{kind}", source.index));
+                report.forbid(path, "a credential", "a code-only run has none");
+            }
+        }
+    }
+}
+
+struct Source<'a> {
+    index: usize,
+    value: &'a Value,
+}
+
+fn projected(spec: &Value) -> impl Iterator<Item = (usize, Source<'_>)> {
+    items(spec.get("volumes")).enumerate().flat_map(|(volume, value)| {
+        let sources = items(at(value, &["projected", "sources"])).enumerate();
+        sources.map(move |(index, value)| (volume, Source { index, value }))
+    })
+}
+
+fn take_token_away(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    let Some(spec) = workload.pod_spec().filter(|_| context.namespace.mode == RuntimeMode::CodeOnly) else {
+        return;
+    };
+    if at(spec, &["automountServiceAccountToken"]).is_none() {
+        set(workload, edits, "automountServiceAccountToken", false.into());
+        if workload.kind == Kind::Pod {
+            remove_injected_token(spec, edits);
+        }
+    }
+}
+
+/// A bare Pod that left the matter open comes with the volume that the API server's plug-in has already added.
+fn remove_injected_token(spec: &Value, edits: &mut Edits<'_>) {
+    let injected: Vec<(usize, &str)> = items(spec.get("volumes"))
+        .enumerate()
+        .filter_map(|(index, volume)| Some((index, text(volume, "name")?)))
+        .filter(|(_, name)| name.starts_with(INJECTED))
+        .collect();
+    for list in ["containers", "initContainers"] {
+        for (index, container) in items(spec.get(list)).enumerate() {
+            let mounts: Vec<_> = items(container.get("volumeMounts")).collect();
+            for (mount, value) in mounts.iter().enumerate().rev() {
+                if injected.iter().any(|(_, name)| text(value, "name") == Some(name)) {
+                    edits.remove(&["spec", list, &index.to_string(), "volumeMounts", &mount.to_string()]);
+                }
+            }
+        }
+    }
+    for (index, _) in injected.iter().rev() {
+        edits.remove(&["spec", "volumes", &index.to_string()]);
+    }
+}
+
+fn tokens_are_plain(_: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let Some(spec) = workload.pod_spec() else { return };
+    for (volume, source) in projected(spec) {
+        let Some(token) = at(source.value, &["serviceAccountToken"]) else { continue };
+        let field = |name: &str| {
+            workload.pod_field(&format!(
+                "volumes[{volume}].projected.sources[{}].serviceAccountToken.{name}",
+                source.index
+            ))
+        };
+        if let Some(audience) = text(token, "audience") {
+            report.forbid(
+                field("audience"),
+                quoted(audience),
+                "leave it out: tokens are for this API server",
+            );
+        }
+        let seconds = token.get("expirationSeconds").and_then(Value::as_i64);
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > LONGEST_TOKEN_SECONDS) {
+            let remedy = format!("expected {LONGEST_TOKEN_SECONDS} at most");
+            report.forbid(field("expirationSeconds"), seconds.to_string(), remedy);
+        }
+    }
+}
