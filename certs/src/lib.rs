@@ -1,1 +1,12 @@
 //! Certificate authority, leaf certificates and a rustls resolver that swaps them without a restart.
+//!
+//! [`authority`] is pure: the clock is passed in. [`resolver`] serves the certificate in force; [`source`] watches
+//! the files of a mounted Secret. No HTTP and no Kubernetes client live here.
+
+pub mod authority;
+pub mod resolver;
+pub mod source;
+
+pub use authority::{Authority, AuthorityError, KeyPairPem, Leaf};
+pub use resolver::{InstallError, ReloadableResolver, Swap};
+pub use source::FileSource;
