@@ -1,0 +1,267 @@
+//! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::metrics::{Decision, Metrics};
+use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Entry, Operation, Outcome};
+use crate::rules::requester::service_account;
+use crate::rules::{self, Code, Facts, Finding, Kind, ManagedNamespace, Request, Verdict};
+
+/// Where facts about managed namespaces come from.
+pub trait Lookup: Send + Sync + 'static {
+    /// The managed namespace of a name; `None` if it is certain that there is none.
+    fn get(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
+
+    /// As [`get`](Self::get), but never from a cache.
+    fn get_fresh(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
+
+    /// The managed namespaces that carry a run id.
+    fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>>;
+
+    /// Whether a namespace is known to be managed. Never asks the API server.
+    fn is_known(&self, name: &str) -> bool;
+}
+
+/// A fact that could not be had. Never "not managed".
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The API server did not answer, or with an error.
+    #[error("failed to read namespace {name}")]
+    Failed {
+        /// The namespace.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Too many look-ups are under way, or one took too long.
+    #[error("failed to read namespace {name} in time")]
+    Busy {
+        /// The namespace.
+        name: String,
+    },
+}
+
+/// A policy and its hash.
+#[derive(Debug)]
+pub struct PolicyInForce {
+    /// The policy.
+    pub policy: RunPolicy,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl From<RunPolicy> for PolicyInForce {
+    fn from(policy: RunPolicy) -> Self {
+        let hash = policy.hash();
+        Self { policy, hash }
+    }
+}
+
+/// Decides admission requests.
+#[derive(Debug)]
+pub struct Engine<L> {
+    policy: ArcSwap<PolicyInForce>,
+    lookup: L,
+    metrics: Arc<Metrics>,
+}
+
+impl<L: Lookup> Engine<L> {
+    /// An engine with a policy and a source of facts.
+    pub fn new(policy: RunPolicy, lookup: L, metrics: Arc<Metrics>) -> Self {
+        let engine = Self { policy: ArcSwap::from_pointee(RunPolicy::default().into()), lookup, metrics };
+        engine.set_policy(policy);
+        engine
+    }
+
+    /// Puts another policy in force. Requests under way end under the one that they began with.
+    pub fn set_policy(&self, policy: RunPolicy) {
+        let policy = PolicyInForce::from(policy);
+        self.metrics.policy_in_force(&policy.hash);
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<PolicyInForce> {
+        self.policy.load_full()
+    }
+
+    /// Decides a request.
+    pub async fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> Outcome {
+        let kind = Kind::of(&request.kind.group, &request.kind.kind);
+        let decision = Decision::new(entry, request.operation, kind, request.is_dry_run());
+        let Some(kind) = kind else {
+            self.metrics.decided(&decision);
+            return Outcome::default();
+        };
+        match self.judge(entry, kind, request).await {
+            Ok((verdict, policy)) => {
+                self.count(&decision, &verdict);
+                outcome(&verdict, &policy.hash)
+            }
+            Err(failure) => {
+                tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
+                self.metrics.decided(&Decision { outcome: "failed", ..decision });
+                failure.outcome()
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        entry: Entry,
+        kind: Kind,
+        review: &AdmissionRequest<'_>,
+    ) -> Result<(Verdict, Arc<PolicyInForce>), Failure> {
+        let policy = self.policy();
+        let request = request(kind, review)?;
+        let mut facts = Facts::at(Timestamp::now());
+        facts.requester_is_managed =
+            service_account(request.user).is_some_and(|(namespace, _)| self.lookup.is_known(namespace));
+        if kind == Kind::Namespace {
+            let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
+            let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
+            facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
+            return Ok((rules::decide(&policy.policy, &facts, &request, entry), policy));
+        }
+        let name = review.namespace().unwrap_or_default();
+        facts.namespace = self.lookup.get(name).await?;
+        let verdict = rules::decide(&policy.policy, &facts, &request, entry);
+        if verdict.is_allowed() {
+            return Ok((verdict, policy));
+        }
+        // The namespace may just have been rebound: before a refusal, the cache is not trusted.
+        let fresh = self.lookup.get_fresh(name).await?;
+        if fresh == facts.namespace {
+            return Ok((verdict, policy));
+        }
+        facts.namespace = fresh;
+        Ok((rules::decide(&policy.policy, &facts, &request, entry), policy))
+    }
+
+    fn count(&self, decision: &Decision, verdict: &Verdict) {
+        if verdict.findings.is_empty() {
+            let outcome = if verdict.patch.0.is_empty() { "allowed" } else { "mended" };
+            self.metrics.decided(&Decision { outcome, ..decision.clone() });
+        }
+        for finding in &verdict.findings {
+            let outcome = match finding.mode {
+                Mode::Enforce => "denied",
+                Mode::Warn => "warned",
+                Mode::Audit | Mode::Off => "audited",
+            };
+            self.metrics.decided(&Decision { rule: finding.rule.id, outcome, ..decision.clone() });
+        }
+    }
+}
+
+/// Why no verdict was reached.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error("{field} is no JSON that can be read: {source}")]
+    Object {
+        field: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Failure {
+    fn outcome(&self) -> Outcome {
+        let code = match self {
+            Self::Lookup(_) => DenialCode::TooManyRequests,
+            Self::Object { .. } => DenialCode::Invalid,
+        };
+        // Never a delay to wait: the request may be a controller's, whose worker would sleep.
+        let denial = Denial {
+            code,
+            message: format!("{self}; try again"),
+            retry_after_seconds: None,
+            causes: Vec::new(),
+        };
+        Outcome { denial: Some(denial), audit: vec![("decision", "failed".to_owned())], ..Outcome::default() }
+    }
+}
+
+fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
+    let read = |field, raw: Option<&serde_json::value::RawValue>| {
+        raw.map(|raw| {
+            serde_json::from_str::<Value>(raw.get()).map_err(|source| Failure::Object { field, source })
+        })
+        .transpose()
+    };
+    Ok(Request {
+        operation: review.operation,
+        kind,
+        subresource: review.subresource(),
+        name: review.name().unwrap_or_default(),
+        user: &review.user_info.username,
+        groups: review.user_info.groups.iter().map(|group| &*group.0).collect(),
+        object: if review.operation == Operation::Delete { None } else { read("object", review.object)? },
+        old_object: if review.operation == Operation::Create {
+            None
+        } else {
+            read("oldObject", review.old_object)?
+        },
+    })
+}
+
+/// Puts a verdict into the words of the protocol.
+pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
+    if !verdict.concerned {
+        return Outcome::default();
+    }
+    let warned = verdict.findings.iter().filter(|finding| finding.mode == Mode::Warn);
+    let denial = denial(verdict);
+    let decision = if denial.is_some() { "denied" } else { "allowed" };
+    let mut audit = vec![("decision", decision.to_owned()), ("policy", policy_hash.to_owned())];
+    if !verdict.findings.is_empty() {
+        let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id).collect();
+        rules.dedup();
+        audit.push(("rules", rules.join(",")));
+    }
+    Outcome {
+        patch: verdict.patch.clone(),
+        denial,
+        warnings: warned.map(ToString::to_string).collect(),
+        audit,
+    }
+}
+
+fn denial(verdict: &Verdict) -> Option<Denial> {
+    let denials: Vec<&Finding> = verdict.denials().collect();
+    let first = denials.first()?;
+    let forbidden = denials.iter().any(|finding| finding.code == Code::Forbidden);
+    let mut message = String::new();
+    for finding in &denials {
+        let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
+    }
+    let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
+    let causes = denials.iter().map(|finding| Cause {
+        reason: finding.rule.id,
+        message: format!("found {}; {}", finding.found, finding.remedy),
+        field: finding.path.clone(),
+    });
+    Some(Denial {
+        code: if forbidden { DenialCode::Forbidden } else { DenialCode::Invalid },
+        message,
+        retry_after_seconds: None,
+        causes: causes.collect(),
+    })
+}

@@ -1,0 +1,190 @@
+//! The cache of managed namespaces: a label-selected watch, and one live read for what it misses.
+//!
+//! A name that the cache does not have is looked up at the API server: the webhook may have been called for a
+//! namespace that is younger than the watch. A look-up that fails is an error, never "not managed".
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use codex_k8s_shared::lease::Lease;
+use codex_k8s_shared::run::RuntimeMode;
+use codex_k8s_shared::{keys, names};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use tokio::sync::Semaphore;
+
+use crate::engine::{Lookup, LookupError};
+use crate::metrics::Metrics;
+use crate::rules::ManagedNamespace;
+
+type Found = Arc<ManagedNamespace>;
+
+/// Live reads at a time.
+const LIVE_READS: usize = 16;
+/// How long a live read may take: well inside the webhook's own three seconds.
+const LIVE_READ: Duration = Duration::from_secs(1);
+
+/// The managed namespaces by name and by run id.
+#[derive(Debug, Default)]
+struct Index {
+    by_name: HashMap<Box<str>, Found>,
+    by_run: HashMap<Box<str>, Vec<Found>>,
+}
+
+impl Index {
+    fn insert(&mut self, namespace: Found) {
+        if let Some(old) = self.by_name.insert(namespace.name.clone(), Arc::clone(&namespace)) {
+            self.forget_run(&old);
+        }
+        self.by_run.entry(namespace.run_id.clone()).or_default().push(namespace);
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(old) = self.by_name.remove(name) {
+            self.forget_run(&old);
+        }
+    }
+
+    fn forget_run(&mut self, old: &Found) {
+        if let Some(holders) = self.by_run.get_mut(&old.run_id) {
+            holders.retain(|holder| holder.name != old.name);
+            if holders.is_empty() {
+                self.by_run.remove(&old.run_id);
+            }
+        }
+    }
+}
+
+/// The cache.
+#[derive(Debug, Clone)]
+pub struct Namespaces {
+    index: Arc<RwLock<Index>>,
+    api: Api<Namespace>,
+    live_reads: Arc<Semaphore>,
+    slots: bool,
+}
+
+impl Namespaces {
+    /// An empty cache over a client. `slots`: whether `<project>-dev-<n>` is a slot name.
+    pub fn new(client: Client, slots: bool) -> Self {
+        Self {
+            index: Arc::default(),
+            api: Api::all(client),
+            live_reads: Arc::new(Semaphore::new(LIVE_READS)),
+            slots,
+        }
+    }
+
+    /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
+    pub async fn follow(&self, metrics: &Metrics, synced: impl Fn()) {
+        let client = self.api.clone().into_client();
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+        let config = watch::Config::default().labels(keys::MANAGED_BY);
+        self.apply_all(watch::watcher(api, config).default_backoff(), metrics, synced).await;
+    }
+
+    async fn apply_all(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<Namespace>>>>,
+        metrics: &Metrics,
+        synced: impl Fn(),
+    ) {
+        let mut events = std::pin::pin!(events);
+        let mut listing = Index::default();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listing = Index::default(),
+                Ok(Event::InitApply(object)) => {
+                    listing.insert(Arc::new(managed(&object.metadata, self.slots)));
+                }
+                Ok(Event::InitDone) => {
+                    *self.index.write().unwrap_or_else(PoisonError::into_inner) =
+                        std::mem::take(&mut listing);
+                    synced();
+                }
+                Ok(Event::Apply(object)) => {
+                    let namespace = Arc::new(managed(&object.metadata, self.slots));
+                    self.index.write().unwrap_or_else(PoisonError::into_inner).insert(namespace);
+                }
+                Ok(Event::Delete(object)) => {
+                    let name = object.metadata.name.unwrap_or_default();
+                    self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                }
+                Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
+            }
+            let count = self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.len();
+            metrics.namespaces.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn cached(&self, name: &str) -> Option<Found> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    }
+}
+
+impl Lookup for Namespaces {
+    async fn get(&self, name: &str) -> Result<Option<Found>, LookupError> {
+        match self.cached(name) {
+            Some(found) => Ok(Some(found)),
+            None => self.get_fresh(name).await,
+        }
+    }
+
+    async fn get_fresh(&self, name: &str) -> Result<Option<Found>, LookupError> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let busy = || LookupError::Busy { name: name.to_owned() };
+        let _permit = self.live_reads.try_acquire().map_err(|_| busy())?;
+        let read =
+            tokio::time::timeout(LIVE_READ, self.api.get_metadata_opt(name)).await.map_err(|_| busy())?;
+        let object =
+            read.map_err(|source| LookupError::Failed { name: name.to_owned(), source: source.into() })?;
+        let labelled = object.filter(|object| {
+            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
+        });
+        Ok(labelled.map(|object| Arc::new(managed(&object.metadata, self.slots))))
+    }
+
+    fn holders(&self, run_id: &str) -> Vec<Found> {
+        self.index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_run
+            .get(run_id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.contains_key(name)
+    }
+}
+
+/// What the rules need to know of a managed namespace, and no more: ten thousand of them are kept.
+pub fn managed(meta: &ObjectMeta, slots: bool) -> ManagedNamespace {
+    let label =
+        |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map_or("", String::as_str);
+    let annotation = |key: &str| {
+        meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
+    };
+    let name = meta.name.as_deref().unwrap_or_default();
+    let lease = Lease::read(annotation).ok().flatten();
+    ManagedNamespace {
+        name: name.into(),
+        mode: RuntimeMode::parse_like_platform(label(keys::RUNTIME_MODE)),
+        run_id: label(keys::RUN_ID).into(),
+        project_id: label(keys::PROJECT_ID).into(),
+        correlation_id: annotation(keys::CORRELATION_ID).map(Into::into),
+        expires_at: lease.map(|lease| lease.expires_at.timestamp()),
+        terminating: meta.deletion_timestamp.is_some(),
+        slot: slots && names::slot_namespace(name).is_some(),
+    }
+}
