@@ -2,8 +2,10 @@
 
 /// The domain of the contract's keys, with its slash.
 pub const DOMAIN: &str = "codex-k8s.dev/";
-/// The domain that was in use for two hours; no key of it may appear.
+/// The domain that was in use for two hours: none of its keys may appear, save [`NETWORK_ZONE`].
 pub const LEGACY_DOMAIN: &str = "codexk8s.io/";
+/// A key of the legacy domain that is still in use, on namespaces that are not ours.
+pub const NETWORK_ZONE: &str = "codexk8s.io/network-zone";
 
 /// Label: who manages the object; always [`MANAGED_BY_VALUE`].
 pub const MANAGED_BY: &str = "codex-k8s.dev/managed-by";
@@ -126,9 +128,14 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
 
-/// Whether a key lies in the domain itself; a subdomain is somebody else's, the legacy domain is not.
+/// Whether a key lies in the domain itself; a subdomain is somebody else's.
 pub fn in_domain(key: &str) -> bool {
-    key.starts_with(DOMAIN) || key.starts_with(LEGACY_DOMAIN)
+    key.starts_with(DOMAIN)
+}
+
+/// Whether a key is one of the legacy domain that may not appear any more.
+pub fn is_legacy(key: &str) -> bool {
+    key.starts_with(LEGACY_DOMAIN) && key != NETWORK_ZONE
 }
 
 /// Whether the contract knows a label.
@@ -159,16 +166,12 @@ mod tests {
 
     #[test]
     fn twins_of_a_known_key_are_not_known() {
-        for twin in [
-            "codex-k8s.dev/Managed-By",
-            "codex-k8s.dev/managed-by ",
-            "codex-k8s.dev/managed_by",
-            "codexk8s.io/managed-by",
-        ] {
+        for twin in ["codex-k8s.dev/Managed-By", "codex-k8s.dev/managed-by ", "codex-k8s.dev/managed_by"] {
             assert!(in_domain(twin) && !is_known_label(twin), "{twin}");
         }
         assert!(!in_domain("x.codex-k8s.dev/managed-by"));
         assert!(!in_domain("codex-k8s.dev"));
+        assert!(is_legacy("codexk8s.io/managed-by") && !is_legacy(NETWORK_ZONE));
         assert!(!is_known_label(CORRELATION_ID), "it is an annotation");
     }
 }

@@ -1,7 +1,10 @@
 //! Admission webhook for run namespaces and agent Jobs.
 
+pub mod cli;
 pub mod engine;
 pub mod metrics;
 pub mod namespaces;
+pub mod registration;
 pub mod review;
 pub mod rules;
+pub mod server;

@@ -1,3 +1,12 @@
 //! The `codex-k8s-webhook` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    codex_k8s_webhook::cli::Cli::parse().run()
+}

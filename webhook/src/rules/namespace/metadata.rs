@@ -66,12 +66,12 @@ pub(super) const RULES: &[Rule] = &[
 fn keys_are_known(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let remedy = "the contract knows no such key";
     for (key, value) in namespace.meta.labels() {
-        if keys::in_domain(key) && !keys::is_known_label(key) {
+        if keys::is_legacy(key) || (keys::in_domain(key) && !keys::is_known_label(key)) {
             report.forbid(label_path("", key), quoted_or_nothing(value.as_str()), remedy);
         }
     }
     for (key, value) in namespace.meta.annotations() {
-        if keys::in_domain(key) && !keys::is_known_annotation(key) {
+        if keys::is_legacy(key) || (keys::in_domain(key) && !keys::is_known_annotation(key)) {
             report.forbid(annotation_path(key), quoted_or_nothing(value.as_str()), remedy);
         }
     }

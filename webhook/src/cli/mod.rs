@@ -1,0 +1,60 @@
+//! The command line.
+
+mod catalogue;
+mod certificate;
+mod output;
+mod policy;
+mod registration;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Admission webhook for run namespaces and agent Jobs.
+#[derive(Debug, Parser)]
+#[command(name = "codex-k8s-webhook", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve admission reviews over HTTPS
+    Serve(serve::Args),
+    /// Explain the rules: one by its id, or all in a table
+    Explain(catalogue::Args),
+    /// Print, check and describe policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Print the webhook configurations, or apply them and wait until they are enforced
+    Registration(registration::Args),
+    /// Make a certificate authority and a serving certificate
+    Certificate(certificate::Args),
+}
+
+impl Cli {
+    /// Runs the command. Errors go to standard error, with their causes; the exit code is 1 then.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Explain(args) => args.run(),
+            Command::Policy(command) => command.run(),
+            Command::Registration(args) => args.run(),
+            Command::Certificate(args) => args.run(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}

@@ -1,0 +1,22 @@
+//! Writing to a terminal or a pipe that may be closed.
+
+use std::io::{self, ErrorKind, Write};
+
+/// Writes to standard output; a closed pipe is an error like any other here.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Whether the reader of our output has gone, as `head` does: that is no failure.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Tells what went wrong, and why.
+pub(super) fn complain(error: &anyhow::Error) {
+    // With standard error gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+}

@@ -1,0 +1,248 @@
+//! `serve`: the webhook as a process.
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use codex_k8s_certs::{FileSource, ReloadableResolver};
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use super::policy;
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
+use crate::server::{self, Alpn, Limits, Readiness, health};
+
+const CACHE: &str = "namespace cache";
+const CERTIFICATE: &str = "certificate";
+
+/// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The address that kube-apiserver calls
+    #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_WEBHOOK_LISTEN")]
+    listen: SocketAddr,
+    /// The plain address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_WEBHOOK_HEALTH_LISTEN")]
+    health_listen: SocketAddr,
+    /// The serving certificate, in PEM; a mounted Secret's tls.crt
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_CERT")]
+    tls_cert: PathBuf,
+    /// Its private key
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_KEY")]
+    tls_key: PathBuf,
+    /// The policy; the platform's own values without one
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    policy: Option<PathBuf>,
+    /// How often policy and certificate are read again, in milliseconds
+    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
+    reload_interval: u64,
+    /// How long requests are still taken after SIGTERM, in milliseconds
+    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
+    drain_delay: u64,
+    /// How long the last requests may take after that, in milliseconds
+    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
+    drain_timeout: u64,
+    /// Connections at a time
+    #[arg(long, default_value_t = 512)]
+    max_connections: usize,
+    /// Requests at a time
+    #[arg(long, default_value_t = 256)]
+    max_in_flight: usize,
+    /// Offer HTTP/1.1 only
+    #[arg(long)]
+    http1_only: bool,
+    /// The form of the log; its filter is RUST_LOG
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+struct Process {
+    engine: Arc<Engine<Namespaces>>,
+    namespaces: Namespaces,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    resolver: Arc<ReloadableResolver>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        self.log.install();
+        super::runtime()?.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        let listener = bind(self.listen)?;
+        let health_listener = bind(self.health_listen)?;
+        let process = Process::new(policy).await?;
+        self.load_certificate(&process)?;
+        tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
+        let shutdown = signals()?;
+        let stop = CancellationToken::new();
+        let health = health::serve(
+            health_listener,
+            process.readiness.clone(),
+            Arc::clone(&process.metrics),
+            stop.clone(),
+        );
+        let reviews = server::serve(
+            listener,
+            Arc::clone(&process.resolver),
+            Arc::clone(&process.engine),
+            Arc::clone(&process.metrics),
+            process.readiness.clone(),
+            self.limits(),
+            shutdown,
+        );
+        // Whatever of these ends first ends the process: a webhook without its cache or its health is none.
+        tokio::select! {
+            ended = reviews => ended.context("failed to serve reviews")?,
+            ended = health => ended.context("failed to serve health")?,
+            () = process.follow_namespaces() => anyhow::bail!("the watch of namespaces ended"),
+            () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
+            () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
+        }
+        stop.cancel();
+        tracing::info!("drained");
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_connections,
+            in_flight: self.max_in_flight,
+            drain_delay: Duration::from_millis(self.drain_delay),
+            drain_timeout: Duration::from_millis(self.drain_timeout),
+            alpn: if self.http1_only { Alpn::Http1 } else { Alpn::Both },
+            ..Limits::default()
+        }
+    }
+
+    fn certificate(&self) -> FileSource {
+        FileSource::new(&self.tls_cert, &self.tls_key)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.reload_interval.max(10))
+    }
+
+    fn load_certificate(&self, process: &Process) -> anyhow::Result<()> {
+        self.certificate().load(&process.resolver, Timestamp::now())?;
+        process.certificate_in_force();
+        Ok(())
+    }
+
+    async fn reload_certificate(&self, process: &Process) {
+        let report = |loaded: Result<_, codex_k8s_certs::source::SourceError>| match loaded {
+            Ok(_) => {
+                tracing::info!("a new certificate is in force");
+                process.certificate_in_force();
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn Error, "the old certificate stays in force");
+                process.metrics.reload_failed("certificate");
+            }
+        };
+        self.certificate().watch(&process.resolver, self.interval(), report).await;
+    }
+
+    async fn reload_policy(&self, process: &Process) {
+        let Some(file) = &self.policy else { return std::future::pending().await };
+        let mut ticks = tokio::time::interval(self.interval());
+        let mut last = std::fs::read_to_string(file).ok();
+        loop {
+            ticks.tick().await;
+            let text = std::fs::read_to_string(file).ok();
+            if text != last {
+                process.replace_policy(file, text.as_deref());
+                last = text;
+            }
+        }
+    }
+}
+
+impl Process {
+    async fn new(policy: RunPolicy) -> anyhow::Result<Self> {
+        let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+        let metrics = Arc::new(Metrics::default());
+        let namespaces = Namespaces::new(client, policy.namespaces.slots);
+        Ok(Self {
+            engine: Arc::new(Engine::new(policy, namespaces.clone(), Arc::clone(&metrics))),
+            namespaces,
+            metrics,
+            readiness: Readiness::waiting_for(&[CACHE, CERTIFICATE]),
+            resolver: Arc::new(ReloadableResolver::empty()),
+        })
+    }
+
+    async fn follow_namespaces(&self) {
+        self.namespaces.follow(&self.metrics, || self.readiness.set(CACHE, true)).await;
+    }
+
+    fn certificate_in_force(&self) {
+        if let Some(not_after) = self.resolver.not_after() {
+            self.metrics.certificate_not_after.set(not_after.as_duration().as_secs_f64());
+            self.readiness.set(CERTIFICATE, true);
+        }
+    }
+
+    fn replace_policy(&self, file: &Path, text: Option<&str>) {
+        let parsed = text.context("the file cannot be read").and_then(policy::parse);
+        match parsed {
+            Ok(policy) => {
+                self.engine.set_policy(policy);
+                tracing::info!(policy = %self.engine.policy().hash, "a new policy is in force");
+            }
+            Err(error) => {
+                tracing::error!(file = %file.display(), error = format!("{error:#}"), "the old policy stays in force");
+                self.metrics.reload_failed("policy");
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
+}
+
+/// The first SIGTERM or SIGINT drains; the second ends the process at once.
+fn signals() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        let mut next = async || tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
+        next().await;
+        token.cancel();
+        next().await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(130);
+    });
+    Ok(shutdown)
+}
+
+impl LogForm {
+    fn install(self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self {
+            Self::Text => builder.init(),
+            Self::Json => builder.json().init(),
+        }
+    }
+}

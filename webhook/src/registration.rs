@@ -1,0 +1,295 @@
+//! Registering with the API server: what it calls us for, and what it must never call us for.
+//!
+//! Two configurations. The mutating one is `Ignore`: what it would have mended is refused by the validating one,
+//! which is `Fail`. The conditions are evaluated by the API server itself, so that losing every replica stops
+//! nothing but run namespaces and what is in them.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+/// The name of both configurations.
+pub const NAME: &str = "codex-k8s-guard";
+/// The field manager of all that this product applies.
+pub const FIELD_MANAGER: &str = "codex-k8s-guard";
+/// How long the API server waits for us, in seconds.
+pub const TIMEOUT_SECONDS: u8 = 3;
+
+/// Where the API server reaches the webhook.
+#[derive(Debug, Clone)]
+pub enum Endpoint {
+    /// Through a Service, on port 443.
+    Service {
+        /// The Service's namespace.
+        namespace: String,
+        /// The Service's name.
+        name: String,
+    },
+    /// At an address, without a path.
+    Url(String),
+}
+
+impl Endpoint {
+    fn client_config(&self, path: &str, ca: Option<&[u8]>) -> Value {
+        let mut config = match self {
+            Self::Service { namespace, name } => {
+                json!({"service": {"namespace": namespace, "name": name, "path": path, "port": 443}})
+            }
+            Self::Url(url) => json!({"url": format!("{url}{path}")}),
+        };
+        if let (Some(ca), Some(config)) = (ca, config.as_object_mut()) {
+            config.insert("caBundle".to_owned(), BASE64.encode(ca).into());
+        }
+        config
+    }
+}
+
+/// The mutating and the validating configuration.
+pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>) -> (Value, Value) {
+    let mutating = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": metadata(),
+        "webhooks": [
+            webhook("namespaces", "Ignore", &endpoint.client_config("/mutate", ca),
+                &json!([rule("", &["namespaces"], &["CREATE", "UPDATE"], "Cluster")]),
+                &namespace_conditions(policy), None),
+            webhook("workloads", "Ignore", &endpoint.client_config("/mutate", ca),
+                &workload_rules(&["CREATE"], false), &workload_conditions(policy), Some(managed_selector())),
+        ],
+    });
+    let validating = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": metadata(),
+        "webhooks": [
+            webhook("namespaces", "Fail", &endpoint.client_config("/validate", ca),
+                &json!([
+                    rule("", &["namespaces"], &["CREATE", "UPDATE", "DELETE"], "Cluster"),
+                    rule("", &["namespaces/status", "namespaces/finalize"], &["UPDATE"], "Cluster"),
+                ]),
+                &namespace_conditions(policy), None),
+            webhook("workloads", "Fail", &endpoint.client_config("/validate", ca),
+                &workload_rules(&["CREATE", "UPDATE"], true), &workload_conditions(policy), Some(managed_selector())),
+        ],
+    });
+    let mut mutating = mutating;
+    for webhook in mutating.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(webhook) = webhook.as_object_mut() {
+            webhook.insert("reinvocationPolicy".to_owned(), "IfNeeded".into());
+        }
+    }
+    (mutating, validating)
+}
+
+fn metadata() -> Value {
+    json!({"name": NAME, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", "app.kubernetes.io/part-of": NAME}})
+}
+
+fn webhook(
+    subject: &str,
+    failure_policy: &str,
+    client_config: &Value,
+    rules: &Value,
+    conditions: &Value,
+    selector: Option<Value>,
+) -> Value {
+    let mut webhook = json!({
+        "name": format!("{subject}.guard.codex-k8s.dev"),
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": client_config,
+        "failurePolicy": failure_policy,
+        "matchConditions": conditions,
+        "matchPolicy": "Equivalent",
+        "rules": rules,
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT_SECONDS,
+    });
+    if let (Some(selector), Some(webhook)) = (selector, webhook.as_object_mut()) {
+        webhook.insert("namespaceSelector".to_owned(), selector);
+    }
+    webhook
+}
+
+fn rule(group: &str, resources: &[&str], operations: &[&str], scope: &str) -> Value {
+    json!({
+        "apiGroups": [group],
+        "apiVersions": ["*"],
+        "operations": operations,
+        "resources": resources,
+        "scope": scope,
+    })
+}
+
+/// Never DELETE: a webhook that is down would keep a namespace from ending.
+fn workload_rules(operations: &[&str], subresources: bool) -> Value {
+    let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
+    let mut rules = vec![
+        rule("batch", &["jobs", "cronjobs"], operations, "Namespaced"),
+        rule("", &["pods", "replicationcontrollers"], operations, "Namespaced"),
+        rule("apps", &apps, operations, "Namespaced"),
+    ];
+    if subresources {
+        rules.push(rule("", &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"], "Namespaced"));
+    }
+    rules.into()
+}
+
+/// Safe because a managed namespace never loses the label: that is a rule of its own.
+fn managed_selector() -> Value {
+    json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "Exists"}]})
+}
+
+/// A namespace with a label of the domain, before or after, or with a reserved name. Nothing here can fail to be
+/// evaluated, whatever is missing: with `Fail`, that would refuse what is none of our business.
+fn namespace_conditions(policy: &RunPolicy) -> Value {
+    let names = policy.namespaces.prefixes.iter().flat_map(|prefix| {
+        ["name", "generateName"].map(|field| {
+            format!(
+                "(has(o.metadata.{field}) && o.metadata.{field}.startsWith({}))",
+                cel(&format!("{prefix}-"))
+            )
+        })
+    });
+    let labels = format!(
+        "(has(o.metadata.labels) && o.metadata.labels.exists(k, k.startsWith({})))",
+        cel(keys::DOMAIN)
+    );
+    let any: Vec<_> = [labels].into_iter().chain(names).collect();
+    json!([
+        {
+            "name": "run-namespaces",
+            "expression": format!("[object, oldObject].exists(o, o != null && ({}))", any.join(" || ")),
+        },
+        {
+            "name": "not-a-termination",
+            "expression": format!(
+                "!(request.userInfo.username in {} && has(request.subResource) && request.subResource in \
+                 ['status', 'finalize'] && oldObject != null && has(oldObject.metadata.deletionTimestamp))",
+                cel_list(&policy.identities.namespace_controllers.users)
+            ),
+        },
+    ])
+}
+
+/// What the cluster's controllers note on what they have made is none of our business, and must go on without us.
+fn workload_conditions(policy: &RunPolicy) -> Value {
+    json!([{
+        "name": "not-bookkeeping",
+        "expression": format!(
+            "!(request.operation == 'UPDATE' && request.userInfo.username in {})",
+            cel_list(&policy.identities.workload_controllers.users)
+        ),
+    }])
+}
+
+/// A CEL string literal.
+fn cel(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+fn cel_list(items: &[String]) -> String {
+    let items: Vec<_> = items.iter().map(|item| cel(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// Applies a configuration and returns its kind and name.
+///
+/// # Errors
+/// If the API server refuses it or cannot be reached.
+pub async fn apply(client: &Client, configuration: Value) -> anyhow::Result<String> {
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&configuration);
+    let kind = configuration.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if kind == "MutatingWebhookConfiguration" {
+        Api::<MutatingWebhookConfiguration>::all(client.clone()).patch(NAME, &params, &patch).await?;
+    } else {
+        Api::<ValidatingWebhookConfiguration>::all(client.clone()).patch(NAME, &params, &patch).await?;
+    }
+    Ok(format!("{kind}/{NAME}"))
+}
+
+/// Sends a known-bad dry-run until it is refused by our rule; `false` if `patience` ends first. Nothing is stored.
+///
+/// # Errors
+/// If the API server cannot be reached, or does not let us create namespaces.
+pub async fn await_enforcement(
+    client: &Client,
+    policy: &RunPolicy,
+    patience: Duration,
+) -> anyhow::Result<bool> {
+    let prefix = policy.namespaces.prefixes.first().map_or("codex-issue", String::as_str);
+    let bad: Namespace = serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": format!("{prefix}-enforcement-probe"),
+            "labels": {"codex-k8s.dev/enforcement-probe": "known-bad"},
+        },
+    }))?;
+    let dry_run = PostParams { dry_run: true, field_manager: None };
+    let api = Api::<Namespace>::all(client.clone());
+    let begun = Instant::now();
+    loop {
+        match api.create(&dry_run, &bad).await {
+            Err(kube::Error::Api(status)) if status.message.contains("NS009") => return Ok(true),
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code >= 500 => {}
+            Err(error) => return Err(error.into()),
+        }
+        if begun.elapsed() >= patience {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validation_fails_closed_mutation_does_not_and_neither_waits_long() {
+        let endpoint = Endpoint::Url("https://127.0.0.1:1".to_owned());
+        let (mutating, validating) = configurations(&RunPolicy::default(), &endpoint, Some(b"ca"));
+        for (configuration, policy) in [(mutating, "Ignore"), (validating, "Fail")] {
+            for webhook in configuration["webhooks"].as_array().unwrap() {
+                assert_eq!(webhook["failurePolicy"], policy);
+                assert_eq!(webhook["timeoutSeconds"], 3);
+                assert_eq!(webhook["matchPolicy"], "Equivalent");
+                assert_eq!(webhook["sideEffects"], "None");
+                assert_eq!(webhook["clientConfig"]["caBundle"], "Y2E=");
+            }
+        }
+    }
+
+    #[test]
+    fn no_deletion_of_what_a_namespace_contains_is_registered() {
+        let endpoint = Endpoint::Service { namespace: "guard".to_owned(), name: "hook".to_owned() };
+        let (_, validating) = configurations(&RunPolicy::default(), &endpoint, None);
+        let text = validating["webhooks"][1]["rules"].to_string();
+        assert!(!text.contains("DELETE"), "{text}");
+    }
+
+    #[test]
+    fn the_published_registration_is_the_one_of_the_code() {
+        let published = include_str!("../../deploy/base/webhook-configurations.yaml");
+        let endpoint = Endpoint::Service {
+            namespace: "codex-k8s-guard".to_owned(),
+            name: "codex-k8s-webhook".to_owned(),
+        };
+        let (mutating, validating) = configurations(&RunPolicy::default(), &endpoint, None);
+        let documents = [mutating, validating].map(|value| serde_saphyr::to_string(&value).unwrap());
+        assert!(published == documents.join("---\n"), "deploy/base is out of date: run `make generate`");
+    }
+}

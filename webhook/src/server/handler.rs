@@ -1,0 +1,204 @@
+//! One request: limits, protocol, panic isolation. What is decided is the reviewer's.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use futures::FutureExt;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode, Version};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Limits;
+use crate::engine::{Engine, Lookup};
+use crate::metrics::Metrics;
+use crate::review::{self, AdmissionRequest, Denial, DenialCode, Entry, Outcome};
+
+/// Decides reviews.
+pub trait Reviewer: Send + Sync + 'static {
+    /// Decides one review.
+    fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> impl Future<Output = Outcome> + Send;
+}
+
+impl<L: Lookup> Reviewer for Engine<L> {
+    fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> impl Future<Output = Outcome> + Send {
+        self.review(entry, request)
+    }
+}
+
+struct App<R> {
+    reviewer: Arc<R>,
+    metrics: Arc<Metrics>,
+    in_flight: Semaphore,
+    body: usize,
+    default_timeout: Duration,
+    draining: CancellationToken,
+}
+
+/// What is left of the client's patience when we give up, so that our answer still reaches it.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// The routes that kube-apiserver calls.
+pub fn router<R: Reviewer>(
+    reviewer: Arc<R>,
+    metrics: Arc<Metrics>,
+    limits: &Limits,
+    draining: CancellationToken,
+) -> Router {
+    let app = Arc::new(App {
+        reviewer,
+        metrics,
+        in_flight: Semaphore::new(limits.in_flight),
+        body: limits.body,
+        default_timeout: limits.request,
+        draining,
+    });
+    Router::new()
+        .route(
+            "/mutate",
+            post(|State(app): State<Arc<App<R>>>, request: Request| answer(app, Entry::Mutate, request)),
+        )
+        .route(
+            "/validate",
+            post(|State(app): State<Arc<App<R>>>, request: Request| answer(app, Entry::Validate, request)),
+        )
+        .with_state(app)
+}
+
+async fn answer<R: Reviewer>(app: Arc<App<R>>, entry: Entry, request: Request) -> Response {
+    let http1 = request.version() < Version::HTTP_2;
+    let mut response = match app.in_flight.try_acquire() {
+        Ok(_permit) => {
+            app.metrics.in_flight.inc();
+            let response = admit(&app, entry, request).await;
+            app.metrics.in_flight.dec();
+            response
+        }
+        Err(_) => {
+            app.metrics.refused("in_flight");
+            overloaded()
+        }
+    };
+    if http1 && app.draining.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn admit<R: Reviewer>(app: &App<R>, entry: Entry, request: Request) -> Response {
+    if !is_json(&request) {
+        app.metrics.refused("content_type");
+        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json");
+    }
+    let timeout = timeout(request.uri().query()).unwrap_or(app.default_timeout);
+    let deadline = tokio::time::Instant::now() + timeout.saturating_sub(MARGIN).max(MARGIN);
+    let body = match tokio::time::timeout_at(deadline, read(request, app.body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err((reason, response))) => {
+            app.metrics.refused(reason);
+            return response;
+        }
+        Err(_) => {
+            app.metrics.refused("slow_body");
+            return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+        }
+    };
+    let begun = Instant::now();
+    let parsed = match review::parse(&body) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            app.metrics.refused("malformed");
+            return plain(StatusCode::BAD_REQUEST, &error.to_string());
+        }
+    };
+    let decided = AssertUnwindSafe(app.reviewer.review(entry, &parsed)).catch_unwind();
+    let outcome = match tokio::time::timeout_at(deadline, decided).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => {
+            app.metrics.panics.inc();
+            tracing::error!(uid = %parsed.uid, "a rule panicked; the request is refused");
+            failed(DenialCode::Internal, "the webhook failed on this request; its log tells more")
+        }
+        Err(_) => {
+            app.metrics.refused("timeout");
+            failed(DenialCode::TooManyRequests, "the webhook did not decide in time; try again")
+        }
+    };
+    let answer = review::encode(entry, &parsed.uid, &outcome);
+    app.metrics.took(entry, begun.elapsed());
+    json(answer)
+}
+
+fn failed(code: DenialCode, message: &str) -> Outcome {
+    let denial = Denial { code, message: message.to_owned(), retry_after_seconds: None, causes: Vec::new() };
+    Outcome { denial: Some(denial), audit: vec![("decision", "failed".to_owned())], ..Outcome::default() }
+}
+
+fn is_json(request: &Request) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| {
+        let essence = value.split_once(';').map_or(value, |(essence, _)| essence);
+        essence.trim().eq_ignore_ascii_case("application/json")
+    })
+}
+
+async fn read(request: Request, longest: usize) -> Result<Bytes, (&'static str, Response)> {
+    match Limited::new(request.into_body(), longest).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("the body is longer than {longest} bytes");
+            Err(("too_large", plain(StatusCode::PAYLOAD_TOO_LARGE, &message)))
+        }
+        Err(_) => Err(("broken_body", plain(StatusCode::BAD_REQUEST, "the body ended too early"))),
+    }
+}
+
+/// `?timeout=3s`, as kube-apiserver sends it: a whole number of seconds, or of milliseconds.
+fn timeout(query: Option<&str>) -> Option<Duration> {
+    let value = query?.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
+    let duration: codex_k8s_shared::lease::GoDuration = value.parse().ok()?;
+    Some(Duration::from(duration).min(Duration::from_secs(30)))
+}
+
+fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn plain(status: StatusCode, message: &str) -> Response {
+    let mut response = Response::new(Body::from(message.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+/// 429 with `Retry-After`: kube-apiserver then tries again by itself, within the webhook's timeout.
+pub(super) fn overloaded() -> Response {
+    let mut response = plain(StatusCode::TOO_MANY_REQUESTS, "too many requests at a time");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_timeout_is_read_and_nonsense_is_not() {
+        assert_eq!(timeout(Some("timeout=3s")), Some(Duration::from_secs(3)));
+        assert_eq!(timeout(Some("a=b&timeout=1500ms")), Some(Duration::from_millis(1500)));
+        assert_eq!(timeout(Some("timeout=99h")), Some(Duration::from_secs(30)));
+        for query in [None, Some(""), Some("timeout="), Some("timeout=-1s"), Some("timeout=3")] {
+            assert_eq!(timeout(query), None, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The plain port: `/livez`, `/readyz`, `/metrics`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// What must be so before requests are sent here. Each condition has a name, which `/readyz` shows until it holds.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    conditions: Arc<RwLock<BTreeMap<&'static str, bool>>>,
+}
+
+const DRAINING: &str = "not draining";
+
+impl Readiness {
+    /// Waits for each of the named conditions.
+    pub fn waiting_for(conditions: &[&'static str]) -> Self {
+        let conditions = conditions.iter().map(|&name| (name, false)).chain([(DRAINING, true)]).collect();
+        Self { conditions: Arc::new(RwLock::new(conditions)) }
+    }
+
+    /// Says whether a condition holds.
+    pub fn set(&self, name: &'static str, holds: bool) {
+        self.conditions.write().unwrap_or_else(PoisonError::into_inner).insert(name, holds);
+    }
+
+    /// Is not ready any more, for good.
+    pub fn drain(&self) {
+        self.set(DRAINING, false);
+    }
+
+    /// The conditions that do not hold.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let conditions = self.conditions.read().unwrap_or_else(PoisonError::into_inner);
+        conditions.iter().filter(|(_, holds)| !**holds).map(|(name, _)| *name).collect()
+    }
+}
+
+#[derive(Clone)]
+struct App {
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+}
+
+/// Serves the plain port until `stop`.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    listener.set_nonblocking(true)?;
+    let app = router(readiness, metrics);
+    axum::serve(TcpListener::from_std(listener)?, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(())
+}
+
+fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(exposition))
+        .with_state(App { readiness, metrics })
+}
+
+async fn readyz(State(app): State<App>) -> impl IntoResponse {
+    let missing = app.readiness.missing();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let lines: String = missing.iter().map(|name| format!("not ready: {name}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+async fn exposition(State(app): State<App>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], app.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_is_missing_and_never_returns_after_draining() {
+        let readiness = Readiness::waiting_for(&["cache", "certificate"]);
+        assert_eq!(readiness.missing(), ["cache", "certificate"]);
+        readiness.set("cache", true);
+        readiness.set("certificate", true);
+        assert!(readiness.missing().is_empty());
+        readiness.drain();
+        assert_eq!(readiness.missing(), ["not draining"]);
+    }
+}
