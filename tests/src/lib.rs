@@ -1,1 +1,32 @@
-//! A real control plane as a fixture for scenario tests, benchmarks and the demo.
+//! A real control plane as a fixture: etcd, kube-apiserver and kube-controller-manager on loopback.
+//!
+//! ```no_run
+//! use codex_k8s_tests::{ControlPlane, Identity};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let control_plane = ControlPlane::start("playground".as_ref())?;
+//! let jane = Identity::user("jane").in_group("developers");
+//! let created = control_plane.kubectl(&jane).run(&["create", "namespace", "codex-issue-demo"])?;
+//! assert!(created.succeeded(), "{created}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The processes are children of a supervisor that reads from a pipe of ours: when this process ends, however it
+//! ends, the pipe closes and the supervisor ends them; when the supervisor is killed, the kernel does.
+
+pub mod binaries;
+pub mod cluster;
+pub mod control_plane;
+pub mod demo;
+pub mod eventually;
+pub mod guard;
+pub mod identity;
+pub mod kubectl;
+pub mod supervisor;
+
+pub use control_plane::ControlPlane;
+pub use eventually::eventually;
+pub use guard::Guard;
+pub use identity::Identity;
+pub use kubectl::{Kubectl, Ran};

@@ -1,0 +1,145 @@
+//! The fixture itself.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use codex_k8s_tests::{ControlPlane, Identity, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn playground() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_playground"))
+}
+
+fn control_plane() -> &'static ControlPlane {
+    static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+    SHARED.get_or_init(|| ControlPlane::start(playground()).unwrap())
+}
+
+fn admin(args: &[&str]) -> String {
+    let ran = control_plane().kubectl(&Identity::Admin).unwrap().run(args).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+    ran.stdout
+}
+
+#[test]
+fn a_new_namespace_gets_its_service_account_and_goes_away_when_it_is_deleted() {
+    admin(&["create", "namespace", "throwaway"]);
+    let kubectl = control_plane().kubectl(&Identity::Admin).unwrap();
+    let there = |args: &[&str]| kubectl.run(args).unwrap().succeeded();
+    eventually("default ServiceAccount", PATIENCE, || {
+        there(&["get", "serviceaccount", "default", "-n", "throwaway"]).then_some(())
+    })
+    .unwrap();
+    admin(&["delete", "namespace", "throwaway", "--wait=false"]);
+    eventually("namespace gone", PATIENCE, || (!there(&["get", "namespace", "throwaway"])).then_some(()))
+        .unwrap();
+}
+
+#[test]
+fn a_job_creates_its_pod() {
+    admin(&["create", "job", "hello", "--image=busybox:1.36", "-n", "default"]);
+    eventually("Pod of the Job", PATIENCE, || {
+        admin(&["get", "pods", "-n", "default", "-l", "job-name=hello", "-o", "name"])
+            .starts_with("pod/")
+            .then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_user_without_rights_is_forbidden() {
+    let ran = control_plane().kubectl(&Identity::user("nobody")).unwrap().run(&["get", "pods"]).unwrap();
+    assert!(ran.stderr.contains(r#"User "nobody" cannot list resource "pods""#), "{ran}");
+}
+
+#[test]
+fn certificates_and_impersonation_carry_user_and_groups() {
+    let who = |identity: &Identity| {
+        control_plane().kubectl(identity).unwrap().run(&["auth", "whoami", "-o", "json"]).unwrap().stdout
+    };
+    let jane = who(&Identity::user("jane").in_group("developers"));
+    assert!(jane.contains(r#""username": "jane""#) && jane.contains(r#""developers""#), "{jane}");
+    let worker = who(&Identity::worker());
+    assert!(worker.contains("system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker"), "{worker}");
+    assert!(worker.contains("system:serviceaccounts:codex-k8s-ai-staging"), "{worker}");
+}
+
+#[test]
+fn a_service_accounts_token_authenticates_it() {
+    let token = eventually("token", PATIENCE, || {
+        let ran = control_plane().kubectl(&Identity::Admin).unwrap();
+        Some(ran.run(&["create", "token", "default", "-n", "default"]).unwrap()).filter(|ran| ran.succeeded())
+    })
+    .unwrap();
+    let review = format!(
+        r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{}"}}}}"#,
+        token.stdout.trim()
+    );
+    let kubectl = control_plane().kubectl(&Identity::Admin).unwrap();
+    let reviewed = kubectl.run_with_input(&["create", "-f", "-", "-o", "json"], &review).unwrap();
+    assert!(reviewed.stdout.contains("system:serviceaccount:default:default"), "{reviewed}");
+}
+
+#[test]
+fn writes_are_in_the_audit_log() {
+    admin(&["create", "namespace", "audited"]);
+    let line = eventually("audit event", PATIENCE, || {
+        Some(control_plane().audit_about("audited"))
+            .filter(|lines| lines.contains("admin create namespaces/audited -> 201"))
+    });
+    line.unwrap();
+}
+
+/// The processes whose command line names a folder.
+fn processes(folder: &str) -> Vec<String> {
+    let output = Command::new("pgrep").args(["-f", "--", folder]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn it_ends_with_its_owner_however_that_ends_and_with_its_supervisor() {
+    let own = ControlPlane::start(playground()).unwrap();
+    let folder = own.folder().display().to_string();
+    assert_eq!(processes(&folder).len(), 3, "etcd, kube-apiserver, kube-controller-manager");
+    let supervisor = own.supervisor_id().to_string();
+    assert!(Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
+    eventually("children ended with their supervisor", PATIENCE, || {
+        processes(&folder).is_empty().then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn it_ends_when_its_owner_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display().to_string();
+    let mut owner = Command::new(playground())
+        .args(["hold", "--dir", &dir])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the owner's cluster is ready", Duration::from_secs(90), || {
+        folder.path().join("ready").exists().then_some(())
+    })
+    .unwrap();
+    let kubeconfig = std::fs::read_to_string(folder.path().join("admin.kubeconfig")).unwrap();
+    let children = || {
+        let output = Command::new("pgrep").args(["-P", &owner.id().to_string()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let supervisor = children().trim().to_owned();
+    assert!(!supervisor.is_empty() && !kubeconfig.is_empty());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the supervisor ended", PATIENCE, || {
+        (!Path::new("/proc").join(&supervisor).join("exe").exists()).then_some(())
+    })
+    .unwrap();
+    let port = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    eventually("the API server ended", PATIENCE, || std::net::TcpStream::connect(&address).err()).unwrap();
+}

@@ -1,0 +1,74 @@
+//! The `playground` binary: the demo, a cluster to try things by hand, and what tests need as a process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use codex_k8s_tests::{binaries::Binaries, cluster, demo, supervisor};
+
+/// A guarded control plane on this machine's loopback, to look at and to try.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the main job on a real control plane, and clean up
+    Demo,
+    /// Leave a guarded control plane running in the background
+    Up {
+        /// Where its kubeconfigs are written
+        #[arg(long, default_value = "target/cluster")]
+        dir: PathBuf,
+    },
+    /// End the control plane that `up` left running
+    Down {
+        /// Where its kubeconfigs were written
+        #[arg(long, default_value = "target/cluster")]
+        dir: PathBuf,
+    },
+    /// Fill the cache with the control plane's programs
+    Build,
+    /// Run the webhook's own command line
+    #[command(disable_help_flag = true)]
+    Webhook {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Hold a guarded control plane until SIGTERM
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Start what standard input says and end it with that
+    #[command(hide = true)]
+    Supervise,
+}
+
+fn main() -> ExitCode {
+    let playground = std::env::current_exe().unwrap_or_default();
+    let done = match Cli::parse().command {
+        Command::Webhook { args } => {
+            let args = [String::from("codex-k8s-webhook")].into_iter().chain(args);
+            return codex_k8s_webhook::cli::Cli::parse_from(args).run();
+        }
+        Command::Demo => demo::run(&playground),
+        Command::Up { dir } => cluster::up(&playground, &dir),
+        Command::Down { dir } => cluster::down(&dir),
+        Command::Build => Binaries::find().map(drop),
+        Command::Hold { dir } => cluster::hold(&playground, &dir),
+        Command::Supervise => supervisor::supervise(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The control plane's programs: found, or built from their Go modules into a cache that is keyed by version.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use sha2::{Digest, Sha256};
+
+/// The programs, and the Go packages that they are built from.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("etcd", "go.etcd.io/etcd/server/v3"),
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+];
+
+/// A folder with all programs in it.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the programs: in `KUBEBUILDER_ASSETS`, else in the project's cache, which is filled if need be. That
+    /// takes some minutes, once, and its progress goes to standard error.
+    ///
+    /// # Errors
+    /// If `KUBEBUILDER_ASSETS` lacks a program, or building fails; without Go, that is said.
+    pub fn find() -> anyhow::Result<Self> {
+        if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
+            let found = Self { folder: assets.into() };
+            if let Some(missing) = found.missing() {
+                bail!(
+                    "KUBEBUILDER_ASSETS ({}) has no {missing}; unset it to build one",
+                    found.folder.display()
+                );
+            }
+            return Ok(found);
+        }
+        let module = Module::read()?;
+        let cache = cache()?.join("control-plane");
+        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
+        // Test binaries that start at once build once.
+        let lock = File::create(cache.join(".lock"))?;
+        lock.lock()?;
+        let found = Self { folder: cache.join(&module.key) };
+        if found.missing().is_some() {
+            module.build(&found.folder)?;
+        }
+        Ok(found)
+    }
+
+    /// The path of a program.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.folder.join(program)
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        PROGRAMS.iter().map(|(program, _)| *program).find(|program| !self.path(program).is_file())
+    }
+}
+
+/// The folder of what is built once and kept: `CODEX_K8S_GUARD_CACHE`, else below the user's cache folder.
+///
+/// # Errors
+/// If neither that nor `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("CODEX_K8S_GUARD_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("codex-k8s-guard")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/codex-k8s-guard")))
+        .context("none of CODEX_K8S_GUARD_CACHE, XDG_CACHE_HOME and HOME is set")
+}
+
+/// The Go module that pins the versions.
+struct Module {
+    folder: PathBuf,
+    version: String,
+    key: String,
+}
+
+impl Module {
+    fn read() -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+        let read =
+            |name| fs::read_to_string(folder.join(name)).with_context(|| format!("failed to read {name}"));
+        let (module, sums) = (read("go.mod")?, read("go.sum")?);
+        let version = module
+            .lines()
+            .find_map(|line| line.strip_prefix("require k8s.io/kubernetes "))
+            .context("go.mod requires no k8s.io/kubernetes")?
+            .trim()
+            .to_owned();
+        let digest = Sha256::new().chain_update(&module).chain_update(&sums).finalize();
+        let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { folder, key: format!("{version}-{digest}"), version })
+    }
+
+    fn build(&self, into: &Path) -> anyhow::Result<()> {
+        ensure!(
+            Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()),
+            "building the control plane needs Go 1.26 or later on the PATH; install it, or point KUBEBUILDER_ASSETS at a built one"
+        );
+        tell(&format!("building Kubernetes {} from its Go modules, once: some minutes", self.version));
+        let parent = into.parent().context("the cache has no parent folder")?;
+        let unfinished = tempfile::Builder::new().prefix(".building-").tempdir_in(parent)?;
+        for (index, (program, package)) in PROGRAMS.iter().enumerate() {
+            tell(&format!("[{}/{}] {program} ...", index + 1, PROGRAMS.len()));
+            let begun = Instant::now();
+            self.build_one(package, &unfinished.path().join(program))?;
+            tell(&format!("[{}/{}] {program}: {} s", index + 1, PROGRAMS.len(), begun.elapsed().as_secs()));
+        }
+        if into.exists() {
+            fs::remove_dir_all(into)?;
+        }
+        fs::rename(unfinished.keep(), into).context("failed to move what was built into the cache")
+    }
+
+    fn build_one(&self, package: &str, output: &Path) -> anyhow::Result<()> {
+        let minor = self.version.split('.').nth(1).unwrap_or_default();
+        let stamp = "k8s.io/component-base/version";
+        let flags = format!(
+            "-s -w -X {stamp}.gitVersion={} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}",
+            self.version
+        );
+        let built = Command::new("go")
+            .current_dir(&self.folder)
+            .env("CGO_ENABLED", "0")
+            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+            .arg(output)
+            .arg(package)
+            .status()
+            .context("failed to run go build")?;
+        ensure!(built.success(), "go build {package} failed: {built}");
+        Ok(())
+    }
+}
+
+/// Tells a person who waits.
+fn tell(line: &str) {
+    // With standard error gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

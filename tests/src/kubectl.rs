@@ -1,0 +1,80 @@
+//! Running the pinned kubectl.
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+/// A kubectl that speaks as one identity.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    pub(crate) program: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) home: PathBuf,
+}
+
+/// What a run of kubectl gave.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Whether it exited with 0.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error: warnings, refusals.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Whether it exited with 0.
+    pub const fn succeeded(&self) -> bool {
+        self.success
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", self.stdout, self.stderr)
+    }
+}
+
+impl Kubectl {
+    /// Runs kubectl.
+    ///
+    /// # Errors
+    /// If it cannot be started; a refusal is no error here.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<Ran> {
+        self.run_with_input(args, "")
+    }
+
+    /// Runs kubectl with something on its standard input.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not read its input.
+    pub fn run_with_input(&self, args: &[&str], input: &str) -> anyhow::Result<Ran> {
+        let mut process = Command::new(&self.program)
+            .args(args)
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to start kubectl")?;
+        if let Some(mut stdin) = process.stdin.take() {
+            stdin.write_all(input.as_bytes()).or_else(|error| match error.kind() {
+                std::io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            })?;
+        }
+        let output = process.wait_with_output()?;
+        Ok(Ran {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
