@@ -18,7 +18,10 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave the labels out and they are added; or give managed-by=codex-k8s-worker, \
                  namespace-purpose=run, runtime-mode=full-env or code-only, run-id and project-id.",
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(identity_is_whole)], mend: Some(defaults::identity) },
+        check: Check::Namespace {
+            judge: &[Judge::Birth(identity_is_whole), Judge::Change(given_identity_is_whole)],
+            mend: Some(defaults::identity),
+        },
     },
     Rule {
         id: "NS002",
@@ -103,6 +106,20 @@ fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
     {
         let remedy = "expected a decimal number above 0 without leading zeros, such as \"42\"";
         report.invalid(label_path("", keys::ISSUE_NUMBER), quoted(issue), remedy);
+    }
+}
+
+/// What a manager gives a slot, or a namespace that it rebinds, is as whole as at birth. What anybody else changes
+/// or takes away is for the rules about that.
+fn given_identity_is_whole(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
+    let given = |key: &&str| new.meta.label(key).is_some_and(|after| old.meta.label(key) != Some(after));
+    if context.requester.is_manager() && new.is_managed() && IDENTITY.iter().any(|key| given(&key)) {
+        identity_is_whole(context, new, report);
     }
 }
 

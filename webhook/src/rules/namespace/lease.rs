@@ -42,7 +42,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE004",
-        title: "Leases move forward; only managers shorten or remove them",
+        title: "Leases move forward; only managers shorten them",
         why: "Whoever shortens a lease has the namespace deleted.",
         remedy: "Leave the lease or extend it; a manager may shorten it.",
         default_mode: Mode::Enforce,
@@ -158,9 +158,6 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
         return;
     }
     let Some(before) = readable(old) else { return };
-    for key in PARTS.into_iter().filter(|key| new.meta.annotation(key).is_none()) {
-        report.forbid(annotation_path(key), "nothing", "only a manager removes it");
-    }
     let Some(after) = readable(new) else { return };
     let moved_back = |before: LeaseInstant, after: LeaseInstant| after < before;
     for (key, before, after) in [

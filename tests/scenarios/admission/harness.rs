@@ -1,0 +1,231 @@
+//! Requests to one guarded cluster that all tests share, and what they must be answered.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use codex_k8s_tests::{Guard, Identity};
+use kube::Client;
+use serde_json::{Value, json};
+
+pub(crate) const DOMAIN: &str = "codex-k8s.dev";
+
+pub(crate) fn playground() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_playground"))
+}
+
+pub(crate) fn guard() -> &'static Guard {
+    static SHARED: OnceLock<Guard> = OnceLock::new();
+    SHARED.get_or_init(|| Guard::start(playground()).unwrap())
+}
+
+/// What the API server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+    about: String,
+}
+
+impl Answer {
+    /// Admitted: the object as it is stored, or would be.
+    #[track_caller]
+    pub(crate) fn admitted(self) -> Value {
+        assert!(
+            self.code < 300,
+            "expected to be admitted, got {} {}\n{}",
+            self.code,
+            self.body,
+            self.audit()
+        );
+        self.body
+    }
+
+    /// Refused with this status, by this rule, for this field, with these words in the message.
+    #[track_caller]
+    pub(crate) fn refused(self, code: u16, rule: &str, field: &str, words: &str) {
+        let causes =
+            self.body.pointer("/details/causes").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = causes.iter().any(|cause| {
+            cause["reason"] == rule
+                && cause["field"].as_str().is_some_and(|found| found.contains(field))
+                && cause["message"].as_str().is_some_and(|message| message.contains(words))
+        });
+        assert!(
+            self.code == code && named,
+            "expected {code} by {rule} for {field} with {words:?}, got {} {}\n{}",
+            self.code,
+            self.body,
+            self.audit()
+        );
+    }
+
+    fn audit(&self) -> String {
+        guard().control_plane.audit_about(&self.about)
+    }
+}
+
+/// One way to send a request.
+pub(crate) struct Send<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) content_type: &'static str,
+}
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const MERGE: &str = "application/merge-patch+json";
+pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
+impl Send<'_> {
+    #[track_caller]
+    pub(crate) fn body(self, body: &Value) -> Answer {
+        send(guard(), &self, body)
+    }
+}
+
+pub(crate) fn send(guard: &Guard, send: &Send<'_>, body: &Value) -> Answer {
+    let about = body.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+    let about = about.unwrap_or_else(|| send.path.split('/').nth(4).unwrap_or_default().to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let client: Client = guard.control_plane.client(send.identity).await.unwrap();
+        let request = http::Request::builder()
+            .method(send.method)
+            .uri(&send.path)
+            .header("content-type", send.content_type)
+            .body(if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() })
+            .unwrap();
+        client.request::<Value>(request).await
+    });
+    match answer {
+        Ok(body) => Answer { code: 200, body, about },
+        Err(kube::Error::Api(status)) => {
+            Answer { code: status.code, body: serde_json::to_value(&*status).unwrap(), about }
+        }
+        Err(error) => panic!("{} {}: {error:?}", send.method, send.path),
+    }
+}
+
+/// A suffix that no other test uses.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {}, "annotations": {}}})
+}
+
+pub(crate) fn with_label(mut object: Value, key: &str, value: &str) -> Value {
+    object["metadata"]["labels"][format!("{DOMAIN}/{key}")] = value.into();
+    object
+}
+
+pub(crate) fn with_annotation(mut object: Value, key: &str, value: &str) -> Value {
+    object["metadata"]["annotations"][format!("{DOMAIN}/{key}")] = value.into();
+    object
+}
+
+#[track_caller]
+pub(crate) fn create(identity: &Identity, path: &str, object: &Value) -> Answer {
+    Send { identity, method: "POST", path: path.to_owned(), content_type: JSON }.body(object)
+}
+
+#[track_caller]
+pub(crate) fn create_namespace(identity: &Identity, object: &Value) -> Answer {
+    create(identity, "/api/v1/namespaces", object)
+}
+
+/// A managed namespace, created by name alone.
+#[track_caller]
+pub(crate) fn managed() -> String {
+    let name = format!("codex-issue-{}", unique());
+    create_namespace(&Identity::developer(), &namespace(&name)).admitted();
+    name
+}
+
+/// A managed namespace without access to Kubernetes.
+#[track_caller]
+pub(crate) fn code_only() -> String {
+    let name = format!("codex-issue-{}", unique());
+    let object = with_label(namespace(&name), "runtime-mode", "code-only");
+    create_namespace(&Identity::developer(), &object).admitted();
+    name
+}
+
+/// A namespace that is none of our business.
+#[track_caller]
+pub(crate) fn unmanaged() -> String {
+    let name = format!("payments-{}", unique());
+    create_namespace(&Identity::developer(), &namespace(&name)).admitted();
+    name
+}
+
+#[track_caller]
+pub(crate) fn patch_at(
+    identity: &Identity,
+    path: String,
+    content_type: &'static str,
+    patch: &Value,
+) -> Answer {
+    Send { identity, method: "PATCH", path, content_type }.body(patch)
+}
+
+#[track_caller]
+pub(crate) fn merge(identity: &Identity, name: &str, patch: &Value) -> Answer {
+    patch_at(identity, format!("/api/v1/namespaces/{name}"), MERGE, patch)
+}
+
+#[track_caller]
+pub(crate) fn relabel(identity: &Identity, name: &str, key: &str, value: &Value) -> Answer {
+    let mut labels = serde_json::Map::new();
+    labels.insert(format!("{DOMAIN}/{key}"), value.clone());
+    merge(identity, name, &json!({"metadata": {"labels": labels}}))
+}
+
+#[track_caller]
+pub(crate) fn annotate(identity: &Identity, name: &str, annotations: &[(&str, &Value)]) -> Answer {
+    let annotations: serde_json::Map<_, _> =
+        annotations.iter().map(|(key, value)| (format!("{DOMAIN}/{key}"), (*value).clone())).collect();
+    merge(identity, name, &json!({"metadata": {"annotations": annotations}}))
+}
+
+#[track_caller]
+pub(crate) fn read_namespace(name: &str) -> Value {
+    let path = format!("/api/v1/namespaces/{name}");
+    Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON }.body(&Value::Null).admitted()
+}
+
+#[track_caller]
+pub(crate) fn delete_namespace(identity: &Identity, name: &str) -> Answer {
+    let path = format!("/api/v1/namespaces/{name}");
+    Send { identity, method: "DELETE", path, content_type: JSON }.body(&Value::Null)
+}
+
+pub(crate) fn label<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"]["labels"][format!("{DOMAIN}/{key}")].as_str().unwrap_or_default()
+}
+
+pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"]["annotations"][format!("{DOMAIN}/{key}")].as_str().unwrap_or_default()
+}
+
+/// A lease from now on, shifted by some seconds: ttl, expires-at, updated-at.
+pub(crate) fn lease(ttl: &str, shifted_seconds: i64) -> [(&'static str, Value); 3] {
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + shifted_seconds).unwrap();
+    let lease = codex_k8s_shared::lease::Lease::grant(now, ttl.parse().unwrap()).unwrap();
+    [
+        ("namespace-lease-ttl", lease.ttl.to_string().into()),
+        ("namespace-lease-expires-at", lease.expires_at.to_string().into()),
+        ("namespace-lease-updated-at", lease.updated_at.to_string().into()),
+    ]
+}
+
+#[track_caller]
+pub(crate) fn set_lease(identity: &Identity, name: &str, lease: &[(&'static str, Value); 3]) -> Answer {
+    let pairs: Vec<_> = lease.iter().map(|(key, value)| (*key, value)).collect();
+    annotate(identity, name, &pairs)
+}
