@@ -1,8 +1,168 @@
-//! The demo.
-/// Runs the demo.
+//! The demo: the main job, with plain kubectl, on a real control plane.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::guard::Guard;
+use crate::identity::Identity;
+use crate::kubectl::Ran;
+
+const NAMESPACE: &str = "codex-issue-demo";
+const RUN_NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
+const WORKER_NAMESPACE: &str = include_str!("../fixtures/namespace.yaml");
+const WORKER_JOB: &str = include_str!("../fixtures/job-full-env.yaml");
+
+/// Runs the demo. It stops at the first step that does not do what it shows.
 ///
 /// # Errors
-/// If a step does not do what it shows.
-pub fn run(_: &std::path::Path) -> anyhow::Result<()> {
-    Ok(())
+/// If the cluster does not start, or a step does something else.
+pub fn run(playground: &Path) -> anyhow::Result<()> {
+    let stage = Stage { lively: stdout().is_terminal() };
+    stage.say("Starting etcd, kube-apiserver, kube-controller-manager and the webhook ...")?;
+    let guard = Guard::start(playground)?;
+    let show = Show { guard: &guard, stage: &stage };
+    show.a_namespace_by_name_alone()?;
+    show.the_workers_job()?;
+    show.an_agents_job()?;
+    show.refusals()?;
+    drop(guard);
+    stage.title("Done. Everything that was started has been ended.")
 }
+
+/// Where the demo is shown: coloured and paced at a terminal, plain in a pipe.
+struct Stage {
+    lively: bool,
+}
+
+impl Stage {
+    fn write(&self, colour: &str, text: impl Display) -> anyhow::Result<()> {
+        let mut out = stdout().lock();
+        if self.lively {
+            writeln!(out, "\x1b[{colour}m{text}\x1b[0m")?;
+        } else {
+            writeln!(out, "{text}")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn title(&self, text: &str) -> anyhow::Result<()> {
+        self.write("1;36", format_args!("\n{text}"))?;
+        self.pause(900);
+        Ok(())
+    }
+
+    fn say(&self, text: &str) -> anyhow::Result<()> {
+        self.write("2", text)
+    }
+
+    fn command(&self, who: &str, args: &[&str]) -> anyhow::Result<()> {
+        self.write("1", format_args!("{who}$ kubectl {}", args.join(" ")))?;
+        self.pause(500);
+        Ok(())
+    }
+
+    /// A person reads slower than kubectl writes; a pipe does not.
+    fn pause(&self, milliseconds: u64) {
+        if self.lively {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        }
+    }
+}
+
+struct Show<'a> {
+    guard: &'a Guard,
+    stage: &'a Stage,
+}
+
+impl Show<'_> {
+    fn kubectl(&self, who: &str, identity: &Identity, args: &[&str], input: &str) -> anyhow::Result<Ran> {
+        self.stage.command(who, args)?;
+        let ran = self.guard.kubectl(identity)?.run_with_input(args, input)?;
+        self.stage.write("0", ran.to_string().trim_end())?;
+        self.stage.pause(700);
+        Ok(ran)
+    }
+
+    fn admitted(&self, who: &str, identity: &Identity, args: &[&str], input: &str) -> anyhow::Result<()> {
+        let ran = self.kubectl(who, identity, args, input)?;
+        ensure!(ran.succeeded(), "that was to be admitted");
+        Ok(())
+    }
+
+    fn refused(
+        &self,
+        who: &str,
+        identity: &Identity,
+        args: &[&str],
+        input: &str,
+        rule: &str,
+    ) -> anyhow::Result<()> {
+        let ran = self.kubectl(who, identity, args, input)?;
+        ensure!(!ran.succeeded() && ran.stderr.contains(rule), "that was to be refused by {rule}");
+        Ok(())
+    }
+
+    fn a_namespace_by_name_alone(&self) -> anyhow::Result<()> {
+        self.stage.title("1. A person creates a run namespace by its name alone")?;
+        let jane = Identity::developer();
+        let sent = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
+        self.stage.say(&format!("What is sent:\n{sent}"))?;
+        self.admitted("jane", &jane, &["create", "-f", "-"], &sent)?;
+        self.stage.say("What is stored:")?;
+        self.admitted("jane", &jane, &["get", "namespace", NAMESPACE, "-o", "yaml"], "")
+    }
+
+    fn the_workers_job(&self) -> anyhow::Result<()> {
+        self.stage.title("2. The platform's worker creates a run: it notices nothing")?;
+        let worker = Identity::worker();
+        self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_NAMESPACE)?;
+        self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_JOB)?;
+        let columns = "custom-columns=JOB:.metadata.name,DEADLINE:.spec.activeDeadlineSeconds,TTL:.spec.ttlSecondsAfterFinished,ACCOUNT:.spec.template.spec.serviceAccountName";
+        self.admitted("worker", &worker, &["get", "jobs", "-n", RUN_NAMESPACE, "-o", columns], "")
+    }
+
+    fn an_agents_job(&self) -> anyhow::Result<()> {
+        self.stage.title("3. The agent starts a Job of its own: it is mended into its run")?;
+        let agent = Identity::agent(NAMESPACE);
+        let create = ["create", "job", "unit-tests", "--image=busybox:1.36", "-n", NAMESPACE, "--", "true"];
+        self.admitted("agent", &agent, &create, "")?;
+        self.admitted("agent", &agent, &["get", "job", "unit-tests", "-n", NAMESPACE, "-o", "yaml"], "")
+    }
+
+    fn refusals(&self) -> anyhow::Result<()> {
+        self.stage.title("4. Five refusals, each with its reason and its remedy")?;
+        let (jane, agent) = (Identity::developer(), Identity::agent(NAMESPACE));
+        let label = ["label", "namespace", NAMESPACE, "codex-k8s.dev/managed-by-"];
+        self.refused("jane", &jane, &label, "", "NS007")?;
+        self.refused("jane", &jane, &["delete", "namespace", NAMESPACE], "", "NS015")?;
+        let adopt = ["label", "namespace", "default", "codex-k8s.dev/managed-by=codex-k8s-worker"];
+        self.refused("worker", &Identity::worker(), &adopt, "", "NS008")?;
+        let expiry = "codex-k8s.dev/namespace-lease-expires-at=2999-01-01T00:00:00Z";
+        let extend = ["annotate", "--overwrite", "namespace", NAMESPACE, expiry];
+        self.refused("agent", &agent, &extend, "", "LEASE005")?;
+        let escape = ["create", "-n", NAMESPACE, "-f", "-"];
+        self.stage.say("(a Job with hostNetwork: true and serviceAccountName: codex-k8s-control-plane)")?;
+        self.refused("agent", &agent, &escape, ESCAPE, "JOB018")
+    }
+}
+
+const ESCAPE: &str = "\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: escape
+spec:
+  template:
+    spec:
+      hostNetwork: true
+      serviceAccountName: codex-k8s-control-plane
+      restartPolicy: Never
+      containers:
+      - name: c
+        image: busybox:1.36
+";

@@ -32,8 +32,6 @@ const POD: &str = "/spec/template/spec";
 
 #[test]
 fn a_jobs_identity_is_its_namespaces() {
-    let answer = developer_sets("/metadata/labels/codex-k8s.dev~1run-id", Value::Null);
-    answer.admitted();
     let namespace = managed();
     let mut other = job("j");
     other["metadata"]["labels"]["codex-k8s.dev/run-id"] = "another".into();
@@ -264,7 +262,7 @@ fn privileged_containers_are_named_wherever_they_hide() {
 }
 
 #[test]
-fn a_privileged_ephemeral_container_is_refused() {
+fn an_ephemeral_container_that_lies_about_its_run_is_refused() {
     let namespace = managed();
     let pods = format!("/api/v1/namespaces/{namespace}/pods");
     codex_k8s_tests::eventually("default ServiceAccount", std::time::Duration::from_secs(10), || {
@@ -277,18 +275,20 @@ fn a_privileged_ephemeral_container_is_refused() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}});
     create(&Identity::developer(), &pods, &pod).admitted();
-    let debug = |privileged: bool| {
+    let debug = |run_id: &str| {
         json!({"spec": {"ephemeralContainers":
-        [{"name": "debug", "image": "busybox:1.36", "securityContext": {"privileged": privileged}}]}})
+            [{"name": "debug", "image": "busybox:1.36", "env": [{"name": "CODEXK8S_RUN_ID", "value": run_id}]}]}})
     };
     let path = format!("{pods}/p/ephemeralcontainers");
-    patch_at(&Identity::agent(&namespace), path.clone(), STRATEGIC, &debug(true)).refused(
+    let agent = Identity::agent(&namespace);
+    patch_at(&agent, path.clone(), STRATEGIC, &debug("another")).refused(
         403,
-        "JOB017",
-        "spec.ephemeralContainers[0].securityContext.privileged",
-        "found true",
+        "JOB021",
+        "spec.ephemeralContainers[0].env[0] (CODEXK8S_RUN_ID)",
+        "this run's is",
     );
-    patch_at(&Identity::agent(&namespace), path, STRATEGIC, &debug(false)).admitted();
+    let run_id = label(&read_namespace(&namespace), "run-id").to_owned();
+    patch_at(&agent, path, STRATEGIC, &debug(&run_id)).admitted();
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    if old.is_managed() || (context.is_slot() && context.requester.is_manager()) {
+    let slot = context.is_slot() && context.requester.is_manager();
+    if old.is_managed() || slot || context.policy.namespaces.is_protected(context.name) {
         return;
     }
     for (key, value) in new.meta.labels().filter(|(key, _)| keys::in_domain(key)) {

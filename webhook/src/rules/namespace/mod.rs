@@ -166,9 +166,28 @@ fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>)
     edits.finish()
 }
 
+/// What may not become managed at all is told so, and nothing of what else it would lack.
 fn judge(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> Vec<Finding> {
+    let adoption = findings(context, adoption::RULES.iter(), old, new);
+    if adoption.iter().any(|finding| finding.mode == Mode::Enforce)
+        && !old.is_some_and(|old| old.is_managed())
+    {
+        return adoption;
+    }
+    let others = rules().filter(|rule| !adoption::RULES.iter().any(|adoption| adoption.id == rule.id));
+    let mut all = findings(context, others, old, new);
+    all.extend(adoption);
+    all
+}
+
+fn findings(
+    context: &Context<'_>,
+    rules: impl Iterator<Item = &'static Rule>,
+    old: Option<&Namespace<'_>>,
+    new: Option<&Namespace<'_>>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for rule in rules() {
+    for rule in rules {
         let mode = super::mode(context.policy, rule);
         let Check::Namespace { judge, .. } = &rule.check else { continue };
         if mode == Mode::Off {

@@ -1,0 +1,47 @@
+# Everything that people and CI run. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo cluster cluster-down test lint bench generate tools
+
+CARGO ?= cargo
+CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
+# Pinned: the tools that are not part of the Rust toolchain.
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+WEBHOOK := $(CARGO) run --quiet --locked -p codex-k8s-webhook --
+PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
+
+demo: ## Show the main job on a real local control plane
+	@$(PLAYGROUND) demo
+
+cluster: ## Leave a guarded control plane running, to try things by hand
+	@$(PLAYGROUND) up
+
+cluster-down: ## End the control plane of `make cluster`
+	@$(PLAYGROUND) down
+
+test: lint ## Run everything that CI runs
+	$(PLAYGROUND) build
+	$(CARGO) test --locked --workspace
+
+lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+	$(CARGO_DENY) --log-level error check bans licenses sources
+
+bench: ## Measure against the floor, in one run
+	$(CARGO) run --locked --profile quick -p codex-k8s-tests --bin bench
+
+generate: ## Write what is generated from the code
+	$(WEBHOOK) explain --markdown > docs/rules.md
+	$(WEBHOOK) policy schema > docs/run-policy.schema.json
+	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
+
+tools: $(CARGO_DENY) ## Install the pinned tools into the cache
+
+$(CARGO_DENY):
+	$(CARGO) install --quiet --locked --root $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)
