@@ -10,13 +10,13 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// How long an authority is valid: ten years.
-pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
+pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(87600);
 /// How long a leaf is valid.
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// How far `NotBefore` lies in the past, so that a client whose clock is behind trusts a new certificate.
-pub const BACKDATED: Duration = Duration::from_secs(3600);
+pub const BACKDATED: Duration = Duration::from_hours(1);
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -228,7 +228,7 @@ mod tests {
             prop_assert!(crate::sanitize::is_label(&name), "{}", name);
             let parsed = parse_run_namespace(&name, &prefixes()).unwrap();
             prop_assert!(parsed.agrees_with_run(&run) && parsed.agrees_with_project(&project));
-            prop_assert_eq!(parsed.issue.map(IssueNumber::get).unwrap_or(0), issue.max(0));
+            prop_assert_eq!(parsed.issue.map_or(0, IssueNumber::get), issue.max(0));
             prop_assert!(crate::sanitize::is_label(&run_job_name(&run)));
         }
     }

@@ -1,5 +1,7 @@
 //! The fixture itself.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -71,7 +73,8 @@ fn certificates_and_impersonation_carry_user_and_groups() {
 fn a_service_accounts_token_authenticates_it() {
     let token = eventually("token", PATIENCE, || {
         let ran = control_plane().kubectl(&Identity::Admin).unwrap();
-        Some(ran.run(&["create", "token", "default", "-n", "default"]).unwrap()).filter(|ran| ran.succeeded())
+        Some(ran.run(&["create", "token", "default", "-n", "default"]).unwrap())
+            .filter(codex_k8s_tests::Ran::succeeded)
     })
     .unwrap();
     let review = format!(

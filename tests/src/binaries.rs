@@ -95,7 +95,7 @@ impl Module {
             .trim()
             .to_owned();
         let digest = Sha256::new().chain_update(&module).chain_update(&sums).finalize();
-        let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest.iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         Ok(Self { folder, key: format!("{version}-{digest}"), version })
     }
 

@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::identity::Identity;
 
 /// The first start may have to build the control plane.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_mins(20);
 const READY: &str = "ready";
 const PID: &str = "pid";
 const FAILED: &str = "error";

@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::kubectl::Kubectl;
 use crate::supervisor::{Program, Supervisor};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running control plane: its own certificate authority, RBAC on, all controllers running. It ends when it is
 /// dropped, or with this process.

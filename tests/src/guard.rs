@@ -79,7 +79,7 @@ impl Guard {
         Ok(answer)
     }
 
-    /// Only admission is to say no: RBAC lets the developers and all ServiceAccounts do everything.
+    /// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything.
     fn grant_every_right(&self) -> anyhow::Result<()> {
         let group =
             |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});

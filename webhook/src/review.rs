@@ -295,7 +295,8 @@ struct Response<'a> {
 
 #[derive(Serialize)]
 struct Status<'a> {
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     message: &'a str,
     reason: &'static str,
     code: u16,
@@ -312,7 +313,6 @@ struct Details<'a> {
     retry_after_seconds: Option<u32>,
 }
 
-#[expect(clippy::ptr_arg, reason = "serde hands over a reference to the field, a slice")]
 fn is_empty<T>(slice: &&[T]) -> bool {
     slice.is_empty()
 }
@@ -350,7 +350,7 @@ fn status(denial: &Denial) -> Status<'_> {
     let details = Details { causes: &denial.causes, retry_after_seconds: denial.retry_after_seconds };
     let worth_telling = !details.causes.is_empty() || details.retry_after_seconds.is_some();
     Status {
-        status: "Failure",
+        outcome: "Failure",
         message: &denial.message,
         reason,
         code,

@@ -62,7 +62,7 @@ pub struct Identities {
     pub namespace_controllers: Subjects,
     /// The cluster's controllers that make Pods and Jobs out of templates which were judged when they were written.
     pub workload_controllers: Subjects,
-    /// Names of ServiceAccounts in slot namespaces that are the platform's candidate copies, not agents.
+    /// Names of `ServiceAccounts` in slot namespaces that are the platform's candidate copies, not agents.
     pub candidate_service_accounts: Vec<String>,
     /// Whoever is listed here passes every rule, with a warning for each that was broken. Empty by default: the
     /// usual way to break the glass is to delete the webhook configurations, which no webhook can prevent.
@@ -213,8 +213,8 @@ pub struct LeasePolicy {
     pub max_lifetime: Duration,
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
-const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 impl Default for LeasePolicy {
     fn default() -> Self {
@@ -317,7 +317,7 @@ pub struct Bounds {
     pub max: i64,
 }
 
-/// The ServiceAccounts that workloads may run as.
+/// The `ServiceAccounts` that workloads may run as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServiceAccounts {
@@ -350,7 +350,7 @@ pub struct Toleration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Jobs {
-    /// The ServiceAccounts that workloads may run as.
+    /// The `ServiceAccounts` that workloads may run as.
     pub service_accounts: ServiceAccounts,
     /// Seconds that a Job may run.
     pub active_deadline_seconds: Bounds,

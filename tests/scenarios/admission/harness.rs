@@ -169,9 +169,9 @@ pub(crate) fn patch_at(
     identity: &Identity,
     path: String,
     content_type: &'static str,
-    patch: &Value,
+    change: &Value,
 ) -> Answer {
-    Send { identity, method: "PATCH", path, content_type }.body(patch)
+    Send { identity, method: "PATCH", path, content_type }.body(change)
 }
 
 #[track_caller]

@@ -449,7 +449,7 @@ fn a_managed_namespace_with_content_terminates_fully() {
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
     create(&Identity::worker(), &format!("/apis/batch/v1/namespaces/{name}/jobs"), &job).admitted();
     delete_namespace(&Identity::worker(), &name).admitted();
-    codex_k8s_tests::eventually("the namespace is gone", std::time::Duration::from_secs(60), || {
+    codex_k8s_tests::eventually("the namespace is gone", std::time::Duration::from_mins(1), || {
         let path = format!("/api/v1/namespaces/{name}");
         let read =
             Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON }.body(&Value::Null);

@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, Pods and Pod templates.
+//! Jobs, `CronJobs`, Pods and Pod templates.
 
 use codex_k8s_tests::Identity;
 use serde_json::{Value, json};

@@ -23,13 +23,14 @@ impl Args {
         match self.id {
             _ if self.markdown => output::print(&markdown()),
             None => output::print(&table()),
-            Some(id) => match find(&id) {
-                Some(rule) => output::print(&entry(rule)),
-                None => {
+            Some(id) => {
+                if let Some(rule) = find(&id) {
+                    output::print(&entry(rule))
+                } else {
                     let known: Vec<_> = all().map(|rule| rule.id).collect();
                     bail!("no rule has the id {id:?}; the rules are {}", known.join(", "))
                 }
-            },
+            }
         }
     }
 }

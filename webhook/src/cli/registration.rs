@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// The Service of the webhook, as NAMESPACE/NAME
     #[arg(long, value_parser = service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: Service,
-    /// An address to call instead of the Service, such as https://127.0.0.1:8443
+    /// An address to call instead of the Service, such as <https://127.0.0.1:8443>
     #[arg(long, conflicts_with = "service")]
     url: Option<String>,
     /// The certificate authority that the API server is to trust, in PEM

@@ -60,7 +60,7 @@ pub(super) struct Args {
     /// Offer HTTP/1.1 only
     #[arg(long)]
     http1_only: bool,
-    /// The form of the log; its filter is RUST_LOG
+    /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
 }

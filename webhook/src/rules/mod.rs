@@ -64,7 +64,7 @@ pub enum Kind {
     CronJob,
     /// A Pod.
     Pod,
-    /// A Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController: a Pod template at
+    /// A Deployment, `StatefulSet`, `DaemonSet`, `ReplicaSet` or `ReplicationController`: a Pod template at
     /// `spec.template` that controllers turn into Pods.
     Template,
 }

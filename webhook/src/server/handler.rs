@@ -75,17 +75,14 @@ pub fn router<R: Reviewer>(
 
 async fn answer<R: Reviewer>(app: Arc<App<R>>, entry: Entry, request: Request) -> Response {
     let http1 = request.version() < Version::HTTP_2;
-    let mut response = match app.in_flight.try_acquire() {
-        Ok(_permit) => {
-            app.metrics.in_flight.inc();
-            let response = admit(&app, entry, request).await;
-            app.metrics.in_flight.dec();
-            response
-        }
-        Err(_) => {
-            app.metrics.refused("in_flight");
-            overloaded()
-        }
+    let mut response = if let Ok(_permit) = app.in_flight.try_acquire() {
+        app.metrics.in_flight.inc();
+        let response = admit(&app, entry, request).await;
+        app.metrics.in_flight.dec();
+        response
+    } else {
+        app.metrics.refused("in_flight");
+        overloaded()
     };
     if http1 && app.draining.is_cancelled() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -81,7 +81,7 @@ async fn readyz(State(app): State<App>) -> impl IntoResponse {
     if missing.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    let lines: String = missing.iter().map(|name| format!("not ready: {name}\n")).collect();
+    let lines = missing.iter().flat_map(|name| ["not ready: ", name, "\n"]).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 

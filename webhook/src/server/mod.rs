@@ -58,7 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
+            idle: Duration::from_mins(3),
             connections: 512,
             in_flight: 256,
             body: 8 * 1024 * 1024,
@@ -123,7 +123,7 @@ pub async fn serve<R: Reviewer>(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        served = server.serve(app.into_make_service()) => served?,
+        ended = server.serve(app.into_make_service()) => ended?,
         () = drain => {}
     }
     Ok(())

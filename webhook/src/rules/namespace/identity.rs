@@ -85,7 +85,7 @@ fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
         }
     }
     let mode = meta.label(keys::RUNTIME_MODE);
-    if !mode.is_some_and(|mode| mode.parse::<RuntimeMode>().is_ok()) {
+    if mode.is_none_or(|mode| mode.parse::<RuntimeMode>().is_err()) {
         let remedy = "expected \"full-env\" or \"code-only\"";
         report.invalid(label_path("", keys::RUNTIME_MODE), quoted_or_nothing(mode), remedy);
     }
@@ -118,7 +118,7 @@ fn given_identity_is_whole(
     report: &mut Report,
 ) {
     let given = |key: &&str| new.meta.label(key).is_some_and(|after| old.meta.label(key) != Some(after));
-    if context.requester.is_manager() && new.is_managed() && IDENTITY.iter().any(|key| given(&key)) {
+    if context.requester.is_manager() && new.is_managed() && IDENTITY.iter().any(given) {
         identity_is_whole(context, new, report);
     }
 }
@@ -133,7 +133,7 @@ fn name_agrees(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
     };
     let meta = namespace.meta;
     if let Some(run_id) = meta.label(keys::RUN_ID).filter(|run_id| !parsed.agrees_with_run(run_id)) {
-        report.forbid(label_path("", keys::RUN_ID), quoted(run_id), in_the_name(&parsed.run, "run"));
+        report.forbid(label_path("", keys::RUN_ID), quoted(run_id), in_the_name(parsed.run, "run"));
     }
     if let Some(project) =
         meta.label(keys::PROJECT_ID).filter(|project| !agrees_with_project(&parsed, project))
@@ -141,7 +141,7 @@ fn name_agrees(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
         report.forbid(
             label_path("", keys::PROJECT_ID),
             quoted(project),
-            in_the_name(&parsed.project, "project"),
+            in_the_name(parsed.project, "project"),
         );
     }
     let issue = meta.label(keys::ISSUE_NUMBER);
@@ -160,8 +160,8 @@ fn agrees_with_project(parsed: &ParsedName<'_>, project: &str) -> bool {
     parsed.project.is_none() || parsed.agrees_with_project(project)
 }
 
-fn in_the_name(part: &Option<&str>, what: &str) -> String {
-    format!("the name says {what} {}", quoted_or_nothing(*part))
+fn in_the_name(part: Option<&str>, what: &str) -> String {
+    format!("the name says {what} {}", quoted_or_nothing(part))
 }
 
 fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {

@@ -169,8 +169,7 @@ fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>)
 /// What may not become managed at all is told so, and nothing of what else it would lack.
 fn judge(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> Vec<Finding> {
     let adoption = findings(context, adoption::RULES.iter(), old, new);
-    if adoption.iter().any(|finding| finding.mode == Mode::Enforce)
-        && !old.is_some_and(|old| old.is_managed())
+    if adoption.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed)
     {
         return adoption;
     }

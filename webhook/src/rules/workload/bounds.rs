@@ -101,7 +101,7 @@ fn bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report, 
     match found.map(Value::as_i64) {
         None if field.due => report.forbid(name(), "nothing", format!("expected {max} at most")),
         Some(Some(value)) if value > max => {
-            report.forbid(name(), value.to_string(), format!("expected {max} at most"))
+            report.forbid(name(), value.to_string(), format!("expected {max} at most"));
         }
         _ => {}
     }
