@@ -15,7 +15,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "NS009",
         title: "No other key stands under codex-k8s.dev/",
         why: "A key that looks like the contract's but is not read by anybody hides a mistake or a trick.",
-        remedy: "Use a key of the contract (docs/contract.md lists them), or a domain of your own.",
+        remedy: "Use a key of the contract, or a domain of your own.",
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(keys_are_known)], mend: None },
     },
