@@ -10,11 +10,10 @@ use anyhow::ensure;
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::kubectl::Ran;
+use crate::review::{WORKER_JOB, WORKER_NAMESPACE};
 
 const NAMESPACE: &str = "codex-issue-demo";
 const RUN_NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
-const WORKER_NAMESPACE: &str = include_str!("../fixtures/namespace.yaml");
-const WORKER_JOB: &str = include_str!("../fixtures/job-full-env.yaml");
 
 /// Runs the demo. It stops at the first step that does not do what it shows.
 ///

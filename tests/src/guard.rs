@@ -1,31 +1,26 @@
 //! A control plane with the webhook in front of it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use codex_k8s_certs::{Authority, Leaf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::control_plane::{ControlPlane, free_port};
-use crate::eventually::eventually;
+use crate::control_plane::ControlPlane;
 use crate::identity::{EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::webhook::Webhook;
 
 /// A guarded cluster.
 #[derive(Debug)]
 pub struct Guard {
     /// The control plane.
     pub control_plane: ControlPlane,
+    /// The webhook.
+    pub webhook: Webhook,
     playground: PathBuf,
-    port: u16,
-    health_port: u16,
 }
 
 impl Guard {
@@ -34,23 +29,31 @@ impl Guard {
     /// # Errors
     /// If anything does not start; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = ControlPlane::start(playground)?;
-        let guard = Self {
-            control_plane,
-            playground: playground.to_owned(),
-            port: free_port()?,
-            health_port: free_port()?,
-        };
-        guard.grant_every_right()?;
-        guard.write_certificate()?;
-        guard.start_webhook()?;
+        Self::over(ControlPlane::start(playground)?, playground)
+    }
+
+    /// As [`start`](Self::start), over a control plane that runs already.
+    ///
+    /// # Errors
+    /// If the webhook does not start; with the end of its log.
+    pub fn over(control_plane: ControlPlane, playground: &Path) -> anyhow::Result<Self> {
+        grant_every_right(&control_plane)?;
+        write_certificate(&control_plane)?;
+        let args = serving(&control_plane);
+        let webhook = Webhook::start(&control_plane, playground, "webhook", &args)?;
+        let guard = Self { control_plane, webhook, playground: playground.to_owned() };
         guard.register()?;
         Ok(guard)
     }
 
-    /// The address of the webhook.
-    pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+    /// Starts one more webhook, with arguments beside the usual ones. It is not registered.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn one_more(&self, name: &str, args: &[String]) -> anyhow::Result<Webhook> {
+        let mut all = serving(&self.control_plane);
+        all.extend_from_slice(args);
+        Webhook::start(&self.control_plane, &self.playground, name, &all)
     }
 
     /// A file of the guarded cluster.
@@ -66,68 +69,6 @@ impl Guard {
         self.control_plane.kubectl(identity)
     }
 
-    /// What the webhook's plain port answers to a GET.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub fn health(&self, path: &str) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.health_port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-
-    /// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything.
-    fn grant_every_right(&self) -> anyhow::Result<()> {
-        let group =
-            |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": EVERY_RIGHT},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [group(EVERY_RIGHT), group("system:serviceaccounts")],
-        });
-        let kubectl = self.kubectl(&Identity::Admin)?;
-        let applied = kubectl.run_with_input(&["apply", "-f", "-"], &binding.to_string())?;
-        ensure!(applied.succeeded(), "{applied}");
-        Ok(())
-    }
-
-    fn write_certificate(&self) -> anyhow::Result<()> {
-        let now = Timestamp::now();
-        let authority = Authority::generate(now, "webhook")?;
-        let pair = authority.issue(now, &Leaf::of_loopback())?;
-        fs::write(self.file("webhook-ca.crt"), &authority.pem().certificate)?;
-        fs::write(self.file("webhook.crt"), pair.certificate)?;
-        fs::write(self.file("webhook.key"), pair.key)?;
-        Ok(())
-    }
-
-    fn start_webhook(&self) -> anyhow::Result<()> {
-        let path = |name: &str| self.file(name).display().to_string();
-        let args = [
-            "webhook".to_owned(),
-            "serve".to_owned(),
-            "--http1-only".to_owned(),
-            format!("--listen=127.0.0.1:{}", self.port),
-            format!("--health-listen=127.0.0.1:{}", self.health_port),
-            format!("--tls-cert={}", path("webhook.crt")),
-            format!("--tls-key={}", path("webhook.key")),
-            "--reload-interval=200".to_owned(),
-            "--drain-delay=200".to_owned(),
-        ];
-        let kubeconfig = self.control_plane.kubeconfig(&Identity::Admin)?.display().to_string();
-        let env = vec![("KUBECONFIG".to_owned(), kubeconfig)];
-        self.control_plane.run("webhook", self.playground.clone(), args.to_vec(), env)?;
-        let ready =
-            || self.health("/readyz").ok().filter(|answer| answer.starts_with("HTTP/1.1 200")).map(drop);
-        eventually("the webhook is ready", PATIENCE, ready)
-            .with_context(|| format!("webhook.log ends with:\n{}", self.control_plane.log_tail("webhook")))
-    }
-
     /// Registers the webhook as an installer does, and waits until a known-bad request is refused.
     ///
     /// # Errors
@@ -135,7 +76,14 @@ impl Guard {
     pub fn register(&self) -> anyhow::Result<()> {
         let kubeconfig = self.control_plane.kubeconfig(&Identity::Admin)?;
         let registered = std::process::Command::new(&self.playground)
-            .args(["webhook", "registration", "--apply", "--url", &self.url(), "--ca"])
+            .args([
+                "webhook",
+                "registration",
+                "--apply",
+                "--url",
+                &format!("https://{}", self.webhook.address),
+                "--ca",
+            ])
             .arg(self.file("webhook-ca.crt"))
             .env("KUBECONFIG", kubeconfig)
             .output()?;
@@ -143,4 +91,43 @@ impl Guard {
         ensure!(registered.status.success(), "{told}\n{}", self.control_plane.log_tail("webhook"));
         Ok(())
     }
+}
+
+/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything.
+fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
+    let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": EVERY_RIGHT},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [group(EVERY_RIGHT), group("system:serviceaccounts")],
+    });
+    let kubectl = control_plane.kubectl(&Identity::Admin)?;
+    let applied = kubectl.run_with_input(&["apply", "-f", "-"], &binding.to_string())?;
+    ensure!(applied.succeeded(), "{applied}");
+    Ok(())
+}
+
+/// The files that a Secret would hold, and the authority's.
+fn write_certificate(control_plane: &ControlPlane) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let authority = Authority::generate(now, "webhook")?;
+    let pair = authority.issue(now, &Leaf::of_loopback())?;
+    let write = |name: &str, text: &str| fs::write(control_plane.folder().join(name), text);
+    write("webhook-ca.crt", &authority.pem().certificate)?;
+    write("webhook.crt", &pair.certificate)?;
+    write("webhook.key", &pair.key)?;
+    Ok(())
+}
+
+/// The arguments of every webhook of a cluster: its certificate, and the times of a test.
+fn serving(control_plane: &ControlPlane) -> Vec<String> {
+    let file = |name: &str| control_plane.folder().join(name).display().to_string();
+    vec![
+        format!("--tls-cert={}", file("webhook.crt")),
+        format!("--tls-key={}", file("webhook.key")),
+        "--reload-interval=200".to_owned(),
+        "--drain-delay=200".to_owned(),
+    ]
 }

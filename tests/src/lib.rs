@@ -6,7 +6,7 @@
 //! # fn main() -> anyhow::Result<()> {
 //! let control_plane = ControlPlane::start("playground".as_ref())?;
 //! let jane = Identity::user("jane").in_group("developers");
-//! let created = control_plane.kubectl(&jane).run(&["create", "namespace", "codex-issue-demo"])?;
+//! let created = control_plane.kubectl(&jane)?.run(&["create", "namespace", "codex-issue-demo"])?;
 //! assert!(created.succeeded(), "{created}");
 //! # Ok(())
 //! # }
@@ -15,6 +15,7 @@
 //! The processes are children of a supervisor that reads from a pipe of ours: when this process ends, however it
 //! ends, the pipe closes and the supervisor ends them; when the supervisor is killed, the kernel does.
 
+pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod control_plane;
@@ -23,10 +24,15 @@ pub mod eventually;
 pub mod guard;
 pub mod identity;
 pub mod kubectl;
+pub mod load;
+pub mod process;
+pub mod review;
 pub mod supervisor;
+pub mod webhook;
 
 pub use control_plane::ControlPlane;
 pub use eventually::eventually;
 pub use guard::Guard;
 pub use identity::Identity;
 pub use kubectl::{Kubectl, Ran};
+pub use webhook::Webhook;

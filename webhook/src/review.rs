@@ -203,6 +203,20 @@ pub fn parse(body: &[u8]) -> Result<AdmissionRequest<'_>, ReviewError> {
     if request.uid.is_empty() {
         return Err(ReviewError::Missing("request.uid"));
     }
+    // Without them there is nothing to judge, and nothing that was judged may pass.
+    let is_null = |raw: Option<&RawValue>| raw.is_none_or(|raw| raw.get() == "null");
+    let (object, old_object) = match request.operation {
+        Operation::Create => (true, false),
+        Operation::Update => (true, true),
+        Operation::Delete => (false, true),
+        Operation::Connect => (false, false),
+    };
+    if object && is_null(request.object) {
+        return Err(ReviewError::Missing("request.object"));
+    }
+    if old_object && is_null(request.old_object) {
+        return Err(ReviewError::Missing("request.oldObject"));
+    }
     Ok(request)
 }
 

@@ -8,4 +8,5 @@ mod leases;
 mod namespaces;
 mod outage;
 mod platform;
+mod rollover;
 mod workloads;

@@ -2,7 +2,6 @@
 
 use codex_k8s_tests::{Guard, Identity, eventually};
 use serde_json::json;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{JSON, Send, namespace, playground, send};
@@ -20,11 +19,9 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
         send(&guard, &request, body)
     };
     post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
-    let folder = guard.control_plane.folder().display().to_string();
-    let killed =
-        Command::new("pkill").args(["-KILL", "-f", &format!("webhook serve .*{folder}")]).status().unwrap();
-    assert!(killed.success());
-    eventually("the webhook is gone", Duration::from_secs(10), || guard.health("/livez").err()).unwrap();
+    guard.webhook.process.signal("KILL").unwrap();
+    eventually("the webhook is gone", Duration::from_secs(10), || guard.webhook.health("/livez").err())
+        .unwrap();
     post("/api/v1/namespaces", &namespace("payments")).admitted();
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
         "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});

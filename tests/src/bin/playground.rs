@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use codex_k8s_tests::{binaries::Binaries, cluster, demo, supervisor};
+use codex_k8s_tests::{bench, binaries::Binaries, cluster, demo, supervisor};
 
 /// A guarded control plane on this machine's loopback, to look at and to try.
 #[derive(Debug, Parser)]
@@ -29,6 +29,11 @@ enum Command {
         #[arg(long, default_value = "target/cluster")]
         dir: PathBuf,
     },
+    /// Measure the webhook against the floor
+    Bench,
+    /// Serve the floor of the benchmarks
+    #[command(hide = true)]
+    Echo(bench::echo::Args),
     /// Fill the cache with the control plane's programs
     Build,
     /// Run the webhook's own command line
@@ -49,6 +54,10 @@ enum Command {
     Supervise,
 }
 
+/// The webhook's own: what it costs must not depend on which binary it is measured in.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let playground = std::env::current_exe().unwrap_or_default();
     let done = match Cli::parse().command {
@@ -59,6 +68,8 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(&playground),
         Command::Up { dir } => cluster::up(&playground, &dir),
         Command::Down { dir } => cluster::down(&dir),
+        Command::Bench => bench::run(&playground),
+        Command::Echo(args) => args.run(),
         Command::Build => Binaries::find().map(drop),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise => supervisor::supervise(),

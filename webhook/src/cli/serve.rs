@@ -26,6 +26,7 @@ const CERTIFICATE: &str = "certificate";
 
 /// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(super) struct Args {
     /// The address that kube-apiserver calls
     #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_WEBHOOK_LISTEN")]

@@ -1,0 +1,141 @@
+//! The webhook's speed, as ratios against the floor that is measured in the same run.
+//!
+//! Floor and webhook are processes of their own, asked by turns in short rounds, so that whatever else the machine
+//! does falls on all of them alike.
+
+pub mod echo;
+mod end_to_end;
+mod report;
+mod server;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::ensure;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use crate::control_plane::ControlPlane;
+use crate::guard::Guard;
+use crate::identity::Identity;
+use crate::load::{Connection, Dialer};
+use crate::review;
+
+use report::Figures;
+use server::{Echo, Target};
+
+const ROUNDS: usize = 12;
+const ALONE: usize = 1500;
+const TOGETHER: usize = 5000;
+const CONNECTIONS: usize = 25;
+const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
+
+/// Measures and prints.
+///
+/// # Errors
+/// If anything does not start, or a review is not answered as it must be.
+pub fn run(playground: &Path) -> anyhow::Result<()> {
+    let control_plane = ControlPlane::start(playground)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (namespace, job) = runtime.block_on(prepare(&control_plane))?;
+    let review = Bytes::from(serde_json::to_vec(&review::job_creation(UID, &job))?);
+    let guard = Guard::over(control_plane, playground)?;
+    let empty = Echo::start(&guard, playground, false)?;
+    let parsing = Echo::start(&guard, playground, true)?;
+    let dialer = Dialer::trusting(&std::fs::read(guard.file("webhook-ca.crt"))?)?;
+    let webhook = &guard.webhook;
+    let mut targets = [
+        Target::new("empty echo", empty.address, "/validate", empty.process.clone()),
+        Target::new("parsing echo", parsing.address, "/validate", parsing.process.clone()),
+        Target::new("validate", webhook.address, "/validate", webhook.process.clone()),
+        Target::new("mutate", webhook.address, "/mutate", webhook.process.clone()),
+    ];
+    report::say(&format!("review of {} bytes, {ROUNDS} rounds, {CONNECTIONS} connections", review.len()))?;
+    runtime.block_on(measure(&dialer, &review, &mut targets))?;
+    report::servers(&targets)?;
+    let figures = runtime.block_on(end_to_end::measure(&guard, &empty, &namespace))?;
+    report::end_to_end(&figures)
+}
+
+/// A run namespace and its Job, as the API server shows them to a webhook.
+async fn prepare(control_plane: &ControlPlane) -> anyhow::Result<(String, Value)> {
+    let client = control_plane.client(&Identity::Admin).await?;
+    let namespace: Value = serde_saphyr::from_str(review::WORKER_NAMESPACE)?;
+    let name = namespace.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    end_to_end::create_namespace(&client, &namespace).await?;
+    for plain in [end_to_end::PLAIN, end_to_end::FLOOR] {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plain}});
+        end_to_end::create_namespace(&client, &namespace).await?;
+    }
+    end_to_end::let_worker_in(&client).await?;
+    let job = serde_saphyr::from_str(review::WORKER_JOB)?;
+    let job = review::defaulted_job(control_plane, &job).await?;
+    Ok((name, job))
+}
+
+async fn measure(dialer: &Dialer, review: &Bytes, targets: &mut [Target]) -> anyhow::Result<()> {
+    for target in targets.iter_mut() {
+        alone(dialer, review, target, ALONE).await?;
+        target.figures = Figures::default();
+    }
+    for round in 0..ROUNDS {
+        for turn in 0..targets.len() {
+            // Another one begins each round: being first is not an advantage then.
+            let count = targets.len();
+            let Some(target) = targets.get_mut((round + turn) % count) else { continue };
+            alone(dialer, review, target, ALONE).await?;
+            together(dialer, review, target).await?;
+        }
+    }
+    Ok(())
+}
+
+/// One connection, one review after the other: what a single request waits.
+async fn alone(dialer: &Dialer, review: &Bytes, target: &mut Target, count: usize) -> anyhow::Result<()> {
+    let mut connection = dialer.connect(target.address).await?;
+    for _ in 0..count {
+        let begun = Instant::now();
+        post(&mut connection, target.path, review).await?;
+        target.figures.alone.push(begun.elapsed());
+    }
+    Ok(())
+}
+
+/// Many connections at a time: what the server can do, and what it costs.
+async fn together(dialer: &Dialer, review: &Bytes, target: &mut Target) -> anyhow::Result<()> {
+    let mut connections = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        connections.push(dialer.connect(target.address).await?);
+    }
+    let each = TOGETHER / CONNECTIONS;
+    let cpu = target.process.cpu()?;
+    let begun = Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for mut connection in connections {
+        let (path, review) = (target.path, review.clone());
+        clients.spawn(async move {
+            for _ in 0..each {
+                post(&mut connection, path, &review).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
+    target.figures.busy += begun.elapsed();
+    target.figures.cpu += target.process.cpu()?.saturating_sub(cpu);
+    target.figures.reviews += each * CONNECTIONS;
+    Ok(())
+}
+
+async fn post(connection: &mut Connection, path: &str, review: &Bytes) -> anyhow::Result<()> {
+    let reply = connection.post(path, review.clone()).await?;
+    let text = std::str::from_utf8(&reply.body)?;
+    ensure!(
+        reply.status.is_success() && text.contains(r#""allowed":true"#) && text.contains(UID),
+        "{path} answered {}: {text}",
+        reply.status
+    );
+    Ok(())
+}
