@@ -122,8 +122,6 @@ pub struct ManagedNamespace {
     pub expires_at: Option<Timestamp>,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Whether its name is that of a slot.
-    pub slot: bool,
 }
 
 /// What came of a request.

@@ -203,7 +203,7 @@ fn is_left_alone(
     requester: &Requester<'_>,
     operation: Operation,
 ) -> bool {
-    let slot = context.namespace.slot;
+    let slot = context.policy.namespaces.is_slot(&context.namespace.name);
     let platform = slot && requester.is_manager() && !workload.is_of_a_run(context.name);
     let bookkeeping = context.generated && (slot || operation == Operation::Update);
     platform || bookkeeping
