@@ -17,6 +17,9 @@ pub mod report;
 pub mod requester;
 pub mod workload;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
