@@ -8,9 +8,9 @@ use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::run::RuntimeMode;
-use codex_k8s_shared::{keys, names};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -68,17 +68,15 @@ pub struct Namespaces {
     index: Arc<RwLock<Index>>,
     api: Api<Namespace>,
     live_reads: Arc<Semaphore>,
-    slots: bool,
 }
 
 impl Namespaces {
-    /// An empty cache over a client. `slots`: whether `<project>-dev-<n>` is a slot name.
-    pub fn new(client: Client, slots: bool) -> Self {
+    /// An empty cache over a client.
+    pub fn new(client: Client) -> Self {
         Self {
             index: Arc::default(),
             api: Api::all(client),
             live_reads: Arc::new(Semaphore::new(LIVE_READS)),
-            slots,
         }
     }
 
@@ -102,7 +100,7 @@ impl Namespaces {
             match event {
                 Ok(Event::Init) => listing = Index::default(),
                 Ok(Event::InitApply(object)) => {
-                    listing.insert(Arc::new(managed(&object.metadata, self.slots)));
+                    listing.insert(Arc::new(managed(&object.metadata)));
                 }
                 Ok(Event::InitDone) => {
                     *self.index.write().unwrap_or_else(PoisonError::into_inner) =
@@ -110,7 +108,7 @@ impl Namespaces {
                     synced();
                 }
                 Ok(Event::Apply(object)) => {
-                    let namespace = Arc::new(managed(&object.metadata, self.slots));
+                    let namespace = Arc::new(managed(&object.metadata));
                     self.index.write().unwrap_or_else(PoisonError::into_inner).insert(namespace);
                 }
                 Ok(Event::Delete(object)) => {
@@ -150,7 +148,7 @@ impl Lookup for Namespaces {
         let labelled = object.filter(|object| {
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
         });
-        Ok(labelled.map(|object| Arc::new(managed(&object.metadata, self.slots))))
+        Ok(labelled.map(|object| Arc::new(managed(&object.metadata))))
     }
 
     fn holders(&self, run_id: &str) -> Vec<Found> {
@@ -169,7 +167,7 @@ impl Lookup for Namespaces {
 }
 
 /// What the rules need to know of a managed namespace, and no more: ten thousand of them are kept.
-pub fn managed(meta: &ObjectMeta, slots: bool) -> ManagedNamespace {
+pub fn managed(meta: &ObjectMeta) -> ManagedNamespace {
     let label =
         |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map_or("", String::as_str);
     let annotation = |key: &str| {
@@ -185,6 +183,5 @@ pub fn managed(meta: &ObjectMeta, slots: bool) -> ManagedNamespace {
         correlation_id: annotation(keys::CORRELATION_ID).map(Into::into),
         expires_at: lease.map(|lease| lease.expires_at.timestamp()),
         terminating: meta.deletion_timestamp.is_some(),
-        slot: slots && names::slot_namespace(name).is_some(),
     }
 }

@@ -162,6 +162,14 @@ impl Namespaces {
         self.protected.iter().chain(&self.home).any(|listed| listed == name)
     }
 
+    /// Whether the name is that of a slot. A reserved name is a run namespace's from birth, whatever its end says:
+    /// else whoever chose `codex-issue-x-dev-1` would get the looser rules of a slot.
+    pub fn is_slot(&self, name: &str) -> bool {
+        self.slots
+            && crate::names::slot_namespace(name).is_some()
+            && crate::names::reserved_prefix(name, &self.prefixes).is_none()
+    }
+
     pub(super) fn check(&self) -> Result<(), PolicyError> {
         for (index, prefix) in self.prefixes.iter().enumerate() {
             let field = format!("namespaces.prefixes[{index}]");

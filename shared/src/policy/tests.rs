@@ -56,6 +56,15 @@ fn an_empty_prefix_never_means_every_namespace() {
 }
 
 #[test]
+fn a_reserved_name_is_no_slot_whatever_its_end_says() {
+    let mut namespaces = RunPolicy::default().namespaces;
+    assert!(namespaces.is_slot("codex-k8s-dev-1"));
+    assert!(!namespaces.is_slot("codex-issue-x-dev-1"));
+    namespaces.slots = false;
+    assert!(!namespaces.is_slot("codex-k8s-dev-1"));
+}
+
+#[test]
 fn the_defaults_pass_their_own_check_and_survive_a_round_trip() {
     let policy = RunPolicy::default();
     policy.check().unwrap();

@@ -181,7 +181,7 @@ impl Process {
     async fn new(policy: RunPolicy) -> anyhow::Result<Self> {
         let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
         let metrics = Arc::new(Metrics::default());
-        let namespaces = Namespaces::new(client, policy.namespaces.slots);
+        let namespaces = Namespaces::new(client);
         Ok(Self {
             engine: Arc::new(Engine::new(policy, namespaces.clone(), Arc::clone(&metrics))),
             namespaces,

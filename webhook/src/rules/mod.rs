@@ -17,6 +17,9 @@ pub mod report;
 pub mod requester;
 pub mod workload;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
@@ -122,8 +125,6 @@ pub struct ManagedNamespace {
     pub expires_at: Option<Timestamp>,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Whether its name is that of a slot.
-    pub slot: bool,
 }
 
 /// What came of a request.

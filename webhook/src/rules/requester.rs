@@ -75,7 +75,7 @@ fn is_agent(policy: &RunPolicy, facts: &Facts, user: &str) -> bool {
     let Some((namespace, name)) = service_account(user) else {
         return false;
     };
-    let slot = policy.namespaces.slots && codex_k8s_shared::names::slot_namespace(namespace).is_some();
+    let slot = policy.namespaces.is_slot(namespace);
     let candidate = slot && policy.identities.candidate_service_accounts.iter().any(|listed| listed == name);
     !candidate && facts.requester_is_managed
 }

@@ -36,7 +36,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Whether the name is that of a slot.
     pub fn is_slot(&self) -> bool {
-        self.policy.namespaces.slots && codex_k8s_shared::names::slot_namespace(self.name).is_some()
+        self.policy.namespaces.is_slot(self.name)
     }
 
     /// Whether the name lies under a reserved prefix.

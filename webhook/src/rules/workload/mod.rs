@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::catalogue::{Check, Rule};
 use super::object::{at, items};
 use super::{
-    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester, Role,
+    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester,
     Verdict,
 };
 
@@ -179,7 +179,7 @@ pub fn decide(
         "" => workload.meta.text("name").unwrap_or_default(),
         name => name,
     };
-    let generated = requester.role == Role::WorkloadController;
+    let generated = requester.is_cluster_controller(policy);
     let context = Context { policy, namespace, name, generated };
     if namespace.terminating || is_left_alone(&context, &workload, requester, request.operation) {
         return Verdict::default();
@@ -203,7 +203,7 @@ fn is_left_alone(
     requester: &Requester<'_>,
     operation: Operation,
 ) -> bool {
-    let slot = context.namespace.slot;
+    let slot = context.policy.namespaces.is_slot(&context.namespace.name);
     let platform = slot && requester.is_manager() && !workload.is_of_a_run(context.name);
     let bookkeeping = context.generated && (slot || operation == Operation::Update);
     platform || bookkeeping
