@@ -1,6 +1,7 @@
 //! Admission webhook for run namespaces and agent Jobs.
 
 pub mod cli;
+pub mod coalesce;
 pub mod engine;
 pub mod metrics;
 pub mod namespaces;

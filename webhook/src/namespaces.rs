@@ -18,17 +18,17 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
 
+use crate::coalesce::Coalesce;
 use crate::engine::{Lookup, LookupError};
 use crate::metrics::Metrics;
 use crate::rules::ManagedNamespace;
 
 type Found = Arc<ManagedNamespace>;
 
-/// Live reads at a time.
+/// Live reads at a time, of different names.
 const LIVE_READS: usize = 16;
-/// How long a live read may take: well inside the webhook's own three seconds.
+/// How long a live read may take, with the waiting for it: well inside the webhook's own three seconds.
 const LIVE_READ: Duration = Duration::from_secs(1);
 
 /// The managed namespaces by name and by run id.
@@ -67,17 +67,13 @@ impl Index {
 pub struct Namespaces {
     index: Arc<RwLock<Index>>,
     api: Api<Namespace>,
-    live_reads: Arc<Semaphore>,
+    live: Arc<Coalesce<Option<Found>>>,
 }
 
 impl Namespaces {
     /// An empty cache over a client.
     pub fn new(client: Client) -> Self {
-        Self {
-            index: Arc::default(),
-            api: Api::all(client),
-            live_reads: Arc::new(Semaphore::new(LIVE_READS)),
-        }
+        Self { index: Arc::default(), api: Api::all(client), live: Arc::new(Coalesce::new(LIVE_READS)) }
     }
 
     /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
@@ -122,6 +118,14 @@ impl Namespaces {
         }
     }
 
+    async fn read(&self, name: &str) -> kube::Result<Option<Found>> {
+        let object = self.api.get_metadata_opt(name).await?;
+        let labelled = object.filter(|object| {
+            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
+        });
+        Ok(labelled.map(|object| Arc::new(managed(&object.metadata))))
+    }
+
     fn cached(&self, name: &str) -> Option<Found> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
     }
@@ -139,16 +143,11 @@ impl Lookup for Namespaces {
         if name.is_empty() {
             return Ok(None);
         }
-        let busy = || LookupError::Busy { name: name.to_owned() };
-        let _permit = self.live_reads.try_acquire().map_err(|_| busy())?;
-        let read =
-            tokio::time::timeout(LIVE_READ, self.api.get_metadata_opt(name)).await.map_err(|_| busy())?;
-        let object =
-            read.map_err(|source| LookupError::Failed { name: name.to_owned(), source: source.into() })?;
-        let labelled = object.filter(|object| {
-            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
-        });
-        Ok(labelled.map(|object| Arc::new(managed(&object.metadata))))
+        let read = self.live.get(name, async || self.read(name).await);
+        let found = tokio::time::timeout(LIVE_READ, read)
+            .await
+            .map_err(|_| LookupError::Busy { name: name.to_owned() })?;
+        found.map_err(|source| LookupError::Failed { name: name.to_owned(), source: source.into() })
     }
 
     fn holders(&self, run_id: &str) -> Vec<Found> {
