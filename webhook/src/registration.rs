@@ -65,7 +65,7 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
                 &json!([rule("", &["namespaces"], &["CREATE", "UPDATE"], "Cluster")]),
                 &namespace_conditions(policy), None),
             webhook("workloads", "Ignore", &endpoint.client_config("/mutate", ca),
-                &workload_rules(&["CREATE"], false), &workload_conditions(policy), Some(managed_selector())),
+                &workload_rules("CREATE"), &json!([]), Some(managed_selector())),
         ],
     });
     let validating = json!({
@@ -80,7 +80,10 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
                 ]),
                 &namespace_conditions(policy), None),
             webhook("workloads", "Fail", &endpoint.client_config("/validate", ca),
-                &workload_rules(&["CREATE", "UPDATE"], true), &workload_conditions(policy), Some(managed_selector())),
+                &workload_rules("CREATE"), &json!([]), Some(managed_selector())),
+            // Apart, so that only changes pay for the condition: the API server converts the object to ask it.
+            webhook("workload-changes", "Fail", &endpoint.client_config("/validate", ca),
+                &workload_rules("UPDATE"), &workload_conditions(policy), Some(managed_selector())),
         ],
     });
     let mut mutating = mutating;
@@ -132,14 +135,15 @@ fn rule(group: &str, resources: &[&str], operations: &[&str], scope: &str) -> Va
 }
 
 /// Never DELETE: a webhook that is down would keep a namespace from ending.
-fn workload_rules(operations: &[&str], subresources: bool) -> Value {
+fn workload_rules(operation: &str) -> Value {
+    let operations = &[operation];
     let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
     let mut rules = vec![
         rule("batch", &["jobs", "cronjobs"], operations, "Namespaced"),
         rule("", &["pods", "replicationcontrollers"], operations, "Namespaced"),
         rule("apps", &apps, operations, "Namespaced"),
     ];
-    if subresources {
+    if operation == "UPDATE" {
         rules.push(rule("", &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"], "Namespaced"));
     }
     rules.into()
@@ -277,8 +281,12 @@ mod tests {
     fn no_deletion_of_what_a_namespace_contains_is_registered() {
         let endpoint = Endpoint::Service { namespace: "guard".to_owned(), name: "hook".to_owned() };
         let (_, validating) = configurations(&RunPolicy::default(), &endpoint, None);
-        let text = validating["webhooks"][1]["rules"].to_string();
-        assert!(!text.contains("DELETE"), "{text}");
+        let webhooks = validating["webhooks"].as_array().unwrap();
+        let of_contents = |webhook: &&Value| webhook["name"].as_str().unwrap().starts_with("workload");
+        let rules: Vec<_> =
+            webhooks.iter().filter(of_contents).map(|webhook| webhook["rules"].to_string()).collect();
+        assert_eq!(rules.len(), 2, "creations and changes");
+        assert!(rules.iter().all(|rules| !rules.contains("DELETE")), "{rules:?}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Traffic {
             let uid = format!("uid-{number}-{:p}", &raw const connection);
             let (job, allowed) =
                 if number.is_multiple_of(2) { (&self.good, true) } else { (&self.bad, false) };
-            let body = Bytes::from(serde_json::to_vec(&review::job_creation(&uid, job))?);
+            let body = Bytes::from(review::job_creation(&uid, job));
             let reply = connection.post("/validate?timeout=3s", body).await?;
             let answer: Value = serde_json::from_slice(&reply.body)?;
             let response = &answer["response"];

@@ -38,7 +38,7 @@ pub fn run(playground: &Path) -> anyhow::Result<()> {
     let control_plane = ControlPlane::start(playground)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (namespace, job) = runtime.block_on(prepare(&control_plane))?;
-    let review = Bytes::from(serde_json::to_vec(&review::job_creation(UID, &job))?);
+    let review = Bytes::from(review::job_creation(UID, &job));
     let guard = Guard::over(control_plane, playground)?;
     let empty = Echo::start(&guard, playground, false)?;
     let parsing = Echo::start(&guard, playground, true)?;
