@@ -62,3 +62,58 @@ fn a_controller_manager_without_an_identity_per_controller_makes_the_pods_of_a_r
     assert_eq!(made_by("system:kube-controller-manager"), [""; 0]);
     assert_eq!(made_by("jane"), ["JOB001", "JOB002"]);
 }
+
+const WORKER: &str = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
+
+/// A slot as its worker labels it, with what somebody prepared while nobody was looking.
+fn slot(planted: &Value) -> (Value, Value) {
+    let mut bare =
+        json!({"metadata": {"name": "p1-dev-1", "annotations": {}}, "spec": {"finalizers": ["kubernetes"]}});
+    json_patch::merge(&mut bare, planted);
+    let mut managed = bare.clone();
+    json_patch::merge(
+        &mut managed,
+        &json!({"metadata": {"labels": {
+            "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
+            "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "r1", "codex-k8s.dev/project-id": "p1",
+        }}}),
+    );
+    (bare, managed)
+}
+
+/// What the API server would store: mended, then judged.
+fn grant(planted: &Value) -> (Value, Vec<&'static str>) {
+    let (bare, mut managed) = slot(planted);
+    let facts = Facts::at(NOW.parse().unwrap());
+    let asked = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
+    let mended = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
+    json_patch::patch(&mut managed, &mended.patch).unwrap();
+    let asked = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
+    (managed, refusals(&facts, &asked))
+}
+
+#[test]
+fn what_was_planted_in_a_bare_slot_is_forgotten_when_it_becomes_managed() {
+    let planted = json!({"metadata": {"annotations": {
+        "codex-k8s.dev/requested-by": "mallory",
+        "codex-k8s.dev/baseline-ready-at": "2026-01-01T00:00:00Z",
+        "codex-k8s.dev/baseline-hash": "0",
+    }}});
+    let (stored, refused) = grant(&planted);
+    assert_eq!(refused, [""; 0]);
+    assert_eq!(stored["metadata"]["annotations"]["codex-k8s.dev/requested-by"], WORKER);
+    assert_eq!(stored["metadata"]["annotations"].get("codex-k8s.dev/baseline-ready-at"), None);
+    assert_eq!(stored["metadata"]["annotations"].get("codex-k8s.dev/baseline-hash"), None);
+}
+
+#[test]
+fn what_cannot_be_forgotten_of_what_was_planted_in_a_slot_is_refused() {
+    for (planted, rule) in [
+        (json!({"metadata": {"finalizers": ["example.dev/stay"]}}), "NS012"),
+        (json!({"metadata": {"annotations": {"codex-k8s.dev/namespace-lease-ttl": "9999h"}}}), "LEASE002"),
+        (json!({"metadata": {"annotations": {"codex-k8s.dev/surprise": "x"}}}), "NS009"),
+        (json!({"spec": {"finalizers": ["kubernetes", "example.dev/stay"]}}), "NS013"),
+    ] {
+        assert_eq!(grant(&planted).1, [rule], "{planted}");
+    }
+}

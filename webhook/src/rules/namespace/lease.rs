@@ -136,7 +136,7 @@ fn new_lease_is_bounded(
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
-    if is_changed(old, new) {
+    if is_changed(old, new) || context.granted {
         lease_is_bounded(context, new, report);
     }
 }
