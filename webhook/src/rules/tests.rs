@@ -117,3 +117,15 @@ fn what_cannot_be_forgotten_of_what_was_planted_in_a_slot_is_refused() {
         assert_eq!(grant(&planted).1, [rule], "{planted}");
     }
 }
+
+#[test]
+fn a_protected_namespace_that_was_managed_once_can_be_released() {
+    let labelled = json!({"metadata": {"name": "codex-k8s-prod", "labels":
+        {"codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/run-id": "r1"}}});
+    let bare = json!({"metadata": {"name": "codex-k8s-prod"}});
+    let facts = Facts::at(NOW.parse().unwrap());
+    let released = request("admin", Kind::Namespace, Some(labelled.clone()), Some(bare.clone()));
+    assert_eq!(refusals(&facts, &released), [""; 0]);
+    let back = request("admin", Kind::Namespace, Some(bare), Some(labelled));
+    assert_eq!(refusals(&facts, &back), ["NS008"]);
+}

@@ -39,7 +39,11 @@ pub(super) const RULES: &[Rule] = &[
                  baseline-* are the reconciler's.",
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(no_baseline_at_birth), Judge::Change(owned_annotations_are_kept)],
+            judge: &[
+                Judge::Birth(no_baseline_at_birth),
+                Judge::Birth(nothing_of_the_managers_at_birth),
+                Judge::Change(owned_annotations_are_kept),
+            ],
             mend: None,
         },
     },
@@ -113,6 +117,16 @@ fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut
     for key in BASELINE {
         if let Some(found) = namespace.meta.annotation(key) {
             report.forbid(annotation_path(key), quoted(found), "only the reconciler writes it, later");
+        }
+    }
+}
+
+fn nothing_of_the_managers_at_birth(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    for key in MANAGERS.into_iter().filter(|_| !context.requester.is_manager()) {
+        let Some(found) = namespace.meta.annotation(key) else { continue };
+        // Where nobody gave one, the run id was written there.
+        if key != keys::CORRELATION_ID || Some(found) != namespace.meta.label(keys::RUN_ID) {
+            report.forbid(annotation_path(key), quoted(found), "only a manager writes it");
         }
     }
 }
