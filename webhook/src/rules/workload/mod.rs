@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::catalogue::{Check, Rule};
 use super::object::{at, items};
 use super::{
-    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester,
+    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester, Role,
     Verdict,
 };
 
@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub name: &'a str,
     /// Whether a controller of the cluster makes it from a template.
     pub generated: bool,
+    /// Whether an agent asks.
+    pub by_agent: bool,
 }
 
 /// A workload object.
@@ -180,7 +182,8 @@ pub fn decide(
         name => name,
     };
     let generated = requester.is_cluster_controller(policy);
-    let context = Context { policy, namespace, name, generated };
+    let by_agent = requester.role == Role::Agent;
+    let context = Context { policy, namespace, name, generated, by_agent };
     if namespace.terminating || is_left_alone(&context, &workload, requester, request.operation) {
         return Verdict::default();
     }
