@@ -129,3 +129,48 @@ fn a_protected_namespace_that_was_managed_once_can_be_released() {
     let back = request("admin", Kind::Namespace, Some(bare), Some(labelled));
     assert_eq!(refusals(&facts, &back), ["NS008"]);
 }
+
+/// The platform's own Deployment in a slot, as an agent changes it.
+fn change_of_the_platforms(change: &Value) -> Vec<&'static str> {
+    let old = json!({"metadata": {"name": "control-plane"}, "spec": {"template": {"spec": {
+        "serviceAccountName": "codex-k8s-control-plane", "hostNetwork": true,
+        "containers": [{"name": "c", "image": "platform:1", "resources": {}}]}}}});
+    let mut new = old.clone();
+    json_patch::merge(&mut new, change);
+    let facts = Facts {
+        namespace: Some(Arc::new(run_namespace("p1-dev-1"))),
+        requester_is_managed: true,
+        ..Facts::at(NOW.parse().unwrap())
+    };
+    let agent = "system:serviceaccount:p1-dev-1:codex-runner";
+    refusals(&facts, &request(agent, Kind::Template, Some(old), Some(new)))
+}
+
+#[test]
+fn another_program_does_not_inherit_what_the_platforms_was_granted() {
+    let containers = |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    for program in [
+        json!({"name": "c", "image": "mine:1"}),
+        json!({"name": "c", "image": "platform:1", "command": ["sh"]}),
+        json!({"name": "c", "image": "platform:1", "env": [{"name": "LD_PRELOAD", "value": "/mine.so"}]}),
+    ] {
+        assert_eq!(change_of_the_platforms(&containers(program)), ["JOB004", "JOB018"]);
+    }
+    let volumes =
+        json!({"spec": {"template": {"spec": {"volumes": [{"name": "v", "configMap": {"name": "mine"}}]}}}});
+    assert_eq!(change_of_the_platforms(&volumes), ["JOB004", "JOB018"]);
+    let beside =
+        json!({"spec": {"template": {"spec": {"initContainers": [{"name": "i", "image": "mine:1"}]}}}});
+    assert_eq!(change_of_the_platforms(&beside), ["JOB004", "JOB018"]);
+}
+
+#[test]
+fn what_leaves_the_platforms_program_alone_is_not_blamed_for_its_rights() {
+    for change in [
+        json!({"spec": {"replicas": 2}}),
+        json!({"spec": {"template": {"metadata": {"annotations": {"restarted": "now"}}}}}),
+        json!({"spec": {"template": {"spec": {"hostNetwork": false}}}}),
+    ] {
+        assert_eq!(change_of_the_platforms(&change), [""; 0]);
+    }
+}
