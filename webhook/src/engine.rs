@@ -130,16 +130,14 @@ impl<L: Lookup> Engine<L> {
         let policy = self.policy();
         let request = request(kind, review)?;
         let mut facts = Facts::at(Timestamp::now());
-        facts.requester_is_managed =
-            service_account(request.user).is_some_and(|(namespace, _)| self.lookup.is_known(namespace));
+        let home = service_account(request.user).map(|(namespace, _)| namespace);
+        facts.requester_is_managed = home.is_some_and(|home| self.lookup.is_known(home));
         if kind == Kind::Namespace {
-            let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
-            let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
-            facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
-            return Ok((rules::decide(&policy.policy, &facts, &request, entry), policy));
+            return Ok((self.judge_namespace(entry, &policy.policy, facts, &request).await?, policy));
         }
         let name = review.namespace().unwrap_or_default();
         facts.namespace = self.lookup.get(name).await?;
+        facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
         let verdict = rules::decide(&policy.policy, &facts, &request, entry);
         if verdict.is_allowed() {
             return Ok((verdict, policy));
@@ -151,6 +149,33 @@ impl<L: Lookup> Engine<L> {
         }
         facts.namespace = fresh;
         Ok((rules::decide(&policy.policy, &facts, &request, entry), policy))
+    }
+
+    async fn judge_namespace(
+        &self,
+        entry: Entry,
+        policy: &RunPolicy,
+        mut facts: Facts,
+        request: &Request<'_>,
+    ) -> Result<Verdict, LookupError> {
+        let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
+        let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
+        facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
+        let verdict = rules::decide(policy, &facts, request, entry);
+        let matters = entry == Entry::Validate
+            && request.operation == Operation::Update
+            && verdict.concerned
+            && verdict.is_allowed();
+        let unknown = matters && !facts.requester_is_managed && !policy.identities.is_listed(request.user);
+        let Some((home, _)) = service_account(request.user).filter(|_| unknown) else {
+            return Ok(verdict);
+        };
+        // The cache is not trusted before an agent of a young namespace is taken for a stranger, either.
+        if self.lookup.get(home).await?.is_none() {
+            return Ok(verdict);
+        }
+        facts.requester_is_managed = true;
+        Ok(rules::decide(policy, &facts, request, entry))
     }
 
     fn count(&self, decision: &Decision, verdict: &Verdict) {
@@ -264,4 +289,65 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
         retry_after_seconds: None,
         causes: causes.collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache that has not heard of any namespace yet, over an API server that has one.
+    struct Behind;
+
+    impl Lookup for Behind {
+        async fn get(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
+            self.get_fresh(name).await
+        }
+
+        async fn get_fresh(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
+            let young = ManagedNamespace {
+                name: name.into(),
+                mode: codex_k8s_shared::run::RuntimeMode::FullEnv,
+                run_id: "r1".into(),
+                project_id: "p1".into(),
+                correlation_id: None,
+                expires_at: None,
+                terminating: false,
+            };
+            Ok((name == "codex-issue-young").then(|| Arc::new(young)))
+        }
+
+        fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
+            Vec::new()
+        }
+
+        fn is_known(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    async fn hold_by(user: &str) -> Outcome {
+        let namespace = |annotations: &str| {
+            format!(
+                r#"{{"metadata": {{"name": "codex-issue-young", "labels": {{"codex-k8s.dev/managed-by":
+                "codex-k8s-worker"}}, "annotations": {annotations}}}}}"#
+            )
+        };
+        let body = format!(
+            r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
+            "kind": {{"group": "", "version": "v1", "kind": "Namespace"}}, "name": "codex-issue-young",
+            "operation": "UPDATE", "userInfo": {{"username": "{user}"}}, "object": {}, "oldObject": {}}}}}"#,
+            namespace(r#"{"codex-k8s.dev/hold": "mine"}"#),
+            namespace("{}"),
+        );
+        let engine = Engine::new(RunPolicy::default(), Behind, Arc::default());
+        engine.review(Entry::Validate, &crate::review::parse(body.as_bytes()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn an_agent_of_a_namespace_younger_than_the_cache_is_still_an_agent() {
+        let agent = hold_by("system:serviceaccount:codex-issue-young:codex-runner").await;
+        assert!(agent.denial.is_some_and(|denial| denial.message.starts_with("LEASE005: ")));
+        assert!(hold_by("system:serviceaccount:ci:deployer").await.denial.is_none());
+        assert!(hold_by("jane").await.denial.is_none());
+    }
 }

@@ -69,6 +69,21 @@ pub struct Identities {
     pub break_glass: Subjects,
 }
 
+impl Identities {
+    /// Whether the user is one of the platform's programs or of the cluster's controllers, by name.
+    pub fn is_listed(&self, user: &str) -> bool {
+        [
+            &self.managers,
+            &self.garbage_collectors,
+            &self.reconcilers,
+            &self.namespace_controllers,
+            &self.workload_controllers,
+        ]
+        .into_iter()
+        .any(|subjects| subjects.users.iter().any(|listed| listed == user))
+    }
+}
+
 impl Default for Identities {
     fn default() -> Self {
         Self {

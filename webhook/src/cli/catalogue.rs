@@ -73,7 +73,7 @@ fn entry(rule: &Rule) -> String {
 pub(crate) fn markdown() -> String {
     let mut page = String::from(
         "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
-         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke.\n",
+         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is judged as its creator.\n",
     );
     let mut subject = None;
     for rule in all() {

@@ -8,6 +8,8 @@
 //! On an UPDATE, a rule about the state of an object speaks only of what the update broke: whatever was already
 //! so in the old object is not held against the new one. An object that is older than its rules can always be
 //! mended step by step, and nobody is locked out of it.
+//! One thing is not inherited: what lets a Pod do more than its namespace was granted to the program in it, so that
+//! whoever puts another program there is judged as its creator is.
 
 pub mod catalogue;
 pub mod edits;

@@ -62,3 +62,115 @@ fn a_controller_manager_without_an_identity_per_controller_makes_the_pods_of_a_r
     assert_eq!(made_by("system:kube-controller-manager"), [""; 0]);
     assert_eq!(made_by("jane"), ["JOB001", "JOB002"]);
 }
+
+const WORKER: &str = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
+
+/// A slot as its worker labels it, with what somebody prepared while nobody was looking.
+fn slot(planted: &Value) -> (Value, Value) {
+    let mut bare =
+        json!({"metadata": {"name": "p1-dev-1", "annotations": {}}, "spec": {"finalizers": ["kubernetes"]}});
+    json_patch::merge(&mut bare, planted);
+    let mut managed = bare.clone();
+    json_patch::merge(
+        &mut managed,
+        &json!({"metadata": {"labels": {
+            "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
+            "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "r1", "codex-k8s.dev/project-id": "p1",
+        }}}),
+    );
+    (bare, managed)
+}
+
+/// What the API server would store: mended, then judged.
+fn grant(planted: &Value) -> (Value, Vec<&'static str>) {
+    let (bare, mut managed) = slot(planted);
+    let facts = Facts::at(NOW.parse().unwrap());
+    let asked = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
+    let mended = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
+    json_patch::patch(&mut managed, &mended.patch).unwrap();
+    let asked = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
+    (managed, refusals(&facts, &asked))
+}
+
+#[test]
+fn what_was_planted_in_a_bare_slot_is_forgotten_when_it_becomes_managed() {
+    let planted = json!({"metadata": {"annotations": {
+        "codex-k8s.dev/requested-by": "mallory",
+        "codex-k8s.dev/baseline-ready-at": "2026-01-01T00:00:00Z",
+        "codex-k8s.dev/baseline-hash": "0",
+    }}});
+    let (stored, refused) = grant(&planted);
+    assert_eq!(refused, [""; 0]);
+    assert_eq!(stored["metadata"]["annotations"]["codex-k8s.dev/requested-by"], WORKER);
+    assert_eq!(stored["metadata"]["annotations"].get("codex-k8s.dev/baseline-ready-at"), None);
+    assert_eq!(stored["metadata"]["annotations"].get("codex-k8s.dev/baseline-hash"), None);
+}
+
+#[test]
+fn what_cannot_be_forgotten_of_what_was_planted_in_a_slot_is_refused() {
+    for (planted, rule) in [
+        (json!({"metadata": {"finalizers": ["example.dev/stay"]}}), "NS012"),
+        (json!({"metadata": {"annotations": {"codex-k8s.dev/namespace-lease-ttl": "9999h"}}}), "LEASE002"),
+        (json!({"metadata": {"annotations": {"codex-k8s.dev/surprise": "x"}}}), "NS009"),
+        (json!({"spec": {"finalizers": ["kubernetes", "example.dev/stay"]}}), "NS013"),
+    ] {
+        assert_eq!(grant(&planted).1, [rule], "{planted}");
+    }
+}
+
+#[test]
+fn a_protected_namespace_that_was_managed_once_can_be_released() {
+    let labelled = json!({"metadata": {"name": "codex-k8s-prod", "labels":
+        {"codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/run-id": "r1"}}});
+    let bare = json!({"metadata": {"name": "codex-k8s-prod"}});
+    let facts = Facts::at(NOW.parse().unwrap());
+    let released = request("admin", Kind::Namespace, Some(labelled.clone()), Some(bare.clone()));
+    assert_eq!(refusals(&facts, &released), [""; 0]);
+    let back = request("admin", Kind::Namespace, Some(bare), Some(labelled));
+    assert_eq!(refusals(&facts, &back), ["NS008"]);
+}
+
+/// The platform's own Deployment in a slot, as an agent changes it.
+fn change_of_the_platforms(change: &Value) -> Vec<&'static str> {
+    let old = json!({"metadata": {"name": "control-plane"}, "spec": {"template": {"spec": {
+        "serviceAccountName": "codex-k8s-control-plane", "hostNetwork": true,
+        "containers": [{"name": "c", "image": "platform:1", "resources": {}}]}}}});
+    let mut new = old.clone();
+    json_patch::merge(&mut new, change);
+    let facts = Facts {
+        namespace: Some(Arc::new(run_namespace("p1-dev-1"))),
+        requester_is_managed: true,
+        ..Facts::at(NOW.parse().unwrap())
+    };
+    let agent = "system:serviceaccount:p1-dev-1:codex-runner";
+    refusals(&facts, &request(agent, Kind::Template, Some(old), Some(new)))
+}
+
+#[test]
+fn another_program_does_not_inherit_what_the_platforms_was_granted() {
+    let containers = |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    for program in [
+        json!({"name": "c", "image": "mine:1"}),
+        json!({"name": "c", "image": "platform:1", "command": ["sh"]}),
+        json!({"name": "c", "image": "platform:1", "env": [{"name": "LD_PRELOAD", "value": "/mine.so"}]}),
+    ] {
+        assert_eq!(change_of_the_platforms(&containers(program)), ["JOB004", "JOB018"]);
+    }
+    let volumes =
+        json!({"spec": {"template": {"spec": {"volumes": [{"name": "v", "configMap": {"name": "mine"}}]}}}});
+    assert_eq!(change_of_the_platforms(&volumes), ["JOB004", "JOB018"]);
+    let beside =
+        json!({"spec": {"template": {"spec": {"initContainers": [{"name": "i", "image": "mine:1"}]}}}});
+    assert_eq!(change_of_the_platforms(&beside), ["JOB004", "JOB018"]);
+}
+
+#[test]
+fn what_leaves_the_platforms_program_alone_is_not_blamed_for_its_rights() {
+    for change in [
+        json!({"spec": {"replicas": 2}}),
+        json!({"spec": {"template": {"metadata": {"annotations": {"restarted": "now"}}}}}),
+        json!({"spec": {"template": {"spec": {"hostNetwork": false}}}}),
+    ] {
+        assert_eq!(change_of_the_platforms(&change), [""; 0]);
+    }
+}

@@ -52,7 +52,11 @@ fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespac
     }
 }
 
-fn nothing_is_stripped(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn nothing_is_stripped(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    // One that was labelled before it was protected must be able to leave: what is managed is deleted one day.
+    if context.policy.namespaces.is_protected(context.name) {
+        return;
+    }
     let kept =
         [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
     for key in kept.into_iter().filter(|_| old.is_managed()) {

@@ -66,9 +66,18 @@ pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mu
 }
 
 /// Who asked for the namespace, and the id that its audit rows are found by.
+///
+/// A slot is born bare, and until it is managed anybody may annotate it: what is there then to say who asked, or
+/// that its baseline is ready, was planted.
 pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
-    if namespace.meta.annotation(keys::REQUESTED_BY).is_none() {
+    let requested_by = namespace.meta.annotation(keys::REQUESTED_BY);
+    if requested_by.is_none_or(|user| context.granted && user != context.requester.user) {
         edits.annotation(&[], keys::REQUESTED_BY, context.requester.user);
+    }
+    for key in super::metadata::BASELINE.into_iter().filter(|_| context.granted) {
+        if namespace.meta.annotation(key).is_some() {
+            edits.remove(&["metadata", "annotations", key]);
+        }
     }
     if namespace.meta.annotation(keys::CORRELATION_ID).is_none() {
         let parsed = parse_run_namespace(context.name, &context.policy.namespaces.prefixes);

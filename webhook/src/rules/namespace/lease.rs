@@ -50,11 +50,14 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE005",
-        title: "An agent never changes a lease",
-        why: "An agent that renews its own lease is never removed.",
-        remedy: "Let the platform or a person extend the lease.",
+        title: "An agent never changes a lease, nor holds a namespace",
+        why: "An agent that renews its own lease, or holds its namespace against cleanup, is never removed.",
+        remedy: "Let the platform or a person extend the lease, or set codex-k8s.dev/hold.",
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(agent_leaves_the_lease)], mend: None },
+        check: Check::Namespace {
+            judge: &[Judge::Birth(agent_holds_nothing), Judge::Change(agent_leaves_the_lease)],
+            mend: None,
+        },
     },
     Rule {
         id: "LEASE006",
@@ -136,7 +139,7 @@ fn new_lease_is_bounded(
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
-    if is_changed(old, new) {
+    if is_changed(old, new) || context.granted {
         lease_is_bounded(context, new, report);
     }
 }
@@ -171,6 +174,14 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
     }
 }
 
+fn agent_holds_nothing(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    if let Some(found) = namespace.meta.annotation(keys::HOLD)
+        && context.requester.role == Role::Agent
+    {
+        report.forbid(annotation_path(keys::HOLD), quoted_or_nothing(Some(found)), "an agent holds nothing");
+    }
+}
+
 fn agent_leaves_the_lease(
     context: &Context<'_>,
     old: &Namespace<'_>,
@@ -180,10 +191,11 @@ fn agent_leaves_the_lease(
     if context.requester.role != Role::Agent {
         return;
     }
-    for key in PARTS {
+    let kept = PARTS.map(|key| (key, "an agent never changes a lease"));
+    for (key, remedy) in kept.into_iter().chain([(keys::HOLD, "an agent neither holds nor releases")]) {
         let after = new.meta.annotation(key);
         if old.meta.annotation(key) != after {
-            report.forbid(annotation_path(key), quoted_or_nothing(after), "an agent never changes a lease");
+            report.forbid(annotation_path(key), quoted_or_nothing(after), remedy);
         }
     }
 }

@@ -39,7 +39,11 @@ pub(super) const RULES: &[Rule] = &[
                  baseline-* are the reconciler's.",
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(no_baseline_at_birth), Judge::Change(owned_annotations_are_kept)],
+            judge: &[
+                Judge::Birth(no_baseline_at_birth),
+                Judge::Birth(nothing_of_the_managers_at_birth),
+                Judge::Change(owned_annotations_are_kept),
+            ],
             mend: None,
         },
     },
@@ -59,7 +63,10 @@ pub(super) const RULES: &[Rule] = &[
               namespace of that name inherits.",
         remedy: "Leave spec.finalizers alone; delete the namespace and the namespace controller empties it.",
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(spec_finalizers_are_kept)], mend: None },
+        check: Check::Namespace {
+            judge: &[Judge::Birth(spec_finalizers_are_the_clusters), Judge::Change(spec_finalizers_are_kept)],
+            mend: None,
+        },
     },
 ];
 
@@ -87,14 +94,18 @@ fn requester_is_recorded(context: &Context<'_>, namespace: &Namespace<'_>, repor
 
 fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
     let (before, after) = (old.meta.annotation(keys::REQUESTED_BY), new.meta.annotation(keys::REQUESTED_BY));
-    let granted = before.is_none() && !old.is_managed() && after == Some(context.requester.user);
-    if before != after && !granted {
+    if context.granted {
+        requester_is_recorded(context, new, report);
+    } else if before != after {
         let remedy = format!("it stays {}", quoted_or_nothing(before));
         report.forbid(annotation_path(keys::REQUESTED_BY), quoted_or_nothing(after), remedy);
     }
 }
 
-const BASELINE: [&str; 2] = [keys::BASELINE_READY_AT, keys::BASELINE_HASH];
+/// The only value of `spec.finalizers` that anybody removes.
+const KUBERNETES: &str = "kubernetes";
+
+pub(super) const BASELINE: [&str; 2] = [keys::BASELINE_READY_AT, keys::BASELINE_HASH];
 const MANAGERS: [&str; 4] = [
     keys::CORRELATION_ID,
     keys::RUNTIME_FINGERPRINT_HASH,
@@ -110,14 +121,31 @@ fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut
     }
 }
 
+fn nothing_of_the_managers_at_birth(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    for key in MANAGERS.into_iter().filter(|_| !context.requester.is_manager()) {
+        let Some(found) = namespace.meta.annotation(key) else { continue };
+        // Where nobody gave one, the run id was written there.
+        if key != keys::CORRELATION_ID || Some(found) != namespace.meta.label(keys::RUN_ID) {
+            report.forbid(annotation_path(key), quoted(found), "only a manager writes it");
+        }
+    }
+}
+
 fn owned_annotations_are_kept(
     context: &Context<'_>,
     old: &Namespace<'_>,
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
+    if context.granted {
+        no_baseline_at_birth(context, new, report);
+    }
     let owned = [
-        (BASELINE.as_slice(), context.requester.role == Role::Reconciler, "the reconciler"),
+        (
+            BASELINE.as_slice(),
+            context.granted || context.requester.role == Role::Reconciler,
+            "the reconciler",
+        ),
         (MANAGERS.as_slice(), context.requester.is_manager(), "a manager"),
     ];
     for (keys, is_owner, owner) in owned {
@@ -152,7 +180,22 @@ fn finalizers_and_owners_are_listed(context: &Context<'_>, namespace: &Namespace
     }
 }
 
-fn spec_finalizers_are_kept(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+/// The API server adds its own, and keeps whatever else it is given: nobody would ever remove that.
+fn spec_finalizers_are_the_clusters(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    for finalizer in spec_finalizers(namespace.object).filter(|finalizer| *finalizer != KUBERNETES) {
+        report.forbid("spec.finalizers", quoted(finalizer), "leave it out: nobody removes it");
+    }
+}
+
+fn spec_finalizers_are_kept(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
+    if context.granted {
+        spec_finalizers_are_the_clusters(context, new, report);
+    }
     if spec_finalizers(old.object).eq(spec_finalizers(new.object)) {
         return;
     }

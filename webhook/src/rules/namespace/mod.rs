@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub requester: &'a Requester<'a>,
     /// The namespace's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
+    /// Whether a namespace that exists becomes managed: a second birth, of what others may have prepared.
+    pub granted: bool,
 }
 
 impl Context<'_> {
@@ -108,7 +110,8 @@ pub fn decide(
         "" => new.or(old).and_then(|namespace| namespace.meta.text("name")).unwrap_or_default(),
         name => name,
     };
-    let context = Context { policy, facts, requester, name };
+    let granted = matches!((&old, &new), (Some(old), Some(new)) if !old.is_managed() && new.is_managed());
+    let context = Context { policy, facts, requester, name, granted };
     if !is_concerned(&context, old.as_ref(), new.as_ref()) {
         return Verdict::unconcerned();
     }
@@ -150,9 +153,7 @@ fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool 
 
 fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>) -> json_patch::Patch {
     // An update is mended only where a manager labels a slot that was born bare; all else is the writer's own.
-    let granted = old.is_some_and(|old| {
-        !old.is_managed() && new.is_managed() && context.is_slot() && context.requester.is_manager()
-    });
+    let granted = context.granted && context.is_slot() && context.requester.is_manager();
     let mut edits = Edits::new(new.object);
     if old.is_none() || granted {
         for rule in rules() {
@@ -216,7 +217,8 @@ fn run(
         (Judge::State(judge), Some(old), Some(new)) if new.has_domain_label() => {
             let mut after = Report::new(rule, mode);
             judge(context, new, &mut after);
-            if !after.is_empty() {
+            // What was put there before the namespace was managed, nobody has judged.
+            if !after.is_empty() && !context.granted {
                 let mut before = Report::new(rule, mode);
                 judge(context, old, &mut before);
                 after.retain_what_is_new(&before);

@@ -121,6 +121,7 @@ fn host_paths_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
 }
 
 fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    annotated_profiles_stay_on(workload, report);
     let Some(spec) = workload.pod_spec() else { return };
     if let Some(security) = at(spec, &["securityContext"]) {
         check_profiles(security, |field| workload.pod_field(&format!("securityContext.{field}")), report);
@@ -145,6 +146,19 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
         }
         if let Some(mount) = text(security, "procMount").filter(|mount| *mount != "Default") {
             report.forbid(path("procMount"), quoted(mount), "expected \"Default\" or nothing");
+        }
+    }
+}
+
+/// The old spelling: on a Pod the API server turns it into the field, in a template it stands until the Pod is made.
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
+    let Some(holder) = workload.holders().last() else { return };
+    for (key, value) in workload.meta_at(holder).annotations() {
+        if key.starts_with(APP_ARMOR) && value.as_str() == Some("unconfined") {
+            let path = format!("{}metadata.annotations[\"{key}\"]", super::dotted(holder));
+            report.forbid(path, quoted("unconfined"), "leave it out");
         }
     }
 }

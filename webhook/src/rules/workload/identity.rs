@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The Job of a run is named after the run",
         why: "The platform takes a Job of that name, or with the run's application label, for the run itself.",
         remedy: "Give the Job another name and no label app.kubernetes.io/name=codex-k8s-run; the run's own Job is \
-                 codex-k8s-run-<run id>.",
+                 codex-k8s-run-<run id>, and no agent creates it.",
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: run_and_name_agree, mend: None },
     },
@@ -89,6 +89,14 @@ fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &m
     let expected = names::run_job_name(run_id);
     let can_be_a_run = matches!(workload.kind, Kind::Job | Kind::Pod);
     if can_be_a_run && context.name == expected {
+        if context.by_agent {
+            // A slot's next run would find its Job taken, and what the last run's agent left counted as its work.
+            report.forbid(
+                "metadata.name",
+                quoted(context.name),
+                "only the platform starts the run's own Job",
+            );
+        }
         return;
     }
     if context.name.starts_with(names::JOB_PREFIX) {

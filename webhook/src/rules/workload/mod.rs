@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::catalogue::{Check, Rule};
 use super::object::{at, items};
 use super::{
-    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester,
+    Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester, Role,
     Verdict,
 };
 
@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub name: &'a str,
     /// Whether a controller of the cluster makes it from a template.
     pub generated: bool,
+    /// Whether an agent asks.
+    pub by_agent: bool,
 }
 
 /// A workload object.
@@ -115,6 +117,18 @@ impl<'a> Workload<'a> {
         })
     }
 
+    /// Whether its containers run what those of `old` run, from the same volumes, save for what only limits them.
+    fn runs_the_same_as(&self, old: &Self) -> bool {
+        const LIMITS: [&str; 3] = ["securityContext", "ports", "resources"];
+        let program = |container: Container<'a>| {
+            let fields = container.value.as_object().into_iter().flatten();
+            let told: Vec<_> = fields.filter(|(key, _)| !LIMITS.contains(&key.as_str())).collect();
+            (container.list, told)
+        };
+        let volumes = |of: &Self| of.pod_spec().and_then(|spec| at(spec, &["volumes"]));
+        self.containers().map(program).eq(old.containers().map(program)) && volumes(self) == volumes(old)
+    }
+
     /// Whether it says that it is the workload of a run: by its name or by its application label.
     pub fn is_of_a_run(&self, name: &str) -> bool {
         name.starts_with(names::JOB_PREFIX)
@@ -180,8 +194,10 @@ pub fn decide(
         name => name,
     };
     let generated = requester.is_cluster_controller(policy);
-    let context = Context { policy, namespace, name, generated };
-    if namespace.terminating || is_left_alone(&context, &workload, requester, request.operation) {
+    let by_agent = requester.role == Role::Agent;
+    let context = Context { policy, namespace, name, generated, by_agent };
+    // A namespace that is being deleted is judged as well: what an update did not break is never held against it.
+    if is_left_alone(&context, &workload, requester, request.operation) {
         return Verdict::default();
     }
     let mut verdict = Verdict { concerned: true, ..Verdict::default() };
@@ -209,6 +225,12 @@ fn is_left_alone(
     platform || bookkeeping
 }
 
+/// Whether a rule is about what a Pod may do beyond its namespace. Such rights were granted to what runs there: who
+/// puts another program in its place does not inherit them.
+fn is_privilege(rule: &Rule) -> bool {
+    service_account::RULES.iter().chain(host::RULES).any(|privilege| privilege.id == rule.id)
+}
+
 fn mend(context: &Context<'_>, workload: &Workload<'_>) -> json_patch::Patch {
     let mut edits = Edits::new(workload.object);
     for rule in rules() {
@@ -231,7 +253,8 @@ fn judge(context: &Context<'_>, workload: &Workload<'_>, old: Option<&Workload<'
         }
         let mut report = Report::new(rule, mode);
         judge(context, workload, &mut report);
-        if let Some(old) = old.filter(|_| !report.is_empty()) {
+        let inherited = old.filter(|old| !is_privilege(rule) || workload.runs_the_same_as(old));
+        if let Some(old) = inherited.filter(|_| !report.is_empty()) {
             let mut before = Report::new(rule, mode);
             judge(context, old, &mut before);
             report.retain_what_is_new(&before);

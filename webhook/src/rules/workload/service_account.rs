@@ -33,7 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Projected tokens are for this API server, and short-lived",
         why: "A token for another audience speaks to another system in the agent's name; one that lives long \
               outlives the run.",
-        remedy: "Leave audience out and expirationSeconds at an hour.",
+        remedy: "Leave audience out and expirationSeconds at an hour; project no Pod certificate.",
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: tokens_are_plain, mend: None },
     },
@@ -169,6 +169,15 @@ fn remove_injected_token(spec: &Value, edits: &mut Edits<'_>) {
 fn tokens_are_plain(_: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
     let Some(spec) = workload.pod_spec() else { return };
     for (volume, source) in projected(spec) {
+        if at(source.value, &["podCertificate"]).is_some() {
+            let path = workload
+                .pod_field(&format!("volumes[{volume}].projected.sources[{}].podCertificate", source.index));
+            report.forbid(
+                path,
+                "a credential",
+                "its signer may be anybody's: use the ServiceAccount's token",
+            );
+        }
         let Some(token) = at(source.value, &["serviceAccountToken"]) else { continue };
         let field = |name: &str| {
             workload.pod_field(&format!(
