@@ -64,14 +64,29 @@ impl Process {
         Ok(TICK * ticks.sum::<Result<u32, _>>()?)
     }
 
+    /// The memory that it has resident, in bytes.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn memory(&self) -> anyhow::Result<u64> {
+        self.status("VmRSS:")
+    }
+
     /// The most memory that it has ever had resident, in bytes.
     ///
     /// # Errors
     /// If it has ended.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(self.folder.join("status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kibibytes: u64 = peak.trim().trim_end_matches("kB").trim().parse()?;
+        let found = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .with_context(|| format!("no {field}"))?;
+        let kibibytes: u64 = found.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kibibytes * 1024)
     }
 }

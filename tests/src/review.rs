@@ -23,6 +23,7 @@ struct Review<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the protocol's own names")]
 struct Request<'a> {
     uid: &'a str,
     kind: Value,

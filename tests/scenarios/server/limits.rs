@@ -24,8 +24,8 @@ async fn requests_over_the_cap_are_told_to_come_back() {
     assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!((told.retry_after.as_deref(), told.closes), (Some("1"), true));
     server.reviewer.release.notify_one();
-    let served = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
-    assert_eq!(response(&served.body)["uid"], "wait", "what was taken is answered");
+    let answered = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(response(&answered.body)["uid"], "wait", "what was taken is answered");
     let mut third = dialer.connect(server.address).await.unwrap();
     assert_eq!(third.post("/validate", review("next")).await.unwrap().status, StatusCode::OK);
     assert!(server.counted(r#"codex_k8s_webhook_requests_refused_total{reason="in_flight"} 1"#));

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{Write, stdout};
 use std::time::Duration;
 
+use super::cache::Memory;
 use super::server::Target;
 
 /// What was measured of a target.
@@ -99,6 +100,24 @@ pub(super) fn end_to_end(times: &[(&'static str, Vec<Duration>)]) -> anyhow::Res
             quantile(ours, 0.5) / quantile(floor, 0.5),
             1.1,
         )?;
+    }
+    Ok(())
+}
+
+/// The memory of the cache, and the webhook's speed when it is full.
+pub(super) fn cache(memory: &Memory, targets: &[Target]) -> anyhow::Result<()> {
+    let lines = [
+        ("resident with a few", memory.before),
+        ("resident with all", memory.with_all),
+        ("resident after each was changed once", memory.after_changes),
+        ("peak of one that began then", memory.late_peak),
+    ];
+    for (what, bytes) in lines {
+        say(&format!("{what:<48}{:>8.1} MiB", mebibytes(bytes)))?;
+    }
+    if let [floor, full] = targets {
+        let ratio = full.figures.quantile(0.5) / floor.figures.quantile(0.5);
+        at_most("validate, full cache: p50 / parsing echo", ratio, 1.2)?;
     }
     Ok(())
 }

@@ -122,10 +122,13 @@ fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut
 }
 
 fn nothing_of_the_managers_at_birth(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    // Whoever may name the run of a new namespace may name its correlation id, but an agent speaks for no other run.
+    let free = |key, found| {
+        key == keys::CORRELATION_ID
+            && (context.requester.role != Role::Agent || Some(found) == namespace.meta.label(keys::RUN_ID))
+    };
     for key in MANAGERS.into_iter().filter(|_| !context.requester.is_manager()) {
-        let Some(found) = namespace.meta.annotation(key) else { continue };
-        // Where nobody gave one, the run id was written there.
-        if key != keys::CORRELATION_ID || Some(found) != namespace.meta.label(keys::RUN_ID) {
+        if let Some(found) = namespace.meta.annotation(key).filter(|found| !free(key, found)) {
             report.forbid(annotation_path(key), quoted(found), "only a manager writes it");
         }
     }
