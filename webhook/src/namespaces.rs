@@ -31,6 +31,9 @@ const LIVE_READS: usize = 16;
 /// How long a live read may take, with the waiting for it: well inside the webhook's own three seconds.
 const LIVE_READ: Duration = Duration::from_secs(1);
 
+/// Namespaces to a page of the first list: what is held of it at a time is what memory peaks at.
+const PAGE: u32 = 100;
+
 /// The managed namespaces by name and by run id.
 #[derive(Debug, Default)]
 struct Index {
@@ -80,7 +83,7 @@ impl Namespaces {
     pub async fn follow(&self, metrics: &Metrics, synced: impl Fn()) {
         let client = self.api.clone().into_client();
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-        let config = watch::Config::default().labels(keys::MANAGED_BY);
+        let config = watch::Config::default().labels(keys::MANAGED_BY).page_size(PAGE);
         self.apply_all(watch::watcher(api, config).default_backoff(), metrics, synced).await;
     }
 
