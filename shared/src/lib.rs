@@ -9,5 +9,6 @@ pub mod keys;
 pub mod lease;
 pub mod names;
 pub mod policy;
+pub mod quantity;
 pub mod run;
 pub mod sanitize;
