@@ -1,9 +1,10 @@
-//! What a run namespace is: labels, names, lease, run and policy. No HTTP, no Kubernetes client, no clock.
+//! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
 //!
 //! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
 //! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
 //! one, whose traffic passes as well.
 
+pub mod baseline;
 pub mod identity;
 pub mod keys;
 pub mod lease;

@@ -4,6 +4,7 @@
 //! otherwise be refused, so that everything works without a file. A field that is not known is an error with
 //! its line and column: a misspelt guard is worse than none.
 
+mod baseline;
 mod settings;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use settings::{
     Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
     SecurityLevels, ServiceAccounts, Subjects, Toleration,
@@ -42,6 +44,9 @@ pub struct RunPolicy {
     /// The Pod Security levels that run namespaces are born with.
     #[serde(default)]
     pub pod_security: PodSecurity,
+    /// What every run namespace holds before anything runs in it.
+    #[serde(default)]
+    pub baseline: Baseline,
     /// What Jobs, `CronJobs` and Pods in run namespaces may ask for.
     #[serde(default)]
     pub jobs: Jobs,
@@ -92,6 +97,7 @@ impl Default for RunPolicy {
             namespaces: Namespaces::default(),
             lease: LeasePolicy::default(),
             pod_security: PodSecurity::default(),
+            baseline: Baseline::default(),
             jobs: Jobs::default(),
             rules: Rules::default(),
         }
@@ -117,6 +123,7 @@ impl RunPolicy {
     pub fn check(&self) -> Result<(), PolicyError> {
         self.namespaces.check()?;
         self.lease.check()?;
+        self.baseline.check()?;
         self.jobs.check()
     }
 

@@ -460,7 +460,7 @@ fn is_dns_label(text: &str) -> bool {
         && bytes.iter().all(|&byte| edge(byte) || byte == b'-')
 }
 
-fn strings(items: &[&str]) -> Vec<String> {
+pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 

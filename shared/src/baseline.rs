@@ -1,0 +1,266 @@
+//! The objects that every run namespace holds, and how a stored one differs from what it is to be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::keys;
+use crate::policy::{AccessProfile, BaselineSet, LimitSettings, QuotaSettings, RunPolicy};
+use crate::quantity::Quantity;
+use crate::run::RuntimeMode;
+
+/// The kinds of baseline objects, in the order in which they are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BaselineKind {
+    /// `v1` ServiceAccount.
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1` Role.
+    Role,
+    /// `rbac.authorization.k8s.io/v1` RoleBinding.
+    RoleBinding,
+    /// `v1` ResourceQuota.
+    ResourceQuota,
+    /// `v1` LimitRange.
+    LimitRange,
+}
+
+impl BaselineKind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::ServiceAccount, Self::Role, Self::RoleBinding, Self::ResourceQuota, Self::LimitRange];
+
+    /// The kind's name in Kubernetes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
+            Self::ResourceQuota => "ResourceQuota",
+            Self::LimitRange => "LimitRange",
+        }
+    }
+
+    /// The API group; empty for the core group.
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Role | Self::RoleBinding => "rbac.authorization.k8s.io",
+            _ => "",
+        }
+    }
+
+    /// The resource, as it stands in paths.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "serviceaccounts",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
+            Self::ResourceQuota => "resourcequotas",
+            Self::LimitRange => "limitranges",
+        }
+    }
+
+    /// The kind of an API group and name.
+    pub fn of(group: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.group() == group && known.as_str() == kind)
+    }
+
+    /// The fields that make the object what it is.
+    const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::ServiceAccount => &[],
+            Self::Role => &["rules"],
+            Self::RoleBinding => &["roleRef", "subjects"],
+            Self::ResourceQuota | Self::LimitRange => &["spec"],
+        }
+    }
+}
+
+impl fmt::Display for BaselineKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// An object as it is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Its kind.
+    pub kind: BaselineKind,
+    /// Its name.
+    pub name: String,
+    /// The whole object, with namespace and label.
+    pub object: Value,
+}
+
+/// One field that is not as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field, as a path in the object.
+    pub path: String,
+    /// What was found there, as JSON; `nothing` if it is absent.
+    pub found: String,
+    /// What is to be there.
+    pub wanted: String,
+}
+
+impl Desired {
+    /// Where a stored object is not as it is to be; the fields of other owners are none of our business.
+    pub fn differences(&self, stored: &Value) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let label = stored.pointer("/metadata/labels").and_then(|labels| labels.get(keys::MANAGED_BY));
+        let path = format!("metadata.labels[\"{}\"]", keys::MANAGED_BY);
+        compare(&path, Some(&keys::MANAGED_BY_VALUE.into()), label, &mut differences);
+        for field in self.kind.fields() {
+            compare(field, self.object.get(field), stored.get(field), &mut differences);
+        }
+        differences
+    }
+
+    /// The fields that make the object what it is, and their values.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.kind.fields().iter().filter_map(|field| Some((*field, self.object.get(field)?)))
+    }
+}
+
+/// The baseline of a namespace: which set applies is a matter of its mode, and of whether it is a slot.
+pub fn set_of(policy: &RunPolicy, mode: RuntimeMode, slot: bool) -> &BaselineSet {
+    match (slot, mode) {
+        (true, _) => &policy.baseline.slot,
+        (false, RuntimeMode::FullEnv) => &policy.baseline.full_env,
+        (false, RuntimeMode::CodeOnly) => &policy.baseline.code_only,
+    }
+}
+
+/// The objects that a namespace is to hold, in the order in which they are created.
+pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<Desired> {
+    let set = set_of(policy, mode, policy.namespaces.is_slot(namespace));
+    let mut objects = Vec::with_capacity(5);
+    if let Some(profile) = policy.baseline.profile(set.access) {
+        objects.extend(access(profile, namespace));
+    }
+    objects.extend(set.resource_quota.as_ref().map(|quota| resource_quota(quota, namespace)));
+    objects.extend(set.limit_range.as_ref().map(|limits| limit_range(limits, namespace)));
+    objects
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a baseline.
+pub fn hash(objects: &[Desired]) -> String {
+    use std::fmt::Write as _;
+    let canonical: Vec<_> = objects.iter().map(|desired| desired.object.to_string()).collect();
+    Sha256::digest(canonical.join("\n")).iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn object(kind: BaselineKind, name: &str, namespace: &str, body: Value) -> Desired {
+    let api_version = if kind.group().is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group()) };
+    let mut object = json!({
+        "apiVersion": api_version,
+        "kind": kind.as_str(),
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {keys::MANAGED_BY: keys::MANAGED_BY_VALUE},
+        },
+    });
+    if let (Some(object), Value::Object(body)) = (object.as_object_mut(), body) {
+        object.extend(body);
+    }
+    Desired { kind, name: name.to_owned(), object }
+}
+
+fn access(profile: &AccessProfile, namespace: &str) -> [Desired; 3] {
+    [
+        object(BaselineKind::ServiceAccount, &profile.service_account, namespace, json!({})),
+        object(BaselineKind::Role, &profile.role, namespace, json!({"rules": profile.rules})),
+        object(
+            BaselineKind::RoleBinding,
+            &profile.role_binding,
+            namespace,
+            json!({
+                "subjects": [
+                    {"kind": "ServiceAccount", "name": profile.service_account, "namespace": namespace},
+                ],
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "Role",
+                    "name": profile.role,
+                },
+            }),
+        ),
+    ]
+}
+
+fn resource_quota(quota: &QuotaSettings, namespace: &str) -> Desired {
+    object(
+        BaselineKind::ResourceQuota,
+        &quota.name,
+        namespace,
+        json!({"spec": {"hard": canonical(&quota.hard)}}),
+    )
+}
+
+fn limit_range(limits: &LimitSettings, namespace: &str) -> Desired {
+    // The API server fills a missing request with the limit; what is stored must be what was wanted.
+    let mut requests = limits.default.clone();
+    requests.extend(limits.default_request.clone());
+    let item = json!({
+        "type": "Container",
+        "default": canonical(&limits.default),
+        "defaultRequest": canonical(&requests),
+    });
+    object(BaselineKind::LimitRange, &limits.name, namespace, json!({"spec": {"limits": [item]}}))
+}
+
+/// Quantities as the API server stores them.
+fn canonical(quantities: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
+    let print =
+        |text: &String| text.parse::<Quantity>().map_or_else(|_| text.clone(), |parsed| parsed.to_string());
+    quantities.iter().map(|(resource, text)| (resource.as_str(), print(text))).collect()
+}
+
+fn compare(path: &str, wanted: Option<&Value>, stored: Option<&Value>, differences: &mut Vec<Difference>) {
+    let (wanted, stored) = (wanted.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
+    match (wanted, stored) {
+        (Some(Value::Object(wanted)), Some(Value::Object(stored))) => {
+            for key in wanted.keys().chain(stored.keys().filter(|key| !wanted.contains_key(*key))) {
+                compare(&joined(path, key), wanted.get(key), stored.get(key), differences);
+            }
+        }
+        (Some(Value::Array(wanted)), Some(Value::Array(stored))) => {
+            for index in 0..wanted.len().max(stored.len()) {
+                compare(&format!("{path}[{index}]"), wanted.get(index), stored.get(index), differences);
+            }
+        }
+        (wanted, stored) if is_same(wanted, stored) => {}
+        (wanted, stored) => {
+            let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+            let (found, wanted) = (shown(stored), shown(wanted));
+            differences.push(Difference { path: path.to_owned(), found, wanted });
+        }
+    }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    if key.contains('.') { format!("{path}[\"{key}\"]") } else { format!("{path}.{key}") }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_same(wanted: Option<&Value>, stored: Option<&Value>) -> bool {
+    let quantity = |value: Option<&Value>| value.and_then(Value::as_str)?.parse::<Quantity>().ok();
+    wanted == stored || quantity(wanted).is_some_and(|wanted| quantity(stored) == Some(wanted))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
+
+fn full_env() -> Vec<Desired> {
+    desired(&RunPolicy::default(), NAMESPACE, RuntimeMode::FullEnv)
+}
+
+fn of(kind: BaselineKind) -> Desired {
+    full_env().into_iter().find(|desired| desired.kind == kind).unwrap()
+}
+
+#[test]
+fn the_default_baseline_is_what_the_platform_writes_at_a() {
+    for (kind, fixture) in [
+        (BaselineKind::ServiceAccount, include_str!("../../../tests/fixtures/serviceaccount.yaml")),
+        (BaselineKind::Role, include_str!("../../../tests/fixtures/role.yaml")),
+        (BaselineKind::RoleBinding, include_str!("../../../tests/fixtures/rolebinding.yaml")),
+        (BaselineKind::ResourceQuota, include_str!("../../../tests/fixtures/resourcequota.yaml")),
+        (BaselineKind::LimitRange, include_str!("../../../tests/fixtures/limitrange.yaml")),
+    ] {
+        let written: Value = serde_saphyr::from_str(fixture).unwrap();
+        let desired = of(kind);
+        assert_eq!(desired.differences(&written), [], "{kind}");
+        assert_eq!(written["metadata"]["name"], desired.name);
+    }
+}
+
+#[test]
+fn the_set_depends_on_the_mode_and_on_slots() {
+    let kinds = |namespace: &str, mode| {
+        let objects = desired(&RunPolicy::default(), namespace, mode);
+        objects.iter().map(|desired| desired.kind).collect::<Vec<_>>()
+    };
+    use BaselineKind as K;
+    assert_eq!(kinds(NAMESPACE, RuntimeMode::FullEnv), K::ALL);
+    assert_eq!(kinds(NAMESPACE, RuntimeMode::CodeOnly), [K::ResourceQuota, K::LimitRange]);
+    let slot = [K::ServiceAccount, K::Role, K::RoleBinding, K::ResourceQuota];
+    assert_eq!(kinds("codex-k8s-dev-1", RuntimeMode::FullEnv), slot);
+    assert_eq!(kinds("codex-k8s-dev-1", RuntimeMode::CodeOnly), slot);
+}
+
+#[test]
+fn what_was_widened_stripped_or_added_is_named() {
+    let quota = of(BaselineKind::ResourceQuota);
+    let mut stored = quota.object.clone();
+    stored["spec"]["hard"]["pods"] = "2000".into();
+    stored["spec"]["hard"]["requests.cpu"] = "4000m".into();
+    stored["spec"]["scopes"] = json!(["BestEffort"]);
+    stored["metadata"]["labels"] = json!({"team": "a"});
+    stored["metadata"]["annotations"] = json!({"of": "somebody else"});
+    let found: Vec<_> = quota
+        .differences(&stored)
+        .into_iter()
+        .map(|difference| format!("{}: {} not {}", difference.path, difference.found, difference.wanted))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            r#"metadata.labels["codex-k8s.dev/managed-by"]: nothing not "codex-k8s-worker""#,
+            r#"spec.hard.pods: "2000" not "20""#,
+            r#"spec.scopes: ["BestEffort"] not nothing"#,
+        ]
+    );
+    let role = of(BaselineKind::Role);
+    let mut stored = role.object.clone();
+    stored["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]}));
+    assert_eq!(role.differences(&stored)[0].path, "rules[4]");
+}
+
+#[test]
+fn quantities_of_the_policy_are_stored_in_their_canonical_form() {
+    let limits = "{name: l, default: {cpu: 1500m, memory: 1024Mi}, defaultRequest: {cpu: '0.5'}}";
+    let set = format!("fullEnv: {{access: candidate, resourceQuota: null, limitRange: {limits}}}");
+    let policy = RunPolicy::from_yaml(&with_baseline(&set)).unwrap();
+    let objects = desired(&policy, NAMESPACE, RuntimeMode::FullEnv);
+    let limits = objects.iter().find(|desired| desired.kind == BaselineKind::LimitRange).unwrap();
+    assert_eq!(
+        limits.object["spec"]["limits"][0],
+        json!({"type": "Container", "default": {"cpu": "1500m", "memory": "1Gi"},
+            "defaultRequest": {"cpu": "500m", "memory": "1Gi"}})
+    );
+}
+
+#[test]
+fn a_policy_with_an_impossible_baseline_is_refused() {
+    for (baseline, problem) in [
+        (
+            "fullEnv: {access: none, limitRange: null, resourceQuota: {name: q, hard: {pods: many}}}",
+            "baseline.fullEnv.resourceQuota.hard[pods]: \"many\"",
+        ),
+        (
+            "slot: {access: none, limitRange: null, resourceQuota: {name: q, hard: {pods: '-1'}}}",
+            "baseline.slot.resourceQuota.hard[pods]: found \"-1\"",
+        ),
+        (
+            "codeOnly: {access: none, resourceQuota: null, limitRange: {name: l, default: {cpu: '1'}, defaultRequest: {cpu: '2'}}}",
+            "baseline.codeOnly.limitRange.defaultRequest[cpu]: found \"2\", more than",
+        ),
+    ] {
+        let error = RunPolicy::from_yaml(&with_baseline(baseline)).unwrap_err().to_string();
+        assert!(error.starts_with(problem), "{error}");
+    }
+}
+
+#[test]
+fn half_a_baseline_is_refused() {
+    for (baseline, missing) in [
+        ("fullEnv: {resourceQuota: null, limitRange: null}", "access"),
+        ("slot: {access: none, resourceQuota: null}", "limitRange"),
+    ] {
+        let error = RunPolicy::from_yaml(&with_baseline(baseline)).unwrap_err().to_string();
+        assert!(error.contains("missing field") && error.contains(missing), "{error}");
+    }
+}
+
+fn with_baseline(baseline: &str) -> String {
+    format!("apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nbaseline:\n  {baseline}\n")
+}
+
+proptest! {
+    #[test]
+    fn desired_is_deterministic_and_differs_from_nothing_of_its_own(
+        name in "[a-z]([a-z0-9-]{0,20}[a-z0-9])?", full in any::<bool>(),
+    ) {
+        let mode = if full { RuntimeMode::FullEnv } else { RuntimeMode::CodeOnly };
+        let (one, two) = (desired(&RunPolicy::default(), &name, mode), desired(&RunPolicy::default(), &name, mode));
+        prop_assert_eq!(hash(&one), hash(&two));
+        for desired in &one {
+            prop_assert_eq!(desired.differences(&desired.object), []);
+        }
+        prop_assert_eq!(one, two);
+    }
+}

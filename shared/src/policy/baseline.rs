@@ -1,0 +1,265 @@
+//! What every run namespace is given before anything runs in it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::settings::strings;
+use super::{PolicyError, invalid};
+use crate::quantity::Quantity;
+
+/// The baseline of run namespaces: by default the platform's own values at A (contract.md, section 3), and at
+/// slots those at B.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Baseline {
+    /// Run namespaces in `full-env`.
+    pub full_env: BaselineSet,
+    /// Run namespaces in `code-only`.
+    pub code_only: BaselineSet,
+    /// Slots, which hold the platform's own stack as well.
+    pub slot: BaselineSet,
+    /// The access profile `candidate`.
+    pub candidate: AccessProfile,
+    /// The access profile `read-only`.
+    pub read_only: AccessProfile,
+}
+
+/// The baseline of one kind of namespace. All of it is written out or none: half a baseline would mean less than it
+/// says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BaselineSet {
+    /// Which ServiceAccount, Role and RoleBinding there are.
+    pub access: Access,
+    /// The ResourceQuota; `null` for none.
+    #[serde(deserialize_with = "written_out")]
+    #[schemars(required)]
+    pub resource_quota: Option<QuotaSettings>,
+    /// The LimitRange; `null` for none. A quota on CPU or memory refuses every Pod that asks for none of it: the
+    /// LimitRange is what asks for those that forget.
+    #[serde(deserialize_with = "written_out")]
+    #[schemars(required)]
+    pub limit_range: Option<LimitSettings>,
+}
+
+/// What an agent may do in its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Nothing: no ServiceAccount of its own.
+    None,
+    /// What the profile `candidate` grants.
+    Candidate,
+    /// What the profile `read-only` grants.
+    ReadOnly,
+}
+
+/// A ServiceAccount and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccessProfile {
+    /// The name of the ServiceAccount.
+    pub service_account: String,
+    /// The name of the Role.
+    pub role: String,
+    /// The name of the RoleBinding.
+    pub role_binding: String,
+    /// The rules of the Role, which are also the most that any Role in such a namespace may grant.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// A rule of a Role, as in `rbac.authorization.k8s.io/v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyRule {
+    /// API groups; the empty string is the core group.
+    pub api_groups: Vec<String>,
+    /// Resources, with their subresources as `pods/log`.
+    pub resources: Vec<String>,
+    /// Verbs.
+    pub verbs: Vec<String>,
+    /// Names that the rule is limited to; empty for no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+}
+
+/// A ResourceQuota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QuotaSettings {
+    /// Its name.
+    pub name: String,
+    /// `spec.hard`.
+    pub hard: BTreeMap<String, String>,
+}
+
+/// A LimitRange with one item, of type Container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Its name.
+    pub name: String,
+    /// The limits of a container that names none.
+    pub default: BTreeMap<String, String>,
+    /// The requests of a container that names none; where a resource is missing, its limit above.
+    #[serde(default)]
+    pub default_request: BTreeMap<String, String>,
+}
+
+fn written_out<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer)
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+const READ: [&str; 3] = ["get", "list", "watch"];
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: strings(&[group]),
+        resources: strings(resources),
+        verbs: strings(verbs),
+        resource_names: Vec::new(),
+    }
+}
+
+fn quota(hard: &[(&str, &str)]) -> QuotaSettings {
+    QuotaSettings { name: "codex-run-quota".to_owned(), hard: map(hard) }
+}
+
+impl BaselineSet {
+    /// Quota and limits of A.
+    fn at_a(access: Access) -> Self {
+        Self {
+            access,
+            resource_quota: Some(quota(&[
+                ("pods", "20"),
+                ("requests.cpu", "4"),
+                ("requests.memory", "8Gi"),
+                ("limits.cpu", "8"),
+                ("limits.memory", "16Gi"),
+            ])),
+            limit_range: Some(LimitSettings {
+                name: "codex-run-limits".to_owned(),
+                default: map(&[("cpu", "1"), ("memory", "1Gi")]),
+                default_request: map(&[("cpu", "250m"), ("memory", "256Mi")]),
+            }),
+        }
+    }
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            full_env: BaselineSet::at_a(Access::Candidate),
+            code_only: BaselineSet::at_a(Access::None),
+            slot: BaselineSet {
+                access: Access::Candidate,
+                resource_quota: Some(quota(&[("pods", "20")])),
+                limit_range: None,
+            },
+            candidate: AccessProfile::named(
+                "codex-runner",
+                vec![
+                    rule("", &["pods", "pods/log", "events", "services", "endpoints", "configmaps"], &READ),
+                    rule("", &["pods/exec"], &["create"]),
+                    rule("apps", &["deployments", "replicasets", "statefulsets", "daemonsets"], &READ),
+                    rule("batch", &["jobs"], &READ),
+                ],
+            ),
+            read_only: AccessProfile::named(
+                "codex-runner-readonly",
+                vec![
+                    rule(
+                        "",
+                        &[
+                            "configmaps",
+                            "endpoints",
+                            "events",
+                            "limitranges",
+                            "persistentvolumeclaims",
+                            "pods",
+                            "replicationcontrollers",
+                            "resourcequotas",
+                            "serviceaccounts",
+                            "services",
+                        ],
+                        &READ,
+                    ),
+                    rule("", &["pods/log"], &["get"]),
+                    rule("events.k8s.io", &["events"], &READ),
+                    rule("apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], &READ),
+                    rule("batch", &["cronjobs", "jobs"], &READ),
+                    rule("autoscaling", &["horizontalpodautoscalers"], &READ),
+                    rule("networking.k8s.io", &["ingresses", "networkpolicies"], &READ),
+                ],
+            ),
+        }
+    }
+}
+
+impl AccessProfile {
+    fn named(name: &str, rules: Vec<PolicyRule>) -> Self {
+        let name = || name.to_owned();
+        Self { service_account: name(), role: name(), role_binding: name(), rules }
+    }
+}
+
+impl Baseline {
+    /// The profile that a kind of access stands for.
+    pub const fn profile(&self, access: Access) -> Option<&AccessProfile> {
+        match access {
+            Access::None => None,
+            Access::Candidate => Some(&self.candidate),
+            Access::ReadOnly => Some(&self.read_only),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        for (name, set) in [("fullEnv", &self.full_env), ("codeOnly", &self.code_only), ("slot", &self.slot)]
+        {
+            set.check(&format!("baseline.{name}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl BaselineSet {
+    fn check(&self, path: &str) -> Result<(), PolicyError> {
+        let none = BTreeMap::new();
+        let hard = self.resource_quota.as_ref().map_or(&none, |quota| &quota.hard);
+        let limits = self.limit_range.as_ref().map_or(&none, |limits| &limits.default);
+        let requests = self.limit_range.as_ref().map_or(&none, |limits| &limits.default_request);
+        let maps = [
+            ("resourceQuota.hard", hard),
+            ("limitRange.default", limits),
+            ("limitRange.defaultRequest", requests),
+        ];
+        for (name, map) in maps {
+            for (resource, text) in map {
+                let field = format!("{path}.{name}[{resource}]");
+                let quantity =
+                    text.parse::<Quantity>().map_err(|error| invalid(&field, error.to_string()))?;
+                if quantity < Quantity::ZERO {
+                    return Err(invalid(&field, format!("found {text:?}; expected nothing below zero")));
+                }
+            }
+        }
+        for (resource, request) in requests {
+            let limit = limits.get(resource).and_then(|text| text.parse::<Quantity>().ok());
+            if limit.is_some_and(|limit| request.parse::<Quantity>().is_ok_and(|request| request > limit)) {
+                let field = format!("{path}.limitRange.defaultRequest[{resource}]");
+                return Err(invalid(&field, format!("found {request:?}, more than limitRange.default")));
+            }
+        }
+        Ok(())
+    }
+}
