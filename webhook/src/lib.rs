@@ -5,6 +5,7 @@ pub mod coalesce;
 pub mod engine;
 pub mod metrics;
 pub mod namespaces;
+pub mod reconcile;
 pub mod registration;
 pub mod review;
 pub mod rules;

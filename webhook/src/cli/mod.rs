@@ -4,6 +4,7 @@ mod catalogue;
 mod certificate;
 mod output;
 mod policy;
+mod reconcile;
 mod registration;
 mod serve;
 
@@ -23,6 +24,8 @@ pub struct Cli {
 enum Command {
     /// Serve admission reviews over HTTPS
     Serve(serve::Args),
+    /// Put the baseline into every managed namespace, and heal it
+    Reconcile(reconcile::Args),
     /// Explain the rules: one by its id, or all in a table
     Explain(catalogue::Args),
     /// Print, check and describe policies
@@ -39,6 +42,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(args) => args.run(),
+            Command::Reconcile(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Registration(args) => args.run(),

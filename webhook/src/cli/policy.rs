@@ -1,6 +1,7 @@
 //! `policy`: the defaults, the schema, and whether a file is a policy.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -39,6 +40,26 @@ impl Command {
 pub(super) fn read(file: &Path) -> anyhow::Result<RunPolicy> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     parse(&text).with_context(|| format!("{} is no usable policy", file.display()))
+}
+
+/// Reads a policy file again and again, for ever, and reports each time that it changed.
+pub(super) async fn follow(
+    file: Option<&Path>,
+    interval: Duration,
+    mut report: impl FnMut(anyhow::Result<RunPolicy>),
+) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(interval);
+    let mut last = std::fs::read_to_string(file).ok();
+    loop {
+        ticks.tick().await;
+        let text = std::fs::read_to_string(file).ok();
+        if text != last {
+            let parsed = text.as_deref().context("the file cannot be read").and_then(parse);
+            report(parsed.with_context(|| format!("{} is no usable policy", file.display())));
+            last = text;
+        }
+    }
 }
 
 /// Reads a policy and checks it against the rules that exist.

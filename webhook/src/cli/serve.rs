@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogForm {
+pub(super) enum LogForm {
     Text,
     Json,
 }
@@ -98,7 +98,10 @@ impl Args {
         let health = health::serve(
             health_listener,
             process.readiness.clone(),
-            Arc::clone(&process.metrics),
+            {
+                let metrics = Arc::clone(&process.metrics);
+                Arc::new(move || metrics.render())
+            },
             stop.clone(),
         );
         let reviews = server::serve(
@@ -163,17 +166,8 @@ impl Args {
     }
 
     async fn reload_policy(&self, process: &Process) {
-        let Some(file) = &self.policy else { return std::future::pending().await };
-        let mut ticks = tokio::time::interval(self.interval());
-        let mut last = std::fs::read_to_string(file).ok();
-        loop {
-            ticks.tick().await;
-            let text = std::fs::read_to_string(file).ok();
-            if text != last {
-                process.replace_policy(file, text.as_deref());
-                last = text;
-            }
-        }
+        let report = |read| process.replace_policy(read);
+        policy::follow(self.policy.as_deref(), self.interval(), report).await;
     }
 }
 
@@ -202,27 +196,26 @@ impl Process {
         }
     }
 
-    fn replace_policy(&self, file: &Path, text: Option<&str>) {
-        let parsed = text.context("the file cannot be read").and_then(policy::parse);
-        match parsed {
+    fn replace_policy(&self, read: anyhow::Result<RunPolicy>) {
+        match read {
             Ok(policy) => {
                 self.engine.set_policy(policy);
                 tracing::info!(policy = %self.engine.policy().hash, "a new policy is in force");
             }
             Err(error) => {
-                tracing::error!(file = %file.display(), error = format!("{error:#}"), "the old policy stays in force");
+                tracing::error!(error = format!("{error:#}"), "the old policy stays in force");
                 self.metrics.reload_failed("policy");
             }
         }
     }
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
 }
 
 /// The first SIGTERM or SIGINT drains; the second ends the process at once.
-fn signals() -> anyhow::Result<CancellationToken> {
+pub(super) fn signals() -> anyhow::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -238,7 +231,7 @@ fn signals() -> anyhow::Result<CancellationToken> {
 }
 
 impl LogForm {
-    fn install(self) {
+    pub(super) fn install(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self {

@@ -12,8 +12,6 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
-
 /// What must be so before requests are sent here. Each condition has a name, which `/readyz` shows until it holds.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
@@ -46,10 +44,13 @@ impl Readiness {
     }
 }
 
+/// Writes the metrics in the `OpenMetrics` text format.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
 #[derive(Clone)]
 struct App {
     readiness: Readiness,
-    metrics: Arc<Metrics>,
+    render: Render,
 }
 
 /// Serves the plain port until `stop`.
@@ -59,21 +60,21 @@ struct App {
 pub async fn serve(
     listener: std::net::TcpListener,
     readiness: Readiness,
-    metrics: Arc<Metrics>,
+    render: Render,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
-    let app = router(readiness, metrics);
+    let app = router(readiness, render);
     axum::serve(TcpListener::from_std(listener)?, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
 }
 
-fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+fn router(readiness: Readiness, render: Render) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(exposition))
-        .with_state(App { readiness, metrics })
+        .with_state(App { readiness, render })
 }
 
 async fn readyz(State(app): State<App>) -> impl IntoResponse {
@@ -87,7 +88,7 @@ async fn readyz(State(app): State<App>) -> impl IntoResponse {
 
 async fn exposition(State(app): State<App>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], app.metrics.render())
+    ([(CONTENT_TYPE, content_type)], (app.render)())
 }
 
 #[cfg(test)]

@@ -1,0 +1,226 @@
+//! The controller: which namespace is looked at when, and what is told of it.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ObjectReference, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::core::PartialObjectMeta;
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+
+use super::cluster::{Cluster, resource};
+use super::metrics::Metrics;
+use super::namespace::{Gate, Report, is_concerned, reconcile};
+use super::patience::Growing;
+use super::plan::Step;
+
+/// Namespaces that are looked at at a time.
+const AT_A_TIME: u16 = 8;
+/// A complete namespace is looked at again after this, whatever the watches say.
+const AGAIN: Duration = Duration::from_mins(10);
+/// One that waits for something, after this: the watches are quicker.
+const SOON: Duration = Duration::from_secs(5);
+
+type Meta = PartialObjectMeta<Namespace>;
+
+/// What every look at a namespace shares.
+pub struct Context {
+    /// The policy in force.
+    pub policy: Arc<ArcSwap<RunPolicy>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    cluster: Cluster,
+    recorder: Recorder,
+    patience: Growing,
+}
+
+impl Context {
+    /// For one cluster.
+    pub fn new(client: Client, policy: Arc<ArcSwap<RunPolicy>>, metrics: Arc<Metrics>) -> Self {
+        let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
+        Self {
+            policy,
+            metrics,
+            cluster: Cluster::new(client.clone(), false),
+            recorder: Recorder::new(client, reporter),
+            patience: Growing::default(),
+        }
+    }
+}
+
+/// Looks after all managed namespaces, for ever; at all of them again whenever `all_again` says so.
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    all_again: impl Stream<Item = ()> + Send + Sync + 'static,
+) {
+    let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
+    let controller = Controller::new(Api::<Meta>::all(client.clone()), config.clone())
+        .with_config(Config::default().concurrency(AT_A_TIME))
+        .reconcile_all_on(all_again);
+    let controller = watching::<ServiceAccount>(controller, &client, &config);
+    let controller = watching::<Role>(controller, &client, &config);
+    let controller = watching::<RoleBinding>(controller, &client, &config);
+    let controller = watching::<ResourceQuota>(controller, &client, &config);
+    let controller = watching::<LimitRange>(controller, &client, &config);
+    controller
+        .run(look, |_, error, context| failed(error, &context), context)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// A baseline object that changes is a reason to look at its namespace.
+fn watching<K>(controller: Controller<Meta>, client: &Client, config: &watcher::Config) -> Controller<Meta>
+where
+    K: Resource<DynamicType = ()> + Send + Sync + Clone + std::fmt::Debug + 'static,
+    PartialObjectMeta<K>: serde::de::DeserializeOwned,
+{
+    let objects: Api<PartialObjectMeta<K>> = Api::all(client.clone());
+    controller.watches(objects, config.clone(), |object: PartialObjectMeta<K>| {
+        object.metadata.namespace.as_deref().map(ObjectRef::<Meta>::new)
+    })
+}
+
+async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Action> {
+    let policy = context.policy.load_full();
+    if !is_concerned(&policy, &namespace.metadata) {
+        return Ok(Action::await_change());
+    }
+    context.metrics.looks.inc();
+    let report = reconcile(&context.cluster, &policy, &namespace.metadata, &context.patience).await?;
+    context.tell(&report).await;
+    Ok(Action::requeue(context.next(&report)))
+}
+
+fn failed(error: &kube::Error, context: &Context) -> Action {
+    context.metrics.failures.inc();
+    // A namespace that ends while it is looked at, or another leader who was quicker: nothing is wrong.
+    let expected = matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
+    if expected {
+        tracing::debug!(error = error as &dyn Error, "looking again");
+    } else {
+        tracing::warn!(error = error as &dyn Error, "failed to look after a namespace");
+    }
+    Action::requeue(Duration::from_secs(1))
+}
+
+impl Context {
+    fn next(&self, report: &Report) -> Duration {
+        let put_off = report.left.steps.iter().filter_map(|step| match step {
+            Step::Create(wanted) => Some(self.patience.left(&report.namespace, wanted.kind, Instant::now())),
+            _ => None,
+        });
+        match put_off.min() {
+            Some(delay) => delay.max(Duration::from_millis(100)),
+            None if report.left.is_complete() => AGAIN,
+            None => SOON,
+        }
+    }
+
+    async fn tell(&self, report: &Report) {
+        let namespace = &report.namespace;
+        match report.gate {
+            Gate::Opened => {
+                self.metrics.gate("open");
+                tracing::info!(namespace, "the baseline is ready");
+            }
+            Gate::Closed => {
+                self.metrics.gate("closed");
+                tracing::warn!(namespace, "the baseline is not complete: new workloads wait");
+            }
+            Gate::Unchanged => {}
+        }
+        for step in &report.done {
+            self.metrics.wrote(step);
+            self.tell_of(report, step).await;
+        }
+        for (kind, name) in &report.left.foreign {
+            self.metrics.foreign.inc();
+            let note = format!(
+                "{kind} {name} was not made by the platform; delete it, or give it the label {}={}",
+                keys::MANAGED_BY,
+                keys::MANAGED_BY_VALUE
+            );
+            tracing::warn!(namespace, %kind, name, "a foreign object has the name of a baseline object");
+            self.event(namespace, *kind, name, EventType::Warning, "ForeignObject", note).await;
+        }
+    }
+
+    async fn tell_of(&self, report: &Report, step: &Step) {
+        let namespace = &report.namespace;
+        let (kind, name, reason, note) = match step {
+            Step::Create(wanted) => {
+                let again = self.patience.created(namespace, wanted.kind, Instant::now());
+                if let Some(delay) = again {
+                    let setting = setting(wanted.kind);
+                    tracing::warn!(namespace, kind = %wanted.kind, ?delay, setting, "it keeps being deleted; if it is not wanted, change the setting");
+                }
+                if !report.was_complete {
+                    return;
+                }
+                (wanted.kind, wanted.name.clone(), "BaselineRestored", "it was missing".to_owned())
+            }
+            Step::Heal(wanted, drift) | Step::Replace(wanted, drift) => {
+                let differences = drift.differences.iter().map(|difference| {
+                    format!("{}: found {}, now {}", difference.path, difference.found, difference.wanted)
+                });
+                let by = drift.by.as_deref().map_or(String::new(), |by| format!(" (last written by {by})"));
+                let note = format!("{}{by}", differences.collect::<Vec<_>>().join("; "));
+                (wanted.kind, wanted.name.clone(), "BaselineHealed", note)
+            }
+            Step::Remove(kind, name) => {
+                (*kind, name.clone(), "BaselineRemoved", "the policy does not want it any more".to_owned())
+            }
+        };
+        tracing::info!(namespace, %kind, name, note, "{reason}");
+        self.event(namespace, kind, &name, EventType::Normal, reason, note).await;
+    }
+
+    /// An Event is a courtesy: failing to write one changes nothing.
+    async fn event(
+        &self,
+        namespace: &str,
+        kind: BaselineKind,
+        name: &str,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
+        let resource = resource(kind);
+        let reference = ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectReference::default()
+        };
+        let note = Some(note.chars().take(1000).collect());
+        let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+        let event = Event { type_, reason, note, action, secondary: None };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::debug!(error = &error as &dyn Error, "failed to write an Event");
+        }
+    }
+}
+
+/// The setting that says whether there is such an object.
+const fn setting(kind: BaselineKind) -> &'static str {
+    match kind {
+        BaselineKind::ServiceAccount | BaselineKind::Role | BaselineKind::RoleBinding => {
+            "access in baseline.fullEnv, codeOnly or slot"
+        }
+        BaselineKind::ResourceQuota => "resourceQuota in baseline.fullEnv, codeOnly or slot",
+        BaselineKind::LimitRange => "limitRange in baseline.fullEnv, codeOnly or slot",
+    }
+}

@@ -1,0 +1,15 @@
+//! The baseline reconciler: puts what every run namespace must hold into it, heals it, and says when it is there.
+//!
+//! It is the only writer of the annotations that open a namespace's gate. It can be run as often as one likes at a
+//! time: every write is an apply of the same object by the same field manager.
+
+pub mod cluster;
+pub mod controller;
+pub mod metrics;
+pub mod namespace;
+pub mod patience;
+pub mod plan;
+
+pub use cluster::Cluster;
+pub use controller::Context;
+pub use namespace::{AtOnce, Report};

@@ -1,0 +1,259 @@
+//! What has to be done for a namespace: a pure function of what is there and what is to be.
+
+use std::collections::BTreeMap;
+
+use codex_k8s_shared::baseline::{BaselineKind, Desired, Difference};
+use codex_k8s_shared::keys;
+use serde_json::Value;
+
+use crate::registration::FIELD_MANAGER;
+
+/// The objects that a namespace holds: all that carry the managed-by label, and whatever has a baseline name.
+pub type Observed = BTreeMap<(BaselineKind, String), Value>;
+
+/// What has to be done to one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// It is not there.
+    Create(Desired),
+    /// It is not as it is to be.
+    Heal(Desired, Drift),
+    /// It is not as it is to be in a field that cannot be changed: it is deleted and made anew.
+    Replace(Desired, Drift),
+    /// It is ours, and no longer wanted.
+    Remove(BaselineKind, String),
+}
+
+/// What an object has become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// Where it is not as it is to be.
+    pub differences: Vec<Difference>,
+    /// The field manager that wrote last, other than us, if the object tells.
+    pub by: Option<String>,
+    /// The stored object's uid, for a deletion of that one and no other.
+    pub uid: Option<String>,
+}
+
+/// What has to be done for a namespace, and what its gate waits for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// In the order in which they are carried out.
+    pub steps: Vec<Step>,
+    /// Objects of somebody else under a baseline name. They are left alone, and keep the gate closed.
+    pub foreign: Vec<(BaselineKind, String)>,
+    /// Quotas whose `status.hard` does not say yet what `spec.hard` says: they enforce nothing until it does.
+    pub unfilled: Vec<String>,
+}
+
+impl Plan {
+    /// Whether workloads may run.
+    pub fn is_complete(&self) -> bool {
+        self.steps.is_empty() && self.foreign.is_empty() && self.unfilled.is_empty()
+    }
+
+    /// What the gate waits for, in words.
+    pub fn missing(&self) -> Vec<String> {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Create(desired) => format!("{} {} is missing", desired.kind, desired.name),
+            Step::Heal(desired, _) | Step::Replace(desired, _) => {
+                format!("{} {} has drifted", desired.kind, desired.name)
+            }
+            Step::Remove(kind, name) => format!("{kind} {name} is not wanted any more"),
+        });
+        let foreign = self.foreign.iter().map(|(kind, name)| format!("{kind} {name} is somebody else's"));
+        let unfilled = self.unfilled.iter().map(|name| format!("ResourceQuota {name} does not count yet"));
+        steps.chain(foreign).chain(unfilled).collect()
+    }
+}
+
+/// Plans.
+pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    for wanted in desired {
+        match observed.get(&(wanted.kind, wanted.name.clone())) {
+            None => plan.steps.push(Step::Create(wanted.clone())),
+            Some(stored) if !is_ours(stored) => plan.foreign.push((wanted.kind, wanted.name.clone())),
+            Some(stored) => plan.compare(wanted, stored),
+        }
+    }
+    for ((kind, name), stored) in observed {
+        let wanted = desired.iter().any(|wanted| wanted.kind == *kind && wanted.name == *name);
+        // Only what we ourselves have put there: the platform's own copies of other profiles are its own.
+        if !wanted && is_applied(stored) {
+            plan.steps.push(Step::Remove(*kind, name.clone()));
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn compare(&mut self, wanted: &Desired, stored: &Value) {
+        let differences = wanted.differences(stored);
+        if differences.is_empty() {
+            if wanted.kind == BaselineKind::ResourceQuota && !is_filled(wanted, stored) {
+                self.unfilled.push(wanted.name.clone());
+            }
+            return;
+        }
+        let immutable = differences.iter().any(|difference| difference.path.starts_with("roleRef"));
+        let text = |path| stored.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let drift = Drift { by: last_writer(stored), uid: text("/metadata/uid"), differences };
+        let step = if immutable { Step::Replace } else { Step::Heal };
+        self.steps.push(step(wanted.clone(), drift));
+    }
+}
+
+/// The platform's label, or that we have applied it once: whoever strips the label does not make it theirs.
+fn is_ours(stored: &Value) -> bool {
+    let label = stored.pointer("/metadata/labels").and_then(|labels| labels.get(keys::MANAGED_BY));
+    label.and_then(Value::as_str) == Some(keys::MANAGED_BY_VALUE) || is_applied(stored)
+}
+
+fn managers(stored: &Value) -> impl Iterator<Item = &Value> {
+    stored.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn is_applied(stored: &Value) -> bool {
+    managers(stored).any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
+}
+
+fn last_writer(stored: &Value) -> Option<String> {
+    let others =
+        managers(stored).filter(|entry| entry["manager"] != FIELD_MANAGER && entry["subresource"].is_null());
+    let last = others.max_by_key(|entry| entry["time"].as_str().unwrap_or_default())?;
+    last["manager"].as_str().map(str::to_owned)
+}
+
+/// A quota that nobody has counted yet lets everything pass.
+fn is_filled(wanted: &Desired, stored: &Value) -> bool {
+    let mut counted = stored.clone();
+    counted["spec"]["hard"] = stored.pointer("/status/hard").cloned().unwrap_or_default();
+    wanted.differences(&counted).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_k8s_shared::baseline::desired;
+    use codex_k8s_shared::policy::RunPolicy;
+    use codex_k8s_shared::run::RuntimeMode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn wanted() -> Vec<Desired> {
+        desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::FullEnv)
+    }
+
+    fn stored(wanted: &Desired) -> ((BaselineKind, String), Value) {
+        let mut object = wanted.object.clone();
+        object["metadata"]["uid"] = "u1".into();
+        object["metadata"]["managedFields"] = json!([{"manager": FIELD_MANAGER, "operation": "Apply"}]);
+        if wanted.kind == BaselineKind::ResourceQuota {
+            object["status"] = json!({"hard": object["spec"]["hard"]});
+        }
+        ((wanted.kind, wanted.name.clone()), object)
+    }
+
+    fn complete() -> Observed {
+        wanted().iter().map(stored).collect()
+    }
+
+    fn key(kind: BaselineKind) -> (BaselineKind, String) {
+        complete().into_keys().find(|(found, _)| *found == kind).unwrap()
+    }
+
+    #[test]
+    fn a_new_namespace_gets_everything_in_order() {
+        let plan = plan(&wanted(), &Observed::new());
+        let kinds: Vec<_> = plan
+            .steps
+            .iter()
+            .map(|step| match step {
+                Step::Create(desired) => desired.kind,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(kinds, BaselineKind::ALL);
+        assert!(!plan.is_complete());
+        assert_eq!(plan.missing()[0], "ServiceAccount codex-runner is missing");
+    }
+
+    #[test]
+    fn a_complete_namespace_needs_nothing() {
+        let plan = plan(&wanted(), &complete());
+        assert!(plan.is_complete(), "{plan:?}");
+    }
+
+    #[test]
+    fn a_quota_that_is_not_counted_yet_keeps_the_gate_closed() {
+        for status in [json!(null), json!({}), json!({"hard": {"pods": "20"}})] {
+            let mut observed = complete();
+            observed.get_mut(&key(BaselineKind::ResourceQuota)).unwrap()["status"] = status;
+            let plan = plan(&wanted(), &observed);
+            assert_eq!(plan.missing(), ["ResourceQuota codex-run-quota does not count yet"]);
+            assert!(plan.steps.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_drifted_is_healed_and_tells_by_whom() {
+        let mut observed = complete();
+        let role = observed.get_mut(&key(BaselineKind::Role)).unwrap();
+        role["rules"] = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+        let managers = role["metadata"]["managedFields"].as_array_mut().unwrap();
+        managers.push(json!({"manager": "old", "operation": "Update", "time": "2026-01-01T00:00:00Z"}));
+        managers
+            .push(json!({"manager": "kubectl-edit", "operation": "Update", "time": "2026-02-01T00:00:00Z"}));
+        let plan = plan(&wanted(), &observed);
+        let [Step::Heal(desired, drift)] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        assert_eq!((desired.kind, drift.by.as_deref()), (BaselineKind::Role, Some("kubectl-edit")));
+        assert!(drift.differences[0].path.starts_with("rules[0]"), "{drift:?}");
+    }
+
+    #[test]
+    fn another_role_ref_is_replaced_for_it_cannot_be_changed() {
+        let mut observed = complete();
+        observed.get_mut(&key(BaselineKind::RoleBinding)).unwrap()["roleRef"]["name"] =
+            "cluster-admin".into();
+        let plan = plan(&wanted(), &observed);
+        let [Step::Replace(_, drift)] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        assert_eq!(drift.uid.as_deref(), Some("u1"));
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_left_alone_and_keeps_the_gate_closed() {
+        let mut observed = complete();
+        let quota = observed.get_mut(&key(BaselineKind::ResourceQuota)).unwrap();
+        quota["metadata"] = json!({"name": "codex-run-quota"});
+        let plan = plan(&wanted(), &observed);
+        assert_eq!(plan.missing(), ["ResourceQuota codex-run-quota is somebody else's"]);
+        assert!(plan.steps.is_empty());
+    }
+
+    #[test]
+    fn what_lost_its_label_is_still_ours() {
+        let mut observed = complete();
+        observed.get_mut(&key(BaselineKind::LimitRange)).unwrap()["metadata"]["labels"] = json!({});
+        let plan = plan(&wanted(), &observed);
+        assert!(
+            matches!(plan.steps.as_slice(), [Step::Heal(desired, _)] if desired.kind == BaselineKind::LimitRange)
+        );
+    }
+
+    #[test]
+    fn what_we_applied_and_is_not_wanted_any_more_goes_and_the_platforms_own_stays() {
+        let mut observed = complete();
+        let without_access = desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::CodeOnly);
+        observed.get_mut(&key(BaselineKind::Role)).unwrap()["metadata"]["managedFields"] = json!([]);
+        let plan = plan(&without_access, &observed);
+        let removed: Vec<_> = plan.missing();
+        assert_eq!(
+            removed,
+            [
+                "ServiceAccount codex-runner is not wanted any more",
+                "RoleBinding codex-runner is not wanted any more"
+            ]
+        );
+    }
+}
