@@ -140,7 +140,12 @@ fn workload_rules(operations: &[&str], subresources: bool) -> Value {
         rule("apps", &apps, operations, "Namespaced"),
     ];
     if subresources {
-        rules.push(rule("", &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"], "Namespaced"));
+        // The status of a Job or a Pod carries its metadata along: labels can be changed there as well.
+        let pods = ["pods/ephemeralcontainers", "pods/resize", "pods/status"];
+        rules.push(rule("", &pods, &["UPDATE"], "Namespaced"));
+        rules.push(rule("batch", &["jobs/status", "cronjobs/status"], &["UPDATE"], "Namespaced"));
+        rules.push(rule("", &["bindings", "pods/binding"], &["CREATE"], "Namespaced"));
+        rules.push(rule("apps", &["controllerrevisions"], operations, "Namespaced"));
     }
     rules.into()
 }
@@ -184,13 +189,28 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
 
 /// What the cluster's controllers note on what they have made is none of our business, and must go on without us.
 fn workload_conditions(policy: &RunPolicy) -> Value {
-    json!([{
-        "name": "not-bookkeeping",
-        "expression": format!(
-            "!(request.operation == 'UPDATE' && request.userInfo.username in {})",
-            cel_list(&policy.identities.workload_controllers.users)
-        ),
-    }])
+    let same = |field: &str, empty: &str| {
+        let of = |object: &str| format!("{object}.?metadata.?{field}.orValue({empty})");
+        format!("{} == {}", of("object"), of("oldObject"))
+    };
+    json!([
+        {
+            "name": "not-bookkeeping",
+            "expression": format!(
+                "!((request.operation == 'UPDATE' || request.kind.kind in ['Binding', 'ControllerRevision']) && \
+                 request.userInfo.username in {})",
+                cel_list(&policy.identities.workload_controllers.users)
+            ),
+        },
+        {
+            "name": "not-a-mere-status",
+            "expression": format!(
+                "!(has(request.subResource) && request.subResource == 'status' && {} && {})",
+                same("labels", "{}"),
+                same("finalizers", "[]")
+            ),
+        },
+    ])
 }
 
 /// A CEL string literal.
