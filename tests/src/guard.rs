@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use codex_k8s_certs::{Authority, Leaf};
+use codex_k8s_shared::policy::{API_VERSION, KIND};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -16,6 +17,8 @@ use crate::eventually::eventually;
 use crate::identity::{EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
 
+/// The policy's file.
+const POLICY: &str = "policy.yaml";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A guarded cluster.
@@ -34,6 +37,18 @@ impl Guard {
     /// # Errors
     /// If anything does not start; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
+        Self::start_under(playground, None)
+    }
+
+    /// As [`start`](Self::start), under a policy of one's own: what follows its first two lines.
+    ///
+    /// # Errors
+    /// If anything does not start; with the end of its log.
+    pub fn start_with_policy(playground: &Path, policy: &str) -> anyhow::Result<Self> {
+        Self::start_under(playground, Some(policy))
+    }
+
+    fn start_under(playground: &Path, policy: Option<&str>) -> anyhow::Result<Self> {
         let control_plane = ControlPlane::start(playground)?;
         let guard = Self {
             control_plane,
@@ -43,9 +58,30 @@ impl Guard {
         };
         guard.grant_every_right()?;
         guard.write_certificate()?;
+        if let Some(policy) = policy {
+            guard.write_policy(policy)?;
+        }
         guard.start_webhook()?;
         guard.register()?;
         Ok(guard)
+    }
+
+    /// Replaces the policy, which the webhook reads again by itself: what follows its first two lines. Written
+    /// beside and moved, so that nobody reads half of it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_policy(&self, policy: &str) -> anyhow::Result<()> {
+        let unfinished = tempfile::NamedTempFile::new_in(self.control_plane.folder())?;
+        fs::write(unfinished.path(), format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{policy}"))?;
+        unfinished.persist(self.file(POLICY))?;
+        Ok(())
+    }
+
+    /// The argument that names the policy, if there is one.
+    fn policy_argument(&self) -> Option<String> {
+        let file = self.file(POLICY);
+        file.exists().then(|| format!("--policy={}", file.display()))
     }
 
     /// The address of the webhook.
@@ -108,7 +144,7 @@ impl Guard {
 
     fn start_webhook(&self) -> anyhow::Result<()> {
         let path = |name: &str| self.file(name).display().to_string();
-        let args = [
+        let mut args = vec![
             "webhook".to_owned(),
             "serve".to_owned(),
             "--http1-only".to_owned(),
@@ -119,9 +155,10 @@ impl Guard {
             "--reload-interval=200".to_owned(),
             "--drain-delay=200".to_owned(),
         ];
+        args.extend(self.policy_argument());
         let kubeconfig = self.control_plane.kubeconfig(&Identity::Admin)?.display().to_string();
         let env = vec![("KUBECONFIG".to_owned(), kubeconfig)];
-        self.control_plane.run("webhook", self.playground.clone(), args.to_vec(), env)?;
+        self.control_plane.run("webhook", self.playground.clone(), args, env)?;
         let ready =
             || self.health("/readyz").ok().filter(|answer| answer.starts_with("HTTP/1.1 200")).map(drop);
         eventually("the webhook is ready", PATIENCE, ready)
@@ -137,6 +174,7 @@ impl Guard {
         let registered = std::process::Command::new(&self.playground)
             .args(["webhook", "registration", "--apply", "--url", &self.url(), "--ca"])
             .arg(self.file("webhook-ca.crt"))
+            .args(self.policy_argument())
             .env("KUBECONFIG", kubeconfig)
             .output()?;
         let told = String::from_utf8_lossy(&registered.stderr);
