@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use codex_k8s_certs::{Authority, Leaf};
+use codex_k8s_shared::policy::{API_VERSION, KIND};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -32,6 +33,16 @@ impl Guard {
         Self::over(ControlPlane::start(playground)?, playground)
     }
 
+    /// As [`start`](Self::start), under a policy of one's own: what follows its first two lines.
+    ///
+    /// # Errors
+    /// If anything does not start; with the end of its log.
+    pub fn start_with_policy(playground: &Path, policy: &str) -> anyhow::Result<Self> {
+        let control_plane = ControlPlane::start(playground)?;
+        write_policy(&control_plane, policy)?;
+        Self::over(control_plane, playground)
+    }
+
     /// As [`start`](Self::start), over a control plane that runs already.
     ///
     /// # Errors
@@ -44,6 +55,14 @@ impl Guard {
         let guard = Self { control_plane, webhook, playground: playground.to_owned() };
         guard.register()?;
         Ok(guard)
+    }
+
+    /// Replaces the policy, which the webhook reads again by itself: what follows its first two lines.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_policy(&self, policy: &str) -> anyhow::Result<()> {
+        write_policy(&self.control_plane, policy)
     }
 
     /// Starts one more webhook, with arguments beside the usual ones. It is not registered.
@@ -85,6 +104,7 @@ impl Guard {
                 "--ca",
             ])
             .arg(self.file("webhook-ca.crt"))
+            .args(policy_argument(&self.control_plane))
             .env("KUBECONFIG", kubeconfig)
             .output()?;
         let told = String::from_utf8_lossy(&registered.stderr);
@@ -124,10 +144,29 @@ fn write_certificate(control_plane: &ControlPlane) -> anyhow::Result<()> {
 /// The arguments of every webhook of a cluster: its certificate, and the times of a test.
 fn serving(control_plane: &ControlPlane) -> Vec<String> {
     let file = |name: &str| control_plane.folder().join(name).display().to_string();
-    vec![
+    let mut args = vec![
         format!("--tls-cert={}", file("webhook.crt")),
         format!("--tls-key={}", file("webhook.key")),
         "--reload-interval=200".to_owned(),
         "--drain-delay=200".to_owned(),
-    ]
+    ];
+    args.extend(policy_argument(control_plane));
+    args
+}
+
+/// The policy's file.
+const POLICY: &str = "policy.yaml";
+
+/// Written beside and moved, so that nobody reads half of it.
+fn write_policy(control_plane: &ControlPlane, policy: &str) -> anyhow::Result<()> {
+    let unfinished = tempfile::NamedTempFile::new_in(control_plane.folder())?;
+    fs::write(unfinished.path(), format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{policy}"))?;
+    unfinished.persist(control_plane.folder().join(POLICY))?;
+    Ok(())
+}
+
+/// The argument that names the policy, if there is one.
+fn policy_argument(control_plane: &ControlPlane) -> Option<String> {
+    let file = control_plane.folder().join(POLICY);
+    file.exists().then(|| format!("--policy={}", file.display()))
 }

@@ -48,6 +48,8 @@ impl Decision {
                 Some(Kind::CronJob) => "CronJob",
                 Some(Kind::Pod) => "Pod",
                 Some(Kind::Template) => "PodTemplate",
+                Some(Kind::Revision) => "ControllerRevision",
+                Some(Kind::Binding) => "Binding",
                 None => "other",
             },
             dry_run: if dry_run { "true" } else { "false" },

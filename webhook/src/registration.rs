@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 pub const NAME: &str = "codex-k8s-guard";
 /// The field manager of all that this product applies.
 pub const FIELD_MANAGER: &str = "codex-k8s-guard";
+/// The end of the webhooks' names.
+const DOMAIN: &str = "guard.codex-k8s.dev";
 /// How long the API server waits for us, in seconds.
 pub const TIMEOUT_SECONDS: u8 = 3;
 
@@ -108,7 +110,7 @@ fn webhook(
     selector: Option<Value>,
 ) -> Value {
     let mut webhook = json!({
-        "name": format!("{subject}.guard.codex-k8s.dev"),
+        "name": format!("{subject}.{DOMAIN}"),
         "admissionReviewVersions": ["v1"],
         "clientConfig": client_config,
         "failurePolicy": failure_policy,
@@ -144,7 +146,13 @@ fn workload_rules(operation: &str) -> Value {
         rule("apps", &apps, operations, "Namespaced"),
     ];
     if operation == "UPDATE" {
-        rules.push(rule("", &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"], "Namespaced"));
+        // The status of a Job or a Pod carries its metadata along: labels can be changed there as well.
+        let pods = ["pods/ephemeralcontainers", "pods/resize", "pods/status"];
+        rules.push(rule("", &pods, &["UPDATE"], "Namespaced"));
+        rules.push(rule("batch", &["jobs/status", "cronjobs/status"], &["UPDATE"], "Namespaced"));
+        // With the changes, for the cluster's own controllers write them as well.
+        rules.push(rule("", &["bindings", "pods/binding"], &["CREATE"], "Namespaced"));
+        rules.push(rule("apps", &["controllerrevisions"], &["CREATE", "UPDATE"], "Namespaced"));
     }
     rules.into()
 }
@@ -188,13 +196,28 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
 
 /// What the cluster's controllers note on what they have made is none of our business, and must go on without us.
 fn workload_conditions(policy: &RunPolicy) -> Value {
-    json!([{
-        "name": "not-bookkeeping",
-        "expression": format!(
-            "!(request.operation == 'UPDATE' && request.userInfo.username in {})",
-            cel_list(&policy.identities.workload_controllers.users)
-        ),
-    }])
+    let same = |field: &str, empty: &str| {
+        let of = |object: &str| format!("{object}.?metadata.?{field}.orValue({empty})");
+        format!("{} == {}", of("object"), of("oldObject"))
+    };
+    json!([
+        {
+            "name": "not-bookkeeping",
+            "expression": format!(
+                "!((request.operation == 'UPDATE' || request.kind.kind in ['Binding', 'ControllerRevision']) && \
+                 request.userInfo.username in {})",
+                cel_list(&policy.identities.workload_controllers.users)
+            ),
+        },
+        {
+            "name": "not-a-mere-status",
+            "expression": format!(
+                "!(has(request.subResource) && request.subResource == 'status' && {} && {})",
+                same("labels", "{}"),
+                same("finalizers", "[]")
+            ),
+        },
+    ])
 }
 
 /// A CEL string literal.
@@ -223,7 +246,8 @@ pub async fn apply(client: &Client, configuration: Value) -> anyhow::Result<Stri
     Ok(format!("{kind}/{NAME}"))
 }
 
-/// Sends a known-bad dry-run until it is refused by our rule; `false` if `patience` ends first. Nothing is stored.
+/// Sends a known-bad dry-run until we refuse it; `false` if `patience` ends first. Nothing is stored. It breaks
+/// several rules, for a policy that does not enforce one of them.
 ///
 /// # Errors
 /// If the API server cannot be reached, or does not let us create namespaces.
@@ -238,15 +262,21 @@ pub async fn await_enforcement(
         "kind": "Namespace",
         "metadata": {
             "name": format!("{prefix}-enforcement-probe"),
-            "labels": {"codex-k8s.dev/enforcement-probe": "known-bad"},
+            "labels": {
+                "codex-k8s.dev/enforcement-probe": "known-bad",
+                keys::MANAGED_BY: "enforcement-probe",
+                keys::RUNTIME_MODE: "known-bad",
+            },
+            "annotations": {keys::NAMESPACE_LEASE_TTL: "known-bad", keys::REQUESTED_BY: "nobody"},
         },
     }))?;
     let dry_run = PostParams { dry_run: true, field_manager: None };
     let api = Api::<Namespace>::all(client.clone());
+    let refusal = format!("admission webhook \"namespaces.{DOMAIN}\" denied the request");
     let begun = Instant::now();
     loop {
         match api.create(&dry_run, &bad).await {
-            Err(kube::Error::Api(status)) if status.message.contains("NS009") => return Ok(true),
+            Err(kube::Error::Api(status)) if status.message.contains(&refusal) => return Ok(true),
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code >= 500 => {}
             Err(error) => return Err(error.into()),

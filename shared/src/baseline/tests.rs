@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::BaselineKind as K;
 use super::*;
 
 const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
@@ -34,7 +35,6 @@ fn the_set_depends_on_the_mode_and_on_slots() {
         let objects = desired(&RunPolicy::default(), namespace, mode);
         objects.iter().map(|desired| desired.kind).collect::<Vec<_>>()
     };
-    use BaselineKind as K;
     assert_eq!(kinds(NAMESPACE, RuntimeMode::FullEnv), K::ALL);
     assert_eq!(kinds(NAMESPACE, RuntimeMode::CodeOnly), [K::ResourceQuota, K::LimitRange]);
     let slot = [K::ServiceAccount, K::Role, K::RoleBinding, K::ResourceQuota];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod agents;
+mod bypasses;
 mod harness;
 mod leases;
 mod namespaces;

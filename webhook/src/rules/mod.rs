@@ -72,6 +72,10 @@ pub enum Kind {
     /// A Deployment, `StatefulSet`, `DaemonSet`, `ReplicaSet` or `ReplicationController`: a Pod template at
     /// `spec.template` that controllers turn into Pods.
     Template,
+    /// A `ControllerRevision`: the template that a `StatefulSet` or `DaemonSet` is rolled back to.
+    Revision,
+    /// A Binding of a Pod to a node.
+    Binding,
 }
 
 impl Kind {
@@ -82,6 +86,8 @@ impl Kind {
             ("batch", "Job") => Some(Self::Job),
             ("batch", "CronJob") => Some(Self::CronJob),
             ("", "Pod") => Some(Self::Pod),
+            ("", "Binding") => Some(Self::Binding),
+            ("apps", "ControllerRevision") => Some(Self::Revision),
             ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
             | ("", "ReplicationController") => Some(Self::Template),
             _ => None,

@@ -5,10 +5,10 @@ use codex_k8s_shared::{keys, sanitize};
 use serde_json::{Value, json};
 
 use super::{Container, Context, Workload};
+use crate::rules::Edits;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted};
-use crate::rules::{Edits, Kind};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -55,7 +55,7 @@ fn told<'a>(context: &Context<'a>, workload: &Workload<'a>) -> impl Iterator<Ite
 }
 
 const fn is_told(context: &Context<'_>, workload: &Workload<'_>) -> bool {
-    !context.generated && !matches!(workload.kind, Kind::Template)
+    !context.generated && workload.is_the_runs()
 }
 
 fn run_is_told_rightly(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {

@@ -37,9 +37,8 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// Jobs, `CronJobs` and bare Pods are the run's; Deployments and the like only hold Pods that it started.
 const fn is_bound(context: &Context<'_>, workload: &Workload<'_>) -> bool {
-    !context.generated && !matches!(workload.kind, Kind::Template)
+    !context.generated && workload.is_the_runs()
 }
 
 fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -80,7 +79,8 @@ fn add_identity(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edit
 }
 
 fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    if context.generated {
+    // A Binding has the name of its Pod, which was judged.
+    if context.generated || workload.kind == Kind::Binding {
         return;
     }
     let labelled =

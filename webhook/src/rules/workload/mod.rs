@@ -67,7 +67,8 @@ impl<'a> Workload<'a> {
     pub const fn template_path(&self) -> Path {
         match self.kind {
             Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
-            Kind::Pod | Kind::Namespace => &[],
+            Kind::Pod | Kind::Binding | Kind::Namespace => &[],
+            Kind::Revision => &["data", "spec", "template"],
             Kind::Job | Kind::Template => &["spec", "template"],
         }
     }
@@ -85,7 +86,8 @@ impl<'a> Workload<'a> {
     pub const fn holders(&self) -> &'static [Path] {
         match self.kind {
             Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
-            Kind::Pod | Kind::Namespace => &[&[]],
+            Kind::Pod | Kind::Binding | Kind::Namespace => &[&[]],
+            Kind::Revision => &[&[], &["data", "spec", "template"]],
             Kind::Job | Kind::Template => &[&[], &["spec", "template"]],
         }
     }
@@ -115,6 +117,11 @@ impl<'a> Workload<'a> {
                 index,
             })
         })
+    }
+
+    /// Whether it is the run's own: Deployments and the like only hold Pods that the run started.
+    pub const fn is_the_runs(&self) -> bool {
+        matches!(self.kind, Kind::Job | Kind::CronJob | Kind::Pod)
     }
 
     /// Whether its containers run what those of `old` run, from the same volumes, save for what only limits them.

@@ -3,19 +3,24 @@
 use codex_k8s_shared::policy::Mode;
 
 use super::{Context, Workload};
+use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
-use crate::rules::object::{items, text};
-use crate::rules::report::{Report, quoted};
+use crate::rules::object::{at, items, text};
+use crate::rules::report::{Report, quoted, quoted_or_nothing};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB012",
         title: "The scheduler chooses the node",
         why: "A Pod that names its node passes by the scheduler and every taint that keeps it off.",
-        remedy: "Leave nodeName out; use a nodeSelector.",
+        remedy: "Leave nodeName out and bind no Pod; use a nodeSelector. A scheduler of the cluster is listed in \
+                 identities.workloadControllers.",
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| listed(context, workload, report, "nodeName", &[]),
+            judge: |context, workload, report| {
+                listed(context, workload, report, "nodeName", &[]);
+                nobody_else_binds(context, workload, report);
+            },
             mend: None,
         },
     },
@@ -83,6 +88,13 @@ fn listed(
             format!("expected {}", allowed.join(" or "))
         };
         report.forbid(workload.pod_field(field), quoted(found), remedy);
+    }
+}
+
+fn nobody_else_binds(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    if workload.kind == Kind::Binding && !context.generated {
+        let node = at(workload.object, &["target"]).and_then(|target| text(target, "name"));
+        report.forbid("target.name", quoted_or_nothing(node), "leave the Pod to the scheduler");
     }
 }
 
