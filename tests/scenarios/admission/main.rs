@@ -9,4 +9,5 @@ mod leases;
 mod namespaces;
 mod outage;
 mod platform;
+mod takeovers;
 mod workloads;
