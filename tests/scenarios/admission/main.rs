@@ -10,4 +10,5 @@ mod namespaces;
 mod outage;
 mod platform;
 mod rollover;
+mod takeovers;
 mod workloads;
