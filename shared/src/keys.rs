@@ -46,6 +46,8 @@ pub const REQUESTED_BY: &str = "codex-k8s.dev/requested-by";
 pub const BASELINE_READY_AT: &str = "codex-k8s.dev/baseline-ready-at";
 /// Annotation of ours: hash of the baseline that was seen complete.
 pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
+/// Annotation of ours: what the baseline waits for, where that lasts.
+pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
 /// Annotation of ours: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
 
@@ -125,6 +127,7 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(REQUESTED_BY, Since::Guard, "who asked for the namespace, from the authenticated request"),
     annotation(BASELINE_READY_AT, Since::Guard, "when the baseline was last seen complete"),
     annotation(BASELINE_HASH, Since::Guard, "hash of the baseline that was seen complete"),
+    annotation(BASELINE_WAITS_FOR, Since::Guard, "what the baseline waits for, where that lasts"),
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::control_plane::ControlPlane;
 use crate::identity::{EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
-use crate::webhook::Webhook;
+use crate::webhook::{Reconciler, Webhook};
 
 /// A guarded cluster.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Guard {
     pub control_plane: ControlPlane,
     /// The webhook.
     pub webhook: Webhook,
+    /// The reconciler.
+    pub reconciler: Reconciler,
     playground: PathBuf,
 }
 
@@ -52,9 +54,10 @@ impl Guard {
         write_certificate(&control_plane)?;
         let args = serving(&control_plane);
         let webhook = Webhook::start(&control_plane, playground, "webhook", &args)?;
-        let guard = Self { control_plane, webhook, playground: playground.to_owned() };
-        guard.register()?;
-        Ok(guard)
+        register(&control_plane, playground, &webhook)?;
+        let reconciler =
+            Reconciler::start(&control_plane, playground, "reconcile", &reconciling(&control_plane))?;
+        Ok(Self { control_plane, webhook, reconciler, playground: playground.to_owned() })
     }
 
     /// Replaces the policy, which the webhook reads again by itself: what follows its first two lines.
@@ -75,6 +78,16 @@ impl Guard {
         Webhook::start(&self.control_plane, &self.playground, name, &all)
     }
 
+    /// Starts one more reconciler, with arguments beside the usual ones.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn one_more_reconciler(&self, name: &str, args: &[String]) -> anyhow::Result<Reconciler> {
+        let mut all = reconciling(&self.control_plane);
+        all.extend_from_slice(args);
+        Reconciler::start(&self.control_plane, &self.playground, name, &all)
+    }
+
     /// A file of the guarded cluster.
     pub fn file(&self, name: &str) -> PathBuf {
         self.control_plane.folder().join(name)
@@ -87,33 +100,30 @@ impl Guard {
     pub fn kubectl(&self, identity: &Identity) -> anyhow::Result<Kubectl> {
         self.control_plane.kubectl(identity)
     }
-
-    /// Registers the webhook as an installer does, and waits until a known-bad request is refused.
-    ///
-    /// # Errors
-    /// If it is not enforced in time.
-    pub fn register(&self) -> anyhow::Result<()> {
-        let kubeconfig = self.control_plane.kubeconfig(&Identity::Admin)?;
-        let registered = std::process::Command::new(&self.playground)
-            .args([
-                "webhook",
-                "registration",
-                "--apply",
-                "--url",
-                &format!("https://{}", self.webhook.address),
-                "--ca",
-            ])
-            .arg(self.file("webhook-ca.crt"))
-            .args(policy_argument(&self.control_plane))
-            .env("KUBECONFIG", kubeconfig)
-            .output()?;
-        let told = String::from_utf8_lossy(&registered.stderr);
-        ensure!(registered.status.success(), "{told}\n{}", self.control_plane.log_tail("webhook"));
-        Ok(())
-    }
 }
 
-/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything.
+/// Registers the webhook as an installer does, and waits until a known-bad request is refused.
+fn register(control_plane: &ControlPlane, playground: &Path, webhook: &Webhook) -> anyhow::Result<()> {
+    let registered = std::process::Command::new(playground)
+        .args([
+            "webhook",
+            "registration",
+            "--apply",
+            "--url",
+            &format!("https://{}", webhook.address),
+            "--ca",
+        ])
+        .arg(control_plane.folder().join("webhook-ca.crt"))
+        .args(policy_argument(control_plane))
+        .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin)?)
+        .output()?;
+    let told = String::from_utf8_lossy(&registered.stderr);
+    ensure!(registered.status.success(), "{told}\n{}", control_plane.log_tail("webhook"));
+    Ok(())
+}
+
+/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything. Our own namespace
+/// is there as well.
 fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
     let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
     let binding = json!({
@@ -124,8 +134,11 @@ fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
         "subjects": [group(EVERY_RIGHT), group("system:serviceaccounts")],
     });
     let kubectl = control_plane.kubectl(&Identity::Admin)?;
-    let applied = kubectl.run_with_input(&["apply", "-f", "-"], &binding.to_string())?;
-    ensure!(applied.succeeded(), "{applied}");
+    let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
+    for object in [binding, home] {
+        let applied = kubectl.run_with_input(&["apply", "-f", "-"], &object.to_string())?;
+        ensure!(applied.succeeded(), "{applied}");
+    }
     Ok(())
 }
 
@@ -150,6 +163,13 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
         "--reload-interval=200".to_owned(),
         "--drain-delay=200".to_owned(),
     ];
+    args.extend(policy_argument(control_plane));
+    args
+}
+
+/// The arguments of every reconciler of a cluster.
+fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
+    let mut args = vec!["--reload-interval=200".to_owned()];
     args.extend(policy_argument(control_plane));
     args
 }

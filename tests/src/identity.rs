@@ -54,6 +54,11 @@ impl Identity {
         Self::service_account("codex-k8s-prod", "codex-k8s-control-plane")
     }
 
+    /// The baseline reconciler.
+    pub fn reconciler() -> Self {
+        Self::service_account("codex-k8s-guard", "codex-k8s-reconcile")
+    }
+
     /// The agent of a run namespace.
     pub fn agent(namespace: &str) -> Self {
         Self::service_account(namespace, "codex-runner")

@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::metrics::{Decision, Metrics};
 use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Entry, Operation, Outcome};
@@ -32,8 +35,16 @@ pub trait Lookup: Send + Sync + 'static {
     /// The managed namespaces that carry a run id.
     fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>>;
 
+    /// As [`get`](Self::get), but from the cache alone.
+    fn cached(&self, name: &str) -> Option<Arc<ManagedNamespace>>;
+
+    /// Changes whenever the cache does.
+    fn changes(&self) -> watch::Receiver<u64>;
+
     /// Whether a namespace is known to be managed. Never asks the API server.
-    fn is_known(&self, name: &str) -> bool;
+    fn is_known(&self, name: &str) -> bool {
+        self.cached(name).is_some()
+    }
 }
 
 /// A fact that could not be had. Never "not managed".
@@ -100,15 +111,15 @@ impl<L: Lookup> Engine<L> {
         self.policy.load_full()
     }
 
-    /// Decides a request.
-    pub async fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> Outcome {
+    /// Decides a request. One that only comes too early is kept until shortly before the deadline.
+    pub async fn review(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Outcome {
         let kind = Kind::of(&request.kind.group, &request.kind.kind);
         let decision = Decision::new(entry, request.operation, kind, request.is_dry_run());
         let Some(kind) = kind else {
             self.metrics.decided(&decision);
             return Outcome::default();
         };
-        match self.judge(entry, kind, request).await {
+        match self.judge(entry, kind, request, deadline).await {
             Ok((verdict, policy)) => {
                 self.count(&decision, &verdict);
                 outcome(&verdict, &policy.hash)
@@ -126,6 +137,7 @@ impl<L: Lookup> Engine<L> {
         entry: Entry,
         kind: Kind,
         review: &AdmissionRequest<'_>,
+        deadline: Instant,
     ) -> Result<(Verdict, Arc<PolicyInForce>), Failure> {
         let policy = self.policy();
         let request = request(kind, review)?;
@@ -138,7 +150,13 @@ impl<L: Lookup> Engine<L> {
         let name = review.namespace().unwrap_or_default();
         facts.namespace = self.lookup.get(name).await?;
         facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
-        let verdict = rules::decide(&policy.policy, &facts, &request, entry);
+        let mut verdict = rules::decide(&policy.policy, &facts, &request, entry);
+        if verdict.is_early() && review.is_dry_run() {
+            verdict.only_warn();
+        }
+        if verdict.is_early() && !verdict.by_controller {
+            verdict = self.wait_until_ready(verdict, &policy.policy, &mut facts, &request, deadline).await;
+        }
         if verdict.is_allowed() {
             return Ok((verdict, policy));
         }
@@ -149,6 +167,37 @@ impl<L: Lookup> Engine<L> {
         }
         facts.namespace = fresh;
         Ok((rules::decide(&policy.policy, &facts, &request, entry), policy))
+    }
+
+    /// Waits at the gate, on the cache. A controller's request is never kept: it would keep its worker from every
+    /// other namespace.
+    async fn wait_until_ready(
+        &self,
+        mut verdict: Verdict,
+        policy: &RunPolicy,
+        facts: &mut Facts,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Verdict {
+        let Some(name) = facts.namespace.as_ref().map(|namespace| namespace.name.clone()) else {
+            return verdict;
+        };
+        let mut changes = self.lookup.changes();
+        let gives_up = deadline.checked_sub(LAST_LOOK).unwrap_or(deadline);
+        loop {
+            let cached = self.lookup.cached(&name);
+            if cached.is_some() && cached != facts.namespace {
+                facts.namespace = cached;
+                verdict = rules::decide(policy, facts, request, Entry::Validate);
+            }
+            if !verdict.is_early() {
+                return verdict;
+            }
+            match tokio::time::timeout_at(gives_up, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return verdict,
+            }
+        }
     }
 
     async fn judge_namespace(
@@ -193,6 +242,9 @@ impl<L: Lookup> Engine<L> {
         }
     }
 }
+
+/// What is left of the deadline for a last look at the namespace itself.
+const LAST_LOOK: Duration = Duration::from_millis(300);
 
 /// Why no verdict was reached.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +324,15 @@ pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
 fn denial(verdict: &Verdict) -> Option<Denial> {
     let denials: Vec<&Finding> = verdict.denials().collect();
     let first = denials.first()?;
-    let forbidden = denials.iter().any(|finding| finding.code == Code::Forbidden);
+    let code = if denials.iter().any(|finding| finding.code == Code::Forbidden) {
+        DenialCode::Forbidden
+    } else if denials.iter().any(|finding| finding.code == Code::Invalid) {
+        DenialCode::Invalid
+    } else {
+        DenialCode::TooManyRequests
+    };
+    // A delay to wait would put a controller's worker to sleep.
+    let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
     let mut message = String::new();
     for finding in &denials {
         let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
@@ -283,12 +343,7 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
         message: format!("found {}; {}", finding.found, finding.remedy),
         field: finding.path.clone(),
     });
-    Some(Denial {
-        code: if forbidden { DenialCode::Forbidden } else { DenialCode::Invalid },
-        message,
-        retry_after_seconds: None,
-        causes: causes.collect(),
-    })
+    Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes: causes.collect() })
 }
 
 #[cfg(test)]
@@ -312,6 +367,8 @@ mod tests {
                 correlation_id: None,
                 expires_at: None,
                 terminating: false,
+                ready: true,
+                waits_for: None,
             };
             Ok((name == "codex-issue-young").then(|| Arc::new(young)))
         }
@@ -320,8 +377,12 @@ mod tests {
             Vec::new()
         }
 
-        fn is_known(&self, _: &str) -> bool {
-            false
+        fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {
+            None
+        }
+
+        fn changes(&self) -> watch::Receiver<u64> {
+            watch::channel(0).1
         }
     }
 
@@ -340,7 +401,7 @@ mod tests {
             namespace("{}"),
         );
         let engine = Engine::new(RunPolicy::default(), Behind, Arc::default());
-        engine.review(Entry::Validate, &crate::review::parse(body.as_bytes()).unwrap()).await
+        engine.review(Entry::Validate, &crate::review::parse(body.as_bytes()).unwrap(), Instant::now()).await
     }
 
     #[tokio::test]

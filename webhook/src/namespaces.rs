@@ -18,6 +18,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
+use tokio::sync::watch as watch_channel;
 
 use crate::coalesce::Coalesce;
 use crate::engine::{Lookup, LookupError};
@@ -71,12 +72,18 @@ pub struct Namespaces {
     index: Arc<RwLock<Index>>,
     api: Api<Namespace>,
     live: Arc<Coalesce<Option<Found>>>,
+    changes: watch_channel::Sender<u64>,
 }
 
 impl Namespaces {
     /// An empty cache over a client.
     pub fn new(client: Client) -> Self {
-        Self { index: Arc::default(), api: Api::all(client), live: Arc::new(Coalesce::new(LIVE_READS)) }
+        Self {
+            index: Arc::default(),
+            api: Api::all(client),
+            live: Arc::new(Coalesce::new(LIVE_READS)),
+            changes: watch_channel::Sender::new(0),
+        }
     }
 
     /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
@@ -116,6 +123,7 @@ impl Namespaces {
                 }
                 Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
             }
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
             let count = self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.len();
             metrics.namespaces.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -127,10 +135,6 @@ impl Namespaces {
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
         });
         Ok(labelled.map(|object| Arc::new(managed(&object.metadata))))
-    }
-
-    fn cached(&self, name: &str) -> Option<Found> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
     }
 }
 
@@ -153,6 +157,14 @@ impl Lookup for Namespaces {
         found.map_err(|source| LookupError::Failed { name: name.to_owned(), source: source.into() })
     }
 
+    fn changes(&self) -> watch_channel::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn cached(&self, name: &str) -> Option<Found> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    }
+
     fn holders(&self, run_id: &str) -> Vec<Found> {
         self.index
             .read()
@@ -161,10 +173,6 @@ impl Lookup for Namespaces {
             .get(run_id)
             .cloned()
             .unwrap_or_default()
-    }
-
-    fn is_known(&self, name: &str) -> bool {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).by_name.contains_key(name)
     }
 }
 
@@ -185,5 +193,7 @@ pub fn managed(meta: &ObjectMeta) -> ManagedNamespace {
         correlation_id: annotation(keys::CORRELATION_ID).map(Into::into),
         expires_at: lease.map(|lease| lease.expires_at.timestamp()),
         terminating: meta.deletion_timestamp.is_some(),
+        ready: annotation(keys::BASELINE_READY_AT).is_some() && annotation(keys::BASELINE_HASH).is_some(),
+        waits_for: annotation(keys::BASELINE_WAITS_FOR).map(Into::into),
     }
 }

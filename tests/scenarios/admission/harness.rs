@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use codex_k8s_tests::{Guard, Identity};
+use codex_k8s_tests::{Guard, Identity, eventually};
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -134,17 +135,55 @@ pub(crate) fn create(identity: &Identity, path: &str, object: &Value) -> Answer 
     Send { identity, method: "POST", path: path.to_owned(), content_type: JSON }.body(object)
 }
 
+/// What the platform's worker does with each object of a run: it reads, and creates what is not there; else it puts
+/// back what it read, with its own values in it. Another's creation in between is as good as its own.
+#[track_caller]
+pub(crate) fn ensure(identity: &Identity, path: &str, object: &Value) -> Value {
+    let name = object["metadata"]["name"].as_str().unwrap();
+    let at = |method| Send { identity, method, path: format!("{path}/{name}"), content_type: JSON };
+    if at("GET").body(&Value::Null).code == 404 {
+        let created = create(identity, path, object);
+        if created.code != 409 {
+            return created.admitted();
+        }
+    }
+    loop {
+        let mut whole = at("GET").body(&Value::Null).admitted();
+        for (key, value) in object.as_object().unwrap() {
+            if key == "metadata" {
+                whole["metadata"]["labels"] = value["labels"].clone();
+            } else if key != "status" {
+                whole[key.as_str()] = value.clone();
+            }
+        }
+        let put = at("PUT").body(&whole);
+        // Somebody else wrote in between: the worker's next round comes.
+        if put.code != 409 {
+            return put.admitted();
+        }
+    }
+}
+
 #[track_caller]
 pub(crate) fn create_namespace(identity: &Identity, object: &Value) -> Answer {
     create(identity, "/api/v1/namespaces", object)
 }
 
-/// A managed namespace, created by name alone.
+/// A managed namespace, created by name alone, with its baseline in place.
 #[track_caller]
 pub(crate) fn managed() -> String {
     let name = format!("codex-issue-{}", unique());
     create_namespace(&Identity::developer(), &namespace(&name)).admitted();
+    await_baseline(&name);
     name
+}
+
+/// Waits until nobody writes to a new namespace any more.
+#[track_caller]
+pub(crate) fn await_baseline(name: &str) {
+    let ready = || (!annotation(&read_namespace(name), "baseline-ready-at").is_empty()).then_some(());
+    let waited = eventually(&format!("{name} has its baseline"), Duration::from_secs(30), ready);
+    waited.unwrap_or_else(|error| panic!("{error}\n{}", guard().control_plane.log_tail("reconcile")));
 }
 
 /// A managed namespace without access to Kubernetes.
@@ -153,6 +192,7 @@ pub(crate) fn code_only() -> String {
     let name = format!("codex-issue-{}", unique());
     let object = with_label(namespace(&name), "runtime-mode", "code-only");
     create_namespace(&Identity::developer(), &object).admitted();
+    await_baseline(&name);
     name
 }
 

@@ -20,7 +20,7 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
     };
     post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
     guard.webhook.process.signal("KILL").unwrap();
-    eventually("the webhook is gone", Duration::from_secs(10), || guard.webhook.health("/livez").err())
+    eventually("the webhook is gone", Duration::from_secs(10), || guard.webhook.health.get("/livez").err())
         .unwrap();
     post("/api/v1/namespaces", &namespace("payments")).admitted();
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {

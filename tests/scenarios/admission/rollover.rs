@@ -142,7 +142,7 @@ fn no_review_is_lost_while_certificate_policy_and_one_of_two_servers_change() {
     fs::write(folder.path().join("policy.tmp"), NEW_POLICY).unwrap();
     fs::rename(folder.path().join("policy.tmp"), &policy).unwrap();
     let hash = |server: &Webhook| {
-        let metrics = server.health("/metrics").unwrap_or_default();
+        let metrics = server.health.get("/metrics").unwrap_or_default();
         metrics.lines().find(|line| line.starts_with("codex_k8s_webhook_policy_info")).map(str::to_owned)
     };
     let old = hash(&guard().webhook).unwrap();
@@ -178,7 +178,7 @@ fn probe(traffic: &Arc<Traffic>, servers: [Webhook; 2]) -> std::thread::JoinHand
     std::thread::spawn(move || {
         let over = || {
             for (server, (_, ready)) in servers.iter().zip(&traffic.servers) {
-                ready.store(server.is_ready(), Ordering::Relaxed);
+                ready.store(server.health.is_ready(), Ordering::Relaxed);
             }
             traffic.enough.load(Ordering::Relaxed).then_some(())
         };

@@ -27,7 +27,7 @@ pub(crate) struct Scripted {
 }
 
 impl Reviewer for Scripted {
-    async fn review(&self, _: Entry, request: &AdmissionRequest<'_>) -> Outcome {
+    async fn review(&self, _: Entry, request: &AdmissionRequest<'_>, _: tokio::time::Instant) -> Outcome {
         match &*request.uid {
             "panic" => panic!("a rule that panics"),
             "hang" => std::future::pending().await,

@@ -84,9 +84,7 @@ where
 }
 
 fn count(webhook: &Webhook) -> anyhow::Result<usize> {
-    let metrics = webhook.health("/metrics")?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("codex_k8s_webhook_managed_namespaces "));
-    Ok(line.unwrap_or_default().trim().parse()?)
+    Ok(usize::try_from(webhook.health.metric("codex_k8s_webhook_managed_namespaces")?)?)
 }
 
 fn await_count(webhook: &Webhook, wanted: usize) -> anyhow::Result<()> {

@@ -91,7 +91,8 @@ pub async fn reconcile(
     let mut left = plan(&wanted, &cluster.observe(name, &wanted).await?);
     let mut report = Report { namespace: name.to_owned(), was_complete, ..Report::default() };
     if !left.is_complete() && is_open {
-        cluster.annotate(name, meta.uid.as_deref(), &[(keys::BASELINE_READY_AT, None)]).await?;
+        let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(words(&left)))];
+        cluster.annotate(name, meta.uid.as_deref(), &closed).await?;
         report.gate = Gate::Closed;
     }
     for step in std::mem::take(&mut left.steps) {
@@ -110,12 +111,23 @@ pub async fn reconcile(
         let ready = [
             (keys::BASELINE_READY_AT, Some(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
             (keys::BASELINE_HASH, Some(hash)),
+            (keys::BASELINE_WAITS_FOR, None),
         ];
         cluster.annotate(name, meta.uid.as_deref(), &ready).await?;
         report.gate = Gate::Opened;
     }
+    let lasts = !left.foreign.is_empty() || !left.steps.is_empty();
+    if lasts && annotation(meta, keys::BASELINE_WAITS_FOR) != Some(&words(&left)) {
+        let told = [(keys::BASELINE_WAITS_FOR, Some(words(&left)))];
+        cluster.annotate(name, meta.uid.as_deref(), &told).await?;
+    }
     report.left = left;
     Ok(report)
+}
+
+/// What a namespace waits for, as its annotation says it.
+fn words(plan: &Plan) -> String {
+    plan.missing().join(", ").chars().take(1000).collect()
 }
 
 async fn carry_out(cluster: &Cluster, namespace: &str, step: &Step) -> kube::Result<()> {

@@ -133,6 +133,10 @@ pub struct ManagedNamespace {
     pub expires_at: Option<Timestamp>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether its baseline is live: workloads may start.
+    pub ready: bool,
+    /// What its baseline waits for, where the reconciler has said so.
+    pub waits_for: Option<Box<str>>,
 }
 
 /// What came of a request.
@@ -144,12 +148,26 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Whether the request was any of our business.
     pub concerned: bool,
+    /// Whether a controller of the cluster asked.
+    pub by_controller: bool,
 }
 
 impl Verdict {
     /// The findings that refuse the request.
     pub fn denials(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.mode == Mode::Enforce)
+    }
+
+    /// Turns what would refuse the request into warnings.
+    pub fn only_warn(&mut self) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.mode == Mode::Enforce) {
+            finding.mode = Mode::Warn;
+        }
+    }
+
+    /// Whether all that is wrong with the request is that it comes too early.
+    pub fn is_early(&self) -> bool {
+        !self.is_allowed() && self.denials().all(|finding| finding.code == Code::Early)
     }
 
     /// Whether the request passes.
@@ -170,10 +188,9 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
         _ => workload::decide(policy, facts, request, &requester, entry),
     };
     if requester.breaks_glass {
-        for finding in verdict.findings.iter_mut().filter(|finding| finding.mode == Mode::Enforce) {
-            finding.mode = Mode::Warn;
-        }
+        verdict.only_warn();
     }
+    verdict.by_controller = requester.is_cluster_controller(policy);
     verdict
 }
 

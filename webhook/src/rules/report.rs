@@ -13,6 +13,8 @@ pub enum Code {
     Forbidden,
     /// 422: a value that is not well formed or out of its range.
     Invalid,
+    /// 429: not yet.
+    Early,
 }
 
 /// One rule broken in one place.
@@ -66,6 +68,11 @@ impl Report {
     /// A value that is not well formed or out of its range.
     pub fn invalid(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
         self.add(Code::Invalid, path.into(), found.into(), remedy.into());
+    }
+
+    /// Something that may be done in a moment.
+    pub fn early(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Code::Early, path.into(), found.into(), remedy.into());
     }
 
     fn add(&mut self, code: Code, path: String, found: String, remedy: String) {

@@ -36,6 +36,8 @@ fn run_namespace(name: &str) -> ManagedNamespace {
         correlation_id: None,
         expires_at: None,
         terminating: false,
+        ready: true,
+        waits_for: None,
     }
 }
 

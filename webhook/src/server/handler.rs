@@ -24,13 +24,23 @@ use crate::review::{self, AdmissionRequest, Denial, DenialCode, Entry, Outcome};
 
 /// Decides reviews.
 pub trait Reviewer: Send + Sync + 'static {
-    /// Decides one review.
-    fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> impl Future<Output = Outcome> + Send;
+    /// Decides one review before the deadline, after which nobody waits for it.
+    fn review(
+        &self,
+        entry: Entry,
+        request: &AdmissionRequest<'_>,
+        deadline: tokio::time::Instant,
+    ) -> impl Future<Output = Outcome> + Send;
 }
 
 impl<L: Lookup> Reviewer for Engine<L> {
-    fn review(&self, entry: Entry, request: &AdmissionRequest<'_>) -> impl Future<Output = Outcome> + Send {
-        self.review(entry, request)
+    fn review(
+        &self,
+        entry: Entry,
+        request: &AdmissionRequest<'_>,
+        deadline: tokio::time::Instant,
+    ) -> impl Future<Output = Outcome> + Send {
+        self.review(entry, request, deadline)
     }
 }
 
@@ -116,7 +126,7 @@ async fn admit<R: Reviewer>(app: &App<R>, entry: Entry, request: Request) -> Res
             return plain(StatusCode::BAD_REQUEST, &error.to_string());
         }
     };
-    let decided = AssertUnwindSafe(app.reviewer.review(entry, &parsed)).catch_unwind();
+    let decided = AssertUnwindSafe(app.reviewer.review(entry, &parsed, deadline)).catch_unwind();
     let outcome = match tokio::time::timeout_at(deadline, decided).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => {

@@ -29,6 +29,8 @@ pub(crate) fn managed(mode: RuntimeMode) -> ManagedNamespace {
         correlation_id: Some(CORRELATION_ID.into()),
         expires_at: None,
         terminating: false,
+        ready: true,
+        waits_for: None,
     }
 }
 
@@ -50,12 +52,16 @@ impl Lookup for OneNamespace {
         self.get(name).await
     }
 
-    fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
-        Vec::new()
+    fn cached(&self, name: &str) -> Option<Arc<ManagedNamespace>> {
+        (name == NAMESPACE).then(|| Arc::new(managed(RuntimeMode::FullEnv)))
     }
 
-    fn is_known(&self, name: &str) -> bool {
-        name == NAMESPACE
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
+    fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
+        Vec::new()
     }
 }
 

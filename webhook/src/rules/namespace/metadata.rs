@@ -105,7 +105,8 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
 /// The only value of `spec.finalizers` that anybody removes.
 const KUBERNETES: &str = "kubernetes";
 
-pub(super) const BASELINE: [&str; 2] = [keys::BASELINE_READY_AT, keys::BASELINE_HASH];
+pub(super) const BASELINE: [&str; 3] =
+    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR];
 const MANAGERS: [&str; 4] = [
     keys::CORRELATION_ID,
     keys::RUNTIME_FINGERPRINT_HASH,

@@ -6,8 +6,10 @@
 
 mod bounds;
 mod environment;
+mod gate;
 mod host;
 mod identity;
+mod resources;
 mod scheduling;
 mod service_account;
 
@@ -179,6 +181,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         scheduling::RULES,
         host::RULES,
         environment::RULES,
+        resources::RULES,
+        gate::RULES,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,55 @@
+//! The plain port of our processes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::control_plane::ControlPlane;
+use crate::eventually::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a process answers `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, Copy)]
+pub struct Health(pub SocketAddr);
+
+impl Health {
+    /// What is answered to a GET: the status line, the headers and the body.
+    ///
+    /// # Errors
+    /// If nothing is answered.
+    pub fn get(self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.0)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Whether the process says that it is ready.
+    pub fn is_ready(self) -> bool {
+        self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// The value of a metric, by its name and labels as they are exposed; zero if there is none.
+    ///
+    /// # Errors
+    /// If nothing is answered.
+    pub fn metric(self, name: &str) -> anyhow::Result<u64> {
+        let metrics = self.get("/metrics")?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.map_or(Ok(0), |value| value.trim().parse())?)
+    }
+
+    /// Waits until the process `name` of a control plane is ready.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn await_ready(self, control_plane: &ControlPlane, name: &str) -> anyhow::Result<()> {
+        eventually(&format!("{name} is ready"), PATIENCE, || self.is_ready().then_some(()))
+            .with_context(|| format!("{name}.log ends with:\n{}", control_plane.log_tail(name)))
+    }
+}

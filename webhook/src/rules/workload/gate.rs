@@ -1,0 +1,31 @@
+//! The gate: nothing starts in a namespace before its baseline is live.
+
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Workload};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, annotation_path};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "GATE001",
+    title: "Nothing starts before the baseline is live",
+    why: "A ResourceQuota enforces nothing until it has been counted once: milliseconds after its creation on an idle \
+          cluster, seconds after a burst. What starts before that escapes it for good.",
+    remedy: "Try again in a moment: kubectl and client-go do so by themselves. If it lasts, the annotation \
+             codex-k8s.dev/baseline-waits-for of the namespace and the log of codex-k8s-webhook reconcile tell why.",
+    default_mode: Mode::Enforce,
+    check: Check::Workload { judge: baseline_is_live, mend: None },
+}];
+
+fn baseline_is_live(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let namespace = context.namespace;
+    if namespace.ready || !workload.is_the_runs() {
+        return;
+    }
+    let found = namespace.waits_for.as_deref().map_or_else(
+        || "nothing".to_owned(),
+        |missing| format!("a baseline that is not complete: {missing}"),
+    );
+    let path = format!("namespace {}: {}", namespace.name, annotation_path(super::keys::BASELINE_READY_AT));
+    report.early(path, found, "the baseline is being put in place; try again in a moment");
+}

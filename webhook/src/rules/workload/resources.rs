@@ -1,0 +1,51 @@
+//! What a Pod asks for where it says nothing.
+
+use codex_k8s_shared::baseline;
+use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
+
+use super::{Context, Workload};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::at;
+use crate::rules::{Edits, Kind};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "JOB023",
+    title: "A Pod asks for the default resources where it asks for none",
+    why: "kube-apiserver applies a LimitRange before it calls us. A Pod that waits for its baseline at the gate would \
+          come through without requests, and be refused by the quota.",
+    remedy: "Nothing is to be done: what baseline.limitRange of the policy says is added, as the LimitRange would.",
+    default_mode: Mode::Enforce,
+    check: Check::Workload { judge: |_, _, _| {}, mend: Some(add_resources) },
+}];
+
+fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    let namespace = context.namespace;
+    let slot = context.policy.namespaces.is_slot(&namespace.name);
+    let set = baseline::set_of(context.policy, namespace.mode, slot);
+    let Some(range) = set.limit_range.as_ref().filter(|_| workload.kind == Kind::Pod) else { return };
+    for container in workload.containers().filter(|container| container.list != "ephemeralContainers") {
+        let index = container.index.to_string();
+        let asked =
+            |part: &str, resource: &str| at(container.value, &["resources", part, resource]).is_some();
+        let mut add = |part: &str, resource: &str, quantity: &str| {
+            edits.set(&["spec", container.list, &index, "resources", part, resource], Value::from(quantity));
+        };
+        for (resource, quantity) in &range.default {
+            if !asked("limits", resource) {
+                add("limits", resource, quantity);
+            }
+            if !asked("requests", resource) {
+                // As the API server does: a limit of its own is the request, else the default is.
+                let own = at(container.value, &["resources", "limits", resource]).and_then(Value::as_str);
+                let default = range.default_request.get(resource).unwrap_or(quantity);
+                add("requests", resource, own.unwrap_or(default));
+            }
+        }
+        for (resource, quantity) in &range.default_request {
+            if !range.default.contains_key(resource) && !asked("requests", resource) {
+                add("requests", resource, quantity);
+            }
+        }
+    }
+}
