@@ -4,11 +4,14 @@
 
 mod agents;
 mod bypasses;
+mod coverage;
 mod harness;
 mod leases;
+mod modes;
 mod namespaces;
 mod outage;
 mod platform;
+mod reload;
 mod rollover;
 mod takeovers;
 mod workloads;

@@ -1,0 +1,90 @@
+//! A policy that changes under a running webhook.
+
+use std::fs;
+use std::time::Duration;
+
+use codex_k8s_tests::{Guard, Identity, eventually};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, JSON, Send, namespace, playground, send};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const JOBS: &str = "/apis/batch/v1/namespaces/codex-issue-reload/jobs?dryRun=All";
+
+fn post(guard: &Guard, path: &str, body: &Value) -> Answer {
+    let (identity, path) = (&Identity::worker(), path.to_owned());
+    send(guard, &Send { identity, method: "POST", path, content_type: JSON }, body)
+}
+
+fn wide_job(guard: &Guard) -> Answer {
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "wide"}, "spec": {"parallelism": 3,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
+    post(guard, JOBS, &job)
+}
+
+/// The hash of the policy in force, as the metrics tell it.
+fn hash(guard: &Guard) -> String {
+    let metrics = guard.webhook.health.get("/metrics").unwrap();
+    let line = metrics.lines().find(|line| line.starts_with("codex_k8s_webhook_policy_info{")).unwrap();
+    line.split('"').nth(1).unwrap().to_owned()
+}
+
+fn await_failures(guard: &Guard, number: usize) {
+    let line = format!("codex_k8s_webhook_reload_failures_total{{reason=\"policy\"}} {number}");
+    eventually("the failed reload is counted", PATIENCE, || {
+        guard.webhook.health.get("/metrics").ok().filter(|metrics| metrics.contains(&line)).map(drop)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() {
+    let guard = Guard::start_with_policy(playground(), "").unwrap();
+    post(&guard, "/api/v1/namespaces", &namespace("codex-issue-reload")).admitted();
+    wide_job(&guard).admitted();
+    let (first, narrow) = (hash(&guard), "jobs: {parallelism: {default: 1, max: 2}}\n");
+    guard.write_policy(narrow).unwrap();
+    eventually("the new policy is in force", PATIENCE, || (hash(&guard) != first).then_some(())).unwrap();
+    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+    let second = hash(&guard);
+    for (failures, bad) in [
+        "rules: {JOB099: off}\n",
+        "jobs: {parallelism: {default: 9, max: 2}}\n",
+        "jobs: {parallelismus: 1}\n",
+        "jobs: [\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        guard.write_policy(bad).unwrap();
+        await_failures(&guard, failures + 1);
+        assert_eq!(hash(&guard), second, "{bad}");
+        wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+    }
+    fs::remove_file(guard.file("policy.yaml")).unwrap();
+    await_failures(&guard, 5);
+    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+    let log = guard.control_plane.log_tail("webhook");
+    assert!(log.contains("the old policy stays in force") && log.contains("JOB099"), "{log}");
+    guard.write_policy("").unwrap();
+    eventually("the first policy is back", PATIENCE, || (hash(&guard) == first).then_some(())).unwrap();
+    wide_job(&guard).admitted();
+}
+
+#[test]
+fn a_webhook_does_not_start_with_a_bad_policy() {
+    let guard = tempfile::NamedTempFile::new().unwrap();
+    fs::write(
+        guard.path(),
+        "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {NS099: off}\n",
+    )
+    .unwrap();
+    let ran = std::process::Command::new(playground())
+        .args(["webhook", "serve", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0"])
+        .args(["--tls-cert=absent.crt", "--tls-key=absent.key", "--policy"])
+        .arg(guard.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(!ran.status.success() && told.contains("rules.NS099: no rule has this id"), "{told}");
+}
