@@ -5,6 +5,7 @@
 //! one, whose traffic passes as well.
 
 pub mod baseline;
+pub mod demand;
 pub mod identity;
 pub mod keys;
 pub mod lease;
