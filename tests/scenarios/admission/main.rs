@@ -11,6 +11,7 @@ mod modes;
 mod namespaces;
 mod outage;
 mod platform;
+mod quota;
 mod reload;
 mod rollover;
 mod takeovers;

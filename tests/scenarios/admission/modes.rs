@@ -103,7 +103,7 @@ fn a_rule_set_to_warn_tells_whoever_asked_and_lets_them() {
 #[test]
 fn a_rule_set_to_audit_tells_the_audit_log_alone() {
     let namespace = managed();
-    let ran = create_job(&namespace, &json!({"parallelism": 50}), &json!({}));
+    let ran = create_job(&namespace, &json!({"parallelism": 5}), &json!({}));
     assert!(ran.succeeded() && !ran.stderr.contains("JOB010"), "{ran}");
     let noted = noted(&namespace);
     assert_eq!((&noted[RULES], &noted[DECISION]), (&json!("JOB010"), &json!("allowed")));

@@ -9,6 +9,7 @@ mod environment;
 mod gate;
 mod host;
 mod identity;
+mod quota;
 mod resources;
 mod scheduling;
 mod service_account;
@@ -182,6 +183,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         host::RULES,
         environment::RULES,
         resources::RULES,
+        quota::RULES,
         gate::RULES,
     ]
     .into_iter()

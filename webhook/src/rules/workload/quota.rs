@@ -1,0 +1,97 @@
+//! Whether the quota of a namespace can ever let a workload's Pods start.
+
+use codex_k8s_shared::baseline;
+use codex_k8s_shared::demand::{self, Amount};
+use codex_k8s_shared::policy::{LimitSettings, Mode, QuotaSettings};
+use codex_k8s_shared::quantity::Quantity;
+use serde_json::Value;
+
+use super::{Context, Workload, dotted};
+use crate::rules::Kind;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::at;
+use crate::rules::report::{Report, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "QUOTA002",
+    title: "A Job that can never fit its namespace's quota is refused",
+    why: "Admitted, it would never have all its Pods: only FailedCreate events tell, until its deadline ends it.",
+    remedy: "Ask for less, lower spec.parallelism, or have baseline.*.resourceQuota of the policy raised. A container \
+             asks for its requests and limits; where it names none, for those of the LimitRange.",
+    default_mode: Mode::Enforce,
+    check: Check::Workload { judge: fits_the_quota, mend: None },
+}];
+
+/// More summands than this only blur a message.
+const SHOWN: usize = 8;
+
+fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    let namespace = context.namespace;
+    let slot = context.policy.namespaces.is_slot(&namespace.name);
+    let set = baseline::set_of(context.policy, namespace.mode, slot);
+    let judged = workload.is_the_runs() && !context.generated;
+    let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| judged)) else {
+        return;
+    };
+    let range = set.limit_range.as_ref();
+    says_what_is_counted(workload, spec, quota, range, report);
+    let (pods, demand) = (width(workload), demand::of_pod(spec, range));
+    for (resource, hard) in &quota.hard {
+        let (Some(amount), Ok(hard)) = (demand.get(resource), hard.parse::<Quantity>()) else { continue };
+        if amount.total.times(pods) <= hard {
+            continue;
+        }
+        let alone = amount.total > hard || pods == 1;
+        let path = match workload.job_path().filter(|_| !alone) {
+            Some(job) => format!("{}parallelism", dotted(job)),
+            None => workload.pod_field("containers"),
+        };
+        let remedy = format!("the quota {} of the namespace has {hard}", quota.name);
+        report.forbid(path, format!("{} of {resource}", sum(amount, pods)), remedy);
+    }
+}
+
+fn says_what_is_counted(
+    workload: &Workload<'_>,
+    spec: &Value,
+    quota: &QuotaSettings,
+    range: Option<&LimitSettings>,
+    report: &mut Report,
+) {
+    for silence in demand::silences(spec, range, quota.hard.keys().map(String::as_str)) {
+        let field = match silence.resource.split_once('.') {
+            Some((part, resource)) => format!("{part}.{resource}"),
+            None => format!("requests.{}", silence.resource),
+        };
+        let path = workload.pod_field(&format!("{}[{}].resources.{field}", silence.list, silence.index));
+        let remedy = format!("the quota {} counts {}: name how much it is", quota.name, silence.resource);
+        report.forbid(path, "nothing", remedy);
+    }
+}
+
+/// The Pods that a workload has at a time.
+fn width(workload: &Workload<'_>) -> u64 {
+    let job = workload.job_path().and_then(|path| at(workload.object, path));
+    let number = |field| job.and_then(|job| job.get(field)).and_then(Value::as_u64);
+    match workload.kind {
+        Kind::Job | Kind::CronJob => {
+            number("parallelism").unwrap_or(1).min(number("completions").unwrap_or(u64::MAX))
+        }
+        _ => 1,
+    }
+}
+
+/// `3 Pods x ("a" 300m + "b" 200m) = 1500m`
+fn sum(amount: &Amount, pods: u64) -> String {
+    let part = |part: &demand::Part| format!("{} {}", quoted(&part.of), part.quantity);
+    let mut parts: Vec<_> = amount.parts.iter().take(SHOWN).map(part).collect();
+    if let Some(more @ 1..) = amount.parts.len().checked_sub(SHOWN) {
+        parts.push(format!("{more} more"));
+    }
+    let (parts, total) = (parts.join(" + "), amount.total.times(pods));
+    match (pods, amount.parts.len()) {
+        (1, 1) => parts,
+        (1, _) => format!("{parts} = {total}"),
+        (pods, _) => format!("{pods} Pods x ({parts}) = {total}"),
+    }
+}
