@@ -1,0 +1,3 @@
+//! The garbage collector of expired run namespaces.
+
+pub mod schedule;
