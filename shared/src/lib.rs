@@ -6,6 +6,7 @@
 
 pub mod baseline;
 pub mod demand;
+pub mod hold;
 pub mod identity;
 pub mod keys;
 pub mod lease;

@@ -1,0 +1,309 @@
+//! The decision: whether a namespace may go. Pure: facts and clock are passed in.
+//!
+//! A namespace is deleted if, and only if, it is provably a run namespace (its labels, its name, its birth through the
+//! webhook), nobody protects or holds it, its lease or the retention of its run is strictly past, its run has ended
+//! as far as anybody can know, and nothing works in it. Whatever is missing, unreadable or contradictory keeps it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use codex_k8s_shared::hold::Hold;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::lease::{GoDuration, Lease};
+use codex_k8s_shared::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
+use codex_k8s_shared::run::RuntimeMode;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::reason::Reason;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// `succeeded`
+    Succeeded,
+    /// `failed`
+    Failed,
+    /// `canceled`
+    Canceled,
+}
+
+impl Outcome {
+    /// The outcome that a terminal status of `agent_runs` names (contract.md, section 6).
+    pub fn of_status(status: &str) -> Option<Self> {
+        match status {
+            "succeeded" => Some(Self::Succeeded),
+            "failed" => Some(Self::Failed),
+            "canceled" => Some(Self::Canceled),
+            _ => None,
+        }
+    }
+}
+
+/// What the platform's database says of a namespace's run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Run {
+    /// No database is configured: leases alone count.
+    #[default]
+    NotAsked,
+    /// It has no such run.
+    Unknown,
+    /// It has not ended.
+    Active {
+        /// Its status.
+        status: String,
+    },
+    /// It has ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// When, if that was noted.
+        at: Option<Timestamp>,
+    },
+}
+
+/// What is at work in a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Work {
+    /// Nobody has looked: nothing is deleted on that.
+    #[default]
+    NotInspected,
+    /// Nothing.
+    Idle,
+    /// These, by kind: `pods=a,b`.
+    Active(Vec<String>),
+}
+
+/// A namespace and what is known of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version of it that was read.
+    pub resource_version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Since when it is being deleted, if it is.
+    pub terminating_since: Option<Timestamp>,
+    /// Its run.
+    pub run: Run,
+    /// What is at work in it.
+    pub work: Work,
+}
+
+impl Candidate {
+    /// A label; one that is empty is absent.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// An annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+
+    /// Its lease, if it has one that can be read.
+    pub fn lease(&self) -> Option<Lease> {
+        Lease::read(|key| self.annotation(key)).ok().flatten()
+    }
+}
+
+/// What is to become of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays, until something changes.
+    Keep(Reason),
+    /// It stays until then.
+    Wait {
+        /// When it is to be looked at again.
+        until: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+    /// It goes.
+    Delete(Reason),
+}
+
+impl Verdict {
+    /// Why.
+    pub const fn reason(&self) -> &Reason {
+        match self {
+            Self::Keep(reason) | Self::Delete(reason) | Self::Wait { reason, .. } => reason,
+        }
+    }
+
+    /// `keep`, `wait` or `delete`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Keep(_) => "keep",
+            Self::Wait { .. } => "wait",
+            Self::Delete(_) => "delete",
+        }
+    }
+}
+
+/// Decides.
+pub fn decide(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Verdict {
+    verdict(policy, now, candidate).unwrap_or_else(|kept| kept)
+}
+
+/// Each step passes, or ends with why the namespace stays.
+fn verdict(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<Verdict, Verdict> {
+    let mode = is_ours(policy, candidate)?;
+    is_in_time(policy, now, candidate)?;
+    is_not_held(now, candidate)?;
+    let reason = is_due(policy, now, candidate, mode)?;
+    run_has_ended(policy, candidate)?;
+    if !policy.cleanup.enabled {
+        return Err(Verdict::Keep(Reason::CleanupDisabled));
+    }
+    match &candidate.work {
+        Work::Idle => Ok(Verdict::Delete(reason)),
+        Work::NotInspected => Err(Verdict::Keep(Reason::NotInspected)),
+        Work::Active(work) => Err(Verdict::Keep(Reason::ActiveWorkloads { work: work.clone() })),
+    }
+}
+
+fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Verdict> {
+    let keep = |reason| Err(Verdict::Keep(reason));
+    let name = candidate.name.as_str();
+    if candidate.label(keys::MANAGED_BY).is_none() {
+        return keep(Reason::NotManaged);
+    }
+    if policy.namespaces.is_protected(name) {
+        return keep(Reason::Protected);
+    }
+    if let Some(since) = candidate.terminating_since {
+        return keep(Reason::Terminating { since });
+    }
+    let reserved = codex_k8s_shared::names::reserved_prefix(name, &policy.namespaces.prefixes).is_some();
+    if !reserved && !policy.namespaces.is_slot(name) {
+        return keep(Reason::NameOutOfScope);
+    }
+    for (key, expected) in
+        [(keys::MANAGED_BY, keys::MANAGED_BY_VALUE), (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE)]
+    {
+        if candidate.label(key) != Some(expected) {
+            let found = candidate.label(key).map(str::to_owned);
+            return keep(Reason::ForeignLabel { key, found, expected });
+        }
+    }
+    let mode = candidate.label(keys::RUNTIME_MODE);
+    let Some(mode) = mode.and_then(|mode| mode.parse().ok()) else {
+        let (key, found) = (keys::RUNTIME_MODE, mode.map(str::to_owned));
+        return keep(Reason::ForeignLabel { key, found, expected: "full-env or code-only" });
+    };
+    if candidate.label(keys::RUN_ID).is_none() {
+        return keep(Reason::MissingRunId);
+    }
+    let proven = candidate.annotation(keys::REQUESTED_BY).is_some_and(|by| !by.is_empty());
+    if !proven && policy.cleanup.unproven == Unproven::Keep {
+        return keep(Reason::Unproven);
+    }
+    Ok(mode)
+}
+
+/// A namespace that is younger than now tells of a clock that is wrong, and then every lease may be read wrong.
+fn is_in_time(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
+    let Some(created_at) = candidate.created_at else {
+        return Err(Verdict::Keep(Reason::NoCreationTime));
+    };
+    match later(now, policy.cleanup.breaker.max_clock_skew) {
+        Some(limit) if created_at <= limit => Ok(()),
+        _ => Err(Verdict::Keep(Reason::CreatedInTheFuture { created_at })),
+    }
+}
+
+fn is_not_held(now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
+    let Some(text) = candidate.annotation(keys::HOLD) else { return Ok(()) };
+    match text.parse::<Hold>() {
+        Ok(hold) if hold.until.timestamp() <= now => Ok(()),
+        Ok(hold) => {
+            let until = hold.until.timestamp();
+            Err(Verdict::Wait { until, reason: Reason::Held { why: hold.why } })
+        }
+        // Somebody meant to keep it.
+        Err(_) => Err(Verdict::Keep(Reason::UnreadableHold { found: text.chars().take(80).collect() })),
+    }
+}
+
+/// When the lease ends, by itself or by the policy's reading of what is missing.
+fn lease_end(policy: &RunPolicy, candidate: &Candidate) -> Result<Timestamp, Verdict> {
+    let reason = match Lease::read(|key| candidate.annotation(key)) {
+        Ok(Some(lease)) if lease.is_consistent(policy.lease.tolerance) => {
+            return Ok(lease.expires_at.timestamp());
+        }
+        // Two programs would read two different ends: neither is believed.
+        Ok(Some(_)) => return Err(Verdict::Keep(Reason::ContradictoryLease)),
+        Ok(None) => Reason::MissingLease,
+        Err(error) => Reason::UnreadableLease { key: error.key(), expected: error.expected() },
+    };
+    let by_age = policy.cleanup.without_lease == WithoutLease::Age;
+    let ttl = policy.lease.ttl_for(candidate.label(keys::AGENT_KEY));
+    let end = candidate.created_at.filter(|_| by_age).and_then(|created_at| later(created_at, ttl));
+    end.ok_or(Verdict::Keep(reason))
+}
+
+/// Why the namespace may go by now, if it may.
+fn is_due(
+    policy: &RunPolicy,
+    now: Timestamp,
+    candidate: &Candidate,
+    mode: RuntimeMode,
+) -> Result<Reason, Verdict> {
+    let retention = retention(policy, candidate, mode);
+    let lease_end = lease_end(policy, candidate)?;
+    let beyond = policy.cleanup.grace.saturating_add(retention.after_lease.unwrap_or_default());
+    let by_lease = later(lease_end, beyond).ok_or(Verdict::Keep(Reason::ContradictoryLease))?;
+    let ended_at = match candidate.run {
+        Run::Ended { at, .. } => at,
+        _ => None,
+    };
+    let by_run = retention.after_finish.and_then(|after| later(ended_at?, after));
+    match by_run.filter(|by_run| *by_run < by_lease) {
+        Some(by_run) if by_run <= now => Ok(Reason::RunFinished),
+        Some(by_run) => Err(Verdict::Wait { until: by_run, reason: Reason::Retention }),
+        None if by_lease <= now => Ok(Reason::TtlExpired),
+        None if lease_end <= now => {
+            let reason = if retention.after_lease.is_some() { Reason::Retention } else { Reason::Grace };
+            Err(Verdict::Wait { until: by_lease, reason })
+        }
+        None => Err(Verdict::Wait { until: by_lease, reason: Reason::LiveLease { until: lease_end } }),
+    }
+}
+
+fn retention(policy: &RunPolicy, candidate: &Candidate, mode: RuntimeMode) -> Retention {
+    let by_outcome = policy.cleanup.retention.of(mode);
+    match candidate.run {
+        Run::Ended { outcome: Outcome::Succeeded, .. } => by_outcome.succeeded,
+        Run::Ended { outcome: Outcome::Failed, .. } => by_outcome.failed,
+        Run::Ended { outcome: Outcome::Canceled, .. } => by_outcome.canceled,
+        _ => Retention::default(),
+    }
+}
+
+fn run_has_ended(policy: &RunPolicy, candidate: &Candidate) -> Result<(), Verdict> {
+    match &candidate.run {
+        Run::Active { status } => Err(Verdict::Keep(Reason::ActiveRun { status: status.clone() })),
+        Run::Unknown if policy.cleanup.unknown_run == UnknownRun::Keep => {
+            Err(Verdict::Keep(Reason::UnknownRun))
+        }
+        Run::NotAsked | Run::Unknown | Run::Ended { .. } => Ok(()),
+    }
+}
+
+fn later(time: Timestamp, duration: Duration) -> Option<Timestamp> {
+    time.checked_add(SignedDuration::try_from(duration).ok()?).ok()
+}
+
+/// The lease facts that go into audit rows, as the namespace carries them.
+pub fn lease_facts(candidate: &Candidate) -> (Option<String>, Option<String>) {
+    let ttl = candidate.lease().map(|lease| GoDuration::to_string(&lease.ttl));
+    let expires_at = candidate.lease().map(|lease| lease.expires_at.to_string());
+    (ttl, expires_at)
+}
