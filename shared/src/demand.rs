@@ -5,7 +5,7 @@
 //! replaces the sum, and the runtime's overhead comes on top (KEP-753, KEP-2837). Before any of it, a container that
 //! names nothing gets the defaults: its own limit as its request, then those of the LimitRange.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -34,12 +34,6 @@ impl Amount {
     fn of(parts: Vec<Part>) -> Self {
         Self { total: parts.iter().map(|part| part.quantity).sum(), parts }
     }
-
-    fn with(mut self, part: Part) -> Self {
-        self.total = self.total + part.quantity;
-        self.parts.push(part);
-        self
-    }
 }
 
 /// A container that the quota refuses for ever: it counts a resource of which the container says nothing.
@@ -53,23 +47,32 @@ pub struct Silence {
     pub resource: String,
 }
 
-/// What one Pod counts, by the names that `spec.hard` of a ResourceQuota has for it.
-pub type Demand = BTreeMap<String, Amount>;
-
 /// Requests or limits of a container.
-type Resources = BTreeMap<String, Quantity>;
+type Resources<'a> = Vec<(&'a str, Quantity)>;
 
+/// A Pod, as far as a quota counts it.
+///
+/// It is asked on every creation of a workload, so sums are numbers until somebody wants to read them.
+#[derive(Debug)]
+pub struct Demand<'a> {
+    containers: Vec<Container<'a>>,
+    requests: Resources<'a>,
+    limits: Resources<'a>,
+    overhead: Resources<'a>,
+}
+
+#[derive(Debug)]
 struct Container<'a> {
     list: &'static str,
     index: usize,
     name: &'a str,
     stays: bool,
-    requests: Resources,
-    limits: Resources,
+    requests: Resources<'a>,
+    limits: Resources<'a>,
 }
 
-/// Which of a container's two lists is summed up.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Which of the two lists is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Requests,
     Limits,
@@ -80,168 +83,207 @@ fn is_pod_level(resource: &str) -> bool {
     matches!(resource, "cpu" | "memory") || resource.starts_with("hugepages-")
 }
 
-/// What a Pod of this `spec` counts, in a namespace whose LimitRange is `range`.
-pub fn of_pod(spec: &Value, range: Option<&LimitSettings>) -> Demand {
-    let containers = containers(spec, range);
-    let requests = Side::Requests.of_pod(spec, &containers);
-    let limits = Side::Limits.of_pod(spec, &containers);
-    let one = || Amount::of(vec![Part { of: "the Pod".to_owned(), quantity: Quantity::of(1) }]);
-    let mut demand: Demand = ["pods", "count/pods"].map(|name| (name.to_owned(), one())).into();
-    for (resource, amount) in limits {
-        if matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage") {
-            demand.insert(format!("limits.{resource}"), amount);
-        }
-    }
-    for (resource, amount) in requests {
-        let own = matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage")
-            || resource.starts_with("hugepages-");
-        if own {
-            demand.insert(resource.clone(), amount.clone());
-        }
-        if own || resource.contains('/') {
-            demand.insert(format!("requests.{resource}"), amount);
-        }
-    }
-    demand
+/// The defaults of a LimitRange.
+struct Defaults<'a> {
+    requests: Resources<'a>,
+    limits: Resources<'a>,
 }
 
-/// The containers of which a quota counts something that they do not say, not even by default.
-pub fn silences<'q>(
-    spec: &Value,
-    range: Option<&LimitSettings>,
-    hard: impl Iterator<Item = &'q str>,
-) -> Vec<Silence> {
-    let whole = ["requests", "limits"].into_iter().any(|part| {
-        resources(spec.pointer("/resources"), part).keys().any(|resource| is_pod_level(resource))
-    });
-    if whole {
-        return Vec::new();
-    }
-    let containers = containers(spec, range);
-    let silent = |resource: &str, container: &Container<'_>| match resource.split_once('.') {
-        Some(("limits", resource)) => !container.limits.contains_key(resource),
-        Some((_, resource)) => !container.requests.contains_key(resource),
-        None => !container.requests.contains_key(resource),
-    };
-    let counted = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
-    hard.filter(|resource| counted.contains(resource))
-        .flat_map(|resource| {
-            containers.iter().filter(move |container| silent(resource, container)).map(move |container| {
-                Silence { list: container.list, index: container.index, resource: resource.to_owned() }
-            })
-        })
-        .collect()
-}
-
-fn containers<'a>(spec: &'a Value, range: Option<&LimitSettings>) -> Vec<Container<'a>> {
-    let read = |list: &'static str| {
-        let items = spec.get(list).and_then(Value::as_array).into_iter().flatten().enumerate();
-        items.map(move |(index, container)| {
-            let mut limits = resources(container.get("resources"), "limits");
-            let mut requests = resources(container.get("resources"), "requests");
+impl<'a> Demand<'a> {
+    /// What a Pod of this `spec` counts, in a namespace whose LimitRange is `range`.
+    pub fn of_pod(spec: &'a Value, range: Option<&'a LimitSettings>) -> Self {
+        let defaults = range.map(|range| {
+            let (mut requests, limits) = (parsed(&range.default_request), parsed(&range.default));
             fill(&mut requests, &limits);
-            if let Some(range) = range {
-                let (default, default_request) = (parsed(&range.default), parsed(&range.default_request));
-                fill(&mut requests, &default_request);
-                fill(&mut requests, &default);
-                fill(&mut limits, &default);
+            Defaults { requests, limits }
+        });
+        let read = |list: &'static str| {
+            let items = spec.get(list).and_then(Value::as_array).into_iter().flatten().enumerate();
+            items.map(move |(index, value)| (list, index, value))
+        };
+        let all = read("containers").chain(read("initContainers"));
+        Self {
+            containers: all
+                .map(|(list, index, value)| container(list, index, value, defaults.as_ref()))
+                .collect(),
+            requests: resources(spec.get("resources"), "requests"),
+            limits: resources(spec.get("resources"), "limits"),
+            overhead: resources(Some(spec), "overhead"),
+        }
+    }
+
+    /// How much of a resource one Pod counts, by the name that `spec.hard` of a ResourceQuota has for it; `None` if
+    /// the quota does not count it for this Pod.
+    pub fn total(&self, counted: &str) -> Option<Quantity> {
+        match asked(counted) {
+            Asked::Pod => Some(Quantity::of(1)),
+            Asked::Resource(side, resource) => {
+                self.parts(side, resource).map(|parts| parts.map(|(_, quantity)| quantity).sum())
             }
-            let stays = list == "initContainers" && container.get("restartPolicy") == Some(&"Always".into());
-            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
-            Container { list, index, name, stays, requests, limits }
-        })
-    };
-    read("containers").chain(read("initContainers")).collect()
+            Asked::Nothing => None,
+        }
+    }
+
+    /// As [`total`](Self::total), with the summands.
+    pub fn amount(&self, counted: &str) -> Option<Amount> {
+        let part = |(of, quantity): (&str, Quantity)| Part { of: of.to_owned(), quantity };
+        match asked(counted) {
+            Asked::Pod => Some(Amount::of(vec![part((THE_POD, Quantity::of(1)))])),
+            Asked::Resource(side, resource) => {
+                self.parts(side, resource).map(|parts| Amount::of(parts.map(part).collect()))
+            }
+            Asked::Nothing => None,
+        }
+    }
+
+    /// The containers of which a quota counts something that they do not say, not even by default.
+    pub fn silences<'q>(&self, hard: impl Iterator<Item = &'q str>) -> Vec<Silence> {
+        if [&self.requests, &self.limits].into_iter().flatten().any(|(resource, _)| is_pod_level(resource)) {
+            return Vec::new();
+        }
+        let must_be_said =
+            ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+        let silent = |counted: &str, container: &Container<'_>| match asked(counted) {
+            Asked::Resource(side, resource) => find(container.side(side), resource).is_none(),
+            _ => false,
+        };
+        hard.filter(|counted| must_be_said.contains(counted))
+            .flat_map(|counted| {
+                let silent = self.containers.iter().filter(move |container| silent(counted, container));
+                silent.map(move |container| Silence {
+                    list: container.list,
+                    index: container.index,
+                    resource: counted.to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    /// The summands at the moment when most is asked for, the overhead last; `None` if nobody says anything.
+    fn parts(&self, side: Side, resource: &str) -> Option<impl Iterator<Item = (&'a str, Quantity)>> {
+        let whole = self.of_the_pod_itself(side, resource);
+        let moment = if whole.is_none() { self.peak(side, resource) } else { Vec::new() };
+        let found = whole.is_some() || !moment.is_empty();
+        let overhead = find(&self.overhead, resource).filter(|_| match side {
+            Side::Requests => true,
+            // Nothing is limited that was not.
+            Side::Limits => {
+                whole.into_iter().chain(moment.iter().map(|(_, quantity)| *quantity)).sum::<Quantity>()
+                    != Quantity::ZERO
+            }
+        });
+        let parts = whole.map(|quantity| (THE_POD, quantity)).into_iter().chain(moment);
+        let overhead = overhead.map(|quantity| ("overhead", quantity));
+        (found || overhead.is_some()).then(|| parts.chain(overhead))
+    }
+
+    /// The Pod's own request or limit. A limit of the Pod is its request only where no container asks.
+    fn of_the_pod_itself(&self, side: Side, resource: &str) -> Option<Quantity> {
+        if !is_pod_level(resource) {
+            return None;
+        }
+        let asked = || self.containers.iter().any(|container| find(&container.requests, resource).is_some());
+        match side {
+            Side::Limits => find(&self.limits, resource),
+            Side::Requests => {
+                find(&self.requests, resource).or_else(|| find(&self.limits, resource).filter(|_| !asked()))
+            }
+        }
+    }
+
+    /// The containers and sidecars together, or one of the init containers beside the sidecars before it.
+    fn peak(&self, side: Side, resource: &str) -> Vec<(&'a str, Quantity)> {
+        let part = |container: &Container<'a>| Some((container.name, find(container.side(side), resource)?));
+        let runs_first = |container: &&Container<'_>| container.list == "initContainers" && !container.stays;
+        let beside = self.containers.iter().filter(|container| !runs_first(container));
+        let mut peak: Vec<_> = beside.filter_map(part).collect();
+        let total =
+            |parts: &[(&str, Quantity)]| parts.iter().map(|(_, quantity)| *quantity).sum::<Quantity>();
+        for init in self.containers.iter().filter(runs_first) {
+            let sidecars = self.containers.iter().filter(|other| other.stays && other.index < init.index);
+            let moment: Vec<_> = sidecars.chain([init]).filter_map(part).collect();
+            if total(&moment) > total(&peak) || peak.is_empty() {
+                peak = moment;
+            }
+        }
+        peak
+    }
 }
 
-fn resources(holder: Option<&Value>, part: &str) -> Resources {
+const THE_POD: &str = "the Pod";
+
+/// What a quota counts under a name.
+enum Asked<'a> {
+    Pod,
+    Resource(Side, &'a str),
+    Nothing,
+}
+
+fn asked(counted: &str) -> Asked<'_> {
+    let is_compute = |resource: &str| matches!(resource, "cpu" | "memory" | "ephemeral-storage");
+    let is_own = |resource: &str| is_compute(resource) || resource.starts_with("hugepages-");
+    match counted.split_once('.') {
+        _ if matches!(counted, "pods" | "count/pods") => Asked::Pod,
+        _ if is_own(counted) => Asked::Resource(Side::Requests, counted),
+        Some(("limits", resource)) if is_compute(resource) => Asked::Resource(Side::Limits, resource),
+        Some(("requests", resource)) if is_own(resource) || resource.contains('/') => {
+            Asked::Resource(Side::Requests, resource)
+        }
+        _ => Asked::Nothing,
+    }
+}
+
+impl<'a> Container<'a> {
+    fn side(&self, side: Side) -> &Resources<'a> {
+        match side {
+            Side::Requests => &self.requests,
+            Side::Limits => &self.limits,
+        }
+    }
+}
+
+fn container<'a>(
+    list: &'static str,
+    index: usize,
+    value: &'a Value,
+    defaults: Option<&Defaults<'a>>,
+) -> Container<'a> {
+    let mut limits = resources(value.get("resources"), "limits");
+    let mut requests = resources(value.get("resources"), "requests");
+    fill(&mut requests, &limits);
+    if let Some(defaults) = defaults {
+        fill(&mut requests, &defaults.requests);
+        fill(&mut limits, &defaults.limits);
+    }
+    let text = |field| value.get(field).and_then(Value::as_str).unwrap_or_default();
+    let stays = list == "initContainers" && text("restartPolicy") == "Always";
+    Container { list, index, name: text("name"), stays, requests, limits }
+}
+
+fn resources<'a>(holder: Option<&'a Value>, part: &str) -> Resources<'a> {
     let map = holder.and_then(|holder| holder.get(part)).and_then(Value::as_object);
     let quantity = |value: &Value| match value {
         Value::String(text) => text.parse().ok(),
         other => other.to_string().parse().ok(),
     };
     // What is no quantity, the API server refuses by itself.
-    map.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), quantity(value)?))).collect()
+    map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), quantity(value)?))).collect()
 }
 
-fn parsed(texts: &BTreeMap<String, String>) -> Resources {
-    texts.iter().filter_map(|(key, text)| Some((key.clone(), text.parse().ok()?))).collect()
+fn parsed(texts: &BTreeMap<String, String>) -> Resources<'_> {
+    texts.iter().filter_map(|(key, text)| Some((key.as_str(), text.parse().ok()?))).collect()
+}
+
+fn find(resources: &Resources<'_>, resource: &str) -> Option<Quantity> {
+    resources.iter().find(|(name, _)| *name == resource).map(|(_, quantity)| *quantity)
 }
 
 /// Adds what is missing.
-fn fill(resources: &mut Resources, defaults: &Resources) {
+fn fill<'a>(resources: &mut Resources<'a>, defaults: &Resources<'a>) {
     for (resource, quantity) in defaults {
-        resources.entry(resource.clone()).or_insert(*quantity);
-    }
-}
-
-impl Side {
-    const fn of<'c>(self, container: &'c Container<'_>) -> &'c Resources {
-        match self {
-            Self::Requests => &container.requests,
-            Self::Limits => &container.limits,
+        if find(resources, resource).is_none() {
+            resources.push((resource, *quantity));
         }
-    }
-
-    fn of_pod(self, spec: &Value, containers: &[Container<'_>]) -> Demand {
-        let names: BTreeSet<_> = containers.iter().flat_map(|container| self.of(container).keys()).collect();
-        let mut demand: Demand =
-            names.into_iter().map(|resource| (resource.clone(), self.peak(containers, resource))).collect();
-        self.replace_by_the_pods_own(spec, &mut demand);
-        for (resource, quantity) in resources(Some(spec), "overhead") {
-            let overhead = Part { of: "overhead".to_owned(), quantity };
-            match (self, demand.remove(&resource)) {
-                // Nothing is limited that was not.
-                (Self::Limits, None) => {}
-                (Self::Limits, Some(amount)) if amount.total == Quantity::ZERO => {
-                    demand.insert(resource, amount);
-                }
-                (_, amount) => {
-                    let amount = amount.unwrap_or_else(|| Amount::of(Vec::new()));
-                    demand.insert(resource, amount.with(overhead));
-                }
-            }
-        }
-        demand
-    }
-
-    fn replace_by_the_pods_own(self, spec: &Value, demand: &mut Demand) {
-        let own = |part| {
-            let all = resources(spec.get("resources"), part).into_iter();
-            all.filter(|(resource, _)| is_pod_level(resource)).map(|(resource, quantity)| {
-                (resource, Amount::of(vec![Part { of: "the Pod".to_owned(), quantity }]))
-            })
-        };
-        match self {
-            Self::Limits => demand.extend(own("limits")),
-            Self::Requests => {
-                demand.extend(own("requests"));
-                // A limit of the Pod is its request only where no container asks.
-                for (resource, amount) in own("limits") {
-                    demand.entry(resource).or_insert(amount);
-                }
-            }
-        }
-    }
-
-    /// The moment when most is asked for: the containers and sidecars together, or one of the init containers beside
-    /// the sidecars before it.
-    fn peak(self, containers: &[Container<'_>], resource: &str) -> Amount {
-        let part = |container: &Container<'_>| {
-            let quantity = *self.of(container).get(resource)?;
-            Some(Part { of: container.name.to_owned(), quantity })
-        };
-        let (first, beside): (Vec<_>, Vec<_>) =
-            containers.iter().partition(|container| container.list == "initContainers" && !container.stays);
-        let mut peak = Amount::of(beside.into_iter().filter_map(part).collect());
-        for init in first {
-            let sidecars = containers.iter().filter(|other| other.stays && other.index < init.index);
-            let moment = Amount::of(sidecars.chain([init]).filter_map(part).collect());
-            if moment.total > peak.total {
-                peak = moment;
-            }
-        }
-        peak
     }
 }
 
@@ -262,7 +304,7 @@ mod tests {
     }
 
     fn cpu(spec: &Value) -> (String, String) {
-        let amount = of_pod(spec, None).remove("requests.cpu").unwrap();
+        let amount = Demand::of_pod(spec, None).amount("requests.cpu").unwrap();
         let parts = amount.parts.iter().map(|part| format!("{} {}", part.of, part.quantity));
         (amount.total.to_string(), parts.collect::<Vec<_>>().join(" + "))
     }
@@ -285,13 +327,13 @@ mod tests {
         let mut spec =
             json!({"containers": [container("a", "300m")], "overhead": {"cpu": "50m", "memory": "1Mi"}});
         assert_eq!(cpu(&spec), ("350m".to_owned(), "a 300m + overhead 50m".to_owned()));
-        let demand = of_pod(&spec, None);
-        assert_eq!(demand["memory"].total.to_string(), "1Mi");
-        assert!(!demand.contains_key("limits.cpu"), "overhead limits nothing that was not limited");
+        let demand = Demand::of_pod(&spec, None);
+        assert_eq!(demand.total("memory").unwrap().to_string(), "1Mi");
+        assert_eq!(demand.total("limits.cpu"), None, "overhead limits nothing that was not limited");
         spec["resources"] = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
         assert_eq!(cpu(&spec).0, "350m", "a container asks already");
-        assert_eq!(of_pod(&spec, None)["requests.memory"].total, "1025Mi".parse().unwrap());
-        assert_eq!(of_pod(&spec, None)["limits.cpu"].total, "2050m".parse().unwrap());
+        assert_eq!(Demand::of_pod(&spec, None).total("requests.memory"), "1025Mi".parse().ok());
+        assert_eq!(Demand::of_pod(&spec, None).total("limits.cpu"), "2050m".parse().ok());
         spec["resources"]["requests"] = json!({"cpu": "1"});
         assert_eq!(cpu(&spec), ("1050m".to_owned(), "the Pod 1 + overhead 50m".to_owned()));
     }
@@ -300,22 +342,28 @@ mod tests {
     fn a_container_that_names_nothing_gets_the_defaults_of_the_limit_range() {
         let policy = crate::policy::RunPolicy::default();
         let range = policy.baseline.full_env.limit_range;
-        let demand = of_pod(&json!({"containers": [{"name": "c"}]}), range.as_ref());
-        let total = |resource: &str| demand[resource].total.to_string();
+        let spec = json!({"containers": [{"name": "c"}]});
+        let demand = Demand::of_pod(&spec, range.as_ref());
+        let total = |resource: &str| demand.total(resource).unwrap().to_string();
         assert_eq!([total("requests.cpu"), total("limits.cpu")], ["250m", "1"]);
         assert_eq!([total("requests.memory"), total("limits.memory")], ["256Mi", "1Gi"]);
         let own = json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "3"}}}]});
-        assert_eq!(of_pod(&own, range.as_ref())["requests.cpu"].total.to_string(), "3", "its own limit");
+        let demand = Demand::of_pod(&own, range.as_ref());
+        assert_eq!(demand.total("requests.cpu").unwrap().to_string(), "3", "its own limit");
     }
 
     #[test]
     fn devices_and_huge_pages_are_counted_by_their_requests() {
         let resources = json!({"limits": {"example.com/gpu": 2, "hugepages-2Mi": "4Mi"}});
-        let demand = of_pod(&json!({"containers": [{"name": "c", "resources": resources}]}), None);
-        assert_eq!(demand["requests.example.com/gpu"].total, Quantity::of(2));
-        assert_eq!(demand["hugepages-2Mi"].total, demand["requests.hugepages-2Mi"].total);
-        assert!(!demand.contains_key("example.com/gpu") && !demand.contains_key("limits.hugepages-2Mi"));
-        assert_eq!((demand["pods"].total, demand["count/pods"].total), (Quantity::of(1), Quantity::of(1)));
+        let spec = json!({"containers": [{"name": "c", "resources": resources}]});
+        let demand = Demand::of_pod(&spec, None);
+        assert_eq!(demand.total("requests.example.com/gpu"), Some(Quantity::of(2)));
+        assert_eq!(demand.total("hugepages-2Mi"), "4Mi".parse().ok());
+        assert_eq!(demand.total("requests.hugepages-2Mi"), "4Mi".parse().ok());
+        for name in ["example.com/gpu", "limits.hugepages-2Mi", "services", "requests.storage", "cpus"] {
+            assert_eq!(demand.total(name), None, "{name}");
+        }
+        assert_eq!([demand.total("pods"), demand.total("count/pods")], [Some(Quantity::of(1)); 2]);
     }
 
     #[test]
@@ -323,7 +371,7 @@ mod tests {
         let hard = ["pods", "requests.cpu", "limits.memory", "cpu"];
         let mut spec = json!({"containers": [container("a", "1")], "initContainers": [{"name": "i"}]});
         let silent = |spec: &Value, range: Option<&LimitSettings>| {
-            let silences = silences(spec, range, hard.into_iter());
+            let silences = Demand::of_pod(spec, range).silences(hard.into_iter());
             silences
                 .into_iter()
                 .map(|it| format!("{}[{}] {}", it.list, it.index, it.resource))

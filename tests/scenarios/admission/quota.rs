@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codex_k8s_shared::demand;
+use codex_k8s_shared::demand::Demand;
 use codex_k8s_shared::policy::{LimitSettings, RunPolicy};
 use codex_k8s_shared::quantity::Quantity;
 use codex_k8s_tests::{Identity, eventually};
@@ -224,7 +224,8 @@ fn counts_as_the_cluster_does(range: Option<&LimitSettings>, cases: usize) -> (u
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{case}")}, "spec": sent});
         let before = used(&namespace);
         let answer = create(&Identity::Admin, &format!("/api/v1/namespaces/{namespace}/pods"), &pod);
-        let silences = demand::silences(&spec, range, COUNTED.into_iter());
+        let demand = Demand::of_pod(&spec, range);
+        let silences = demand.silences(COUNTED.into_iter());
         let message = answer.body["message"].as_str().unwrap_or_default().to_owned();
         if !silences.is_empty() {
             assert!(
@@ -239,9 +240,9 @@ fn counts_as_the_cluster_does(range: Option<&LimitSettings>, cases: usize) -> (u
             continue;
         }
         answer.admitted();
-        let (after, demand) = (used(&namespace), demand::of_pod(&spec, range));
+        let after = used(&namespace);
         for resource in COUNTED {
-            let asked = demand.get(resource).map_or(Quantity::ZERO, |amount| amount.total);
+            let asked = demand.total(resource).unwrap_or(Quantity::ZERO);
             let (before, after) = (before[resource], after[resource]);
             assert!(before + asked == after, "{resource}: {before} + {asked} is not {after}, for\n{spec}");
         }

@@ -1,8 +1,8 @@
 //! Whether the quota of a namespace can ever let a workload's Pods start.
 
 use codex_k8s_shared::baseline;
-use codex_k8s_shared::demand::{self, Amount};
-use codex_k8s_shared::policy::{LimitSettings, Mode, QuotaSettings};
+use codex_k8s_shared::demand::{Amount, Demand, Part};
+use codex_k8s_shared::policy::{Mode, QuotaSettings};
 use codex_k8s_shared::quantity::Quantity;
 use serde_json::Value;
 
@@ -33,32 +33,32 @@ fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut R
     let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| judged)) else {
         return;
     };
-    let range = set.limit_range.as_ref();
-    says_what_is_counted(workload, spec, quota, range, report);
-    let (pods, demand) = (width(workload), demand::of_pod(spec, range));
+    let demand = Demand::of_pod(spec, set.limit_range.as_ref());
+    says_what_is_counted(workload, &demand, quota, report);
+    let pods = width(workload);
     for (resource, hard) in &quota.hard {
-        let (Some(amount), Ok(hard)) = (demand.get(resource), hard.parse::<Quantity>()) else { continue };
-        if amount.total.times(pods) <= hard {
+        let (Some(total), Ok(hard)) = (demand.total(resource), hard.parse::<Quantity>()) else { continue };
+        if total.times(pods) <= hard {
             continue;
         }
+        let Some(amount) = demand.amount(resource) else { continue };
         let alone = amount.total > hard || pods == 1;
         let path = match workload.job_path().filter(|_| !alone) {
             Some(job) => format!("{}parallelism", dotted(job)),
             None => workload.pod_field("containers"),
         };
         let remedy = format!("the quota {} of the namespace has {hard}", quota.name);
-        report.forbid(path, format!("{} of {resource}", sum(amount, pods)), remedy);
+        report.forbid(path, format!("{} of {resource}", sum(&amount, pods)), remedy);
     }
 }
 
 fn says_what_is_counted(
     workload: &Workload<'_>,
-    spec: &Value,
+    demand: &Demand<'_>,
     quota: &QuotaSettings,
-    range: Option<&LimitSettings>,
     report: &mut Report,
 ) {
-    for silence in demand::silences(spec, range, quota.hard.keys().map(String::as_str)) {
+    for silence in demand.silences(quota.hard.keys().map(String::as_str)) {
         let field = match silence.resource.split_once('.') {
             Some((part, resource)) => format!("{part}.{resource}"),
             None => format!("requests.{}", silence.resource),
@@ -83,7 +83,7 @@ fn width(workload: &Workload<'_>) -> u64 {
 
 /// `3 Pods x ("a" 300m + "b" 200m) = 1500m`
 fn sum(amount: &Amount, pods: u64) -> String {
-    let part = |part: &demand::Part| format!("{} {}", quoted(&part.of), part.quantity);
+    let part = |part: &Part| format!("{} {}", quoted(&part.of), part.quantity);
     let mut parts: Vec<_> = amount.parts.iter().take(SHOWN).map(part).collect();
     if let Some(more @ 1..) = amount.parts.len().checked_sub(SHOWN) {
         parts.push(format!("{more} more"));
