@@ -1,0 +1,253 @@
+//! The breaker: looks at a whole sweep before its first deletion, and refuses one that cannot be right.
+//!
+//! A selector that matches everything, a policy with a short lease, a clock a year ahead, a database that was restored
+//! empty: each makes every single decision look right. What they have in common is that too much is due at once.
+
+use std::fmt;
+use std::time::Duration;
+
+use codex_k8s_shared::policy::Breaker;
+use jiff::{SignedDuration, Timestamp};
+
+/// A sweep, before its first deletion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Managed namespaces that there are.
+    pub managed: u32,
+    /// How many of them are to be deleted.
+    pub due: u32,
+    /// How many the last sweep found due; `None` if there was none.
+    pub due_before: Option<u32>,
+    /// How far our clock is ahead of the API server's; `None` if it did not tell.
+    pub ahead: Option<SignedDuration>,
+    /// Runs that the database was asked for; 0 without a database.
+    pub runs_asked: u32,
+    /// How many of these it does not know.
+    pub runs_unknown: u32,
+}
+
+/// Why nothing is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trip {
+    /// More than one sweep may delete.
+    Count {
+        /// What is due.
+        due: u32,
+        /// What one sweep may delete.
+        most: u32,
+    },
+    /// Too large a share of all managed namespaces.
+    Share {
+        /// What is due.
+        due: u32,
+        /// All managed namespaces.
+        managed: u32,
+        /// The largest share, in percent.
+        most_percent: u8,
+    },
+    /// Many times as many as the last sweep found.
+    Jump {
+        /// What is due.
+        due: u32,
+        /// What was due then.
+        before: u32,
+        /// How many times as many are believed.
+        most_times: u32,
+    },
+    /// Our clock and the API server's differ.
+    Clock {
+        /// How far ours is ahead.
+        ahead: SignedDuration,
+        /// How far it may be.
+        most: Duration,
+    },
+    /// The API server did not tell its time.
+    NoClock,
+    /// The database knows none of the runs.
+    Database {
+        /// The runs that it was asked for.
+        asked: u32,
+    },
+}
+
+/// So few unknown runs are no sign of an empty database.
+const FEW: u32 = 3;
+
+impl Trip {
+    /// A code for rows and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Count { .. } => "too_many_deletions",
+            Self::Share { .. } => "too_large_a_share",
+            Self::Jump { .. } => "sudden_jump",
+            Self::Clock { .. } => "clock_skew",
+            Self::NoClock => "server_time_unknown",
+            Self::Database { .. } => "implausible_database",
+        }
+    }
+
+    /// Whether a person may let the sweep pass this once: what is only much, not what is wrong.
+    pub const fn can_be_allowed(&self) -> bool {
+        matches!(self, Self::Count { .. } | Self::Share { .. } | Self::Jump { .. })
+    }
+}
+
+impl fmt::Display for Trip {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count { due, most } => {
+                write!(out, "{due} namespaces are due; one sweep deletes {most} at most")
+            }
+            Self::Share { due, managed, most_percent } => {
+                write!(
+                    out,
+                    "{due} of {managed} managed namespaces are due; one sweep deletes {most_percent} % at most"
+                )
+            }
+            Self::Jump { due, before, most_times } => {
+                write!(
+                    out,
+                    "{due} namespaces are due, {before} were at the last sweep; {most_times} times as many are believed at most"
+                )
+            }
+            Self::Clock { ahead, most } => {
+                let (seconds, side) =
+                    (ahead.unsigned_abs().as_secs(), if ahead.is_negative() { "behind" } else { "ahead of" });
+                write!(
+                    out,
+                    "our clock is {seconds} s {side} the API server's; {} s at most are trusted",
+                    most.as_secs()
+                )
+            }
+            Self::NoClock => {
+                out.write_str("the API server did not tell its time: our clock cannot be trusted")
+            }
+            Self::Database { asked } => {
+                write!(
+                    out,
+                    "the database knows none of the {asked} runs that it was asked for: it is not the platform's, or it is empty"
+                )
+            }
+        }
+    }
+}
+
+/// What trips at a sweep. `allowed` is how many deletions a person lets pass this once.
+pub fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip> {
+    if sweep.due == 0 {
+        return Vec::new();
+    }
+    let found = [
+        count(breaker, sweep),
+        share(breaker, sweep),
+        jump(breaker, sweep),
+        clock(breaker, sweep),
+        database(sweep),
+    ];
+    let is_allowed =
+        |trip: &Trip| trip.can_be_allowed() && allowed.is_some_and(|allowed| sweep.due <= allowed);
+    found.into_iter().flatten().filter(|trip| !is_allowed(trip)).collect()
+}
+
+fn count(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
+    let (due, most) = (sweep.due, breaker.max_deletions);
+    (due > most).then_some(Trip::Count { due, most })
+}
+
+fn share(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
+    let (due, managed, most_percent) = (sweep.due, sweep.managed, breaker.max_share_percent);
+    let too_large = u64::from(due) * 100 > u64::from(managed) * u64::from(most_percent);
+    (due >= breaker.share_from && too_large).then_some(Trip::Share { due, managed, most_percent })
+}
+
+fn jump(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
+    let (due, before, most_times) = (sweep.due, sweep.due_before?, breaker.max_jump);
+    let believed = before.max(1).saturating_mul(most_times).saturating_add(breaker.share_from);
+    (due > believed).then_some(Trip::Jump { due, before, most_times })
+}
+
+fn clock(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
+    let most = breaker.max_clock_skew;
+    match sweep.ahead {
+        None => Some(Trip::NoClock),
+        Some(ahead) => (ahead.unsigned_abs() > most).then_some(Trip::Clock { ahead, most }),
+    }
+}
+
+fn database(sweep: &Sweep) -> Option<Trip> {
+    let asked = sweep.runs_asked;
+    (asked > FEW && sweep.runs_unknown == asked).then_some(Trip::Database { asked })
+}
+
+/// How far our clock is ahead of a server that told `date` in a header: whole seconds, cut off.
+pub fn ahead_of(date: Timestamp, ours: Timestamp) -> SignedDuration {
+    ours.duration_since(date) - SignedDuration::from_millis(500)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sweep(managed: u32, due: u32) -> Sweep {
+        Sweep { managed, due, ahead: Some(SignedDuration::ZERO), ..Sweep::default() }
+    }
+
+    fn codes(sweep: &Sweep, allowed: Option<u32>) -> Vec<&'static str> {
+        trips(&Breaker::default(), sweep, allowed).iter().map(Trip::code).collect()
+    }
+
+    #[test]
+    fn an_ordinary_sweep_passes() {
+        assert_eq!(codes(&sweep(100, 50), None), [""; 0]);
+        assert_eq!(codes(&sweep(19, 19), None), [""; 0], "so few may all go");
+        assert_eq!(codes(&Sweep { due_before: Some(2), ..sweep(300, 40) }, None), [""; 0]);
+        assert_eq!(
+            codes(&Sweep { ahead: None, ..sweep(300, 0) }, None),
+            [""; 0],
+            "nothing is deleted anyway"
+        );
+    }
+
+    #[test]
+    fn too_many_too_large_a_share_and_a_sudden_jump_trip_until_they_are_allowed() {
+        assert_eq!(codes(&sweep(1000, 201), None), ["too_many_deletions"]);
+        assert_eq!(codes(&sweep(1000, 201), Some(201)), [""; 0]);
+        assert_eq!(codes(&sweep(1000, 202), Some(201)), ["too_many_deletions"], "so many and no more");
+        assert_eq!(codes(&sweep(30, 20), None), ["too_large_a_share"]);
+        assert_eq!(codes(&Sweep { due_before: Some(2), ..sweep(300, 41) }, None), ["sudden_jump"]);
+        assert_eq!(codes(&Sweep { due_before: Some(0), ..sweep(300, 31) }, None), ["sudden_jump"]);
+    }
+
+    #[test]
+    fn a_clock_or_a_database_that_is_wrong_cannot_be_allowed() {
+        for hours in [1, -1, 24 * 365, -24 * 365] {
+            let ahead = Some(SignedDuration::from_hours(hours));
+            assert_eq!(codes(&Sweep { ahead, ..sweep(100, 1) }, Some(1000)), ["clock_skew"], "{hours}");
+        }
+        assert_eq!(codes(&Sweep { ahead: None, ..sweep(100, 1) }, Some(1000)), ["server_time_unknown"]);
+        let empty = Sweep { runs_asked: 40, runs_unknown: 40, ..sweep(100, 1) };
+        assert_eq!(codes(&empty, Some(1000)), ["implausible_database"]);
+        assert_eq!(codes(&Sweep { runs_unknown: 39, ..empty }, None), [""; 0]);
+    }
+
+    #[test]
+    fn what_tripped_is_told_in_a_sentence() {
+        let ahead = Some(SignedDuration::from_secs(-3600));
+        let told = trips(&Breaker::default(), &Sweep { ahead, ..sweep(100, 90) }, None);
+        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "90 of 100 managed namespaces are due; one sweep deletes 50 % at most",
+                "our clock is 3600 s behind the API server's; 30 s at most are trusted",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_that_cuts_its_seconds_off_is_taken_to_be_half_a_second_later() {
+        let date: Timestamp = "2026-02-01T12:00:00Z".parse().unwrap();
+        let ours: Timestamp = "2026-02-01T12:00:00.7Z".parse().unwrap();
+        assert_eq!(ahead_of(date, ours), SignedDuration::from_millis(200));
+    }
+}
