@@ -43,8 +43,7 @@ impl fmt::Display for Permission<'_> {
 /// The first permission that no rule of the maximum allows.
 pub fn covers<'a>(maximum: &[&PolicyRule], asked: &'a PolicyRule) -> Result<(), Permission<'a>> {
     let groups = classes(maximum, texts(&asked.api_groups), |rule, group| allows(&rule.api_groups, group));
-    let resources =
-        classes(maximum, texts(&asked.resources), |rule, resource| allows_resource(rule, resource));
+    let resources = classes(maximum, texts(&asked.resources), allows_resource);
     let verbs = classes(maximum, texts(&asked.verbs), |rule, verb| allows(&rule.verbs, verb));
     let names = classes(maximum, names(asked), |rule, name| allows_name(rule, name));
     for (group, of_group) in &groups {
