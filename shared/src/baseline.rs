@@ -1,5 +1,7 @@
 //! The objects that every run namespace holds, and how a stored one differs from what it is to be.
 
+mod guarded;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +12,8 @@ use crate::keys;
 use crate::policy::{AccessProfile, BaselineSet, LimitSettings, QuotaSettings, RunPolicy};
 use crate::quantity::Quantity;
 use crate::run::RuntimeMode;
+
+pub use guarded::{maximum, names, wanted};
 
 /// The kinds of baseline objects, in the order in which they are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +147,32 @@ pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<De
     objects.extend(set.resource_quota.as_ref().map(|quota| resource_quota(quota, namespace)));
     objects.extend(set.limit_range.as_ref().map(|limits| limit_range(limits, namespace)));
     objects
+}
+
+/// Where an object differs from another, both being whole: `found` in the second, `wanted` in the first. What the API
+/// server keeps for itself does not count, nor does a status.
+pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
+    const KEPT: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
+    let without = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.remove("status");
+        }
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|key, _| !KEPT.contains(&key.as_str()));
+        }
+        object
+    };
+    let mut differences = Vec::new();
+    let (before, after) = (without(before), without(after));
+    let (Some(wanted), Some(found)) = (before.as_object(), after.as_object()) else {
+        compare("object", Some(&before), Some(&after), &mut differences);
+        return differences;
+    };
+    for key in wanted.keys().chain(found.keys().filter(|key| !wanted.contains_key(*key))) {
+        compare(key, wanted.get(key), found.get(key), &mut differences);
+    }
+    differences
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 of a baseline.

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod keys;
 pub mod lease;
 pub mod names;
+pub mod permissions;
 pub mod policy;
 pub mod quantity;
 pub mod run;

@@ -1,5 +1,6 @@
 //! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -149,6 +151,10 @@ impl<L: Lookup> Engine<L> {
         }
         let name = review.namespace().unwrap_or_default();
         facts.namespace = self.lookup.get(name).await?;
+        if entry == Entry::Validate && facts.namespace.is_none() {
+            facts.named =
+                self.managed_among(rules::guard::namespaces(&policy.policy, &request, Some(name))).await?;
+        }
         facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
         let mut verdict = rules::decide(&policy.policy, &facts, &request, entry);
         if verdict.is_early() && review.is_dry_run() {
@@ -167,6 +173,12 @@ impl<L: Lookup> Engine<L> {
         }
         facts.namespace = fresh;
         Ok((rules::decide(&policy.policy, &facts, &request, entry), policy))
+    }
+
+    /// Those of the namespaces that are managed. One that cannot be looked up is an error.
+    async fn managed_among(&self, names: BTreeSet<&str>) -> Result<Vec<Box<str>>, LookupError> {
+        let found = try_join_all(names.into_iter().map(|name| self.lookup.get(name))).await?;
+        Ok(found.into_iter().flatten().map(|namespace| namespace.name.clone()).collect())
     }
 
     /// Waits at the gate, on the cache. A controller's request is never kept: it would keep its worker from every

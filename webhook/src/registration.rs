@@ -4,6 +4,8 @@
 //! which is `Fail`. The conditions are evaluated by the API server itself, so that losing every replica stops
 //! nothing but run namespaces and what is in them.
 
+mod guard;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -88,13 +90,21 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
                 &workload_rules("UPDATE"), &workload_conditions(policy), Some(managed_selector())),
         ],
     });
-    let mut mutating = mutating;
+    let (mut mutating, mut validating) = (mutating, validating);
+    extend(&mut mutating, guard::mutating(policy, &endpoint.client_config("/mutate", ca)));
+    extend(&mut validating, guard::validating(policy, &endpoint.client_config("/validate", ca)));
     for webhook in mutating.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(webhook) = webhook.as_object_mut() {
             webhook.insert("reinvocationPolicy".to_owned(), "IfNeeded".into());
         }
     }
     (mutating, validating)
+}
+
+fn extend(configuration: &mut Value, more: Vec<Value>) {
+    if let Some(webhooks) = configuration.get_mut("webhooks").and_then(Value::as_array_mut) {
+        webhooks.extend(more);
+    }
 }
 
 fn metadata() -> Value {
@@ -298,7 +308,9 @@ mod tests {
         let (mutating, validating) = configurations(&RunPolicy::default(), &endpoint, Some(b"ca"));
         for (configuration, policy) in [(mutating, "Ignore"), (validating, "Fail")] {
             for webhook in configuration["webhooks"].as_array().unwrap() {
-                assert_eq!(webhook["failurePolicy"], policy);
+                // Whatever namespace it is of: nobody is to be locked out of what is none of our business.
+                let others = webhook["name"] == "other-bindings.guard.codex-k8s.dev";
+                assert_eq!(webhook["failurePolicy"], if others { "Ignore" } else { policy });
                 assert_eq!(webhook["timeoutSeconds"], 3);
                 assert_eq!(webhook["matchPolicy"], "Equivalent");
                 assert_eq!(webhook["sideEffects"], "None");
@@ -308,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn no_deletion_of_what_a_namespace_contains_is_registered() {
+    fn no_deletion_of_a_workload_is_registered() {
         let endpoint = Endpoint::Service { namespace: "guard".to_owned(), name: "hook".to_owned() };
         let (_, validating) = configurations(&RunPolicy::default(), &endpoint, None);
         let webhooks = validating["webhooks"].as_array().unwrap();

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use support::{
-    any_json, benign_namespace, benign_workload, creators, decide, facts, kinds, modes, request, users,
+    WORKER, any_json, baseline_object, benign_namespace, benign_workload, creators, decide, facts, kinds,
+    modes, request, users,
 };
 
 /// The object as the API server would go on with it after the mutating call.
@@ -54,6 +55,13 @@ proptest! {
         user in users(),
     ) {
         is_mended_once_and_then_admitted(&facts(mode), user, kind, &object)?;
+    }
+
+    #[test]
+    fn whatever_a_manager_writes_under_a_baseline_name_is_mended_once_and_then_admitted(
+        (kind, object) in baseline_object(), mode in modes(),
+    ) {
+        is_mended_once_and_then_admitted(&facts(mode), WORKER, kind, &object)?;
     }
 
     #[test]

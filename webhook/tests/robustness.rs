@@ -115,6 +115,32 @@ fn namespace() -> Value {
     })
 }
 
+fn role() -> Value {
+    json!({
+        "metadata": {"name": "codex-runner", "labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "resourceNames": ["p"], "verbs": ["get"]},
+            {"nonResourceURLs": ["/"], "verbs": ["get"]}],
+    })
+}
+
+fn binding() -> Value {
+    json!({
+        "metadata": {"name": "codex-runner", "labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "codex-runner"},
+        "subjects": [{"kind": "ServiceAccount", "name": "codex-runner", "namespace": NAMESPACE},
+            {"kind": "Group", "name": "system:serviceaccounts"}, {"kind": "User", "name": "system:serviceaccount:a:b"}],
+    })
+}
+
+fn token_request() -> Value {
+    json!({
+        "metadata": {"name": "codex-runner", "namespace": NAMESPACE, "creationTimestamp": null, "labels": {}},
+        "spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600,
+            "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u"}},
+        "status": {"token": "", "expirationTimestamp": null},
+    })
+}
+
 fn review(group: &str, kind: &str, operation: &str, object: &Value, old: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -142,6 +168,10 @@ fn reviews() -> Vec<Value> {
         review("", "Namespace", "CREATE", &namespace(), &Value::Null),
         review("", "Namespace", "UPDATE", &namespace(), &namespace()),
         review("", "Namespace", "DELETE", &Value::Null, &namespace()),
+        review("rbac.authorization.k8s.io", "Role", "UPDATE", &role(), &role()),
+        review("rbac.authorization.k8s.io", "RoleBinding", "CREATE", &binding(), &Value::Null),
+        review("rbac.authorization.k8s.io", "RoleBinding", "DELETE", &Value::Null, &binding()),
+        review("authentication.k8s.io", "TokenRequest", "CREATE", &token_request(), &Value::Null),
     ]
 }
 
@@ -256,7 +286,7 @@ proptest! {
     #[test]
     fn any_object_is_answered(
         object in any_json(), old in any_json(), uid in ".{1,40}",
-        kind in prop::sample::select(vec![("", "Namespace"), ("batch", "Job"), ("batch", "CronJob"), ("", "Pod"), ("apps", "Deployment")]),
+        kind in prop::sample::select(vec![("", "Namespace"), ("batch", "Job"), ("batch", "CronJob"), ("", "Pod"), ("apps", "Deployment"), ("", "ServiceAccount"), ("rbac.authorization.k8s.io", "ClusterRoleBinding"), ("", "ResourceQuota"), ("", "Secret")]),
         operation in prop::sample::select(vec!["CREATE", "UPDATE", "DELETE", "CONNECT"]),
     ) {
         let mut review = review(kind.0, kind.1, operation, &object, &old);

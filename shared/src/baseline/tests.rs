@@ -137,3 +137,69 @@ proptest! {
         prop_assert_eq!(one, two);
     }
 }
+
+#[test]
+fn baseline_names_are_those_of_both_profiles_and_of_every_set() {
+    let policy = RunPolicy::default();
+    let names = |kind| {
+        let mut names: Vec<_> = names(&policy, kind).collect();
+        names.dedup();
+        names
+    };
+    for kind in [K::ServiceAccount, K::Role, K::RoleBinding] {
+        assert_eq!(names(kind), ["codex-runner", "codex-runner-readonly"]);
+    }
+    assert_eq!(names(K::ResourceQuota), ["codex-run-quota"]);
+    assert_eq!(names(K::LimitRange), ["codex-run-limits"]);
+}
+
+#[test]
+fn an_object_of_a_profile_is_wanted_as_the_profile_has_it_even_where_the_set_has_another() {
+    let policy = RunPolicy::default();
+    let wanted =
+        |namespace: &str, kind, name: &str| wanted(&policy, namespace, RuntimeMode::FullEnv, kind, name);
+    let role = wanted(NAMESPACE, K::Role, "codex-runner-readonly").unwrap();
+    assert_eq!(role.object["rules"], serde_json::to_value(&policy.baseline.read_only.rules).unwrap());
+    let binding = wanted(NAMESPACE, K::RoleBinding, "codex-runner-readonly").unwrap();
+    assert_eq!(binding.object["roleRef"]["name"], "codex-runner-readonly");
+    let quota = wanted("codex-k8s-dev-1", K::ResourceQuota, "codex-run-quota").unwrap();
+    assert_eq!(quota.object["spec"]["hard"], json!({"pods": "20"}), "the set of slots");
+    assert_eq!(wanted("codex-k8s-dev-1", K::LimitRange, "codex-run-limits"), None, "slots have none");
+    assert_eq!(wanted(NAMESPACE, K::Role, "another"), None);
+}
+
+#[test]
+fn without_access_no_role_may_grant_anything() {
+    let policy = RunPolicy::default();
+    assert_eq!(maximum(&policy, RuntimeMode::CodeOnly, false).len(), 0);
+    let both = policy.baseline.candidate.rules.len() + policy.baseline.read_only.rules.len();
+    assert_eq!(maximum(&policy, RuntimeMode::FullEnv, false).len(), both);
+    assert_eq!(maximum(&policy, RuntimeMode::CodeOnly, true).len(), both, "slots");
+}
+
+#[test]
+fn a_change_is_what_a_writer_changed_and_not_what_the_api_server_keeps() {
+    let before = json!({"metadata": {"name": "q", "resourceVersion": "1", "labels": {"a.b": "c"}},
+        "spec": {"hard": {"pods": "20", "cpu": "1"}}, "status": {"hard": {}}});
+    let mut after = before.clone();
+    after["metadata"]["resourceVersion"] = "2".into();
+    after["metadata"]["managedFields"] = json!([{"manager": "m"}]);
+    after["metadata"]["annotations"] = json!({});
+    after["status"] = json!({"hard": {"pods": "20"}});
+    after["spec"]["hard"]["cpu"] = "1000m".into();
+    assert_eq!(changes(&before, &after), []);
+    after["metadata"]["labels"] = json!(null);
+    after["spec"]["hard"]["pods"] = "2000".into();
+    after["secrets"] = json!([{"name": "s"}]);
+    let found: Vec<_> =
+        changes(&before, &after).into_iter().map(|change| (change.path, change.found)).collect();
+    let pair = |path: &str, found: &str| (path.to_owned(), found.to_owned());
+    assert_eq!(
+        found,
+        [
+            pair("metadata.labels", "nothing"),
+            pair("spec.hard.pods", "\"2000\""),
+            pair("secrets", r#"[{"name":"s"}]"#),
+        ]
+    );
+}

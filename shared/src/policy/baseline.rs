@@ -223,6 +223,16 @@ impl Baseline {
         }
     }
 
+    /// The access profiles.
+    pub const fn profiles(&self) -> [&AccessProfile; 2] {
+        [&self.candidate, &self.read_only]
+    }
+
+    /// What there is of each kind of namespace.
+    pub const fn sets(&self) -> [&BaselineSet; 3] {
+        [&self.full_env, &self.code_only, &self.slot]
+    }
+
     pub(super) fn check(&self) -> Result<(), PolicyError> {
         for (name, set) in [("fullEnv", &self.full_env), ("codeOnly", &self.code_only), ("slot", &self.slot)]
         {

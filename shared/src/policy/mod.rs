@@ -6,6 +6,7 @@
 
 mod baseline;
 mod cleanup;
+mod guard;
 mod settings;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, ByOutcome, Cleanup, Retention, Retentions, UnknownRun, Unproven, WithoutLease};
+pub use guard::{Rbac, Tokens};
 pub use settings::{
     Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
     SecurityLevels, ServiceAccounts, Subjects, Toleration,
@@ -55,6 +57,12 @@ pub struct RunPolicy {
     /// Which expired namespaces are deleted, and how carefully.
     #[serde(default)]
     pub cleanup: Cleanup,
+    /// Which roles may be bound in run namespaces, and to whom, beside the profiles'.
+    #[serde(default)]
+    pub rbac: Rbac,
+    /// Which tokens of `ServiceAccounts` of run namespaces may be asked for.
+    #[serde(default)]
+    pub tokens: Tokens,
     /// A mode for a rule, by its id, where it is not the rule's own default.
     #[serde(default)]
     pub rules: Rules,
@@ -105,6 +113,8 @@ impl Default for RunPolicy {
             baseline: Baseline::default(),
             jobs: Jobs::default(),
             cleanup: Cleanup::default(),
+            rbac: Rbac::default(),
+            tokens: Tokens::default(),
             rules: Rules::default(),
         }
     }
@@ -131,6 +141,7 @@ impl RunPolicy {
         self.lease.check()?;
         self.baseline.check()?;
         self.jobs.check()?;
+        self.tokens.check()?;
         self.cleanup.check()
     }
 

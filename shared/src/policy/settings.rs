@@ -62,6 +62,8 @@ pub struct Identities {
     pub namespace_controllers: Subjects,
     /// The cluster's controllers that make Pods and Jobs out of templates which were judged when they were written.
     pub workload_controllers: Subjects,
+    /// The cluster's own programs that count what a ResourceQuota limits: they alone write its status.
+    pub quota_controllers: Subjects,
     /// Names of `ServiceAccounts` in slot namespaces that are the platform's candidate copies, not agents.
     pub candidate_service_accounts: Vec<String>,
     /// Whoever is listed here passes every rule, with a warning for each that was broken. Empty by default: the
@@ -112,6 +114,11 @@ impl Default for Identities {
                 "system:serviceaccount:kube-system:pod-garbage-collector",
                 "system:kube-controller-manager",
                 "system:kube-scheduler",
+            ]),
+            quota_controllers: Subjects::users(&[
+                "system:serviceaccount:kube-system:resourcequota-controller",
+                "system:kube-controller-manager",
+                "system:apiserver",
             ]),
             candidate_service_accounts: strings(&["codex-k8s-worker", "codex-k8s-control-plane"]),
             break_glass: Subjects::default(),

@@ -93,6 +93,15 @@ fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
 }
 
 #[test]
+fn a_token_that_kubernetes_would_not_grant_is_no_maximum() {
+    let message = refused("tokens:\n  maxSeconds: 599\n");
+    assert_eq!(
+        message,
+        "tokens.maxSeconds: found 599; expected 600 or more, for Kubernetes grants no shorter token"
+    );
+}
+
+#[test]
 fn the_published_schema_is_the_one_of_the_code() {
     let published = include_str!("../../../docs/run-policy.schema.json");
     let generated = serde_json::to_string_pretty(&RunPolicy::json_schema()).unwrap();

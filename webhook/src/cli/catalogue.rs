@@ -6,7 +6,7 @@ use anyhow::bail;
 use codex_k8s_shared::policy::Mode;
 
 use super::output;
-use crate::rules::catalogue::{Rule, all, find};
+use crate::rules::catalogue::{Rule, Subject, all, find};
 
 /// Explain the rules.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,11 @@ const fn mode(mode: Mode) -> &'static str {
 }
 
 const fn mends(rule: &Rule) -> &'static str {
-    if rule.mends() { "yes: what is missing is added on creation" } else { "no" }
+    match rule.subject() {
+        _ if !rule.mends() => "no",
+        Subject::Namespace | Subject::Workload => "yes: what is missing is added on creation",
+        Subject::Guard => "yes: what a manager writes is set to the policy's values",
+    }
 }
 
 fn table() -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
-use super::{namespace, workload};
+use super::{guard, namespace, workload};
 
 /// What a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Subject {
     Namespace,
     /// Jobs, `CronJobs`, Pods and Pod templates in run namespaces.
     Workload,
+    /// What else a run namespace holds, and bindings elsewhere that reach into it.
+    Guard,
 }
 
 impl fmt::Display for Subject {
@@ -20,6 +22,7 @@ impl fmt::Display for Subject {
         out.write_str(match self {
             Self::Namespace => "Run namespaces",
             Self::Workload => "Jobs, CronJobs, Pods and Pod templates",
+            Self::Guard => "Baseline, rights and tokens",
         })
     }
 }
@@ -47,6 +50,7 @@ impl Rule {
         match self.check {
             Check::Namespace { .. } => Subject::Namespace,
             Check::Workload { .. } => Subject::Workload,
+            Check::Guard { .. } => Subject::Guard,
         }
     }
 
@@ -55,6 +59,7 @@ impl Rule {
         match self.check {
             Check::Namespace { mend, .. } => mend.is_some(),
             Check::Workload { mend, .. } => mend.is_some(),
+            Check::Guard { mend, .. } => mend.is_some(),
         }
     }
 }
@@ -76,11 +81,18 @@ pub enum Check {
         /// What it adds where it is missing.
         mend: Option<workload::Mend>,
     },
+    /// About what a run namespace holds.
+    Guard {
+        /// What it judges.
+        judge: guard::Judge,
+        /// What it sets in what a manager writes.
+        mend: Option<guard::Mend>,
+    },
 }
 
 /// All rules, in the order of their ids.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    namespace::rules().chain(workload::rules())
+    namespace::rules().chain(workload::rules()).chain(guard::rules())
 }
 
 /// The rule of an id; the case of its letters does not matter.

@@ -13,6 +13,7 @@
 
 pub mod catalogue;
 pub mod edits;
+pub mod guard;
 pub mod namespace;
 pub mod object;
 pub mod report;
@@ -76,6 +77,22 @@ pub enum Kind {
     Revision,
     /// A Binding of a Pod to a node.
     Binding,
+    /// A ServiceAccount.
+    ServiceAccount,
+    /// A Role.
+    Role,
+    /// A RoleBinding.
+    RoleBinding,
+    /// A `ClusterRoleBinding`.
+    ClusterRoleBinding,
+    /// A ResourceQuota.
+    ResourceQuota,
+    /// A LimitRange.
+    LimitRange,
+    /// A Secret.
+    Secret,
+    /// A request for a ServiceAccount's token.
+    TokenRequest,
 }
 
 impl Kind {
@@ -87,6 +104,14 @@ impl Kind {
             ("batch", "CronJob") => Some(Self::CronJob),
             ("", "Pod") => Some(Self::Pod),
             ("", "Binding") => Some(Self::Binding),
+            ("", "ServiceAccount") => Some(Self::ServiceAccount),
+            ("", "ResourceQuota") => Some(Self::ResourceQuota),
+            ("", "LimitRange") => Some(Self::LimitRange),
+            ("", "Secret") => Some(Self::Secret),
+            ("rbac.authorization.k8s.io", "Role") => Some(Self::Role),
+            ("rbac.authorization.k8s.io", "RoleBinding") => Some(Self::RoleBinding),
+            ("rbac.authorization.k8s.io", "ClusterRoleBinding") => Some(Self::ClusterRoleBinding),
+            ("authentication.k8s.io", "TokenRequest") => Some(Self::TokenRequest),
             ("apps", "ControllerRevision") => Some(Self::Revision),
             ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
             | ("", "ReplicationController") => Some(Self::Template),
@@ -107,12 +132,14 @@ pub struct Facts {
     pub run_holders: Vec<Arc<ManagedNamespace>>,
     /// Whether who asks is a ServiceAccount of a managed namespace.
     pub requester_is_managed: bool,
+    /// The managed namespaces whose `ServiceAccounts` a binding elsewhere newly names.
+    pub named: Vec<Box<str>>,
 }
 
 impl Facts {
     /// No facts but the time.
     pub fn at(now: Timestamp) -> Self {
-        Self { now, namespace: None, run_holders: Vec::new(), requester_is_managed: false }
+        Self { now, namespace: None, run_holders: Vec::new(), requester_is_managed: false, named: Vec::new() }
     }
 }
 
@@ -185,7 +212,17 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
     let requester = Requester::classify(policy, facts, request);
     let mut verdict = match request.kind {
         Kind::Namespace => namespace::decide(policy, facts, request, &requester, entry),
-        _ => workload::decide(policy, facts, request, &requester, entry),
+        Kind::Job | Kind::CronJob | Kind::Pod | Kind::Template | Kind::Revision | Kind::Binding => {
+            workload::decide(policy, facts, request, &requester, entry)
+        }
+        Kind::ServiceAccount
+        | Kind::Role
+        | Kind::RoleBinding
+        | Kind::ClusterRoleBinding
+        | Kind::ResourceQuota
+        | Kind::LimitRange
+        | Kind::Secret
+        | Kind::TokenRequest => guard::decide(policy, facts, request, &requester, entry),
     };
     if requester.breaks_glass {
         verdict.only_warn();

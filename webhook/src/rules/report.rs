@@ -110,6 +110,19 @@ pub fn quoted(value: &str) -> String {
     format!("\"{shown}\"")
 }
 
+/// Text from a request as a message may show it where it is no value: cut, without control characters.
+pub fn clean(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut shown = String::new();
+    for rune in text.chars().take(LONGEST) {
+        if rune.is_control() { shown.extend(rune.escape_default()) } else { shown.push(rune) }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// A value that may be absent, as a message may show it.
 pub fn quoted_or_nothing(value: Option<&str>) -> String {
     value.map_or_else(|| "nothing".to_owned(), quoted)

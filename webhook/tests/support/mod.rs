@@ -106,12 +106,50 @@ pub(crate) fn modes() -> impl Strategy<Value = RuntimeMode> {
 }
 
 pub(crate) fn kinds() -> impl Strategy<Value = Kind> {
-    prop::sample::select(vec![Kind::Namespace, Kind::Job, Kind::CronJob, Kind::Pod, Kind::Template])
+    prop::sample::select(vec![
+        Kind::Namespace,
+        Kind::Job,
+        Kind::CronJob,
+        Kind::Pod,
+        Kind::Template,
+        Kind::ServiceAccount,
+        Kind::Role,
+        Kind::RoleBinding,
+        Kind::ClusterRoleBinding,
+        Kind::ResourceQuota,
+        Kind::LimitRange,
+        Kind::Secret,
+        Kind::TokenRequest,
+    ])
+}
+
+/// Baseline objects by their names, as a manager may write them: with the right values, others, or none.
+pub(crate) fn baseline_object() -> impl Strategy<Value = (Kind, Value)> {
+    const ACCESS: [&str; 2] = ["codex-runner", "codex-runner-readonly"];
+    let of = |kind, names: &[&'static str], fields: &[&'static str]| {
+        let name = prop::sample::select(names.to_vec());
+        let fields = some_of(fields.iter().map(|&field| (field, perhaps(any_json()).boxed())).collect());
+        let labels = perhaps(some_of(vec![("codex-k8s.dev/managed-by", absent_or("codex-k8s-worker"))]));
+        (name, fields, labels).prop_map(move |(name, mut object, labels)| {
+            object["metadata"] = json!({"name": name});
+            if let Some(labels) = labels {
+                object["metadata"]["labels"] = labels;
+            }
+            (kind, object)
+        })
+    };
+    prop_oneof![
+        of(Kind::ServiceAccount, &ACCESS, &["secrets"]),
+        of(Kind::Role, &ACCESS, &["rules"]),
+        of(Kind::RoleBinding, &ACCESS, &["roleRef", "subjects"]),
+        of(Kind::ResourceQuota, &["codex-run-quota"], &["spec", "status"]),
+        of(Kind::LimitRange, &["codex-run-limits"], &["spec"]),
+    ]
 }
 
 /// Any JSON, with the keys that rules look for among its keys.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
-    const KEYS: [&str; 26] = [
+    const KEYS: [&str; 36] = [
         "metadata",
         "labels",
         "annotations",
@@ -134,6 +172,16 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         "sources",
         "serviceAccountToken",
         "tolerations",
+        "rules",
+        "apiGroups",
+        "resources",
+        "verbs",
+        "roleRef",
+        "subjects",
+        "kind",
+        "namespace",
+        "audiences",
+        "status",
         "codex-k8s.dev/run-id",
         "codex-k8s.dev/managed-by",
         "codex-k8s.dev/namespace-lease-ttl",

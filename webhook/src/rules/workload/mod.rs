@@ -70,9 +70,9 @@ impl<'a> Workload<'a> {
     pub const fn template_path(&self) -> Path {
         match self.kind {
             Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
-            Kind::Pod | Kind::Binding | Kind::Namespace => &[],
             Kind::Revision => &["data", "spec", "template"],
             Kind::Job | Kind::Template => &["spec", "template"],
+            _ => &[],
         }
     }
 
@@ -89,9 +89,9 @@ impl<'a> Workload<'a> {
     pub const fn holders(&self) -> &'static [Path] {
         match self.kind {
             Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
-            Kind::Pod | Kind::Binding | Kind::Namespace => &[&[]],
             Kind::Revision => &[&[], &["data", "spec", "template"]],
             Kind::Job | Kind::Template => &[&[], &["spec", "template"]],
+            _ => &[&[]],
         }
     }
 

@@ -1,0 +1,112 @@
+//! What rules of a Role allow, and whether other rules allow all of it.
+//!
+//! Compared is what a rule has the authorizer allow, not how it is written. Wildcards reach beyond everything that
+//! exists today: `*` is covered by `*` alone, however long the list beside it is. As in Kubernetes, a request is
+//! allowed if one rule allows it, `*` as a resource takes in every subresource, `pods` does not take in `pods/log`,
+//! `*/scale` takes in that subresource of everything, and `pods/*` is no pattern.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use crate::policy::PolicyRule;
+
+const ALL: &str = "*";
+
+/// One thing that a rule allows; `*` stands for whatever there is and will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission<'a> {
+    /// The API group; empty for the core group.
+    pub group: &'a str,
+    /// The resource, with its subresource as in `pods/log`.
+    pub resource: &'a str,
+    /// The verb.
+    pub verb: &'a str,
+    /// The one object that it is about; `None` for all, and for requests that name none.
+    pub name: Option<&'a str>,
+}
+
+impl fmt::Display for Permission<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, resource, verb, name } = self;
+        write!(out, "verb {verb:?} on {resource:?}")?;
+        if !group.is_empty() {
+            write!(out, " of group {group:?}")?;
+        }
+        name.map_or(Ok(()), |name| write!(out, " named {name:?}"))
+    }
+}
+
+/// Whether `maximum` allows all that `asked` does. Takes time in the length of `asked`, not in the product of its
+/// lists: who asks may be hostile, who wrote the maximum is not.
+///
+/// # Errors
+/// The first permission that no rule of the maximum allows.
+pub fn covers<'a>(maximum: &[&PolicyRule], asked: &'a PolicyRule) -> Result<(), Permission<'a>> {
+    let groups = classes(maximum, texts(&asked.api_groups), |rule, group| allows(&rule.api_groups, group));
+    let resources = classes(maximum, texts(&asked.resources), allows_resource);
+    let verbs = classes(maximum, texts(&asked.verbs), |rule, verb| allows(&rule.verbs, verb));
+    let names = classes(maximum, names(asked), |rule, name| allows_name(rule, name));
+    for (group, of_group) in &groups {
+        for (resource, of_resource) in &resources {
+            for (verb, of_verb) in &verbs {
+                for (name, of_name) in &names {
+                    let rules = of_group.iter().zip(of_resource).zip(of_verb.iter().zip(of_name));
+                    let mut allowing =
+                        rules.map(|((group, resource), (verb, name))| group & resource & verb & name);
+                    if !allowing.any(|allows| allows) {
+                        return Err(Permission { group, resource, verb, name: *name });
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// For each rule of the maximum, whether it allows a value, the others being as it likes.
+type Allowing = Vec<bool>;
+
+/// The values that the rules of the maximum do not tell apart are one: the first of them.
+fn classes<T: Copy>(
+    maximum: &[&PolicyRule],
+    values: impl Iterator<Item = T>,
+    allows: impl Fn(&PolicyRule, T) -> bool,
+) -> Vec<(T, Allowing)> {
+    let mut seen = HashSet::new();
+    let allowing = |value| maximum.iter().map(|rule| allows(rule, value)).collect::<Allowing>();
+    values
+        .map(|value| (value, allowing(value)))
+        .filter(|(_, allowing)| seen.insert(allowing.clone()))
+        .collect()
+}
+
+fn texts(list: &[String]) -> impl Iterator<Item = &str> {
+    list.iter().map(String::as_str)
+}
+
+/// A rule without names is about all of them.
+fn names(rule: &PolicyRule) -> impl Iterator<Item = Option<&str>> {
+    let unnamed = rule.resource_names.is_empty().then_some(None);
+    unnamed.into_iter().chain(texts(&rule.resource_names).map(Some))
+}
+
+fn allows(listed: &[String], asked: &str) -> bool {
+    texts(listed).any(|listed| listed == ALL || listed == asked)
+}
+
+fn allows_resource(rule: &PolicyRule, asked: &str) -> bool {
+    let subresource = asked.split_once('/').map(|(_, subresource)| subresource);
+    let of_all = |listed: &str| {
+        let listed = listed.strip_prefix("*/");
+        listed.is_some() && listed == subresource
+    };
+    texts(&rule.resources).any(|listed| listed == ALL || listed == asked || of_all(listed))
+}
+
+fn allows_name(rule: &PolicyRule, asked: Option<&str>) -> bool {
+    rule.resource_names.is_empty()
+        || asked.is_some_and(|asked| texts(&rule.resource_names).any(|listed| listed == asked))
+}
+
+#[cfg(test)]
+mod tests;

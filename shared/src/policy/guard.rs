@@ -1,0 +1,60 @@
+//! What may be added to the rights of a run namespace: further roles and subjects, and tokens.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::settings::{Subjects, strings};
+use super::{PolicyError, invalid};
+
+/// What `RoleBindings` in run namespaces may bind beside the Roles of the access profiles, and to whom beside the
+/// namespace's own `ServiceAccounts`. Nothing, by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rbac {
+    /// Names of Roles in the namespace. What they grant is capped by the profiles' rules all the same.
+    pub roles: Vec<String>,
+    /// Names of `ClusterRoles`. What they grant is not capped: whoever may change one widens every binding of it.
+    pub cluster_roles: Vec<String>,
+    /// Users and groups that may be bound.
+    pub subjects: Subjects,
+}
+
+/// What a token of a ServiceAccount of a run namespace may be. Kubelets ask for those of Pods, which are judged as
+/// part of the Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tokens {
+    /// The audiences that a token may be for; those of this API server, by default under its usual names.
+    pub audiences: Vec<String>,
+    /// The longest life of a token, in seconds: 600 or more, which is the least that Kubernetes grants.
+    pub max_seconds: i64,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            audiences: strings(&[
+                "https://kubernetes.default.svc",
+                "https://kubernetes.default.svc.cluster.local",
+            ]),
+            max_seconds: 3607,
+        }
+    }
+}
+
+impl Tokens {
+    /// The least that the API server accepts in `spec.expirationSeconds`.
+    const LEAST_SECONDS: i64 = 600;
+
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        if self.max_seconds < Self::LEAST_SECONDS {
+            let problem = format!(
+                "found {}; expected {} or more, for Kubernetes grants no shorter token",
+                self.max_seconds,
+                Self::LEAST_SECONDS
+            );
+            return Err(invalid("tokens.maxSeconds", problem));
+        }
+        Ok(())
+    }
+}

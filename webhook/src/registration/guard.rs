@@ -1,0 +1,189 @@
+//! What we are called for about what a run namespace holds, and about bindings elsewhere.
+//!
+//! Deletions are among it. They must never keep a namespace from ending: what the cluster's controllers delete is not
+//! sent to us at all, and of the rest only what is part of the baseline.
+
+use codex_k8s_shared::baseline::{BaselineKind, names};
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{RunPolicy, Subjects};
+use serde_json::{Value, json};
+
+use super::{cel, cel_list, managed_selector, rule, webhook};
+use crate::rules::guard::{API_SERVER, KUBELETS, TOKEN_SECRET};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const WRITES: [&str; 2] = ["CREATE", "UPDATE"];
+
+/// What a manager writes under a baseline name.
+pub(super) fn mutating(policy: &RunPolicy, client_config: &Value) -> Vec<Value> {
+    let rules = json!([
+        rule("", &["serviceaccounts", "resourcequotas", "limitranges"], &WRITES, "Namespaced"),
+        rule(RBAC, &["roles", "rolebindings"], &WRITES, "Namespaced"),
+    ]);
+    let by_a_manager = is_one_of(&policy.identities.managers);
+    let named = format!("object != null && {}", has_baseline_name(policy, "object"));
+    let conditions = conditions(&[("by-a-manager", &by_a_manager), ("the-baseline", &named)]);
+    vec![webhook("baseline", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))]
+}
+
+/// One webhook for each concern, so that each is as narrow as can be.
+pub(super) fn validating(policy: &RunPolicy, client_config: &Value) -> Vec<Value> {
+    let within = |subject, rules: &Value, conditions: &Value| {
+        webhook(subject, "Fail", client_config, rules, conditions, Some(managed_selector()))
+    };
+    let bookkeeping = format!("!{}", is_one_of(&cluster_controllers(policy)));
+    let not_bookkeeping = ("not-bookkeeping", bookkeeping.as_str());
+    let cluster = format!("!{}", is_one_of(&policy.identities.quota_controllers));
+    let kubelet = format!("!(has(request.userInfo.groups) && {} in request.userInfo.groups)", cel(KUBELETS));
+    let token = format!("object != null && has(object.type) && object.type == {}", cel(TOKEN_SECRET));
+    let mut all = vec![
+        within(
+            "baseline",
+            &baseline_rules(),
+            &conditions(&[not_bookkeeping, ("the-baseline", &is_baseline(policy))]),
+        ),
+        within(
+            "roles",
+            &json!([rule(RBAC, &["roles", "rolebindings"], &WRITES, "Namespaced")]),
+            &conditions(&[not_bookkeeping]),
+        ),
+        within(
+            "quotas",
+            &json!([rule("", &["resourcequotas", "limitranges"], &WRITES, "Namespaced")]),
+            &conditions(&[not_bookkeeping]),
+        ),
+        within(
+            "quota-status",
+            &json!([rule("", &["resourcequotas/status"], &["UPDATE"], "Namespaced")]),
+            &conditions(&[("not-the-clusters-own", &cluster)]),
+        ),
+        within(
+            "token-secrets",
+            &json!([rule("", &["secrets"], &["CREATE"], "Namespaced")]),
+            &conditions(&[("token-secrets", &token)]),
+        ),
+        within(
+            "tokens",
+            &json!([rule("", &["serviceaccounts/token"], &["CREATE"], "Namespaced")]),
+            &conditions(&[("not-a-kubelets", &kubelet)]),
+        ),
+    ];
+    all.extend(bindings_elsewhere(policy, client_config));
+    all
+}
+
+/// `ServiceAccounts` that are written, and whatever is deleted: what else is written has a webhook of its own.
+fn baseline_rules() -> Value {
+    json!([
+        rule("", &["serviceaccounts"], &["CREATE", "UPDATE", "DELETE"], "Namespaced"),
+        rule("", &["resourcequotas", "limitranges"], &["DELETE"], "Namespaced"),
+        rule(RBAC, &["roles", "rolebindings"], &["DELETE"], "Namespaced"),
+    ])
+}
+
+/// Bindings outside of managed namespaces. Those that reach for a name that is reserved, or a slot's, or for every
+/// ServiceAccount are refused while we are gone; any other, whose namespace may happen to be managed, is not: nobody
+/// is to be locked out of what is none of our business. An update that names nobody new passes without us.
+fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
+    let rules = json!([
+        rule(RBAC, &["rolebindings"], &WRITES, "Namespaced"),
+        rule(RBAC, &["clusterrolebindings"], &WRITES, "Cluster"),
+    ]);
+    let unmanaged = json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "DoesNotExist"}]});
+    let not_the_api_server = format!("request.userInfo.username != {}", cel(API_SERVER));
+    let into_runs = names_newly(&reaches_into_a_run(policy));
+    let others = format!("{} && !({into_runs})", names_newly(&names_an_account(policy)));
+    let entry = |subject, failure_policy, name, expression: &str| {
+        let conditions = conditions(&[("not-the-api-server", &not_the_api_server), (name, expression)]);
+        webhook(subject, failure_policy, client_config, &rules, &conditions, Some(unmanaged.clone()))
+    };
+    [
+        entry("bindings-into-runs", "Fail", "into-runs", &into_runs),
+        entry("other-bindings", "Ignore", "other-accounts", &others),
+    ]
+}
+
+fn conditions(pairs: &[(&str, &str)]) -> Value {
+    pairs.iter().map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
+}
+
+fn cluster_controllers(policy: &RunPolicy) -> Subjects {
+    let mut all = policy.identities.namespace_controllers.clone();
+    for user in &policy.identities.workload_controllers.users {
+        if !all.users.contains(user) {
+            all.users.push(user.clone());
+        }
+    }
+    all.groups.clear();
+    all
+}
+
+/// Whether the user, or one of its groups, is listed.
+fn is_one_of(subjects: &Subjects) -> String {
+    let user = format!("request.userInfo.username in {}", cel_list(&subjects.users));
+    if subjects.groups.is_empty() {
+        return format!("({user})");
+    }
+    let groups = cel_list(&subjects.groups);
+    format!("({user} || (has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in {groups})))")
+}
+
+fn has_baseline_name(policy: &RunPolicy, object: &str) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for name in BaselineKind::ALL.into_iter().flat_map(|kind| names(policy, kind)) {
+        if !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
+        }
+    }
+    format!("(has({object}.metadata.name) && {object}.metadata.name in {})", cel_list(&all))
+}
+
+/// By its name or by its label, before or after. On a deletion the name stands in the old object alone.
+fn is_baseline(policy: &RunPolicy) -> String {
+    let labelled = format!("(has(o.metadata.labels) && {} in o.metadata.labels)", cel(keys::MANAGED_BY));
+    format!("[object, oldObject].exists(o, o != null && ({} || {labelled}))", has_baseline_name(policy, "o"))
+}
+
+/// Of the subjects of a binding, whether an expression about `s` holds of one that it did not have before.
+fn names_newly(expression: &str) -> String {
+    let known = "oldObject != null && has(oldObject.subjects) && s in oldObject.subjects";
+    format!(
+        "object != null && has(object.subjects) && object.subjects.exists(s, ({expression}) && !({known}))"
+    )
+}
+
+fn reaches_into_a_run(policy: &RunPolicy) -> String {
+    let starts = |field: &str, lead: &str| {
+        let prefixes = policy.namespaces.prefixes.iter();
+        prefixes
+            .map(|prefix| format!("{field}.startsWith({})", cel(&format!("{lead}{prefix}-"))))
+            .collect::<Vec<_>>()
+    };
+    let mut namespaces = starts("s.namespace", "");
+    let mut names = vec![format!("s.name == {}", cel("system:serviceaccounts"))];
+    names.extend(starts("s.name", "system:serviceaccounts:"));
+    names.extend(starts("s.name", "system:serviceaccount:"));
+    if policy.namespaces.slots {
+        namespaces.push("s.namespace.matches('-dev-[1-9][0-9]*$')".to_owned());
+        names.push("s.name.matches('^system:serviceaccounts?:[^:]*-dev-[1-9][0-9]*(:|$)')".to_owned());
+    }
+    if namespaces.is_empty() {
+        // Without prefixes and slots no name tells a run namespace.
+        namespaces.push("false".to_owned());
+    }
+    format!(
+        "(has(s.namespace) && ({})) || (has(s.name) && ({}))",
+        namespaces.join(" || "),
+        names.join(" || ")
+    )
+}
+
+/// A ServiceAccount of another namespace, but not of one that is never managed.
+fn names_an_account(policy: &RunPolicy) -> String {
+    let never: Vec<_> = policy.namespaces.protected.iter().chain(&policy.namespaces.home).cloned().collect();
+    format!(
+        "(has(s.namespace) && !(s.namespace in {}) && !(has(request.namespace) && s.namespace == request.namespace)) \
+         || (has(s.name) && (s.name.startsWith('system:serviceaccount:') || s.name.startsWith('system:serviceaccounts:')))",
+        cel_list(&never)
+    )
+}

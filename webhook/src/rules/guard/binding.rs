@@ -1,0 +1,95 @@
+//! What a RoleBinding in a run namespace binds, and to whom.
+
+use codex_k8s_shared::baseline::{BaselineKind, names};
+use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
+
+use super::{Context, Write};
+use crate::rules::Kind;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items, text};
+use crate::rules::report::{Report, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "RBAC002",
+    title: "A RoleBinding binds the profiles' Roles to the namespace's own ServiceAccounts",
+    why: "Bound to cluster-admin, admin or edit, an agent rules its namespace and impersonates what lives in it. \
+          Bound to a group such as system:authenticated, the agent's Role is everybody's.",
+    remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace. List further roles and subjects \
+             under rbac in the policy.",
+    default_mode: Mode::Enforce,
+    check: Check::Guard { judge: binds_what_is_allowed, mend: None },
+}];
+
+fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let (Kind::RoleBinding, Some(namespace), Some(new)) = (context.kind, context.namespace(), write.new)
+    else {
+        return;
+    };
+    if context.is_the_platforms() {
+        return;
+    }
+    let role = |binding: &Value| at(binding, &["roleRef"]).cloned().unwrap_or_default();
+    let bound = role(new);
+    if write.old.map(role).as_ref() != Some(&bound) {
+        check_role(context, &bound, report);
+    }
+    for (index, subject) in new_subjects(write) {
+        if !is_allowed(context, &namespace.name, subject) {
+            let remedy = format!(
+                "expected a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
+                namespace.name
+            );
+            report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
+        }
+    }
+}
+
+/// The subjects that a write brings, each with its place.
+pub(super) fn new_subjects<'a>(write: &Write<'a>) -> impl Iterator<Item = (usize, &'a Value)> {
+    let subjects = |binding: Option<&'a Value>| items(binding.and_then(|binding| binding.get("subjects")));
+    let old = write.old;
+    subjects(write.new).enumerate().filter(move |(_, subject)| subjects(old).all(|old| old != *subject))
+}
+
+fn check_role(context: &Context<'_>, role: &Value, report: &mut Report) {
+    let rbac = &context.policy.rbac;
+    let (kind, name) = (text(role, "kind").unwrap_or_default(), text(role, "name").unwrap_or_default());
+    let mut roles: Vec<_> = names(context.policy, BaselineKind::Role).collect();
+    roles.extend(rbac.roles.iter().map(String::as_str));
+    let allowed = match kind {
+        "Role" => roles.contains(&name),
+        "ClusterRole" => rbac.cluster_roles.iter().any(|listed| listed == name),
+        _ => false,
+    };
+    if !allowed {
+        let clusters = rbac.cluster_roles.iter().map(|name| format!("ClusterRole {name}"));
+        let expected: Vec<_> = roles.iter().map(|name| format!("Role {name}")).chain(clusters).collect();
+        report.forbid("roleRef", shown(role), format!("expected {}", expected.join(" or ")));
+    }
+}
+
+fn is_allowed(context: &Context<'_>, namespace: &str, subject: &Value) -> bool {
+    let listed = &context.policy.rbac.subjects;
+    let Some(name) = text(subject, "name") else { return false };
+    let is_in = |list: &[String]| list.iter().any(|listed| listed == name);
+    match text(subject, "kind") {
+        Some("ServiceAccount") => text(subject, "namespace") == Some(namespace),
+        Some("User") => is_in(&listed.users),
+        Some("Group") => is_in(&listed.groups),
+        _ => false,
+    }
+}
+
+/// A subject or a role as a message shows it.
+pub(super) fn shown(reference: &Value) -> String {
+    let field = |name| text(reference, name).map(quoted);
+    let Some(name) = field("name") else { return "nothing".to_owned() };
+    let kind = match text(reference, "kind") {
+        Some(kind @ ("Role" | "ClusterRole" | "ServiceAccount" | "User" | "Group")) => kind.to_owned(),
+        Some(other) => quoted(other),
+        None => "something".to_owned(),
+    };
+    let place = field("namespace").map_or(String::new(), |namespace| format!(" of namespace {namespace}"));
+    format!("{kind} {name}{place}")
+}

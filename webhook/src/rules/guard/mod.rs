@@ -1,0 +1,190 @@
+//! Rules about what a run namespace holds: its baseline, roles and bindings, quotas, Secrets and tokens. None of it
+//! may be widened, and no binding elsewhere may reach into it.
+//!
+//! The platform's worker puts its own values into the same objects again and again. What it writes is set to the
+//! policy's values on its way in, so that neither side ever finds what the other has changed; and it is never
+//! refused, for what could not be set on its way in the reconciler puts right afterwards.
+
+mod baseline;
+mod binding;
+mod foreign;
+mod quota;
+mod role;
+mod secret;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use codex_k8s_shared::baseline::{BaselineKind, names};
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use serde_json::Value;
+
+use super::catalogue::{Check, Rule};
+use super::report::Report;
+use super::{Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Request, Requester, Role, Verdict};
+
+pub use foreign::namespaces;
+pub use secret::TOKEN as TOKEN_SECRET;
+pub use token::KUBELETS;
+
+/// The name under which kube-apiserver itself writes: what it needs to start must never be hindered.
+pub const API_SERVER: &str = "system:apiserver";
+
+/// What every rule about what a namespace holds can see.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy.
+    pub policy: &'a RunPolicy,
+    /// The facts.
+    pub facts: &'a Facts,
+    /// Who asks.
+    pub requester: &'a Requester<'a>,
+    /// The object's kind.
+    pub kind: Kind,
+    /// The object's name; empty while a `generateName` has not been resolved.
+    pub name: &'a str,
+    /// The groups of who asks.
+    pub groups: &'a [&'a str],
+    /// Whether it is done to the status, not to the object itself.
+    pub status: bool,
+}
+
+/// An object before and after: `None` before its creation and after its deletion.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// As it is stored.
+    pub old: Option<&'a Value>,
+    /// As it would be stored.
+    pub new: Option<&'a Value>,
+}
+
+/// What a rule judges. Each finds out for itself what an update has brought: the order of lists means nothing here.
+pub type Judge = fn(&Context<'_>, &Write<'_>, &mut Report);
+
+/// What a rule sets in what a manager writes.
+pub type Mend = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
+
+impl<'a> Context<'a> {
+    /// The managed namespace that the object lies in.
+    pub fn namespace(&self) -> Option<&'a ManagedNamespace> {
+        self.facts.namespace.as_deref()
+    }
+
+    /// Whether it lies in a slot.
+    pub fn is_in_slot(&self) -> bool {
+        self.namespace().is_some_and(|namespace| self.policy.namespaces.is_slot(&namespace.name))
+    }
+
+    /// The object's kind, if there are baseline objects of it.
+    pub fn baseline_kind(&self) -> Option<BaselineKind> {
+        match self.kind {
+            Kind::ServiceAccount => Some(BaselineKind::ServiceAccount),
+            Kind::Role => Some(BaselineKind::Role),
+            Kind::RoleBinding => Some(BaselineKind::RoleBinding),
+            Kind::ResourceQuota => Some(BaselineKind::ResourceQuota),
+            Kind::LimitRange => Some(BaselineKind::LimitRange),
+            _ => None,
+        }
+    }
+
+    /// Whether the object has the name of a baseline object of its kind, of whatever profile or set.
+    pub fn has_baseline_name(&self) -> bool {
+        self.baseline_kind().is_some_and(|kind| names(self.policy, kind).any(|name| name == self.name))
+    }
+
+    /// Whether the object is part of the baseline: by its name, or by a label that nobody else may use.
+    pub fn is_baseline(&self, write: &Write<'_>) -> bool {
+        let is_labelled = |object: &Value| Meta::of(object).labels().any(|(key, _)| key == keys::MANAGED_BY);
+        self.baseline_kind().is_some()
+            && (self.has_baseline_name() || [write.old, write.new].into_iter().flatten().any(is_labelled))
+    }
+
+    /// Whether who asks looks after the baseline.
+    pub fn by_keeper(&self) -> bool {
+        matches!(self.requester.role, Role::Manager | Role::Reconciler)
+    }
+
+    /// Whether the platform writes what is its own: the baseline, or the stack that it keeps in a slot.
+    pub fn is_the_platforms(&self) -> bool {
+        (self.by_keeper() && self.has_baseline_name()) || (self.requester.is_manager() && self.is_in_slot())
+    }
+}
+
+/// The rules about what a namespace holds, in the order of their ids.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [baseline::RULES, role::RULES, binding::RULES, foreign::RULES, secret::RULES, token::RULES, quota::RULES]
+        .into_iter()
+        .flatten()
+}
+
+/// Decides a request about what a namespace holds, or about a binding elsewhere.
+pub fn decide(
+    policy: &RunPolicy,
+    facts: &Facts,
+    request: &Request<'_>,
+    requester: &Requester<'_>,
+    entry: Entry,
+) -> Verdict {
+    let write = Write { old: request.old_object.as_ref(), new: request.object.as_ref() };
+    let name = match request.name {
+        "" => write.new.or(write.old).and_then(|object| Meta::of(object).text("name")).unwrap_or_default(),
+        name => name,
+    };
+    let context = Context {
+        policy,
+        facts,
+        requester,
+        kind: request.kind,
+        name,
+        groups: &request.groups,
+        status: request.subresource == Some("status"),
+    };
+    if !is_concerned(&context) {
+        return Verdict::default();
+    }
+    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    match (entry, write.new) {
+        (Entry::Mutate, Some(new)) => verdict.patch = mend(&context, &write, new),
+        (Entry::Mutate, None) => {}
+        (Entry::Validate, _) => verdict.findings = judge(&context, &write),
+    }
+    verdict
+}
+
+/// Whatever lies in a managed namespace, and bindings anywhere; but not the bookkeeping of the cluster's controllers,
+/// which must go on, and with it the end of a namespace.
+fn is_concerned(context: &Context<'_>) -> bool {
+    let is_binding = matches!(context.kind, Kind::RoleBinding | Kind::ClusterRoleBinding);
+    let grants = matches!(context.kind, Kind::Secret | Kind::TokenRequest) || context.status;
+    let bookkeeping = !grants
+        && (context.requester.is_cluster_controller(context.policy) || context.requester.user == API_SERVER);
+    !bookkeeping && (is_binding || context.namespace().is_some())
+}
+
+fn mend(context: &Context<'_>, write: &Write<'_>, new: &Value) -> json_patch::Patch {
+    let mut edits = Edits::new(new);
+    for rule in rules() {
+        if let Check::Guard { mend: Some(mend), .. } = rule.check
+            && super::mode(context.policy, rule) != Mode::Off
+        {
+            mend(context, write, &mut edits);
+        }
+    }
+    edits.finish()
+}
+
+fn judge(context: &Context<'_>, write: &Write<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for rule in rules() {
+        let mode = super::mode(context.policy, rule);
+        let Check::Guard { judge, .. } = rule.check else { continue };
+        if mode != Mode::Off {
+            let mut report = Report::new(rule, mode);
+            judge(context, write, &mut report);
+            findings.extend(report.into_findings());
+        }
+    }
+    findings
+}

@@ -1,0 +1,38 @@
+//! Quotas and limits beside the baseline's.
+
+use codex_k8s_shared::baseline::changes;
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Write};
+use crate::rules::Kind;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, clean, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "QUOTA001",
+    title: "There is no ResourceQuota or LimitRange beside the baseline's",
+    why: "A LimitRange gives defaults to Pods that name none and refuses others: one more of them, or a quota of zero, \
+          and the run can start nothing, or starts everything larger than it was meant.",
+    remedy: "Have the policy's baseline changed instead. What is there already can be deleted.",
+    default_mode: Mode::Enforce,
+    check: Check::Guard { judge: none_beside_the_baseline, mend: None },
+}];
+
+fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let (Kind::ResourceQuota | Kind::LimitRange, Some(namespace), Some(new)) =
+        (context.kind, context.namespace(), write.new)
+    else {
+        return;
+    };
+    if context.status || context.by_keeper() || context.is_baseline(write) {
+        return;
+    }
+    let Some(old) = write.old else {
+        let remedy = format!("namespace {} has those of its baseline", namespace.name);
+        return report.forbid("metadata.name", quoted(context.name), remedy);
+    };
+    if let Some(change) = changes(old, new).into_iter().find(|change| change.path.starts_with("spec")) {
+        let remedy = format!("it stays {}, or is deleted", clean(&change.wanted));
+        report.forbid(clean(&change.path), clean(&change.found), remedy);
+    }
+}

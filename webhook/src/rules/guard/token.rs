@@ -1,0 +1,80 @@
+//! Tokens that are asked for.
+
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::run::RuntimeMode;
+
+use super::{Context, Write};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items};
+use crate::rules::report::{Report, clean, quoted};
+use crate::rules::{Kind, Role};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "TOKEN001",
+        title: "A token is for this API server, and short-lived",
+        why: "A token for another audience speaks to another system in the agent's name; one that lives long outlives \
+              the run.",
+        remedy: "Leave spec.audiences out, and spec.expirationSeconds at an hour; tokens in the policy lists the \
+                 audiences and the longest life.",
+        default_mode: Mode::Enforce,
+        check: Check::Guard { judge: is_plain, mend: None },
+    },
+    Rule {
+        id: "TOKEN002",
+        title: "An agent asks for tokens of its profile's ServiceAccounts only",
+        why: "In a slot, the platform's own ServiceAccounts are at hand, with rights over the whole cluster: their \
+              token is as good as they are.",
+        remedy: "Ask for a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A code-only \
+                 run has no token.",
+        default_mode: Mode::Enforce,
+        check: Check::Guard { judge: is_the_agents_own, mend: None },
+    },
+];
+
+/// The group of kubelets, which ask for the tokens of the Pods on their node.
+pub const KUBELETS: &str = "system:nodes";
+
+fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let (Kind::TokenRequest, Some(_), Some(new)) = (context.kind, context.namespace(), write.new) else {
+        return;
+    };
+    if context.groups.contains(&KUBELETS) {
+        return;
+    }
+    let tokens = &context.policy.tokens;
+    for (index, audience) in items(at(new, &["spec", "audiences"])).enumerate() {
+        let audience = audience.as_str().unwrap_or_default();
+        if !tokens.audiences.iter().any(|listed| listed == audience) {
+            let remedy = format!("expected {}", tokens.audiences.join(" or "));
+            report.forbid(format!("spec.audiences[{index}]"), quoted(audience), remedy);
+        }
+    }
+    let seconds = at(new, &["spec", "expirationSeconds"]);
+    if let Some(seconds) =
+        seconds.filter(|value| value.as_i64().is_none_or(|asked| asked > tokens.max_seconds))
+    {
+        let remedy = format!("expected {} at most", tokens.max_seconds);
+        report.forbid("spec.expirationSeconds", clean(&seconds.to_string()), remedy);
+    }
+}
+
+fn is_the_agents_own(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let (Kind::TokenRequest, Some(namespace), None) = (context.kind, context.namespace(), write.old) else {
+        return;
+    };
+    if context.requester.role != Role::Agent {
+        return;
+    }
+    let own = match namespace.mode {
+        RuntimeMode::FullEnv => context.policy.jobs.service_accounts.full_env.as_slice(),
+        RuntimeMode::CodeOnly => &[],
+    };
+    if !own.iter().any(|listed| listed == context.name) {
+        let remedy = match own {
+            [] => "a code-only run has no token".to_owned(),
+            own => format!("expected {}", own.join(" or ")),
+        };
+        report.forbid("metadata.name", quoted(context.name), remedy);
+    }
+}
