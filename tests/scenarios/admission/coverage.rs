@@ -9,10 +9,14 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 14] = [
     include_str!("agents.rs"),
     include_str!("bypasses.rs"),
     include_str!("coverage.rs"),
+    include_str!("guard.rs"),
+    include_str!("guard_fight.rs"),
+    include_str!("guard_rights.rs"),
+    include_str!("guard_tokens.rs"),
     include_str!("leases.rs"),
     include_str!("modes.rs"),
     include_str!("namespaces.rs"),

@@ -196,6 +196,23 @@ pub(crate) fn code_only() -> String {
     name
 }
 
+/// A slot, labelled by the worker.
+#[track_caller]
+pub(crate) fn slot() -> String {
+    let name = format!("stack{}-dev-1", unique());
+    create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
+    let mut labels = json!({"metadata": {"labels": {
+        "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
+        "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": name, "codex-k8s.dev/project-id": "stack",
+    }, "annotations": {"codex-k8s.dev/correlation-id": "c1"}}});
+    for (key, value) in lease("24h", 0) {
+        labels["metadata"]["annotations"][format!("{DOMAIN}/{key}")] = value;
+    }
+    merge(&Identity::worker(), &name, &labels).admitted();
+    await_baseline(&name);
+    name
+}
+
 /// A namespace that is none of our business.
 #[track_caller]
 pub(crate) fn unmanaged() -> String {

@@ -5,6 +5,10 @@
 mod agents;
 mod bypasses;
 mod coverage;
+mod guard;
+mod guard_fight;
+mod guard_rights;
+mod guard_tokens;
 mod harness;
 mod leases;
 mod modes;

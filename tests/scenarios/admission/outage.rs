@@ -1,37 +1,99 @@
-//! With the webhook gone: what is not managed goes on, what is managed is refused.
+//! With the webhook gone: what is not managed goes on, what is managed is refused, and what ends can end.
 
 use codex_k8s_tests::{Guard, Identity, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::harness::{JSON, Send, namespace, playground, send};
+use crate::harness::{Answer, JSON, Send, annotation, namespace, playground, send};
 
-#[test]
-fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
-    let guard = Guard::start(playground()).unwrap();
-    let post = |path: &str, body: &serde_json::Value| {
-        let request = Send {
-            identity: &Identity::developer(),
-            method: "POST",
-            path: path.to_owned(),
-            content_type: JSON,
-        };
-        send(&guard, &request, body)
-    };
-    post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
-    guard.webhook.process.signal("KILL").unwrap();
-    eventually("the webhook is gone", Duration::from_secs(10), || guard.webhook.health.get("/livez").err())
+/// A guarded cluster of one's own, whose webhook can be ended.
+struct Outage(Guard);
+
+impl Outage {
+    fn start() -> Self {
+        Self(Guard::start(playground()).unwrap())
+    }
+
+    fn ask(&self, identity: &Identity, method: &'static str, path: &str, body: &Value) -> Answer {
+        send(&self.0, &Send { identity, method, path: path.to_owned(), content_type: JSON }, body)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask(&Identity::developer(), "POST", path, body)
+    }
+
+    fn end_the_webhook(&self) {
+        self.0.webhook.process.signal("KILL").unwrap();
+        eventually("the webhook is gone", Duration::from_secs(10), || {
+            self.0.webhook.health.get("/livez").err()
+        })
         .unwrap();
-    post("/api/v1/namespaces", &namespace("payments")).admitted();
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
-        "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
-    post("/apis/batch/v1/namespaces/payments/jobs", &job).admitted();
-    for (path, body) in [
-        ("/api/v1/namespaces", namespace("codex-issue-after")),
-        ("/apis/batch/v1/namespaces/codex-issue-before/jobs", job),
-    ] {
-        let answer = post(path, &body);
+    }
+
+    /// Refused because the webhook does not answer, not by a rule.
+    #[track_caller]
+    fn is_missed(answer: &Answer) {
         let message = answer.body["message"].as_str().unwrap_or_default();
         assert!(answer.code == 500 && message.contains(".guard.codex-k8s.dev"), "{} {message}", answer.code);
     }
+}
+
+fn job() -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
+}
+
+fn binding(kind: &str, namespace: &str) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": format!("b-{namespace}")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}]})
+}
+
+#[test]
+fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
+    let outage = Outage::start();
+    outage.post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
+    outage.end_the_webhook();
+    outage.post("/api/v1/namespaces", &namespace("payments")).admitted();
+    outage.post("/apis/batch/v1/namespaces/payments/jobs", &job()).admitted();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    outage
+        .post(&format!("{rbac}/clusterrolebindings"), &binding("ClusterRoleBinding", "payments"))
+        .admitted();
+    let elsewhere = format!("{rbac}/namespaces/payments/rolebindings");
+    outage.post(&elsewhere, &binding("RoleBinding", "monitoring")).admitted();
+    for (path, body) in [
+        ("/api/v1/namespaces", namespace("codex-issue-after")),
+        ("/apis/batch/v1/namespaces/codex-issue-before/jobs", job()),
+        (&elsewhere, binding("RoleBinding", "codex-issue-before")),
+        (&format!("{rbac}/clusterrolebindings"), binding("ClusterRoleBinding", "stack-dev-1")),
+    ] {
+        Outage::is_missed(&outage.post(path, &body));
+    }
+}
+
+#[test]
+fn a_run_namespace_ends_without_the_webhook_and_its_baseline_is_guarded_until_then() {
+    let outage = Outage::start();
+    let admin = Identity::Admin;
+    let path = |name: &str| format!("/api/v1/namespaces/{name}");
+    for name in ["codex-issue-ending", "codex-issue-staying"] {
+        outage.post("/api/v1/namespaces", &namespace(name)).admitted();
+        eventually("the baseline is there", Duration::from_secs(30), || {
+            let found = outage.ask(&admin, "GET", &path(name), &Value::Null).admitted();
+            (!annotation(&found, "baseline-ready-at").is_empty()).then_some(())
+        })
+        .unwrap();
+    }
+    outage.ask(&Identity::worker(), "DELETE", &path("codex-issue-ending"), &Value::Null).admitted();
+    outage.end_the_webhook();
+    let quota = format!("{}/resourcequotas/codex-run-quota", path("codex-issue-staying"));
+    for identity in [&admin, &Identity::worker()] {
+        Outage::is_missed(&outage.ask(identity, "DELETE", &quota, &Value::Null));
+    }
+    eventually("the namespace is gone", Duration::from_mins(1), || {
+        let found = outage.ask(&admin, "GET", &path("codex-issue-ending"), &Value::Null);
+        (found.code == 404).then_some(())
+    })
+    .unwrap();
 }
