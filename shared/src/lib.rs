@@ -1,9 +1,11 @@
 //! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
+//! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows.
 //!
 //! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
 //! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
 //! one, whose traffic passes as well.
 
+pub mod audit;
 pub mod baseline;
 pub mod demand;
 pub mod hold;

@@ -1,0 +1,16 @@
+//! Audit rows: what was decided about which namespace, when, and why.
+//!
+//! The rows are the platform's own (`flow_events`, contract.md, section 6), so that one query tells the story of a run
+//! whoever did what in it. What is to be done is written before it is done; what came of it, after.
+
+mod event;
+#[cfg(feature = "audit-stores")]
+mod sqlite;
+#[cfg(feature = "audit-stores")]
+mod store;
+
+pub use event::{Actor, Event, EventType, Payload};
+#[cfg(feature = "audit-stores")]
+pub use sqlite::SqliteStore;
+#[cfg(feature = "audit-stores")]
+pub use store::{Appended, Filter, Row, Store, StoreError};

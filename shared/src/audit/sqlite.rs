@@ -1,0 +1,239 @@
+//! Rows in an SQLite file: the store that needs no set-up.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+
+use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long another process is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// One writes at a time anyway.
+const CONNECTIONS: u32 = 4;
+
+/// File systems whose locks are somebody else's.
+const NETWORK: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "afs"];
+
+/// Rows in a file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens a file, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with the file.
+    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        Self::open_with_patience(file, PATIENCE).await
+    }
+
+    /// As [`open`](Self::open), with another patience for other processes.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with the file.
+    pub async fn open_with_patience(file: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        if let Some(file_system) = network_file_system(&absolute(file), &mounts) {
+            let (file, file_system) = (file.display().to_string(), file_system.to_owned());
+            return Err(StoreError::NetworkFile { file, file_system });
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A row is on the disk before what it announces is done.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(patience);
+        let failed = |source: sqlx::Error| {
+            classified(source, |source| StoreError::Open { store: file.display().to_string(), source })
+        };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(patience.saturating_mul(2).max(Duration::from_secs(1)))
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        MIGRATIONS.run(&pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(source) => failed(source),
+            other => StoreError::Open { store: file.display().to_string(), source: other.into() },
+        })?;
+        Ok(Self { pool })
+    }
+
+    /// Closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn absolute(file: &Path) -> PathBuf {
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.and_then(|folder| Some(folder.join(whole.file_name()?))).unwrap_or(whole)
+}
+
+/// The network file system that a path lies on, from the kernel's list of mounts; the longest mount point counts.
+fn network_file_system<'m>(path: &Path, mounts: &'m str) -> Option<&'m str> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (point, kind) = (fields.next()?, fields.next()?);
+        path.starts_with(point.replace("\\040", " ")).then_some((point.len(), kind))
+    });
+    let (_, kind) = mounted.max_by_key(|(length, _)| *length)?;
+    NETWORK.contains(&kind).then_some(kind)
+}
+
+/// SQLite's primary result codes.
+fn classified(
+    error: sqlx::Error,
+    otherwise: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> StoreError,
+) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    let primary = code.map(|code| code & 0xff);
+    let source = Box::new(error);
+    match primary {
+        Some(5 | 6) => StoreError::Locked(source),
+        Some(8) => StoreError::ReadOnly(source),
+        Some(13) => StoreError::Full(source),
+        Some(11 | 26) => StoreError::Damaged(source),
+        _ => otherwise(source),
+    }
+}
+
+fn failed(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| classified(error, |source| StoreError::Failed { act, source })
+}
+
+const COLUMNS: &str = "id, correlation_id, actor_type, actor_id, event_type, payload, created_at";
+
+impl Store for SqliteStore {
+    async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
+        let payload = serde_json::to_string(&event.payload)
+            .map_err(|source| StoreError::Failed { act: "write to", source: source.into() })?;
+        let written = sqlx::query(
+            "INSERT INTO flow_events (correlation_id, actor_type, actor_id, event_type, payload, created_at) \
+             VALUES ($1, $2, NULLIF($3, ''), $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(&event.correlation_id)
+        .bind(&event.actor.kind)
+        .bind(&event.actor.id)
+        .bind(event.event_type.as_str())
+        .bind(payload)
+        .bind(event.created_at.as_microsecond())
+        .execute(&self.pool)
+        .await
+        .map_err(failed("write to"))?;
+        Ok(if written.rows_affected() == 0 { Appended::AlreadyThere } else { Appended::Written })
+    }
+
+    async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
+        // Of the platform's other events, and those of later versions, this one knows nothing to tell.
+        let mut query =
+            sqlx::QueryBuilder::new(format!("SELECT {COLUMNS} FROM flow_events WHERE event_type IN ("));
+        let mut known = query.separated(", ");
+        for event_type in EventType::ALL {
+            known.push_bind(event_type.as_str());
+        }
+        query.push(")");
+        let texts = [
+            (" AND payload ->> '$.namespace' = ", filter.namespace.as_deref()),
+            (" AND payload ->> '$.run_id' = ", filter.run_id.as_deref()),
+            (" AND correlation_id = ", filter.correlation_id.as_deref()),
+            (" AND event_type = ", filter.event_type.map(EventType::as_str)),
+        ];
+        for (condition, text) in texts.into_iter().filter_map(|(condition, text)| Some((condition, text?))) {
+            query.push(condition).push_bind(text.to_owned());
+        }
+        let numbers = [
+            (" AND created_at >= ", filter.since.map(Timestamp::as_microsecond)),
+            (" AND created_at < ", filter.until.map(Timestamp::as_microsecond)),
+            (" AND id > ", filter.after_id),
+        ];
+        for (condition, number) in
+            numbers.into_iter().filter_map(|(condition, number)| Some((condition, number?)))
+        {
+            query.push(condition).push_bind(number);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit.map_or(-1, i64::from));
+        let rows = query.build().fetch_all(&self.pool).await.map_err(failed("read"))?;
+        rows.iter().rev().map(row).collect()
+    }
+
+    async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM flow_events AS intended WHERE event_type = $1 AND NOT EXISTS (SELECT 1 FROM \
+             flow_events AS ended WHERE ended.event_type IN ($2, $3, $4) AND ended.payload ->> '$.decision_id' = \
+             intended.payload ->> '$.decision_id') ORDER BY id"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(EventType::CleanupIntended.as_str())
+            .bind(EventType::Cleaned.as_str())
+            .bind(EventType::CleanupFailed.as_str())
+            .bind(EventType::CleanupSkipped.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("read"))?;
+        rows.iter().map(row).collect()
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let open: Vec<i64> = self.open_intentions().await?.iter().map(|row| row.id).collect();
+        let mut query = sqlx::QueryBuilder::new("DELETE FROM flow_events WHERE created_at < ");
+        query.push_bind(before.as_microsecond());
+        for id in open {
+            query.push(" AND id <> ").push_bind(id);
+        }
+        let pruned = query.build().execute(&self.pool).await.map_err(failed("prune"))?;
+        Ok(pruned.rows_affected())
+    }
+}
+
+fn row(stored: &SqliteRow) -> Result<Row, StoreError> {
+    read(stored).map_err(StoreError::Damaged)
+}
+
+fn read(stored: &SqliteRow) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
+    let text = |column: &str| stored.try_get::<String, _>(column);
+    let actor = Actor {
+        kind: text("actor_type")?,
+        id: stored.try_get::<Option<String>, _>("actor_id")?.unwrap_or_default(),
+    };
+    let event = Event {
+        correlation_id: text("correlation_id")?,
+        actor,
+        event_type: text("event_type")?.parse()?,
+        payload: serde_json::from_str::<Payload>(&text("payload")?)?,
+        created_at: Timestamp::from_microsecond(stored.try_get("created_at")?)?,
+    };
+    Ok(Row { id: stored.try_get("id")?, event })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_on_a_network_file_system_is_told_by_the_longest_mount_point() {
+        let mounts = "/dev/sda1 / ext4 rw 0 0\nfiler:/x /srv/audit nfs4 rw 0 0\n/dev/sdb1 /srv/audit/local xfs rw 0 0\n\
+                      filer:/y /srv/two\\040words cifs rw 0 0\n";
+        for (path, found) in [
+            ("/var/lib/audit.db", None),
+            ("/srv/audit/audit.db", Some("nfs4")),
+            ("/srv/audit/local/audit.db", None),
+            ("/srv/auditor/audit.db", None),
+            ("/srv/two words/audit.db", Some("cifs")),
+        ] {
+            assert_eq!(network_file_system(Path::new(path), mounts), found, "{path}");
+        }
+    }
+}
