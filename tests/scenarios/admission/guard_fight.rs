@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codex_k8s_tests::{Identity, eventually};
+use codex_k8s_tests::{Guard, Identity, eventually};
 use serde_json::{Value, json};
 
 use crate::guard::{delete, essence, get, path, put};
@@ -127,4 +127,32 @@ fn in_a_slot_the_limit_range_that_the_policy_does_not_want_is_the_managers_own()
     )
     .refused(403, "BASE001", "spec", "the baseline reconciler change");
     delete(&Identity::worker(), format!("{at}/codex-run-limits")).admitted();
+}
+
+#[test]
+fn a_policy_that_takes_a_limit_away_takes_it_away_after_bs_rounds_as_well() {
+    let guard = Guard::start_with_policy(playground(), "").unwrap();
+    let namespace = "codex-issue-changing";
+    let ask = |identity: &Identity, method, path: &str, body: &Value| {
+        send(&guard, &Send { identity, method, path: path.to_owned(), content_type: JSON }, body)
+    };
+    ask(&Identity::worker(), "POST", "/api/v1/namespaces", &crate::harness::namespace(namespace)).admitted();
+    let at = format!("{}/codex-run-quota", path(namespace, "resourcequotas"));
+    let quota = || ask(&Identity::Admin, "GET", &at, &Value::Null);
+    let await_limits = |count: usize| {
+        eventually("the quota has its limits", Duration::from_secs(30), || {
+            let found = quota().body;
+            (found["spec"]["hard"].as_object().map_or(0, serde_json::Map::len) == count).then_some(found)
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", quota().body))
+    };
+    let mut object = await_limits(5);
+    object["spec"]["hard"] = json!({"pods": "20"});
+    object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    ask(&Identity::worker(), "PUT", &at, &object).admitted();
+    await_limits(5);
+    let set =
+        "{access: candidate, resourceQuota: {name: codex-run-quota, hard: {pods: \"20\"}}, limitRange: null}";
+    guard.write_policy(&format!("baseline: {{fullEnv: {set}}}\n")).unwrap();
+    await_limits(1);
 }

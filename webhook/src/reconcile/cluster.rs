@@ -6,7 +6,9 @@ use futures::TryStreamExt;
 use futures::stream::FuturesOrdered;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -101,15 +103,23 @@ impl Cluster {
             .collect())
     }
 
-    /// Applies an object as it is to be.
+    /// Applies an object as it is to be. What an apply leaves in place, since another field manager owns it or none
+    /// does any more, is then written over: a key of a quota, say.
     ///
     /// # Errors
-    /// If the API server refuses it.
+    /// If the API server refuses it, or somebody else wrote in between.
     pub async fn apply(&self, namespace: &str, wanted: &Desired) -> kube::Result<Value> {
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
         let objects = self.objects(wanted.kind, namespace);
-        let applied = objects.patch(&wanted.name, &params, &Patch::Apply(&wanted.object)).await?;
-        Ok(value(&applied))
+        let mut applied = objects.patch(&wanted.name, &params, &Patch::Apply(&wanted.object)).await?;
+        if wanted.differences(&value(&applied)).is_empty() {
+            return Ok(value(&applied));
+        }
+        for (field, value) in wanted.fields() {
+            applied.data[field] = value.clone();
+        }
+        let params = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        objects.replace(&wanted.name, &params, &applied).await.map(|replaced| value(&replaced))
     }
 
     /// Deletes an object: the one of this uid, if one is given. One that is gone is as good.
