@@ -429,7 +429,8 @@ fn pod_security_is_never_lowered_and_may_be_raised() {
 #[test]
 fn a_namespace_whose_lease_lives_is_deleted_by_the_platform_only() {
     let name = managed();
-    for identity in [Identity::developer(), Identity::Admin, Identity::agent(&name)] {
+    let collector = Identity::service_account("codex-k8s-guard", "codex-k8s-gc");
+    for identity in [Identity::developer(), Identity::Admin, Identity::agent(&name), collector] {
         delete_namespace(&identity, &name).refused(
             403,
             "NS015",
@@ -438,8 +439,6 @@ fn a_namespace_whose_lease_lives_is_deleted_by_the_platform_only() {
         );
     }
     delete_namespace(&Identity::worker(), &name).admitted();
-    let name = managed();
-    delete_namespace(&Identity::service_account("codex-k8s-guard", "codex-k8s-gc"), &name).admitted();
 }
 
 #[test]

@@ -176,3 +176,45 @@ fn what_leaves_the_platforms_program_alone_is_not_blamed_for_its_rights() {
         assert_eq!(change_of_the_platforms(&change), [""; 0]);
     }
 }
+
+/// The rules by which the garbage collector may not delete a namespace with these annotations.
+fn collected(policy: &str, annotations: &Value) -> Vec<&'static str> {
+    let namespace = json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-01-30T12:00:00Z",
+        "labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}, "annotations": annotations}});
+    let head = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+    let policy = RunPolicy::from_yaml(&format!("{head}{policy}")).unwrap();
+    let collector = "system:serviceaccount:codex-k8s-guard:codex-k8s-gc";
+    let deletion = request(collector, Kind::Namespace, Some(namespace), None);
+    let verdict = decide(&policy, &Facts::at(NOW.parse().unwrap()), &deletion, Entry::Validate);
+    verdict.denials().map(|finding| finding.rule.id).collect()
+}
+
+fn leased(expires_at: &str, updated_at: &str) -> Value {
+    json!({"codex-k8s.dev/namespace-lease-ttl": "24h0m0s", "codex-k8s.dev/namespace-lease-expires-at": expires_at,
+        "codex-k8s.dev/namespace-lease-updated-at": updated_at})
+}
+
+#[test]
+fn a_stolen_token_of_the_garbage_collector_deletes_nothing_that_lives_or_is_held() {
+    let ended = leased("2026-02-01T11:00:00Z", "2026-01-31T11:00:00Z");
+    let living = leased("2026-02-01T13:00:00Z", "2026-01-31T13:00:00Z");
+    assert_eq!(collected("", &ended), [""; 0]);
+    assert_eq!(collected("", &living), ["NS015"]);
+    assert_eq!(collected("", &json!({})), ["NS015"]);
+    let held = |hold: &str| {
+        let mut annotations = ended.clone();
+        annotations["codex-k8s.dev/hold"] = hold.into();
+        collected("", &annotations)
+    };
+    assert_eq!(held("2026-02-02T00:00:00Z looking into it"), ["NS015"]);
+    assert_eq!(held("for ever"), ["NS015"]);
+    assert_eq!(held("2026-02-01T00:00:00Z looked into it"), [""; 0]);
+    assert_eq!(collected("cleanup: {withoutLease: age}", &json!({})), [""; 0], "two days old");
+    assert_eq!(collected("cleanup: {withoutLease: age}", &living), ["NS015"]);
+    let finished = "cleanup: {retention: {fullEnv: {succeeded: {afterFinish: 1s}}}}";
+    assert_eq!(
+        collected(finished, &living),
+        [""; 0],
+        "the policy lets finished runs go before their leases end"
+    );
+}

@@ -1,18 +1,21 @@
 //! Deleting a run namespace.
 
+use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
-use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::policy::{Mode, WithoutLease};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
-use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
+use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 use crate::rules::requester::Role;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "NS015",
-    title: "A run namespace whose lease lives is deleted only by the platform",
-    why: "A run that is under way would lose its work; a retry would find its namespace half gone.",
+    title: "A run namespace whose lease lives is deleted only by the platform's managers",
+    why: "A run that is under way would lose its work; a retry would find its namespace half gone. The garbage \
+          collector deletes what has expired, and a stolen token of it nothing else.",
     remedy: "Wait for the lease to end, or cancel the run in the platform. In an emergency delete it as a manager \
              (kubectl --as).",
     default_mode: Mode::Enforce,
@@ -20,7 +23,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
 }];
 
 fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
-    if matches!(context.requester.role, Role::Manager | Role::GarbageCollector | Role::NamespaceController) {
+    let by_collector = match context.requester.role {
+        Role::Manager | Role::NamespaceController => return,
+        role => role == Role::GarbageCollector,
+    };
+    if by_collector && is_left_to_the_collector(context, namespace, report) {
         return;
     }
     let lease = Lease::read(|key| namespace.meta.annotation(key));
@@ -29,12 +36,31 @@ fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
     }
     let found = namespace.meta.annotation(keys::NAMESPACE_LEASE_EXPIRES_AT);
     let remedy = match lease {
-        Ok(Some(_)) => {
-            "the lease lives; only a manager or the garbage collector deletes the namespace before it ends"
-        }
-        _ => {
-            "without a lease that can be read, only a manager or the garbage collector deletes the namespace"
-        }
+        Ok(Some(_)) => "the lease lives; only a manager deletes the namespace before it ends",
+        _ => "without a lease that can be read, only a manager deletes the namespace",
     };
     report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), quoted_or_nothing(found), remedy);
+}
+
+/// The garbage collector's own sweep has decided already; what its token could do in other hands is bounded here. True
+/// if nothing more is to be asked: the policy lets it go by the end of the run, or by the age of the namespace.
+fn is_left_to_the_collector(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) -> bool {
+    if let Some(hold) = namespace.meta.annotation(keys::HOLD) {
+        let ended = hold.parse::<Hold>().is_ok_and(|hold| hold.until.timestamp() <= context.facts.now);
+        if !ended {
+            report.forbid(annotation_path(keys::HOLD), quoted(hold), "somebody holds the namespace");
+            return true;
+        }
+    }
+    let cleanup = &context.policy.cleanup;
+    cleanup.retention.any_after_finish()
+        || (cleanup.without_lease == WithoutLease::Age && is_old_enough(context, namespace))
+}
+
+fn is_old_enough(context: &Context<'_>, namespace: &Namespace<'_>) -> bool {
+    let has_lease = matches!(Lease::read(|key| namespace.meta.annotation(key)), Ok(Some(_)));
+    let created_at = namespace.meta.text("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    let ttl = context.policy.lease.ttl_for(namespace.meta.label(keys::AGENT_KEY));
+    let end = created_at.and_then(|created| created.checked_add(SignedDuration::try_from(ttl).ok()?).ok());
+    !has_lease && end.is_some_and(|end| end <= context.facts.now)
 }
