@@ -221,6 +221,28 @@ fn bindings_that_are_none_of_our_business_pass_and_so_do_changes_of_what_is_ther
 }
 
 #[test]
+fn a_binding_of_thousands_is_admitted_and_hides_nobody() {
+    let developer = Identity::developer();
+    let mut subjects: Vec<_> =
+        (0..5000).map(|number| named("User", &format!("somebody-{number}@example.dev"))).collect();
+    let stored = create(&developer, CLUSTER, &view(&subjects)).admitted();
+    let at = format!("{CLUSTER}/{}", stored["metadata"]["name"].as_str().unwrap());
+    let (any_name, elsewhere) = (experiment(), unmanaged());
+    subjects.extend((0..3000).map(|number| account(&elsewhere, &format!("robot-{number}"))));
+    patch_at(&developer, at.clone(), MERGE, &json!({"subjects": subjects})).admitted();
+    for namespace in [any_name, managed()] {
+        let mut more = subjects.clone();
+        more.push(account(&namespace, "codex-runner"));
+        patch_at(&developer, at.clone(), MERGE, &json!({"subjects": more})).refused(
+            403,
+            "RBAC003",
+            "subjects[8000]",
+            &namespace,
+        );
+    }
+}
+
+#[test]
 fn the_platform_deploys_its_own_copies_with_all_their_rights_into_a_slot() {
     let slot = slot();
     let platform = Identity::platform_control_plane();

@@ -83,7 +83,7 @@ fn baseline_rules() -> Value {
 
 /// Bindings outside of managed namespaces. Those that reach for a name that is reserved, or a slot's, or for every
 /// ServiceAccount are refused while we are gone; any other, whose namespace may happen to be managed, is not: nobody
-/// is to be locked out of what is none of our business. An update that names nobody new passes without us.
+/// is to be locked out of what is none of our business.
 fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     let rules = json!([
         rule(RBAC, &["rolebindings"], &WRITES, "Namespaced"),
@@ -92,7 +92,12 @@ fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     let unmanaged = json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "DoesNotExist"}]});
     let not_the_api_server = format!("request.userInfo.username != {}", cel(API_SERVER));
     let into_runs = names_newly(&reaches_into_a_run(policy));
-    let others = format!("{} && !({into_runs})", names_newly(&names_an_account(policy)));
+    // Not "newly": a binding of thousands, each looked for among thousands, would cost more than the API server pays
+    // for a condition, and with `Ignore` it would then pass without us.
+    let others = format!(
+        "object != null && has(object.subjects) && object.subjects.exists(s, {})",
+        names_an_account(policy)
+    );
     let entry = |subject, failure_policy, name, expression: &str| {
         let conditions = conditions(&[("not-the-api-server", &not_the_api_server), (name, expression)]);
         webhook(subject, failure_policy, client_config, &rules, &conditions, Some(unmanaged.clone()))

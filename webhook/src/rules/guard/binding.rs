@@ -1,10 +1,12 @@
 //! What a RoleBinding in a run namespace binds, and to whom.
 
+use std::collections::HashSet;
+
 use codex_k8s_shared::baseline::{BaselineKind, names};
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
-use super::{Context, Write};
+use super::{Context, MOST_TOLD, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
@@ -34,22 +36,21 @@ fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut 
     if write.old.map(role).as_ref() != Some(&bound) {
         check_role(context, &bound, report);
     }
-    for (index, subject) in new_subjects(write) {
-        if !is_allowed(context, &namespace.name, subject) {
-            let remedy = format!(
-                "expected a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
-                namespace.name
-            );
-            report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
-        }
+    let strangers = new_subjects(write).filter(|(_, subject)| !is_allowed(context, &namespace.name, subject));
+    for (index, subject) in strangers.take(MOST_TOLD) {
+        let remedy = format!(
+            "expected a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
+            namespace.name
+        );
+        report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
     }
 }
 
-/// The subjects that a write brings, each with its place.
+/// The subjects that a write brings, each with its place. There may be thousands, before and after.
 pub(super) fn new_subjects<'a>(write: &Write<'a>) -> impl Iterator<Item = (usize, &'a Value)> {
     let subjects = |binding: Option<&'a Value>| items(binding.and_then(|binding| binding.get("subjects")));
-    let old = write.old;
-    subjects(write.new).enumerate().filter(move |(_, subject)| subjects(old).all(|old| old != *subject))
+    let known: HashSet<_> = subjects(write.old).collect();
+    subjects(write.new).enumerate().filter(move |(_, subject)| !known.contains(subject))
 }
 
 fn check_role(context: &Context<'_>, role: &Value, report: &mut Report) {

@@ -7,7 +7,7 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
-use super::{Context, Write};
+use super::{Context, MOST_TOLD, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::text;
 use crate::rules::report::Report;
@@ -78,15 +78,18 @@ fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Rep
     if !is_binding || context.namespace().is_some() {
         return;
     }
-    for (index, subject) in new_subjects(write) {
-        let Some(named) = Named::by(subject) else { continue };
+    let reaching = new_subjects(write).filter_map(|(index, subject)| {
+        let named = Named::by(subject)?;
         let remedy = match named {
             Named::All => {
                 "it takes in the agents of every run namespace; name the ServiceAccounts that are meant"
             }
-            _ if !reaches_in(context, &named) => continue,
+            _ if !reaches_in(context, &named) => return None,
             _ => "a run has rights in its own namespace alone; bind a ServiceAccount of another namespace",
         };
+        Some((index, subject, remedy))
+    });
+    for (index, subject, remedy) in reaching.take(MOST_TOLD) {
         report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
     }
 }

@@ -1,11 +1,13 @@
 //! What a Role in a run namespace may grant.
 
+use std::collections::HashSet;
+
 use codex_k8s_shared::baseline::maximum;
 use codex_k8s_shared::permissions::covers;
 use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
-use super::{Context, Write};
+use super::{Context, MOST_TOLD, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
@@ -29,26 +31,30 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     if context.is_the_platforms() {
         return;
     }
-    let granted: Vec<_> = rules(write.old).map(read).collect();
-    let mut maximum = maximum(context.policy, namespace.mode, context.is_in_slot());
-    // What the Role grants already, this update does not bring.
-    maximum.extend(&granted);
-    let remedy =
-        || format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
-    for (index, rule) in rules(Some(new)).enumerate() {
-        let path = format!("rules[{index}]");
-        if items(rule.get("nonResourceURLs")).next().is_some() && rules(write.old).all(|old| old != rule) {
-            let found = clean(&rule["nonResourceURLs"].to_string());
-            report.forbid(
-                format!("{path}.nonResourceURLs"),
-                found,
-                "a Role is about its namespace; leave them out",
-            );
-        }
-        if let Err(beyond) = covers(&maximum, &read(rule)) {
-            report.forbid(path, clean(&beyond.to_string()), remedy());
-        }
+    let maximum = maximum(context.policy, namespace.mode, context.is_in_slot());
+    let known: HashSet<_> = rules(write.old).collect();
+    let remedy = format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
+    let added = || rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule));
+    let urls = added().filter_map(|(index, rule)| Some((index, at(rule, &["nonResourceURLs"])?)));
+    for (index, urls) in urls.filter(|(_, urls)| items(Some(urls)).next().is_some()).take(MOST_TOLD) {
+        let path = format!("rules[{index}].nonResourceURLs");
+        report.forbid(path, clean(&urls.to_string()), "a Role is about its namespace; leave them out");
     }
+    let beyond = added().filter_map(|(index, rule)| Some((index, beyond(&maximum, &read(rule), write.old)?)));
+    for (index, beyond) in beyond.take(MOST_TOLD) {
+        report.forbid(format!("rules[{index}]"), clean(&beyond), remedy.as_str());
+    }
+}
+
+/// What a rule grants beyond the maximum, and beyond what the Role grants already: that, an update does not bring.
+fn beyond(maximum: &[&PolicyRule], asked: &PolicyRule, old: Option<&Value>) -> Option<String> {
+    let beyond = covers(maximum, asked).err()?;
+    let granted: Vec<_> = rules(old).map(read).collect();
+    if granted.is_empty() {
+        return Some(beyond.to_string());
+    }
+    let both: Vec<_> = maximum.iter().copied().chain(&granted).collect();
+    covers(&both, asked).err().map(|beyond| beyond.to_string())
 }
 
 fn rules(role: Option<&Value>) -> impl Iterator<Item = &Value> {

@@ -1,5 +1,7 @@
 //! Decisions about what a namespace holds that a real API server cannot easily be brought to ask for.
 
+mod rights;
+
 use std::sync::Arc;
 
 use codex_k8s_shared::baseline;
@@ -52,7 +54,7 @@ fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Re
 }
 
 fn refusals(policy: &RunPolicy, facts: &Facts, request: &Request<'_>) -> Vec<String> {
-    let verdict = super::super::decide(policy, facts, request, Entry::Validate);
+    let verdict = crate::rules::decide(policy, facts, request, Entry::Validate);
     verdict
         .denials()
         .map(|finding| format!("{} {} {}", finding.rule.id, finding.path, finding.found))
@@ -66,7 +68,7 @@ fn refused(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: Optio
 
 fn mended(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: &Value) -> Value {
     let asked = request(user, kind, old, Some(new.clone()));
-    let verdict = super::super::decide(&RunPolicy::default(), facts, &asked, Entry::Mutate);
+    let verdict = crate::rules::decide(&RunPolicy::default(), facts, &asked, Entry::Mutate);
     let mut object = new.clone();
     json_patch::patch(&mut object, &verdict.patch).unwrap();
     object
@@ -189,150 +191,4 @@ fn a_quotas_status_and_the_labels_beside_it_are_written_by_the_cluster_alone() {
     for user in ["system:serviceaccount:kube-system:resourcequota-controller", "system:apiserver"] {
         assert_eq!(of(user, &forged), [""; 0], "{user}");
     }
-}
-
-fn role(rules: &Value) -> Value {
-    json!({"metadata": {"name": "mine"}, "rules": rules})
-}
-
-fn granting(resources: &str, verb: &str) -> Value {
-    json!({"apiGroups": [""], "resources": [resources], "verbs": [verb]})
-}
-
-#[test]
-fn what_a_role_grants_already_is_no_news_however_it_is_written() {
-    let wide =
-        role(&json!([granting("pods", "get"), granting("secrets", "list"), granting("secrets", "get")]));
-    let narrower = role(&json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]));
-    let wider = role(&json!([granting("secrets", "*")]));
-    let of = |old: &Value, new: &Value| {
-        refused(&in_full_env(), "jane", Kind::Role, Some(old.clone()), Some(new.clone()))
-    };
-    assert_eq!(of(&wide, &narrower), [""; 0]);
-    assert_eq!(of(&wide, &wider), [r#"RBAC001 rules[0] verb "*" on "secrets""#]);
-}
-
-#[test]
-fn a_role_in_a_code_only_namespace_grants_nothing() {
-    let code_only = facts(NAMESPACE, RuntimeMode::CodeOnly);
-    let reading = role(&json!([granting("pods", "get")]));
-    assert_eq!(refused(&in_full_env(), "jane", Kind::Role, None, Some(reading.clone())), [""; 0]);
-    assert_eq!(
-        refused(&code_only, "jane", Kind::Role, None, Some(reading)),
-        [r#"RBAC001 rules[0] verb "get" on "pods""#]
-    );
-    assert_eq!(refused(&code_only, "jane", Kind::Role, None, Some(role(&json!([])))), [""; 0]);
-}
-
-#[test]
-fn a_role_never_speaks_of_urls() {
-    let urls = role(&json!([{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]));
-    assert_eq!(
-        refused(&in_full_env(), "jane", Kind::Role, None, Some(urls.clone())),
-        [r#"RBAC001 rules[0].nonResourceURLs ["/metrics"]"#]
-    );
-    assert_eq!(refused(&in_full_env(), "jane", Kind::Role, Some(urls.clone()), Some(urls)), [""; 0]);
-}
-
-#[test]
-fn managers_own_roles_and_bindings_in_a_slot_are_left_alone_and_elsewhere_they_are_not() {
-    let star = role(&json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]));
-    let bound = json!({"metadata": {"name": "mine"}, "roleRef": {"kind": "ClusterRole", "name": "admin"}});
-    let slot = facts(SLOT, RuntimeMode::FullEnv);
-    for (kind, object, rule) in [(Kind::Role, star, "RBAC001"), (Kind::RoleBinding, bound, "RBAC002")] {
-        assert_eq!(refused(&slot, WORKER, kind, None, Some(object.clone())), [""; 0]);
-        let found = refused(&in_full_env(), WORKER, kind, None, Some(object.clone()));
-        assert!(found.len() == 1 && found[0].starts_with(rule), "{found:?}");
-        assert_eq!(refused(&slot, "jane", kind, None, Some(object)).len(), 1);
-    }
-}
-
-#[test]
-fn the_policy_lists_further_roles_and_subjects() {
-    let policy = RunPolicy::from_yaml(
-        "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrbac: {roles: [reader], clusterRoles: [view], \
-         subjects: {users: [jane], groups: [sre]}}\n",
-    )
-    .unwrap();
-    let binding = |kind: &str, role: &str, subject: &str, name: &str| {
-        json!({"metadata": {"name": "b"}, "roleRef": {"kind": kind, "name": role},
-            "subjects": [{"kind": subject, "name": name}]})
-    };
-    let of =
-        |object| refusals(&policy, &in_full_env(), &request("jane", Kind::RoleBinding, None, Some(object)));
-    assert_eq!(of(binding("Role", "reader", "User", "jane")), [""; 0]);
-    assert_eq!(of(binding("ClusterRole", "view", "Group", "sre")), [""; 0]);
-    assert_eq!(of(binding("ClusterRole", "reader", "User", "sre")).len(), 2, "neither is of the other kind");
-}
-
-#[test]
-fn a_binding_elsewhere_reaches_into_no_run_namespace() {
-    let elsewhere = |named: &[&str]| Facts {
-        named: named.iter().map(|&name| name.into()).collect(),
-        ..Facts::at("2026-02-01T12:00:00Z".parse().unwrap())
-    };
-    let binding = |subject: &Value| json!({"metadata": {"name": "b"}, "subjects": [subject]});
-    let account =
-        |namespace: &str| json!({"kind": "ServiceAccount", "namespace": namespace, "name": "default"});
-    let of = |facts: &Facts, subject: Value| {
-        refused(facts, "jane", Kind::ClusterRoleBinding, None, Some(binding(&subject))).len()
-    };
-    let known = elsewhere(&["experiment"]);
-    for subject in [
-        account("experiment"),
-        account("codex-issue-not-born-yet"),
-        json!({"kind": "User", "name": "system:serviceaccount:experiment:codex-runner"}),
-        json!({"kind": "Group", "name": "system:serviceaccounts:experiment"}),
-        json!({"kind": "Group", "name": "system:serviceaccounts"}),
-    ] {
-        assert_eq!(of(&known, subject.clone()), 1, "{subject}");
-    }
-    for subject in [
-        account("payments"),
-        account("kube-system"),
-        json!({"kind": "User", "name": "experiment"}),
-        json!({"kind": "Group", "name": "system:serviceaccounts:payments"}),
-        json!({"kind": "Group", "name": "experiment"}),
-    ] {
-        assert_eq!(of(&known, subject.clone()), 0, "{subject}");
-    }
-    let named = binding(&account("experiment"));
-    assert_eq!(refused(&known, "jane", Kind::RoleBinding, Some(named.clone()), Some(named)), [""; 0]);
-}
-
-#[test]
-fn a_manager_binds_the_platforms_own_copies_in_slots_and_nothing_else() {
-    let known = Facts {
-        named: vec![SLOT.into(), "experiment".into()],
-        ..Facts::at("2026-02-01T12:00:00Z".parse().unwrap())
-    };
-    let of = |user, namespace: &str, name: &str| {
-        let subject = json!({"kind": "ServiceAccount", "namespace": namespace, "name": name});
-        let binding = json!({"metadata": {"name": "b"}, "subjects": [subject]});
-        refused(&known, user, Kind::ClusterRoleBinding, None, Some(binding)).len()
-    };
-    assert_eq!(of(WORKER, SLOT, "codex-k8s-worker"), 0);
-    assert_eq!(of("jane", SLOT, "codex-k8s-worker"), 1);
-    assert_eq!(of(WORKER, SLOT, "codex-runner"), 1);
-    assert_eq!(of(WORKER, "experiment", "codex-k8s-worker"), 1, "no slot");
-}
-
-#[test]
-fn the_api_servers_own_bindings_are_never_judged() {
-    let all = json!({"metadata": {"name": "system:service-account-issuer-discovery"},
-        "subjects": [{"kind": "Group", "name": "system:serviceaccounts"}]});
-    let facts = Facts::at("2026-02-01T12:00:00Z".parse().unwrap());
-    assert_eq!(refused(&facts, API_SERVER, Kind::ClusterRoleBinding, None, Some(all)), [""; 0]);
-}
-
-#[test]
-fn a_kubelet_asks_for_whatever_token_its_pods_were_admitted_with() {
-    let asked = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 86_400}});
-    let mut kubelet = request("system:node:n1", Kind::TokenRequest, None, Some(asked.clone()));
-    kubelet.groups = vec![KUBELETS];
-    assert_eq!(refusals(&RunPolicy::default(), &in_full_env(), &kubelet), [""; 0]);
-    assert_eq!(
-        refused(&in_full_env(), "system:node:n1", Kind::TokenRequest, None, Some(asked)),
-        [r#"TOKEN001 spec.audiences[0] "vault""#, "TOKEN001 spec.expirationSeconds 86400"]
-    );
 }

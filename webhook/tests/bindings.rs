@@ -1,0 +1,102 @@
+//! Bindings outside of run namespaces: which namespaces are looked up, and what follows when one cannot be.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::run::RuntimeMode;
+use codex_k8s_webhook::engine::{Engine, Lookup, LookupError};
+use codex_k8s_webhook::review::{self, DenialCode, Entry, Outcome};
+use codex_k8s_webhook::rules::ManagedNamespace;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+type Found = Result<Option<Arc<ManagedNamespace>>, LookupError>;
+
+/// Knows `experiment`, cannot read `lost`, and notes what it is asked for.
+#[derive(Debug, Clone, Default)]
+struct Noted(Arc<Mutex<Vec<String>>>);
+
+impl Lookup for Noted {
+    async fn get(&self, name: &str) -> Found {
+        self.get_fresh(name).await
+    }
+
+    async fn get_fresh(&self, name: &str) -> Found {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        self.0.lock().unwrap().push(name.to_owned());
+        match name {
+            "experiment" => {
+                let managed = support::managed(RuntimeMode::FullEnv);
+                Ok(Some(Arc::new(ManagedNamespace { name: name.into(), ..managed })))
+            }
+            "lost" => Err(LookupError::Busy { name: name.to_owned() }),
+            _ => Ok(None),
+        }
+    }
+
+    fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
+        Vec::new()
+    }
+
+    fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {
+        None
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+}
+
+/// What is answered to a `ClusterRoleBinding` of accounts of these namespaces, and what was looked up for it.
+async fn bind(old: &[&str], new: &[&str]) -> (Outcome, Vec<String>) {
+    let binding = |namespaces: &[&str]| {
+        let account = |name: &&str| json!({"kind": "ServiceAccount", "name": "default", "namespace": name});
+        json!({"metadata": {"name": "b"}, "subjects": namespaces.iter().map(account).collect::<Value>()})
+    };
+    let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "name": "b", "operation": "UPDATE", "userInfo": {"username": "jane"},
+        "kind": {"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "ClusterRoleBinding"},
+        "object": binding(new), "oldObject": binding(old)}});
+    let lookup = Noted::default();
+    let engine = Engine::new(RunPolicy::default(), lookup.clone(), Arc::default());
+    let body = body.to_string();
+    let outcome =
+        engine.review(Entry::Validate, &review::parse(body.as_bytes()).unwrap(), Instant::now()).await;
+    let asked = lookup.0.lock().unwrap().clone();
+    (outcome, asked)
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_looked_up_is_never_taken_for_unmanaged() {
+    let (outcome, _) = bind(&[], &["payments", "lost"]).await;
+    let denial = outcome.denial.unwrap();
+    assert_eq!(denial.code, DenialCode::TooManyRequests);
+    assert_eq!(denial.message, "failed to read namespace lost in time; try again");
+}
+
+#[tokio::test]
+async fn a_managed_namespace_of_any_name_is_found_and_refused() {
+    let (outcome, asked) = bind(&[], &["payments", "experiment"]).await;
+    let denial = outcome.denial.unwrap();
+    assert_eq!(denial.code, DenialCode::Forbidden);
+    assert!(denial.message.starts_with("RBAC003: subjects[1]: "), "{}", denial.message);
+    assert_eq!(asked, ["experiment", "payments"]);
+}
+
+#[tokio::test]
+async fn only_what_is_new_and_can_be_managed_is_looked_up_and_once() {
+    let (outcome, asked) =
+        bind(&["lost"], &["lost", "kube-system", "codex-k8s-prod", "payments", "payments"]).await;
+    assert!(outcome.denial.is_none());
+    assert_eq!(asked, ["payments"]);
+    let (outcome, asked) = bind(&[], &["codex-issue-1"]).await;
+    assert!(outcome.denial.is_some_and(|denial| denial.message.starts_with("RBAC003: ")));
+    assert_eq!(asked, [""; 0], "a reserved name is known for what it is");
+}
