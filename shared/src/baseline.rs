@@ -110,6 +110,11 @@ pub struct Difference {
 }
 
 impl Desired {
+    /// Its kind and name.
+    pub fn key(&self) -> (BaselineKind, String) {
+        (self.kind, self.name.clone())
+    }
+
     /// Where a stored object is not as it is to be; the fields of other owners are none of our business.
     pub fn differences(&self, stored: &Value) -> Vec<Difference> {
         let mut differences = Vec::new();

@@ -262,9 +262,16 @@ impl ControlPlane {
     /// # Errors
     /// If its configuration cannot be made.
     pub async fn client(&self, identity: &Identity) -> anyhow::Result<kube::Client> {
+        Ok(kube::Client::try_from(self.client_config(identity).await?)?)
+    }
+
+    /// The configuration of such a client.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub async fn client_config(&self, identity: &Identity) -> anyhow::Result<kube::Config> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig(identity)?)?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
+        Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
     /// The audit log so far, an event each.

@@ -44,6 +44,19 @@ impl Health {
         Ok(value.map_or(Ok(0), |value| value.trim().parse())?)
     }
 
+    /// The sum of a metric over all its labels.
+    ///
+    /// # Errors
+    /// If nothing is answered.
+    pub fn sum(self, name: &str) -> anyhow::Result<u64> {
+        let metrics = self.get("/metrics")?;
+        let values = metrics.lines().filter_map(|line| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{')).then_some(value)
+        });
+        Ok(values.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
+    }
+
     /// Waits until the process `name` of a control plane is ready.
     ///
     /// # Errors

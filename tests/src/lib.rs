@@ -17,6 +17,7 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod caller;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;
@@ -31,9 +32,11 @@ pub mod review;
 pub mod supervisor;
 pub mod webhook;
 
+pub use caller::{Answer, Caller};
 pub use control_plane::ControlPlane;
 pub use eventually::eventually;
 pub use guard::Guard;
+pub use health::Health;
 pub use identity::Identity;
 pub use kubectl::{Kubectl, Ran};
 pub use webhook::{Reconciler, Webhook};

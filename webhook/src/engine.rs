@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
@@ -129,7 +128,7 @@ impl<L: Lookup> Engine<L> {
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
                 self.metrics.decided(&Decision { outcome: "failed", ..decision });
-                failure.outcome()
+                failure.outcome(is_controller(&self.policy().policy, &request.user_info.username))
             }
         }
     }
@@ -167,7 +166,11 @@ impl<L: Lookup> Engine<L> {
             return Ok((verdict, policy));
         }
         // The namespace may just have been rebound: before a refusal, the cache is not trusted.
-        let fresh = self.lookup.get_fresh(name).await?;
+        let fresh = match self.lookup.get_fresh(name).await {
+            // Come back later is all that would be said of this as well.
+            Err(_) if verdict.is_early() => return Ok((verdict, policy)),
+            fresh => fresh?,
+        };
         if fresh == facts.namespace {
             return Ok((verdict, policy));
         }
@@ -181,8 +184,10 @@ impl<L: Lookup> Engine<L> {
         Ok(found.into_iter().flatten().map(|namespace| namespace.name.clone()).collect())
     }
 
-    /// Waits at the gate, on the cache. A controller's request is never kept: it would keep its worker from every
-    /// other namespace.
+    /// Waits at the gate, on the cache, for half of the time there is: the rest is for the last look and for an API
+    /// server that is slow just then, whose own clock has begun earlier. An answer that comes too late is an error
+    /// that no client retries; one in time makes it ask again. A controller's request is never kept: it would keep
+    /// its worker from every other namespace.
     async fn wait_until_ready(
         &self,
         mut verdict: Verdict,
@@ -195,7 +200,8 @@ impl<L: Lookup> Engine<L> {
             return verdict;
         };
         let mut changes = self.lookup.changes();
-        let gives_up = deadline.checked_sub(LAST_LOOK).unwrap_or(deadline);
+        let now = Instant::now();
+        let gives_up = now + deadline.duration_since(now) / 2;
         loop {
             let cached = self.lookup.cached(&name);
             if cached.is_some() && cached != facts.namespace {
@@ -255,9 +261,6 @@ impl<L: Lookup> Engine<L> {
     }
 }
 
-/// What is left of the deadline for a last look at the namespace itself.
-const LAST_LOOK: Duration = Duration::from_millis(300);
-
 /// Why no verdict was reached.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -272,20 +275,27 @@ enum Failure {
 }
 
 impl Failure {
-    fn outcome(&self) -> Outcome {
-        let code = match self {
-            Self::Lookup(_) => DenialCode::TooManyRequests,
-            Self::Object { .. } => DenialCode::Invalid,
+    fn outcome(&self, by_controller: bool) -> Outcome {
+        let (code, retry) = match self {
+            Self::Lookup(_) => (DenialCode::TooManyRequests, !by_controller),
+            Self::Object { .. } => (DenialCode::Invalid, false),
         };
-        // Never a delay to wait: the request may be a controller's, whose worker would sleep.
         let denial = Denial {
             code,
             message: format!("{self}; try again"),
-            retry_after_seconds: None,
+            retry_after_seconds: retry.then_some(1),
             causes: Vec::new(),
         };
         Outcome { denial: Some(denial), audit: vec![("decision", "failed".to_owned())], ..Outcome::default() }
     }
+}
+
+/// A delay to wait would put a controller's worker to sleep.
+fn is_controller(policy: &RunPolicy, user: &str) -> bool {
+    let identities = &policy.identities;
+    [&identities.workload_controllers, &identities.namespace_controllers]
+        .iter()
+        .any(|controllers| controllers.contains(user, []))
 }
 
 fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::policy::RunPolicy;
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,10 @@ use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
 const LEASE: &str = "codex-k8s-reconcile";
+/// How long the Lease may take to be given back at the end.
+const GIVING_BACK: Duration = Duration::from_secs(3);
+/// How long a look waits for a quota to be counted: seconds after a burst.
+const COUNTED: Duration = Duration::from_secs(15);
 
 /// Put the baseline into every managed namespace, heal it, and open the gate of those that have it.
 #[derive(Debug, clap::Args)]
@@ -77,22 +82,26 @@ impl Args {
     async fn once(&self) -> anyhow::Result<()> {
         let policy = self.policy()?;
         let cluster = Cluster::new(client().await?, self.dry_run);
-        let namespaces =
+        let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
-        let mut failures = 0;
-        for meta in namespaces.iter().filter(|meta| is_concerned(&policy, meta)) {
-            let name = meta.name.as_deref().unwrap_or_default();
-            match reconcile(&cluster, &policy, meta, &AtOnce).await {
-                Ok(report) => output::print(&told(&report, self.dry_run))?,
+        namespaces.retain(|meta| is_concerned(&policy, meta));
+        let (mut failures, mut waiting) = (0, 0);
+        for meta in &namespaces {
+            match settle(&cluster, &policy, meta).await {
+                Ok(report) => {
+                    waiting += usize::from(!report.left.is_complete());
+                    output::print(&told(&report, self.dry_run))?;
+                }
                 Err(error) => {
                     failures += 1;
-                    tracing::error!(namespace = name, error = &error as &dyn Error, "failed");
+                    let namespace = meta.name.as_deref().unwrap_or_default();
+                    tracing::error!(namespace, error = &error as &dyn Error, "failed");
                 }
             }
         }
-        if failures > 0 {
-            bail!("{failures} of {} namespaces failed", namespaces.len());
-        }
+        let all = namespaces.len();
+        ensure!(failures == 0, "{failures} of {all} namespaces failed");
+        ensure!(waiting == 0 || self.dry_run, "{waiting} of {all} namespaces are not ready");
         Ok(())
     }
 
@@ -111,50 +120,56 @@ impl Args {
         let context = Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics));
         let (notify, changes) = watch::channel(());
         tokio::select! {
-            () = shutdown.cancelled() => tracing::info!("ended"),
+            ended = self.lead(&client, &context, &changes, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
-            ended = self.lead(&client, &context, &changes, &readiness) => ended?,
             () = self.reload(&policy, &notify) => {}
         }
+        tracing::info!("ended");
         Ok(())
     }
 
-    /// Works while this process leads, and stands by while another does.
+    /// Works until the shutdown: while this process leads, if that matters.
     async fn lead(
         &self,
         client: &Client,
         context: &Arc<Context>,
         changes: &watch::Receiver<()>,
         readiness: &Readiness,
+        shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let all_again = || tokio_stream::wrappers::WatchStream::from_changes(changes.clone()).map(drop);
+        let work = async || {
+            context.metrics.leading.set(1);
+            let all_again = tokio_stream::wrappers::WatchStream::from_changes(changes.clone()).map(drop);
+            controller::run(client.clone(), Arc::clone(context), all_again).await;
+        };
         if self.no_leader_election {
             readiness.set(LEADER, true);
-            context.metrics.leading.set(1);
-            controller::run(client.clone(), Arc::clone(context), all_again()).await;
+            tokio::select! { () = work() => {}, () = shutdown.cancelled() => {} }
             return Ok(());
         }
-        let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
+        let (mut leads, renewing) = self.election(client).await?.watch().await;
+        readiness.set(LEADER, true);
+        let led = tokio::select! {
+            led = while_leading(&mut leads, context, work) => led,
+            () = shutdown.cancelled() => Ok(()),
+        };
+        // The Lease is given back, so that the next one need not wait until it runs out.
+        drop(leads);
+        if tokio::time::timeout(GIVING_BACK, renewing).await.is_err() {
+            tracing::warn!("failed to give the Lease back in time");
+        }
+        led
+    }
+
+    async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
+        LeaseManagerBuilder::new(client.clone(), LEASE)
             .with_namespace(&self.lease_namespace)
             .with_identity(self.identity())
             .with_duration(15)
             .with_grace(5)
             .build()
             .await
-            .context("failed to take part in the election")?;
-        let (mut leads, _renewing) = manager.watch().await;
-        readiness.set(LEADER, true);
-        loop {
-            leads.wait_for(|leads| *leads).await.context("the election ended")?;
-            tracing::info!("leading");
-            context.metrics.leading.set(1);
-            tokio::select! {
-                () = controller::run(client.clone(), Arc::clone(context), all_again()) => return Ok(()),
-                lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
-            }
-            context.metrics.leading.set(0);
-            tracing::warn!("another one leads");
-        }
+            .context("failed to take part in the election")
     }
 
     fn identity(&self) -> String {
@@ -178,6 +193,38 @@ impl Args {
     }
 }
 
+/// Works whenever this process leads, and stands by while another does.
+async fn while_leading(
+    leads: &mut watch::Receiver<bool>,
+    context: &Context,
+    work: impl AsyncFn(),
+) -> anyhow::Result<()> {
+    loop {
+        leads.wait_for(|leads| *leads).await.context("the election ended")?;
+        tracing::info!("leading");
+        tokio::select! {
+            () = work() => return Ok(()),
+            lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
+        }
+        context.metrics.leading.set(0);
+        tracing::warn!("another one leads");
+    }
+}
+
+/// Looks at a namespace, and again while only the counting of its quota is waited for.
+async fn settle(cluster: &Cluster, policy: &RunPolicy, meta: &ObjectMeta) -> kube::Result<Report> {
+    let begun = Instant::now();
+    let mut report = reconcile(cluster, policy, meta, &AtOnce).await?;
+    while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
+        let later = reconcile(cluster, policy, &meta, &AtOnce).await?;
+        report.done.extend(later.done);
+        (report.left, report.gate) = (later.left, later.gate);
+    }
+    Ok(report)
+}
+
 async fn client() -> anyhow::Result<Client> {
     Client::try_default().await.context("failed to find a cluster to talk to")
 }
@@ -191,7 +238,7 @@ fn told(report: &Report, dry_run: bool) -> String {
             Step::Create(wanted) => ("create", wanted.kind, &wanted.name, None),
             Step::Heal(wanted, drift) => ("heal", wanted.kind, &wanted.name, Some(drift)),
             Step::Replace(wanted, drift) => ("replace", wanted.kind, &wanted.name, Some(drift)),
-            Step::Remove(kind, name) => ("remove", *kind, name, None),
+            Step::Remove(kind, name, _) => ("remove", *kind, name, None),
         };
         let _ = writeln!(text, "{}: {would}{verb} {kind} {name}", report.namespace);
         for difference in drift.iter().flat_map(|drift: &&Drift| &drift.differences) {
@@ -199,11 +246,12 @@ fn told(report: &Report, dry_run: bool) -> String {
                 writeln!(text, "  {}\n  - {}\n  + {}", difference.path, difference.found, difference.wanted);
         }
     }
-    let state = match report.gate {
-        Gate::Opened => "ready".to_owned(),
-        _ if dry_run && !report.done.is_empty() => "would then be ready once its quota counts".to_owned(),
-        _ if report.left.is_complete() => "ready".to_owned(),
-        _ => format!("waits: {}", report.left.missing().join(", ")),
+    let changes = report.gate != Gate::Unchanged || !report.done.is_empty();
+    let state = match &report.left {
+        left if left.is_complete() && dry_run && changes => "would then be ready".to_owned(),
+        left if left.is_complete() => "ready".to_owned(),
+        left if left.only_counts() && dry_run => "would then be ready once its quota counts".to_owned(),
+        left => format!("waits: {}", left.missing().join(", ")),
     };
     let _ = writeln!(text, "{}: {state}", report.namespace);
     text

@@ -12,7 +12,8 @@ use kube::api::{
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::plan::Observed;
+use super::fault::{self, Point};
+use super::plan::{Key, Observed};
 use crate::registration::FIELD_MANAGER;
 
 /// How baseline objects are spoken of to the API server.
@@ -70,30 +71,40 @@ impl Cluster {
         }
     }
 
-    /// What a namespace holds: everything with the managed-by label, and what has the name of a wanted object.
+    /// The metadata of a namespace; `None` if there is none of the name.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn namespace(&self, name: &str) -> kube::Result<Option<ObjectMeta>> {
+        Ok(self.namespaces().get_metadata_opt(name).await?.map(|found| found.metadata))
+    }
+
+    /// What a namespace holds under the names of the wanted objects.
     ///
     /// # Errors
     /// If any of it cannot be read: half a picture is none.
     pub async fn observe(&self, namespace: &str, desired: &[Desired]) -> kube::Result<Observed> {
-        let lists: FuturesOrdered<_> =
-            BaselineKind::ALL.into_iter().map(|kind| self.labelled(kind, namespace)).collect();
-        let mut observed: Observed = lists.try_concat().await?.into_iter().collect();
-        for wanted in desired {
-            let key = (wanted.kind, wanted.name.clone());
-            if !observed.contains_key(&key)
-                && let Some(found) = self.objects(wanted.kind, namespace).get_opt(&wanted.name).await?
-            {
-                observed.insert(key, value(&found));
-            }
-        }
-        Ok(observed)
+        let reads: FuturesOrdered<_> = desired.iter().map(|wanted| self.named(wanted, namespace)).collect();
+        let found: Vec<_> = reads.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
-    async fn labelled(
-        &self,
-        kind: BaselineKind,
-        namespace: &str,
-    ) -> kube::Result<Vec<((BaselineKind, String), Value)>> {
+    /// Everything in a namespace that carries the managed-by label.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    pub async fn everything_labelled(&self, namespace: &str) -> kube::Result<Observed> {
+        let lists: FuturesOrdered<_> =
+            BaselineKind::ALL.into_iter().map(|kind| self.labelled(kind, namespace)).collect();
+        Ok(lists.try_concat().await?.into_iter().collect())
+    }
+
+    async fn named(&self, wanted: &Desired, namespace: &str) -> kube::Result<Option<(Key, Value)>> {
+        let found = self.objects(wanted.kind, namespace).get_opt(&wanted.name).await?;
+        Ok(found.map(|found| (wanted.key(), value(&found))))
+    }
+
+    async fn labelled(&self, kind: BaselineKind, namespace: &str) -> kube::Result<Vec<(Key, Value)>> {
         let params = ListParams::default().labels(keys::MANAGED_BY);
         let list = self.objects(kind, namespace).list(&params).await?;
         Ok(list
@@ -111,15 +122,17 @@ impl Cluster {
     pub async fn apply(&self, namespace: &str, wanted: &Desired) -> kube::Result<Value> {
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
         let objects = self.objects(wanted.kind, namespace);
+        fault::point(Point::BeforeApply(wanted.kind), namespace);
         let mut applied = objects.patch(&wanted.name, &params, &Patch::Apply(&wanted.object)).await?;
-        if wanted.differences(&value(&applied)).is_empty() {
-            return Ok(value(&applied));
+        if !wanted.differences(&value(&applied)).is_empty() {
+            for (field, value) in wanted.fields() {
+                applied.data[field] = value.clone();
+            }
+            let params = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+            applied = objects.replace(&wanted.name, &params, &applied).await?;
         }
-        for (field, value) in wanted.fields() {
-            applied.data[field] = value.clone();
-        }
-        let params = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        objects.replace(&wanted.name, &params, &applied).await.map(|replaced| value(&replaced))
+        fault::point(Point::AfterApply(wanted.kind), namespace);
+        Ok(value(&applied))
     }
 
     /// Deletes an object: the one of this uid, if one is given. One that is gone is as good.
@@ -137,9 +150,11 @@ impl Cluster {
         // In the body: in the query it would be ignored beside preconditions.
         let params = DeleteParams { dry_run: self.dry_run, preconditions, ..DeleteParams::default() };
         match self.objects(kind, namespace).delete(name, &params).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other.map(drop),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other?),
         }
+        fault::point(Point::AfterDelete(kind), namespace);
+        Ok(())
     }
 
     /// Writes annotations of a namespace; `None` removes one. Another namespace of the same name is not touched.
@@ -149,7 +164,7 @@ impl Cluster {
     pub async fn annotate(
         &self,
         namespace: &str,
-        uid: Option<&str>,
+        uid: &str,
         annotations: &[(&str, Option<String>)],
     ) -> kube::Result<()> {
         let annotations: serde_json::Map<_, _> =

@@ -21,7 +21,7 @@ use kube::{Api, Client, Resource};
 
 use super::cluster::{Cluster, resource};
 use super::metrics::Metrics;
-use super::namespace::{Gate, Report, is_concerned, reconcile};
+use super::namespace::{Gate, Report, is_being_built, is_concerned, reconcile};
 use super::patience::Growing;
 use super::plan::Step;
 
@@ -100,14 +100,13 @@ async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Actio
     context.metrics.looks.inc();
     let report = reconcile(&context.cluster, &policy, &namespace.metadata, &context.patience).await?;
     context.tell(&report).await;
-    Ok(Action::requeue(context.next(&report)))
+    let being_built = is_being_built(&policy, &namespace.metadata);
+    Ok(Action::requeue(context.next(&report, being_built)))
 }
 
 fn failed(error: &kube::Error, context: &Context) -> Action {
     context.metrics.failures.inc();
-    // A namespace that ends while it is looked at, or another leader who was quicker: nothing is wrong.
-    let expected = matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
-    if expected {
+    if is_expected(error) {
         tracing::debug!(error = error as &dyn Error, "looking again");
     } else {
         tracing::warn!(error = error as &dyn Error, "failed to look after a namespace");
@@ -115,10 +114,20 @@ fn failed(error: &kube::Error, context: &Context) -> Action {
     Action::requeue(Duration::from_secs(1))
 }
 
+/// A namespace that ends while it is looked at, or another leader who was quicker: nothing is wrong.
+fn is_expected(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    matches!(status.code, 404 | 409) || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 impl Context {
-    fn next(&self, report: &Report) -> Duration {
+    fn next(&self, report: &Report, being_built: bool) -> Duration {
+        let (uid, now) = (&report.uid, Instant::now());
+        let missing = report.left.creations();
+        let first = if being_built { self.patience.head_start(uid, missing, now) } else { Duration::ZERO };
         let put_off = report.left.steps.iter().filter_map(|step| match step {
-            Step::Create(wanted) => Some(self.patience.left(&report.namespace, wanted.kind, Instant::now())),
+            Step::Create(wanted) => Some(self.patience.left(uid, wanted.kind, now).max(first)),
             _ => None,
         });
         match put_off.min() {
@@ -145,7 +154,8 @@ impl Context {
             self.metrics.wrote(step);
             self.tell_of(report, step).await;
         }
-        for (kind, name) in &report.left.foreign {
+        // Once, not with every look.
+        for (kind, name) in report.left.foreign.iter().filter(|_| report.told) {
             self.metrics.foreign.inc();
             let note = format!(
                 "{kind} {name} was not made by the platform; delete it, or give it the label {}={}",
@@ -161,7 +171,7 @@ impl Context {
         let namespace = &report.namespace;
         let (kind, name, reason, note) = match step {
             Step::Create(wanted) => {
-                let again = self.patience.created(namespace, wanted.kind, Instant::now());
+                let again = self.patience.created(&report.uid, wanted.kind, Instant::now());
                 if let Some(delay) = again {
                     let setting = setting(wanted.kind);
                     tracing::warn!(namespace, kind = %wanted.kind, ?delay, setting, "it keeps being deleted; if it is not wanted, change the setting");
@@ -179,7 +189,7 @@ impl Context {
                 let note = format!("{}{by}", differences.collect::<Vec<_>>().join("; "));
                 (wanted.kind, wanted.name.clone(), "BaselineHealed", note)
             }
-            Step::Remove(kind, name) => {
+            Step::Remove(kind, name, _) => {
                 (*kind, name.clone(), "BaselineRemoved", "the policy does not want it any more".to_owned())
             }
         };

@@ -64,7 +64,7 @@ impl Metrics {
             Step::Create(wanted) => (wanted.kind, "create"),
             Step::Heal(wanted, _) => (wanted.kind, "heal"),
             Step::Replace(wanted, _) => (wanted.kind, "replace"),
-            Step::Remove(kind, _) => (*kind, "remove"),
+            Step::Remove(kind, ..) => (*kind, "remove"),
         };
         self.writes.get_or_create(&Repair { kind: kind.as_str(), action }).inc();
     }

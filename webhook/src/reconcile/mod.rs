@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod controller;
+pub mod fault;
 pub mod metrics;
 pub mod namespace;
 pub mod patience;

@@ -8,13 +8,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
-use super::plan::{Plan, Step, plan};
+use super::fault::{self, Point};
+use super::plan::{Observed, Plan, Step, plan};
 
 /// What was found in a namespace and done about it.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The namespace.
     pub namespace: String,
+    /// Its uid.
+    pub uid: String,
     /// What was done, or with a dry run would be done.
     pub done: Vec<Step>,
     /// What is still to be done, or waited for.
@@ -23,6 +26,8 @@ pub struct Report {
     pub was_complete: bool,
     /// What became of the gate.
     pub gate: Gate,
+    /// Whether the namespace's annotation was told anew what is waited for.
+    pub told: bool,
 }
 
 /// What became of a namespace's gate.
@@ -37,10 +42,13 @@ pub enum Gate {
     Closed,
 }
 
-/// Which steps are put off, and why: the platform may have undone them on purpose.
+/// Which steps are put off, and why. Namespaces go by their uid.
 pub trait Patience: Sync {
-    /// Whether a step is to wait.
-    fn puts_off(&self, namespace: &str, step: &Step) -> bool;
+    /// Whether nothing is created yet in a namespace that the platform is building, where so many objects are missing.
+    fn lets_the_platform_go_first(&self, uid: &str, missing: usize) -> bool;
+
+    /// Whether a step is to wait: somebody may have undone it on purpose.
+    fn puts_off(&self, uid: &str, step: &Step) -> bool;
 }
 
 /// Puts nothing off.
@@ -48,6 +56,10 @@ pub trait Patience: Sync {
 pub struct AtOnce;
 
 impl Patience for AtOnce {
+    fn lets_the_platform_go_first(&self, _: &str, _: usize) -> bool {
+        false
+    }
+
     fn puts_off(&self, _: &str, _: &Step) -> bool {
         false
     }
@@ -73,6 +85,13 @@ pub fn is_concerned(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
         && !policy.namespaces.is_protected(name)
 }
 
+/// Whether the platform is building a namespace: it asked for it, and its baseline was never complete.
+pub fn is_being_built(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
+    let managers = &policy.identities.managers;
+    annotation(meta, keys::BASELINE_HASH).is_none()
+        && annotation(meta, keys::REQUESTED_BY).is_some_and(|user| managers.contains(user, []))
+}
+
 /// Brings a namespace to what the policy wants.
 ///
 /// # Errors
@@ -83,46 +102,120 @@ pub async fn reconcile(
     meta: &ObjectMeta,
     patience: &impl Patience,
 ) -> kube::Result<Report> {
-    let name = meta.name.as_deref().unwrap_or_default();
-    let wanted = wanted(policy, meta);
-    let hash = baseline::hash(&wanted);
-    let is_open = annotation(meta, keys::BASELINE_READY_AT).is_some();
-    let was_complete = annotation(meta, keys::BASELINE_HASH) == Some(&hash);
-    let mut left = plan(&wanted, &cluster.observe(name, &wanted).await?);
-    let mut report = Report { namespace: name.to_owned(), was_complete, ..Report::default() };
-    if !left.is_complete() && is_open {
-        let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(words(&left)))];
-        cluster.annotate(name, meta.uid.as_deref(), &closed).await?;
-        report.gate = Gate::Closed;
+    let look = Look::new(cluster, policy, meta);
+    let mut observed = look.observe().await?;
+    let mut left = plan(&look.wanted, &observed);
+    let mut report = Report {
+        namespace: look.name.to_owned(),
+        uid: look.uid.to_owned(),
+        was_complete: look.was_complete,
+        ..Report::default()
+    };
+    let mut said = annotation(meta, keys::BASELINE_WAITS_FOR).map(str::to_owned);
+    if !left.is_complete() && look.is_open {
+        // It may be missing because the namespace ends, which its watch has not told yet.
+        let now = cluster.namespace(look.name).await?;
+        if now.is_none_or(|now| now.uid != meta.uid || now.deletion_timestamp.is_some()) {
+            return Ok(report);
+        }
+        look.close(&left).await?;
+        said = Some(words(&left));
+        (report.gate, report.told) = (Gate::Closed, true);
     }
+    let early =
+        is_being_built(policy, meta) && patience.lets_the_platform_go_first(look.uid, left.creations());
     for step in std::mem::take(&mut left.steps) {
-        if patience.puts_off(name, &step) {
-            left.steps.push(step);
-        } else {
-            carry_out(cluster, name, &step).await?;
+        let waits = early && matches!(step, Step::Create(_));
+        if !waits && !patience.puts_off(look.uid, &step) {
+            carry_out(cluster, look.name, &step, &mut observed).await?;
             report.done.push(step);
         }
     }
-    if !report.done.is_empty() && !cluster.is_dry_run() {
-        // What was written may have been changed on its way in: only what is stored counts.
-        left = plan(&wanted, &cluster.observe(name, &wanted).await?);
-    }
-    if left.is_complete() && (report.done.is_empty() || !cluster.is_dry_run()) && !(is_open && was_complete) {
-        let ready = [
-            (keys::BASELINE_READY_AT, Some(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
-            (keys::BASELINE_HASH, Some(hash)),
-            (keys::BASELINE_WAITS_FOR, None),
-        ];
-        cluster.annotate(name, meta.uid.as_deref(), &ready).await?;
+    // What was written may have been changed on its way in: only what is stored counts.
+    left = plan(&look.wanted, &observed);
+    let was_open = look.is_open && look.was_complete && report.gate != Gate::Closed;
+    if left.is_complete() && !was_open && look.open().await? {
         report.gate = Gate::Opened;
     }
-    let lasts = !left.foreign.is_empty() || !left.steps.is_empty();
-    if lasts && annotation(meta, keys::BASELINE_WAITS_FOR) != Some(&words(&left)) {
-        let told = [(keys::BASELINE_WAITS_FOR, Some(words(&left)))];
-        cluster.annotate(name, meta.uid.as_deref(), &told).await?;
+    let lasts = !left.foreign.is_empty() || !(left.steps.is_empty() || early);
+    if lasts && said != Some(words(&left)) {
+        look.close(&left).await?;
+        report.told = true;
     }
     report.left = left;
     Ok(report)
+}
+
+/// A namespace as it is looked at.
+struct Look<'a> {
+    cluster: &'a Cluster,
+    name: &'a str,
+    uid: &'a str,
+    wanted: Vec<Desired>,
+    hash: String,
+    is_open: bool,
+    was_complete: bool,
+}
+
+impl<'a> Look<'a> {
+    fn new(cluster: &'a Cluster, policy: &RunPolicy, meta: &'a ObjectMeta) -> Self {
+        let wanted = wanted(policy, meta);
+        let hash = baseline::hash(&wanted);
+        Self {
+            cluster,
+            name: meta.name.as_deref().unwrap_or_default(),
+            uid: meta.uid.as_deref().unwrap_or_default(),
+            is_open: annotation(meta, keys::BASELINE_READY_AT).is_some(),
+            was_complete: annotation(meta, keys::BASELINE_HASH) == Some(&hash),
+            wanted,
+            hash,
+        }
+    }
+
+    /// What is left over of another baseline is looked for only before this one is called complete: afterwards there
+    /// is none, and before that something else is to be done first.
+    async fn observe(&self) -> kube::Result<Observed> {
+        let mut observed = self.cluster.observe(self.name, &self.wanted).await?;
+        let nothing_is_missing = observed.len() == self.wanted.len();
+        if !self.was_complete && (nothing_is_missing || self.cluster.is_dry_run()) {
+            let mut labelled = self.cluster.everything_labelled(self.name).await?;
+            labelled.append(&mut observed);
+            observed = labelled;
+        }
+        Ok(observed)
+    }
+
+    async fn close(&self, left: &Plan) -> kube::Result<()> {
+        let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(words(left)))];
+        fault::point(Point::BeforeClose, self.name);
+        self.cluster.annotate(self.name, self.uid, &closed).await?;
+        fault::point(Point::AfterClose, self.name);
+        Ok(())
+    }
+
+    /// Opens the gate, unless it is open: the watch may not have told yet what the last look has done.
+    async fn open(&self) -> kube::Result<bool> {
+        let is_open = |now: &ObjectMeta| {
+            annotation(now, keys::BASELINE_READY_AT).is_some()
+                && annotation(now, keys::BASELINE_HASH) == Some(&self.hash)
+        };
+        let is_ours =
+            |now: &ObjectMeta| now.uid.as_deref() == Some(self.uid) && now.deletion_timestamp.is_none();
+        let now = self.cluster.namespace(self.name).await?;
+        if now.is_none_or(|now| !is_ours(&now) || is_open(&now)) {
+            return Ok(false);
+        }
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let opened = [
+            (keys::BASELINE_READY_AT, Some(now)),
+            (keys::BASELINE_HASH, Some(self.hash.clone())),
+            (keys::BASELINE_WAITS_FOR, None),
+        ];
+        fault::point(Point::BeforeOpen, self.name);
+        self.cluster.annotate(self.name, self.uid, &opened).await?;
+        fault::point(Point::AfterOpen, self.name);
+        Ok(true)
+    }
 }
 
 /// What a namespace waits for, as its annotation says it.
@@ -130,16 +223,31 @@ fn words(plan: &Plan) -> String {
     plan.missing().join(", ").chars().take(1000).collect()
 }
 
-async fn carry_out(cluster: &Cluster, namespace: &str, step: &Step) -> kube::Result<()> {
-    match step {
-        Step::Create(wanted) | Step::Heal(wanted, _) => cluster.apply(namespace, wanted).await.map(drop),
+/// Takes a step, and its result into what was observed.
+async fn carry_out(
+    cluster: &Cluster,
+    namespace: &str,
+    step: &Step,
+    observed: &mut Observed,
+) -> kube::Result<()> {
+    let (wanted, stored) = match step {
+        Step::Create(wanted) | Step::Heal(wanted, _) => (wanted, cluster.apply(namespace, wanted).await?),
         Step::Replace(wanted, drift) => {
             cluster.delete(namespace, wanted.kind, &wanted.name, drift.uid.clone()).await?;
-            if cluster.is_dry_run() {
-                return Ok(());
-            }
-            cluster.apply(namespace, wanted).await.map(drop)
+            // With a dry run the old one is still there, and would refuse.
+            let stored = if cluster.is_dry_run() {
+                wanted.object.clone()
+            } else {
+                cluster.apply(namespace, wanted).await?
+            };
+            (wanted, stored)
         }
-        Step::Remove(kind, name) => cluster.delete(namespace, *kind, name, None).await,
-    }
+        Step::Remove(kind, name, uid) => {
+            cluster.delete(namespace, *kind, name, uid.clone()).await?;
+            observed.remove(&(*kind, name.clone()));
+            return Ok(());
+        }
+    };
+    observed.insert(wanted.key(), stored);
+    Ok(())
 }

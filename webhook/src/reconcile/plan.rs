@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::registration::FIELD_MANAGER;
 
+/// An object's kind and name.
+pub type Key = (BaselineKind, String);
+
 /// The objects that a namespace holds: all that carry the managed-by label, and whatever has a baseline name.
-pub type Observed = BTreeMap<(BaselineKind, String), Value>;
+pub type Observed = BTreeMap<Key, Value>;
 
 /// What has to be done to one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +23,8 @@ pub enum Step {
     Heal(Desired, Drift),
     /// It is not as it is to be in a field that cannot be changed: it is deleted and made anew.
     Replace(Desired, Drift),
-    /// It is ours, and no longer wanted.
-    Remove(BaselineKind, String),
+    /// It is ours, and no longer wanted: its kind, name and uid.
+    Remove(BaselineKind, String, Option<String>),
 }
 
 /// What an object has become.
@@ -52,6 +55,16 @@ impl Plan {
         self.steps.is_empty() && self.foreign.is_empty() && self.unfilled.is_empty()
     }
 
+    /// How many objects are to be created.
+    pub fn creations(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Create(_))).count()
+    }
+
+    /// Whether everything is in place, and only the counting of a quota is waited for.
+    pub fn only_counts(&self) -> bool {
+        self.steps.is_empty() && self.foreign.is_empty() && !self.unfilled.is_empty()
+    }
+
     /// What the gate waits for, in words.
     pub fn missing(&self) -> Vec<String> {
         let steps = self.steps.iter().map(|step| match step {
@@ -59,7 +72,7 @@ impl Plan {
             Step::Heal(desired, _) | Step::Replace(desired, _) => {
                 format!("{} {} has drifted", desired.kind, desired.name)
             }
-            Step::Remove(kind, name) => format!("{kind} {name} is not wanted any more"),
+            Step::Remove(kind, name, _) => format!("{kind} {name} is not wanted any more"),
         });
         let foreign = self.foreign.iter().map(|(kind, name)| format!("{kind} {name} is somebody else's"));
         let unfilled = self.unfilled.iter().map(|name| format!("ResourceQuota {name} does not count yet"));
@@ -71,9 +84,11 @@ impl Plan {
 pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for wanted in desired {
-        match observed.get(&(wanted.kind, wanted.name.clone())) {
+        match observed.get(&wanted.key()) {
             None => plan.steps.push(Step::Create(wanted.clone())),
-            Some(stored) if !is_ours(stored) => plan.foreign.push((wanted.kind, wanted.name.clone())),
+            Some(stored) if !is_ours(wanted.kind, stored) => {
+                plan.foreign.push((wanted.kind, wanted.name.clone()));
+            }
             Some(stored) => plan.compare(wanted, stored),
         }
     }
@@ -81,7 +96,7 @@ pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
         let wanted = desired.iter().any(|wanted| wanted.kind == *kind && wanted.name == *name);
         // Only what we ourselves have put there: the platform's own copies of other profiles are its own.
         if !wanted && is_applied(stored) {
-            plan.steps.push(Step::Remove(*kind, name.clone()));
+            plan.steps.push(Step::Remove(*kind, name.clone(), uid(stored)));
         }
     }
     plan
@@ -97,17 +112,25 @@ impl Plan {
             return;
         }
         let immutable = differences.iter().any(|difference| difference.path.starts_with("roleRef"));
-        let text = |path| stored.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let drift = Drift { by: last_writer(stored), uid: text("/metadata/uid"), differences };
+        let drift = Drift { by: last_writer(stored), uid: uid(stored), differences };
         let step = if immutable { Step::Replace } else { Step::Heal };
         self.steps.push(step(wanted.clone(), drift));
     }
 }
 
-/// The platform's label, or that we have applied it once: whoever strips the label does not make it theirs.
-fn is_ours(stored: &Value) -> bool {
+/// The platform's label, or that we have applied it once: whoever strips the label does not make it theirs. Of a
+/// ServiceAccount we apply the label alone, and lose it from sight with that; but it holds nothing that could be
+/// somebody's either: what it may do is said elsewhere.
+fn is_ours(kind: BaselineKind, stored: &Value) -> bool {
+    if kind == BaselineKind::ServiceAccount {
+        return true;
+    }
     let label = stored.pointer("/metadata/labels").and_then(|labels| labels.get(keys::MANAGED_BY));
     label.and_then(Value::as_str) == Some(keys::MANAGED_BY_VALUE) || is_applied(stored)
+}
+
+fn uid(stored: &Value) -> Option<String> {
+    stored.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn managers(stored: &Value) -> impl Iterator<Item = &Value> {

@@ -1,0 +1,141 @@
+//! The gate: what waits at it, what does not, and what happens without it.
+
+use std::time::{Duration, Instant};
+
+use codex_k8s_tests::{Identity, eventually};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, PATIENCE, at, baseline, guard, job, jobs, unique};
+
+/// A run namespace whose gate is closed, for a foreign object stands in the way of its baseline.
+struct Closed {
+    client: Client<'static>,
+    name: String,
+}
+
+impl Closed {
+    fn new() -> Self {
+        let client = Client::new(guard(), &Identity::reconciler());
+        let name = client.ready_namespace();
+        Self { client, name }
+    }
+
+    fn close(&self) {
+        let path = &baseline(&self.name)[4].1;
+        let foreign = json!({"metadata": {"labels": null, "managedFields": [{}]}});
+        self.client.patch(path, &foreign);
+        let closed = || (!self.client.is_open(&self.name)).then_some(());
+        eventually("the gate is closed", PATIENCE, closed).unwrap();
+        // The webhook hears of it a moment later.
+        let developer = Client::new(guard(), &Identity::developer());
+        let dry = format!("{}?dryRun=All", jobs(&self.name));
+        let warned = || (developer.warnings(&dry, &job("probe")).contains("GATE001")).then_some(());
+        eventually("the webhook knows", PATIENCE, warned).unwrap();
+    }
+
+    fn open(&self) {
+        self.client.delete(&baseline(&self.name)[4].1);
+        self.client.await_gate(&self.name);
+    }
+}
+
+fn pods(client: &Client<'_>, namespace: &str) -> usize {
+    client.get(&format!("{}/pods", at(namespace)))["items"].as_array().unwrap().len()
+}
+
+#[test]
+fn a_closed_gate_delays_no_job_of_another_namespace() {
+    const DENIED: usize = 8;
+    let closed = Closed::new();
+    let (client, name) = (&closed.client, &closed.name);
+    let suspended = |number: usize| {
+        let mut job = job(&format!("j{number}"));
+        job["spec"]["suspend"] = true.into();
+        job
+    };
+    for number in 0..DENIED {
+        client.create(&jobs(name), &suspended(number));
+    }
+    closed.close();
+    for number in 0..DENIED {
+        client.patch(&format!("{}/j{number}", jobs(name)), &json!({"spec": {"suspend": false}}));
+    }
+    let refused =
+        |event: &Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("GATE001");
+    eventually("Pods are refused", PATIENCE, || {
+        let events = client.get(&format!("{}/events", at(name)));
+        events["items"].as_array().unwrap().iter().any(refused).then_some(())
+    })
+    .unwrap();
+    let other = client.ready_namespace();
+    client.create(&jobs(&other), &job("unhindered"));
+    let begun = Instant::now();
+    eventually("the other Job has its Pod", PATIENCE, || (pods(client, &other) == 1).then_some(())).unwrap();
+    let took = begun.elapsed();
+    println!(
+        "beside {DENIED} Jobs at a closed gate, another namespace's Job had its Pod after {} ms",
+        took.as_millis()
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(pods(client, name), 0);
+    closed.open();
+    eventually("all have their Pods", PATIENCE, || (pods(client, name) == DENIED).then_some(())).unwrap();
+}
+
+#[test]
+fn a_person_is_told_when_to_try_again_and_a_controller_is_not() {
+    let closed = Closed::new();
+    closed.close();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}});
+    let path = format!("{}/pods", at(&closed.name));
+    let waits_for = "LimitRange codex-run-limits is somebody else's";
+    let ask = |identity: &Identity| Client::new(guard(), identity).send(Method::POST, &path, &pod);
+    for (identity, retry) in [
+        (Identity::developer(), Some(1)),
+        (Identity::agent(&closed.name), Some(1)),
+        (Identity::service_account("kube-system", "job-controller"), None),
+        (Identity::service_account("kube-system", "replicaset-controller"), None),
+    ] {
+        let answer = ask(&identity);
+        let told = &answer.body["details"]["retryAfterSeconds"];
+        assert_eq!((answer.code, answer.retry_after), (429, retry), "{identity:?}: {answer:?}");
+        assert_eq!(told.as_u64(), retry, "{identity:?}: {answer:?}");
+        let cause = &answer.body["details"]["causes"][0];
+        assert_eq!(cause["reason"], "GATE001", "{answer:?}");
+        assert!(
+            cause["field"].as_str().unwrap().ends_with("[\"codex-k8s.dev/baseline-ready-at\"]"),
+            "{answer:?}"
+        );
+        assert!(answer.message().contains(waits_for), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_server_dry_run_does_not_wait_and_leaves_nothing() {
+    let closed = Closed::new();
+    closed.close();
+    let developer = Client::new(guard(), &Identity::developer());
+    let begun = Instant::now();
+    let answer = developer.send(Method::POST, &format!("{}?dryRun=All", jobs(&closed.name)), &job("dry"));
+    let took = begun.elapsed();
+    println!("a server dry run at a closed gate took {} ms", took.as_millis());
+    assert!(answer.is_ok() && took < Duration::from_secs(1), "{took:?} {answer:?}");
+    assert!(developer.find(&format!("{}/dry", jobs(&closed.name))).is_none());
+}
+
+#[test]
+fn kubectl_waits_at_the_gate_by_itself() {
+    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    let name = format!("codex-issue-{}", unique());
+    assert!(kubectl.run(&["create", "namespace", &name]).unwrap().succeeded());
+    let ran = kubectl.run(&["create", "job", "first", "--image=busybox:1.36", "-n", &name]).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+    let admin = Client::new(guard(), &Identity::Admin);
+    eventually("the Pod is counted", PATIENCE, || {
+        let quota = admin.get(&baseline(&name)[3].1);
+        (quota["status"]["used"]["pods"] == "1").then_some(())
+    })
+    .unwrap();
+}

@@ -1,0 +1,12 @@
+//! The baseline and its gate on a real control plane: the platform's worker and what comes between it and its runs.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "what is measured is shown")]
+
+mod drift;
+mod faults;
+mod gate;
+mod harness;
+mod leaders;
+mod sequence;
+mod worker;

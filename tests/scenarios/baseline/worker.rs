@@ -1,0 +1,202 @@
+//! The platform's worker, as its source says: what it reads and writes for a run, in its order, with nothing retried
+//! but what its client library retries.
+
+use anyhow::Context as _;
+use codex_k8s_shared::lease::Lease;
+use codex_k8s_tests::{Answer, Caller, Guard, Identity};
+use http::Method;
+use serde_json::{Value, json};
+
+/// The platform at two points of its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// A namespace for each run, and a LimitRange.
+    A,
+    /// Slots with leases, and no LimitRange.
+    B,
+}
+
+const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
+const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+/// The Role at B, as the policy's section `candidate.rules`.
+pub(crate) fn rules_at_b() -> Value {
+    let every = json!(["*"]);
+    let core = [
+        "configmaps",
+        "endpoints",
+        "events",
+        "limitranges",
+        "persistentvolumeclaims",
+        "pods",
+        "pods/attach",
+        "pods/exec",
+        "pods/log",
+        "pods/portforward",
+        "replicationcontrollers",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+        "services/proxy",
+    ];
+    let mut rules = vec![json!({"apiGroups": [""], "resources": core, "verbs": every})];
+    rules.extend(
+        ["apps", "batch", "autoscaling", "networking.k8s.io", "policy"]
+            .map(|group| json!({"apiGroups": [group], "resources": every, "verbs": every})),
+    );
+    rules.into()
+}
+
+/// The policy that wants what the worker at B writes.
+pub(crate) fn policy_of_b() -> String {
+    let set = json!({"access": "candidate", "resourceQuota": {"name": "codex-run-quota", "hard": {"pods": "20"}},
+        "limitRange": null});
+    let profile = json!({"serviceAccount": "codex-runner", "role": "codex-runner", "roleBinding": "codex-runner",
+        "rules": rules_at_b()});
+    // JSON is YAML.
+    format!("baseline: {}\n", json!({"fullEnv": set, "slot": set, "candidate": profile}))
+}
+
+/// A run, and where it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) namespace: String,
+    pub(crate) id: String,
+}
+
+impl Run {
+    /// The run of a number in a namespace of its own, as the worker names it.
+    pub(crate) fn of_issue(number: usize) -> Self {
+        let id = format!("{number:08x}-9d47-4a06-b5e2-7c81d0f4a913");
+        Self { namespace: format!("codex-issue-a74d653cadf0-i42-r{number:08x}9d47"), id }
+    }
+
+    /// The run of a number in the slot of that number.
+    pub(crate) fn in_slot(number: usize) -> Self {
+        Self { namespace: format!("stack-dev-{number}"), ..Self::of_issue(number) }
+    }
+
+    fn read(&self, fixture: &str) -> Value {
+        let text = fixture.replace(NAMESPACE, &self.namespace).replace(RUN, &self.id);
+        let mut object: Value = serde_saphyr::from_str(&text).unwrap();
+        object.as_object_mut().unwrap().remove("status");
+        object
+    }
+
+    pub(crate) fn job(&self) -> Value {
+        self.read(include_str!("../../fixtures/job-full-env.yaml"))
+    }
+
+    fn namespace(&self, version: Version) -> Value {
+        let mut namespace = self.read(include_str!("../../fixtures/namespace.yaml"));
+        if version == Version::B {
+            let lease = Lease::grant(jiff::Timestamp::now(), "24h".parse().unwrap()).unwrap();
+            namespace["metadata"]["labels"]["codex-k8s.dev/issue-number"] = "42".into();
+            namespace["metadata"]["labels"]["codex-k8s.dev/agent-key"] = "dev".into();
+            for (key, value) in [
+                ("ttl", lease.ttl.to_string()),
+                ("expires-at", lease.expires_at.to_string()),
+                ("updated-at", lease.updated_at.to_string()),
+            ] {
+                namespace["metadata"]["annotations"][format!("codex-k8s.dev/namespace-lease-{key}")] =
+                    value.into();
+            }
+        }
+        namespace
+    }
+
+    /// The paths of the collections and the objects, in the worker's order; without the LimitRange.
+    fn objects(&self, version: Version) -> Vec<(String, Value)> {
+        let core = format!("/api/v1/namespaces/{}", self.namespace);
+        let rbac = format!("{RBAC}/namespaces/{}", self.namespace);
+        let mut role = self.read(include_str!("../../fixtures/role.yaml"));
+        let mut quota = self.read(include_str!("../../fixtures/resourcequota.yaml"));
+        if version == Version::B {
+            role["rules"] = rules_at_b();
+            quota["spec"]["hard"] = json!({"pods": "20"});
+        }
+        vec![
+            ("/api/v1/namespaces".to_owned(), self.namespace(version)),
+            (
+                format!("{core}/serviceaccounts"),
+                self.read(include_str!("../../fixtures/serviceaccount.yaml")),
+            ),
+            (format!("{rbac}/roles"), role),
+            (format!("{rbac}/rolebindings"), self.read(include_str!("../../fixtures/rolebinding.yaml"))),
+            (format!("{core}/resourcequotas"), quota),
+        ]
+    }
+
+    fn limits(&self) -> (String, Value) {
+        let limits = self.read(include_str!("../../fixtures/limitrange.yaml"));
+        (format!("/api/v1/namespaces/{}/limitranges", self.namespace), limits)
+    }
+}
+
+/// The worker.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    caller: Caller,
+    version: Version,
+}
+
+impl Worker {
+    pub(crate) async fn new(guard: &Guard, version: Version) -> Self {
+        let caller = Caller::new(&guard.control_plane, &Identity::worker()).await.unwrap();
+        Self { caller, version }
+    }
+
+    /// Everything that a run's namespace needs, as at its start and, at B, at every tick: what cannot be done fails
+    /// the run.
+    pub(crate) async fn prepare(&self, run: &Run) -> anyhow::Result<()> {
+        for (path, object) in run.objects(self.version) {
+            self.ensure(&path, &object).await.with_context(|| path.clone())?;
+        }
+        let (path, limits) = run.limits();
+        if self.version == Version::A {
+            return self.ensure(&path, &limits).await.with_context(|| path.clone());
+        }
+        let gone = self.send(Method::DELETE, &format!("{path}/codex-run-limits"), &Value::Null).await?;
+        anyhow::ensure!(gone.is_ok() || gone.code == 404, "{gone:?}");
+        Ok(())
+    }
+
+    /// The run's Job.
+    pub(crate) async fn start(&self, run: &Run) -> anyhow::Result<Answer> {
+        self.send(Method::POST, &format!("/apis/batch/v1/namespaces/{}/jobs", run.namespace), &run.job())
+            .await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.caller.send_like_client_go(method, path, body).await
+    }
+
+    /// Reads; creates what is not there, and is content if another one was quicker; else puts back what it read, with
+    /// its own values in it.
+    async fn ensure(&self, path: &str, object: &Value) -> anyhow::Result<()> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let own = format!("{path}/{name}");
+        let found = self.send(Method::GET, &own, &Value::Null).await?;
+        if found.code == 404 {
+            let created = self.send(Method::POST, path, object).await?;
+            return if created.code == 409 { Ok(()) } else { created.object().map(drop) };
+        }
+        let mut whole = found.object()?;
+        for (key, value) in object.as_object().into_iter().flatten() {
+            if key == "metadata" {
+                put_into(&mut whole["metadata"]["labels"], &value["labels"]);
+                put_into(&mut whole["metadata"]["annotations"], &value["annotations"]);
+            } else if object["kind"] != "Namespace" {
+                whole[key.as_str()] = value.clone();
+            }
+        }
+        self.send(Method::PUT, &own, &whole).await?.object().map(drop)
+    }
+}
+
+fn put_into(whole: &mut Value, own: &Value) {
+    for (key, value) in own.as_object().into_iter().flatten() {
+        whole[key.as_str()] = value.clone();
+    }
+}

@@ -1,0 +1,53 @@
+//! Points at which tests have the reconciler die, to see what the next one makes of what it finds.
+//!
+//! Without the feature `fault-points` there are none.
+
+use std::fmt;
+
+use codex_k8s_shared::baseline::BaselineKind;
+
+/// A step of the work on one namespace, and the side of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Point {
+    /// An object is about to be applied.
+    BeforeApply(BaselineKind),
+    /// An object was applied.
+    AfterApply(BaselineKind),
+    /// An object was deleted; in a replacement, its successor is about to be applied.
+    AfterDelete(BaselineKind),
+    /// The gate is about to be closed.
+    BeforeClose,
+    /// The gate was closed.
+    AfterClose,
+    /// The gate is about to be opened.
+    BeforeOpen,
+    /// The gate was opened.
+    AfterOpen,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeforeApply(kind) => write!(out, "before-apply-{kind}"),
+            Self::AfterApply(kind) => write!(out, "after-apply-{kind}"),
+            Self::AfterDelete(kind) => write!(out, "after-delete-{kind}"),
+            Self::BeforeClose => out.write_str("before-close"),
+            Self::AfterClose => out.write_str("after-close"),
+            Self::BeforeOpen => out.write_str("before-open"),
+            Self::AfterOpen => out.write_str("after-open"),
+        }
+    }
+}
+
+/// Dies here, with nothing unwound and nothing drained, if the variable `CODEX_K8S_FAULT` names this point and
+/// namespace, as in `after-apply-Role:codex-issue-1`.
+#[cfg(feature = "fault-points")]
+pub(super) fn point(point: Point, namespace: &str) {
+    if std::env::var("CODEX_K8S_FAULT").is_ok_and(|fault| fault == format!("{point}:{namespace}")) {
+        std::process::abort();
+    }
+}
+
+/// No fault is ever asked for.
+#[cfg(not(feature = "fault-points"))]
+pub(super) const fn point(_: Point, _: &str) {}
