@@ -175,7 +175,7 @@ impl Worker {
     pub(crate) async fn limit_and_start(&self, run: &Run) -> anyhow::Result<()> {
         let quota = run.objects(self.version).pop().context("the quota comes last")?;
         self.ensure(&quota.0, &quota.1).await?;
-        let pod = json!({"metadata": {"name": "bare"}, "spec": {"restartPolicy": "Never",
+        let pod = json!({"metadata": {"name": "bare"}, "spec": {"restartPolicy": "Never", "serviceAccountName": "codex-runner",
             "containers": [{"name": "c", "image": "busybox:1.36"}]}});
         let path = format!("/api/v1/namespaces/{}/pods", run.namespace);
         self.send(Method::POST, &path, &pod).await?.object().map(drop)
