@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::eventually::eventually;
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::kubectl::Ran;
@@ -25,6 +26,7 @@ pub fn run(playground: &Path) -> anyhow::Result<()> {
     let guard = Guard::start(playground)?;
     let show = Show { guard: &guard, stage: &stage };
     show.a_namespace_by_name_alone()?;
+    show.the_baseline()?;
     show.the_workers_job()?;
     show.an_agents_job()?;
     show.refusals()?;
@@ -116,8 +118,26 @@ impl Show<'_> {
         self.admitted("jane", &jane, &["get", "namespace", NAMESPACE, "-o", "yaml"], "")
     }
 
+    fn the_baseline(&self) -> anyhow::Result<()> {
+        self.stage.title("2. Its baseline appears, and the first Job waits for it and runs under quota")?;
+        let jane = Identity::developer();
+        let name = "codex-issue-baseline";
+        self.admitted("jane", &jane, &["create", "namespace", name], "")?;
+        let create = ["create", "job", "first", "--image=busybox:1.36", "-n", name, "--", "true"];
+        self.admitted("jane", &jane, &create, "")?;
+        let kinds = "serviceaccount,role,rolebinding,resourcequota,limitrange";
+        let ours = ["get", kinds, "-n", name, "-l", "codex-k8s.dev/managed-by"];
+        self.admitted("jane", &jane, &ours, "")?;
+        let used =
+            ["get", "resourcequota", "codex-run-quota", "-n", name, "-o", "jsonpath={.status.used.pods}"];
+        let kubectl = self.guard.kubectl(&jane)?;
+        let counted = || kubectl.run(&used).is_ok_and(|ran| ran.stdout == "1").then_some(());
+        eventually("the Pod of the first Job is counted", Duration::from_secs(30), counted)?;
+        self.admitted("jane", &jane, &["describe", "resourcequota", "codex-run-quota", "-n", name], "")
+    }
+
     fn the_workers_job(&self) -> anyhow::Result<()> {
-        self.stage.title("2. The platform's worker creates a run: it notices nothing")?;
+        self.stage.title("3. The platform's worker creates a run: it notices nothing")?;
         let worker = Identity::worker();
         self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_NAMESPACE)?;
         self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_JOB)?;
@@ -126,7 +146,7 @@ impl Show<'_> {
     }
 
     fn an_agents_job(&self) -> anyhow::Result<()> {
-        self.stage.title("3. The agent starts a Job of its own: it is mended into its run")?;
+        self.stage.title("4. The agent starts a Job of its own: it is mended into its run")?;
         let agent = Identity::agent(NAMESPACE);
         let create = ["create", "job", "unit-tests", "--image=busybox:1.36", "-n", NAMESPACE, "--", "true"];
         self.admitted("agent", &agent, &create, "")?;
@@ -134,7 +154,7 @@ impl Show<'_> {
     }
 
     fn refusals(&self) -> anyhow::Result<()> {
-        self.stage.title("4. Five refusals, each with its reason and its remedy")?;
+        self.stage.title("5. Five refusals, each with its reason and its remedy")?;
         let (jane, agent) = (Identity::developer(), Identity::agent(NAMESPACE));
         let label = ["label", "namespace", NAMESPACE, "codex-k8s.dev/managed-by-"];
         self.refused("jane", &jane, &label, "", "NS007")?;

@@ -7,6 +7,7 @@ mod drift;
 mod faults;
 mod gate;
 mod harness;
+mod keepalive;
 mod leaders;
 mod sequence;
 mod worker;

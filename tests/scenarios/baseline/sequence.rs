@@ -158,3 +158,35 @@ fn the_workers_runs_in_slots_at_b_pass_and_are_counted() {
     judge("B, one after the other", guard, &paced(guard, Version::B, 1000, EACH));
     judge("B, all at once", guard, &burst(guard, Version::B, 2000, EACH));
 }
+
+/// The reconciler is out of the way: the quotas are the worker's own, and as young as can be when bare Pods come, as the
+/// platform's discussions are. A Job's Pod is created later, by its controller, and escapes less often.
+#[test]
+fn without_the_gate_some_of_a_burst_escape_their_quotas() {
+    let guard = Guard::start_with_policy(playground(), "rules: {GATE001: \"off\"}\n").unwrap();
+    guard.reconciler.process.signal("KILL").unwrap();
+    let worker = block_on(Worker::new(&guard, Version::A));
+    let runs = runs(Version::A, 3000, EACH);
+    let all_at_once = |quota: bool| {
+        let mut all = JoinSet::new();
+        for run in &runs {
+            let (worker, run) = (worker.clone(), run.clone());
+            let work = async move {
+                if quota {
+                    worker.limit_and_start(&run).await
+                } else {
+                    worker.prepare_without_quota(&run).await
+                }
+            };
+            all.spawn_on(work, runtime().handle());
+        }
+        block_on(all.join_all()).into_iter().collect::<anyhow::Result<()>>().unwrap();
+    };
+    all_at_once(false);
+    all_at_once(true);
+    let started =
+        runs.iter().cloned().map(|run| Started { run, took: Duration::ZERO, retries: 0, failed: None });
+    let escaped = EACH - counted(&guard, &started.collect::<Vec<_>>());
+    println!("without the gate, {escaped} of {EACH} Pods escaped their quota");
+    assert!(escaped > 0, "{escaped} of {EACH}");
+}

@@ -162,6 +162,25 @@ impl Worker {
         Ok(())
     }
 
+    /// Everything but the quota.
+    pub(crate) async fn prepare_without_quota(&self, run: &Run) -> anyhow::Result<()> {
+        let objects = run.objects(self.version).into_iter().filter(|(path, _)| !path.ends_with("quotas"));
+        for (path, object) in objects.chain([run.limits()]) {
+            self.ensure(&path, &object).await?;
+        }
+        Ok(())
+    }
+
+    /// The quota, and a bare Pod right behind it.
+    pub(crate) async fn limit_and_start(&self, run: &Run) -> anyhow::Result<()> {
+        let quota = run.objects(self.version).pop().context("the quota comes last")?;
+        self.ensure(&quota.0, &quota.1).await?;
+        let pod = json!({"metadata": {"name": "bare"}, "spec": {"restartPolicy": "Never", "serviceAccountName": "codex-runner",
+            "containers": [{"name": "c", "image": "busybox:1.36"}]}});
+        let path = format!("/api/v1/namespaces/{}/pods", run.namespace);
+        self.send(Method::POST, &path, &pod).await?.object().map(drop)
+    }
+
     /// The run's Job.
     pub(crate) async fn start(&self, run: &Run) -> anyhow::Result<Answer> {
         self.send(Method::POST, &format!("/apis/batch/v1/namespaces/{}/jobs", run.namespace), &run.job())
