@@ -9,6 +9,7 @@ pub mod identity;
 pub mod keys;
 pub mod lease;
 pub mod names;
+pub mod places;
 pub mod policy;
 pub mod quantity;
 pub mod run;

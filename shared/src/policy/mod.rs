@@ -5,6 +5,7 @@
 //! its line and column: a misspelt guard is worse than none.
 
 mod baseline;
+mod quotas;
 mod settings;
 
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
+pub use quotas::{Limit, ProjectLimit, Quotas};
 pub use settings::{
     Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
     SecurityLevels, ServiceAccounts, Subjects, Toleration,
@@ -50,6 +52,9 @@ pub struct RunPolicy {
     /// What Jobs, `CronJobs` and Pods in run namespaces may ask for.
     #[serde(default)]
     pub jobs: Jobs,
+    /// How many run namespaces may work at once.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// A mode for a rule, by its id, where it is not the rule's own default.
     #[serde(default)]
     pub rules: Rules,
@@ -99,6 +104,7 @@ impl Default for RunPolicy {
             pod_security: PodSecurity::default(),
             baseline: Baseline::default(),
             jobs: Jobs::default(),
+            quotas: Quotas::default(),
             rules: Rules::default(),
         }
     }
@@ -124,7 +130,8 @@ impl RunPolicy {
         self.namespaces.check()?;
         self.lease.check()?;
         self.baseline.check()?;
-        self.jobs.check()
+        self.jobs.check()?;
+        self.quotas.check(&self.lease)
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of the policy in canonical form: equal policies have equal

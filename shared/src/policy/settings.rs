@@ -465,18 +465,23 @@ pub(super) fn strings(items: &[&str]) -> Vec<String> {
 }
 
 /// Durations as the platform writes them: `24h0m0s`.
-mod go_duration {
+pub(super) mod go_duration {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use crate::lease::GoDuration;
 
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::policy) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&GoDuration::from(*duration))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(in crate::policy) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse::<GoDuration>().map(Duration::from).map_err(D::Error::custom)
     }
