@@ -8,6 +8,7 @@ pub mod controller;
 pub mod metrics;
 pub mod namespace;
 pub mod patience;
+pub mod places;
 pub mod plan;
 
 pub use cluster::Cluster;
