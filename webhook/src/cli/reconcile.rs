@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::policy::RunPolicy;
-use futures::StreamExt;
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::sync::watch;
@@ -20,8 +19,9 @@ use super::serve::{LogForm, bind, signals};
 use super::{output, policy};
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
+use crate::reconcile::places_cluster::Standing;
 use crate::reconcile::plan::{Drift, Step};
-use crate::reconcile::{AtOnce, Cluster, Context, Report, controller};
+use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller};
 use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_RECONCILE_HEALTH_LISTEN")]
     health_listen: SocketAddr,
-    /// The namespace of the Lease that says who leads
+    /// The namespace of the Lease that says who leads, and of the Leases that are places
     #[arg(long, default_value = "codex-k8s-guard", value_name = "NAMESPACE")]
     lease_namespace: String,
     /// Who this process is in the Lease; the host's name without one
@@ -76,13 +76,16 @@ impl Args {
 
     async fn once(&self) -> anyhow::Result<()> {
         let policy = self.policy()?;
-        let cluster = Cluster::new(client().await?, self.dry_run);
+        let client = client().await?;
+        let cluster = Cluster::new(client.clone(), self.dry_run);
         let namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
+        let places = Places::new(client, &self.lease_namespace, cluster.clone(), Arc::default());
+        places.settle(&policy.quotas).await.context("failed to count the places")?;
         let mut failures = 0;
         for meta in namespaces.iter().filter(|meta| is_concerned(&policy, meta)) {
             let name = meta.name.as_deref().unwrap_or_default();
-            match reconcile(&cluster, &policy, meta, &AtOnce).await {
+            match reconcile(&cluster, &policy, meta, &places, &AtOnce).await {
                 Ok(report) => output::print(&told(&report, self.dry_run))?,
                 Err(error) => {
                     failures += 1;
@@ -108,7 +111,8 @@ impl Args {
             Arc::new(move || render.render()),
             CancellationToken::new(),
         );
-        let context = Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics));
+        let context =
+            Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace));
         let (notify, changes) = watch::channel(());
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("ended"),
@@ -127,11 +131,10 @@ impl Args {
         changes: &watch::Receiver<()>,
         readiness: &Readiness,
     ) -> anyhow::Result<()> {
-        let all_again = || tokio_stream::wrappers::WatchStream::from_changes(changes.clone()).map(drop);
         if self.no_leader_election {
             readiness.set(LEADER, true);
             context.metrics.leading.set(1);
-            controller::run(client.clone(), Arc::clone(context), all_again()).await;
+            controller::run(client.clone(), Arc::clone(context), changes.clone()).await;
             return Ok(());
         }
         let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
@@ -149,7 +152,7 @@ impl Args {
             tracing::info!("leading");
             context.metrics.leading.set(1);
             tokio::select! {
-                () = controller::run(client.clone(), Arc::clone(context), all_again()) => return Ok(()),
+                () = controller::run(client.clone(), Arc::clone(context), changes.clone()) => return Ok(()),
                 lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
             }
             context.metrics.leading.set(0);
@@ -200,6 +203,7 @@ fn told(report: &Report, dry_run: bool) -> String {
         }
     }
     let state = match report.gate {
+        _ if let Standing::Waits(waits) = &report.standing => format!("waits: {waits}"),
         Gate::Opened => "ready".to_owned(),
         _ if dry_run && !report.done.is_empty() => "would then be ready once its quota counts".to_owned(),
         _ if report.left.is_complete() => "ready".to_owned(),

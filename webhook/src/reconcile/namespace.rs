@@ -1,13 +1,18 @@
 //! One namespace: look, plan, carry out, and open or close its gate.
 
+use std::time::Duration;
+
 use codex_k8s_shared::baseline::{self, Desired};
 use codex_k8s_shared::keys;
+use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
+use super::places::Waits;
+use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::{Plan, Step, plan};
 
 /// What was found in a namespace and done about it.
@@ -23,6 +28,10 @@ pub struct Report {
     pub was_complete: bool,
     /// What became of the gate.
     pub gate: Gate,
+    /// Whether it has its places.
+    pub standing: Standing,
+    /// Whether it is told for the first time that there is no place for it.
+    pub newly_unplaced: bool,
 }
 
 /// What became of a namespace's gate.
@@ -81,6 +90,7 @@ pub async fn reconcile(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
+    places: &Places,
     patience: &impl Patience,
 ) -> kube::Result<Report> {
     let name = meta.name.as_deref().unwrap_or_default();
@@ -107,14 +117,23 @@ pub async fn reconcile(
         // What was written may have been changed on its way in: only what is stored counts.
         left = plan(&wanted, &cluster.observe(name, &wanted).await?);
     }
-    if left.is_complete() && (report.done.is_empty() || !cluster.is_dry_run()) && !(is_open && was_complete) {
-        let ready = [
-            (keys::BASELINE_READY_AT, Some(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
-            (keys::BASELINE_HASH, Some(hash)),
-            (keys::BASELINE_WAITS_FOR, None),
-        ];
-        cluster.annotate(name, meta.uid.as_deref(), &ready).await?;
-        report.gate = Gate::Opened;
+    if left.is_complete() && (report.done.is_empty() || !cluster.is_dry_run()) {
+        report.standing = places.stand(&policy.quotas, meta).await?;
+        let write = Write { cluster, policy, meta, now: Timestamp::now() };
+        match &report.standing {
+            Standing::Placed if !(is_open && was_complete) || is_unplaced(meta) => {
+                if let Err(error) = write.open(hash).await {
+                    // It may be gone, and nobody else has seen yet what it was just given.
+                    places.release(name, meta.uid.as_deref().unwrap_or_default()).await?;
+                    return Err(error);
+                }
+                report.gate = Gate::Opened;
+            }
+            Standing::Waits(waits) => report.newly_unplaced = write.wait(waits).await?,
+            Standing::Placed | Standing::Uncounted | Standing::Unasked => {}
+        }
+    } else {
+        places.step_aside(meta);
     }
     let lasts = !left.foreign.is_empty() || !left.steps.is_empty();
     if lasts && annotation(meta, keys::BASELINE_WAITS_FOR) != Some(&words(&left)) {
@@ -123,6 +142,79 @@ pub async fn reconcile(
     }
     report.left = left;
     Ok(report)
+}
+
+/// What is written about a namespace's places: each time in one patch.
+struct Write<'a> {
+    cluster: &'a Cluster,
+    policy: &'a RunPolicy,
+    meta: &'a ObjectMeta,
+    now: Timestamp,
+}
+
+impl Write<'_> {
+    /// Workloads may run. A lease that was cut short for want of a place is granted anew.
+    async fn open(&self, hash: String) -> kube::Result<()> {
+        let mut annotations = vec![
+            (keys::BASELINE_READY_AT, Some(self.written_now())),
+            (keys::BASELINE_HASH, Some(hash)),
+            (keys::BASELINE_WAITS_FOR, None),
+            (keys::UNPLACED_SINCE, None),
+        ];
+        if is_unplaced(self.meta) {
+            let role = self.meta.labels.as_ref().and_then(|labels| labels.get(keys::AGENT_KEY));
+            let ttl = self.policy.lease.ttl_for(role.map(String::as_str));
+            let ends_later = |new: &Lease| self.lease().is_none_or(|lease| new.expires_at > lease.expires_at);
+            annotations.extend(self.granted(ttl).filter(ends_later).into_iter().flat_map(written));
+        }
+        self.annotate(&annotations).await
+    }
+
+    /// There is no place. The first time, the lease is cut short; returns whether it is.
+    async fn wait(&self, waits: &Waits) -> kube::Result<bool> {
+        let first = !is_unplaced(self.meta);
+        let told = annotation(self.meta, keys::BASELINE_WAITS_FOR).unwrap_or_default();
+        if !first && waits.is_said_by(told, self.now) {
+            return Ok(false);
+        }
+        let mut annotations = vec![(keys::BASELINE_WAITS_FOR, Some(waits.to_string()))];
+        if first {
+            annotations.push((keys::UNPLACED_SINCE, Some(self.written_now())));
+            let ends_earlier =
+                |new: &Lease| self.lease().is_some_and(|lease| new.expires_at < lease.expires_at);
+            let cut = self.granted(self.policy.quotas.unplaced_ttl).filter(ends_earlier);
+            annotations.extend(cut.into_iter().flat_map(written));
+        }
+        self.annotate(&annotations).await?;
+        Ok(first)
+    }
+
+    fn written_now(&self) -> String {
+        self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        Lease::read(|key| annotation(self.meta, key)).ok().flatten()
+    }
+
+    /// A lease from now on, or from its last renewal: whoever wrote that may have a clock ahead of ours.
+    fn granted(&self, ttl: Duration) -> Option<Lease> {
+        let renewed = self.lease().map(|lease| lease.updated_at.timestamp());
+        Lease::grant(renewed.map_or(self.now, |renewed| renewed.max(self.now)), ttl.into())
+    }
+
+    async fn annotate(&self, annotations: &[(&str, Option<String>)]) -> kube::Result<()> {
+        let name = self.meta.name.as_deref().unwrap_or_default();
+        self.cluster.annotate(name, self.meta.uid.as_deref(), annotations).await
+    }
+}
+
+fn written(lease: Lease) -> [(&'static str, Option<String>); 3] {
+    [
+        (keys::NAMESPACE_LEASE_TTL, Some(lease.ttl.to_string())),
+        (keys::NAMESPACE_LEASE_EXPIRES_AT, Some(lease.expires_at.to_string())),
+        (keys::NAMESPACE_LEASE_UPDATED_AT, Some(lease.updated_at.to_string())),
+    ]
 }
 
 /// What a namespace waits for, as its annotation says it.
