@@ -48,6 +48,8 @@ pub const BASELINE_READY_AT: &str = "codex-k8s.dev/baseline-ready-at";
 pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
 /// Annotation of ours: what the baseline waits for, where that lasts.
 pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
+/// Annotation of ours: when the reconciler found no place for the namespace and cut its lease short.
+pub const UNPLACED_SINCE: &str = "codex-k8s.dev/unplaced-since";
 /// Annotation of ours: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
 
@@ -128,6 +130,7 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(BASELINE_READY_AT, Since::Guard, "when the baseline was last seen complete"),
     annotation(BASELINE_HASH, Since::Guard, "hash of the baseline that was seen complete"),
     annotation(BASELINE_WAITS_FOR, Since::Guard, "what the baseline waits for, where that lasts"),
+    annotation(UNPLACED_SINCE, Since::Guard, "when no place was found for it and its lease was cut short"),
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
 

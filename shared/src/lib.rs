@@ -14,6 +14,7 @@ pub mod keys;
 pub mod lease;
 pub mod names;
 pub mod permissions;
+pub mod places;
 pub mod policy;
 pub mod quantity;
 pub mod run;

@@ -1,6 +1,7 @@
 //! A control plane with the webhook in front of it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
@@ -40,7 +41,18 @@ impl Guard {
     /// # Errors
     /// If anything does not start; with the end of its log.
     pub fn start_with_policy(playground: &Path, policy: &str) -> anyhow::Result<Self> {
-        let control_plane = ControlPlane::start(playground)?;
+        Self::over_with_policy(ControlPlane::start(playground)?, playground, policy)
+    }
+
+    /// As [`start_with_policy`](Self::start_with_policy), over a control plane that runs already.
+    ///
+    /// # Errors
+    /// If the webhook does not start; with the end of its log.
+    pub fn over_with_policy(
+        control_plane: ControlPlane,
+        playground: &Path,
+        policy: &str,
+    ) -> anyhow::Result<Self> {
         write_policy(&control_plane, policy)?;
         Self::over(control_plane, playground)
     }
@@ -54,7 +66,7 @@ impl Guard {
         write_certificate(&control_plane)?;
         let args = serving(&control_plane);
         let webhook = Webhook::start(&control_plane, playground, "webhook", &args)?;
-        register(&control_plane, playground, &webhook)?;
+        register(&control_plane, playground, webhook.address)?;
         let reconciler =
             Reconciler::start(&control_plane, playground, "reconcile", &reconciling(&control_plane))?;
         Ok(Self { control_plane, webhook, reconciler, playground: playground.to_owned() })
@@ -88,6 +100,14 @@ impl Guard {
         Reconciler::start(&self.control_plane, &self.playground, name, &all)
     }
 
+    /// Registers another address instead of the webhook's own, and waits until it is enforced there.
+    ///
+    /// # Errors
+    /// If the API server does not reach a webhook there.
+    pub fn register_at(&self, address: SocketAddr) -> anyhow::Result<()> {
+        register(&self.control_plane, &self.playground, address)
+    }
+
     /// A file of the guarded cluster.
     pub fn file(&self, name: &str) -> PathBuf {
         self.control_plane.folder().join(name)
@@ -103,16 +123,9 @@ impl Guard {
 }
 
 /// Registers the webhook as an installer does, and waits until a known-bad request is refused.
-fn register(control_plane: &ControlPlane, playground: &Path, webhook: &Webhook) -> anyhow::Result<()> {
+fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let registered = std::process::Command::new(playground)
-        .args([
-            "webhook",
-            "registration",
-            "--apply",
-            "--url",
-            &format!("https://{}", webhook.address),
-            "--ca",
-        ])
+        .args(["webhook", "registration", "--apply", "--url", &format!("https://{address}"), "--ca"])
         .arg(control_plane.folder().join("webhook-ca.crt"))
         .args(policy_argument(control_plane))
         .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin)?)
@@ -173,6 +186,9 @@ fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
     args.extend(policy_argument(control_plane));
     args
 }
+
+/// A policy that does not limit how many run namespaces there are, for those who fill a cluster with them.
+pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null}\n";
 
 /// The policy's file.
 const POLICY: &str = "policy.yaml";

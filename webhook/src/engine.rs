@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
+use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -16,8 +17,11 @@ use tokio::time::Instant;
 
 use crate::metrics::{Decision, Metrics};
 use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Entry, Operation, Outcome};
+use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
-use crate::rules::{self, Code, Facts, Finding, Kind, ManagedNamespace, Request, Verdict};
+use crate::rules::{
+    self, Code, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, Verdict,
+};
 
 /// Where facts about managed namespaces come from.
 pub trait Lookup: Send + Sync + 'static {
@@ -35,6 +39,10 @@ pub trait Lookup: Send + Sync + 'static {
 
     /// The managed namespaces that carry a run id.
     fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>>;
+
+    /// The managed namespaces of a scope other than `but`. Who they are is told only where `max` or more of them are
+    /// known.
+    fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders;
 
     /// As [`get`](Self::get), but from the cache alone.
     fn cached(&self, name: &str) -> Option<Arc<ManagedNamespace>>;
@@ -228,6 +236,7 @@ impl<L: Lookup> Engine<L> {
         let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
         let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
         facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
+        facts.places = object.map(|object| self.places(policy, request, object)).unwrap_or_default();
         let verdict = rules::decide(policy, &facts, request, entry);
         let matters = entry == Entry::Validate
             && request.operation == Operation::Update
@@ -243,6 +252,26 @@ impl<L: Lookup> Engine<L> {
         }
         facts.requester_is_managed = true;
         Ok(rules::decide(policy, &facts, request, entry))
+    }
+
+    /// How full the scopes are that a namespace comes into: at its birth, when it becomes managed, and when it is
+    /// handed to another project.
+    fn places(&self, policy: &RunPolicy, request: &Request<'_>, object: &Value) -> Vec<Occupancy> {
+        let scopes = |namespace: &Namespace<'_>| {
+            let meta = namespace.meta;
+            Scope::of(meta.label(keys::PROJECT_ID), meta.annotation(keys::REQUESTED_BY))
+        };
+        let new = Namespace::of(object);
+        let old = request.old_object.as_ref().map(Namespace::of).filter(Namespace::is_managed);
+        let held = old.as_ref().map(scopes);
+        let is_held = |scope: &Scope| held.as_ref().is_some_and(|held| held.contains(scope));
+        let entered = scopes(&new).into_iter().filter(|scope| !is_held(scope));
+        let limited = entered.filter_map(|scope| {
+            let max = policy.quotas.limit(&scope)?;
+            let holders = self.lookup.holders_in(&scope, request.name, max);
+            Some(Occupancy { scope, max, holders })
+        });
+        if new.is_managed() { limited.collect() } else { Vec::new() }
     }
 
     fn count(&self, decision: &Decision, verdict: &Verdict) {
@@ -386,6 +415,7 @@ mod tests {
                 mode: codex_k8s_shared::run::RuntimeMode::FullEnv,
                 run_id: "r1".into(),
                 project_id: "p1".into(),
+                requested_by: None,
                 correlation_id: None,
                 expires_at: None,
                 terminating: false,
@@ -397,6 +427,10 @@ mod tests {
 
         fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
             Vec::new()
+        }
+
+        fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
+            Holders::default()
         }
 
         fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {

@@ -6,11 +6,12 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
+use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Engine, Lookup, LookupError};
 use codex_k8s_webhook::review::{self, DenialCode, Entry, Outcome};
-use codex_k8s_webhook::rules::ManagedNamespace;
+use codex_k8s_webhook::rules::{Holders, ManagedNamespace};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,6 +44,10 @@ impl Lookup for Noted {
 
     fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
         Vec::new()
+    }
+
+    fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
+        Holders::default()
     }
 
     fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {

@@ -7,6 +7,7 @@
 mod baseline;
 mod cleanup;
 mod guard;
+mod quotas;
 mod settings;
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, ByOutcome, Cleanup, Retention, Retentions, UnknownRun, Unproven, WithoutLease};
 pub use guard::{Rbac, Tokens};
+pub use quotas::{Limit, ProjectLimit, Quotas};
 pub use settings::{
     Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
     SecurityLevels, ServiceAccounts, Subjects, Toleration,
@@ -63,6 +65,9 @@ pub struct RunPolicy {
     /// Which tokens of `ServiceAccounts` of run namespaces may be asked for.
     #[serde(default)]
     pub tokens: Tokens,
+    /// How many run namespaces may work at once.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// A mode for a rule, by its id, where it is not the rule's own default.
     #[serde(default)]
     pub rules: Rules,
@@ -115,6 +120,7 @@ impl Default for RunPolicy {
             cleanup: Cleanup::default(),
             rbac: Rbac::default(),
             tokens: Tokens::default(),
+            quotas: Quotas::default(),
             rules: Rules::default(),
         }
     }
@@ -142,7 +148,8 @@ impl RunPolicy {
         self.baseline.check()?;
         self.jobs.check()?;
         self.tokens.check()?;
-        self.cleanup.check()
+        self.cleanup.check()?;
+        self.quotas.check(&self.lease)
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of the policy in canonical form: equal policies have equal

@@ -65,6 +65,35 @@ fn a_reserved_name_is_no_slot_whatever_its_end_says() {
 }
 
 #[test]
+fn limits_are_there_unless_they_are_taken_away() {
+    use crate::places::Scope;
+    let quotas = |body: &str| RunPolicy::from_yaml(&format!("{HEAD}{body}")).unwrap().quotas;
+    let [cluster, project, requester] = Scope::of(Some("p1"), Some("jane"));
+    let default = quotas("");
+    assert_eq!(default.limit(&cluster), Some(1000));
+    assert_eq!(default.limit(&project), Some(250));
+    assert_eq!(default.limit(&requester), None);
+    let own =
+        quotas("quotas: {cluster: null, perProject: {max: 2, overrides: {p1: 7}}, perRequester: {max: 3}}");
+    assert_eq!(own.limit(&cluster), None);
+    assert_eq!(own.limit(&project), Some(7));
+    assert_eq!(own.limit(&Scope::Project("p2".into())), Some(2));
+    assert_eq!(own.limit(&requester), Some(3));
+    assert!(!quotas("quotas: {cluster: null, perProject: null}").is_on());
+}
+
+#[test]
+fn quotas_that_no_namespace_could_meet_are_refused() {
+    let short = refused("quotas: {unplacedTtl: 1m}\n");
+    let told = "quotas.unplacedTtl: found 1m0s; expected lease.minTtl (5m0s) at least and lease.maxTtl (168h0m0s) at most";
+    assert_eq!(short, told);
+    let project = refused("quotas: {perProject: {max: 1, overrides: {My_Project: 2}}}\n");
+    let told = "quotas.perProject.overrides[\"My_Project\"]: no project's label has this value; \"My_Project\" is labelled \"my-project\"";
+    assert_eq!(project, told);
+    assert!(refused("quotas: {cluster: {max: -1}}\n").contains("line 3"));
+}
+
+#[test]
 fn the_defaults_pass_their_own_check_and_survive_a_round_trip() {
     let policy = RunPolicy::default();
     policy.check().unwrap();

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Guard, Identity, eventually};
 use kube::Client;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub(crate) fn playground() -> &'static Path {
 
 pub(crate) fn guard() -> &'static Guard {
     static SHARED: OnceLock<Guard> = OnceLock::new();
-    SHARED.get_or_init(|| Guard::start(playground()).unwrap())
+    SHARED.get_or_init(|| Guard::start_with_policy(playground(), WITHOUT_QUOTAS).unwrap())
 }
 
 /// What the API server answered.

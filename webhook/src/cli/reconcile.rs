@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::policy::RunPolicy;
-use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
@@ -21,8 +20,9 @@ use super::serve::{LogForm, bind, signals};
 use super::{output, policy};
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
+use crate::reconcile::places_cluster::Standing;
 use crate::reconcile::plan::{Drift, Step};
-use crate::reconcile::{AtOnce, Cluster, Context, Report, controller};
+use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller};
 use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_RECONCILE_HEALTH_LISTEN")]
     health_listen: SocketAddr,
-    /// The namespace of the Lease that says who leads
+    /// The namespace of the Lease that says who leads, and of the Leases that are places
     #[arg(long, default_value = "codex-k8s-guard", value_name = "NAMESPACE")]
     lease_namespace: String,
     /// Who this process is in the Lease; the host's name without one
@@ -81,15 +81,18 @@ impl Args {
 
     async fn once(&self) -> anyhow::Result<()> {
         let policy = self.policy()?;
-        let cluster = Cluster::new(client().await?, self.dry_run);
+        let client = client().await?;
+        let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
         namespaces.retain(|meta| is_concerned(&policy, meta));
+        let places = Places::new(client, &self.lease_namespace, cluster.clone(), Arc::default());
+        places.settle(&policy.quotas).await.context("failed to count the places")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
-            match settle(&cluster, &policy, meta).await {
+            match settle(&cluster, &policy, meta, &places).await {
                 Ok(report) => {
-                    waiting += usize::from(!report.left.is_complete());
+                    waiting += usize::from(!report.is_settled());
                     output::print(&told(&report, self.dry_run))?;
                 }
                 Err(error) => {
@@ -117,7 +120,8 @@ impl Args {
             Arc::new(move || render.render()),
             CancellationToken::new(),
         );
-        let context = Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics));
+        let context =
+            Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace));
         let (notify, changes) = watch::channel(());
         tokio::select! {
             ended = self.lead(&client, &context, &changes, &readiness, &shutdown) => ended?,
@@ -139,8 +143,7 @@ impl Args {
     ) -> anyhow::Result<()> {
         let work = async || {
             context.metrics.leading.set(1);
-            let all_again = tokio_stream::wrappers::WatchStream::from_changes(changes.clone()).map(drop);
-            controller::run(client.clone(), Arc::clone(context), all_again).await;
+            controller::run(client.clone(), Arc::clone(context), changes.clone()).await;
         };
         if self.no_leader_election {
             readiness.set(LEADER, true);
@@ -212,15 +215,20 @@ async fn while_leading(
 }
 
 /// Looks at a namespace, and again while only the counting of its quota is waited for.
-async fn settle(cluster: &Cluster, policy: &RunPolicy, meta: &ObjectMeta) -> kube::Result<Report> {
+async fn settle(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    meta: &ObjectMeta,
+    places: &Places,
+) -> kube::Result<Report> {
     let begun = Instant::now();
-    let mut report = reconcile(cluster, policy, meta, &AtOnce).await?;
+    let mut report = reconcile(cluster, policy, meta, places, &AtOnce).await?;
     while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
-        let later = reconcile(cluster, policy, &meta, &AtOnce).await?;
+        let later = reconcile(cluster, policy, &meta, places, &AtOnce).await?;
         report.done.extend(later.done);
-        (report.left, report.gate) = (later.left, later.gate);
+        (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
     }
     Ok(report)
 }
@@ -248,6 +256,7 @@ fn told(report: &Report, dry_run: bool) -> String {
     }
     let changes = report.gate != Gate::Unchanged || !report.done.is_empty();
     let state = match &report.left {
+        _ if let Standing::Waits(waits) = &report.standing => format!("waits: {waits}"),
         left if left.is_complete() && dry_run && changes => "would then be ready".to_owned(),
         left if left.is_complete() => "ready".to_owned(),
         left if left.only_counts() && dry_run => "would then be ready once its quota counts".to_owned(),

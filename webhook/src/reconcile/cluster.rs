@@ -1,5 +1,7 @@
 //! The API server, as far as the reconciler needs it.
 
+use std::fmt;
+
 use codex_k8s_shared::baseline::{BaselineKind, Desired};
 use codex_k8s_shared::keys;
 use futures::TryStreamExt;
@@ -35,6 +37,12 @@ pub struct Cluster {
     dry_run: bool,
 }
 
+impl fmt::Debug for Cluster {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Cluster").field("dry_run", &self.dry_run).finish_non_exhaustive()
+    }
+}
+
 impl Cluster {
     /// With `dry_run`, the API server is asked what each write would do, and does nothing.
     pub const fn new(client: Client, dry_run: bool) -> Self {
@@ -54,6 +62,14 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
+    /// The metadata of a namespace, managed or not, as it is now; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn namespace(&self, name: &str) -> kube::Result<Option<ObjectMeta>> {
+        Ok(self.namespaces().get_metadata_opt(name).await?.map(|found| found.metadata))
+    }
+
     /// All managed namespaces.
     ///
     /// # Errors
@@ -69,14 +85,6 @@ impl Cluster {
                 None => return Ok(all),
             }
         }
-    }
-
-    /// The metadata of a namespace; `None` if there is none of the name.
-    ///
-    /// # Errors
-    /// If the API server does not answer.
-    pub async fn namespace(&self, name: &str) -> kube::Result<Option<ObjectMeta>> {
-        Ok(self.namespaces().get_metadata_opt(name).await?.map(|found| found.metadata))
     }
 
     /// What a namespace holds under the names of the wanted objects.

@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ObjectReference, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
@@ -18,17 +19,24 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 
 use super::cluster::{Cluster, resource};
+use super::keeper;
 use super::metrics::Metrics;
 use super::namespace::{Gate, Report, is_being_built, is_concerned, reconcile};
 use super::patience::Growing;
+use super::places::Waits;
+use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::Step;
 
 /// Namespaces that are looked at at a time.
 const AT_A_TIME: u16 = 8;
 /// A complete namespace is looked at again after this, whatever the watches say.
 const AGAIN: Duration = Duration::from_mins(10);
+/// One that could not be placed before all were counted, after this.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// One that waits for something, after this: the watches are quicker.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -40,35 +48,45 @@ pub struct Context {
     pub policy: Arc<ArcSwap<RunPolicy>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The places, and who has them.
+    pub places: Places,
     cluster: Cluster,
     recorder: Recorder,
     patience: Growing,
 }
 
 impl Context {
-    /// For one cluster.
-    pub fn new(client: Client, policy: Arc<ArcSwap<RunPolicy>>, metrics: Arc<Metrics>) -> Self {
+    /// For one cluster, with the places in this namespace.
+    pub fn new(client: Client, policy: Arc<ArcSwap<RunPolicy>>, metrics: Arc<Metrics>, home: &str) -> Self {
         let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
+        let cluster = Cluster::new(client.clone(), false);
         Self {
             policy,
+            places: Places::new(client.clone(), home, cluster.clone(), Arc::clone(&metrics)),
             metrics,
-            cluster: Cluster::new(client.clone(), false),
+            cluster,
             recorder: Recorder::new(client, reporter),
             patience: Growing::default(),
         }
     }
 }
 
-/// Looks after all managed namespaces, for ever; at all of them again whenever `all_again` says so.
-pub async fn run(
-    client: Client,
-    context: Arc<Context>,
-    all_again: impl Stream<Item = ()> + Send + Sync + 'static,
-) {
+/// Looks after all managed namespaces, for ever; at all of them again whenever the policy `changes`.
+pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
+    context.places.forget();
+    let keeper = keeper::run(client.clone(), &context.places, &context.policy, changes.clone());
+    tokio::join!(keeper, control(client.clone(), Arc::clone(&context), changes));
+}
+
+async fn control(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
+    let all_again = WatchStream::from_changes(changes).map(drop);
+    let turns = WatchStream::from_changes(context.places.turns())
+        .flat_map(|names| stream::iter(names).map(|name| ObjectRef::<Meta>::new(&name)));
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
     let controller = Controller::new(Api::<Meta>::all(client.clone()), config.clone())
         .with_config(Config::default().concurrency(AT_A_TIME))
-        .reconcile_all_on(all_again);
+        .reconcile_all_on(all_again)
+        .reconcile_on(turns);
     let controller = watching::<ServiceAccount>(controller, &client, &config);
     let controller = watching::<Role>(controller, &client, &config);
     let controller = watching::<RoleBinding>(controller, &client, &config);
@@ -98,8 +116,10 @@ async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Actio
         return Ok(Action::await_change());
     }
     context.metrics.looks.inc();
-    let report = reconcile(&context.cluster, &policy, &namespace.metadata, &context.patience).await?;
+    let report =
+        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience).await?;
     context.tell(&report).await;
+    context.tell_of_places(&report, &namespace.metadata).await;
     let being_built = is_being_built(&policy, &namespace.metadata);
     Ok(Action::requeue(context.next(&report, being_built)))
 }
@@ -132,6 +152,8 @@ impl Context {
         });
         match put_off.min() {
             Some(delay) => delay.max(Duration::from_millis(100)),
+            None if report.standing == Standing::Uncounted => AT_ONCE,
+            // Whoever waits for a place is looked at when there is one.
             None if report.left.is_complete() => AGAIN,
             None => SOON,
         }
@@ -197,7 +219,36 @@ impl Context {
         self.event(namespace, kind, &name, EventType::Normal, reason, note).await;
     }
 
-    /// An Event is a courtesy: failing to write one changes nothing.
+    async fn tell_of_places(&self, report: &Report, meta: &ObjectMeta) {
+        let namespace = &report.namespace;
+        match &report.standing {
+            Standing::Waits(waits) if report.newly_unplaced => {
+                self.metrics.refused(waits.scope.kind());
+                tracing::warn!(namespace, %waits, "there is no place for this namespace");
+                self.event_of_place(meta, EventType::Warning, "NoPlace", no_place(waits)).await;
+            }
+            Standing::Placed if report.gate == Gate::Opened && is_unplaced(meta) => {
+                tracing::info!(namespace, "it has a place now");
+                let note = "there is a place now: workloads may run, and the lease is granted anew";
+                self.event_of_place(meta, EventType::Normal, "Placed", note.to_owned()).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn event_of_place(&self, meta: &ObjectMeta, type_: EventType, reason: &str, note: String) {
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: meta.name.clone(),
+            // In the namespace itself, where whoever waits looks.
+            namespace: meta.name.clone(),
+            uid: meta.uid.clone(),
+            ..ObjectReference::default()
+        };
+        self.publish(&reference, type_, reason, note).await;
+    }
+
     async fn event(
         &self,
         namespace: &str,
@@ -215,13 +266,24 @@ impl Context {
             namespace: Some(namespace.to_owned()),
             ..ObjectReference::default()
         };
+        self.publish(&reference, type_, reason, note).await;
+    }
+
+    /// An Event is a courtesy: failing to write one changes nothing.
+    async fn publish(&self, reference: &ObjectReference, type_: EventType, reason: &str, note: String) {
         let note = Some(note.chars().take(1000).collect());
         let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
         let event = Event { type_, reason, note, action, secondary: None };
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
+        if let Err(error) = self.recorder.publish(&event, reference).await {
             tracing::debug!(error = &error as &dyn Error, "failed to write an Event");
         }
     }
+}
+
+fn no_place(waits: &Waits) -> String {
+    format!(
+        "waits for {waits}; its own lease was cut to quotas.unplacedTtl of the policy; no workload is admitted"
+    )
 }
 
 /// The setting that says whether there is such an object.

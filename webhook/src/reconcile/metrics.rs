@@ -1,5 +1,6 @@
 //! What the reconciler counts.
 
+use codex_k8s_shared::policy::Quotas;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,12 +20,26 @@ struct Moved {
     to: &'static str,
 }
 
+/// The kinds of scopes.
+const KINDS: [&str; 3] = ["cluster", "project", "requester"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeKind {
+    scope: &'static str,
+}
+
 /// The reconciler's metrics and the registry that shows them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     writes: Family<Repair, Counter>,
     gates: Family<Moved, Counter>,
+    held: Family<ScopeKind, Gauge>,
+    limits: Family<ScopeKind, Gauge>,
+    refused: Family<ScopeKind, Counter>,
+    released: Family<ScopeKind, Counter>,
+    leaked: Counter,
+    waiting: Gauge,
     /// Namespaces that were looked at.
     pub looks: Counter,
     /// Looks that failed.
@@ -41,6 +56,12 @@ impl Default for Metrics {
             registry: Registry::with_prefix("codex_k8s_reconcile"),
             writes: Family::default(),
             gates: Family::default(),
+            held: Family::default(),
+            limits: Family::default(),
+            refused: Family::default(),
+            released: Family::default(),
+            leaked: Counter::default(),
+            waiting: Gauge::default(),
             looks: Counter::default(),
             failures: Counter::default(),
             foreign: Counter::default(),
@@ -53,11 +74,69 @@ impl Default for Metrics {
         registry.register("failures", "Looks that failed", metrics.failures.clone());
         registry.register("foreign", "Foreign objects found under a baseline name", metrics.foreign.clone());
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
+        metrics.register_places();
         metrics
     }
 }
 
 impl Metrics {
+    fn register_places(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("places_held", "Places that namespaces hold, by kind of scope", self.held.clone());
+        let limits = self.limits.clone();
+        registry.register("places_limit", "Places of a scope of this kind, save overrides", limits);
+        let refused = self.refused.clone();
+        registry.register("places_refused", "Namespaces that found no place", refused);
+        registry.register("places_released", "Places of namespaces that are gone", self.released.clone());
+        let leaked = self.leaked.clone();
+        registry.register("places_leaked_found", "Places that only a comparison found to be free", leaked);
+        registry.register("places_waiting", "Namespaces that wait for a place", self.waiting.clone());
+    }
+
+    /// Shows how many places are held, by the kinds of their scopes, and how many namespaces wait for one.
+    pub fn places(&self, kinds: impl Iterator<Item = &'static str>, waiting: usize) {
+        let mut counts = KINDS.map(|kind| (kind, 0));
+        for kind in kinds {
+            for (_, count) in counts.iter_mut().filter(|(counted, _)| *counted == kind) {
+                *count += 1;
+            }
+        }
+        for (scope, count) in counts {
+            self.held.get_or_create(&ScopeKind { scope }).set(count);
+        }
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Shows the limits; a kind of scope without one is not shown.
+    pub fn limits(&self, quotas: &Quotas) {
+        let limits = [
+            quotas.cluster.map(|limit| limit.max),
+            quotas.per_project.as_ref().map(|limit| limit.max),
+            quotas.per_requester.map(|limit| limit.max),
+        ];
+        self.limits.clear();
+        for (scope, max) in KINDS.into_iter().zip(limits) {
+            if let Some(max) = max {
+                self.limits.get_or_create(&ScopeKind { scope }).set(max.into());
+            }
+        }
+    }
+
+    /// Counts a namespace that found no place, by the kind of the scope that is full.
+    pub fn refused(&self, scope: &'static str) {
+        self.refused.get_or_create(&ScopeKind { scope }).inc();
+    }
+
+    /// Counts a place that was released.
+    pub fn released(&self, scope: &'static str) {
+        self.released.get_or_create(&ScopeKind { scope }).inc();
+    }
+
+    /// Counts places that were released although no watch had told that they are free.
+    pub fn leaked(&self, places: usize) {
+        self.leaked.inc_by(u64::try_from(places).unwrap_or(u64::MAX));
+    }
+
     /// Counts a step that was carried out.
     pub fn wrote(&self, step: &Step) {
         let (kind, action) = match step {

@@ -6,11 +6,16 @@
 pub mod cluster;
 pub mod controller;
 pub mod fault;
+mod gate;
+pub mod keeper;
 pub mod metrics;
 pub mod namespace;
 pub mod patience;
+pub mod places;
+pub mod places_cluster;
 pub mod plan;
 
 pub use cluster::Cluster;
 pub use controller::Context;
 pub use namespace::{AtOnce, Report};
+pub use places_cluster::Places;

@@ -4,11 +4,11 @@ use codex_k8s_shared::baseline::{self, Desired};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
-use super::fault::{self, Point};
+use super::gate;
+use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::{Observed, Plan, Step, plan};
 
 /// What was found in a namespace and done about it.
@@ -28,6 +28,17 @@ pub struct Report {
     pub gate: Gate,
     /// Whether the namespace's annotation was told anew what is waited for.
     pub told: bool,
+    /// Whether it has its places.
+    pub standing: Standing,
+    /// Whether it is told for the first time that there is no place for it.
+    pub newly_unplaced: bool,
+}
+
+impl Report {
+    /// Whether nothing is waited for.
+    pub fn is_settled(&self) -> bool {
+        self.left.is_complete() && !matches!(self.standing, Standing::Waits(_) | Standing::Uncounted)
+    }
 }
 
 /// What became of a namespace's gate.
@@ -65,7 +76,7 @@ impl Patience for AtOnce {
     }
 }
 
-fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
 }
 
@@ -100,6 +111,7 @@ pub async fn reconcile(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
+    places: &Places,
     patience: &impl Patience,
 ) -> kube::Result<Report> {
     let look = Look::new(cluster, policy, meta);
@@ -118,7 +130,7 @@ pub async fn reconcile(
         if now.is_none_or(|now| now.uid != meta.uid || now.deletion_timestamp.is_some()) {
             return Ok(report);
         }
-        look.close(&left).await?;
+        gate::close(cluster, meta, &words(&left)).await?;
         said = Some(words(&left));
         (report.gate, report.told) = (Gate::Closed, true);
     }
@@ -133,13 +145,14 @@ pub async fn reconcile(
     }
     // What was written may have been changed on its way in: only what is stored counts.
     left = plan(&look.wanted, &observed);
-    let was_open = look.is_open && look.was_complete && report.gate != Gate::Closed;
-    if left.is_complete() && !was_open && look.open().await? {
-        report.gate = Gate::Opened;
+    if left.is_complete() {
+        look.stand(places, &mut report).await?;
+    } else {
+        places.step_aside(meta);
     }
     let lasts = !left.foreign.is_empty() || !(left.steps.is_empty() || early);
     if lasts && said != Some(words(&left)) {
-        look.close(&left).await?;
+        gate::close(cluster, meta, &words(&left)).await?;
         report.told = true;
     }
     report.left = left;
@@ -149,6 +162,8 @@ pub async fn reconcile(
 /// A namespace as it is looked at.
 struct Look<'a> {
     cluster: &'a Cluster,
+    policy: &'a RunPolicy,
+    meta: &'a ObjectMeta,
     name: &'a str,
     uid: &'a str,
     wanted: Vec<Desired>,
@@ -158,11 +173,13 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(cluster: &'a Cluster, policy: &RunPolicy, meta: &'a ObjectMeta) -> Self {
+    fn new(cluster: &'a Cluster, policy: &'a RunPolicy, meta: &'a ObjectMeta) -> Self {
         let wanted = wanted(policy, meta);
         let hash = baseline::hash(&wanted);
         Self {
             cluster,
+            policy,
+            meta,
             name: meta.name.as_deref().unwrap_or_default(),
             uid: meta.uid.as_deref().unwrap_or_default(),
             is_open: annotation(meta, keys::BASELINE_READY_AT).is_some(),
@@ -185,36 +202,27 @@ impl<'a> Look<'a> {
         Ok(observed)
     }
 
-    async fn close(&self, left: &Plan) -> kube::Result<()> {
-        let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(words(left)))];
-        fault::point(Point::BeforeClose, self.name);
-        self.cluster.annotate(self.name, self.uid, &closed).await?;
-        fault::point(Point::AfterClose, self.name);
-        Ok(())
-    }
-
-    /// Opens the gate, unless it is open: the watch may not have told yet what the last look has done.
-    async fn open(&self) -> kube::Result<bool> {
-        let is_open = |now: &ObjectMeta| {
-            annotation(now, keys::BASELINE_READY_AT).is_some()
-                && annotation(now, keys::BASELINE_HASH) == Some(&self.hash)
-        };
-        let is_ours =
-            |now: &ObjectMeta| now.uid.as_deref() == Some(self.uid) && now.deletion_timestamp.is_none();
-        let now = self.cluster.namespace(self.name).await?;
-        if now.is_none_or(|now| !is_ours(&now) || is_open(&now)) {
-            return Ok(false);
+    /// Opens the gate of a complete namespace once it has its places, or says that there is none.
+    async fn stand(&self, places: &Places, report: &mut Report) -> kube::Result<()> {
+        report.standing = places.stand(&self.policy.quotas, self.meta).await?;
+        let was_open = self.is_open && self.was_complete && report.gate != Gate::Closed;
+        match &report.standing {
+            Standing::Placed if !was_open || is_unplaced(self.meta) => {
+                let opened = gate::open(self.cluster, self.policy, self.meta, &self.hash).await;
+                if !matches!(opened, Ok(true)) {
+                    // It may be gone, and nobody else has seen yet what it was just given.
+                    places.release(self.name, self.uid).await?;
+                }
+                if opened? {
+                    report.gate = Gate::Opened;
+                }
+            }
+            Standing::Waits(waits) => {
+                report.newly_unplaced = gate::wait(self.cluster, self.policy, self.meta, waits).await?;
+            }
+            Standing::Placed | Standing::Uncounted | Standing::Unasked => {}
         }
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let opened = [
-            (keys::BASELINE_READY_AT, Some(now)),
-            (keys::BASELINE_HASH, Some(self.hash.clone())),
-            (keys::BASELINE_WAITS_FOR, None),
-        ];
-        fault::point(Point::BeforeOpen, self.name);
-        self.cluster.annotate(self.name, self.uid, &opened).await?;
-        fault::point(Point::AfterOpen, self.name);
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -32,6 +32,7 @@ use serde_json::Value;
 
 pub use catalogue::{Check, Rule, Subject};
 pub use edits::Edits;
+pub use namespace::{Holders, Occupancy};
 pub use object::Meta;
 pub use report::{Code, Finding, Report};
 pub use requester::{Requester, Role};
@@ -134,12 +135,21 @@ pub struct Facts {
     pub requester_is_managed: bool,
     /// The managed namespaces whose `ServiceAccounts` a binding elsewhere newly names.
     pub named: Vec<Box<str>>,
+    /// How full the limited scopes are that the request's Namespace would come into; empty if it is in them already.
+    pub places: Vec<Occupancy>,
 }
 
 impl Facts {
     /// No facts but the time.
     pub fn at(now: Timestamp) -> Self {
-        Self { now, namespace: None, run_holders: Vec::new(), requester_is_managed: false, named: Vec::new() }
+        Self {
+            now,
+            namespace: None,
+            run_holders: Vec::new(),
+            requester_is_managed: false,
+            named: Vec::new(),
+            places: Vec::new(),
+        }
     }
 }
 
@@ -154,6 +164,8 @@ pub struct ManagedNamespace {
     pub run_id: Box<str>,
     /// The value of its project-id label.
     pub project_id: Box<str>,
+    /// The user that it was created for, where that is known.
+    pub requested_by: Option<Box<str>>,
     /// Its correlation-id annotation.
     pub correlation_id: Option<Box<str>>,
     /// When its lease ends, if it has a lease that can be read.

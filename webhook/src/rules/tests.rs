@@ -33,6 +33,7 @@ fn run_namespace(name: &str) -> ManagedNamespace {
         mode: RuntimeMode::FullEnv,
         run_id: "r1".into(),
         project_id: "p1".into(),
+        requested_by: None,
         correlation_id: None,
         expires_at: None,
         terminating: false,
@@ -217,4 +218,111 @@ fn a_stolen_token_of_the_garbage_collector_deletes_nothing_that_lives_or_is_held
         [""; 0],
         "the policy lets finished runs go before their leases end"
     );
+}
+
+const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
+
+/// A namespace that waits at the gate, as it is stored.
+fn waiting() -> Value {
+    json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-02-01T11:00:00Z", "labels": {
+            "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
+            "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "1", "codex-k8s.dev/project-id": "p1",
+            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"},
+        "annotations": {
+            "codex-k8s.dev/namespace-lease-ttl": "24h0m0s",
+            "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T11:00:00Z",
+            "codex-k8s.dev/namespace-lease-updated-at": "2026-02-01T11:00:00Z"}}})
+}
+
+/// The lease of a namespace cut to a ttl from a moment, with what else is written.
+fn cut(ttl: &str, expires_at: &str, updated_at: &str, others: &Value) -> Value {
+    let mut new = waiting();
+    json_patch::merge(
+        &mut new,
+        &json!({"metadata": {"annotations": {
+            "codex-k8s.dev/namespace-lease-ttl": ttl,
+            "codex-k8s.dev/namespace-lease-expires-at": expires_at,
+            "codex-k8s.dev/namespace-lease-updated-at": updated_at}}}),
+    );
+    json_patch::merge(&mut new, &json!({"metadata": {"annotations": others}}));
+    new
+}
+
+#[test]
+fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_place_and_nothing_else() {
+    let facts = Facts::at(NOW.parse().unwrap());
+    let by = |user: &str, old: Value, new: Value| {
+        let request = request(user, Kind::Namespace, Some(old), Some(new));
+        refusals(&facts, &request)
+    };
+    let unplaced = json!({"codex-k8s.dev/unplaced-since": NOW});
+    let right = |others: &Value| cut("15m0s", "2026-02-01T12:15:00Z", NOW, others);
+    assert_eq!(by(RECONCILER, waiting(), right(&unplaced)), [""; 0]);
+    assert_eq!(by("jane", waiting(), right(&unplaced)), ["NS011", "LEASE004"]);
+    assert_eq!(by(RECONCILER, waiting(), right(&json!({}))), ["LEASE004"], "it says why");
+    let open = json!({"codex-k8s.dev/unplaced-since": NOW, "codex-k8s.dev/baseline-ready-at": NOW});
+    assert_eq!(by(RECONCILER, waiting(), right(&open)), ["LEASE004"], "not of one that works");
+    let shorter = cut("10m0s", "2026-02-01T12:10:00Z", NOW, &unplaced);
+    assert_eq!(by(RECONCILER, waiting(), shorter), ["LEASE004"], "not to less than the policy says");
+    let inconsistent = cut("15m0s", "2026-02-01T12:11:00Z", NOW, &unplaced);
+    assert_eq!(by(RECONCILER, waiting(), inconsistent), ["LEASE004"]);
+    let backdated = cut("15m0s", "2026-02-01T12:05:00Z", "2026-02-01T11:50:00Z", &unplaced);
+    assert_eq!(by(RECONCILER, waiting(), backdated), ["LEASE004"]);
+    let again = cut("15m0s", "2026-02-01T12:15:00Z", NOW, &unplaced);
+    let mut cut_before = waiting();
+    json_patch::merge(&mut cut_before, &json!({"metadata": {"annotations": &unplaced}}));
+    assert_eq!(by(RECONCILER, cut_before, again), ["LEASE004"], "once");
+}
+
+fn full(scope: codex_k8s_shared::places::Scope) -> Facts {
+    let holders = Holders {
+        held: 7,
+        some: vec!["a".into(), "b".into(), "c".into()],
+        next_end: Some("2026-02-01T13:00:00Z".parse().unwrap()),
+    };
+    let places = vec![Occupancy { scope, max: 7, holders }];
+    Facts { places, ..Facts::at(NOW.parse().unwrap()) }
+}
+
+#[test]
+fn a_full_scope_lets_nothing_in_and_leaves_what_is_in_it_alone() {
+    use codex_k8s_shared::places::Scope;
+    for (scope, path) in [
+        (Scope::Cluster, "metadata.name"),
+        (Scope::Project("p1".into()), r#"metadata.labels["codex-k8s.dev/project-id"]"#),
+        (Scope::Requester("jane".into()), r#"metadata.annotations["codex-k8s.dev/requested-by"]"#),
+    ] {
+        let mut born = waiting();
+        born["metadata"]["annotations"]["codex-k8s.dev/requested-by"] = "jane".into();
+        let created = request("jane", Kind::Namespace, None, Some(born));
+        let verdict = decide(&RunPolicy::default(), &full(scope.clone()), &created, Entry::Validate);
+        let [finding] = verdict.findings.as_slice() else { panic!("{:?}", verdict.findings) };
+        assert_eq!((finding.rule.id, finding.code, &*finding.path), ("QUOTA003", Code::Forbidden, path));
+        let told = format!("7 run namespaces in this {}, whose limit is 7: a, b, c and 4 more", scope.kind());
+        assert!(finding.found.contains(&told), "{}", finding.found);
+        assert_eq!(finding.remedy, "delete one, or wait: the next lease ends at 2026-02-01T13:00:00Z");
+        let mut noted = waiting();
+        noted["metadata"]["annotations"]["example.dev/note"] = "x".into();
+        let changed = request("jane", Kind::Namespace, Some(waiting()), Some(noted));
+        assert_eq!(refusals(&full(scope), &changed), [""; 0]);
+    }
+}
+
+#[test]
+fn a_slot_comes_into_a_full_scope_neither_by_becoming_managed_nor_by_changing_its_project() {
+    use codex_k8s_shared::places::Scope;
+    let facts = full(Scope::Project("p1".into()));
+    let (bare, mut managed) = slot(&json!({}));
+    let asked = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
+    let mended = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
+    json_patch::patch(&mut managed, &mended.patch).unwrap();
+    let asked = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
+    assert_eq!(refusals(&facts, &asked), ["QUOTA003"]);
+    let mut handed_on = managed.clone();
+    let lease = json!({"codex-k8s.dev/namespace-lease-updated-at": "2026-02-01T12:00:05Z",
+        "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T12:00:05Z"});
+    let change = json!({"metadata": {"labels": {"codex-k8s.dev/project-id": "p2"}, "annotations": lease}});
+    json_patch::merge(&mut handed_on, &change);
+    let asked = request(WORKER, Kind::Namespace, Some(managed), Some(handed_on));
+    assert_eq!(refusals(&facts, &asked), ["QUOTA003"]);
 }

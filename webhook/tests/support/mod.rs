@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Lookup, LookupError};
 use codex_k8s_webhook::review::{Entry, Operation};
-use codex_k8s_webhook::rules::{self, Facts, Kind, ManagedNamespace, Request, Verdict};
+use codex_k8s_webhook::rules::{self, Facts, Holders, Kind, ManagedNamespace, Request, Verdict};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,7 @@ pub(crate) fn managed(mode: RuntimeMode) -> ManagedNamespace {
         mode,
         run_id: RUN_ID.into(),
         project_id: PROJECT_ID.into(),
+        requested_by: None,
         correlation_id: Some(CORRELATION_ID.into()),
         expires_at: None,
         terminating: false,
@@ -62,6 +64,10 @@ impl Lookup for OneNamespace {
 
     fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
         Vec::new()
+    }
+
+    fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
+        Holders::default()
     }
 }
 

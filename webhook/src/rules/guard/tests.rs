@@ -21,6 +21,7 @@ fn facts(namespace: &str, mode: RuntimeMode) -> Facts {
         mode,
         run_id: "r1".into(),
         project_id: "p1".into(),
+        requested_by: None,
         correlation_id: None,
         expires_at: None,
         terminating: false,

@@ -43,7 +43,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "LEASE004",
         title: "Leases move forward; only managers shorten them",
-        why: "Whoever shortens a lease has the namespace deleted.",
+        why: "Whoever shortens a lease has the namespace deleted. The reconciler does so once, where it finds no place \
+              for a namespace: to quotas.unplacedTtl from then on.",
         remedy: "Leave the lease or extend it; a manager may shorten it.",
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(lease_moves_forward)], mend: None },
@@ -157,7 +158,7 @@ fn lease_is_consistent(context: &Context<'_>, namespace: &Namespace<'_>, report:
 }
 
 fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    if context.requester.is_manager() || !old.is_managed() {
+    if context.requester.is_manager() || !old.is_managed() || is_cut_for_want_of_a_place(context, old, new) {
         return;
     }
     let Some(before) = readable(old) else { return };
@@ -172,6 +173,24 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
             report.forbid(annotation_path(key), quoted_or_nothing(new.meta.annotation(key)), remedy);
         }
     }
+}
+
+/// What the reconciler writes when it finds no place for a namespace, and nothing like it.
+fn is_cut_for_want_of_a_place(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
+    let has = |namespace: &Namespace<'_>, key| namespace.meta.annotation(key).is_some();
+    let becomes_unplaced = !has(old, keys::UNPLACED_SINCE)
+        && has(new, keys::UNPLACED_SINCE)
+        && !has(new, keys::BASELINE_READY_AT);
+    let Some(lease) =
+        readable(new).filter(|_| becomes_unplaced && context.requester.role == Role::Reconciler)
+    else {
+        return false;
+    };
+    let policy = context.policy;
+    Duration::from(lease.ttl) == policy.quotas.unplaced_ttl
+        && lease.updated_at.checked_add(lease.ttl) == Some(lease.expires_at)
+        && later(lease.updated_at.timestamp(), policy.lease.tolerance)
+            .is_some_and(|latest| latest >= context.facts.now)
 }
 
 fn agent_holds_nothing(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

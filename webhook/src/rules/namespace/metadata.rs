@@ -36,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A baseline that is said to be ready and is not lets workloads run without quota; a forged fingerprint \
               gets a foreign environment reused.",
         remedy: "Leave these annotations alone: correlation-id and runtime-fingerprint-* are the managers', \
-                 baseline-* are the reconciler's.",
+                 baseline-* and unplaced-since are the reconciler's.",
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[
@@ -105,8 +105,8 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
 /// The only value of `spec.finalizers` that anybody removes.
 const KUBERNETES: &str = "kubernetes";
 
-pub(super) const BASELINE: [&str; 3] =
-    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR];
+pub(super) const BASELINE: [&str; 4] =
+    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR, keys::UNPLACED_SINCE];
 const MANAGERS: [&str; 4] = [
     keys::CORRELATION_ID,
     keys::RUNTIME_FINGERPRINT_HASH,

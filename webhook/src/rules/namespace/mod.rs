@@ -10,11 +10,14 @@ mod deletion;
 mod identity;
 mod lease;
 mod metadata;
+mod places;
 mod security;
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
+
+pub use places::{Holders, Occupancy};
 
 use super::catalogue::{Check, Rule};
 use super::report::Report;
@@ -91,9 +94,17 @@ pub type Mend = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
 
 /// The rules about namespaces, in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [identity::RULES, adoption::RULES, metadata::RULES, security::RULES, deletion::RULES, lease::RULES]
-        .into_iter()
-        .flatten()
+    [
+        identity::RULES,
+        adoption::RULES,
+        metadata::RULES,
+        security::RULES,
+        deletion::RULES,
+        lease::RULES,
+        places::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Decides a request about a namespace.

@@ -1,0 +1,116 @@
+//! Places: what a namespace takes up in each scope that a policy limits.
+//!
+//! Nothing here counts. A scope has a name for people, and a stem that the names of its places are made from: whoever
+//! derives them from the same namespace gets the same names.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::policy::Quotas;
+use crate::sanitize::{UNKNOWN, sanitize_label};
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// All run namespaces of the cluster.
+    Cluster,
+    /// Those of a project: the value of the label `codex-k8s.dev/project-id`.
+    Project(Box<str>),
+    /// Those that one user asked for: the value of the annotation `codex-k8s.dev/requested-by`.
+    Requester(Box<str>),
+}
+
+impl Scope {
+    /// The scopes of a namespace, widest first. One that does not say whose it is counts as nobody's, together with
+    /// all others that do not.
+    pub fn of(project: Option<&str>, requester: Option<&str>) -> [Self; 3] {
+        let told = |value: Option<&str>| value.filter(|value| !value.is_empty()).unwrap_or(UNKNOWN).into();
+        [Self::Cluster, Self::Project(told(project)), Self::Requester(told(requester))]
+    }
+
+    /// The kind of scope, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Project(_) => "project",
+            Self::Requester(_) => "requester",
+        }
+    }
+
+    /// What the names of its places begin with: a DNS label that no other scope has. What a name cannot hold is told
+    /// by a hash.
+    pub fn stem(&self) -> String {
+        const LONGEST: usize = 30;
+        let (Self::Project(of) | Self::Requester(of)) = self else { return self.kind().to_owned() };
+        let clean = sanitize_label(of);
+        let cut = clean.get(..LONGEST).unwrap_or(&clean).trim_end_matches('-');
+        let digest = Sha256::digest(of.as_bytes());
+        let [a, b, c, d, ..] = digest.as_slice() else { return self.kind().to_owned() };
+        format!("{}-{cut}-{a:02x}{b:02x}{c:02x}{d:02x}", self.kind())
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => out.write_str("the cluster"),
+            Self::Project(of) => write!(out, "project {of}"),
+            Self::Requester(of) => write!(out, "requester {of}"),
+        }
+    }
+}
+
+impl Quotas {
+    /// How many run namespaces a scope may hold; `None` for any number.
+    pub fn limit(&self, scope: &Scope) -> Option<u32> {
+        match scope {
+            Scope::Cluster => self.cluster.map(|limit| limit.max),
+            Scope::Project(of) => {
+                let limit = self.per_project.as_ref()?;
+                Some(limit.overrides.get(&**of).copied().unwrap_or(limit.max))
+            }
+            Scope::Requester(_) => self.per_requester.map(|limit| limit.max),
+        }
+    }
+
+    /// Whether any scope is limited.
+    pub const fn is_on(&self) -> bool {
+        self.cluster.is_some() || self.per_project.is_some() || self.per_requester.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stems_are_names_that_no_two_scopes_share() {
+        let user = "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker";
+        let scopes = [
+            Scope::Cluster,
+            Scope::Project("p1".into()),
+            Scope::Requester("p1".into()),
+            Scope::Requester(user.into()),
+            Scope::Requester(format!("{user}-2").into()),
+            Scope::Requester("Jane".into()),
+            Scope::Requester("jane".into()),
+            Scope::Requester("\u{416}".into()),
+        ];
+        let stems: std::collections::BTreeSet<_> = scopes.iter().map(Scope::stem).collect();
+        assert_eq!(stems.len(), scopes.len(), "{stems:?}");
+        for stem in &stems {
+            assert!(crate::sanitize::is_label(stem) && stem.len() <= 49, "{stem}");
+        }
+        assert_eq!(Scope::Project("p1".into()).stem(), "project-p1-f64551fc");
+    }
+
+    #[test]
+    fn a_namespace_that_does_not_say_whose_it_is_is_counted_all_the_same() {
+        let [_, project, requester] = Scope::of(None, Some(""));
+        assert_eq!(
+            (project, requester),
+            (Scope::Project("unknown".into()), Scope::Requester("unknown".into()))
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! How many run namespaces may work at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::settings::{LeasePolicy, go_duration};
+use super::{PolicyError, invalid};
+use crate::lease::GoDuration;
+use crate::sanitize;
+
+/// How many run namespaces may work at once. `null` takes a limit away; lowering one evicts nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Quotas {
+    /// In the whole cluster.
+    pub cluster: Option<Limit>,
+    /// Of each project, by the label `codex-k8s.dev/project-id`.
+    pub per_project: Option<ProjectLimit>,
+    /// Of each user, by the annotation `codex-k8s.dev/requested-by`. With a platform that asks for all of them
+    /// itself, this is one user.
+    pub per_requester: Option<Limit>,
+    /// What is left of the lease of a namespace that got no place, from when it is told so.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub unplaced_ttl: Duration,
+}
+
+/// A limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limit {
+    /// The most run namespaces at once; with 0, there is never one.
+    pub max: u32,
+}
+
+/// A limit for each project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProjectLimit {
+    /// The most run namespaces at once of a project that is not listed below; with 0, there is never one.
+    pub max: u32,
+    /// The most of certain projects, by the value of their label.
+    #[serde(default)]
+    pub overrides: BTreeMap<String, u32>,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            cluster: Some(Limit { max: 1000 }),
+            per_project: Some(ProjectLimit { max: 250, overrides: BTreeMap::new() }),
+            per_requester: None,
+            unplaced_ttl: Duration::from_mins(15),
+        }
+    }
+}
+
+impl Quotas {
+    pub(super) fn check(&self, lease: &LeasePolicy) -> Result<(), PolicyError> {
+        if self.unplaced_ttl < lease.min_ttl || self.unplaced_ttl > lease.max_ttl {
+            let go = |duration| GoDuration::from(duration).to_string();
+            let (found, min, max) = (go(self.unplaced_ttl), go(lease.min_ttl), go(lease.max_ttl));
+            let problem = format!(
+                "found {found}; expected lease.minTtl ({min}) at least and lease.maxTtl ({max}) at most"
+            );
+            return Err(invalid("quotas.unplacedTtl", problem));
+        }
+        let mut overrides = self.per_project.iter().flat_map(|limit| limit.overrides.keys());
+        match overrides.find(|project| !sanitize::is_label(project)) {
+            None => Ok(()),
+            Some(project) => {
+                let field = format!("quotas.perProject.overrides[{project:?}]");
+                let label = sanitize::sanitize_label(project);
+                let problem = format!("no project's label has this value; {project:?} is labelled {label:?}");
+                Err(invalid(&field, problem))
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is written about a namespace's gate: each time in one patch, of the namespace that was looked at.
+
+use std::time::Duration;
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::lease::Lease;
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::cluster::Cluster;
+use super::fault::{self, Point};
+use super::namespace::annotation;
+use super::places::Waits;
+use super::places_cluster::is_unplaced;
+
+/// Workloads wait from now on, for what `missing` says.
+pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -> kube::Result<()> {
+    let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(missing.to_owned()))];
+    fault::point(Point::BeforeClose, name(meta));
+    annotate(cluster, meta, &closed).await?;
+    fault::point(Point::AfterClose, name(meta));
+    Ok(())
+}
+
+/// Workloads may run. A lease that was cut short for want of a place is granted anew. `false` if nothing was to be
+/// done: the watch may not have told yet what the last look has done, or that the namespace ends.
+pub(super) async fn open(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    meta: &ObjectMeta,
+    hash: &str,
+) -> kube::Result<bool> {
+    let is_open = |now: &ObjectMeta| {
+        annotation(now, keys::BASELINE_READY_AT).is_some()
+            && annotation(now, keys::BASELINE_HASH) == Some(hash)
+            && !is_unplaced(now)
+    };
+    let is_it = |now: &ObjectMeta| now.uid == meta.uid && now.deletion_timestamp.is_none();
+    let Some(now) = cluster.namespace(name(meta)).await?.filter(|now| is_it(now) && !is_open(now)) else {
+        return Ok(false);
+    };
+    let moment = Timestamp::now();
+    let mut annotations = vec![
+        (keys::BASELINE_READY_AT, Some(written(moment))),
+        (keys::BASELINE_HASH, Some(hash.to_owned())),
+        (keys::BASELINE_WAITS_FOR, None),
+        (keys::UNPLACED_SINCE, None),
+    ];
+    if is_unplaced(&now) {
+        let role = now.labels.as_ref().and_then(|labels| labels.get(keys::AGENT_KEY));
+        let ttl = policy.lease.ttl_for(role.map(String::as_str));
+        let ends_later = |new: &Lease| lease(&now).is_none_or(|lease| new.expires_at > lease.expires_at);
+        annotations.extend(granted(&now, moment, ttl).filter(ends_later).into_iter().flat_map(parts));
+    }
+    fault::point(Point::BeforeOpen, name(meta));
+    annotate(cluster, meta, &annotations).await?;
+    fault::point(Point::AfterOpen, name(meta));
+    Ok(true)
+}
+
+/// There is no place. The first time, the lease is cut short; returns whether it is.
+pub(super) async fn wait(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    meta: &ObjectMeta,
+    waits: &Waits,
+) -> kube::Result<bool> {
+    let (first, moment) = (!is_unplaced(meta), Timestamp::now());
+    let told = annotation(meta, keys::BASELINE_WAITS_FOR).unwrap_or_default();
+    if !first && waits.is_said_by(told, moment) {
+        return Ok(false);
+    }
+    let mut annotations = vec![(keys::BASELINE_WAITS_FOR, Some(waits.to_string()))];
+    if first {
+        annotations.push((keys::UNPLACED_SINCE, Some(written(moment))));
+        let ends_earlier = |new: &Lease| lease(meta).is_some_and(|lease| new.expires_at < lease.expires_at);
+        let cut = granted(meta, moment, policy.quotas.unplaced_ttl).filter(ends_earlier);
+        annotations.extend(cut.into_iter().flat_map(parts));
+    }
+    annotate(cluster, meta, &annotations).await?;
+    Ok(first)
+}
+
+async fn annotate(
+    cluster: &Cluster,
+    meta: &ObjectMeta,
+    annotations: &[(&str, Option<String>)],
+) -> kube::Result<()> {
+    cluster.annotate(name(meta), meta.uid.as_deref().unwrap_or_default(), annotations).await
+}
+
+fn name(meta: &ObjectMeta) -> &str {
+    meta.name.as_deref().unwrap_or_default()
+}
+
+fn written(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn lease(meta: &ObjectMeta) -> Option<Lease> {
+    Lease::read(|key| annotation(meta, key)).ok().flatten()
+}
+
+/// A lease from now on, or from its last renewal: whoever wrote that may have a clock ahead of ours.
+fn granted(meta: &ObjectMeta, moment: Timestamp, ttl: Duration) -> Option<Lease> {
+    let renewed = lease(meta).map(|lease| lease.updated_at.timestamp());
+    Lease::grant(renewed.map_or(moment, |renewed| renewed.max(moment)), ttl.into())
+}
+
+fn parts(lease: Lease) -> [(&'static str, Option<String>); 3] {
+    [
+        (keys::NAMESPACE_LEASE_TTL, Some(lease.ttl.to_string())),
+        (keys::NAMESPACE_LEASE_EXPIRES_AT, Some(lease.expires_at.to_string())),
+        (keys::NAMESPACE_LEASE_UPDATED_AT, Some(lease.updated_at.to_string())),
+    ]
+}

@@ -1,0 +1,343 @@
+//! Places: which namespaces may work at once.
+//!
+//! A namespace works once its gate is open, and its gate opens only when it holds a place in every scope that the
+//! policy limits. A place is a Lease of a name that only its scope and its number make: who creates it has it, and
+//! etcd lets one create it. [`plan`] says the next thing to do for a namespace, from what is known of the places; it
+//! is asked again after each.
+//!
+//! What is known may be old, and others may be at work on the same namespace. What keeps that exact:
+//!
+//! - A namespace that does not work yet takes numbers below the limit only, and none while a number at or above it is
+//!   held: a limit that was lowered evicts nobody, and those above it move down before anybody new comes in. One that
+//!   works already takes any number, for it is there.
+//! - Once all places of a namespace are taken, each is marked as kept, and only then does the gate open. One that is
+//!   not kept yet is given back, in the version that is known, when another scope turns out to be full: marking
+//!   changes the version, so that only one of both happens.
+//! - Of two places of one namespace the lower stays, and is kept before the other goes.
+//! - Otherwise a place is only released when its namespace is known to be gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use codex_k8s_shared::places::Scope;
+use jiff::Timestamp;
+
+/// What the names of places begin with.
+const PREFIX: &str = "place-";
+
+/// A place: the number of a scope that a namespace has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which of the places.
+    pub id: Id,
+    /// The namespace's name.
+    pub namespace: String,
+    /// The namespace's uid, which is what has the place.
+    pub uid: String,
+    /// The Lease as it is stored; `None` while it is being created.
+    pub stored: Option<Stored>,
+    /// Whether it is never given back: the namespace works, or is about to.
+    pub kept: bool,
+}
+
+/// The stem of a scope, and a number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// What the names of the scope's places begin with.
+    pub stem: String,
+    /// The number, from 0.
+    pub number: u32,
+}
+
+/// Which object a Lease is, and in which version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its own uid.
+    pub uid: String,
+    /// Its version, which grows with every change of anything.
+    pub version: u64,
+}
+
+impl Id {
+    /// The place that a Lease's name says.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
+        let id = Self { stem: stem.to_owned(), number: number.parse().ok()? };
+        (id.to_string() == name && !stem.is_empty()).then_some(id)
+    }
+
+    /// The kind of the scope.
+    pub fn kind(&self) -> &'static str {
+        ["project", "requester"]
+            .into_iter()
+            .find(|kind| self.stem.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-')))
+            .unwrap_or("cluster")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{PREFIX}{}-{}", self.stem, self.number)
+    }
+}
+
+/// A namespace that is to have a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// When it was created: who is older comes first.
+    pub created: Timestamp,
+    /// Whether it works already.
+    pub open: bool,
+    /// Its scopes, widest first, and the limits of those that have one.
+    pub scopes: [(Scope, Option<u32>); 3],
+}
+
+impl Candidate {
+    fn limited(&self) -> impl Iterator<Item = (&Scope, String, u32)> {
+        self.scopes.iter().filter_map(|(scope, max)| Some((scope, scope.stem(), (*max)?)))
+    }
+
+    /// Whether any of its scopes is limited.
+    pub fn is_limited(&self) -> bool {
+        self.limited().next().is_some()
+    }
+}
+
+/// The next thing to do for a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It has its places.
+    Holds,
+    /// Create this place.
+    Take(Id),
+    /// Mark this place as kept, in the version that is known.
+    Keep(Place),
+    /// Delete this place, in the version that is known: the namespace has it without need.
+    Drop(Place),
+    /// There is no place for it.
+    Refused {
+        /// Where not.
+        scope: Scope,
+        /// How many places there are.
+        max: u32,
+    },
+}
+
+/// The places that are known to be held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held(BTreeMap<String, BTreeMap<u32, Place>>);
+
+impl Held {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Place> {
+        self.0.values().flat_map(BTreeMap::values)
+    }
+
+    /// The place of an id.
+    pub fn get(&self, id: &Id) -> Option<&Place> {
+        self.0.get(&id.stem).and_then(|numbers| numbers.get(&id.number))
+    }
+
+    /// The places of a scope.
+    pub fn of_scope(&self, stem: &str) -> impl Iterator<Item = &Place> {
+        self.0.get(stem).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The places of a namespace.
+    pub fn of_namespace(&self, uid: &str) -> impl Iterator<Item = &Place> {
+        self.iter().filter(move |place| place.uid == uid)
+    }
+
+    /// Notes a place, unless a newer version of it is known.
+    pub fn insert(&mut self, place: Place) {
+        let version = |place: &Place| place.stored.as_ref().map_or(0, |stored| stored.version);
+        let numbers = self.0.entry(place.id.stem.clone()).or_default();
+        if numbers.get(&place.id.number).is_none_or(|known| version(known) <= version(&place)) {
+            numbers.insert(place.id.number, place);
+        }
+    }
+
+    /// Forgets a place.
+    pub fn remove(&mut self, id: &Id) {
+        if let Some(numbers) = self.0.get_mut(&id.stem) {
+            numbers.remove(&id.number);
+            if numbers.is_empty() {
+                self.0.remove(&id.stem);
+            }
+        }
+    }
+
+    /// Takes over a complete list of what is stored, as of a version. What is being created, or is newer, stays.
+    pub fn merge(&mut self, list: Vec<Place>, version: u64) {
+        let listed: BTreeSet<Id> = list.iter().map(|place| place.id.clone()).collect();
+        let is_older = |place: &Place| place.stored.as_ref().is_some_and(|stored| stored.version <= version);
+        let gone: Vec<Id> =
+            self.iter().filter(|place| is_older(place)).map(|place| place.id.clone()).collect();
+        for id in gone.iter().filter(|id| !listed.contains(id)) {
+            self.remove(id);
+        }
+        for place in list {
+            self.insert(place);
+        }
+    }
+
+    fn own(&self, stem: &str, uid: &str) -> Vec<&Place> {
+        self.of_scope(stem).filter(|place| place.uid == uid).collect()
+    }
+
+    fn lowest_free(&self, stem: &str) -> u32 {
+        let mut numbers = self.0.get(stem).into_iter().flat_map(BTreeMap::keys);
+        (0..u32::MAX).find(|number| numbers.next() != Some(number)).unwrap_or(u32::MAX)
+    }
+
+    /// How many namespaces may still come into a scope.
+    fn free(&self, stem: &str, max: u32) -> usize {
+        let Some(numbers) = self.0.get(stem) else { return usize::try_from(max).unwrap_or(usize::MAX) };
+        let above = numbers.keys().next_back().is_some_and(|highest| *highest >= max);
+        if above { 0 } else { usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(numbers.len()) }
+    }
+}
+
+/// The next thing to do for a namespace. `ahead` are those that wait and are older.
+pub fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
+    one_of_two(held, who)
+        .or_else(|| in_a_foreign_scope(held, who))
+        .or_else(|| what_is_lacking(held, who, ahead))
+        .or_else(|| not_kept(held, who).map(|place| Step::Keep(place.clone())))
+        .unwrap_or(Step::Holds)
+}
+
+fn one_of_two(held: &Held, who: &Candidate) -> Option<Step> {
+    who.limited().find_map(|(_, stem, _)| {
+        let own = held.own(&stem, &who.uid);
+        let [lowest, .., other] = own.as_slice() else { return None };
+        other.stored.as_ref()?;
+        Some(if lowest.kept { Step::Drop((*other).clone()) } else { Step::Keep((*lowest).clone()) })
+    })
+}
+
+/// A slot that was handed to another project leaves its place in the old one.
+fn in_a_foreign_scope(held: &Held, who: &Candidate) -> Option<Step> {
+    let stems = who.scopes.each_ref().map(|(scope, _)| scope.stem());
+    let mut own = held.of_namespace(&who.uid).filter(|place| place.stored.is_some());
+    own.find(|place| !stems.contains(&place.id.stem)).map(|place| Step::Drop(place.clone()))
+}
+
+fn not_kept<'a>(held: &'a Held, who: &Candidate) -> Option<&'a Place> {
+    let own = who.limited().flat_map(|(_, stem, _)| held.own(&stem, &who.uid)).collect::<Vec<_>>();
+    own.into_iter().find(|place| !place.kept && place.stored.is_some())
+}
+
+fn what_is_lacking<'a>(
+    held: &Held,
+    who: &Candidate,
+    ahead: impl Iterator<Item = &'a Candidate>,
+) -> Option<Step> {
+    let mut room = Room { held, promised: BTreeMap::new() };
+    if !who.open {
+        for other in ahead {
+            let _ = room.admit(other);
+        }
+        if let Err((scope, max)) = room.admit(who) {
+            let given_back = not_kept(held, who).map(|place| Step::Drop(place.clone()));
+            return Some(given_back.unwrap_or(Step::Refused { scope, max }));
+        }
+    }
+    who.limited().find_map(|(_, stem, max)| {
+        let number = held.lowest_free(&stem);
+        let moves_down = |own: &Place| own.number() >= max && number < max;
+        let wants = held.own(&stem, &who.uid).first().is_none_or(|own| moves_down(own));
+        wants.then_some(Step::Take(Id { stem, number }))
+    })
+}
+
+impl Place {
+    const fn number(&self) -> u32 {
+        self.id.number
+    }
+}
+
+/// The places that are left once those ahead have theirs.
+struct Room<'a> {
+    held: &'a Held,
+    promised: BTreeMap<String, usize>,
+}
+
+impl Room<'_> {
+    fn admit(&mut self, who: &Candidate) -> Result<(), (Scope, u32)> {
+        let lacking: Vec<_> =
+            who.limited().filter(|(_, stem, _)| self.held.own(stem, &who.uid).is_empty()).collect();
+        for (scope, stem, max) in &lacking {
+            let promised = self.promised.get(stem).copied().unwrap_or_default();
+            if self.held.free(stem, *max) <= promised {
+                return Err(((*scope).clone(), *max));
+            }
+        }
+        for (_, stem, _) in lacking {
+            *self.promised.entry(stem).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The names of those that would get in now, of those that wait, in their order; and of those whose number lies at or
+/// above a limit that somebody waits for, where they could move down.
+pub fn turn<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<String> {
+    let mut room = Room { held, promised: BTreeMap::new() };
+    let mut names = BTreeSet::new();
+    for who in waiting {
+        if room.admit(who).is_ok() {
+            names.insert(who.name.clone());
+        }
+        for (_, stem, max) in who.limited() {
+            let above = held.of_scope(&stem).filter(|place| place.number() >= max);
+            if held.lowest_free(&stem) < max {
+                names.extend(above.map(|place| place.namespace.clone()));
+            }
+        }
+    }
+    names
+}
+
+/// What a namespace without a place waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// Where there is no place.
+    pub scope: Scope,
+    /// How many places there are.
+    pub max: u32,
+    /// When the first lease of those that have them ends.
+    pub next_end: Option<Timestamp>,
+}
+
+const NEXT: &str = "; the next lease ends at ";
+
+impl Waits {
+    fn want(&self) -> String {
+        format!("a place in {}, whose limit is {}", self.scope, self.max)
+    }
+
+    /// Whether a text that was written before still says it. Leases are extended all the time: only an end that has
+    /// passed is worth another write.
+    pub fn is_said_by(&self, told: &str, now: Timestamp) -> bool {
+        let Some(rest) = told.strip_prefix(&self.want()) else { return false };
+        match rest.strip_prefix(NEXT) {
+            Some(end) => end.parse::<Timestamp>().is_ok_and(|end| end > now || self.next_end == Some(end)),
+            None => rest.is_empty() && self.next_end.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.want())?;
+        self.next_end.map_or(Ok(()), |end| write!(out, "{NEXT}{end}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! What is decided about places, and that it stays exact whatever several processes do at once.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn candidate(name: &str, limits: [Option<u32>; 3]) -> Candidate {
+    let [cluster, project, requester] = Scope::of(Some("p1"), Some("jane"));
+    let [a, b, c] = limits;
+    Candidate {
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        created: Timestamp::UNIX_EPOCH,
+        open: false,
+        scopes: [(cluster, a), (project, b), (requester, c)],
+    }
+}
+
+fn id(stem: &str, number: u32) -> Id {
+    Id { stem: stem.to_owned(), number }
+}
+
+fn place(stem: &str, number: u32, name: &str, kept: bool) -> Place {
+    let stored = Some(Stored { uid: format!("lease-{number}"), version: 7 });
+    Place { id: id(stem, number), namespace: name.to_owned(), uid: format!("uid-{name}"), stored, kept }
+}
+
+fn held(places: impl IntoIterator<Item = Place>) -> Held {
+    let mut held = Held::default();
+    places.into_iter().for_each(|place| held.insert(place));
+    held
+}
+
+fn alone(held: &Held, who: &Candidate) -> Step {
+    plan(held, who, std::iter::empty())
+}
+
+#[test]
+fn the_name_of_a_place_says_which_it_is() {
+    for name in ["place-cluster-7", "place-project-p-1-f64551fc-0", "place-requester-jane-aa-4294967295"] {
+        assert_eq!(Id::parse(name).unwrap().to_string(), name);
+    }
+    assert_eq!(Id::parse("place-project-p1-f64551fc-3").unwrap().kind(), "project");
+    for name in ["codex-k8s-reconcile", "place-cluster-07", "place-cluster-", "place--1", "place-cluster-x"] {
+        assert_eq!(Id::parse(name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_namespace_takes_the_lowest_number_of_each_scope_and_then_holds() {
+    let who = candidate("a", [Some(3), Some(2), None]);
+    let project = who.scopes[1].0.stem();
+    let mut held = held([place("cluster", 0, "x", true), place("cluster", 2, "y", true)]);
+    let ask = |held: &Held| plan(held, &who, std::iter::empty());
+    assert_eq!(ask(&held), Step::Take(id("cluster", 1)));
+    held.insert(place("cluster", 1, "a", false));
+    assert_eq!(ask(&held), Step::Take(id(&project, 0)));
+    held.insert(place(&project, 0, "a", false));
+    for (stem, number) in [("cluster", 1), (&*project, 0)] {
+        assert_eq!(ask(&held), Step::Keep(place(stem, number, "a", false)));
+        held.insert(place(stem, number, "a", true));
+    }
+    assert_eq!(ask(&held), Step::Holds);
+    assert_eq!(alone(&Held::default(), &candidate("a", [None; 3])), Step::Holds);
+}
+
+#[test]
+fn a_full_scope_refuses_and_what_was_taken_elsewhere_is_given_back() {
+    let who = candidate("a", [Some(3), Some(1), None]);
+    let (scope, project) = (who.scopes[1].0.clone(), who.scopes[1].0.stem());
+    let full = place(&project, 0, "x", true);
+    assert_eq!(alone(&held([full.clone()]), &who), Step::Refused { scope: scope.clone(), max: 1 });
+    let taken = place("cluster", 2, "a", false);
+    assert_eq!(alone(&held([full.clone(), taken.clone()]), &who), Step::Drop(taken));
+    // Somebody else may be about to open the gate.
+    let kept = place("cluster", 2, "a", true);
+    assert_eq!(alone(&held([full, kept]), &who), Step::Refused { scope, max: 1 });
+    let none = candidate("a", [Some(0), None, None]);
+    assert_eq!(alone(&Held::default(), &none), Step::Refused { scope: Scope::Cluster, max: 0 });
+}
+
+#[test]
+fn whoever_is_older_comes_first() {
+    let limits = [Some(2), None, None];
+    let (older, oldest, who) = (candidate("b", limits), candidate("c", limits), candidate("a", limits));
+    let held = held([place("cluster", 1, "x", true)]);
+    let ask = |ahead: &[&Candidate]| plan(&held, &who, ahead.iter().copied());
+    assert_eq!(ask(&[]), Step::Take(id("cluster", 0)));
+    assert_eq!(ask(&[&older]), Step::Refused { scope: Scope::Cluster, max: 2 });
+    assert_eq!(turn(&held, [&oldest, &older, &who].into_iter()), BTreeSet::from(["c".to_owned()]));
+    // One that cannot come in anyway, for its project is full, keeps nobody out.
+    let stuck = candidate("d", [Some(2), Some(0), None]);
+    assert_eq!(ask(&[&stuck]), Step::Take(id("cluster", 0)));
+}
+
+#[test]
+fn a_lowered_limit_evicts_nobody_and_lets_nobody_in_before_those_above_it_have_moved_down() {
+    let limits = [Some(2), None, None];
+    let held = held([place("cluster", 1, "x", true), place("cluster", 3, "y", true)]);
+    let who = candidate("a", limits);
+    assert_eq!(alone(&held, &who), Step::Refused { scope: Scope::Cluster, max: 2 });
+    assert_eq!(turn(&held, [&who].into_iter()), BTreeSet::from(["y".to_owned()]));
+    let works = Candidate { open: true, ..candidate("y", limits) };
+    assert_eq!(alone(&held, &works), Step::Take(id("cluster", 0)));
+    let mut moved = held.clone();
+    moved.insert(place("cluster", 0, "y", true));
+    assert_eq!(alone(&moved, &works), Step::Drop(place("cluster", 3, "y", true)));
+}
+
+#[test]
+fn one_that_works_already_gets_a_number_above_the_limit_if_need_be() {
+    let works = Candidate { open: true, ..candidate("a", [Some(1), None, None]) };
+    assert_eq!(alone(&held([place("cluster", 0, "x", true)]), &works), Step::Take(id("cluster", 1)));
+}
+
+#[test]
+fn of_two_places_the_lower_stays_and_is_kept_before_the_other_goes() {
+    let who = candidate("a", [Some(5), None, None]);
+    let (low, high) = (place("cluster", 1, "a", false), place("cluster", 3, "a", true));
+    assert_eq!(alone(&held([low.clone(), high.clone()]), &who), Step::Keep(low.clone()));
+    let low = Place { kept: true, ..low };
+    assert_eq!(alone(&held([low, high.clone()]), &who), Step::Drop(high));
+}
+
+#[test]
+fn a_slot_leaves_its_place_in_the_project_that_it_had() {
+    let who = candidate("a", [None, Some(5), None]);
+    let old = place("project-p0-00000000", 1, "a", true);
+    assert_eq!(alone(&held([old.clone()]), &who), Step::Drop(old));
+}
+
+#[test]
+fn a_list_replaces_what_is_older_than_it_and_nothing_else() {
+    let at = |number, version| Place {
+        stored: Some(Stored { uid: "l".to_owned(), version }),
+        ..place("cluster", number, "a", false)
+    };
+    let being_created = Place { stored: None, ..place("cluster", 3, "a", false) };
+    let mut known = held([at(0, 5), at(1, 9), at(2, 6), being_created]);
+    known.merge(vec![at(2, 4), at(4, 8)], 8);
+    let numbers: Vec<_> = known.iter().map(|place| (place.id.number, place.stored.is_some())).collect();
+    assert_eq!(numbers, [(1, true), (2, true), (3, false), (4, true)]);
+    assert_eq!(known.get(&id("cluster", 2)).unwrap().stored.as_ref().unwrap().version, 6);
+}
+
+#[test]
+fn what_a_namespace_waits_for_is_told_again_only_when_it_has_changed() {
+    let now: Timestamp = "2026-02-01T12:00:00Z".parse().unwrap();
+    let ends = |text: &str| Some(text.parse().unwrap());
+    let waits = |max, next_end| Waits { scope: Scope::Project("p1".into()), max, next_end };
+    let told = waits(2, ends("2026-02-01T13:00:00Z")).to_string();
+    assert_eq!(told, "a place in project p1, whose limit is 2; the next lease ends at 2026-02-01T13:00:00Z");
+    assert!(waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&told, now), "a lease was extended");
+    assert!(!waits(3, ends("2026-02-01T13:00:00Z")).is_said_by(&told, now));
+    let later = "2026-02-01T13:00:01Z".parse().unwrap();
+    assert!(!waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&told, later));
+    assert!(waits(2, ends("2026-02-01T13:00:00Z")).is_said_by(&told, later), "nothing else is known");
+    assert!(!waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&waits(2, None).to_string(), now));
+    assert!(!waits(2, None).is_said_by("Role codex-runner is missing", now));
+}
+
+/// What is stored, and what requests to it do.
+#[derive(Debug, Default)]
+struct Etcd {
+    places: Held,
+    version: u64,
+}
+
+impl Etcd {
+    fn write(&mut self, mut place: Place, uid: Option<String>) {
+        self.version += 1;
+        let uid = uid.unwrap_or_else(|| format!("lease-{}", self.version));
+        place.stored = Some(Stored { uid, version: self.version });
+        self.places.remove(&place.id);
+        self.places.insert(place);
+    }
+
+    fn create(&mut self, id: &Id, who: &Candidate) {
+        let place = Place {
+            id: id.clone(),
+            namespace: who.name.clone(),
+            uid: who.uid.clone(),
+            stored: None,
+            kept: who.open,
+        };
+        if self.places.get(id).is_none() {
+            self.write(place, None);
+        }
+    }
+
+    fn is_current(&self, place: &Place) -> bool {
+        self.places.get(&place.id).is_some_and(|stored| stored.stored == place.stored)
+    }
+
+    fn keep(&mut self, place: &Place) {
+        if self.is_current(place) {
+            let uid = place.stored.as_ref().map(|stored| stored.uid.clone());
+            self.write(Place { kept: true, ..place.clone() }, uid);
+        }
+    }
+
+    fn delete(&mut self, place: &Place) {
+        if self.is_current(place) {
+            self.version += 1;
+            self.places.remove(&place.id);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct World {
+    etcd: Etcd,
+    /// What each process knows.
+    processes: Vec<Held>,
+    namespaces: Vec<Candidate>,
+    /// How often each namespace was deleted and created anew.
+    lives: Vec<u32>,
+}
+
+const LIMITS: [Option<u32>; 3] = [Some(4), Some(2), None];
+
+impl World {
+    fn new() -> Self {
+        let name = |number: usize| format!("n{number}");
+        let namespaces = (0..8).map(|number| {
+            let [cluster, _, requester] = Scope::of(None, None);
+            let project = Scope::Project(if number % 3 == 0 { "p1" } else { "p2" }.into());
+            let [a, b, c] = LIMITS;
+            let scopes = [(cluster, a), (project, b), (requester, c)];
+            Candidate { scopes, uid: name(number), ..candidate(&name(number), LIMITS) }
+        });
+        Self {
+            etcd: Etcd::default(),
+            processes: vec![Held::default(); 3],
+            namespaces: namespaces.collect(),
+            lives: vec![0; 8],
+        }
+    }
+
+    /// One request of a process for a namespace.
+    fn step(&mut self, process: usize, namespace: usize) {
+        let Self { etcd, processes, namespaces, .. } = self;
+        let (known, who) = (&mut processes[process], &mut namespaces[namespace]);
+        match plan(known, who, std::iter::empty()) {
+            Step::Holds => who.open = true,
+            Step::Take(id) => {
+                etcd.create(&id, who);
+                refresh(etcd, known, &id);
+            }
+            Step::Keep(place) => {
+                etcd.keep(&place);
+                refresh(etcd, known, &place.id);
+            }
+            Step::Drop(place) => {
+                etcd.delete(&place);
+                refresh(etcd, known, &place.id);
+            }
+            Step::Refused { .. } => {}
+        }
+    }
+
+    /// The namespace goes, and comes back under its name. Nobody looks at the old one any more.
+    fn replace(&mut self, namespace: usize) {
+        self.lives[namespace] += 1;
+        let candidate = &mut self.namespaces[namespace];
+        candidate.open = false;
+        candidate.uid = format!("{}-{}", candidate.name, self.lives[namespace]);
+    }
+
+    /// A process releases the places of namespaces that are gone, as far as it knows them.
+    fn release(&mut self, process: usize) {
+        let alive: BTreeSet<_> = self.namespaces.iter().map(|candidate| candidate.uid.clone()).collect();
+        let known = &mut self.processes[process];
+        let gone: Vec<_> = known.iter().filter(|place| !alive.contains(&place.uid)).cloned().collect();
+        for place in gone {
+            self.etcd.delete(&place);
+            refresh(&self.etcd, known, &place.id);
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let mut working = BTreeMap::<String, u32>::new();
+        for candidate in self.namespaces.iter().filter(|candidate| candidate.open) {
+            for (_, stem, max) in candidate.limited() {
+                let count = working.entry(stem.clone()).or_default();
+                *count += 1;
+                prop_assert!(*count <= max, "{} work in {stem}", *count);
+                let own = self.etcd.places.own(&stem, &candidate.uid);
+                prop_assert!(!own.is_empty(), "{} works without a place in {stem}", candidate.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refresh(etcd: &Etcd, known: &mut Held, id: &Id) {
+    known.remove(id);
+    if let Some(found) = etcd.places.get(id) {
+        known.insert(found.clone());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_more_work_than_there_are_places_whatever_several_processes_do(
+        acts in prop::collection::vec((0u8..20, 0usize..3, 0usize..8), 0..300),
+    ) {
+        let mut world = World::new();
+        for (act, process, namespace) in acts {
+            match act {
+                0 => world.replace(namespace),
+                1 => world.release(process),
+                2 => world.processes[process] = Held::default(),
+                3 => {
+                    let list: Vec<_> = world.etcd.places.iter().cloned().collect();
+                    world.processes[process].merge(list, world.etcd.version);
+                }
+                _ => world.step(process, namespace),
+            }
+            world.check()?;
+        }
+    }
+
+    #[test]
+    fn whatever_was_done_the_free_places_are_taken_in_the_end_and_none_is_held_twice(
+        acts in prop::collection::vec((0u8..20, 0usize..3, 0usize..8), 0..200),
+    ) {
+        let mut world = World::new();
+        for (act, process, namespace) in acts {
+            match act {
+                0 => world.replace(namespace),
+                1 => world.processes[process] = Held::default(),
+                _ => world.step(process, namespace),
+            }
+        }
+        // One process goes on alone, and knows what there is.
+        let (list, version) = (world.etcd.places.iter().cloned().collect(), world.etcd.version);
+        world.processes[0].merge(list, version);
+        world.release(0);
+        for _ in 0..12 {
+            (0..8).for_each(|namespace| world.step(0, namespace));
+        }
+        world.check()?;
+        prop_assert_eq!(world.namespaces.iter().filter(|candidate| candidate.open).count(), 4);
+        for candidate in &world.namespaces {
+            let places = world.etcd.places.of_namespace(&candidate.uid).count();
+            prop_assert_eq!(places, if candidate.open { 2 } else { 0 }, "{}", candidate.name);
+        }
+    }
+}
