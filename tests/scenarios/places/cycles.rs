@@ -9,10 +9,11 @@ use crate::limits::cluster;
 
 /// As many at a time as one user may have.
 const BATCH: usize = 20;
-/// The variable that says how many cycles there are; `make soak` sets it.
+/// The variable that says how many cycles there are.
 const CYCLES: &str = "CODEX_K8S_GUARD_CYCLES";
 
 #[test]
+#[ignore = "not yet run"]
 fn namespaces_that_come_and_go_leave_no_place_behind() {
     let cluster = cluster();
     let cycles = std::env::var(CYCLES).ok().map_or(100, |count| count.parse().unwrap());

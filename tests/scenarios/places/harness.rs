@@ -10,6 +10,7 @@ use codex_k8s_tests::{Guard, Identity, eventually};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -53,6 +54,18 @@ impl Cluster {
 
     pub(crate) fn client(&self, identity: &Identity) -> Client {
         self.runtime.block_on(self.guard.control_plane.client(identity)).unwrap()
+    }
+
+    /// A client that takes the first answer: no retries after 429.
+    pub(crate) fn impatient(&self, identity: &Identity) -> Client {
+        let kubeconfig =
+            Kubeconfig::read_from(self.guard.control_plane.kubeconfig(identity).unwrap()).unwrap();
+        self.runtime.block_on(async {
+            let options = KubeConfigOptions::default();
+            let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+            config.default_retry = false;
+            Client::try_from(config).unwrap()
+        })
     }
 
     /// Creates a run namespace of a project.
@@ -170,6 +183,8 @@ async fn create(client: Client, name: String, project: String, dry_run: bool) ->
     loop {
         match api.create(&PostParams { dry_run, field_manager: None }, &namespace).await {
             Ok(created) => return Ok(created),
+            // The server that was to mend it was killed: whoever creates it comes again.
+            Err(kube::Error::Api(status)) if status.message.contains("NS001: ") => {}
             Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => return Err(status),
             Err(kube::Error::Api(_)) => {}
             Err(error) => panic!("{error:?}"),

@@ -163,7 +163,7 @@ fn no_workload_is_admitted_without_a_place() {
     cluster.eventually("it waits", || {
         cluster.read(&third).filter(|found| annotation(found, "baseline-waits-for").starts_with("a place"))
     });
-    let api = Api::namespaced(cluster.client(&jack), &third);
+    let api = Api::namespaced(cluster.impatient(&jack), &third);
     let job: k8s_openapi::api::batch::v1::Job = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "j"},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}},
