@@ -13,7 +13,6 @@ const BATCH: usize = 20;
 const CYCLES: &str = "CODEX_K8S_GUARD_CYCLES";
 
 #[test]
-#[ignore = "not yet run"]
 fn namespaces_that_come_and_go_leave_no_place_behind() {
     let cluster = cluster();
     let cycles = std::env::var(CYCLES).ok().map_or(100, |count| count.parse().unwrap());
