@@ -1,7 +1,7 @@
 # Everything that people and CI run. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test lint bench generate tools
+.PHONY: help demo cluster cluster-down test soak lint bench generate tools
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
@@ -26,6 +26,9 @@ cluster-down: ## End the control plane of `make cluster`
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
 	$(CARGO) test --locked --workspace
+
+soak: ## Create and delete 500 run namespaces, and look for what they leave behind
+	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
 
 lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
 	$(CARGO) fmt --all --check

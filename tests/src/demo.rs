@@ -154,7 +154,7 @@ impl Show<'_> {
     }
 
     fn refusals(&self) -> anyhow::Result<()> {
-        self.stage.title("5. Five refusals, each with its reason and its remedy")?;
+        self.stage.title("5. Seven refusals, each with its reason and its remedy")?;
         let (jane, agent) = (Identity::developer(), Identity::agent(NAMESPACE));
         let label = ["label", "namespace", NAMESPACE, "codex-k8s.dev/managed-by-"];
         self.refused("jane", &jane, &label, "", "NS007")?;
@@ -166,7 +166,13 @@ impl Show<'_> {
         self.refused("agent", &agent, &extend, "", "LEASE005")?;
         let escape = ["create", "-n", NAMESPACE, "-f", "-"];
         self.stage.say("(a Job with hostNetwork: true and serviceAccountName: codex-k8s-control-plane)")?;
-        self.refused("agent", &agent, &escape, ESCAPE, "JOB018")
+        self.refused("agent", &agent, &escape, ESCAPE, "JOB018")?;
+        let more = r#"{"spec":{"hard":{"pods":"1000"}}}"#;
+        let lift = ["patch", "resourcequota", "codex-run-quota", "-n", NAMESPACE, "-p", more];
+        self.refused("agent", &agent, &lift, "", "BASE001")?;
+        let account = format!("--serviceaccount={NAMESPACE}:codex-runner");
+        let bind = ["create", "rolebinding", "more", "--clusterrole=edit", &account, "-n", NAMESPACE];
+        self.refused("agent", &agent, &bind, "", "RBAC002")
     }
 }
 

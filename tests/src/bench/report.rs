@@ -123,11 +123,11 @@ pub(super) fn cache(memory: &Memory, targets: &[Target]) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far less memory than a float counts exactly")]
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn at_most(what: &str, found: f64, aim: f64) -> anyhow::Result<()> {
+pub(super) fn at_most(what: &str, found: f64, aim: f64) -> anyhow::Result<()> {
     aimed(what, found, format_args!("at most {aim}"), found <= aim)
 }
 
