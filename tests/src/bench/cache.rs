@@ -1,15 +1,12 @@
 //! What the cache of managed namespaces costs when there are many of them, and whether decisions get slower.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use serde_json::json;
 
+use super::each;
 use crate::eventually::eventually;
 use crate::guard::Guard;
 use crate::identity::Identity;
@@ -17,7 +14,6 @@ use crate::webhook::Webhook;
 
 /// How many run namespaces there are in the end.
 pub(super) const NAMESPACES: usize = 10_000;
-const AT_A_TIME: usize = 25;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The memory of a webhook, in bytes.
@@ -35,7 +31,7 @@ pub(super) async fn fill(guard: &Guard) -> anyhow::Result<Memory> {
     let process = &guard.webhook.process;
     let known = count(&guard.webhook)?;
     let before = process.memory()?;
-    each(&client, |api, number| async move {
+    each(&client, NAMESPACES, |api, number| async move {
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name(number)}}))?;
         api.create(&PostParams::default(), &namespace).await?;
         Ok(())
@@ -43,7 +39,7 @@ pub(super) async fn fill(guard: &Guard) -> anyhow::Result<Memory> {
     .await?;
     await_count(&guard.webhook, known + NAMESPACES)?;
     let with_all = process.memory()?;
-    each(&client, |api, number| async move {
+    each(&client, NAMESPACES, |api, number| async move {
         let note = json!({"metadata": {"annotations": {"example.dev/note": number.to_string()}}});
         api.patch_metadata(&name(number), &PatchParams::default(), &Patch::Merge(note)).await?;
         Ok(())
@@ -57,30 +53,6 @@ pub(super) async fn fill(guard: &Guard) -> anyhow::Result<Memory> {
 
 fn name(number: usize) -> String {
     format!("codex-run-bench-{number}")
-}
-
-async fn each<F>(client: &Client, request: fn(Api<Namespace>, usize) -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..AT_A_TIME {
-        let (api, next) = (Api::<Namespace>::all(client.clone()), Arc::clone(&next));
-        clients.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= NAMESPACES {
-                    return anyhow::Ok(());
-                }
-                request(api.clone(), number).await?;
-            }
-        });
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended??;
-    }
-    Ok(())
 }
 
 fn count(webhook: &Webhook) -> anyhow::Result<usize> {

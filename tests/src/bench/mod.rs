@@ -10,11 +10,16 @@ mod reconcile;
 mod report;
 mod server;
 
+use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::ensure;
 use hyper::body::Bytes;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
@@ -151,5 +156,30 @@ async fn post(connection: &mut Connection, path: &str, review: &Bytes) -> anyhow
         "{path} answered {}: {text}",
         reply.status
     );
+    Ok(())
+}
+
+/// Sends a request for each number below `count`, on as many connections as kube-apiserver keeps open.
+async fn each<F>(client: &Client, count: usize, request: fn(Api<Namespace>, usize) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (api, next) = (Api::<Namespace>::all(client.clone()), Arc::clone(&next));
+        clients.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return anyhow::Ok(());
+                }
+                request(api.clone(), number).await?;
+            }
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
     Ok(())
 }

@@ -1,16 +1,14 @@
 //! What the baseline reconciler costs: from nothing, and when there is nothing to do.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::api::PostParams;
-use kube::{Api, Client};
 use serde_json::json;
 
-use super::report;
+use super::{each, report};
 use crate::eventually::eventually;
 use crate::guard::Guard;
 use crate::health::Health;
@@ -18,7 +16,6 @@ use crate::identity::Identity;
 use crate::webhook::Reconciler;
 
 const NAMESPACES: usize = 2_000;
-const AT_A_TIME: usize = 16;
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Every namespace takes two places: one in the cluster, one in its project.
 const POLICY: &str = "quotas: {cluster: {max: 5000}, perProject: {max: 5000}}\n";
@@ -79,26 +76,13 @@ fn await_count(health: Health, metric: &str) -> anyhow::Result<()> {
 }
 
 async fn create(client: &Client) -> anyhow::Result<()> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..AT_A_TIME {
-        let (api, next) = (Api::<Namespace>::all(client.clone()), Arc::clone(&next));
-        clients.spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= NAMESPACES {
-                    return anyhow::Ok(());
-                }
-                let name = format!("codex-run-many-{number}");
-                let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-                api.create(&PostParams::default(), &namespace).await?;
-            }
-        });
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended??;
-    }
-    Ok(())
+    each(client, NAMESPACES, |api, number| async move {
+        let name = format!("codex-run-many-{number}");
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        api.create(&PostParams::default(), &namespace).await?;
+        Ok(())
+    })
+    .await
 }
 
 /// What the API server has answered about baseline objects, namespaces and places, save what its own controllers
