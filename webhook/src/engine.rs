@@ -449,11 +449,12 @@ mod tests {
                 "codex-k8s-worker"}}, "annotations": {annotations}}}}}"#
             )
         };
+        let until = (Timestamp::now() + jiff::SignedDuration::from_hours(1)).strftime("%Y-%m-%dT%H:%M:%SZ");
         let body = format!(
             r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
             "kind": {{"group": "", "version": "v1", "kind": "Namespace"}}, "name": "codex-issue-young",
             "operation": "UPDATE", "userInfo": {{"username": "{user}"}}, "object": {}, "oldObject": {}}}}}"#,
-            namespace(r#"{"codex-k8s.dev/hold": "mine"}"#),
+            namespace(&format!(r#"{{"codex-k8s.dev/hold": "{until} looking into it"}}"#)),
             namespace("{}"),
         );
         let engine = Engine::new(RunPolicy::default(), Behind, Arc::default());

@@ -25,6 +25,10 @@ pub struct Cleanup {
     pub unknown_run: UnknownRun,
     /// What becomes of a namespace of which nothing proves that it was born managed: it is older than the webhook.
     pub unproven: Unproven,
+    /// How far ahead of now a person's hold may end.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub max_hold: Duration,
     /// How long run namespaces stay after their run, by mode and outcome.
     pub retention: Retentions,
     /// When a sweep refuses to delete anything.
@@ -133,6 +137,7 @@ impl Default for Cleanup {
             without_lease: WithoutLease::Keep,
             unknown_run: UnknownRun::Keep,
             unproven: Unproven::Keep,
+            max_hold: Duration::from_hours(24 * 7),
             retention: Retentions::default(),
             breaker: Breaker::default(),
             concurrency: 4,

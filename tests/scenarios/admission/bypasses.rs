@@ -276,7 +276,14 @@ fn an_agent_neither_holds_its_namespace_nor_is_it_born_held_by_one() {
     let path = at(&name, "/status");
     let hold = json!({"metadata": {"annotations": {"codex-k8s.dev/hold": "mine"}}});
     patch_at(&agent, path, MERGE, &hold).refused(403, "LEASE005", "codex-k8s.dev/hold", "");
-    annotate(&Identity::developer(), &name, &[("hold", &"looking into it".into())]).admitted();
+    let hold = |hours: i64, why: &str| {
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+        let text = format!("{}{why}", until.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        annotate(&Identity::developer(), &name, &[("hold", &text.into())])
+    };
+    hold(24, "").refused(422, "LEASE007", "codex-k8s.dev/hold", "a blank and a reason");
+    hold(24 * 8, " looking into it").refused(422, "LEASE007", "codex-k8s.dev/hold", "at most 168h0m0s ahead");
+    hold(24, " looking into it").admitted();
     annotate(&agent, &name, &[("hold", &Value::Null)]).refused(403, "LEASE005", "codex-k8s.dev/hold", "");
     let born = with_annotation(namespace(&format!("codex-issue-{}", unique())), "hold", "mine");
     create_namespace(&agent, &born).refused(403, "LEASE005", "codex-k8s.dev/hold", "holds nothing");

@@ -7,6 +7,7 @@
 mod adoption;
 mod defaults;
 mod deletion;
+mod hold;
 mod identity;
 mod lease;
 mod metadata;
@@ -101,6 +102,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         security::RULES,
         deletion::RULES,
         lease::RULES,
+        hold::RULES,
         places::RULES,
     ]
     .into_iter()
