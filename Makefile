@@ -25,7 +25,7 @@ cluster-down: ## End the control plane of `make cluster`
 
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles

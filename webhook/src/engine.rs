@@ -131,7 +131,12 @@ impl<L: Lookup> Engine<L> {
         match self.judge(entry, kind, request, deadline).await {
             Ok((verdict, policy)) => {
                 self.count(&decision, &verdict);
-                outcome(&verdict, &policy.hash)
+                let outcome = outcome(&verdict, &policy.hash);
+                match entry {
+                    // Both webhooks have one name, and the first note of a name stays: only the judgement is noted.
+                    Entry::Mutate => Outcome { audit: Vec::new(), ..outcome },
+                    Entry::Validate => outcome,
+                }
             }
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");

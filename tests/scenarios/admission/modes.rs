@@ -57,13 +57,14 @@ fn create_job(namespace: &str, spec: &Value, container: &Value) -> Ran {
     kubectl.run_with_input(&args, &job.to_string()).unwrap()
 }
 
-/// What the audit log notes of us at the creation of the Job in a namespace.
-fn noted(namespace: &str) -> Value {
+/// What the audit log notes of us at the creation of the Job in a namespace that was answered with this status.
+fn noted(namespace: &str, code: u16) -> Value {
     eventually("the audit log has the request", Duration::from_secs(10), || {
         let of_the_job = |event: &Value| {
             event["verb"] == "create"
                 && event["objectRef"]["resource"] == "jobs"
                 && event["objectRef"]["namespace"] == namespace
+                && event["responseStatus"]["code"] == code
         };
         guard()
             .control_plane
@@ -95,9 +96,19 @@ fn a_rule_set_to_warn_tells_whoever_asked_and_lets_them() {
     assert!(ran.succeeded(), "{ran}");
     let told = "Warning: JOB018: spec.template.spec.containers[0].ports[0].hostPort: found 80; leave it out";
     assert!(ran.stderr.contains(told), "{ran}");
-    let noted = noted(&namespace);
+    let noted = noted(&namespace, 201);
     assert_eq!((&noted[RULES], &noted[DECISION]), (&json!("JOB018"), &json!("allowed")));
     has_metric("JOB018", "warned");
+}
+
+#[test]
+fn a_refusal_is_noted_as_one_with_its_rules() {
+    let namespace = managed();
+    let secret = json!({"env": [{"name": "CODEXK8S_OPENAI_API_KEY", "value": "x"}]});
+    assert!(!create_job(&namespace, &json!({}), &secret).succeeded());
+    let noted = noted(&namespace, 403);
+    assert_eq!(noted[DECISION], "denied");
+    assert!(noted[RULES].as_str().unwrap().contains("JOB022"), "{noted}");
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn a_rule_set_to_audit_tells_the_audit_log_alone() {
     let namespace = managed();
     let ran = create_job(&namespace, &json!({"parallelism": 5}), &json!({}));
     assert!(ran.succeeded() && !ran.stderr.contains("JOB010"), "{ran}");
-    let noted = noted(&namespace);
+    let noted = noted(&namespace, 201);
     assert_eq!((&noted[RULES], &noted[DECISION]), (&json!("JOB010"), &json!("allowed")));
     has_metric("JOB010", "audited");
 }
@@ -120,7 +131,7 @@ fn a_rule_that_is_off_neither_judges_nor_mends() {
     let other = managed();
     let ran = create_job(&other, &json!({"ttlSecondsAfterFinished": 999_999_999}), &json!({}));
     assert!(ran.succeeded() && !ran.stderr.contains("Warning: JOB"), "{ran}");
-    assert_eq!(noted(&other)[RULES], Value::Null);
+    assert_eq!(noted(&other, 201)[RULES], Value::Null);
 }
 
 #[test]
