@@ -396,7 +396,8 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
     let causes = denials.iter().map(|finding| Cause {
         reason: finding.rule.id,
-        message: format!("found {}; {}", finding.found, finding.remedy),
+        // Of a 422, kubectl shows the causes and not the message.
+        message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
         field: finding.path.clone(),
     });
     Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes: causes.collect() })
