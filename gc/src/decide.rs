@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::{GoDuration, Lease};
+use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
 use codex_k8s_shared::run::RuntimeMode;
 use jiff::{SignedDuration, Timestamp};
@@ -299,11 +299,4 @@ fn run_has_ended(policy: &RunPolicy, candidate: &Candidate) -> Result<(), Verdic
 
 fn later(time: Timestamp, duration: Duration) -> Option<Timestamp> {
     time.checked_add(SignedDuration::try_from(duration).ok()?).ok()
-}
-
-/// The lease facts that go into audit rows, as the namespace carries them.
-pub fn lease_facts(candidate: &Candidate) -> (Option<String>, Option<String>) {
-    let ttl = candidate.lease().map(|lease| GoDuration::to_string(&lease.ttl));
-    let expires_at = candidate.lease().map(|lease| lease.expires_at.to_string());
-    (ttl, expires_at)
 }

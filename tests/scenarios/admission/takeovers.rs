@@ -43,16 +43,7 @@ fn pod(name: &str) -> Value {
 
 /// A slot with the platform's own Deployment and Pod in it.
 fn slot_with_the_platforms_stack() -> String {
-    let name = format!("stack{}-dev-1", unique());
-    create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
-    let mut labels = json!({"metadata": {"labels": {
-        "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
-        "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": name, "codex-k8s.dev/project-id": "stack",
-    }, "annotations": {"codex-k8s.dev/correlation-id": "c1"}}});
-    for (key, value) in lease("24h", 0) {
-        labels["metadata"]["annotations"][format!("{DOMAIN}/{key}")] = value;
-    }
-    merge(&Identity::worker(), &name, &labels).admitted();
+    let name = slot();
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "codex-k8s-control-plane"}});
     let platform = Identity::platform_control_plane();
     create(&platform, &format!("/api/v1/namespaces/{name}/serviceaccounts"), &account).admitted();

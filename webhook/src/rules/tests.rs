@@ -9,7 +9,7 @@ use super::*;
 
 const NOW: &str = "2026-02-01T12:00:00Z";
 
-fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Request<'_> {
+pub(super) fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Request<'_> {
     let operation = match (&old, &new) {
         (None, _) => Operation::Create,
         (_, None) => Operation::Delete,
@@ -27,7 +27,7 @@ fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Re
     }
 }
 
-fn run_namespace(name: &str) -> ManagedNamespace {
+pub(super) fn run_namespace(name: &str) -> ManagedNamespace {
     ManagedNamespace {
         name: name.into(),
         mode: RuntimeMode::FullEnv,

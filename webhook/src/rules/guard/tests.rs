@@ -9,6 +9,7 @@ use codex_k8s_shared::run::RuntimeMode;
 use serde_json::json;
 
 use super::*;
+use crate::rules::tests::{request, run_namespace};
 
 const WORKER: &str = "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker";
 const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
@@ -16,42 +17,13 @@ const NAMESPACE: &str = "codex-issue-1";
 const SLOT: &str = "codex-k8s-dev-1";
 
 fn facts(namespace: &str, mode: RuntimeMode) -> Facts {
-    let namespace = ManagedNamespace {
-        name: namespace.into(),
-        mode,
-        run_id: "r1".into(),
-        project_id: "p1".into(),
-        requested_by: None,
-        correlation_id: None,
-        expires_at: None,
-        terminating: false,
-        ready: true,
-        waits_for: None,
-    };
+    let namespace = ManagedNamespace { mode, ..run_namespace(namespace) };
     let at = "2026-02-01T12:00:00Z".parse().unwrap();
     Facts { namespace: Some(Arc::new(namespace)), requester_is_managed: true, ..Facts::at(at) }
 }
 
 fn in_full_env() -> Facts {
     facts(NAMESPACE, RuntimeMode::FullEnv)
-}
-
-fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Request<'_> {
-    let operation = match (&old, &new) {
-        (None, _) => crate::review::Operation::Create,
-        (_, None) => crate::review::Operation::Delete,
-        _ => crate::review::Operation::Update,
-    };
-    Request {
-        operation,
-        kind,
-        subresource: None,
-        name: "",
-        user,
-        groups: Vec::new(),
-        object: new,
-        old_object: old,
-    }
 }
 
 fn refusals(policy: &RunPolicy, facts: &Facts, request: &Request<'_>) -> Vec<String> {

@@ -4,8 +4,9 @@ use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::{Mode, WithoutLease};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::lease::later;
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
@@ -61,6 +62,6 @@ fn is_old_enough(context: &Context<'_>, namespace: &Namespace<'_>) -> bool {
     let has_lease = matches!(Lease::read(|key| namespace.meta.annotation(key)), Ok(Some(_)));
     let created_at = namespace.meta.text("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
     let ttl = context.policy.lease.ttl_for(namespace.meta.label(keys::AGENT_KEY));
-    let end = created_at.and_then(|created| created.checked_add(SignedDuration::try_from(ttl).ok()?).ok());
+    let end = created_at.and_then(|created| later(created, ttl));
     !has_lease && end.is_some_and(|end| end <= context.facts.now)
 }

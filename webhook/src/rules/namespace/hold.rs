@@ -4,8 +4,8 @@ use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::GoDuration;
 use codex_k8s_shared::policy::Mode;
-use jiff::SignedDuration;
 
+use super::lease::later;
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted};
@@ -38,10 +38,7 @@ fn hold_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
         return report.invalid(path, quoted(text), remedy);
     };
     let longest = context.policy.cleanup.max_hold;
-    let latest = SignedDuration::try_from(longest)
-        .ok()
-        .and_then(|longest| context.facts.now.checked_add(longest).ok());
-    if latest.is_none_or(|latest| hold.until.timestamp() > latest) {
+    if later(context.facts.now, longest).is_none_or(|latest| hold.until.timestamp() > latest) {
         let remedy = format!("expected a time at most {} ahead of now", GoDuration::from(longest));
         report.invalid(path, quoted(text), remedy);
     }

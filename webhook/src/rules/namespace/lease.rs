@@ -235,7 +235,7 @@ fn lifetime_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
     }
 }
 
-fn later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
+pub(super) fn later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
     instant.checked_add(SignedDuration::try_from(by).ok()?).ok()
 }
 
