@@ -141,7 +141,7 @@ impl<L: Lookup> Engine<L> {
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
                 self.metrics.decided(&Decision { outcome: "failed", ..decision });
-                failure.outcome(is_controller(&self.policy().policy, &request.user_info.username))
+                failure.outcome(is_controller(&self.policy().policy, request))
             }
         }
     }
@@ -325,11 +325,11 @@ impl Failure {
 }
 
 /// A delay to wait would put a controller's worker to sleep.
-fn is_controller(policy: &RunPolicy, user: &str) -> bool {
-    let identities = &policy.identities;
+fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -> bool {
+    let (identities, user) = (&policy.identities, &review.user_info);
     [&identities.workload_controllers, &identities.namespace_controllers]
-        .iter()
-        .any(|controllers| controllers.contains(user, []))
+        .into_iter()
+        .any(|controllers| controllers.contains(&user.username, user.groups.iter().map(|group| &*group.0)))
 }
 
 fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {

@@ -61,16 +61,21 @@ impl Lookup for Noted {
 
 /// What is answered to a `ClusterRoleBinding` of accounts of these namespaces, and what was looked up for it.
 async fn bind(old: &[&str], new: &[&str]) -> (Outcome, Vec<String>) {
+    bind_as(RunPolicy::default(), &json!({"username": "jane"}), old, new).await
+}
+
+/// As [`bind`], under a policy and by somebody else.
+async fn bind_as(policy: RunPolicy, user: &Value, old: &[&str], new: &[&str]) -> (Outcome, Vec<String>) {
     let binding = |namespaces: &[&str]| {
         let account = |name: &&str| json!({"kind": "ServiceAccount", "name": "default", "namespace": name});
         json!({"metadata": {"name": "b"}, "subjects": namespaces.iter().map(account).collect::<Value>()})
     };
     let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "u", "name": "b", "operation": "UPDATE", "userInfo": {"username": "jane"},
+        "uid": "u", "name": "b", "operation": "UPDATE", "userInfo": user,
         "kind": {"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "ClusterRoleBinding"},
         "object": binding(new), "oldObject": binding(old)}});
     let lookup = Noted::default();
-    let engine = Engine::new(RunPolicy::default(), lookup.clone(), Arc::default());
+    let engine = Engine::new(policy, lookup.clone(), Arc::default());
     let body = body.to_string();
     let outcome =
         engine.review(Entry::Validate, &review::parse(body.as_bytes()).unwrap(), Instant::now()).await;
@@ -84,6 +89,18 @@ async fn a_namespace_that_cannot_be_looked_up_is_never_taken_for_unmanaged() {
     let denial = outcome.denial.unwrap();
     assert_eq!(denial.code, DenialCode::TooManyRequests);
     assert_eq!(denial.message, "failed to read namespace lost in time; try again");
+}
+
+#[tokio::test]
+async fn a_delay_to_wait_is_told_to_people_and_never_to_a_controller_by_name_or_by_group() {
+    let retry = async |user: Value| {
+        let mut policy = RunPolicy::default();
+        policy.identities.workload_controllers.groups.push("controllers".to_owned());
+        bind_as(policy, &user, &[], &["lost"]).await.0.denial.unwrap().retry_after_seconds
+    };
+    assert_eq!(retry(json!({"username": "jane"})).await, Some(1));
+    assert_eq!(retry(json!({"username": "system:kube-scheduler"})).await, None);
+    assert_eq!(retry(json!({"username": "argo", "groups": ["controllers"]})).await, None);
 }
 
 #[tokio::test]
