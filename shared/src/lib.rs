@@ -11,6 +11,7 @@ pub mod demand;
 pub mod hold;
 pub mod identity;
 pub mod keys;
+pub mod last_sweep;
 pub mod lease;
 pub mod names;
 pub mod permissions;

@@ -1,0 +1,144 @@
+//! The last sweep as metrics: the same ones wherever they are asked for.
+
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::{LastSweep, SweepResult};
+
+/// What the metrics' names begin with.
+pub const PREFIX: &str = "codex_k8s_gc";
+
+/// The last sweep that is known of. Of nothing that is not known is there a metric.
+#[derive(Debug, Default)]
+pub struct SweepCollector {
+    last: RwLock<Option<LastSweep>>,
+}
+
+impl SweepCollector {
+    /// A sweep is known of.
+    pub fn note(&self, sweep: LastSweep) {
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(sweep);
+    }
+
+    /// There was to be a sweep, and was none.
+    pub fn note_broken(&self, now: Timestamp) {
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        let last = last.get_or_insert_default();
+        (last.result, last.finished_at) = (SweepResult::Broken, Some(now));
+    }
+
+    /// It, if one is known of.
+    pub fn last(&self) -> Option<LastSweep> {
+        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One metric: its name, its help, and its values, each with its label if it has one.
+type Metric<'a> = (&'static str, &'static str, Vec<(Option<(&'static str, &'a str)>, i64)>);
+
+fn seconds(time: Option<Timestamp>) -> Vec<(Option<(&'static str, &'static str)>, i64)> {
+    time.map(|time| (None, time.as_second())).into_iter().collect()
+}
+
+fn metrics(last: &LastSweep) -> Vec<Metric<'_>> {
+    let count = |count: u32| vec![(None, i64::from(count))];
+    let kept =
+        last.kept.iter().map(|(reason, count)| (Some(("reason", &**reason)), i64::from(*count))).collect();
+    let results =
+        SweepResult::ALL.map(|result| (Some(("result", result.as_str())), i64::from(result == last.result)));
+    let lasted =
+        last.finished_at.zip(last.started_at).map(|(end, start)| (None, end.duration_since(start).as_secs()));
+    vec![
+        ("last_sweep_timestamp_seconds", "When the last sweep ended", seconds(last.finished_at)),
+        ("last_success_timestamp_seconds", "When a sweep last ended well", seconds(last.last_success)),
+        ("last_sweep_duration_seconds", "How long the last sweep took", lasted.into_iter().collect()),
+        ("last_sweep_result", "1 for the way in which the last sweep ended", results.into()),
+        ("managed_namespaces", "Managed namespaces that the last sweep found", count(last.managed)),
+        ("due_namespaces", "Those that were due", count(last.due)),
+        ("deleted_namespaces", "Those that it deleted", count(last.deleted)),
+        ("failed_namespaces", "Those that it could not delete", count(last.failed)),
+        ("stuck_namespaces", "Those that are still being deleted after their time", count(last.stuck)),
+        ("kept_namespaces", "Those that stay, by reason", kept),
+        (
+            "oldest_expired_timestamp_seconds",
+            "End of the oldest lease that has ended",
+            seconds(last.oldest_expired),
+        ),
+        (
+            "oldest_terminating_timestamp_seconds",
+            "Since when the namespace is being deleted that has been for longest",
+            seconds(last.oldest_terminating),
+        ),
+        ("breaker_open", "1 if the breaker tripped", vec![(None, i64::from(!last.breaker.is_empty()))]),
+        ("leaks", "What is left over of namespaces that are gone", count(last.leaks)),
+    ]
+}
+
+impl Collector for SweepCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(last) = self.last() else { return Ok(()) };
+        for (name, help, values) in metrics(&last).into_iter().filter(|(.., values)| !values.is_empty()) {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (label, value) in values {
+                let labels: Vec<_> = label.into_iter().collect();
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn rendered(collector: &Arc<SweepCollector>) -> String {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Arc::clone(collector)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn of_what_is_not_known_there_is_no_metric() {
+        assert_eq!(rendered(&Arc::default()), "# EOF\n");
+    }
+
+    #[test]
+    fn a_sweep_is_shown_with_what_it_kept_and_why() {
+        let collector = Arc::<SweepCollector>::default();
+        collector.note(LastSweep {
+            started_at: Timestamp::from_second(1000).ok(),
+            finished_at: Timestamp::from_second(1007).ok(),
+            result: SweepResult::SomeFailed,
+            managed: 9,
+            kept: [("held".to_owned(), 2)].into(),
+            ..LastSweep::default()
+        });
+        let text = rendered(&collector);
+        for line in [
+            "codex_k8s_gc_last_sweep_timestamp_seconds 1007",
+            "codex_k8s_gc_last_sweep_duration_seconds 7",
+            "codex_k8s_gc_last_sweep_result{result=\"someFailed\"} 1",
+            "codex_k8s_gc_last_sweep_result{result=\"done\"} 0",
+            "codex_k8s_gc_managed_namespaces 9",
+            "codex_k8s_gc_kept_namespaces{reason=\"held\"} 2",
+            "codex_k8s_gc_breaker_open 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
+        }
+        assert!(!text.contains("last_success"), "{text}");
+    }
+}
