@@ -1,9 +1,25 @@
 //! The garbage collector of expired run namespaces.
 //!
-//! Decisions are pure: [`decide`](decide::decide) says what becomes of one namespace, [`breaker`] whether a whole sweep can
-//! be right, [`schedule`] when to look.
+//! Decisions are pure: [`decide`](decide::decide) says what becomes of one namespace, [`plan`] of all of them,
+//! [`breaker`] whether a whole sweep can be right, [`rows`] what is written about it, [`schedule`] when to look. Around
+//! them, [`sweep`] reads, writes and deletes.
 
 pub mod breaker;
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod daemon;
 pub mod decide;
+pub mod fault;
+pub mod health;
+pub mod home;
+pub mod leaks;
+pub mod outcome;
+pub mod plan;
+pub mod progress;
 pub mod reason;
+pub mod rows;
+pub mod runs;
 pub mod schedule;
+pub mod session;
+pub mod sweep;

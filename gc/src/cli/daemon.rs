@@ -1,0 +1,152 @@
+//! `daemon`: sweeps on a schedule.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{PolicyArgs, SessionArgs, duration};
+use super::exit::{Ended, Exit, OrExit};
+use super::output::LogForm;
+use crate::cluster::told;
+use crate::daemon::{self, Due};
+use crate::health::{self, Health};
+use crate::home::LeaseError;
+use crate::progress::Unseen;
+use crate::schedule::Schedule;
+use crate::session::{Session, SessionError, Wish};
+
+/// Sweep on a schedule, as a `CronJob` would, and serve metrics. A start that was missed is made up for once; while one
+/// sweep goes on, no other begins.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// When to sweep, as a `CronJob` says it
+    #[arg(long, default_value = "*/15 * * * *", value_name = "EXPRESSION", env = "CODEX_K8S_GC_SCHEDULE")]
+    schedule: String,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE", env = "CODEX_K8S_GC_TIME_ZONE")]
+    time_zone: String,
+    /// A start that is later than this is left out
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    starting_deadline: Duration,
+    /// The plain address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
+    health_listen: SocketAddr,
+    /// The form of the log; its filter is `RUST_LOG`
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        self.log.install("info");
+        super::runtime()?.block_on(self.sweep_for_ever())
+    }
+
+    async fn sweep_for_ever(self) -> Ended {
+        let schedule = self.schedule.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
+        // A policy that cannot be read is told at once, not at the first sweep.
+        self.policy.read()?;
+        let session = self.session.session().await?;
+        let health = Arc::<Health>::default();
+        let listener = tokio::net::TcpListener::bind(self.health_listen)
+            .await
+            .with_context(|| format!("failed to listen on {}", self.health_listen))
+            .or_exit(Exit::Usage)?;
+        let stop = stop()?;
+        tracing::info!(schedule = schedule.words(), "waiting for the first start");
+        tokio::select! {
+            served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
+            () = self.follow(&schedule, &session, &health, &stop) => {}
+        }
+        tracing::info!("ended");
+        Ok(Exit::Done)
+    }
+
+    async fn follow(
+        &self,
+        schedule: &Schedule,
+        session: &Session,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
+        if let Ok(Some(before)) = session.home.last_sweep().await {
+            health.last.note(before);
+        }
+        let mut last = session.clock.now();
+        while !stop.is_cancelled() {
+            let now = session.clock.now();
+            health.next(schedule.after(last));
+            match daemon::due(schedule, last, now, self.starting_deadline) {
+                Due::Never => return stop.cancelled().await,
+                Due::At(time) => {
+                    let wait = daemon::pause(now, time);
+                    tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+                }
+                Due::Now { start, missed } => {
+                    if missed > 0 {
+                        tracing::warn!(missed, "starts were missed; this one makes up for them");
+                    }
+                    last = start;
+                    self.sweep(session, health).await;
+                }
+                Due::TooLate { latest } => {
+                    tracing::warn!(start = %latest, "left out a start: it is later than the starting deadline");
+                    last = latest;
+                }
+            }
+        }
+    }
+
+    /// One sweep. It is not cut off by a signal: what it has begun, it ends.
+    async fn sweep(&self, session: &Session, health: &Health) {
+        let policy = match self.policy.read() {
+            Ok(policy) => policy,
+            Err(failure) => {
+                tracing::error!(error = format!("{:#}", failure.error), "no sweep without a policy");
+                return health.last.note_broken(session.clock.now());
+            }
+        };
+        match session.sweep(&policy, Wish::default(), &Unseen).await {
+            Ok(swept) => {
+                let outcome = &swept.outcome;
+                let (managed, due, deleted) = (outcome.managed, outcome.due, outcome.deleted);
+                let result = outcome.result.as_str();
+                match &swept.error {
+                    None => tracing::info!(result, managed, due, deleted, "swept"),
+                    Some(error) => {
+                        tracing::error!(result, managed, due, deleted, error = told(error), "swept");
+                    }
+                }
+                health.last.note(swept.outcome);
+            }
+            Err(SessionError::Lease(error @ LeaseError::Held { .. })) => {
+                tracing::info!("{error}: it is left to that one");
+            }
+            Err(error) => {
+                tracing::error!(error = told(&error), "there was no sweep");
+                health.last.note_broken(session.clock.now());
+            }
+        }
+    }
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+fn stop() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        token.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,186 @@
+//! `explain`: why a namespace would go or stay.
+
+use std::fmt::Write as _;
+
+use codex_k8s_shared::audit::{EventType, Filter, Row, Store};
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::connect::{ClusterArgs, PolicyArgs, StoreArgs};
+use super::exit::{Ended, Exit, Failure, OrExit};
+use super::output::Form;
+use super::table;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::decide::{Candidate, Run, Work};
+use crate::plan::Planned;
+use crate::sweep::report::Line;
+
+/// So many of its rows are shown.
+const ROWS: u32 = 20;
+
+/// Tell why a namespace would go or stay, now, and what was decided about it before. Nothing is changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The namespace
+    name: String,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Decide as if it was then
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Form,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    namespace: String,
+    now: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Line>,
+    facts: Vec<(&'static str, String)>,
+    rows: Vec<Told>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    at: Timestamp,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    details: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        super::runtime()?.block_on(self.explain())
+    }
+
+    async fn explain(self) -> Ended {
+        let policy = self.policy.read()?;
+        let cluster = self.cluster.connect().await?;
+        let now = self.now.unwrap_or_else(|| Clock::of_this_machine().now());
+        let filter = Filter { namespace: Some(self.name.clone()), limit: Some(ROWS), ..Filter::default() };
+        let rows = self.store.open().await?.rows(&filter).await.or_exit(Exit::Database)?;
+        let planned = planned(&cluster, &policy, &self.name, now).await?;
+        let explanation = Explanation {
+            namespace: self.name,
+            now,
+            verdict: planned.as_ref().map(Line::new),
+            facts: planned.as_ref().map(|planned| facts(&planned.candidate)).unwrap_or_default(),
+            rows: rows.iter().map(told).collect(),
+        };
+        self.output.print(&explanation, text)?;
+        Ok(Exit::Done)
+    }
+}
+
+async fn planned(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    name: &str,
+    now: Timestamp,
+) -> Result<Option<Planned>, Failure> {
+    let Some(mut candidate) = cluster.fresh(name).await.or_exit(Exit::Cluster)? else { return Ok(None) };
+    if candidate.label(keys::MANAGED_BY).is_some() {
+        candidate.work = cluster.work(name).await.or_exit(Exit::Cluster)?;
+    }
+    Ok(Some(Planned::new(policy, now, candidate)))
+}
+
+/// What the decision rests on.
+fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
+    let missing = || "(none)".to_owned();
+    let annotation = |key| candidate.annotation(key).map_or_else(missing, str::to_owned);
+    let label = |key| candidate.label(key).map_or_else(missing, str::to_owned);
+    let run = match &candidate.run {
+        Run::NotAsked => "not asked: no database is configured".to_owned(),
+        Run::Unknown => "the database does not know it".to_owned(),
+        Run::Active { status } => status.clone(),
+        Run::Ended { outcome, at } => {
+            let at = at.map(|at| format!(" at {}", table::whole(at))).unwrap_or_default();
+            format!("{outcome:?}{at}").to_lowercase()
+        }
+    };
+    let work = match &candidate.work {
+        Work::NotInspected => "not looked at".to_owned(),
+        Work::Idle => "nothing".to_owned(),
+        Work::Active(work) => work.join(" "),
+    };
+    vec![
+        ("run", label(keys::RUN_ID)),
+        ("state of the run", run),
+        ("mode", label(keys::RUNTIME_MODE)),
+        ("requested by", annotation(keys::REQUESTED_BY)),
+        ("created", candidate.created_at.map_or_else(missing, table::whole)),
+        ("lease ends", annotation(keys::NAMESPACE_LEASE_EXPIRES_AT)),
+        ("lease lasts", annotation(keys::NAMESPACE_LEASE_TTL)),
+        ("hold", annotation(keys::HOLD)),
+        ("at work", work),
+    ]
+}
+
+fn told(row: &Row) -> Told {
+    let payload = &row.event.payload;
+    Told {
+        at: row.event.created_at,
+        event: row.event.event_type.as_str(),
+        reason: payload.reason.clone(),
+        details: payload.error.iter().chain(&payload.guardrail_details).cloned().collect(),
+    }
+}
+
+fn text(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    let name = &explanation.namespace;
+    let _ = match &explanation.verdict {
+        None => writeln!(text, "{name} is not there{}", last_end(explanation)),
+        Some(line) => writeln!(text, "{name}: {}", sentence(line, explanation.now)),
+    };
+    for (what, value) in &explanation.facts {
+        let _ = writeln!(text, "  {what:<17} {value}");
+    }
+    if !explanation.rows.is_empty() {
+        let _ = writeln!(text, "\nWhat was decided before:");
+    }
+    for row in &explanation.rows {
+        let reason = row.reason.as_deref().unwrap_or_default();
+        let details = row.details.join("; ");
+        let line = format!("  {}  {} {reason} {details}", table::whole(row.at), row.event);
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+fn last_end(explanation: &Explanation) -> String {
+    let cleaned = EventType::Cleaned.as_str();
+    match explanation.rows.iter().rfind(|row| row.event == cleaned) {
+        Some(row) => format!(
+            ": it was deleted at {} ({})",
+            table::whole(row.at),
+            row.reason.as_deref().unwrap_or_default()
+        ),
+        None => ", and no row tells that it was deleted".to_owned(),
+    }
+}
+
+fn sentence(line: &Line, now: Timestamp) -> String {
+    let message = &line.message;
+    match (line.verdict, line.until) {
+        ("delete", _) => format!("the next sweep deletes it: {message}"),
+        (_, Some(until)) => {
+            format!("it stays until {} ({}): {message}", table::whole(until), table::relative(until, now))
+        }
+        _ => format!("it stays: {message}"),
+    }
+}

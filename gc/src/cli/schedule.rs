@@ -1,0 +1,56 @@
+//! `schedule`: when an expression fires.
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::exit::{Ended, Exit, OrExit};
+use super::output::Form;
+use super::table;
+use crate::schedule::Schedule;
+
+/// Show when a schedule fires next, and what it says in words: as a Kubernetes `CronJob` reads it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The expression, such as `*/15 * * * *` or `@daily`
+    expression: String,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE")]
+    time_zone: String,
+    /// So many times are shown
+    #[arg(long, short = 'n', default_value_t = 5, value_name = "COUNT")]
+    count: usize,
+    /// The first of them is after this moment; now without one
+    #[arg(long, value_name = "TIME")]
+    after: Option<Timestamp>,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Form,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    expression: String,
+    time_zone: String,
+    words: String,
+    next: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        let schedule =
+            self.expression.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
+        let after = self.after.unwrap_or_else(Timestamp::now);
+        let next = schedule.upcoming(after).take(self.count);
+        let next = next.map(|time| time.to_zoned(schedule.zone().clone()).to_string()).collect();
+        let shown =
+            Shown { expression: self.expression, time_zone: self.time_zone, words: schedule.words(), next };
+        self.output.print(&shown, |shown| {
+            let times = table::table(&["NEXT"], shown.next.iter().map(|time| vec![time.clone()]));
+            format!("{}\n\n{times}", shown.words)
+        })?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,80 @@
+//! `sweep`: once.
+
+use clap::ValueEnum;
+
+use super::connect::{PolicyArgs, SessionArgs};
+use super::exit::{self, Ended, Exit, Failure};
+use super::output::{Form, LogForm};
+use super::progress::Shown;
+use super::table;
+use crate::session::{Swept, Wish};
+use crate::sweep::DryRun;
+use codex_k8s_shared::last_sweep::SweepResult;
+
+/// Delete the run namespaces whose leases have ended and in which nothing works, each with its audit rows.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// Print the verdict on every managed namespace and do nothing; with `server`, the API server is asked as well
+    /// whether it would let each go
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    dry_run: Option<Where>,
+    /// Let the breaker pass so many deletions this once, because somebody has looked
+    #[arg(long, value_name = "COUNT")]
+    allow_mass_deletion: Option<u32>,
+    /// The form of the report
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Form,
+    /// The form of the log; its filter is `RUST_LOG`
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+/// Where a dry run ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Where {
+    /// Before anything is sent
+    Client,
+    /// In the API server
+    Server,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        self.log.install("warn,codex_k8s_gc=info");
+        super::runtime()?.block_on(self.sweep())
+    }
+
+    async fn sweep(self) -> Ended {
+        let policy = self.policy.read()?;
+        let session = self.session.session().await?;
+        let dry_run = match self.dry_run {
+            None => DryRun::No,
+            Some(Where::Client) => DryRun::Client,
+            Some(Where::Server) => DryRun::Server,
+        };
+        let wish = Wish { dry_run, allowed: self.allow_mass_deletion };
+        let swept = {
+            let progress = Shown::new();
+            session.sweep(&policy, wish, &progress).await
+        };
+        let swept = swept.map_err(|error| Failure { exit: exit::of_session(&error), error: error.into() })?;
+        self.output.print(&swept.report, table::report)?;
+        ended(swept)
+    }
+}
+
+fn ended(swept: Swept) -> Ended {
+    if let Some(error) = swept.error {
+        return Err(Failure { exit: exit::of_sweep(&error), error: error.into() });
+    }
+    Ok(match swept.outcome.result {
+        SweepResult::Done => Exit::Done,
+        SweepResult::Refused => Exit::Refused,
+        SweepResult::SomeFailed | SweepResult::Broken => Exit::SomeFailed,
+    })
+}

@@ -1,0 +1,226 @@
+//! The API server, as far as the garbage collector needs it.
+
+pub mod blockers;
+mod paged;
+pub mod work;
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use codex_k8s_shared::keys;
+use jiff::fmt::rfc2822;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions, PropagationPolicy};
+use kube::client::{Body, ClientBuilder};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
+use tower::limit::RateLimitLayer;
+
+use crate::breaker;
+use crate::clock::Clock;
+use crate::decide::{Candidate, Run, Work};
+
+/// How long the API server may take to be reached.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_mins(1);
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why the API server gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {act}")]
+pub struct ClusterError {
+    act: String,
+    #[source]
+    source: BoxError,
+}
+
+impl ClusterError {
+    pub(crate) fn new(act: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self { act: act.into(), source: source.into() }
+    }
+}
+
+/// What became of a request to delete a namespace.
+#[derive(Debug)]
+pub enum Deletion {
+    /// It is accepted: the namespace is being deleted, or would be.
+    Accepted,
+    /// The namespace is not any more what was decided about.
+    Changed,
+    /// There is no namespace of this name.
+    Absent,
+    /// It was refused, for good.
+    Refused(String),
+    /// Nobody knows: the answer did not come.
+    Unknown(String),
+}
+
+/// Reads of a cluster, and the one thing that is ever written to a namespace: its deletion.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster of `KUBECONFIG`, or of the Pod; it is asked so often in a second at most.
+    ///
+    /// # Errors
+    /// If there is none to be found.
+    pub async fn connect(requests_per_second: u32) -> Result<Self, ClusterError> {
+        let failed = "find a cluster to talk to; KUBECONFIG names one, and so does a Pod's ServiceAccount";
+        let mut config = Config::infer().await.map_err(|error| ClusterError::new(failed, error))?;
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(ANSWER);
+        let limit = RateLimitLayer::new(u64::from(requests_per_second.max(1)), Duration::from_secs(1));
+        let builder = ClientBuilder::try_from(config).map_err(|error| ClusterError::new(failed, error))?;
+        Ok(Self { client: builder.with_layer(&limit).build() })
+    }
+
+    /// The client, for what is not about run namespaces.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn namespaces(&self) -> Api<Namespace> {
+        Api::all(self.client())
+    }
+
+    /// All namespaces that carry the managed-by label, as they were at one moment.
+    ///
+    /// # Errors
+    /// If one page cannot be read: half a list is none.
+    pub async fn managed(&self) -> Result<Vec<Candidate>, ClusterError> {
+        let api = self.namespaces();
+        let params = ListParams::default().labels(keys::MANAGED_BY);
+        let listed = paged::all(&params, async |params| api.list_metadata(params).await).await;
+        let listed = listed.map_err(|error| ClusterError::new("list the managed namespaces", error))?;
+        Ok(listed.into_iter().map(|namespace| candidate(namespace.metadata)).collect())
+    }
+
+    /// The metadata of all namespaces, managed or not.
+    ///
+    /// # Errors
+    /// If one page cannot be read.
+    pub async fn all_namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, ClusterError> {
+        let api = self.namespaces();
+        let listed = paged::all(&ListParams::default(), async |params| api.list_metadata(params).await).await;
+        listed.map_err(|error| ClusterError::new("list the namespaces", error))
+    }
+
+    /// All objects of a kind.
+    ///
+    /// # Errors
+    /// As [`list_with`](Self::list_with).
+    pub async fn list_of<K>(&self, what: &str, api: Api<K>) -> Result<Vec<K>, ClusterError>
+    where
+        K: Clone + DeserializeOwned + fmt::Debug,
+    {
+        self.list_with(what, api, &ListParams::default()).await
+    }
+
+    /// The objects of a kind that a selector lets through.
+    ///
+    /// # Errors
+    /// If one page cannot be read.
+    pub async fn list_with<K>(
+        &self,
+        what: &str,
+        api: Api<K>,
+        params: &ListParams,
+    ) -> Result<Vec<K>, ClusterError>
+    where
+        K: Clone + DeserializeOwned + fmt::Debug,
+    {
+        let listed = paged::all(params, async |params| api.list(params).await).await;
+        listed.map_err(|error| ClusterError::new(format!("list the {what}"), error))
+    }
+
+    /// A namespace as it is now, managed or not.
+    ///
+    /// # Errors
+    /// If the API server does not answer: that is not "absent".
+    pub async fn fresh(&self, name: &str) -> Result<Option<Candidate>, ClusterError> {
+        let read = self.namespaces().get_metadata_opt(name).await;
+        let read = read.map_err(|error| ClusterError::new(format!("read namespace {name}"), error))?;
+        Ok(read.map(|namespace| candidate(namespace.metadata)))
+    }
+
+    /// How far our clock is ahead of the API server's, from the header of any answer; `None` if it has none.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn ahead(&self, clock: Clock) -> Result<Option<jiff::SignedDuration>, ClusterError> {
+        let failed = |error: BoxError| ClusterError::new("ask the API server for its time", error);
+        let request =
+            http::Request::get("/version").body(Body::empty()).map_err(|error| failed(error.into()))?;
+        let answer = self.client.send(request).await.map_err(|error| failed(error.into()))?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::parse(date).ok());
+        Ok(date.map(|date| breaker::ahead_of(date.timestamp(), clock.now())))
+    }
+
+    /// Asks for a namespace to be deleted if it is still the one, in the version, that was decided about.
+    pub async fn delete(&self, candidate: &Candidate, dry_run: bool) -> Deletion {
+        let preconditions = Preconditions {
+            uid: Some(candidate.uid.clone()),
+            resource_version: Some(candidate.resource_version.clone()),
+        };
+        // All of it stands in the body. In the query, dryRun would be ignored beside the preconditions, and the
+        // namespace really deleted.
+        let params = DeleteParams {
+            dry_run,
+            preconditions: Some(preconditions),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match self.namespaces().delete(&candidate.name, &params).await {
+            Ok(_) => Deletion::Accepted,
+            Err(kube::Error::Api(status)) if status.code == 404 => Deletion::Absent,
+            Err(kube::Error::Api(status)) if status.code == 409 => Deletion::Changed,
+            Err(kube::Error::Api(status)) if status.code < 500 => {
+                Deletion::Refused(format!("{} ({})", status.message, status.code))
+            }
+            Err(error) => Deletion::Unknown(told(&error)),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What metadata tells of a namespace: neither its run nor what works in it.
+pub fn candidate(meta: ObjectMeta) -> Candidate {
+    let time = |time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.map(|time| time.0);
+    Candidate {
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+        resource_version: meta.resource_version.unwrap_or_default(),
+        labels: meta.labels.unwrap_or_default(),
+        annotations: meta.annotations.unwrap_or_default(),
+        created_at: time(meta.creation_timestamp),
+        terminating_since: time(meta.deletion_timestamp),
+        run: Run::NotAsked,
+        work: Work::NotInspected,
+    }
+}

@@ -1,0 +1,94 @@
+//! Lists that come in pages.
+
+use kube::api::{ListParams, ObjectList};
+use kube::core::Status;
+
+/// Items of a page.
+const PAGE: u32 = 500;
+/// How often a list that the API server does not remember any more is begun again.
+const RESTARTS: usize = 5;
+
+/// All items of a list, read page by page at one version of everything. `resourceVersion` is never given: the answer
+/// is as new as the request. A list that took too long is begun again.
+pub(super) async fn all<T: Clone>(
+    params: &ListParams,
+    page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
+) -> kube::Result<Vec<T>> {
+    let mut restarts = 0;
+    'list: loop {
+        let mut params = params.clone().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let listed = match page(&params).await {
+                Err(kube::Error::Api(status)) if is_expired(&status) && restarts < RESTARTS => {
+                    restarts += 1;
+                    continue 'list;
+                }
+                listed => listed?,
+            };
+            all.extend(listed.items);
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+fn is_expired(status: &Status) -> bool {
+    status.code == 410
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use kube::core::{ListMeta, TypeMeta};
+
+    use super::*;
+
+    fn list(items: &[u8], token: Option<&str>) -> ObjectList<u8> {
+        let metadata = ListMeta { continue_: token.map(str::to_owned), ..ListMeta::default() };
+        ObjectList { types: TypeMeta::default(), metadata, items: items.to_vec() }
+    }
+
+    fn expired() -> kube::Error {
+        kube::Error::Api(Box::new(Status { code: 410, ..Status::default() }))
+    }
+
+    /// Answers with these pages, and notes the tokens that it was asked with.
+    async fn read(pages: Vec<kube::Result<ObjectList<u8>>>) -> (kube::Result<Vec<u8>>, Vec<Option<String>>) {
+        let (pages, asked) = (RefCell::new(pages.into_iter()), RefCell::new(Vec::new()));
+        let answer = async |params: &ListParams| {
+            asked.borrow_mut().push(params.continue_token.clone());
+            assert_eq!((params.limit, &params.resource_version), (Some(PAGE), &None));
+            pages.borrow_mut().next().unwrap()
+        };
+        let all = all(&ListParams::default(), answer).await;
+        (all, asked.into_inner())
+    }
+
+    #[tokio::test]
+    async fn pages_are_read_until_one_names_no_other_even_if_one_is_empty() {
+        let pages = vec![Ok(list(&[1, 2], Some("a"))), Ok(list(&[], Some("b"))), Ok(list(&[3], Some("")))];
+        let (all, asked) = read(pages).await;
+        assert_eq!(all.unwrap(), [1, 2, 3]);
+        assert_eq!(asked, [None, Some("a".to_owned()), Some("b".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_has_expired_is_begun_again_and_nothing_of_it_is_kept() {
+        let pages =
+            vec![Ok(list(&[1], Some("a"))), Err(expired()), Ok(list(&[2], Some("b"))), Ok(list(&[3], None))];
+        let (all, asked) = read(pages).await;
+        assert_eq!(all.unwrap(), [2, 3]);
+        assert_eq!(asked, [None, Some("a".to_owned()), None, Some("b".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_expires_for_ever_is_given_up() {
+        let (all, asked) = read((0..=RESTARTS).map(|_| Err(expired())).collect()).await;
+        assert!(matches!(all, Err(kube::Error::Api(status)) if status.code == 410));
+        assert_eq!(asked.len(), RESTARTS + 1);
+    }
+}

@@ -1,0 +1,196 @@
+//! What is at work in a namespace (contract.md, section 6: the platform's own list).
+
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, try_join_all};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{NamespaceResourceScope, Resource};
+use kube::{Api, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::{Cluster, ClusterError};
+use crate::decide::Work;
+
+/// Names of one kind that are told; there may be more.
+const TOLD: usize = 10;
+
+/// What may be at work: something of this kind whose deletion has not begun.
+trait Active {
+    /// Whether it works, or is about to.
+    fn is_active(&self) -> bool;
+}
+
+impl Active for Pod {
+    fn is_active(&self) -> bool {
+        let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
+        !matches!(phase, Some("Succeeded" | "Failed"))
+    }
+}
+
+impl Active for Job {
+    fn is_active(&self) -> bool {
+        let conditions = self.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let ends = |kind: &str| matches!(kind, "Complete" | "Failed");
+        !conditions.into_iter().flatten().any(|found| ends(&found.type_) && found.status == "True")
+    }
+}
+
+impl Active for CronJob {
+    fn is_active(&self) -> bool {
+        let children = self.status.as_ref().and_then(|status| status.active.as_ref());
+        let suspended = self.spec.suspend.unwrap_or(false);
+        children.is_some_and(|children| !children.is_empty()) || !suspended
+    }
+}
+
+/// A set of Pods is at rest once it wants none, has none, and none is ready.
+fn any_replica(wanted: Option<i32>, counts: [Option<i32>; 2]) -> bool {
+    wanted.unwrap_or(1) > 0 || counts.into_iter().flatten().any(|count| count > 0)
+}
+
+impl Active for Deployment {
+    fn is_active(&self) -> bool {
+        let status = self.status.as_ref();
+        let counts =
+            [status.and_then(|status| status.replicas), status.and_then(|status| status.ready_replicas)];
+        any_replica(self.spec.replicas, counts)
+    }
+}
+
+impl Active for StatefulSet {
+    fn is_active(&self) -> bool {
+        let status = self.status.as_ref();
+        let counts = [status.map(|status| status.replicas), status.and_then(|status| status.ready_replicas)];
+        any_replica(self.spec.replicas, counts)
+    }
+}
+
+impl Active for ReplicaSet {
+    fn is_active(&self) -> bool {
+        let status = self.status.as_ref();
+        let counts = [status.map(|status| status.replicas), status.and_then(|status| status.ready_replicas)];
+        any_replica(self.spec.replicas, counts)
+    }
+}
+
+impl Active for DaemonSet {
+    fn is_active(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| {
+            [status.desired_number_scheduled, status.current_number_scheduled, status.number_ready]
+                .into_iter()
+                .any(|count| count > 0)
+        })
+    }
+}
+
+impl Cluster {
+    /// What is at work in a namespace.
+    ///
+    /// # Errors
+    /// If any of its kinds cannot be listed: what was not seen is not idle.
+    pub async fn work(&self, namespace: &str) -> Result<Work, ClusterError> {
+        let kinds: [LocalBoxFuture<'_, _>; 7] = [
+            self.active::<Pod>(namespace, "pods").boxed_local(),
+            self.active::<Job>(namespace, "jobs").boxed_local(),
+            self.active::<CronJob>(namespace, "cronjobs").boxed_local(),
+            self.active::<Deployment>(namespace, "deployments").boxed_local(),
+            self.active::<StatefulSet>(namespace, "statefulsets").boxed_local(),
+            self.active::<ReplicaSet>(namespace, "replicasets").boxed_local(),
+            self.active::<DaemonSet>(namespace, "daemonsets").boxed_local(),
+        ];
+        let active: Vec<_> = try_join_all(kinds).await?.into_iter().flatten().collect();
+        Ok(if active.is_empty() { Work::Idle } else { Work::Active(active) })
+    }
+
+    /// Those of one kind, as `kind=a,b`.
+    async fn active<K>(&self, namespace: &str, kind: &'static str) -> Result<Option<String>, ClusterError>
+    where
+        K: Active + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api = Api::<K>::namespaced(self.client(), namespace);
+        let listed = self.list_of(&format!("{kind} of {namespace}"), api).await?;
+        let works = |object: &&K| object.meta().deletion_timestamp.is_none() && object.is_active();
+        Ok(names(kind, listed.iter().filter(works).map(ResourceExt::name_any)))
+    }
+}
+
+fn names(kind: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.truncate(TOLD);
+    let more = if all > TOLD { format!(" and {} more", all - TOLD) } else { String::new() };
+    (all > 0).then(|| format!("{kind}={}{more}", names.join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn active<K: Active + DeserializeOwned>(object: Value) -> bool {
+        serde_json::from_value::<K>(object).unwrap().is_active()
+    }
+
+    #[test]
+    fn a_pod_works_until_it_has_ended() {
+        for (phase, works) in
+            [("Pending", true), ("Running", true), ("Unknown", true), ("Succeeded", false), ("Failed", false)]
+        {
+            assert_eq!(active::<Pod>(json!({"status": {"phase": phase}})), works, "{phase}");
+        }
+        assert!(active::<Pod>(json!({})));
+    }
+
+    #[test]
+    fn a_job_works_until_a_true_condition_says_that_it_has_ended() {
+        let with = |kind: &str, status: &str| {
+            active::<Job>(json!({"status": {"conditions": [{"type": kind, "status": status}]}}))
+        };
+        assert!(active::<Job>(json!({})));
+        assert!(!with("Complete", "True") && !with("Failed", "True"));
+        assert!(with("Complete", "False") && with("Suspended", "True") && with("FailureTarget", "True"));
+    }
+
+    #[test]
+    fn a_cron_job_works_unless_it_is_suspended_and_has_no_children() {
+        let spec = |suspend: bool| json!({"schedule": "@daily", "jobTemplate": {}, "suspend": suspend});
+        assert!(active::<CronJob>(json!({"spec": spec(false)})));
+        assert!(!active::<CronJob>(json!({"spec": spec(true)})));
+        assert!(active::<CronJob>(json!({"spec": spec(true), "status": {"active": [{"name": "child"}]}})));
+    }
+
+    #[test]
+    fn sets_of_pods_work_while_they_want_or_have_any() {
+        let spec = |replicas: Value| json!({"replicas": replicas, "selector": {}, "template": {}, "serviceName": ""});
+        for replicas in [json!(null), json!(1)] {
+            assert!(active::<Deployment>(json!({"spec": spec(replicas.clone())})), "{replicas}");
+        }
+        assert!(!active::<Deployment>(json!({"spec": spec(json!(0))})));
+        assert!(active::<Deployment>(json!({"spec": spec(json!(0)), "status": {"replicas": 1}})));
+        assert!(active::<StatefulSet>(
+            json!({"spec": spec(json!(0)), "status": {"replicas": 0, "readyReplicas": 1}})
+        ));
+        assert!(!active::<ReplicaSet>(json!({"spec": spec(json!(0)), "status": {"replicas": 0}})));
+        let counts = |desired: i32| {
+            json!({"status": {"desiredNumberScheduled": desired, "currentNumberScheduled": 0, "numberReady": 0,
+                "numberMisscheduled": 0}})
+        };
+        assert!(
+            active::<DaemonSet>(counts(1))
+                && !active::<DaemonSet>(counts(0))
+                && !active::<DaemonSet>(json!({}))
+        );
+    }
+
+    #[test]
+    fn what_works_is_told_by_name_and_not_without_end() {
+        assert_eq!(names("pods", std::iter::empty()), None);
+        assert_eq!(names("pods", ["b", "a"].map(str::to_owned).into_iter()).as_deref(), Some("pods=a,b"));
+        let many = names("jobs", (0..12).map(|number| format!("j{number:02}"))).unwrap();
+        assert_eq!(many, "jobs=j00,j01,j02,j03,j04,j05,j06,j07,j08,j09 and 2 more");
+    }
+}

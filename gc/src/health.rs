@@ -1,0 +1,65 @@
+//! The daemon's plain port: `/livez`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
+use jiff::Timestamp;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+/// What is known of the sweeps.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// The last one of any process.
+    pub last: Arc<SweepCollector>,
+    next: AtomicI64,
+}
+
+impl Health {
+    /// When the next one is to begin.
+    pub fn next(&self, next: Option<Timestamp>) {
+        self.next.store(next.map_or(0, Timestamp::as_second), Ordering::Relaxed);
+    }
+
+    fn render(&self) -> String {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Arc::clone(&self.last)));
+        let next = Gauge::<i64>::default();
+        next.set(self.next.load(Ordering::Relaxed));
+        registry.register(
+            "next_start_timestamp_seconds",
+            "When the next sweep is to begin; 0 for never",
+            next,
+        );
+        let mut exposition = String::new();
+        // Writing into a String cannot fail.
+        let _ = text::encode(&mut exposition, &registry);
+        exposition
+    }
+}
+
+/// Serves the plain port for ever.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub async fn serve(listener: TcpListener, health: Arc<Health>) -> std::io::Result<()> {
+    let app = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/metrics", get(exposition))
+        .with_state(health);
+    axum::serve(listener, app).await
+}
+
+async fn exposition(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], health.render())
+}

@@ -1,0 +1,198 @@
+//! What is left over of namespaces that are gone: what still names them, or was theirs.
+
+use std::collections::BTreeSet;
+
+use codex_k8s_shared::audit::{AuditStore, Store};
+use codex_k8s_shared::names::reserved_prefix;
+use codex_k8s_shared::policy::RunPolicy;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
+use kube::api::{ListParams, PartialObjectMeta};
+use kube::{Api, ResourceExt};
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::rows::Decision;
+use crate::sweep::SweepError;
+use crate::sweep::report::Leak;
+
+/// Label of a place: the kind of its scope.
+const PLACE: &str = "guard.codex-k8s.dev/place";
+/// Label of a place: the uid of the namespace that has it.
+const NAMESPACE_UID: &str = "guard.codex-k8s.dev/namespace-uid";
+
+/// The namespaces that there are.
+struct Living {
+    names: BTreeSet<String>,
+    uids: BTreeSet<String>,
+}
+
+/// Looks for all of it. What the rights do not let us see is told as such, and is no reason to call a sweep broken.
+///
+/// # Errors
+/// If the API server or the store does not answer.
+pub async fn find(
+    cluster: &Cluster,
+    store: Option<&AuditStore>,
+    policy: &RunPolicy,
+    home: &str,
+) -> Result<Vec<Leak>, SweepError> {
+    // Bindings first: what they name and is created meanwhile is then among the living.
+    let bindings = bindings(cluster).await?;
+    let volumes = cluster.list_of::<PersistentVolume>("volumes", Api::all(cluster.client())).await?;
+    let places = places(cluster, home).await?;
+    let living = living(cluster).await?;
+    let is_vanished = |name: &str| is_of_a_run(policy, name) && !living.names.contains(name);
+    let mut leaks: Vec<_> = bindings.into_iter().filter_map(|binding| binding.leak(&is_vanished)).collect();
+    leaks.extend(volumes.iter().filter_map(|volume| of_volume(volume, &is_vanished)));
+    leaks.extend(places.iter().filter_map(|place| of_place(place, &living.uids, home)));
+    if let Some(store) = store {
+        let open = store.open_intentions().await?;
+        leaks.extend(open.iter().filter_map(Decision::of_row).map(|decision| of_row(&decision)));
+    }
+    leaks.sort();
+    Ok(leaks)
+}
+
+fn is_of_a_run(policy: &RunPolicy, name: &str) -> bool {
+    let namespaces = &policy.namespaces;
+    let reserved = reserved_prefix(name, &namespaces.prefixes).is_some() || namespaces.is_slot(name);
+    reserved && !namespaces.is_protected(name)
+}
+
+async fn living(cluster: &Cluster) -> Result<Living, ClusterError> {
+    let all: Vec<PartialObjectMeta<Namespace>> = cluster.all_namespaces().await?;
+    Ok(Living {
+        names: all.iter().map(ResourceExt::name_any).collect(),
+        uids: all.iter().filter_map(|namespace| namespace.metadata.uid.clone()).collect(),
+    })
+}
+
+/// A binding of either kind.
+struct Binding {
+    namespace: Option<String>,
+    name: String,
+    subjects: Vec<Subject>,
+}
+
+impl Binding {
+    /// If it names `ServiceAccounts` of namespaces that are gone: whoever creates one of that name has its rights.
+    fn leak(self, is_vanished: &impl Fn(&str) -> bool) -> Option<Leak> {
+        let of = |subject: &Subject| match (subject.kind.as_str(), subject.namespace.as_deref()) {
+            ("ServiceAccount", namespace) => namespace.map(str::to_owned),
+            ("Group", _) => subject.name.strip_prefix("system:serviceaccounts:").map(str::to_owned),
+            _ => None,
+        };
+        let gone: BTreeSet<_> =
+            self.subjects.iter().filter_map(of).filter(|namespace| is_vanished(namespace)).collect();
+        let gone = gone.into_iter().collect::<Vec<_>>().join(", ");
+        let (name, namespace) = (&self.name, &self.namespace);
+        (!gone.is_empty()).then(|| match namespace {
+            Some(namespace) => Leak {
+                what: format!("RoleBinding {namespace}/{name} gives rights to {gone}, which is gone"),
+                command: format!("kubectl delete rolebinding --namespace {namespace} {name}"),
+            },
+            None => Leak {
+                what: format!("ClusterRoleBinding {name} gives rights to {gone}, which is gone"),
+                command: format!("kubectl delete clusterrolebinding {name}"),
+            },
+        })
+    }
+}
+
+async fn bindings(cluster: &Cluster) -> Result<Vec<Binding>, ClusterError> {
+    let of_cluster =
+        cluster.list_of::<ClusterRoleBinding>("cluster role bindings", Api::all(cluster.client())).await?;
+    let of_namespaces = cluster.list_of::<RoleBinding>("role bindings", Api::all(cluster.client())).await?;
+    let of_cluster = of_cluster.into_iter().map(|binding| Binding {
+        namespace: None,
+        name: binding.name_any(),
+        subjects: binding.subjects.unwrap_or_default(),
+    });
+    let of_namespaces = of_namespaces.into_iter().map(|binding| Binding {
+        namespace: binding.namespace(),
+        name: binding.name_any(),
+        subjects: binding.subjects.unwrap_or_default(),
+    });
+    Ok(of_cluster.chain(of_namespaces).collect())
+}
+
+fn of_volume(volume: &PersistentVolume, is_vanished: &impl Fn(&str) -> bool) -> Option<Leak> {
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    let claim = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    let namespace = claim.namespace.as_deref().filter(|namespace| is_vanished(namespace))?;
+    let name = volume.name_any();
+    (phase == Some("Released")).then(|| Leak {
+        what: format!("PersistentVolume {name} keeps the data of {namespace}, which is gone"),
+        command: format!("kubectl delete persistentvolume {name}"),
+    })
+}
+
+async fn places(cluster: &Cluster, home: &str) -> Result<Vec<Lease>, ClusterError> {
+    let leases = Api::<Lease>::namespaced(cluster.client(), home);
+    cluster.list_with("places", leases, &ListParams::default().labels(PLACE)).await
+}
+
+fn of_place(place: &Lease, living: &BTreeSet<String>, home: &str) -> Option<Leak> {
+    let uid = place.labels().get(NAMESPACE_UID).filter(|uid| !living.contains(*uid))?;
+    let name = place.name_any();
+    Some(Leak {
+        what: format!("place {name} is held by a namespace of uid {uid}, which is gone"),
+        command: format!("kubectl delete lease --namespace {home} {name}"),
+    })
+}
+
+fn of_row(decision: &Decision) -> Leak {
+    let (name, id) = (&decision.candidate.name, &decision.id);
+    Leak {
+        what: format!("nobody has told the end of decision {id} about {name}"),
+        command: "codex-k8s-gc sweep".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn gone(name: &str) -> bool {
+        name == "codex-issue-gone"
+    }
+
+    #[test]
+    fn a_binding_that_names_what_is_gone_is_told_with_the_command_that_mends_it() {
+        let subject = |value| serde_json::from_value::<Subject>(value).unwrap();
+        let account = |namespace: &str| {
+            subject(json!({"kind": "ServiceAccount", "name": "codex-runner", "namespace": namespace}))
+        };
+        let group = subject(json!({"kind": "Group", "name": "system:serviceaccounts:codex-issue-gone"}));
+        let leak = |namespace: Option<&str>, subjects| {
+            let namespace = namespace.map(str::to_owned);
+            Binding { namespace, name: "b".to_owned(), subjects }.leak(&gone)
+        };
+        assert_eq!(leak(None, vec![account("codex-issue-lives")]), None);
+        assert_eq!(
+            leak(None, vec![account("codex-issue-gone"), group]).unwrap().command,
+            "kubectl delete clusterrolebinding b"
+        );
+        let in_namespace = leak(Some("n"), vec![account("codex-issue-gone")]).unwrap();
+        assert_eq!(in_namespace.command, "kubectl delete rolebinding --namespace n b");
+        assert_eq!(in_namespace.what, "RoleBinding n/b gives rights to codex-issue-gone, which is gone");
+    }
+
+    #[test]
+    fn only_a_volume_that_is_released_keeps_the_data_of_what_is_gone() {
+        let volume = |namespace: &str, phase: &str| {
+            let object = json!({"metadata": {"name": "v"}, "spec": {"claimRef": {"namespace": namespace, "name": "c"}},
+                "status": {"phase": phase}});
+            of_volume(&serde_json::from_value(object).unwrap(), &gone)
+        };
+        assert_eq!(
+            volume("codex-issue-gone", "Released").unwrap().command,
+            "kubectl delete persistentvolume v"
+        );
+        assert_eq!(volume("codex-issue-gone", "Bound"), None);
+        assert_eq!(volume("codex-issue-lives", "Released"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! What a sweep came to, as it is noted for those who watch over the garbage collector. Pure.
+
+use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
+
+use crate::sweep::report::{Line, Outcome, Report};
+
+/// How a sweep ended. `error` is what ended it early.
+pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
+    if error.is_some() {
+        SweepResult::Broken
+    } else if !report.trips().is_empty() {
+        SweepResult::Refused
+    } else if report.failed() + report.stuck() > 0 {
+        SweepResult::SomeFailed
+    } else {
+        SweepResult::Done
+    }
+}
+
+/// What is noted of a sweep, after what was noted of the one before.
+pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSweep>) -> LastSweep {
+    let result = result(report, error);
+    let success = result.is_success().then_some(report.finished_at);
+    let is_there = |line: &&Line| !matches!(line.outcome, Some(Outcome::Deleted | Outcome::AlreadyDeleted));
+    let there = || report.namespaces.iter().filter(is_there);
+    let is_stuck = |line: &&Line| matches!(line.outcome, Some(Outcome::Terminating { .. }));
+    LastSweep {
+        started_at: Some(report.started_at),
+        finished_at: Some(report.finished_at),
+        last_success: success.or_else(|| before?.last_success),
+        result,
+        error: error.map(str::to_owned),
+        managed: report.managed(),
+        due: report.due(),
+        deleted: report.deleted(),
+        failed: report.failed(),
+        stuck: report.stuck(),
+        kept: report.kept().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        oldest_expired: there()
+            .filter(|line| line.terminating_since.is_none())
+            .filter_map(|line| line.lease_expires_at)
+            .filter(|end| *end <= report.finished_at)
+            .min(),
+        oldest_terminating: there()
+            .filter_map(|line| {
+                // What this sweep could not get rid of has been going since it began, at least.
+                line.terminating_since.or_else(|| is_stuck(&line).then_some(report.started_at))
+            })
+            .min(),
+        breaker: report.trips().iter().map(|trip| trip.code().to_owned()).collect(),
+        leaks: u32::try_from(report.leaks.len()).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,154 @@
+//! A whole sweep, decided: what is to go and in which order, what stays, and whether that can be right. Pure.
+
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::breaker::{self, Trip};
+use crate::decide::{Candidate, Run, Verdict, Work, decide};
+use crate::reason::Reason;
+
+/// A namespace and what is to become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The namespace.
+    pub candidate: Candidate,
+    /// What is to become of it.
+    pub verdict: Verdict,
+}
+
+impl Planned {
+    /// Decides about one.
+    pub fn new(policy: &RunPolicy, now: Timestamp, candidate: Candidate) -> Self {
+        Self { verdict: decide(policy, now, &candidate), candidate }
+    }
+
+    /// Whether it would go if nothing worked in it: only of these it matters.
+    pub fn is_to_be_inspected(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
+        let idle = Candidate { work: Work::Idle, ..candidate.clone() };
+        matches!(decide(policy, now, &idle), Verdict::Delete(_))
+    }
+
+    /// Whether it is to go.
+    pub const fn is_due(&self) -> bool {
+        matches!(self.verdict, Verdict::Delete(_))
+    }
+
+    /// Whether its lease has ended, as far as that can be read.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.candidate.lease().is_some_and(|lease| lease.expires_at.timestamp() <= now)
+    }
+
+    /// Whether a row tells that it stays: its time has come and something is in the way, or nobody can say when it
+    /// will.
+    pub fn is_told(&self, now: Timestamp) -> bool {
+        match &self.verdict {
+            Verdict::Keep(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
+            | Verdict::Delete(_) => false,
+            Verdict::Keep(_) => true,
+            Verdict::Wait { reason, .. } => matches!(reason, Reason::Held { .. }) && self.is_expired(now),
+        }
+    }
+}
+
+/// What is known of a sweep beside the namespaces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Surroundings {
+    /// How far our clock is ahead of the API server's.
+    pub ahead: Option<SignedDuration>,
+    /// What the last sweep found due.
+    pub due_before: Option<u32>,
+    /// How many deletions a person lets pass this once.
+    pub allowed: Option<u32>,
+    /// Whether a database was asked for the runs.
+    pub runs_asked: bool,
+}
+
+/// What is to go, the oldest first; then what stays, by name.
+pub fn order(planned: &mut [Planned]) {
+    let end = |planned: &Planned| planned.candidate.lease().map(|lease| lease.expires_at.timestamp());
+    planned.sort_by(|one, other| {
+        let key = |planned: &Planned| (!planned.is_due(), planned.is_due().then(|| end(planned)));
+        key(one).cmp(&key(other)).then_with(|| one.candidate.name.cmp(&other.candidate.name))
+    });
+}
+
+/// Why nothing of it may be done, if it may not.
+pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> Vec<Trip> {
+    let count = |counts: &dyn Fn(&Planned) -> bool| {
+        u32::try_from(planned.iter().filter(|planned| counts(planned)).count()).unwrap_or(u32::MAX)
+    };
+    let sweep = breaker::Sweep {
+        managed: count(&|_| true),
+        due: count(&Planned::is_due),
+        due_before: around.due_before,
+        ahead: around.ahead,
+        runs_asked: if around.runs_asked { count(&|_| true) } else { 0 },
+        runs_unknown: count(&|planned| planned.candidate.run == Run::Unknown),
+    };
+    breaker::trips(&policy.cleanup.breaker, &sweep, around.allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(name: &str, verdict: Verdict, expires_at: &str) -> Planned {
+        let annotations = [
+            ("codex-k8s.dev/namespace-lease-ttl", "1h0m0s"),
+            ("codex-k8s.dev/namespace-lease-updated-at", "2026-02-01T00:00:00Z"),
+            ("codex-k8s.dev/namespace-lease-expires-at", expires_at),
+        ];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        Planned {
+            candidate: Candidate { name: name.to_owned(), annotations, ..Candidate::default() },
+            verdict,
+        }
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_what_stays_comes_after() {
+        let mut all = [
+            planned("z", Verdict::Keep(Reason::Protected), "2026-01-01T00:00:00Z"),
+            planned("b", Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z"),
+            planned("a", Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z"),
+            planned("c", Verdict::Delete(Reason::TtlExpired), "2026-01-02T00:00:00Z"),
+            planned("y", Verdict::Keep(Reason::Protected), "2026-01-09T00:00:00Z"),
+        ];
+        order(&mut all);
+        assert_eq!(all.map(|planned| planned.candidate.name), ["c", "a", "b", "y", "z"]);
+    }
+
+    #[test]
+    fn a_row_tells_of_what_is_in_the_way_and_not_of_what_simply_lives() {
+        let now = "2026-02-01T12:00:00Z".parse().unwrap();
+        let held = || Verdict::Wait { until: now, reason: Reason::Held { why: "w".to_owned() } };
+        let live = Verdict::Wait { until: now, reason: Reason::LiveLease { until: now } };
+        let (past, future) = ("2026-02-01T11:00:00Z", "2026-02-01T13:00:00Z");
+        for (verdict, expires_at, told) in [
+            (held(), past, true),
+            (held(), future, false),
+            (live, future, false),
+            (Verdict::Keep(Reason::UnknownRun), past, true),
+            (Verdict::Keep(Reason::MissingLease), "never", true),
+            (Verdict::Keep(Reason::Terminating { since: now }), past, false),
+            (Verdict::Delete(Reason::TtlExpired), past, false),
+        ] {
+            let planned = planned("n", verdict, expires_at);
+            assert_eq!(planned.is_told(now), told, "{planned:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_knows_no_run_trips_only_if_it_was_asked() {
+        let mut all: Vec<_> = (0..8)
+            .map(|number| planned(&number.to_string(), Verdict::Delete(Reason::TtlExpired), ""))
+            .collect();
+        for planned in &mut all {
+            planned.candidate.run = Run::Unknown;
+        }
+        let around = Surroundings { ahead: Some(SignedDuration::ZERO), ..Surroundings::default() };
+        assert!(trips(&RunPolicy::default(), &all, &around).is_empty());
+        let around = Surroundings { runs_asked: true, ..around };
+        assert_eq!(trips(&RunPolicy::default(), &all, &around), [Trip::Database { asked: 8 }]);
+    }
+}

@@ -1,0 +1,337 @@
+//! The audit rows of a sweep, and the ids that tie them together. Pure.
+//!
+//! A deletion has one decision with several rows: the intention, written before anything is sent, and one end. Its id
+//! is made of what was decided about (the namespace's uid and version), so that two sweeps that decide the same at the
+//! same time write the same rows, and a store that takes each stage of a decision once has them once. A decision that
+//! is taken again after the last one has ended is another attempt, with another id.
+
+use codex_k8s_shared::audit::{Actor, Event, EventType, Payload, Row};
+use codex_k8s_shared::keys;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::breaker::Trip;
+use crate::decide::{Candidate, Verdict, Work};
+use crate::reason::Reason;
+
+/// A sweep ended before it had sent the deletion that it intended.
+pub const INTERRUPTED: &str = "interrupted";
+/// The namespace was changed between the decision and the deletion.
+pub const CHANGED: &str = "changed_since_decision";
+/// The namespace was gone before anything was intended.
+pub const ALREADY_DELETED: &str = "already_deleted";
+/// The deletion was refused, or failed.
+pub const DELETE_FAILED: &str = "delete_failed";
+/// The namespace is still being deleted after the time that it may take.
+pub const DELETION_STUCK: &str = "deletion_stuck";
+
+/// Who writes rows: what all rows of a sweep have in common.
+#[derive(Debug, Clone)]
+pub struct Scribe {
+    /// The id of the actor.
+    pub actor: String,
+    /// The hash of the policy in force.
+    pub policy_hash: String,
+}
+
+/// A decision to delete a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Its id.
+    pub id: String,
+    /// What it is about.
+    pub candidate: Candidate,
+    /// Why, as a code.
+    pub reason: String,
+}
+
+fn id(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+/// How often it was decided to delete a namespace, and then was not done: from the rows of it.
+pub fn attempts(rows: &[Row], uid: &str) -> usize {
+    let of_uid = rows.iter().filter(|row| row.event.payload.uid.as_deref() == Some(uid));
+    let mut intended = std::collections::BTreeSet::new();
+    let mut given_up = std::collections::BTreeSet::new();
+    for row in of_uid {
+        let decision = row.event.payload.decision_id.as_deref();
+        match row.event.event_type {
+            EventType::CleanupIntended => drop(intended.insert(decision)),
+            EventType::CleanupFailed | EventType::CleanupSkipped => drop(given_up.insert(decision)),
+            _ => {}
+        }
+    }
+    intended.intersection(&given_up).count()
+}
+
+impl Decision {
+    /// The decision to delete a namespace after so many attempts.
+    pub fn new(candidate: Candidate, reason: &Reason, attempts: usize) -> Self {
+        let id = id(&["delete", &candidate.uid, &candidate.resource_version, &attempts.to_string()]);
+        Self { id, candidate, reason: reason.code().to_owned() }
+    }
+
+    /// The decision that an intention of another sweep speaks of; `None` if the row does not tell which namespace it is
+    /// about.
+    pub fn of_row(row: &Row) -> Option<Self> {
+        let payload = row.event.payload.clone();
+        let labels = [
+            (keys::RUN_ID, payload.run_id),
+            (keys::PROJECT_ID, payload.project_id),
+            (keys::RUNTIME_MODE, payload.runtime_mode),
+        ];
+        let annotations = [
+            (keys::CORRELATION_ID, Some(row.event.correlation_id.clone())),
+            (keys::NAMESPACE_LEASE_TTL, payload.namespace_lease_ttl),
+            (keys::NAMESPACE_LEASE_EXPIRES_AT, payload.namespace_lease_expires_at),
+        ];
+        let candidate = Candidate {
+            name: payload.namespace,
+            uid: payload.uid?,
+            resource_version: payload.resource_version.unwrap_or_default(),
+            labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            annotations: annotations
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+                .collect(),
+            ..Candidate::default()
+        };
+        Some(Self { id: payload.decision_id?, candidate, reason: payload.reason.unwrap_or_default() })
+    }
+}
+
+impl Scribe {
+    fn event(&self, event_type: EventType, candidate: &Candidate, id: String, now: Timestamp) -> Event {
+        let label = |key| candidate.label(key).unwrap_or_default().to_owned();
+        let lease = |key| candidate.annotation(key).map(str::to_owned);
+        let payload = Payload {
+            run_id: label(keys::RUN_ID),
+            project_id: label(keys::PROJECT_ID),
+            runtime_mode: label(keys::RUNTIME_MODE),
+            namespace: candidate.name.clone(),
+            namespace_lease_ttl: lease(keys::NAMESPACE_LEASE_TTL),
+            namespace_lease_expires_at: lease(keys::NAMESPACE_LEASE_EXPIRES_AT),
+            decision_id: Some(id),
+            uid: Some(candidate.uid.clone()),
+            resource_version: Some(candidate.resource_version.clone()),
+            policy_hash: Some(self.policy_hash.clone()),
+            ..Payload::default()
+        };
+        let actor = Actor::system(&self.actor);
+        Event { correlation_id: correlation_id(candidate), actor, event_type, payload, created_at: now }
+    }
+
+    fn of_decision(&self, event_type: EventType, decision: &Decision, now: Timestamp) -> Event {
+        let mut event = self.event(event_type, &decision.candidate, decision.id.clone(), now);
+        event.payload.reason = Some(decision.reason.clone());
+        event
+    }
+
+    /// Before a deletion is sent.
+    pub fn intended(&self, decision: &Decision, now: Timestamp) -> Event {
+        self.of_decision(EventType::CleanupIntended, decision, now)
+    }
+
+    /// The namespace is gone.
+    pub fn cleaned(&self, decision: &Decision, now: Timestamp) -> Event {
+        self.of_decision(EventType::Cleaned, decision, now)
+    }
+
+    /// The deletion failed.
+    pub fn failed(&self, decision: &Decision, error: String, now: Timestamp) -> Event {
+        let mut event = self.of_decision(EventType::CleanupFailed, decision, now);
+        event.payload.reason = Some(DELETE_FAILED.to_owned());
+        event.payload.error = Some(error);
+        event
+    }
+
+    /// The deletion goes on for too long. Its intention stays open; this is told once for the same blockers.
+    pub fn stuck(&self, decision: &Decision, blockers: &[String], now: Timestamp) -> Event {
+        let mut event = self.of_decision(EventType::CleanupFailed, decision, now);
+        let of = [&decision.id, DELETION_STUCK].into_iter().map(AsRef::as_ref);
+        let parts: Vec<&str> = of.chain(blockers.iter().map(String::as_str)).collect();
+        event.payload.decision_id = Some(id(&parts));
+        event.payload.reason = Some(DELETION_STUCK.to_owned());
+        event.payload.error = Some("the namespace is still being deleted".to_owned());
+        event.payload.guardrail_details = blockers.to_vec();
+        event
+    }
+
+    /// The deletion that was intended is given up.
+    pub fn given_up(&self, decision: &Decision, reason: &str, now: Timestamp) -> Event {
+        let mut event = self.of_decision(EventType::CleanupSkipped, decision, now);
+        event.payload.reason = Some(reason.to_owned());
+        event
+    }
+
+    /// The namespace stays, or is gone already: told once for the same version of it and the same reason.
+    pub fn skipped(&self, candidate: &Candidate, reason: &str, now: Timestamp) -> Event {
+        let id = id(&["skip", &candidate.uid, &candidate.resource_version, reason]);
+        let mut event = self.event(EventType::CleanupSkipped, candidate, id, now);
+        event.payload.reason = Some(reason.to_owned());
+        event
+    }
+
+    /// The namespace stays for the reason of a verdict, with what stands in the way and how it would go by hand.
+    pub fn kept(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
+        let reason = verdict.reason();
+        let mut event = self.skipped(candidate, reason.code(), now);
+        event.payload.guardrail_details = details(candidate, reason);
+        event.payload.cleanup_command = Some(format!("kubectl delete namespace {}", candidate.name));
+        event
+    }
+
+    /// The baseline of a namespace is live.
+    pub fn prepared(&self, candidate: &Candidate, now: Timestamp) -> Event {
+        let id = id(&["prepared", &candidate.uid]);
+        self.event(EventType::Prepared, candidate, id, now)
+    }
+
+    /// A sweep refused to delete anything: told once for the same causes in the same hour.
+    pub fn refused(&self, trips: &[Trip], now: Timestamp) -> Event {
+        let codes: Vec<_> = trips.iter().map(Trip::code).collect();
+        let hour = now.as_second().div_euclid(3600).to_string();
+        let payload = Payload {
+            reason: codes.first().map(|code| (*code).to_owned()),
+            guardrail_details: trips.iter().map(ToString::to_string).collect(),
+            decision_id: Some(id(&["refused", &codes.join(","), &hour])),
+            policy_hash: Some(self.policy_hash.clone()),
+            ..Payload::default()
+        };
+        let actor = Actor::system(&self.actor);
+        let correlation_id = self.actor.clone();
+        Event { correlation_id, actor, event_type: EventType::CleanupRefused, payload, created_at: now }
+    }
+}
+
+/// The id that ties the rows of the run together. What has none is tied by its run, or its name.
+fn correlation_id(candidate: &Candidate) -> String {
+    let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
+    annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name).to_owned()
+}
+
+/// What stands in the way, as the platform writes it.
+fn details(candidate: &Candidate, reason: &Reason) -> Vec<String> {
+    match reason {
+        Reason::ActiveRun { status } => vec![format!("run_status={status}")],
+        Reason::Held { why } => vec![format!("hold={why}")],
+        Reason::ActiveWorkloads { work } => work.clone(),
+        Reason::NotInspected => Vec::new(),
+        other => match &candidate.work {
+            Work::Active(work) => work.clone(),
+            _ => vec![other.to_string()],
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scribe() -> Scribe {
+        Scribe { actor: "codex-k8s-gc".to_owned(), policy_hash: "p".to_owned() }
+    }
+
+    fn candidate() -> Candidate {
+        let pairs = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Candidate {
+            name: "codex-issue-1".to_owned(),
+            uid: "u1".to_owned(),
+            resource_version: "7".to_owned(),
+            labels: pairs(&[
+                (keys::RUN_ID, "r1"),
+                (keys::PROJECT_ID, "p1"),
+                (keys::RUNTIME_MODE, "full-env"),
+            ]),
+            annotations: pairs(&[
+                (keys::CORRELATION_ID, "c1"),
+                (keys::NAMESPACE_LEASE_EXPIRES_AT, "2026-02-01T12:00:00Z"),
+            ]),
+            ..Candidate::default()
+        }
+    }
+
+    fn row(event: Event) -> Row {
+        Row { id: 1, event }
+    }
+
+    #[test]
+    fn all_rows_of_a_decision_carry_its_id_and_those_of_the_next_attempt_another() {
+        let now = Timestamp::UNIX_EPOCH;
+        let first = Decision::new(candidate(), &Reason::TtlExpired, 0);
+        let rows = [scribe().intended(&first, now), scribe().failed(&first, "no".to_owned(), now)];
+        for event in &rows {
+            assert_eq!(event.payload.decision_id.as_deref(), Some(&*first.id));
+            assert_eq!((event.correlation_id.as_str(), event.payload.run_id.as_str()), ("c1", "r1"));
+        }
+        assert_eq!(Decision::new(candidate(), &Reason::TtlExpired, 0), first, "decided twice, told once");
+        let rows: Vec<_> = rows.into_iter().map(row).collect();
+        assert_eq!((attempts(&rows, "u1"), attempts(&rows, "u2")), (1, 0));
+        assert_ne!(Decision::new(candidate(), &Reason::TtlExpired, 1).id, first.id);
+    }
+
+    #[test]
+    fn an_intention_tells_the_next_sweep_all_that_its_end_says() {
+        let decision = Decision::new(candidate(), &Reason::TtlExpired, 0);
+        let intended = scribe().intended(&decision, Timestamp::UNIX_EPOCH);
+        let told = Decision::of_row(&row(intended)).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(scribe().cleaned(&told, now), scribe().cleaned(&decision, now));
+    }
+
+    #[test]
+    fn what_is_stuck_is_told_again_only_when_something_else_blocks_and_ends_nothing() {
+        let decision = Decision::new(candidate(), &Reason::TtlExpired, 0);
+        let stuck = |blocker: &str| scribe().stuck(&decision, &[blocker.to_owned()], Timestamp::UNIX_EPOCH);
+        let id = |event: Event| event.payload.decision_id.unwrap();
+        assert_eq!(id(stuck("a")), id(stuck("a")));
+        assert_ne!(id(stuck("a")), id(stuck("b")));
+        assert_ne!(id(stuck("a")), decision.id);
+    }
+
+    #[test]
+    fn a_skip_is_told_once_for_a_version_and_a_reason() {
+        let verdict = |status: &str| Verdict::Keep(Reason::ActiveRun { status: status.to_owned() });
+        let id = |candidate: &Candidate, verdict| {
+            scribe().kept(candidate, &verdict, Timestamp::UNIX_EPOCH).payload.decision_id
+        };
+        let renewed = Candidate { resource_version: "8".to_owned(), ..candidate() };
+        assert_eq!(id(&candidate(), verdict("running")), id(&candidate(), verdict("running")));
+        assert_ne!(id(&candidate(), verdict("running")), id(&renewed, verdict("running")));
+        assert_ne!(
+            id(&candidate(), verdict("running")),
+            id(&candidate(), Verdict::Keep(Reason::MissingRunId))
+        );
+    }
+
+    #[test]
+    fn a_skip_says_what_stands_in_the_way_and_how_it_would_go_by_hand() {
+        let work = vec!["pods=a,b".to_owned()];
+        let event = scribe().kept(
+            &candidate(),
+            &Verdict::Keep(Reason::ActiveWorkloads { work: work.clone() }),
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(event.payload.reason.as_deref(), Some("active_workloads_present"));
+        assert_eq!(event.payload.guardrail_details, work);
+        assert_eq!(event.payload.cleanup_command.as_deref(), Some("kubectl delete namespace codex-issue-1"));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_an_hour() {
+        let at = |second| {
+            let now = Timestamp::from_second(second).unwrap();
+            scribe().refused(&[Trip::NoClock], now).payload.decision_id
+        };
+        assert_eq!(at(7200), at(10_799));
+        assert_ne!(at(7200), at(10_800));
+    }
+}

@@ -1,0 +1,261 @@
+//! One sweep over all managed namespaces.
+//!
+//! A sweep is bounded and can be repeated: it looks at everything anew, deletes at most what the breaker lets through,
+//! and returns what it saw. In order: what an earlier sweep has begun is brought to its end in the rows; all managed
+//! namespaces are listed, and decided; what works in those that are due is looked at; the breaker looks at the whole;
+//! and then each that is due, the oldest first, is read again, decided again, written down, deleted in exactly the
+//! version that was read, and waited for until the API server does not know it any more.
+
+mod delete;
+mod repair;
+pub mod report;
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::cluster::{Cluster, ClusterError};
+use crate::decide::Candidate;
+use crate::fault::{self, Point};
+use crate::plan::{self, Planned, Surroundings};
+use crate::progress::Progress;
+use crate::rows::{ALREADY_DELETED, Decision, Scribe};
+use crate::runs::{Runs, RunsError};
+use report::{Line, Outcome, Report};
+
+/// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in
+/// the ten seconds that one takes.
+const IN_FLIGHT: usize = 64;
+
+/// What ended a sweep before it was done. What was done by then stands in the report, and in the rows.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The API server gave no answer that can be used.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A row could not be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The platform's database gave no answer that can be used.
+    #[error(transparent)]
+    Runs(#[from] RunsError),
+    /// Another sweep has begun.
+    #[error("lost the Lease to another sweep; what was begun goes on there")]
+    LeaseLost,
+}
+
+/// Whether, and how, nothing is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DryRun {
+    /// It is done.
+    #[default]
+    No,
+    /// Nothing is sent.
+    Client,
+    /// The API server is asked what it would do.
+    Server,
+}
+
+/// A sweep, and all that it needs.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// The API server.
+    pub cluster: &'a Cluster,
+    /// Where rows go; `None` in a dry run, which writes none.
+    pub store: Option<&'a AuditStore>,
+    /// Where runs are looked up.
+    pub runs: &'a Runs,
+    /// The policy.
+    pub policy: &'a RunPolicy,
+    /// Who writes the rows.
+    pub scribe: Scribe,
+    /// The time.
+    pub clock: Clock,
+    /// Whether nothing is done.
+    pub dry_run: DryRun,
+    /// How many deletions a person lets pass this once.
+    pub allowed: Option<u32>,
+    /// What the last sweep found due.
+    pub due_before: Option<u32>,
+    /// Whoever wants to see how far it is.
+    pub progress: &'a dyn Progress,
+    /// Says that another sweep may have begun: nothing more is then deleted.
+    pub lost: tokio_util::sync::CancellationToken,
+}
+
+/// What a sweep notes on its way.
+#[derive(Debug)]
+struct State {
+    report: Mutex<Report>,
+    /// The first thing that keeps everything from going on.
+    stopped: Mutex<Option<SweepError>>,
+    sending: Semaphore,
+}
+
+impl State {
+    fn note(&self, name: &str, uid: &str, outcome: Outcome) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).note(name, uid, outcome);
+    }
+
+    fn stop(&self, error: impl Into<SweepError>) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.into());
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// Something that is to end with a namespace gone.
+enum Task {
+    Delete(Candidate),
+    /// An earlier sweep has sent the deletion.
+    Await(Decision),
+}
+
+impl Sweep<'_> {
+    /// Does it. The report is whole even if the sweep ended early; then it is told why.
+    pub async fn run(&self) -> (Report, Result<(), SweepError>) {
+        let state = State {
+            report: Mutex::new(Report::new(self.clock.now(), self.policy, self.dry_run)),
+            stopped: Mutex::default(),
+            sending: Semaphore::new(self.policy.cleanup.concurrency.into()),
+        };
+        let done = self.all(&state).await;
+        let stopped = state.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut report = state.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let result = done.and(stopped.map_or(Ok(()), Err));
+        report.end(self.clock.now(), result.is_ok());
+        (report, result)
+    }
+
+    async fn all(&self, state: &State) -> Result<(), SweepError> {
+        let begun = self.repair(state).await?;
+        let planned = self.plan(state).await?;
+        fault::point(Point::AfterList, "").await;
+        let tripped = self.tell(state, &planned).await?;
+        let due = planned.iter().filter(|planned| planned.is_due() && !tripped).map(|due| &due.candidate);
+        if self.dry_run == DryRun::Client {
+            due.for_each(|due| state.note(&due.name, &due.uid, Outcome::WouldDelete));
+            return Ok(());
+        }
+        let due = due.cloned().map(Task::Delete);
+        let tasks: Vec<_> = begun.into_iter().map(Task::Await).chain(due).collect();
+        self.progress.phase("deleting", tasks.len());
+        futures::stream::iter(tasks).for_each_concurrent(IN_FLIGHT, |task| self.end(state, task)).await;
+        if !state.is_stopped() {
+            self.tell_prepared(&planned).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self, state: &State, task: Task) {
+        match task {
+            Task::Delete(candidate) => self.delete(state, &candidate).await,
+            Task::Await(decision) => self.await_gone(state, &decision).await,
+        }
+        self.progress.step();
+    }
+
+    /// Lists, asks and decides.
+    async fn plan(&self, state: &State) -> Result<Vec<Planned>, SweepError> {
+        self.progress.phase("listing", 0);
+        let mut listed = self.cluster.managed().await?;
+        self.runs.look_up(&mut listed).await?;
+        let now = self.clock.now();
+        let ahead = self.cluster.ahead(self.clock).await?;
+        self.inspect(now, &mut listed).await?;
+        let mut planned: Vec<_> =
+            listed.into_iter().map(|candidate| Planned::new(self.policy, now, candidate)).collect();
+        plan::order(&mut planned);
+        let around = Surroundings {
+            ahead,
+            due_before: self.due_before,
+            allowed: self.allowed,
+            runs_asked: self.runs.are_asked(),
+        };
+        let trips = plan::trips(self.policy, &planned, &around);
+        let lines = planned.iter().map(Line::new).collect();
+        state.report.lock().unwrap_or_else(PoisonError::into_inner).decided(lines, trips);
+        Ok(planned)
+    }
+
+    /// Looks at what works in those that would go if nothing did.
+    async fn inspect(&self, now: Timestamp, listed: &mut [Candidate]) -> Result<(), SweepError> {
+        let due: Vec<_> = listed
+            .iter_mut()
+            .filter(|candidate| Planned::is_to_be_inspected(self.policy, now, candidate))
+            .collect();
+        self.progress.phase("inspecting", due.len());
+        futures::stream::iter(due.into_iter().map(Ok))
+            .try_for_each_concurrent(usize::from(self.policy.cleanup.concurrency), async |candidate| {
+                candidate.work = self.cluster.work(&candidate.name).await?;
+                self.progress.step();
+                Ok(())
+            })
+            .await
+    }
+
+    /// Writes down what stays and why, and whether the breaker has tripped.
+    async fn tell(&self, state: &State, planned: &[Planned]) -> Result<bool, SweepError> {
+        let trips = state.report.lock().unwrap_or_else(PoisonError::into_inner).trips().to_vec();
+        let now = self.clock.now();
+        if !trips.is_empty() {
+            self.append(self.scribe.refused(&trips, now)).await?;
+        }
+        for kept in planned.iter().filter(|planned| planned.is_told(now)) {
+            self.tell_kept(kept).await?;
+        }
+        Ok(!trips.is_empty())
+    }
+
+    async fn tell_kept(&self, kept: &Planned) -> Result<(), SweepError> {
+        let name = &kept.candidate.name;
+        fault::point(Point::BeforeSkipped, name).await;
+        self.append(self.scribe.kept(&kept.candidate, &kept.verdict, self.clock.now())).await?;
+        fault::point(Point::AfterSkipped, name).await;
+        Ok(())
+    }
+
+    async fn tell_absent(&self, candidate: &Candidate) -> Result<(), SweepError> {
+        let event = self.scribe.skipped(candidate, ALREADY_DELETED, self.clock.now());
+        Ok(self.append(event).await?)
+    }
+
+    /// Writes down that baselines went live, where nobody else has: the platform's worker does so itself.
+    async fn tell_prepared(&self, planned: &[Planned]) -> Result<(), SweepError> {
+        let Some(store) = self.store else { return Ok(()) };
+        let live = |planned: &&Planned| planned.candidate.annotation(keys::BASELINE_READY_AT).is_some();
+        let live: Vec<_> = planned.iter().filter(live).map(|planned| &planned.candidate).collect();
+        let Some(since) = live.iter().filter_map(|candidate| candidate.created_at).min() else {
+            return Ok(());
+        };
+        let filter =
+            Filter { event_type: Some(EventType::Prepared), since: Some(since), ..Filter::default() };
+        let rows = store.rows(&filter).await?;
+        let told: std::collections::BTreeSet<_> =
+            rows.iter().map(|row| (&*row.event.payload.namespace, &*row.event.payload.run_id)).collect();
+        for candidate in live {
+            let run = candidate.label(keys::RUN_ID).unwrap_or_default();
+            if !told.contains(&(candidate.name.as_str(), run)) {
+                self.append(self.scribe.prepared(candidate, self.clock.now())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row, if rows are written.
+    async fn append(&self, event: Event) -> Result<(), StoreError> {
+        match self.store {
+            Some(store) => store.append(&event).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The deletion of one namespace.
+
+use std::time::Instant;
+
+use codex_k8s_shared::audit::{Filter, Store};
+
+use super::report::Outcome;
+use super::{DryRun, State, Sweep, SweepError};
+use crate::cluster::Deletion;
+use crate::cluster::blockers::Remains;
+use crate::decide::{Candidate, Verdict};
+use crate::fault::{self, Point};
+use crate::plan::Planned;
+use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts};
+
+/// How often a namespace that changes under our hands is decided about again in one sweep.
+const AGAIN: usize = 5;
+/// How often it is looked whether a namespace is gone.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What came of the attempt to delete a namespace.
+enum Sent {
+    /// It is being deleted.
+    Accepted(Box<Decision>),
+    /// It was changed: it is to be decided about again.
+    Changed,
+    /// There is nothing to wait for.
+    Over(Outcome),
+}
+
+impl Sweep<'_> {
+    /// Deletes a namespace, if it still is to go, and waits until it is gone.
+    pub(super) async fn delete(&self, state: &State, candidate: &Candidate) {
+        let sent = {
+            // The semaphore is never closed.
+            let _permit = state.sending.acquire().await.ok();
+            if self.lost.is_cancelled() {
+                state.stop(SweepError::LeaseLost);
+            }
+            if state.is_stopped() {
+                return;
+            }
+            self.send(candidate).await
+        };
+        match sent {
+            Ok(Sent::Accepted(decision)) => self.await_gone(state, &decision).await,
+            Ok(Sent::Over(outcome)) => state.note(&candidate.name, &candidate.uid, outcome),
+            Ok(Sent::Changed) => {
+                let outcome =
+                    Outcome::Failed { error: "it changes faster than it can be deleted".to_owned() };
+                state.note(&candidate.name, &candidate.uid, outcome);
+            }
+            Err(error) => {
+                state.note(&candidate.name, &candidate.uid, Outcome::Failed { error: error.to_string() });
+                state.stop(error);
+            }
+        }
+    }
+
+    async fn send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
+        for _ in 0..AGAIN {
+            match self.decide_and_send(candidate).await? {
+                Sent::Changed => {}
+                sent => return Ok(sent),
+            }
+        }
+        Ok(Sent::Changed)
+    }
+
+    /// Reads the namespace again, decides again, writes that down, and deletes exactly what was read.
+    async fn decide_and_send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
+        let Some(mut fresh) = self.cluster.fresh(&candidate.name).await? else {
+            self.tell_absent(candidate).await?;
+            return Ok(Sent::Over(Outcome::AlreadyDeleted));
+        };
+        fresh.work = self.cluster.work(&fresh.name).await?;
+        self.runs.look_up(std::slice::from_mut(&mut fresh)).await?;
+        let now = self.clock.now();
+        let planned = Planned::new(self.policy, now, fresh);
+        let Verdict::Delete(reason) = &planned.verdict else {
+            if planned.is_told(now) {
+                self.tell_kept(&planned).await?;
+            }
+            return Ok(Sent::Over(Outcome::kept(&planned.verdict)));
+        };
+        if self.dry_run != DryRun::No {
+            return Ok(Sent::Over(self.rehearse(&planned.candidate).await));
+        }
+        let attempts = self.attempts(&planned.candidate).await?;
+        let decision = Decision::new(planned.candidate.clone(), reason, attempts);
+        self.intend_and_delete(decision).await
+    }
+
+    /// What the API server, and all admission before it, would answer.
+    async fn rehearse(&self, candidate: &Candidate) -> Outcome {
+        match self.cluster.delete(candidate, true).await {
+            Deletion::Accepted => Outcome::WouldDelete,
+            Deletion::Absent => Outcome::AlreadyDeleted,
+            Deletion::Changed => Outcome::Failed { error: "it was changed meanwhile".to_owned() },
+            Deletion::Refused(error) | Deletion::Unknown(error) => Outcome::Failed { error },
+        }
+    }
+
+    async fn attempts(&self, candidate: &Candidate) -> Result<usize, SweepError> {
+        let Some(store) = self.store else { return Ok(0) };
+        let filter = Filter { namespace: Some(candidate.name.clone()), ..Filter::default() };
+        Ok(attempts(&store.rows(&filter).await?, &candidate.uid))
+    }
+
+    async fn intend_and_delete(&self, decision: Decision) -> Result<Sent, SweepError> {
+        let name = decision.candidate.name.clone();
+        fault::point(Point::BeforeIntended, &name).await;
+        self.append(self.scribe.intended(&decision, self.clock.now())).await?;
+        fault::point(Point::AfterIntended, &name).await;
+        let deletion = self.cluster.delete(&decision.candidate, false).await;
+        fault::point(Point::AfterDelete, &name).await;
+        match deletion {
+            Deletion::Accepted => Ok(Sent::Accepted(Box::new(decision))),
+            Deletion::Refused(error) => self.failed(&decision, error).await.map(Sent::Over),
+            Deletion::Changed | Deletion::Absent => self.after_change(decision).await,
+            Deletion::Unknown(error) => self.after_silence(decision, error).await,
+        }
+    }
+
+    async fn failed(&self, decision: &Decision, error: String) -> Result<Outcome, SweepError> {
+        tracing::warn!(namespace = decision.candidate.name, error, "the deletion failed");
+        self.append(self.scribe.failed(decision, error.clone(), self.clock.now())).await?;
+        Ok(Outcome::Failed { error })
+    }
+
+    /// It is not any more what was decided about.
+    async fn after_change(&self, decision: Decision) -> Result<Sent, SweepError> {
+        let Candidate { name, uid, .. } = &decision.candidate;
+        match self.cluster.remains(name, uid).await? {
+            Remains::Terminating { .. } => Ok(Sent::Accepted(Box::new(decision))),
+            Remains::Gone => {
+                let event = self.scribe.given_up(&decision, ALREADY_DELETED, self.clock.now());
+                self.append(event).await?;
+                Ok(Sent::Over(Outcome::AlreadyDeleted))
+            }
+            Remains::Lives => {
+                self.append(self.scribe.given_up(&decision, CHANGED, self.clock.now())).await?;
+                Ok(Sent::Changed)
+            }
+        }
+    }
+
+    /// The answer did not come: what was done is to be seen in the namespace. If not even that, the intention stays open
+    /// for the next sweep.
+    async fn after_silence(&self, decision: Decision, error: String) -> Result<Sent, SweepError> {
+        let Candidate { name, uid, .. } = &decision.candidate;
+        match self.cluster.remains(name, uid).await? {
+            Remains::Lives => self.failed(&decision, error).await.map(Sent::Over),
+            Remains::Gone | Remains::Terminating { .. } => Ok(Sent::Accepted(Box::new(decision))),
+        }
+    }
+
+    /// Waits until a namespace is gone, and writes that down; or tells what keeps it for so long.
+    pub(super) async fn await_gone(&self, state: &State, decision: &Decision) {
+        let Candidate { name, uid, .. } = &decision.candidate;
+        let noted = match self.gone(decision).await {
+            Ok(blockers) if blockers.is_empty() => self.cleaned(decision).await.map(|()| Outcome::Deleted),
+            Ok(blockers) => self.stuck(decision, blockers).await,
+            Err(error) => Err(error),
+        };
+        match noted {
+            Ok(outcome) => state.note(name, uid, outcome),
+            Err(error) => {
+                state.note(name, uid, Outcome::Failed { error: error.to_string() });
+                state.stop(error);
+            }
+        }
+    }
+
+    /// Nothing once it is gone; what keeps it if that takes too long. An API server that does not answer for a while is
+    /// no reason to give up.
+    async fn gone(&self, decision: &Decision) -> Result<Vec<String>, SweepError> {
+        let Candidate { name, uid, .. } = &decision.candidate;
+        let begun = Instant::now();
+        loop {
+            let remains = self.cluster.remains(name, uid).await;
+            let too_long = begun.elapsed() >= self.policy.cleanup.wait_for_gone;
+            match remains {
+                Ok(Remains::Gone) => return Ok(Vec::new()),
+                Ok(Remains::Terminating { mut blockers }) if too_long => {
+                    if blockers.is_empty() {
+                        blockers.push("nothing that its conditions tell".to_owned());
+                    }
+                    return Ok(blockers);
+                }
+                Ok(Remains::Lives) => return Ok(vec!["it lives: the deletion was taken back".to_owned()]),
+                Err(error) if too_long => return Err(error.into()),
+                Ok(Remains::Terminating { .. }) | Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    async fn cleaned(&self, decision: &Decision) -> Result<(), SweepError> {
+        let name = &decision.candidate.name;
+        fault::point(Point::BeforeCleaned, name).await;
+        self.append(self.scribe.cleaned(decision, self.clock.now())).await?;
+        fault::point(Point::AfterCleaned, name).await;
+        Ok(())
+    }
+
+    async fn stuck(&self, decision: &Decision, blockers: Vec<String>) -> Result<Outcome, SweepError> {
+        tracing::warn!(namespace = decision.candidate.name, ?blockers, "still being deleted");
+        self.append(self.scribe.stuck(decision, &blockers, self.clock.now())).await?;
+        Ok(Outcome::Terminating { blockers })
+    }
+}
