@@ -43,6 +43,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the garbage collector's own command line
+    #[command(disable_help_flag = true)]
+    Gc {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Hold a guarded control plane until SIGTERM
     #[command(hide = true)]
     Hold {
@@ -64,6 +71,10 @@ fn main() -> ExitCode {
         Command::Webhook { args } => {
             let args = [String::from("codex-k8s-webhook")].into_iter().chain(args);
             return codex_k8s_webhook::cli::Cli::parse_from(args).run();
+        }
+        Command::Gc { args } => {
+            let args = [String::from("codex-k8s-gc")].into_iter().chain(args);
+            return codex_k8s_gc::cli::Cli::parse_from(args).run();
         }
         Command::Demo => demo::run(&playground),
         Command::Up { dir } => cluster::up(&playground, &dir),

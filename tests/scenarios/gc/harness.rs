@@ -1,0 +1,259 @@
+//! Run namespaces in any state, sweeps over them, and the rows that these leave.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use codex_k8s_shared::audit::{AuditStore, EventType, Filter, Row, Store};
+use codex_k8s_tests::{Caller, ControlPlane, Identity, eventually};
+use http::Method;
+use jiff::{SignedDuration, Timestamp, Unit};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const HOME: &str = "codex-k8s-guard";
+
+pub(crate) fn playground() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_playground"))
+}
+
+/// A name that no other test uses.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{prefix}-g{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An unguarded control plane: so that any state can be made in it. Sweeps look at the whole of it, so that tests
+/// take turns.
+pub(crate) struct Cluster {
+    pub(crate) control_plane: &'static ControlPlane,
+    runtime: Runtime,
+    caller: Caller,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let control_plane = SHARED.get_or_init(|| ControlPlane::start(playground()).unwrap());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let caller = runtime.block_on(Caller::new(control_plane, &Identity::Admin)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = Self { control_plane, runtime, caller, folder, _turn: turn };
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}});
+        cluster.send(Method::POST, "/api/v1/namespaces", &home);
+        // What other tests have left is nothing to jump from.
+        let note = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-gc-last-sweep");
+        cluster.send(Method::DELETE, &note, &Value::Null);
+        cluster
+    }
+
+    pub(crate) fn send(&self, method: Method, path: &str, body: &Value) -> codex_k8s_tests::Answer {
+        self.runtime.block_on(self.caller.send(method, path, body)).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn create(&self, path: &str, object: &Value) -> Value {
+        self.send(Method::POST, path, object).object().unwrap()
+    }
+
+    /// Creates namespaces and returns the uid of each.
+    #[track_caller]
+    pub(crate) fn create_namespace(&self, namespace: &Ns) -> String {
+        let created = self.create("/api/v1/namespaces", &namespace.0);
+        created["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    /// Changes annotations of a namespace; `null` removes one.
+    #[track_caller]
+    pub(crate) fn annotate(&self, name: &str, annotations: &Value) {
+        let patch = json!({"metadata": {"annotations": annotations}});
+        self.send(Method::PATCH, &format!("/api/v1/namespaces/{name}"), &patch).object().unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Option<Value> {
+        let answer = self.send(Method::GET, &format!("/api/v1/namespaces/{name}"), &Value::Null);
+        (answer.code != 404).then(|| answer.object().unwrap())
+    }
+
+    pub(crate) fn lives(&self, name: &str) -> bool {
+        self.read(name).is_some_and(|found| found["metadata"]["deletionTimestamp"].is_null())
+    }
+
+    /// Deletes a namespace and waits until it is gone.
+    pub(crate) fn delete_wholly(&self, name: &str) {
+        self.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
+        self.eventually(&format!("{name} is gone"), || self.read(name).is_none().then_some(()));
+    }
+
+    #[track_caller]
+    pub(crate) fn eventually<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
+        eventually(what, PATIENCE, answer).unwrap()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store of this test.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.file("audit.db")
+    }
+
+    /// A policy, as what follows its first two lines.
+    pub(crate) fn policy(&self, text: &str) -> String {
+        let file = self.file("policy.yaml");
+        std::fs::write(&file, format!("apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n{text}"))
+            .unwrap();
+        format!("--policy={}", file.display())
+    }
+
+    /// The command line of the garbage collector, on this cluster and store.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(playground());
+        command
+            .arg("gc")
+            .args(args)
+            .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin).unwrap())
+            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", self.store().display()));
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Sweeps, and reads the report.
+    #[track_caller]
+    pub(crate) fn sweep(&self, args: &[&str]) -> Swept {
+        Swept::of(self.run(&[&["sweep", "--output=json"], args].concat()))
+    }
+
+    pub(crate) fn rows_of(&self, filter: &Filter) -> Vec<Row> {
+        let address = format!("sqlite:{}", self.store().display()).parse().unwrap();
+        self.runtime.block_on(async {
+            let store = AuditStore::open(&address).await.unwrap();
+            let rows = store.rows(filter).await.unwrap();
+            store.close().await;
+            rows
+        })
+    }
+
+    /// The rows of a namespace: what happened, and the reason.
+    pub(crate) fn rows(&self, name: &str) -> Vec<(EventType, String)> {
+        let filter = Filter { namespace: Some(name.to_owned()), ..Filter::default() };
+        let rows = self.rows_of(&filter).into_iter();
+        rows.map(|row| (row.event.event_type, row.event.payload.reason.unwrap_or_default())).collect()
+    }
+}
+
+/// What a sweep came to.
+#[derive(Debug)]
+pub(crate) struct Swept {
+    pub(crate) code: i32,
+    pub(crate) report: Value,
+    pub(crate) told: String,
+}
+
+impl Swept {
+    #[track_caller]
+    pub(crate) fn of(output: Output) -> Self {
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Self { code: output.status.code().unwrap_or(-1), report, told }
+    }
+
+    pub(crate) fn line(&self, name: &str) -> Option<&Value> {
+        self.report["namespaces"].as_array()?.iter().find(|line| line["namespace"] == name)
+    }
+
+    /// Verdict and reason of a namespace.
+    #[track_caller]
+    pub(crate) fn verdict(&self, name: &str) -> (&str, &str) {
+        let line = self.line(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        (line["verdict"].as_str().unwrap(), line["reason"].as_str().unwrap())
+    }
+
+    /// What came of a namespace.
+    #[track_caller]
+    pub(crate) fn outcome(&self, name: &str) -> &str {
+        let line = self.line(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        line["outcome"]["type"].as_str().unwrap_or_default()
+    }
+}
+
+/// Now, and so many minutes later, as the API server writes it.
+pub(crate) fn minutes(minutes: i64) -> String {
+    let now = Timestamp::now().round(Unit::Second).unwrap();
+    now.checked_add(SignedDuration::from_mins(minutes)).unwrap().to_string()
+}
+
+/// A namespace to be created.
+#[derive(Debug, Clone)]
+pub(crate) struct Ns(pub(crate) Value);
+
+impl Ns {
+    /// A run namespace whose lease of an hour has ended an hour ago.
+    pub(crate) fn expired(name: &str) -> Self {
+        Self(json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": name,
+                "labels": {
+                    "codex-k8s.dev/managed-by": "codex-k8s-worker",
+                    "codex-k8s.dev/namespace-purpose": "run",
+                    "codex-k8s.dev/runtime-mode": "full-env",
+                    "codex-k8s.dev/run-id": format!("run-{name}"),
+                    "codex-k8s.dev/project-id": "p1",
+                },
+                "annotations": {
+                    "codex-k8s.dev/requested-by": "jane",
+                    "codex-k8s.dev/correlation-id": format!("c-{name}"),
+                },
+            },
+        }))
+        .lease("1h0m0s", &minutes(-120), &minutes(-60))
+    }
+
+    /// The same, living for another hour.
+    pub(crate) fn fresh(name: &str) -> Self {
+        Self::expired(name).lease("1h0m0s", &minutes(0), &minutes(60))
+    }
+
+    pub(crate) fn lease(self, ttl: &str, updated_at: &str, expires_at: &str) -> Self {
+        self.annotation("codex-k8s.dev/namespace-lease-ttl", ttl)
+            .annotation("codex-k8s.dev/namespace-lease-updated-at", updated_at)
+            .annotation("codex-k8s.dev/namespace-lease-expires-at", expires_at)
+    }
+
+    pub(crate) fn annotation(self, key: &str, value: &str) -> Self {
+        self.with("annotations", key, value.into())
+    }
+
+    pub(crate) fn label(self, key: &str, value: &str) -> Self {
+        self.with("labels", key, value.into())
+    }
+
+    pub(crate) fn without(self, place: &str, key: &str) -> Self {
+        self.with(place, key, Value::Null)
+    }
+
+    fn with(mut self, place: &str, key: &str, value: Value) -> Self {
+        let map = self.0["metadata"][place].as_object_mut().unwrap();
+        if value.is_null() {
+            map.remove(key);
+        } else {
+            map.insert(key.to_owned(), value);
+        }
+        self
+    }
+}

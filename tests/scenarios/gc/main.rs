@@ -1,0 +1,6 @@
+//! The garbage collector on a real control plane: what goes, what stays, and what the rows say about it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod harness;
+mod verdicts;
