@@ -1,11 +1,14 @@
 //! Run namespaces in any state, sweeps over them, and the rows that these leave.
 
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::{AuditStore, EventType, Filter, Row, Store};
 use codex_k8s_tests::{Caller, ControlPlane, Identity, eventually};
 use http::Method;
@@ -134,7 +137,62 @@ impl Cluster {
     /// Sweeps, and reads the report.
     #[track_caller]
     pub(crate) fn sweep(&self, args: &[&str]) -> Swept {
-        Swept::of(self.run(&[&["sweep", "--output=json"], args].concat()))
+        Swept::of(&self.run(&[&["sweep", "--output=json"], args].concat()))
+    }
+
+    /// Begins a sweep that stands still at a point, and waits until it is there.
+    pub(crate) fn stand_still(&self, point: Point, name: &str, args: &[&str]) -> Held<'_> {
+        let file = self.file(&unique("go-on"));
+        let process = self
+            .command(&[&["sweep", "--output=json"], args].concat())
+            .env("CODEX_K8S_FAULT", format!("{point}:{name}"))
+            .env("CODEX_K8S_FAULT_FILE", &file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let reached = PathBuf::from(format!("{}.reached", file.display()));
+        self.eventually(&format!("{point} is reached"), || reached.exists().then_some(()));
+        Held { file, process, _cluster: self }
+    }
+
+    /// Sweeps until it dies at a point.
+    #[track_caller]
+    pub(crate) fn die(&self, point: Point, name: &str, args: &[&str]) {
+        let mut command = self.command(&[&["sweep", "--no-lease"], args].concat());
+        let died = command.env("CODEX_K8S_FAULT", format!("{point}:{name}")).output().unwrap();
+        assert_eq!(died.status.signal(), Some(6), "{point}: {}", String::from_utf8_lossy(&died.stderr));
+    }
+
+    /// Rows and cluster agree: each intention has one end, what is gone was told once, and what is there was not.
+    #[track_caller]
+    pub(crate) fn agrees(&self, deleted: &[String]) {
+        let rows = self.rows_of(&Filter::default());
+        let mut decisions = BTreeMap::<_, Vec<EventType>>::new();
+        for row in &rows {
+            let payload = &row.event.payload;
+            let key = (payload.namespace.clone(), payload.decision_id.clone().unwrap());
+            decisions.entry(key).or_default().push(row.event.event_type);
+        }
+        for (key, events) in &decisions {
+            if events.contains(&EventType::CleanupIntended) {
+                assert!(events.len() == 2 && events[1].ends_an_intention(), "{key:?}: {events:?}");
+            } else {
+                assert_eq!(events.len(), 1, "{key:?}: {events:?}");
+            }
+        }
+        for name in deleted {
+            let told = decisions
+                .iter()
+                .filter(|((of, _), events)| of == name && events.contains(&EventType::Cleaned));
+            assert_eq!((told.count(), self.read(name)), (1, None), "{name}: {:?}", self.rows(name));
+        }
+        for row in rows.iter().filter(|row| row.event.event_type == EventType::Cleaned) {
+            let payload = &row.event.payload;
+            let there = self.read(&payload.namespace);
+            let uid = there.and_then(|there| there["metadata"]["uid"].as_str().map(str::to_owned));
+            assert_ne!(uid, payload.uid, "{} is told to be gone", payload.namespace);
+        }
     }
 
     pub(crate) fn rows_of(&self, filter: &Filter) -> Vec<Row> {
@@ -155,6 +213,21 @@ impl Cluster {
     }
 }
 
+/// A sweep that stands still.
+pub(crate) struct Held<'a> {
+    file: PathBuf,
+    process: Child,
+    _cluster: &'a Cluster,
+}
+
+impl Held<'_> {
+    /// Lets it go on to its end.
+    pub(crate) fn go_on(self) -> Swept {
+        std::fs::write(&self.file, "").unwrap();
+        Swept::of(&self.process.wait_with_output().unwrap())
+    }
+}
+
 /// What a sweep came to.
 #[derive(Debug)]
 pub(crate) struct Swept {
@@ -165,7 +238,7 @@ pub(crate) struct Swept {
 
 impl Swept {
     #[track_caller]
-    pub(crate) fn of(output: Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
         Self { code: output.status.code().unwrap_or(-1), report, told }

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod crashes;
 mod harness;
+mod races;
+mod states;
 mod verdicts;

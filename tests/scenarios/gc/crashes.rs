@@ -1,0 +1,96 @@
+//! Sweeps that are killed, and sweeps that are made at once: rows and cluster agree afterwards.
+
+use std::process::Stdio;
+
+use codex_k8s_gc::fault::Point;
+use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
+use codex_k8s_tests::control_plane::free_port;
+use codex_k8s_tests::process::Process;
+
+use crate::harness::{Cluster, Ns, Swept, unique};
+
+#[test]
+fn whatever_step_a_sweep_is_killed_at_the_next_one_ends_it_with_no_row_missing_or_twice() {
+    let cluster = Cluster::new();
+    let mut deleted = Vec::new();
+    for point in Point::ALL {
+        let (goes, stays) = (unique("codex-issue"), unique("codex-issue"));
+        cluster.create_namespace(&Ns::expired(&goes));
+        cluster.create_namespace(&Ns::expired(&stays).label("codex-k8s.dev/namespace-purpose", "build"));
+        let name = match point {
+            Point::AfterList | Point::BeforeOutcome => "",
+            Point::BeforeSkipped | Point::AfterSkipped => &stays,
+            _ => &goes,
+        };
+        cluster.die(point, name, &[]);
+        let swept = cluster.sweep(&["--no-lease"]);
+        assert_eq!(swept.code, 0, "{point}: {}", swept.told);
+        let events: Vec<_> = cluster.rows(&goes).into_iter().map(|(event, _)| event).collect();
+        // The deletion that was intended and not sent is given up; it is decided about again.
+        let given_up = point == Point::AfterIntended;
+        let expected: &[_] = if given_up {
+            &[CleanupIntended, CleanupSkipped, CleanupIntended, Cleaned]
+        } else {
+            &[CleanupIntended, Cleaned]
+        };
+        assert_eq!(events, expected, "{point}");
+        assert_eq!(cluster.rows(&stays).len(), 1, "{point}");
+        deleted.push(goes);
+    }
+    cluster.agrees(&deleted);
+}
+
+fn many(cluster: &Cluster) -> Vec<String> {
+    let names: Vec<_> = (0..19).map(|_| unique("codex-issue")).collect();
+    for name in &names {
+        cluster.create_namespace(&Ns::expired(name));
+    }
+    names
+}
+
+#[test]
+fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one() {
+    let cluster = Cluster::new();
+    let names = many(&cluster);
+    let mut command = cluster.command(&["sweep", "--no-lease", "--output=json"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sweeps: Vec<_> = (0..3).map(|_| command.spawn().unwrap()).collect();
+    for sweep in sweeps {
+        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        assert_eq!(swept.code, 0, "{}", swept.told);
+    }
+    cluster.agrees(&names);
+}
+
+#[test]
+fn two_sweeps_and_a_daemon_take_turns() {
+    let cluster = Cluster::new();
+    let names = many(&cluster);
+    let listen = format!("--health-listen=127.0.0.1:{}", free_port().unwrap());
+    let mut daemon = cluster.command(&["daemon", "--schedule=@every 1s", &listen]);
+    let mut daemon = daemon.stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = cluster.command(&["sweep", "--output=json"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sweeps = [command.spawn().unwrap(), command.spawn().unwrap()];
+    for sweep in sweeps {
+        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        assert_eq!(swept.code, 0, "{}", swept.told);
+    }
+    cluster.agrees(&names);
+    Process::started_with(&listen).unwrap().signal("TERM").unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_sweep_that_another_one_holds_up_for_too_long_says_so_and_does_nothing() {
+    let cluster = Cluster::new();
+    let name = unique("codex-issue");
+    cluster.create_namespace(&Ns::expired(&name));
+    let held = cluster.stand_still(Point::AfterList, "", &[]);
+    let second = cluster.sweep(&["--lease-timeout=1s"]);
+    assert_eq!(second.code, 6, "{}", second.told);
+    assert!(second.told.contains("another sweep is at work"), "{}", second.told);
+    assert!(cluster.lives(&name));
+    assert_eq!(held.go_on().code, 0);
+    cluster.agrees(&[name]);
+}
