@@ -132,11 +132,9 @@ impl fmt::Display for Trip {
     }
 }
 
-/// What trips at a sweep. `allowed` is how many deletions a person lets pass this once.
+/// What trips at a sweep: also at one that has nothing to delete, for with a clock that is behind, or an empty database,
+/// nothing ever would be due. `allowed` is how many deletions a person lets pass this once.
 pub fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip> {
-    if sweep.due == 0 {
-        return Vec::new();
-    }
     let found = [
         count(breaker, sweep),
         share(breaker, sweep),
@@ -169,7 +167,8 @@ fn jump(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
 fn clock(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
     let most = breaker.max_clock_skew;
     match sweep.ahead {
-        None => Some(Trip::NoClock),
+        // While nothing is due, a server that does not tell its time is nothing to worry about.
+        None => (sweep.due > 0).then_some(Trip::NoClock),
         Some(ahead) => (ahead.unsigned_abs() > most).then_some(Trip::Clock { ahead, most }),
     }
 }
@@ -228,6 +227,14 @@ mod tests {
         let empty = Sweep { runs_asked: 40, runs_unknown: 40, ..sweep(100, 1) };
         assert_eq!(codes(&empty, Some(1000)), ["implausible_database"]);
         assert_eq!(codes(&Sweep { runs_unknown: 39, ..empty }, None), [""; 0]);
+    }
+
+    #[test]
+    fn what_keeps_everything_from_ever_being_due_trips_as_well() {
+        let behind = Sweep { ahead: Some(SignedDuration::from_hours(-1)), ..sweep(100, 0) };
+        assert_eq!(codes(&behind, None), ["clock_skew"]);
+        let empty = Sweep { runs_asked: 40, runs_unknown: 40, ..sweep(100, 0) };
+        assert_eq!(codes(&empty, None), ["implausible_database"]);
     }
 
     #[test]

@@ -13,10 +13,13 @@ use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions, PropagationPolicy};
+use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
+use tower::buffer::BufferLayer;
 use tower::limit::RateLimitLayer;
+use tower::retry::RetryLayer;
 
 use crate::breaker;
 use crate::clock::Clock;
@@ -26,6 +29,14 @@ use crate::decide::{Candidate, Run, Work};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_mins(1);
+/// A request that is asked to come again later, or does not get through, does so this often: for some ten seconds.
+const RETRIES: u32 = 7;
+/// The first pause, without a wish of the API server's.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Requests that wait for their turn.
+const BUFFERED: usize = 1024;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -81,9 +92,14 @@ impl Cluster {
         let mut config = Config::infer().await.map_err(|error| ClusterError::new(failed, error))?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
+        // By itself the client would go on for minutes.
+        config.default_retry = false;
+        let retry = RetryPolicy::new(SHORTEST_PAUSE, LONGEST_PAUSE, RETRIES, true);
+        let retry = RetryLayer::new(retry.map_err(|error| ClusterError::new(failed, error))?);
         let limit = RateLimitLayer::new(u64::from(requests_per_second.max(1)), Duration::from_secs(1));
         let builder = ClientBuilder::try_from(config).map_err(|error| ClusterError::new(failed, error))?;
-        Ok(Self { client: builder.with_layer(&limit).build() })
+        let buffer = BufferLayer::new(BUFFERED);
+        Ok(Self { client: builder.with_layer(&buffer).with_layer(&retry).with_layer(&limit).build() })
     }
 
     /// The client, for what is not about run namespaces.

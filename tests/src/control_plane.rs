@@ -18,6 +18,7 @@ use crate::binaries::Binaries;
 use crate::eventually::eventually;
 use crate::identity::Identity;
 use crate::kubectl::Kubectl;
+use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -30,6 +31,7 @@ pub struct ControlPlane {
     binaries: Binaries,
     authority: Authority,
     port: u16,
+    etcd: u16,
     folder: TempDir,
 }
 
@@ -46,12 +48,12 @@ impl ControlPlane {
             binaries: Binaries::find()?,
             authority: Authority::generate(now, "control-plane")?,
             port: free_port()?,
+            etcd: free_port()?,
             folder: tempfile::Builder::new().prefix("control-plane-").tempdir()?,
         };
         control_plane.write_files(now)?;
-        let etcd = control_plane.start_etcd()?;
-        control_plane.start_api_server(etcd)?;
-        control_plane.await_ready("kube-apiserver", &["get", "--raw", "/readyz"])?;
+        control_plane.start_etcd()?;
+        control_plane.start_api_server()?;
         control_plane.start_controller_manager()?;
         control_plane.await_ready(
             "kube-controller-manager",
@@ -115,8 +117,8 @@ impl ControlPlane {
         self.folder().join(name).display().to_string()
     }
 
-    fn start_etcd(&self) -> anyhow::Result<u16> {
-        let (client, peer) = (free_port()?, free_port()?);
+    fn start_etcd(&self) -> anyhow::Result<()> {
+        let (client, peer) = (self.etcd, free_port()?);
         let (client_url, peer_url) =
             (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let args = vec![
@@ -129,13 +131,26 @@ impl ControlPlane {
             format!("--initial-cluster=default={peer_url}"),
             "--log-level=warn".to_owned(),
         ];
-        self.run("etcd", self.binaries.path("etcd"), args, Vec::new())?;
-        Ok(client)
+        self.run("etcd", self.binaries.path("etcd"), args, Vec::new())
     }
 
-    fn start_api_server(&self, etcd: u16) -> anyhow::Result<()> {
+    /// Kills the API server; everything else goes on.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill_api_server(&self) -> anyhow::Result<()> {
+        let process = Process::started_with(&format!("--secure-port={}", self.port))?;
+        process.signal("KILL")?;
+        eventually("kube-apiserver has ended", PATIENCE, || (!process.is_running()).then_some(()))
+    }
+
+    /// Starts the API server, on what etcd has kept, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn start_api_server(&self) -> anyhow::Result<()> {
         let args = [
-            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd),
             format!("--secure-port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
@@ -152,7 +167,8 @@ impl ControlPlane {
             format!("--audit-log-path={}", self.file("audit.jsonl")),
             format!("--cert-dir={}", self.file("api-server")),
         ];
-        self.run("kube-apiserver", self.binaries.path("kube-apiserver"), args.to_vec(), Vec::new())
+        self.run("kube-apiserver", self.binaries.path("kube-apiserver"), args.to_vec(), Vec::new())?;
+        self.await_ready("kube-apiserver", &["get", "--raw", "/readyz"])
     }
 
     fn start_controller_manager(&self) -> anyhow::Result<()> {

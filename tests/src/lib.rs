@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod eventually;
+pub mod fault_proxy;
 pub mod guard;
 pub mod health;
 pub mod identity;

@@ -9,11 +9,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use codex_k8s_gc::fault::Point;
-use codex_k8s_shared::audit::{AuditStore, EventType, Filter, Row, Store};
+use codex_k8s_shared::audit::{Actor, AuditStore, Event, EventType, Filter, Payload, Row, Store};
 use codex_k8s_tests::{Caller, ControlPlane, Identity, eventually};
 use http::Method;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -57,6 +58,21 @@ impl Cluster {
         let note = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-gc-last-sweep");
         cluster.send(Method::DELETE, &note, &Value::Null);
         cluster
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Locks the store of this test as another program would, until what is returned is dropped.
+    pub(crate) fn lock_store(&self) -> Locked<'_> {
+        let address = format!("sqlite://{}", self.store().display());
+        let connection = self.runtime.block_on(async {
+            let mut connection = sqlx::SqliteConnection::connect(&address).await.unwrap();
+            sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.unwrap();
+            connection
+        });
+        Locked { cluster: self, connection: Some(connection) }
     }
 
     pub(crate) fn send(&self, method: Method, path: &str, body: &Value) -> codex_k8s_tests::Answer {
@@ -205,11 +221,45 @@ impl Cluster {
         })
     }
 
+    /// Writes a row as the platform's worker does.
+    pub(crate) fn append(&self, event_type: EventType, name: &str) {
+        let address = format!("sqlite:{}", self.store().display()).parse().unwrap();
+        let payload =
+            Payload { namespace: name.to_owned(), run_id: format!("run-{name}"), ..Payload::default() };
+        let actor = Actor::system("codex-k8s-worker");
+        let event = Event {
+            correlation_id: "c".to_owned(),
+            actor,
+            event_type,
+            payload,
+            created_at: Timestamp::now(),
+        };
+        self.runtime.block_on(async {
+            let store = AuditStore::open(&address).await.unwrap();
+            store.append(&event).await.unwrap();
+            store.close().await;
+        });
+    }
+
     /// The rows of a namespace: what happened, and the reason.
     pub(crate) fn rows(&self, name: &str) -> Vec<(EventType, String)> {
         let filter = Filter { namespace: Some(name.to_owned()), ..Filter::default() };
         let rows = self.rows_of(&filter).into_iter();
         rows.map(|row| (row.event.event_type, row.event.payload.reason.unwrap_or_default())).collect()
+    }
+}
+
+/// A store that another program has locked.
+pub(crate) struct Locked<'a> {
+    cluster: &'a Cluster,
+    connection: Option<sqlx::SqliteConnection>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.cluster.runtime.block_on(connection.close()).unwrap();
+        }
     }
 }
 

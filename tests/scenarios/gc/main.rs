@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod breaker;
 mod crashes;
 mod harness;
+mod outages;
 mod races;
+mod reports;
 mod states;
 mod verdicts;
