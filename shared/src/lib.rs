@@ -1,5 +1,5 @@
 //! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
-//! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows.
+//! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows and the platform's runs.
 //!
 //! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
 //! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
@@ -7,6 +7,8 @@
 
 pub mod audit;
 pub mod baseline;
+#[cfg(feature = "audit-stores")]
+pub mod database;
 pub mod demand;
 pub mod hold;
 pub mod identity;
@@ -19,4 +21,6 @@ pub mod places;
 pub mod policy;
 pub mod quantity;
 pub mod run;
+#[cfg(feature = "audit-stores")]
+pub mod runs;
 pub mod sanitize;

@@ -6,30 +6,42 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use super::{Appended, Event, Filter, Row, SqliteStore, Store, StoreError};
+use super::{Appended, Event, Filter, PostgresStore, Row, SqliteStore, Store, StoreError};
+use crate::database::{PgAddress, PgAddressError};
 
-/// Where audit rows are to be kept, as people write it: `sqlite:FILE`.
+/// Where audit rows are to be kept, as people write it: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAddress {
     /// A file on a local disk.
     Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PgAddress),
 }
 
 /// A text that names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("found {found:?}; expected sqlite:FILE, such as sqlite:/var/lib/codex-k8s-gc/audit.db")]
-pub struct StoreAddressError {
-    found: String,
+pub enum StoreAddressError {
+    /// Of no kind that we know. The text is not told: it may hold a password.
+    #[error(
+        "found no address of a store; expected sqlite:FILE, such as sqlite:/var/lib/codex-k8s-gc/audit.db, or \
+         postgres://USER@HOST/DATABASE"
+    )]
+    Kind,
+    /// A PostgreSQL that is not named as one is.
+    #[error(transparent)]
+    Postgres(#[from] PgAddressError),
 }
 
 impl FromStr for StoreAddress {
     type Err = StoreAddressError;
 
     fn from_str(text: &str) -> Result<Self, StoreAddressError> {
-        let error = || StoreAddressError { found: text.chars().take(80).collect() };
-        let file = text.strip_prefix("sqlite:").ok_or_else(error)?;
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Ok(Self::Postgres(text.parse()?));
+        }
+        let file = text.strip_prefix("sqlite:").ok_or(StoreAddressError::Kind)?;
         let file = file.strip_prefix("//").unwrap_or(file);
-        if file.is_empty() { Err(error()) } else { Ok(Self::Sqlite(file.into())) }
+        if file.is_empty() { Err(StoreAddressError::Kind) } else { Ok(Self::Sqlite(file.into())) }
     }
 }
 
@@ -37,6 +49,7 @@ impl fmt::Display for StoreAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(file) => write!(out, "sqlite:{}", file.display()),
+            Self::Postgres(address) => address.fmt(out),
         }
     }
 }
@@ -46,6 +59,8 @@ impl fmt::Display for StoreAddress {
 pub enum AuditStore {
     /// A file.
     Sqlite(SqliteStore),
+    /// A table of a database.
+    Postgres(PostgresStore),
 }
 
 impl AuditStore {
@@ -56,6 +71,7 @@ impl AuditStore {
     pub async fn open(address: &StoreAddress) -> Result<Self, StoreError> {
         match address {
             StoreAddress::Sqlite(file) => SqliteStore::open(file).await.map(Self::Sqlite),
+            StoreAddress::Postgres(address) => PostgresStore::open(address).await.map(Self::Postgres),
         }
     }
 
@@ -63,6 +79,7 @@ impl AuditStore {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
         }
     }
 }
@@ -71,24 +88,28 @@ impl Store for AuditStore {
     async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
         match self {
             Self::Sqlite(store) => store.append(event).await,
+            Self::Postgres(store) => store.append(event).await,
         }
     }
 
     async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(store) => store.rows(filter).await,
+            Self::Postgres(store) => store.rows(filter).await,
         }
     }
 
     async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(store) => store.open_intentions().await,
+            Self::Postgres(store) => store.open_intentions().await,
         }
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(store) => store.prune(before).await,
+            Self::Postgres(store) => store.prune(before).await,
         }
     }
 }
@@ -103,6 +124,20 @@ mod tests {
             assert_eq!(text.parse(), Ok(StoreAddress::Sqlite("/var/audit.db".into())), "{text}");
         }
         assert_eq!("sqlite:audit.db".parse(), Ok(StoreAddress::Sqlite("audit.db".into())));
+    }
+
+    #[test]
+    fn an_address_names_a_database_and_does_not_show_the_password() {
+        for text in ["postgres://gc:s3cret@db/platform", "postgresql://gc:s3cret@db/platform"] {
+            let address: StoreAddress = text.parse().unwrap();
+            assert_eq!(address.to_string(), text.replace(":s3cret", ""));
+            assert!(!format!("{address:?}").contains("s3cret"));
+        }
+        let error = "postgres://gc:s3cret@db/platform?sslmode=allow".parse::<StoreAddress>().unwrap_err();
+        assert!(
+            error.to_string().contains("sslmode=allow") && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// What happened. The names are the platform's, save those of the two stages that only we have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +133,19 @@ pub struct Payload {
     pub policy_hash: Option<String>,
 }
 
+impl Payload {
+    /// Reads a payload that anybody may have written: what is not as it should be is left out.
+    pub fn from_others(json: &str) -> Self {
+        if let Ok(whole) = serde_json::from_str(json) {
+            return whole;
+        }
+        let Ok(fields) = serde_json::from_str::<Map<String, Value>>(json) else { return Self::default() };
+        let fits = |key: &str, value: &Value| Self::deserialize(json!({ key: value })).is_ok();
+        let fitting: Map<_, _> = fields.into_iter().filter(|(key, value)| fits(key, value)).collect();
+        Self::deserialize(Value::Object(fitting)).unwrap_or_default()
+    }
+}
+
 /// A row to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -171,6 +185,17 @@ mod tests {
         let expected = serde_json::json!({"run_id": "r1", "project_id": "", "runtime_mode": "",
             "namespace": "codex-issue-1", "reason": "ttl_expired"});
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_payload_of_others_is_read_as_far_as_it_is_one() {
+        let others = r#"{"run_id": 7, "namespace": "n", "guardrail_details": null, "reason": "ttl_expired"}"#;
+        let payload = Payload::from_others(others);
+        assert_eq!((payload.namespace.as_str(), payload.reason.as_deref()), ("n", Some("ttl_expired")));
+        assert_eq!((payload.run_id.as_str(), payload.guardrail_details.len()), ("", 0));
+        for none in ["[1]", "\"text\"", "null", "{", ""] {
+            assert_eq!(Payload::from_others(none), Payload::default(), "{none}");
+        }
     }
 
     #[test]

@@ -7,6 +7,10 @@
 mod any;
 mod event;
 #[cfg(feature = "audit-stores")]
+mod postgres;
+#[cfg(feature = "audit-stores")]
+mod select;
+#[cfg(feature = "audit-stores")]
 mod sqlite;
 #[cfg(feature = "audit-stores")]
 mod store;
@@ -14,6 +18,8 @@ mod store;
 #[cfg(feature = "audit-stores")]
 pub use any::{AuditStore, StoreAddress, StoreAddressError};
 pub use event::{Actor, Event, EventType, Payload};
+#[cfg(feature = "audit-stores")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "audit-stores")]
 pub use sqlite::SqliteStore;
 #[cfg(feature = "audit-stores")]

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
+use sqlx::{Row as _, Sqlite};
 
+use super::select::Dialect;
 use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -115,6 +116,7 @@ fn failed(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 }
 
 const COLUMNS: &str = "id, correlation_id, actor_type, actor_id, event_type, payload, created_at";
+const DIALECT: Dialect<i64> = Dialect { columns: COLUMNS, path: "$.", time: Timestamp::as_microsecond };
 
 impl Store for SqliteStore {
     async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
@@ -137,34 +139,7 @@ impl Store for SqliteStore {
     }
 
     async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
-        // Of the platform's other events, and those of later versions, this one knows nothing to tell.
-        let mut query =
-            sqlx::QueryBuilder::new(format!("SELECT {COLUMNS} FROM flow_events WHERE event_type IN ("));
-        let mut known = query.separated(", ");
-        for event_type in EventType::ALL {
-            known.push_bind(event_type.as_str());
-        }
-        query.push(")");
-        let texts = [
-            (" AND payload ->> '$.namespace' = ", filter.namespace.as_deref()),
-            (" AND payload ->> '$.run_id' = ", filter.run_id.as_deref()),
-            (" AND correlation_id = ", filter.correlation_id.as_deref()),
-            (" AND event_type = ", filter.event_type.map(EventType::as_str)),
-        ];
-        for (condition, text) in texts.into_iter().filter_map(|(condition, text)| Some((condition, text?))) {
-            query.push(condition).push_bind(text.to_owned());
-        }
-        let numbers = [
-            (" AND created_at >= ", filter.since.map(Timestamp::as_microsecond)),
-            (" AND created_at < ", filter.until.map(Timestamp::as_microsecond)),
-            (" AND id > ", filter.after_id),
-        ];
-        for (condition, number) in
-            numbers.into_iter().filter_map(|(condition, number)| Some((condition, number?)))
-        {
-            query.push(condition).push_bind(number);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit.map_or(-1, i64::from));
+        let mut query = DIALECT.select::<Sqlite>("flow_events", filter);
         let rows = query.build().fetch_all(&self.pool).await.map_err(failed("read"))?;
         rows.iter().rev().map(row).collect()
     }
@@ -212,7 +187,7 @@ fn read(stored: &SqliteRow) -> Result<Row, Box<dyn std::error::Error + Send + Sy
         correlation_id: text("correlation_id")?,
         actor,
         event_type: text("event_type")?.parse()?,
-        payload: serde_json::from_str::<Payload>(&text("payload")?)?,
+        payload: Payload::from_others(&text("payload")?),
         created_at: Timestamp::from_microsecond(stored.try_get("created_at")?)?,
     };
     Ok(Row { id: stored.try_get("id")?, event })

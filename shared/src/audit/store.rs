@@ -5,6 +5,7 @@ use std::future::Future;
 use jiff::Timestamp;
 
 use super::{Event, EventType};
+use crate::database::DatabaseError;
 
 /// A row that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,18 @@ pub enum StoreError {
     /// It is no audit store, or a broken one.
     #[error("the audit store is damaged, or is no audit store; move it away and a new one is begun")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A database cannot be used.
+    #[error("the audit store cannot be used")]
+    Database(#[source] DatabaseError),
+    /// A table is to be made, and it is not said where.
+    #[error(
+        "{store} names no schema to make a table in; add ?schema=codex_k8s_guard, or another that is neither public nor \
+         PostgreSQL's own"
+    )]
+    NoSchema {
+        /// Which store.
+        store: String,
+    },
     /// Anything else.
     #[error("failed to {act} the audit store")]
     Failed {
@@ -88,6 +101,17 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Locked { .. } => Self::Locked(error.into()),
+            DatabaseError::ReadOnly { .. } => Self::ReadOnly(error.into()),
+            DatabaseError::Full { .. } => Self::Full(error.into()),
+            error => Self::Database(error),
+        }
+    }
 }
 
 /// A store of rows. What it says is written is durable.

@@ -1,0 +1,295 @@
+//! Rows in PostgreSQL: in the platform's own table, of which nothing is ever altered, or in a schema of ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::select::Dialect;
+use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
+use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
+
+mod install;
+
+/// How long the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TABLE: &str = "flow_events";
+/// The platform's form of it (contract.md, section 6).
+const FORM: [Column; 7] = [
+    Column("id", "bigint"),
+    Column("correlation_id", "text"),
+    Column("actor_type", "text"),
+    Column("actor_id", "text"),
+    Column("event_type", "text"),
+    Column("payload", "jsonb"),
+    Column("created_at", "timestamp with time zone"),
+];
+/// What a row that we write has.
+const GIVEN: [&str; 6] = ["correlation_id", "actor_type", "actor_id", "event_type", "payload", "created_at"];
+/// The index that only a table of ours has.
+const UNIQUE: &str = "flow_events_of_a_decision";
+/// More than this of a correlation id would not fit into the platform's index on it.
+const LONGEST: usize = 1024;
+/// So many rows are removed at a time.
+const BATCH: u64 = 5_000;
+
+const COLUMNS: &str =
+    "id, correlation_id, actor_type, actor_id, event_type, payload::text AS payload, created_at";
+const DIALECT: Dialect<Moment> = Dialect { columns: COLUMNS, path: "", time: Moment };
+
+/// Rows in a database.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    database: Database,
+    /// The table, ready for SQL.
+    table: String,
+    /// What an index of ours does with a row that is there already.
+    on_conflict: &'static str,
+}
+
+impl PostgresStore {
+    /// Opens the table `flow_events` that is there: in the schema that the address names, else where the platform's
+    /// own programs find it. Nothing is made; [`install`](Self::install) does that.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with the database.
+    pub async fn open(address: &PgAddress) -> Result<Self, StoreError> {
+        Self::open_with_patience(address, PATIENCE).await
+    }
+
+    /// As [`open`](Self::open), with another patience for the database: how long a connection or a lock is waited for.
+    /// A statement may take twice as long.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with the database.
+    pub async fn open_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, StoreError> {
+        let database = Database::open(address, Session::Durable, patience).await?;
+        let Some(table) = Table::find(&database, TABLE).await? else {
+            let advice = if address.schema().is_some() {
+                "`codex-k8s-gc audit install` makes it"
+            } else {
+                "is it the platform's? `codex-k8s-gc audit install` makes one in a schema of ours, which the address \
+                 then names: ?schema=codex_k8s_guard"
+            };
+            let table =
+                address.schema().map_or_else(|| TABLE.to_owned(), |schema| format!("{schema}.{TABLE}"));
+            return Err(DatabaseError::NoTable { database: address.database(), table, advice }.into());
+        };
+        table.must_have(&database, &FORM)?;
+        table.must_take(&database, &GIVEN, "actor_id")?;
+        let on_conflict = if table.has_index(&database, UNIQUE).await? {
+            " ON CONFLICT (event_type, (payload ->> 'decision_id')) WHERE payload ->> 'decision_id' IS NOT NULL \
+             DO NOTHING"
+        } else {
+            ""
+        };
+        Ok(Self { database, table: table.name, on_conflict })
+    }
+
+    /// Closes its connections.
+    pub async fn close(&self) {
+        self.database.pool.close().await;
+    }
+
+    fn act(&self, name: &'static str, rights: &str) -> Act {
+        let (table, user) = (&self.table, quoted(&self.database.asker().user));
+        let numbers = if rights.contains("INSERT") {
+            format!("; GRANT USAGE ON SEQUENCE {table}_id_seq TO {user}")
+        } else {
+            String::new()
+        };
+        Act { name, grant: format!("GRANT {rights} ON {table} TO {user}{numbers}") }
+    }
+
+    async fn write(&self, event: &Event) -> Result<bool, sqlx::Error> {
+        let decision = event.payload.decision_id.as_deref();
+        // The default may be another, under which the row of whoever held the lock before would not be seen.
+        let mut transaction = self.database.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+        if let Some(decision) = decision {
+            let lock =
+                sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock_of(event.event_type, decision));
+            lock.execute(&mut *transaction).await?;
+        }
+        let insert = format!(
+            "INSERT INTO {table} (correlation_id, actor_type, actor_id, event_type, payload, created_at) \
+             SELECT $1, $2, NULLIF($3, ''), $4, $5::text::jsonb, $6 WHERE NOT EXISTS (SELECT 1 FROM {table} \
+             WHERE correlation_id = $1 AND event_type = $4 AND payload ->> 'decision_id' = $7){on_conflict}",
+            table = self.table,
+            on_conflict = self.on_conflict,
+        );
+        let written = sqlx::query(AssertSqlSafe(insert))
+            .bind(correlation(&event.correlation_id))
+            .bind(storable(&event.actor.kind))
+            .bind(storable(&event.actor.id))
+            .bind(event.event_type.as_str())
+            .bind(json(&event.payload).map_err(|error| sqlx::Error::Encode(error.into()))?)
+            .bind(Moment(event.created_at))
+            .bind(decision.map(storable))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(written.rows_affected() == 1)
+    }
+
+    /// Removes the oldest of our rows, a batch of them. The platform's own rows have no decision.
+    async fn prune_batch(&self, before: Timestamp, open: &[i64]) -> Result<u64, StoreError> {
+        let delete = format!(
+            "DELETE FROM {table} WHERE id = ANY(ARRAY(SELECT id FROM {table} WHERE event_type = ANY($1) \
+             AND created_at < $2 AND payload ->> 'decision_id' IS NOT NULL AND id <> ALL($3) LIMIT {BATCH}))",
+            table = self.table
+        );
+        let delete = sqlx::query(AssertSqlSafe(delete))
+            .bind(names(|_| true))
+            .bind(Moment(before))
+            .bind(open)
+            .execute(&self.database.pool);
+        Ok(self.database.act(&self.act("remove audit rows", "DELETE"), delete).await?.rows_affected())
+    }
+}
+
+/// A number that sessions which tell the same stage of the same decision lock.
+fn lock_of(event_type: EventType, decision: &str) -> i64 {
+    let mut digest = Sha256::new();
+    for part in ["codex-k8s-guard", event_type.as_str(), decision] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest.finalize().iter().take(8).fold(0, |number: i64, byte| (number << 8) | i64::from(*byte))
+}
+
+/// A text as it can be stored: PostgreSQL has no NUL.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn correlation(id: &str) -> String {
+    let id = storable(id);
+    id.get(..id.floor_char_boundary(LONGEST)).unwrap_or_default().to_owned()
+}
+
+fn json(payload: &Payload) -> Result<String, serde_json::Error> {
+    let text = serde_json::to_string(payload)?;
+    if !text.contains("\\u0000") {
+        return Ok(text);
+    }
+    let mut value = serde_json::from_str(&text)?;
+    make_storable(&mut value);
+    serde_json::to_string(&value)
+}
+
+fn make_storable(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = storable(text),
+        Value::Array(items) => items.iter_mut().for_each(make_storable),
+        Value::Object(fields) => fields.values_mut().for_each(make_storable),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn names(which: impl Fn(&EventType) -> bool) -> Vec<String> {
+    EventType::ALL.into_iter().filter(which).map(|event_type| event_type.as_str().to_owned()).collect()
+}
+
+impl Store for PostgresStore {
+    /// On a table without an index of ours, the same decision is one of the same correlation id: that is what its
+    /// indexes can find.
+    async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
+        let act = self.act("write audit rows", "INSERT, SELECT");
+        let written = self.database.act(&act, self.write(event)).await?;
+        Ok(if written { Appended::Written } else { Appended::AlreadyThere })
+    }
+
+    async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
+        let correlation_id = filter.correlation_id.as_deref().map(correlation);
+        let filter = Filter { correlation_id, ..filter.clone() };
+        let mut query = DIALECT.select::<Postgres>(&self.table, &filter);
+        let rows = query.build().fetch_all(&self.database.pool);
+        let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
+        rows.iter().rev().map(row).collect()
+    }
+
+    async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {
+        // For each intention its end is looked up by the index on correlation ids, which begins where the intention
+        // was written, less an hour for clocks that differ. LIMIT keeps the planner from reading all ends there are.
+        let query = format!(
+            "SELECT {COLUMNS} FROM {table} AS intended WHERE event_type = $1 AND (SELECT 1 FROM {table} AS ended \
+             WHERE ended.correlation_id = intended.correlation_id \
+             AND ended.created_at >= intended.created_at - interval '1 hour' AND ended.event_type = ANY($2) \
+             AND ended.payload ->> 'decision_id' = intended.payload ->> 'decision_id' LIMIT 1) IS NULL ORDER BY id",
+            table = self.table
+        );
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(EventType::CleanupIntended.as_str())
+            .bind(names(|event_type| event_type.ends_an_intention()))
+            .fetch_all(&self.database.pool);
+        let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
+        rows.iter().map(row).collect()
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let open: Vec<i64> = self.open_intentions().await?.iter().map(|row| row.id).collect();
+        let mut pruned = 0;
+        loop {
+            let batch = self.prune_batch(before, &open).await?;
+            pruned += batch;
+            if batch < BATCH {
+                return Ok(pruned);
+            }
+        }
+    }
+}
+
+fn row(stored: &PgRow) -> Result<Row, StoreError> {
+    read(stored).map_err(StoreError::Damaged)
+}
+
+fn read(stored: &PgRow) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
+    let text = |column: &str| stored.try_get::<String, _>(column);
+    let actor = Actor {
+        kind: text("actor_type")?,
+        id: stored.try_get::<Option<String>, _>("actor_id")?.unwrap_or_default(),
+    };
+    let event = Event {
+        correlation_id: text("correlation_id")?,
+        actor,
+        event_type: text("event_type")?.parse()?,
+        payload: Payload::from_others(&text("payload")?),
+        created_at: stored.try_get::<Moment, _>("created_at")?.0,
+    };
+    Ok(Row { id: stored.try_get("id")?, event })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_postgresql_cannot_store_is_replaced_and_nothing_else() {
+        let error = Some("a\0b \\u0000 c".to_owned());
+        let payload = Payload { error, namespace: "n\0".to_owned(), ..Payload::default() };
+        let stored = Payload::from_others(&json(&payload).unwrap());
+        assert_eq!(stored.error.as_deref(), Some("a\u{fffd}b \\u0000 c"));
+        assert_eq!(stored.namespace, "n\u{fffd}");
+        let plain = Payload { error: Some("\u{fffd} as it was".to_owned()), ..Payload::default() };
+        assert_eq!(Payload::from_others(&json(&plain).unwrap()), plain);
+    }
+
+    #[test]
+    fn a_correlation_id_is_cut_where_the_index_on_it_would_refuse_it() {
+        assert_eq!(correlation("c-1"), "c-1");
+        assert_eq!(correlation(&"é".repeat(600)), "é".repeat(512));
+        let once = correlation(&"€".repeat(600));
+        assert_eq!((once.len(), correlation(&once) == once), (1023, true));
+    }
+
+    #[test]
+    fn each_stage_of_each_decision_has_a_lock_of_its_own() {
+        let lock = lock_of(EventType::Cleaned, "d1");
+        assert_eq!(lock, lock_of(EventType::Cleaned, "d1"));
+        assert_ne!(lock, lock_of(EventType::CleanupFailed, "d1"));
+        assert_ne!(lock, lock_of(EventType::Cleaned, "d2"));
+    }
+}

@@ -1,0 +1,101 @@
+//! A table of our own, where there is no platform's.
+
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use super::{PATIENCE, PostgresStore, TABLE};
+use crate::audit::StoreError;
+use crate::database::{Act, Database, DatabaseError, PgAddress, Session, quoted};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+impl PostgresStore {
+    /// Makes the schema that the address names, with a table `flow_events` in it, or brings one that this made up to
+    /// date; then opens it. This is the only place that makes anything in a database, and it does so nowhere that it
+    /// was not told: an address without `schema`, the schema `public`, and a schema with a `flow_events` of somebody
+    /// else's are refused.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was made then.
+    pub async fn install(address: &PgAddress) -> Result<Self, StoreError> {
+        Self::install_with_patience(address, PATIENCE).await
+    }
+
+    /// As [`install`](Self::install), with another patience.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was made then.
+    pub async fn install_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, StoreError> {
+        let schema = match address.schema() {
+            Some(schema) if schema != "public" && !schema.starts_with("pg_") => schema,
+            _ => return Err(StoreError::NoSchema { store: address.to_string() }),
+        };
+        let database = Database::open(address, Session::Durable, patience).await?;
+        let act = act(&database, address);
+        let pool = database.pool.clone();
+        let mut connection = database.act(&act, pool.acquire()).await?.detach();
+        let made = database.act(&act, make(&mut connection, schema)).await;
+        // It ends with this process at the latest.
+        let _ = connection.close().await;
+        database.pool.close().await;
+        if !made? {
+            let table = format!("{schema}.{TABLE}");
+            return Err(DatabaseError::Form {
+                database: address.database(),
+                table,
+                found: "a table that this program did not make".to_owned(),
+                expected: "none; name another schema".to_owned(),
+            }
+            .into());
+        }
+        Self::open_with_patience(address, patience).await
+    }
+}
+
+fn act(database: &Database, address: &PgAddress) -> Act {
+    let user = quoted(&database.asker().user);
+    let name = address.database();
+    let name = quoted(name.rsplit('/').next().unwrap_or_default());
+    Act { name: "make a schema", grant: format!("GRANT CREATE ON DATABASE {name} TO {user}") }
+}
+
+/// Makes schema and table, or brings them up to date. Whether the schema was ours to do so.
+async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+    let name = quoted(schema);
+    // Of two that install at once, one waits here for the other.
+    connection.lock().await.map_err(source)?;
+    let foreign = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
+    let foreign = sqlx::query_scalar(foreign)
+        .bind(format!("{name}.{TABLE}"))
+        .bind(format!("{name}._sqlx_migrations"))
+        .fetch_one(&mut *connection);
+    if foreign.await? {
+        return Ok(false);
+    }
+    let there =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)").bind(schema);
+    if !there.fetch_one(&mut *connection).await? {
+        run(connection, format!("CREATE SCHEMA {name}")).await?;
+    }
+    run(connection, format!("SET search_path = {name}")).await?;
+    // A later version may have been here: what it added does not disturb this one.
+    let migrations =
+        Migrator { ignore_missing: true, locking: false, ..Migrator::with_migrations(Vec::new()) };
+    let migrations = Migrator { migrations: MIGRATIONS.migrations.clone(), ..migrations };
+    migrations.run(&mut *connection).await.map_err(source)?;
+    Ok(true)
+}
+
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}
+
+fn source(error: sqlx::migrate::MigrateError) -> sqlx::Error {
+    match error {
+        sqlx::migrate::MigrateError::Execute(source) => source,
+        other => sqlx::Error::Migrate(Box::new(other)),
+    }
+}

@@ -1,0 +1,55 @@
+//! The rows that a filter lets through, as SQL that both databases take.
+
+use jiff::Timestamp;
+use sqlx::{Database, Encode, QueryBuilder, Type};
+
+use super::{EventType, Filter};
+
+/// How a database differs: its columns, where a payload's fields are, and what its times are bound as.
+pub(super) struct Dialect<T> {
+    pub(super) columns: &'static str,
+    /// What stands before a field's name in a path.
+    pub(super) path: &'static str,
+    pub(super) time: fn(Timestamp) -> T,
+}
+
+impl<T> Dialect<T> {
+    /// Selects, the newest first.
+    pub(super) fn select<DB: Database>(&self, table: &str, filter: &Filter) -> QueryBuilder<DB>
+    where
+        T: for<'q> Encode<'q, DB> + Type<DB>,
+        String: for<'q> Encode<'q, DB> + Type<DB>,
+        i64: for<'q> Encode<'q, DB> + Type<DB>,
+    {
+        let columns = self.columns;
+        // Of the platform's other events, and those of later versions, this one knows nothing to tell.
+        let mut query = QueryBuilder::new(format!("SELECT {columns} FROM {table} WHERE event_type IN ("));
+        let mut known = query.separated(", ");
+        for event_type in EventType::ALL {
+            known.push_bind(event_type.as_str().to_owned());
+        }
+        query.push(")");
+        let field = |name| format!(" AND payload ->> '{}{name}' = ", self.path);
+        let texts = [
+            (field("namespace"), filter.namespace.as_deref()),
+            (field("run_id"), filter.run_id.as_deref()),
+            (" AND correlation_id = ".to_owned(), filter.correlation_id.as_deref()),
+            (" AND event_type = ".to_owned(), filter.event_type.map(EventType::as_str)),
+        ];
+        for (condition, text) in texts.into_iter().filter_map(|(condition, text)| Some((condition, text?))) {
+            query.push(condition).push_bind(text.to_owned());
+        }
+        let times = [(" AND created_at >= ", filter.since), (" AND created_at < ", filter.until)];
+        for (condition, time) in times.into_iter().filter_map(|(condition, time)| Some((condition, time?))) {
+            query.push(condition).push_bind((self.time)(time));
+        }
+        if let Some(id) = filter.after_id {
+            query.push(" AND id > ").push_bind(id);
+        }
+        query.push(" ORDER BY id DESC");
+        if let Some(limit) = filter.limit {
+            query.push(" LIMIT ").push_bind(i64::from(limit));
+        }
+        query
+    }
+}

@@ -1,0 +1,116 @@
+//! Connections: few, and none waited for without an end.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use tokio::time::timeout;
+
+use super::address::PgAddress;
+use super::fault::{Act, Asker, DatabaseError};
+
+/// More would only wait for each other.
+const CONNECTIONS: u32 = 4;
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Rows are written, and are on the disk when it says so.
+    Durable,
+    /// Nothing is written.
+    ReadOnly,
+}
+
+/// A database that answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) pool: PgPool,
+    asker: Asker,
+    address: PgAddress,
+}
+
+impl Database {
+    /// Connects, and waits for nothing longer than `patience`.
+    pub(crate) async fn open(
+        address: &PgAddress,
+        session: Session,
+        patience: Duration,
+    ) -> Result<Self, DatabaseError> {
+        let settings = settings(session, patience);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(patience)
+            .after_connect(move |connection, _| {
+                let settings = settings.clone();
+                Box::pin(async move {
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await.map(drop)
+                })
+            })
+            .connect_lazy_with(address.options().clone());
+        let (database, user) = (address.database(), address.user().to_owned());
+        let opened = Self { pool, asker: Asker { database, user, patience }, address: address.clone() };
+        // A pool goes on trying, and does not tell what stands in its way.
+        opened.try_to_connect().await?;
+        Ok(opened)
+    }
+
+    async fn try_to_connect(&self) -> Result<(), DatabaseError> {
+        let act =
+            Act { name: "connect", grant: format!("GRANT CONNECT ON DATABASE ... TO {}", self.asker.user) };
+        match timeout(self.asker.patience, PgConnection::connect_with(self.address.options())).await {
+            Ok(Ok(connection)) => {
+                drop(connection.close().await);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.asker.fault(&act, error)),
+            Err(elapsed) => Err(self.asker.slow(Some(elapsed.into()))),
+        }
+    }
+
+    /// Does something, within an end.
+    pub(crate) async fn act<T>(
+        &self,
+        act: &Act,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, DatabaseError> {
+        // The database ends a statement by itself; this is for one that answers nothing any more.
+        match timeout(self.asker.patience.saturating_mul(3), work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(sqlx::Error::PoolTimedOut)) => {
+                self.try_to_connect().await?;
+                Err(self.asker.slow(None))
+            }
+            Ok(Err(error)) => Err(self.asker.fault(act, error)),
+            Err(elapsed) => Err(self.asker.slow(Some(elapsed.into()))),
+        }
+    }
+
+    pub(crate) const fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
+    pub(crate) const fn address(&self) -> &PgAddress {
+        &self.address
+    }
+}
+
+/// What a session is set to. A lock is given up before a statement, so that the error tells which it was.
+fn settings(session: Session, patience: Duration) -> String {
+    let milliseconds = |patience: Duration| patience.as_millis().clamp(1, 86_400_000);
+    let own = match session {
+        // A server that waits for its standbys goes on doing so.
+        Session::Durable => {
+            "SELECT set_config('synchronous_commit', 'on', false) \
+             WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+        }
+        Session::ReadOnly => "SET default_transaction_read_only = on",
+    };
+    format!(
+        "SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+         SET row_security = off; {own}",
+        milliseconds(patience),
+        milliseconds(patience.saturating_mul(2)),
+        milliseconds(patience.saturating_mul(4)),
+    )
+}

@@ -1,0 +1,133 @@
+//! Whether a table is the one that we think it is. Nothing is ever changed about it.
+
+use sqlx::Row as _;
+
+use super::connection::Database;
+use super::fault::{Act, DatabaseError};
+
+/// A column as it must be: its name and its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column(pub(crate) &'static str, pub(crate) &'static str);
+
+/// A table that was found and looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    /// With its schema, each in quotes.
+    pub(crate) name: String,
+    oid: i64,
+    columns: Vec<FoundColumn>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FoundColumn {
+    name: String,
+    kind: String,
+    not_null: bool,
+    has_default: bool,
+}
+
+const FIND: &str = "SELECT class.oid::bigint AS oid, format('%I.%I', namespace.nspname, class.relname) AS name, \
+    class.relkind IN ('r', 'p') AS is_table, has_table_privilege(class.oid, 'SELECT') AS readable \
+    FROM pg_class AS class JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace \
+    WHERE class.oid = to_regclass($1)";
+const COLUMNS: &str = "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS kind, attnotnull AS not_null, \
+    atthasdef OR attidentity <> '' AS has_default FROM pg_attribute \
+    WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+const HAS_INDEX: &str = "SELECT EXISTS (SELECT 1 FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid \
+    WHERE indrelid = $1::bigint::oid AND indisunique AND indisvalid AND class.relname = $2) AS has";
+
+/// The name of something in SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Table {
+    /// Finds a table: in the address's schema, else where the session looks for tables.
+    pub(crate) async fn find(database: &Database, name: &'static str) -> Result<Option<Self>, DatabaseError> {
+        let wanted = match database.address().schema() {
+            Some(schema) => format!("{}.{name}", quoted(schema)),
+            None => name.to_owned(),
+        };
+        let user = quoted(&database.asker().user);
+        let act = Act { name: "look for tables", grant: format!("GRANT USAGE ON SCHEMA ... TO {user}") };
+        let found = sqlx::query(FIND).bind(&wanted).fetch_optional(&database.pool);
+        let Some(found) = database.act(&act, found).await? else { return Ok(None) };
+        let text = |error| database.asker().fault(&act, error);
+        let table: String = found.try_get("name").map_err(text)?;
+        if !found.try_get::<bool, _>("readable").map_err(text)? {
+            return Err(DatabaseError::Forbidden {
+                database: database.asker().database.clone(),
+                user: database.asker().user.clone(),
+                act: "read",
+                grant: format!("GRANT SELECT ON {table} TO {user}"),
+                source: None,
+            });
+        }
+        let oid: i64 = found.try_get("oid").map_err(text)?;
+        if !found.try_get::<bool, _>("is_table").map_err(text)? {
+            return Err(form(database, &table, "a view or the like".to_owned(), "a table".to_owned()));
+        }
+        let columns = sqlx::query(COLUMNS).bind(oid).fetch_all(&database.pool);
+        let columns = database.act(&act, columns).await?;
+        let columns = columns.iter().map(column).collect::<Result<_, _>>().map_err(text)?;
+        Ok(Some(Self { name: table, oid, columns }))
+    }
+
+    /// Refuses a table that lacks one of these columns, or has it of another type.
+    pub(crate) fn must_have(&self, database: &Database, columns: &[Column]) -> Result<(), DatabaseError> {
+        for Column(name, kind) in columns {
+            let found = match self.columns.iter().find(|found| found.name == *name) {
+                None => format!("no column {name}"),
+                Some(found) if found.kind != *kind => format!("the column {name} of type {}", found.kind),
+                Some(_) => continue,
+            };
+            return Err(form(database, &self.name, found, format!("{name} of type {kind}")));
+        }
+        Ok(())
+    }
+
+    /// Refuses a table into which no row can be put that has only these columns.
+    pub(crate) fn must_take(
+        &self,
+        database: &Database,
+        given: &[&str],
+        maybe: &str,
+    ) -> Result<(), DatabaseError> {
+        for column in &self.columns {
+            let name = &column.name;
+            let (found, expected) = if name == maybe && column.not_null {
+                (format!("the column {name} NOT NULL"), format!("{name} nullable"))
+            } else if column.not_null && !column.has_default && !given.contains(&name.as_str()) {
+                (
+                    format!("the column {name} NOT NULL without a default"),
+                    "none but the platform's".to_owned(),
+                )
+            } else {
+                continue;
+            };
+            return Err(form(database, &self.name, found, expected));
+        }
+        Ok(())
+    }
+
+    /// Whether it has a unique index of this name.
+    pub(crate) async fn has_index(&self, database: &Database, index: &str) -> Result<bool, DatabaseError> {
+        let act = Act { name: "look for indexes", grant: String::new() };
+        let found = sqlx::query_scalar(HAS_INDEX).bind(self.oid).bind(index).fetch_one(&database.pool);
+        database.act(&act, found).await
+    }
+}
+
+fn column(row: &sqlx::postgres::PgRow) -> Result<FoundColumn, sqlx::Error> {
+    Ok(FoundColumn {
+        name: row.try_get("name")?,
+        kind: row.try_get("kind")?,
+        not_null: row.try_get("not_null")?,
+        has_default: row.try_get("has_default")?,
+    })
+}
+
+fn form(database: &Database, table: &str, found: String, expected: String) -> DatabaseError {
+    let (database, table) = (database.asker().database.clone(), table.to_owned());
+    DatabaseError::Form { database, table, found, expected }
+}

@@ -1,0 +1,163 @@
+//! What the platform's database says of its runs. Read, and never written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
+
+/// How long the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TABLE: &str = "agent_runs";
+/// What we read of it (contract.md, section 6).
+const FORM: [Column; 3] =
+    [Column("id", "uuid"), Column("status", "text"), Column("finished_at", "timestamp with time zone")];
+/// So many runs are asked for at a time.
+const BATCH: usize = 500;
+
+/// A run as the platform keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its status, as it stands there.
+    pub status: String,
+    /// When it ended, if it has.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Why the runs are not known. Whoever would delete by them must not.
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    /// The database cannot be used.
+    #[error("the platform's runs cannot be read; without them nothing may be deleted")]
+    Database(#[from] DatabaseError),
+    /// There is not one run.
+    #[error(
+        "{table} of the database {database} holds no run at all, so that it is not the platform's; nothing may be \
+         deleted by it; name the platform's database"
+    )]
+    Empty {
+        /// Which database.
+        database: String,
+        /// The table.
+        table: String,
+    },
+}
+
+/// The platform's table of runs.
+#[derive(Debug, Clone)]
+pub struct PlatformRuns {
+    database: Database,
+    table: String,
+}
+
+impl PlatformRuns {
+    /// Opens the table `agent_runs`: in the schema that the address names, else where the platform's own programs find
+    /// it. The right to SELECT from it is enough.
+    ///
+    /// # Errors
+    /// [`RunsError`]: if the database cannot be used, the table is of another form, or it is empty.
+    pub async fn open(address: &PgAddress) -> Result<Self, RunsError> {
+        Self::open_with_patience(address, PATIENCE).await
+    }
+
+    /// As [`open`](Self::open), with another patience for the database.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, RunsError> {
+        let database = Database::open(address, Session::ReadOnly, patience).await?;
+        let Some(table) = Table::find(&database, TABLE).await? else {
+            let (database, table) = (address.database(), TABLE.to_owned());
+            let advice = "name the platform's database; nothing may be deleted by this one";
+            return Err(DatabaseError::NoTable { database, table, advice }.into());
+        };
+        table.must_have(&database, &FORM)?;
+        let runs = Self { database, table: table.name };
+        runs.must_hold_some().await?;
+        Ok(runs)
+    }
+
+    /// The runs of these ids, by id. An id is what a namespace's label says; one that is no UUID is no run's.
+    ///
+    /// # Errors
+    /// [`RunsError`]: a run that is missing from what is returned is one that the database does not know.
+    pub async fn of(&self, ids: &[&str]) -> Result<BTreeMap<String, RunRow>, RunsError> {
+        let ids: BTreeSet<&str> = ids.iter().copied().filter(|id| is_uuid(id)).collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let mut found = BTreeMap::new();
+        for batch in ids.chunks(BATCH) {
+            found.extend(self.batch(batch).await?);
+        }
+        if found.is_empty() {
+            self.must_hold_some().await?;
+        }
+        Ok(found)
+    }
+
+    /// Closes its connections.
+    pub async fn close(&self) {
+        self.database.pool.close().await;
+    }
+
+    async fn batch(&self, ids: &[&str]) -> Result<Vec<(String, RunRow)>, DatabaseError> {
+        let query = format!(
+            "SELECT id::text AS id, status, finished_at FROM {} WHERE id = ANY($1::text[]::uuid[])",
+            self.table
+        );
+        let rows = sqlx::query(AssertSqlSafe(query)).bind(ids).fetch_all(&self.database.pool);
+        let rows = self.database.act(&self.act(), rows).await?;
+        let rows: Result<_, sqlx::Error> = rows.iter().map(row).collect();
+        self.database.act(&self.act(), std::future::ready(rows)).await
+    }
+
+    async fn must_hold_some(&self) -> Result<(), RunsError> {
+        let query = format!("SELECT EXISTS (SELECT 1 FROM {})", self.table);
+        let some = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.database.pool);
+        if self.database.act(&self.act(), some).await? {
+            return Ok(());
+        }
+        let (database, table) = (self.database.asker().database.clone(), self.table.clone());
+        Err(RunsError::Empty { database, table })
+    }
+
+    fn act(&self) -> Act {
+        let user = quoted(&self.database.asker().user);
+        Act { name: "read the platform's runs", grant: format!("GRANT SELECT ON {} TO {user}", self.table) }
+    }
+}
+
+fn row(stored: &PgRow) -> Result<(String, RunRow), sqlx::Error> {
+    let finished_at = stored.try_get::<Option<Moment>, _>("finished_at")?.map(|moment| moment.0);
+    Ok((stored.try_get("id")?, RunRow { status: stored.try_get("status")?, finished_at }))
+}
+
+/// Whether a text is a UUID as PostgreSQL prints it, and as a label holds it.
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let hex = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_uuid_as_it_is_printed_is_asked_for() {
+        assert!(is_uuid("3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913"));
+        for none in [
+            "",
+            "unknown",
+            "3f2b8c1e9d474a06b5e27c81d0f4a913",
+            "3F2B8C1E-9D47-4A06-B5E2-7C81D0F4A913",
+            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913-",
+            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a91g",
+            "3f2b8c1e-9d47-4a06-b5e27-c81d0f4a913",
+        ] {
+            assert!(!is_uuid(none), "{none}");
+        }
+    }
+}
