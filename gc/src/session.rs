@@ -13,7 +13,7 @@ use crate::fault::{self, Point};
 use crate::home::{Home, LeaseError};
 use crate::progress::Progress;
 use crate::rows::Scribe;
-use crate::runs::Runs;
+use crate::runs::RunsSource;
 use crate::sweep::report::Report;
 use crate::sweep::{DryRun, Sweep, SweepError};
 use crate::{leaks, outcome};
@@ -60,26 +60,6 @@ pub struct Session {
     pub clock: Clock,
     /// How long another sweep is waited for; `None` to sweep without a Lease.
     pub lease: Option<Duration>,
-}
-
-/// Where runs are looked up, before it is reached.
-#[derive(Debug, Clone, Default)]
-pub enum RunsSource {
-    /// Nowhere.
-    #[default]
-    Nowhere,
-}
-
-impl RunsSource {
-    /// Reaches it.
-    ///
-    /// # Errors
-    /// If it cannot be reached, or is not the platform's.
-    pub async fn open(&self) -> Result<Runs, SweepError> {
-        match self {
-            Self::Nowhere => std::future::ready(Ok(Runs::NotAsked)).await,
-        }
-    }
 }
 
 /// What is asked of one sweep.
@@ -172,7 +152,7 @@ impl Session {
         let nothing = || Report::new(self.clock.now(), policy, wish.dry_run);
         let runs = match self.runs.open().await {
             Ok(runs) => runs,
-            Err(error) => return (nothing(), Some(error)),
+            Err(error) => return (nothing(), Some(error.into())),
         };
         let store = match self.open_store(wish.dry_run).await {
             Ok(store) => store,
@@ -202,6 +182,7 @@ impl Session {
         if let Some(store) = &store {
             store.close().await;
         }
+        runs.close().await;
         (report, result.err())
     }
 

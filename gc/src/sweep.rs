@@ -16,6 +16,7 @@ use std::sync::PoisonError;
 use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::runs::RunsError;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -27,7 +28,7 @@ use crate::fault::{self, Point};
 use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
 use crate::rows::{ALREADY_DELETED, Decision, Scribe};
-use crate::runs::{Runs, RunsError};
+use crate::runs::Runs;
 use report::{Line, Outcome, Report};
 
 /// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in

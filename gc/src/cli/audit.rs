@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
-use codex_k8s_shared::audit::{AuditStore, EventType, Filter, Row, Store};
+use codex_k8s_shared::audit::{AuditStore, EventType, Filter, PostgresStore, Row, Store, StoreAddress};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -23,6 +23,8 @@ pub(super) enum Command {
     List(List),
     /// Remove rows beyond an age; those of deletions that have not ended stay
     Prune(Prune),
+    /// Make a schema of our own for rows in a PostgreSQL, where the platform's is not to be used
+    Install(Install),
 }
 
 /// List rows.
@@ -68,6 +70,14 @@ pub(super) struct Prune {
     older_than: Duration,
 }
 
+/// Make the schema that the address names (`postgres://USER@HOST/DATABASE?schema=NAME`), with a table for rows, or bring
+/// it up to date. Nothing else ever makes anything in a database.
+#[derive(Debug, clap::Args)]
+pub(super) struct Install {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
 /// A row as it is printed: the table's own columns.
 #[derive(Serialize)]
 struct Printed<'a> {
@@ -100,6 +110,7 @@ impl Command {
         match self {
             Self::List(list) => runtime.block_on(list.run()),
             Self::Prune(prune) => runtime.block_on(prune.run()),
+            Self::Install(install) => runtime.block_on(install.run()),
         }
     }
 }
@@ -172,6 +183,20 @@ impl Prune {
         let before = Timestamp::now().checked_sub(age).or_exit(Exit::Usage)?;
         let pruned = store.prune(before).await.or_exit(Exit::Database)?;
         output::print(&format!("removed {pruned} rows from before {}\n", table::whole(before)))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Install {
+    async fn run(self) -> Ended {
+        let address = self.store.address()?;
+        match &address {
+            StoreAddress::Sqlite(_) => self.store.open().await?.close().await,
+            StoreAddress::Postgres(postgres) => {
+                PostgresStore::install(postgres).await.or_exit(Exit::Database)?.close().await;
+            }
+        }
+        output::print(&format!("rows can be kept at {address}\n"))?;
         Ok(Exit::Done)
     }
 }

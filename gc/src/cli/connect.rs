@@ -12,7 +12,8 @@ use super::exit::{Exit, Failure, OrExit};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::home::Home;
-use crate::session::{RunsSource, Session};
+use crate::runs::RunsSource;
+use crate::session::Session;
 
 /// The policy.
 #[derive(Debug, clap::Args)]
@@ -44,16 +45,35 @@ fn read(file: &Path) -> anyhow::Result<RunPolicy> {
 /// Where rows are kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
-    /// Where audit rows are kept; without one, in a file below the user's state folder
-    #[arg(long, value_name = "sqlite:FILE", env = "CODEX_K8S_GC_AUDIT_STORE", hide_env_values = true)]
-    audit_store: Option<StoreAddress>,
+    /// Where audit rows are kept: `sqlite:FILE`, or the platform's database as `postgres://USER@HOST/DATABASE`; without
+    /// one, in a file below the user's state folder
+    #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GC_AUDIT_STORE", hide_env_values = true)]
+    audit_store: Option<String>,
+}
+
+/// The platform's runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunsArgs {
+    /// The platform's database, `postgres://USER@HOST/DATABASE`, whose table `agent_runs` tells which runs have ended;
+    /// without one, leases alone count
+    #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GC_RUNS", hide_env_values = true)]
+    runs: Option<String>,
+}
+
+impl RunsArgs {
+    pub(super) fn source(&self) -> Result<RunsSource, Failure> {
+        let Some(address) = &self.runs else { return Ok(RunsSource::Nowhere) };
+        // Not by clap, which would print an address that it cannot read, password and all.
+        let address = address.parse().context("--runs names no database").or_exit(Exit::Usage)?;
+        Ok(RunsSource::Platform(address))
+    }
 }
 
 impl StoreArgs {
     /// The store that is meant. The folder of the usual file is made.
     pub(super) fn address(&self) -> Result<StoreAddress, Failure> {
         if let Some(address) = &self.audit_store {
-            return Ok(address.clone());
+            return address.parse().context("--audit-store names no store").or_exit(Exit::Usage);
         }
         let folder = state_folder()
             .context(
@@ -101,6 +121,8 @@ pub(super) struct SessionArgs {
     cluster: ClusterArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    runs: RunsArgs,
     /// Who this is in audit rows
     #[arg(long, default_value = "codex-k8s-gc", value_name = "NAME", env = "CODEX_K8S_GC_ACTOR")]
     actor: String,
@@ -114,7 +136,7 @@ pub(super) struct SessionArgs {
 
 impl SessionArgs {
     pub(super) async fn session(&self) -> Result<Session, Failure> {
-        let store = self.store.address()?;
+        let (store, runs) = (self.store.address()?, self.runs.source()?);
         let cluster = self.cluster.connect().await?;
         let home_name = self.cluster.namespace.clone();
         Ok(Session {
@@ -122,7 +144,7 @@ impl SessionArgs {
             cluster,
             home_name,
             store,
-            runs: RunsSource::Nowhere,
+            runs,
             actor: self.actor.clone(),
             clock: Clock::of_this_machine(),
             lease: (!self.no_lease).then_some(self.lease_timeout),

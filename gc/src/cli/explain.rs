@@ -8,7 +8,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::connect::{ClusterArgs, PolicyArgs, StoreArgs};
+use super::connect::{ClusterArgs, PolicyArgs, RunsArgs, StoreArgs};
 use super::exit::{Ended, Exit, Failure, OrExit};
 use super::output::Form;
 use super::table;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::decide::{Candidate, Run, Work};
 use crate::plan::Planned;
+use crate::runs::Runs;
 use crate::sweep::report::Line;
 
 /// So many of its rows are shown.
@@ -32,6 +33,8 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    runs: RunsArgs,
     /// Decide as if it was then
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -72,7 +75,8 @@ impl Args {
         let now = self.now.unwrap_or_else(|| Clock::of_this_machine().now());
         let filter = Filter { namespace: Some(self.name.clone()), limit: Some(ROWS), ..Filter::default() };
         let rows = self.store.open().await?.rows(&filter).await.or_exit(Exit::Database)?;
-        let planned = planned(&cluster, &policy, &self.name, now).await?;
+        let runs = self.runs.source()?.open().await.or_exit(Exit::Database)?;
+        let planned = planned(&cluster, &runs, &policy, &self.name, now).await?;
         let explanation = Explanation {
             namespace: self.name,
             now,
@@ -87,6 +91,7 @@ impl Args {
 
 async fn planned(
     cluster: &Cluster,
+    runs: &Runs,
     policy: &RunPolicy,
     name: &str,
     now: Timestamp,
@@ -94,6 +99,7 @@ async fn planned(
     let Some(mut candidate) = cluster.fresh(name).await.or_exit(Exit::Cluster)? else { return Ok(None) };
     if candidate.label(keys::MANAGED_BY).is_some() {
         candidate.work = cluster.work(name).await.or_exit(Exit::Cluster)?;
+        runs.look_up(std::slice::from_mut(&mut candidate)).await.or_exit(Exit::Database)?;
     }
     Ok(Some(Planned::new(policy, now, candidate)))
 }

@@ -85,9 +85,12 @@ impl Collector for SweepCollector {
         let Some(last) = self.last() else { return Ok(()) };
         for (name, help, values) in metrics(&last).into_iter().filter(|(.., values)| !values.is_empty()) {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (label, value) in values {
-                let labels: Vec<_> = label.into_iter().collect();
-                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+            for (label, value) in &values {
+                match label {
+                    Some(label) => ConstGauge::new(*value).encode(metric.encode_family(&[*label])?)?,
+                    // Without a label there is one value.
+                    None => metric.encode_gauge(value)?,
+                }
             }
         }
         Ok(())

@@ -4,8 +4,6 @@ use std::process::Stdio;
 
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
-use codex_k8s_tests::control_plane::free_port;
-use codex_k8s_tests::process::Process;
 
 use crate::harness::{Cluster, Ns, Swept, unique};
 
@@ -66,9 +64,7 @@ fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one() {
 fn two_sweeps_and_a_daemon_take_turns() {
     let cluster = Cluster::new();
     let names = many(&cluster);
-    let listen = format!("--health-listen=127.0.0.1:{}", free_port().unwrap());
-    let mut daemon = cluster.command(&["daemon", "--schedule=@every 1s", &listen]);
-    let mut daemon = daemon.stderr(Stdio::piped()).spawn().unwrap();
+    let daemon = cluster.daemon();
     let mut command = cluster.command(&["sweep", "--output=json"]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let sweeps = [command.spawn().unwrap(), command.spawn().unwrap()];
@@ -77,8 +73,7 @@ fn two_sweeps_and_a_daemon_take_turns() {
         assert_eq!(swept.code, 0, "{}", swept.told);
     }
     cluster.agrees(&names);
-    Process::started_with(&listen).unwrap().signal("TERM").unwrap();
-    assert!(daemon.wait().unwrap().success());
+    daemon.end();
 }
 
 #[test]

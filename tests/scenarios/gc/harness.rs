@@ -1,6 +1,7 @@
 //! Run namespaces in any state, sweeps over them, and the rows that these leave.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::{Actor, AuditStore, Event, EventType, Filter, Payload, Row, Store};
-use codex_k8s_tests::{Caller, ControlPlane, Identity, eventually};
+use codex_k8s_tests::control_plane::free_port;
+use codex_k8s_tests::process::Process;
+use codex_k8s_tests::{Caller, ControlPlane, Health, Identity, eventually};
 use http::Method;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
@@ -169,7 +172,16 @@ impl Cluster {
             .unwrap();
         let reached = PathBuf::from(format!("{}.reached", file.display()));
         self.eventually(&format!("{point} is reached"), || reached.exists().then_some(()));
-        Held { file, process, _cluster: self }
+        Held { file, process: Some(process), _cluster: self }
+    }
+
+    /// A daemon that sweeps every second; killed when it is dropped.
+    pub(crate) fn daemon(&self) -> Daemon {
+        let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+        let listen = format!("--health-listen={address}");
+        let mut command = self.command(&["daemon", "--schedule=@every 1s", &listen]);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Daemon { health: Health(address), process, listen }
     }
 
     /// Sweeps until it dies at a point.
@@ -263,18 +275,51 @@ impl Drop for Locked<'_> {
     }
 }
 
+/// A daemon.
+pub(crate) struct Daemon {
+    pub(crate) health: Health,
+    process: Child,
+    listen: String,
+}
+
+impl Daemon {
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) {
+        Process::started_with(&self.listen).unwrap().signal("TERM").unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// A sweep that stands still.
 pub(crate) struct Held<'a> {
     file: PathBuf,
-    process: Child,
+    process: Option<Child>,
     _cluster: &'a Cluster,
 }
 
 impl Held<'_> {
     /// Lets it go on to its end.
-    pub(crate) fn go_on(self) -> Swept {
+    pub(crate) fn go_on(mut self) -> Swept {
         std::fs::write(&self.file, "").unwrap();
-        Swept::of(&self.process.wait_with_output().unwrap())
+        Swept::of(&self.process.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // A test that fails leaves nothing behind.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
