@@ -6,6 +6,7 @@ mod breaker;
 mod commands;
 mod crashes;
 mod harness;
+mod installed;
 mod outages;
 mod races;
 mod reports;
