@@ -187,10 +187,10 @@ impl Scribe {
         event
     }
 
-    /// The baseline of a namespace is live.
-    pub fn prepared(&self, candidate: &Candidate, now: Timestamp) -> Event {
+    /// The baseline of a namespace is live, since then.
+    pub fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
         let id = id(&["prepared", &candidate.uid]);
-        self.event(EventType::Prepared, candidate, id, now)
+        self.event(EventType::Prepared, candidate, id, ready_at)
     }
 
     /// A sweep refused to delete anything: told once for the same causes in the same hour.

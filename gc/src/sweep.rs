@@ -141,6 +141,7 @@ impl Sweep<'_> {
         let begun = self.repair(state).await?;
         let planned = self.plan(state).await?;
         fault::point(Point::AfterList, "").await;
+        self.tell_prepared(&planned).await?;
         let tripped = self.tell(state, &planned).await?;
         let due = planned.iter().filter(|planned| planned.is_due() && !tripped).map(|due| &due.candidate);
         if self.dry_run == DryRun::Client {
@@ -151,9 +152,6 @@ impl Sweep<'_> {
         let tasks: Vec<_> = begun.into_iter().map(Task::Await).chain(due).collect();
         self.progress.phase("deleting", tasks.len());
         futures::stream::iter(tasks).for_each_concurrent(IN_FLIGHT, |task| self.end(state, task)).await;
-        if !state.is_stopped() {
-            self.tell_prepared(&planned).await?;
-        }
         Ok(())
     }
 
@@ -246,7 +244,10 @@ impl Sweep<'_> {
         for candidate in live {
             let run = candidate.label(keys::RUN_ID).unwrap_or_default();
             if !told.contains(&(candidate.name.as_str(), run)) {
-                self.append(self.scribe.prepared(candidate, self.clock.now())).await?;
+                let ready_at =
+                    candidate.annotation(keys::BASELINE_READY_AT).and_then(|time| time.parse().ok());
+                let ready_at = ready_at.unwrap_or_else(|| self.clock.now());
+                self.append(self.scribe.prepared(candidate, ready_at)).await?;
             }
         }
         Ok(())

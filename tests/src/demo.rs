@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -13,7 +14,11 @@ use crate::identity::Identity;
 use crate::kubectl::Ran;
 use crate::review::{WORKER_JOB, WORKER_NAMESPACE};
 
+/// The platform's own values, but leases may be short, and end without grace, so that a demo need not take hours.
+const POLICY: &str = "lease: {minTtl: 1s}\ncleanup: {grace: 1s}\n";
+
 const NAMESPACE: &str = "codex-issue-demo";
+const SHORT: &str = "codex-issue-short";
 const RUN_NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 
 /// Runs the demo. It stops at the first step that does not do what it shows.
@@ -23,13 +28,15 @@ const RUN_NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 pub fn run(playground: &Path) -> anyhow::Result<()> {
     let stage = Stage { lively: stdout().is_terminal() };
     stage.say("Starting etcd, kube-apiserver, kube-controller-manager and the webhook ...")?;
-    let guard = Guard::start(playground)?;
-    let show = Show { guard: &guard, stage: &stage };
+    let guard = Guard::start_with_policy(playground, POLICY)?;
+    let show = Show { guard: &guard, stage: &stage, playground };
+    show.a_namespace_that_ends_soon()?;
     show.a_namespace_by_name_alone()?;
     show.the_baseline()?;
     show.the_workers_job()?;
     show.an_agents_job()?;
     show.refusals()?;
+    show.a_sweep()?;
     drop(guard);
     stage.title("Done. Everything that was started has been ended.")
 }
@@ -61,8 +68,8 @@ impl Stage {
         self.write("2", text)
     }
 
-    fn command(&self, who: &str, args: &[&str]) -> anyhow::Result<()> {
-        self.write("1", format_args!("{who}$ kubectl {}", args.join(" ")))?;
+    fn command(&self, who: &str, program: &str, args: &[&str]) -> anyhow::Result<()> {
+        self.write("1", format_args!("{who}$ {program} {}", args.join(" ")))?;
         self.pause(500);
         Ok(())
     }
@@ -78,11 +85,12 @@ impl Stage {
 struct Show<'a> {
     guard: &'a Guard,
     stage: &'a Stage,
+    playground: &'a Path,
 }
 
 impl Show<'_> {
     fn kubectl(&self, who: &str, identity: &Identity, args: &[&str], input: &str) -> anyhow::Result<Ran> {
-        self.stage.command(who, args)?;
+        self.stage.command(who, "kubectl", args)?;
         let ran = self.guard.kubectl(identity)?.run_with_input(args, input)?;
         self.stage.write("0", ran.to_string().trim_end())?;
         self.stage.pause(700);
@@ -106,6 +114,55 @@ impl Show<'_> {
         let ran = self.kubectl(who, identity, args, input)?;
         ensure!(!ran.succeeded() && ran.stderr.contains(rule), "that was to be refused by {rule}");
         Ok(())
+    }
+
+    /// Runs the garbage collector, as its own ServiceAccount, and gives what it printed.
+    fn collector(&self, args: &[&str]) -> anyhow::Result<String> {
+        let ran = Command::new(self.playground)
+            .arg("gc")
+            .args(args)
+            .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector())?)
+            .env("CODEX_K8S_GC_POLICY", self.guard.file("policy.yaml"))
+            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", self.guard.file("audit.db").display()))
+            .output()?;
+        let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+        ensure!(ran.status.success(), "codex-k8s-gc failed:\n{told}{}", String::from_utf8_lossy(&ran.stderr));
+        Ok(told)
+    }
+
+    fn shown(&self, args: &[&str], words: &[&str]) -> anyhow::Result<()> {
+        self.stage.command("collector", "codex-k8s-gc", args)?;
+        let told = self.collector(args)?;
+        self.stage.write("0", told.trim_end())?;
+        self.stage.pause(1200);
+        for word in words {
+            ensure!(told.contains(word), "that was to say {word:?}");
+        }
+        Ok(())
+    }
+
+    fn a_namespace_that_ends_soon(&self) -> anyhow::Result<()> {
+        let namespace = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {SHORT}\n  annotations:\n    \
+             codex-k8s.dev/namespace-lease-ttl: 2s\n"
+        );
+        let created =
+            self.guard.kubectl(&Identity::developer())?.run_with_input(&["create", "-f", "-"], &namespace)?;
+        ensure!(created.succeeded(), "{created}");
+        Ok(())
+    }
+
+    fn a_sweep(&self) -> anyhow::Result<()> {
+        self.stage.title("6. The garbage collector deletes what has expired, and only that")?;
+        self.stage
+            .say(&format!("({SHORT} was created at the start of this demo, with a lease of two seconds)"))?;
+        let due = || self.collector(&["sweep", "--dry-run"]).is_ok_and(|told| told.contains("would delete"));
+        eventually("its lease has ended", Duration::from_secs(30), || due().then_some(()))?;
+        self.shown(&["sweep", "--dry-run"], &[SHORT, "would delete", "its lease lives until"])?;
+        self.shown(&["sweep"], &["1 due, 1 deleted"])?;
+        self.shown(&["audit", "list", SHORT], &["cleanup_intended", "cleaned", "ttl_expired"])?;
+        self.shown(&["explain", SHORT], &["is not there: it was deleted at"])?;
+        self.shown(&["explain", NAMESPACE], &["it stays until", "its lease lives until"])
     }
 
     fn a_namespace_by_name_alone(&self) -> anyhow::Result<()> {

@@ -59,6 +59,11 @@ impl Identity {
         Self::service_account("codex-k8s-guard", "codex-k8s-reconcile")
     }
 
+    /// The garbage collector.
+    pub fn collector() -> Self {
+        Self::service_account("codex-k8s-guard", "codex-k8s-gc")
+    }
+
     /// The agent of a run namespace.
     pub fn agent(namespace: &str) -> Self {
         Self::service_account(namespace, "codex-runner")

@@ -15,10 +15,6 @@ lease: {minTtl: 1s, defaultTtl: 3s}
 cleanup: {grace: 1s}
 ";
 
-fn collector() -> Identity {
-    Identity::service_account(HOME, "codex-k8s-gc")
-}
-
 /// A guarded cluster in which `ServiceAccounts` have only the rights that they are given, with the manifest installed.
 struct Installed {
     guard: Guard,
@@ -79,7 +75,7 @@ impl Installed {
             };
             command.env(variable["name"].as_str().unwrap(), value);
         }
-        let kubeconfig = self.guard.control_plane.kubeconfig(&collector()).unwrap();
+        let kubeconfig = self.guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
         Swept::of(&command.env("KUBECONFIG", kubeconfig).output().unwrap())
     }
 }
@@ -124,7 +120,7 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     assert!(note.contains("\"result\": \"done\""), "{note}");
 
     // In other hands its token deletes nothing that lives or is held, and does nothing else at all.
-    let stolen = cluster.guard.kubectl(&collector()).unwrap();
+    let stolen = cluster.guard.kubectl(&Identity::collector()).unwrap();
     for (args, expected) in [
         (&["delete", "namespace", lives][..], "NS015: "),
         (&["delete", "namespace", held], "NS015: "),
