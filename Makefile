@@ -37,7 +37,7 @@ lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
 	$(CARGO_DENY) --log-level error check bans licenses sources
 
 bench: ## Measure against the floor, in one run
-	$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench
+	$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench $(SECTIONS)
 
 generate: ## Write what is generated from the code
 	$(WEBHOOK) explain --markdown > docs/rules.md

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
-use crate::decide::Candidate;
+use crate::decide::{Candidate, Work};
 use crate::fault::{self, Point};
 use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
@@ -34,6 +34,9 @@ use report::{Line, Outcome, Report};
 /// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in
 /// the ten seconds that one takes.
 const IN_FLIGHT: usize = 64;
+
+/// From so many on, what works in them is listed for the whole cluster.
+const MANY: usize = 25;
 
 /// What ended a sweep before it was done. What was done by then stands in the report, and in the rows.
 #[derive(Debug, thiserror::Error)]
@@ -186,13 +189,21 @@ impl Sweep<'_> {
         Ok(planned)
     }
 
-    /// Looks at what works in those that would go if nothing did.
+    /// Looks at what works in those that would go if nothing did. Right before its deletion each is looked at again.
     async fn inspect(&self, now: Timestamp, listed: &mut [Candidate]) -> Result<(), SweepError> {
         let due: Vec<_> = listed
             .iter_mut()
             .filter(|candidate| Planned::is_to_be_inspected(self.policy, now, candidate))
             .collect();
         self.progress.phase("inspecting", due.len());
+        if due.len() > MANY {
+            let mut everywhere = self.cluster.work_everywhere().await?;
+            for candidate in due {
+                let found = everywhere.remove(&candidate.name);
+                candidate.work = found.map_or(Work::Idle, Work::Active);
+            }
+            return Ok(());
+        }
         futures::stream::iter(due.into_iter().map(Ok))
             .try_for_each_concurrent(usize::from(self.policy.cleanup.concurrency), async |candidate| {
                 candidate.work = self.cluster.work(&candidate.name).await?;

@@ -32,6 +32,11 @@ impl Process {
         Ok(Self { folder })
     }
 
+    /// A process that this one has started.
+    pub fn of_child(child: &std::process::Child) -> Self {
+        Self { folder: PathBuf::from("/proc").join(child.id().to_string()) }
+    }
+
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         // What has ended but was not waited for yet has no command line any more.

@@ -14,6 +14,15 @@ pub(super) async fn all<T: Clone>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
 ) -> kube::Result<Vec<T>> {
+    kept(params, page, Some).await
+}
+
+/// As [`all`], of which only what `keep` makes of each is kept, so that no more than a page is ever held.
+pub(super) async fn kept<T: Clone, U>(
+    params: &ListParams,
+    page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
+    keep: impl Fn(T) -> Option<U>,
+) -> kube::Result<Vec<U>> {
     let mut restarts = 0;
     'list: loop {
         let mut params = params.clone().limit(PAGE);
@@ -26,7 +35,7 @@ pub(super) async fn all<T: Clone>(
                 }
                 listed => listed?,
             };
-            all.extend(listed.items);
+            all.extend(listed.items.into_iter().filter_map(&keep));
             match listed.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(all),

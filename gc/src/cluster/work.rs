@@ -1,15 +1,18 @@
 //! What is at work in a namespace (contract.md, section 6: the platform's own list).
 
+use std::collections::HashMap;
+
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, try_join_all};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::{NamespaceResourceScope, Resource};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, paged};
 use crate::decide::Work;
 
 /// Names of one kind that are told; there may be more.
@@ -84,12 +87,31 @@ impl Active for DaemonSet {
     }
 }
 
+/// What is at work, by the namespace that it is in.
+pub type Everywhere = HashMap<String, Vec<String>>;
+
+/// Something that works: the namespace that it is in, and its name.
+type Found = (String, String);
+
 impl Cluster {
     /// What is at work in a namespace.
     ///
     /// # Errors
     /// If any of its kinds cannot be listed: what was not seen is not idle.
     pub async fn work(&self, namespace: &str) -> Result<Work, ClusterError> {
+        let mut found = self.active_in(Some(namespace)).await?;
+        Ok(found.remove(namespace).map_or(Work::Idle, Work::Active))
+    }
+
+    /// What is at work in any namespace: for many of them, this is seven lists and not seven for each.
+    ///
+    /// # Errors
+    /// As [`work`](Self::work).
+    pub async fn work_everywhere(&self) -> Result<Everywhere, ClusterError> {
+        self.active_in(None).await
+    }
+
+    async fn active_in(&self, namespace: Option<&str>) -> Result<Everywhere, ClusterError> {
         let kinds: [LocalBoxFuture<'_, _>; 7] = [
             self.active::<Pod>(namespace, "pods").boxed_local(),
             self.active::<Job>(namespace, "jobs").boxed_local(),
@@ -99,30 +121,56 @@ impl Cluster {
             self.active::<ReplicaSet>(namespace, "replicasets").boxed_local(),
             self.active::<DaemonSet>(namespace, "daemonsets").boxed_local(),
         ];
-        let active: Vec<_> = try_join_all(kinds).await?.into_iter().flatten().collect();
-        Ok(if active.is_empty() { Work::Idle } else { Work::Active(active) })
+        let mut everywhere = Everywhere::new();
+        for (kind, found) in try_join_all(kinds).await? {
+            for (namespace, names) in by_namespace(found) {
+                everywhere.entry(namespace).or_default().push(told(kind, names));
+            }
+        }
+        Ok(everywhere)
     }
 
-    /// Those of one kind, as `kind=a,b`.
-    async fn active<K>(&self, namespace: &str, kind: &'static str) -> Result<Option<String>, ClusterError>
+    async fn active<K>(
+        &self,
+        namespace: Option<&str>,
+        kind: &'static str,
+    ) -> Result<(&'static str, Vec<Found>), ClusterError>
     where
         K: Active + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let api = Api::<K>::namespaced(self.client(), namespace);
-        let listed = self.list_of(&format!("{kind} of {namespace}"), api).await?;
-        let works = |object: &&K| object.meta().deletion_timestamp.is_none() && object.is_active();
-        Ok(names(kind, listed.iter().filter(works).map(ResourceExt::name_any)))
+        let api = match namespace {
+            Some(namespace) => Api::<K>::namespaced(self.client(), namespace),
+            None => Api::<K>::all(self.client()),
+        };
+        let page = async |params: &ListParams| api.list(params).await;
+        let params = ListParams::default();
+        let found = paged::kept(&params, page, |object| {
+            let works = object.meta().deletion_timestamp.is_none() && object.is_active();
+            works.then(|| (object.namespace().unwrap_or_default(), object.name_any()))
+        });
+        let place = namespace.map(|namespace| format!(" of {namespace}")).unwrap_or_default();
+        let found =
+            found.await.map_err(|error| ClusterError::new(format!("list the {kind}{place}"), error))?;
+        Ok((kind, found))
     }
 }
 
-fn names(kind: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let mut names: Vec<_> = names.collect();
+fn by_namespace(found: Vec<Found>) -> HashMap<String, Vec<String>> {
+    let mut by_namespace = HashMap::<_, Vec<_>>::new();
+    for (namespace, name) in found {
+        by_namespace.entry(namespace).or_default().push(name);
+    }
+    by_namespace
+}
+
+/// Those of one kind, as `kind=a,b`.
+fn told(kind: &str, mut names: Vec<String>) -> String {
     names.sort_unstable();
     let all = names.len();
     names.truncate(TOLD);
     let more = if all > TOLD { format!(" and {} more", all - TOLD) } else { String::new() };
-    (all > 0).then(|| format!("{kind}={}{more}", names.join(",")))
+    format!("{kind}={}{more}", names.join(","))
 }
 
 #[cfg(test)]
@@ -188,9 +236,8 @@ mod tests {
 
     #[test]
     fn what_works_is_told_by_name_and_not_without_end() {
-        assert_eq!(names("pods", std::iter::empty()), None);
-        assert_eq!(names("pods", ["b", "a"].map(str::to_owned).into_iter()).as_deref(), Some("pods=a,b"));
-        let many = names("jobs", (0..12).map(|number| format!("j{number:02}"))).unwrap();
+        assert_eq!(told("pods", ["b", "a"].map(str::to_owned).into()), "pods=a,b");
+        let many = told("jobs", (0..12).map(|number| format!("j{number:02}")).collect());
         assert_eq!(many, "jobs=j00,j01,j02,j03,j04,j05,j06,j07,j08,j09 and 2 more");
     }
 }

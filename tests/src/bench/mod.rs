@@ -9,6 +9,7 @@ mod end_to_end;
 mod reconcile;
 mod report;
 mod server;
+mod sweep;
 
 use std::future::Future;
 use std::path::Path;
@@ -37,11 +38,36 @@ const TOGETHER: usize = 5000;
 const CONNECTIONS: usize = 25;
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// Measures and prints.
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Section {
+    /// Reviews, by the webhook and by the floor
+    Webhook,
+    /// The reconciler of baselines
+    Reconcile,
+    /// A sweep of the garbage collector
+    Sweep,
+}
+
+/// Measures and prints these sections; all of them if none is named.
 ///
 /// # Errors
-/// If anything does not start, or a review is not answered as it must be.
-pub fn run(playground: &Path) -> anyhow::Result<()> {
+/// If anything does not start, or does not do what it must.
+pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
+    let is_wanted = |section| sections.is_empty() || sections.contains(&section);
+    if is_wanted(Section::Webhook) {
+        webhook(playground)?;
+    }
+    if is_wanted(Section::Reconcile) {
+        reconcile::run(playground)?;
+    }
+    if is_wanted(Section::Sweep) {
+        sweep::run(playground)?;
+    }
+    Ok(())
+}
+
+fn webhook(playground: &Path) -> anyhow::Result<()> {
     let control_plane = ControlPlane::start(playground)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (namespace, job) = runtime.block_on(prepare(&control_plane))?;
@@ -71,9 +97,7 @@ pub fn run(playground: &Path) -> anyhow::Result<()> {
         Target::new("validate", webhook.address, "/validate", webhook.process.clone()),
     ];
     runtime.block_on(measure(&dialer, &review, &mut targets))?;
-    report::cache(&memory, &targets)?;
-    drop((empty, parsing, guard));
-    reconcile::run(playground)
+    report::cache(&memory, &targets)
 }
 
 /// A run namespace and its Job, as the API server shows them to a webhook.

@@ -35,27 +35,23 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     let (begun, before) = (Instant::now(), runtime.block_on(requests(&client))?);
     let first = guard.one_more_reconciler("first", &[])?;
     await_count(first.health, "codex_k8s_reconcile_gates_total{to=\"open\"}")?;
-    told("all gates open after, s", begun.elapsed().as_secs_f64())?;
+    report::told("all gates open after, s", begun.elapsed().as_secs_f64())?;
     let asked = runtime.block_on(requests(&client))? - before;
-    told("requests per namespace", ratio(asked))?;
-    told("peak memory, MiB", report::mebibytes(first.process.peak_memory()?))?;
+    report::told("requests per namespace", ratio(asked))?;
+    report::told("peak memory, MiB", report::mebibytes(first.process.peak_memory()?))?;
     end(&first)?;
 
     let (begun, before) = (Instant::now(), runtime.block_on(requests(&client))?);
     let second = guard.one_more_reconciler("second", &[])?;
     await_count(second.health, "codex_k8s_reconcile_looks_total")?;
-    told("after a restart all were looked at after, s", begun.elapsed().as_secs_f64())?;
+    report::told("after a restart all were looked at after, s", begun.elapsed().as_secs_f64())?;
     let asked = runtime.block_on(requests(&client))? - before;
-    told("requests per namespace then", ratio(asked))?;
+    report::told("requests per namespace then", ratio(asked))?;
     let written =
         ["writes", "gates"].map(|name| second.health.sum(&format!("codex_k8s_reconcile_{name}_total")));
     let [writes, gates] = written;
     report::at_most("writes then", ratio(writes? + gates?), 0.0)?;
-    told("peak memory then, MiB", report::mebibytes(second.process.peak_memory()?))
-}
-
-fn told(what: &str, found: f64) -> anyhow::Result<()> {
-    report::say(&format!("{what:<48}{found:>8.1}"))
+    report::told("peak memory then, MiB", report::mebibytes(second.process.peak_memory()?))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of some thousands")]

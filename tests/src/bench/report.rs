@@ -127,6 +127,10 @@ pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+pub(super) fn told(what: &str, found: f64) -> anyhow::Result<()> {
+    say(&format!("{what:<48}{found:>8.1}"))
+}
+
 pub(super) fn at_most(what: &str, found: f64, aim: f64) -> anyhow::Result<()> {
     aimed(what, found, format_args!("at most {aim}"), found <= aim)
 }

@@ -29,8 +29,11 @@ enum Command {
         #[arg(long, default_value = "target/cluster")]
         dir: PathBuf,
     },
-    /// Measure the webhook against the floor
-    Bench,
+    /// Measure against the floor
+    Bench {
+        /// What is measured; everything without one
+        sections: Vec<bench::Section>,
+    },
     /// Serve the floor of the benchmarks
     #[command(hide = true)]
     Echo(bench::echo::Args),
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(&playground),
         Command::Up { dir } => cluster::up(&playground, &dir),
         Command::Down { dir } => cluster::down(&dir),
-        Command::Bench => bench::run(&playground),
+        Command::Bench { sections } => bench::run(&playground, &sections),
         Command::Echo(args) => args.run(),
         Command::Build => Binaries::find().map(drop),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
