@@ -140,7 +140,7 @@ impl Module {
 }
 
 /// Tells a person who waits.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     // With standard error gone there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

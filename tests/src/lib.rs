@@ -1,4 +1,5 @@
-//! A real control plane as a fixture: etcd, kube-apiserver and kube-controller-manager on loopback.
+//! A real control plane as a fixture: etcd, kube-apiserver and kube-controller-manager on loopback; and a real
+//! [PostgreSQL](postgres::Postgres).
 //!
 //! ```no_run
 //! use codex_k8s_tests::{ControlPlane, Identity};
@@ -28,6 +29,7 @@ pub mod health;
 pub mod identity;
 pub mod kubectl;
 pub mod load;
+pub mod postgres;
 pub mod process;
 pub mod review;
 pub mod supervisor;
@@ -40,4 +42,5 @@ pub use guard::Guard;
 pub use health::Health;
 pub use identity::Identity;
 pub use kubectl::{Kubectl, Ran};
+pub use postgres::Postgres;
 pub use webhook::{Reconciler, Webhook};

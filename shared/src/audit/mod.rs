@@ -7,6 +7,8 @@
 mod any;
 mod event;
 #[cfg(feature = "audit-stores")]
+mod migrations;
+#[cfg(feature = "audit-stores")]
 mod postgres;
 #[cfg(feature = "audit-stores")]
 mod select;

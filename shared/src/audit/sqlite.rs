@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, Sqlite};
 
+use super::migrations::{unmigrated, up_to_date};
 use super::select::Dialect;
 use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
 
@@ -64,10 +65,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(failed)?;
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(source) => failed(source),
-            other => StoreError::Open { store: file.display().to_string(), source: other.into() },
-        })?;
+        up_to_date(&MIGRATIONS).run(&pool).await.map_err(unmigrated).map_err(failed)?;
         Ok(Self { pool })
     }
 

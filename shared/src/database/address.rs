@@ -133,6 +133,20 @@ impl PgAddress {
         self.0.options.get_username()
     }
 
+    /// Why a file that it names for TLS cannot be read, if one cannot.
+    pub(super) fn unreadable(&self) -> Option<std::io::Error> {
+        let files = self
+            .0
+            .shown
+            .query_pairs()
+            .filter(|(key, _)| matches!(&**key, "sslrootcert" | "sslcert" | "sslkey"));
+        let mut faults = files.filter_map(|(_, file)| {
+            let error = std::fs::File::open(&*file).err()?;
+            Some(std::io::Error::new(error.kind(), format!("{file}: {error}")))
+        });
+        faults.next()
+    }
+
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.0.options
     }

@@ -50,6 +50,9 @@ impl Database {
             .connect_lazy_with(address.options().clone());
         let (database, user) = (address.database(), address.user().to_owned());
         let opened = Self { pool, asker: Asker { database, user, patience }, address: address.clone() };
+        if let Some(source) = address.unreadable() {
+            return Err(DatabaseError::Tls { database: address.database(), source: source.into() });
+        }
         // A pool goes on trying, and does not tell what stands in its way.
         opened.try_to_connect().await?;
         Ok(opened)

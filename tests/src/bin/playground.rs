@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use codex_k8s_tests::{bench, binaries::Binaries, cluster, demo, supervisor};
+use codex_k8s_tests::{bench, binaries::Binaries, cluster, demo, postgres::Programs, supervisor};
 
 /// A guarded control plane on this machine's loopback, to look at and to try.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ enum Command {
     /// Serve the floor of the benchmarks
     #[command(hide = true)]
     Echo(bench::echo::Args),
-    /// Fill the cache with the control plane's programs
+    /// Fill the cache with the programs of the control plane and of PostgreSQL
     Build,
     /// Run the webhook's own command line
     #[command(disable_help_flag = true)]
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Down { dir } => cluster::down(&dir),
         Command::Bench { sections } => bench::run(&playground, &sections),
         Command::Echo(args) => args.run(),
-        Command::Build => Binaries::find().map(drop),
+        Command::Build => Binaries::find().and_then(|_| Programs::find()).map(drop),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise => supervisor::supervise(),
     };

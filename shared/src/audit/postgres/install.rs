@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{PATIENCE, PostgresStore, TABLE};
 use crate::audit::StoreError;
+use crate::audit::migrations::{unmigrated, up_to_date};
 use crate::database::{Act, Database, DatabaseError, PgAddress, Session, quoted};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -66,7 +67,7 @@ fn act(database: &Database, address: &PgAddress) -> Act {
 async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     let name = quoted(schema);
     // Of two that install at once, one waits here for the other.
-    connection.lock().await.map_err(source)?;
+    connection.lock().await.map_err(unmigrated)?;
     let foreign = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
     let foreign = sqlx::query_scalar(foreign)
         .bind(format!("{name}.{TABLE}"))
@@ -81,21 +82,10 @@ async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx:
         run(connection, format!("CREATE SCHEMA {name}")).await?;
     }
     run(connection, format!("SET search_path = {name}")).await?;
-    // A later version may have been here: what it added does not disturb this one.
-    let migrations =
-        Migrator { ignore_missing: true, locking: false, ..Migrator::with_migrations(Vec::new()) };
-    let migrations = Migrator { migrations: MIGRATIONS.migrations.clone(), ..migrations };
-    migrations.run(&mut *connection).await.map_err(source)?;
+    up_to_date(&MIGRATIONS).set_locking(false).run(&mut *connection).await.map_err(unmigrated)?;
     Ok(true)
 }
 
 async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
-}
-
-fn source(error: sqlx::migrate::MigrateError) -> sqlx::Error {
-    match error {
-        sqlx::migrate::MigrateError::Execute(source) => source,
-        other => sqlx::Error::Migrate(Box::new(other)),
-    }
 }

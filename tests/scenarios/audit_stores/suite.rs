@@ -1,17 +1,9 @@
-//! What every store of audit rows does, and what each says when it cannot.
+//! What every store of audit rows does: the conformance suite.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
-
-use codex_k8s_shared::audit::{
-    Actor, Appended, Event, EventType, Filter, Payload, SqliteStore, Store, StoreError,
-};
+use codex_k8s_shared::audit::{Actor, Appended, Event, EventType, Filter, Payload, Store};
 use jiff::{SignedDuration, Timestamp};
 
-fn event(event_type: EventType, namespace: &str, decision: Option<&str>, minute: i64) -> Event {
+pub(crate) fn event(event_type: EventType, namespace: &str, decision: Option<&str>, minute: i64) -> Event {
     let start: Timestamp = "2026-02-01T12:00:00.123456Z".parse().unwrap();
     Event {
         correlation_id: format!("c-{namespace}"),
@@ -28,13 +20,19 @@ fn event(event_type: EventType, namespace: &str, decision: Option<&str>, minute:
     }
 }
 
-/// The conformance suite.
-async fn behaves(store: &impl Store) {
+/// All of it.
+pub(crate) async fn behaves(store: &impl Store) {
+    tells_its_story(store).await;
+    pruning_keeps_what_is_young_or_open(store).await;
+}
+
+/// All but pruning, for which a store may lack the right.
+pub(crate) async fn tells_its_story(store: &impl Store) {
     rows_come_back_as_they_were_written(store).await;
     a_stage_of_a_decision_is_told_once(store).await;
     filters_let_through_what_they_say(store).await;
     intentions_are_open_until_they_end(store).await;
-    pruning_keeps_what_is_young_or_open(store).await;
+    texts_of_any_kind_are_kept(store).await;
 }
 
 async fn rows_come_back_as_they_were_written(store: &impl Store) {
@@ -98,53 +96,33 @@ async fn intentions_are_open_until_they_end(store: &impl Store) {
     }
 }
 
-async fn pruning_keeps_what_is_young_or_open(store: &impl Store) {
+pub(crate) async fn pruning_keeps_what_is_young_or_open(store: &impl Store) {
     store.append(&event(EventType::CleanupIntended, "pruned", Some("d-pruned"), -600)).await.unwrap();
-    store.append(&event(EventType::CleanupSkipped, "pruned", None, -600)).await.unwrap();
-    store.append(&event(EventType::CleanupSkipped, "pruned", None, 0)).await.unwrap();
+    store.append(&event(EventType::CleanupSkipped, "pruned", Some("d-old"), -600)).await.unwrap();
+    store.append(&event(EventType::CleanupSkipped, "pruned", Some("d-young"), 0)).await.unwrap();
     let before = event(EventType::Prepared, "", None, -300).created_at;
     assert_eq!(store.prune(before).await.unwrap(), 1);
     assert_eq!(store.prune(before).await.unwrap(), 0);
     assert_eq!(open_of(store, "pruned").await, 1);
 }
 
-async fn open(file: &Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open_with_patience(file, Duration::from_millis(200)).await
+async fn texts_of_any_kind_are_kept(store: &impl Store) {
+    let mut odd = event(EventType::CleanupFailed, "odd", Some("d-'odd\"\\; --"), 0);
+    odd.actor.id = String::new();
+    odd.payload.error = Some("é€😀 \u{7f}\u{85}\n\t' OR 1=1 %s $1 \\u0000".to_owned());
+    odd.payload.guardrail_details = vec![String::new(), "pods=a,b".to_owned()];
+    assert_eq!(store.append(&odd).await.unwrap(), Appended::Written);
+    assert_eq!(store.append(&odd).await.unwrap(), Appended::AlreadyThere);
+    let of = Filter { namespace: Some("odd".to_owned()), ..Filter::default() };
+    let rows = store.rows(&of).await.unwrap();
+    assert_eq!(rows.iter().map(|row| &row.event).collect::<Vec<_>>(), [&odd]);
 }
 
-#[tokio::test]
-async fn sqlite_behaves_as_every_store() {
-    let folder = tempfile::tempdir().unwrap();
-    behaves(&open(&folder.path().join("audit.db")).await.unwrap()).await;
-}
-
-#[tokio::test]
-async fn what_was_written_is_there_when_the_file_is_opened_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("audit.db");
-    let store = open(&file).await.unwrap();
-    store.append(&event(EventType::Cleaned, "n", Some("d"), 0)).await.unwrap();
-    store.close().await;
-    let again = open(&file).await.unwrap();
-    assert_eq!(again.rows(&Filter::default()).await.unwrap().len(), 1);
-    assert_eq!(
-        again.append(&event(EventType::Cleaned, "n", Some("d"), 1)).await.unwrap(),
-        Appended::AlreadyThere
-    );
-}
-
-#[tokio::test]
-async fn two_processes_tell_a_decision_once_between_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("audit.db");
-    let patience = Duration::from_secs(30);
-    let stores = [
-        SqliteStore::open_with_patience(&file, patience).await.unwrap(),
-        SqliteStore::open_with_patience(&file, patience).await.unwrap(),
-    ];
+/// Fifty decisions, each told by every one of these at the same time: each is told once.
+pub(crate) async fn decisions_are_told_once_between<S: Store + Clone + 'static>(stores: &[S]) {
     let mut all = tokio::task::JoinSet::new();
     for decision in 0..50 {
-        for store in &stores {
+        for store in stores {
             let store = store.clone();
             let told = event(EventType::CleanupIntended, "raced", Some(&format!("d-{decision}")), 0);
             all.spawn(async move { store.append(&told).await.unwrap() });
@@ -152,42 +130,6 @@ async fn two_processes_tell_a_decision_once_between_them() {
     }
     let written = all.join_all().await.into_iter().filter(|appended| *appended == Appended::Written).count();
     assert_eq!(written, 50);
-}
-
-#[tokio::test]
-async fn a_locked_file_says_so_and_writes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("audit.db");
-    let store = open(&file).await.unwrap();
-    let other = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let mut holder = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
-    let refused = store.append(&event(EventType::Cleaned, "n", None, 0)).await.unwrap_err();
-    assert!(
-        matches!(refused, StoreError::Locked(_)) && refused.to_string().contains("another sweep"),
-        "{refused}"
-    );
-    sqlx::query("SELECT 1").execute(&mut *holder).await.unwrap();
-    holder.rollback().await.unwrap();
-    assert!(store.rows(&Filter::default()).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_store_is_told_and_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("audit.db");
-    let text = "this is a note, and no database at all. ".repeat(200);
-    fs::write(&file, &text).unwrap();
-    let refused = open(&file).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Damaged(_)), "{refused:?}");
-    assert_eq!(fs::read_to_string(&file).unwrap(), text);
-}
-
-#[tokio::test]
-async fn a_folder_that_is_not_there_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let refused = open(&folder.path().join("absent/audit.db")).await.unwrap_err();
-    assert!(
-        matches!(&refused, StoreError::Open { store, .. } if store.ends_with("absent/audit.db")),
-        "{refused:?}"
-    );
+    let raced = Filter { namespace: Some("raced".to_owned()), ..Filter::default() };
+    assert_eq!(stores[0].rows(&raced).await.unwrap().len(), 50);
 }

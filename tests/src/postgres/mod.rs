@@ -1,0 +1,300 @@
+//! A PostgreSQL of one's own.
+
+mod programs;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use codex_k8s_certs::KeyPairPem;
+use tempfile::TempDir;
+
+use crate::control_plane::free_port;
+use crate::eventually::eventually;
+use crate::process::Process;
+use crate::supervisor::{Program, Supervisor};
+
+pub use programs::Programs;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The superuser. The password of every user is its name.
+const ADMIN: &str = "admin";
+
+/// The platform's tables, as far as anybody here looks at them (contract.md, section 6).
+const PLATFORM: &str = include_str!("platform.sql");
+
+/// A running PostgreSQL on a port of loopback, which is durable as any. It ends when it is dropped, or with this
+/// process.
+#[derive(Debug)]
+pub struct Postgres {
+    supervisor: Mutex<Option<Supervisor>>,
+    playground: PathBuf,
+    programs: Programs,
+    owner: Option<Owner>,
+    port: u16,
+    folder: TempDir,
+}
+
+/// An unprivileged user of this machine: PostgreSQL refuses root.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    /// Whom to be: nobody else, unless this is root.
+    fn find() -> anyhow::Result<Option<Self>> {
+        if fs::metadata("/proc/self")?.uid() != 0 {
+            return Ok(None);
+        }
+        let users = fs::read_to_string("/etc/passwd")?;
+        let user = |name: &str| {
+            let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+            let fields = fields.find(|fields| fields.first() == Some(&name))?;
+            Some(Self { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
+        };
+        let found = user("postgres").or_else(|| user("nobody"));
+        found.context("root runs no PostgreSQL, and there is neither a user postgres nor nobody").map(Some)
+    }
+
+    /// What stands before a command that it is to run.
+    fn prefix(self) -> Vec<String> {
+        let words = ["--pdeathsig", "KILL", "--clear-groups", "--reuid"].map(str::to_owned);
+        [&words[..], &[self.uid.to_string(), "--regid".to_owned(), self.gid.to_string(), "--".to_owned()]]
+            .concat()
+    }
+}
+
+impl Postgres {
+    /// Starts a PostgreSQL and waits until it is ready: about two seconds. `playground` is the executable of that name,
+    /// as for the control plane.
+    ///
+    /// # Errors
+    /// If no PostgreSQL can be had, or it does not start; with the end of its log.
+    pub fn start(playground: &Path) -> anyhow::Result<Self> {
+        let mut postgres = Self {
+            supervisor: Mutex::new(None),
+            playground: playground.to_owned(),
+            programs: Programs::find()?,
+            owner: Owner::find()?,
+            port: free_port()?,
+            folder: tempfile::Builder::new().prefix("postgres-").tempdir()?,
+        };
+        postgres.own(postgres.folder.path())?;
+        postgres.bring_within_reach()?;
+        postgres.initialize()?;
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    fn own(&self, path: &Path) -> anyhow::Result<()> {
+        if let Some(owner) = self.owner {
+            chown(path, Some(owner.uid), Some(owner.gid))?;
+        }
+        Ok(())
+    }
+
+    /// The cache of root is closed to others: what lies in it is copied to where they reach it.
+    fn bring_within_reach(&mut self) -> anyhow::Result<()> {
+        let Some(root) = self.programs.root() else { return Ok(()) };
+        if self.owner.is_none() {
+            return Ok(());
+        }
+        let copy = self.folder.path().join("programs");
+        let copied = Command::new("cp").arg("-a").arg(root).arg(&copy).status()?;
+        ensure!(copied.success(), "failed to copy {}", root.display());
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+        self.programs = Programs::unpacked(&copy).context("the copy of PostgreSQL does not run")?;
+        Ok(())
+    }
+
+    fn initialize(&self) -> anyhow::Result<()> {
+        let password = self.file("password");
+        fs::write(&password, ADMIN)?;
+        self.own(&password)?;
+        let password = format!("--pwfile={}", password.display());
+        let data = format!("--pgdata={}", self.data().display());
+        let args =
+            ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync"];
+        let args = [&[data.as_str(), password.as_str(), "--username=admin"], &args[..]].concat();
+        let ran = self.command("initdb").args(args).output()?;
+        ensure!(ran.status.success(), "initdb failed: {}", String::from_utf8_lossy(&ran.stderr));
+        self.configure(&format!(
+            "port = {}\nunix_socket_directories = ''\njit = off\nwal_recycle = off\n",
+            self.port
+        ))
+    }
+
+    /// A command of PostgreSQL, run by whom it may be.
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.path(program);
+        let mut command = match self.owner {
+            Some(owner) => {
+                let mut command = Command::new("setpriv");
+                command.args(owner.prefix()).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.envs(self.programs.env()).current_dir(self.folder.path()).env("LC_ALL", "C");
+        command
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.file("data")
+    }
+
+    /// Adds lines to its settings, which count from its next start on.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn configure(&self, lines: &str) -> anyhow::Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
+        file.write_all(lines.as_bytes()).context("failed to write settings")
+    }
+
+    /// Lets it offer TLS, and take no connections without, from its next start on.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn require_tls(&self, pair: &KeyPairPem) -> anyhow::Result<()> {
+        for (name, text) in [("server.crt", &pair.certificate), ("server.key", &pair.key)] {
+            let file = self.data().join(name);
+            fs::write(&file, text)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            self.own(&file)?;
+        }
+        fs::write(self.data().join("pg_hba.conf"), "hostssl all all all scram-sha-256\n")?;
+        self.configure("ssl = on\n")
+    }
+
+    /// Starts it, if it was stopped, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        let mut supervisor = Supervisor::start(&self.playground)?;
+        let data = self.data().display().to_string();
+        let log = self.file("postgres.log");
+        let args = vec!["-D".to_owned(), data];
+        let program = self.programs.path("postgres");
+        let (path, args) = match self.owner {
+            Some(owner) => {
+                let program = vec![program.display().to_string()];
+                (PathBuf::from("setpriv"), [owner.prefix(), program, args].concat())
+            }
+            None => (program, args),
+        };
+        let env = self.programs.env();
+        supervisor.run(&Program { name: "postgres".to_owned(), path, args, env, log: log.clone() })?;
+        *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+        let gave_up = || {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            log.lines().any(|line| line.contains("FATAL:") && !line.contains("the database system is "))
+        };
+        let ready = eventually("PostgreSQL is ready", PATIENCE, || {
+            if self.sql("postgres", "SELECT 1").is_ok() { Some(true) } else { gave_up().then_some(false) }
+        });
+        ensure!(
+            ready.unwrap_or(false),
+            "PostgreSQL does not get ready; it says:\n{}",
+            fs::read_to_string(&log).unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// Stops it as its owner would, ending all connections, and waits until it has ended.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Ok(process) = self.process() {
+            process.signal("INT")?;
+            eventually("PostgreSQL has ended", PATIENCE, || (!process.is_running()).then_some(()))?;
+        }
+        drop(supervisor);
+        Ok(())
+    }
+
+    /// Its first process, which takes new connections.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn process(&self) -> anyhow::Result<Process> {
+        Process::started_with(&self.data().display().to_string())
+    }
+
+    /// The address of a database, as a user.
+    pub fn url(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}:{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The address of a database, as the superuser.
+    pub fn admin_url(&self, database: &str) -> String {
+        self.url(ADMIN, database)
+    }
+
+    /// The port that it listens on.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes an empty database.
+    ///
+    /// # Errors
+    /// If there is one of that name.
+    pub fn create_database(&self, name: &str) -> anyhow::Result<()> {
+        self.sql("postgres", &format!("CREATE DATABASE {name}")).map(drop)
+    }
+
+    /// Makes a database with the platform's tables.
+    ///
+    /// # Errors
+    /// If there is one of that name.
+    pub fn create_platform(&self, name: &str) -> anyhow::Result<()> {
+        self.create_database(name)?;
+        self.sql(name, PLATFORM).map(drop)
+    }
+
+    /// Makes a user, who may nothing, and whose password is the name.
+    ///
+    /// # Errors
+    /// If there is one of that name.
+    pub fn create_user(&self, name: &str) -> anyhow::Result<()> {
+        self.sql("postgres", &format!("CREATE USER {name} PASSWORD '{name}'")).map(drop)
+    }
+
+    /// Has the superuser run SQL, and returns what it prints: a line each row, columns between bars.
+    ///
+    /// # Errors
+    /// If a statement fails; with what PostgreSQL says.
+    pub fn sql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
+        let ran = Command::new(self.programs.path("psql"))
+            .envs(self.programs.env())
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
+            .arg(format!("--command={sql}"))
+            .arg(self.admin_url(database))
+            .output()
+            .context("failed to run psql")?;
+        ensure!(ran.status.success(), "psql failed: {}", String::from_utf8_lossy(&ran.stderr).trim());
+        Ok(String::from_utf8_lossy(&ran.stdout).trim_end().to_owned())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The supervisor would end it as well, while it still writes into its folder.
+        let _ = self.stop();
+    }
+}

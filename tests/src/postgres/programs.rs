@@ -1,0 +1,224 @@
+//! PostgreSQL's programs: found on this machine, or unpacked from Debian's packages into the cache. Neither needs root,
+//! and nothing of the machine is changed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::binaries::{cache, tell};
+
+/// The first version that the stores are made for.
+const OLDEST: u32 = 15;
+/// Where to find the programs; `own` for those of the cache, whatever the machine has.
+const VARIABLE: &str = "CODEX_K8S_GUARD_POSTGRES";
+
+/// A folder with `initdb`, `postgres` and `psql` in it.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    folder: PathBuf,
+    /// What was unpacked: the programs find their libraries in it.
+    root: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Finds PostgreSQL: in `CODEX_K8S_GUARD_POSTGRES`, on the PATH, where Debian puts it, else in the project's cache,
+    /// which is filled if need be.
+    ///
+    /// # Errors
+    /// If the variable names no PostgreSQL of version 15 or later, or none can be had.
+    pub fn find() -> anyhow::Result<Self> {
+        let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        match named {
+            Some(own) if own == OsStr::new("own") => Self::of_cache(),
+            Some(folder) => {
+                let named = Self { folder: folder.into(), root: None };
+                ensure!(named.works(), "{VARIABLE} names no PostgreSQL {OLDEST} or later; unset it");
+                Ok(named)
+            }
+            None => match installed().into_iter().find(Self::works) {
+                Some(found) => Ok(found),
+                None => Self::of_cache(),
+            },
+        }
+    }
+
+    fn of_cache() -> anyhow::Result<Self> {
+        let cache = cache()?.join("postgresql");
+        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
+        // Test binaries that start at once unpack once.
+        let lock = File::create(cache.join(".lock"))?;
+        lock.lock()?;
+        let root = cache.join("root");
+        if let Some(found) = Self::unpacked(&root) {
+            return Ok(found);
+        }
+        unpack(&cache, &root)?;
+        Self::unpacked(&root)
+            .context("what was unpacked of Debian's packages is no PostgreSQL that runs here")
+    }
+
+    /// The programs below a folder into which packages were unpacked.
+    pub(super) fn unpacked(root: &Path) -> Option<Self> {
+        let folders = folders_of(&root.join("usr/lib/postgresql")).into_iter();
+        folders.map(|folder| Self { folder, root: Some(root.to_owned()) }).find(Self::works)
+    }
+
+    /// The path of a program.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.folder.join(program)
+    }
+
+    /// The folder that everything lies in, if it was unpacked into one.
+    pub(super) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// The variables that the programs need.
+    pub(super) fn env(&self) -> Vec<(String, String)> {
+        let Some(root) = &self.root else { return Vec::new() };
+        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let libraries = [root.join("usr/lib").join(&triplet), root.join("lib").join(&triplet)];
+        let libraries = libraries.map(|folder| folder.display().to_string()).join(":");
+        vec![("LD_LIBRARY_PATH".to_owned(), libraries)]
+    }
+
+    fn works(&self) -> bool {
+        let told = Command::new(self.path("initdb")).arg("--version").envs(self.env()).output();
+        let told =
+            told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let all = ["postgres", "psql"].iter().all(|program| self.path(program).is_file());
+        all && version(&told).is_some_and(|version| version >= OLDEST)
+    }
+}
+
+/// The major version of `initdb (PostgreSQL) 15.18 (Debian ...)`.
+fn version(told: &str) -> Option<u32> {
+    told.split(") ").nth(1)?.split(['.', ' ', '\n']).next()?.parse().ok()
+}
+
+/// What this machine has, the PATH's first, then the latest.
+fn installed() -> Vec<Programs> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A link on the PATH leads to the folder that has the other programs too.
+    let linked = std::env::split_paths(&path).filter_map(|folder| folder.join("initdb").canonicalize().ok());
+    let linked = linked.filter_map(|program| program.parent().map(Path::to_owned));
+    let folders = linked.chain(folders_of(Path::new("/usr/lib/postgresql")));
+    folders.map(|folder| Programs { folder, root: None }).collect()
+}
+
+/// The folders of programs below a folder of versions, the latest first.
+fn folders_of(versions: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(versions).into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, folder)| folder).collect()
+}
+
+/// Unpacks PostgreSQL and the libraries that this machine lacks.
+fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
+    ensure!(
+        Command::new("apt-get").arg("--version").output().is_ok(),
+        "the tests need a PostgreSQL {OLDEST} or later, and this is no Debian to unpack one from; install it, or point \
+         {VARIABLE} at its folder of programs"
+    );
+    tell("unpacking PostgreSQL from Debian's packages, once: about a minute");
+    let apt = Apt { folder: cache.join("apt") };
+    apt.prepare()?;
+    apt.run("apt-get", &["update"])?;
+    let simulated = ["install", "--simulate", "--no-install-recommends", "postgresql"];
+    let mut wanted = wanted(&apt.run("apt-get", &simulated)?);
+    wanted.extend(apt.servers()?);
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    apt.run("apt-get", &[&["download"], names.as_slice()].concat())?;
+    let unfinished = tempfile::Builder::new().prefix(".unpacking-").tempdir_in(cache)?;
+    for package in fs::read_dir(apt.downloads())? {
+        let unpacked =
+            Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(unfinished.path()).status()?;
+        ensure!(unpacked.success(), "dpkg-deb failed: {unpacked}");
+    }
+    if root.exists() {
+        fs::remove_dir_all(root)?;
+    }
+    fs::rename(unfinished.keep(), root).context("failed to move what was unpacked into the cache")?;
+    fs::remove_dir_all(&apt.folder).context("failed to remove the downloaded packages")
+}
+
+/// The packages that an installation would bring, without upgrades of others, and without the compiler that
+/// PostgreSQL loads for long queries.
+fn wanted(simulated: &str) -> BTreeSet<String> {
+    let names = simulated.lines().filter_map(|line| line.strip_prefix("Inst "));
+    let new = names.filter(|rest| !rest.split(' ').nth(1).is_some_and(|word| word.starts_with('[')));
+    let names = new.filter_map(|rest| rest.split(' ').next());
+    names.filter(|name| !name.starts_with("libllvm")).map(str::to_owned).collect()
+}
+
+/// An apt whose lists and downloads lie in a folder of ours.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn prepare(&self) -> anyhow::Result<()> {
+        for folder in ["lists/partial", "cache/archives/partial", "downloads"] {
+            fs::create_dir_all(self.folder.join(folder))?;
+        }
+        Ok(())
+    }
+
+    fn downloads(&self) -> PathBuf {
+        self.folder.join("downloads")
+    }
+
+    /// The packages of the programs themselves: the machine may have them installed where they are not looked for.
+    fn servers(&self) -> anyhow::Result<[String; 2]> {
+        let depends = self.run("apt-cache", &["depends", "postgresql"])?;
+        let server = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: postgresql-"));
+        let version = server.context("the package postgresql depends on no postgresql-VERSION")?;
+        Ok([format!("postgresql-{version}"), format!("postgresql-client-{version}")])
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
+        let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
+        let ran = Command::new(program)
+            .current_dir(self.downloads())
+            .env("LC_ALL", "C")
+            .arg("--quiet")
+            .arg(option("Dir::State::lists", &self.folder.join("lists")))
+            .arg(option("Dir::Cache", &self.folder.join("cache")))
+            // Neither needs another user's rights.
+            .args(["-oDebug::NoLocking=1", "-oAPT::Sandbox::User=root"])
+            .args(args)
+            .output()
+            .with_context(|| format!("failed to run {program}"))?;
+        let (told, complained) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        ensure!(ran.status.success(), "{program} {} failed: {}", args.join(" "), complained.trim());
+        Ok(told.into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_is_read_from_what_initdb_says() {
+        assert_eq!(version("initdb (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
+        assert_eq!(version("initdb (PostgreSQL) 18beta1\n"), None);
+        assert_eq!(version("initdb (PostgreSQL) 17\n"), Some(17));
+        assert_eq!(version("no such file"), None);
+    }
+
+    #[test]
+    fn what_is_new_is_unpacked_and_what_is_there_is_left_alone() {
+        let simulated = "Reading package lists...\nInst libpq5 (15.18-0+deb12u1 Debian:12 [amd64])\n\
+            Inst libc6 [2.36-9] (2.36-9+deb12u1 Debian:12 [amd64])\nInst libllvm14 (1:14.0.6 Debian:12 [amd64])\n\
+            Inst postgresql-15 (15.18-0+deb12u1 Debian:12 [amd64])\nConf libpq5 (15.18-0+deb12u1 Debian:12 [amd64])\n";
+        assert!(wanted(simulated).iter().eq(["libpq5", "postgresql-15"]), "{:?}", wanted(simulated));
+    }
+}
