@@ -5,6 +5,7 @@
 mod breaker;
 mod commands;
 mod crashes;
+mod database;
 mod harness;
 mod installed;
 mod outages;

@@ -1,0 +1,229 @@
+//! The platform's own PostgreSQL: its runs decide with us, its `flow_events` hold our rows, and without it nothing goes.
+
+use std::process::Stdio;
+
+use codex_k8s_tests::Postgres;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use crate::harness::{Cluster, Ns, Swept, playground, unique};
+
+const COLLECTOR: &str = "collector";
+
+/// The platform's database, in which the collector may read the runs, and read and add events.
+struct Platform<'a> {
+    cluster: &'a Cluster,
+    postgres: Postgres,
+}
+
+impl<'a> Platform<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let postgres = Postgres::start(playground()).unwrap();
+        postgres.create_user(COLLECTOR).unwrap();
+        let platform = Self { cluster, postgres };
+        platform.create("platform");
+        platform
+    }
+
+    /// One more database of the platform.
+    fn create(&self, name: &str) {
+        self.postgres.create_platform(name).unwrap();
+        let grants = format!(
+            "GRANT SELECT ON agent_runs TO {COLLECTOR}; GRANT INSERT, SELECT ON flow_events TO {COLLECTOR}; \
+             GRANT USAGE ON SEQUENCE flow_events_id_seq TO {COLLECTOR}; \
+             INSERT INTO agent_runs (correlation_id, status) VALUES ('another', 'running')"
+        );
+        self.postgres.sql(name, &grants).unwrap();
+    }
+
+    /// A namespace of a run, which ended an hour ago if it has.
+    fn namespace(&self, make: fn(&str) -> Ns, status: Option<&str>) -> String {
+        let name = unique("codex-issue");
+        let run = self.postgres.sql("platform", "SELECT gen_random_uuid()").unwrap();
+        if let Some(status) = status {
+            let ended = ["succeeded", "failed", "canceled"].contains(&status);
+            let finished_at = if ended { "now() - interval '1 hour'" } else { "NULL" };
+            let insert = format!(
+                "INSERT INTO agent_runs (id, correlation_id, status, finished_at) VALUES ('{run}', '{name}', '{status}', {finished_at})"
+            );
+            self.postgres.sql("platform", &insert).unwrap();
+        }
+        self.cluster.create_namespace(&make(&name).label("codex-k8s.dev/run-id", &run));
+        name
+    }
+
+    fn addresses(&self, database: &str) -> [String; 2] {
+        let url = self.postgres.url(COLLECTOR, database);
+        [format!("--audit-store={url}"), format!("--runs={url}")]
+    }
+
+    fn sweep(&self, args: &[&str]) -> Swept {
+        let [store, runs] = self.addresses("platform");
+        self.cluster.sweep(&[&[&*store, &runs], args].concat())
+    }
+
+    /// The events of a namespace, as the platform reads them.
+    fn events(&self, name: &str) -> Vec<String> {
+        let query = format!(
+            "SELECT replace(event_type, 'run.namespace.', '') || ' ' || (payload ->> 'reason') FROM flow_events WHERE \
+             payload ->> 'namespace' = '{name}' ORDER BY id"
+        );
+        let told = self.postgres.sql("platform", &query).unwrap();
+        told.lines().map(str::to_owned).collect()
+    }
+
+    /// Holds a table until what is returned is dropped.
+    fn lock(&self, table: &str) -> Locked<'_> {
+        let connection = self.cluster.block_on(async {
+            let mut connection = PgConnection::connect(&self.postgres.admin_url("platform")).await.unwrap();
+            let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+            connection.execute(AssertSqlSafe(lock)).await.unwrap();
+            connection
+        });
+        Locked { cluster: self.cluster, connection: Some(connection) }
+    }
+
+    fn intentions(&self, database: &str) -> String {
+        let query = "SELECT count(*) FROM flow_events WHERE event_type LIKE '%intended'";
+        self.postgres.sql(database, query).unwrap()
+    }
+}
+
+/// A table that somebody holds.
+struct Locked<'a> {
+    cluster: &'a Cluster,
+    connection: Option<PgConnection>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.cluster.block_on(connection.close()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn runs_and_retention_decide_with_the_lease_and_rows_go_to_the_platforms_own_table() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let policy = cluster.policy(
+        "cleanup: {retention: {fullEnv: {failed: {afterLease: 24h}, succeeded: {afterFinish: 1s}}}}\n",
+    );
+    let running = platform.namespace(Ns::expired, Some("running"));
+    let waiting = platform.namespace(Ns::expired, Some("waiting_backpressure"));
+    let unknown = platform.namespace(Ns::expired, None);
+    let failed = platform.namespace(Ns::expired, Some("failed"));
+    let canceled = platform.namespace(Ns::expired, Some("canceled"));
+    let succeeded = platform.namespace(Ns::fresh, Some("succeeded"));
+    let lives = platform.namespace(Ns::fresh, Some("running"));
+    let swept = platform.sweep(&[&policy]);
+    assert_eq!(swept.code, 0, "{}", swept.told);
+    for (name, verdict, events) in [
+        (&running, ("keep", "active_run_in_db"), &["cleanup_skipped active_run_in_db"][..]),
+        (&waiting, ("keep", "active_run_in_db"), &["cleanup_skipped active_run_in_db"]),
+        (&unknown, ("keep", "run_unknown_in_db"), &["cleanup_skipped run_unknown_in_db"]),
+        (&failed, ("wait", "retained"), &[]),
+        (&canceled, ("delete", "ttl_expired"), &["cleanup_intended ttl_expired", "cleaned ttl_expired"]),
+        (&succeeded, ("delete", "run_finished"), &["cleanup_intended run_finished", "cleaned run_finished"]),
+        (&lives, ("wait", "lease_lives"), &[]),
+    ] {
+        assert_eq!(swept.verdict(name), verdict);
+        assert_eq!(platform.events(name), events, "{verdict:?}");
+        assert_eq!(cluster.read(name).is_none(), verdict.0 == "delete", "{verdict:?}");
+    }
+    let finished = cluster.policy("cleanup: {unknownRun: finished}\n");
+    assert_eq!(platform.sweep(&[&finished]).outcome(&unknown), "deleted");
+    let [store, runs] = platform.addresses("platform");
+    let explained = cluster.run(&["explain", &running, &store, &runs]);
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    assert!(explained.starts_with(&format!("{running}: it stays: its run is running\n")), "{explained}");
+}
+
+#[test]
+fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one_into_the_platforms_table() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let names: Vec<_> = (0..8).map(|_| platform.namespace(Ns::expired, Some("succeeded"))).collect();
+    let [store, runs] = platform.addresses("platform");
+    let mut command = cluster.command(&["sweep", "--no-lease", "--output=json", &store, &runs]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sweeps: Vec<_> = (0..3).map(|_| command.spawn().unwrap()).collect();
+    for sweep in sweeps {
+        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        assert_eq!(swept.code, 0, "{}", swept.told);
+    }
+    for name in &names {
+        assert_eq!(platform.events(name), ["cleanup_intended ttl_expired", "cleaned ttl_expired"]);
+        assert_eq!(cluster.read(name), None);
+    }
+}
+
+#[test]
+fn without_a_database_that_is_whole_nothing_is_deleted_and_each_fault_says_what_it_is() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let name = platform.namespace(Ns::expired, Some("succeeded"));
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'no space left on device' USING \
+                ERRCODE = '53100'; END $$ LANGUAGE plpgsql; CREATE TRIGGER full_disk BEFORE INSERT ON flow_events FOR \
+                EACH ROW EXECUTE FUNCTION full_disk()";
+    let faults = [
+        (
+            "read_only",
+            "ALTER ROLE collector IN DATABASE read_only SET default_transaction_read_only = on",
+            "read-only",
+        ),
+        ("disk_full", full, "full"),
+        ("no_runs", "TRUNCATE agent_runs", "holds no run at all"),
+        ("no_table", "DROP TABLE agent_runs", "agent_runs"),
+        ("other_form", "ALTER TABLE agent_runs DROP COLUMN status", "status"),
+        ("no_events", "DROP TABLE flow_events", "flow_events"),
+        ("no_rights", "REVOKE ALL ON flow_events FROM collector", "GRANT"),
+    ];
+    for (database, fault, told) in faults {
+        platform.create(database);
+        let copy = "INSERT INTO agent_runs (id, correlation_id, status) VALUES ('{}', 'c', 'succeeded')";
+        let id = platform
+            .postgres
+            .sql("platform", "SELECT id FROM agent_runs WHERE status = 'succeeded'")
+            .unwrap();
+        platform.postgres.sql(database, &copy.replace("{}", &id)).unwrap();
+        platform.postgres.sql(database, fault).unwrap();
+        let [store, runs] = platform.addresses(database);
+        let swept = cluster.sweep(&[&store, &runs]);
+        assert_eq!(swept.code, 5, "{database}: {}", swept.told);
+        assert!(
+            swept.told.contains(told) && !swept.told.contains(":collector@"),
+            "{database}: {}",
+            swept.told
+        );
+        assert!(cluster.lives(&name), "{database}");
+        if database != "no_events" {
+            assert_eq!(platform.intentions(database), "0", "{database}");
+        }
+    }
+    // Slow: somebody holds the table for longer than is waited.
+    let locked = platform.lock("flow_events");
+    let swept = platform.sweep(&[]);
+    assert_eq!(swept.code, 5, "{}", swept.told);
+    assert!(cluster.lives(&name), "{}", swept.told);
+    drop(locked);
+    platform.postgres.stop().unwrap();
+    let swept = platform.sweep(&[]);
+    assert_eq!(swept.code, 5, "{}", swept.told);
+    assert!(cluster.lives(&name));
+    platform.postgres.start_again().unwrap();
+    assert_eq!(platform.sweep(&[]).outcome(&name), "deleted");
+    assert_eq!(platform.events(&name), ["cleanup_intended ttl_expired", "cleaned ttl_expired"]);
+}
+
+#[test]
+fn a_database_that_knows_none_of_the_runs_trips_the_breaker() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    for _ in 0..4 {
+        platform.namespace(Ns::expired, None);
+    }
+    let swept = platform.sweep(&["--allow-mass-deletion=1000"]);
+    assert_eq!(swept.code, 3, "{}", swept.told);
+    assert_eq!(swept.report["breaker"][0]["code"], "implausible_database", "{}", swept.report["breaker"]);
+}
