@@ -118,6 +118,13 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     assert!(!left.contains(goes) && left.contains(lives) && left.contains(held), "{left}");
     let note = cluster.done(&["get", "configmap", "codex-k8s-gc-last-sweep", "-n", HOME, "-o", "yaml"]);
     assert!(note.contains("\"result\": \"done\""), "{note}");
+    // Whoever watches the reconciler sees it, too.
+    let shown = || {
+        let text = cluster.guard.reconciler.health.get("/metrics").ok()?;
+        text.contains("codex_k8s_gc_last_sweep_result{result=\"done\"} 1\n").then_some(text)
+    };
+    let text = eventually("the reconciler shows the sweep", PATIENCE, shown).unwrap();
+    assert!(text.contains("codex_k8s_gc_deleted_namespaces 1\n") && text.ends_with("# EOF\n"), "{text}");
 
     // In other hands its token deletes nothing that lives or is held, and does nothing else at all.
     let stolen = cluster.guard.kubectl(&Identity::collector()).unwrap();

@@ -22,7 +22,7 @@ use crate::reconcile::metrics::Metrics;
 use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
 use crate::reconcile::places_cluster::Standing;
 use crate::reconcile::plan::{Drift, Step};
-use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller};
+use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller, last_sweep};
 use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
@@ -123,10 +123,12 @@ impl Args {
         let context =
             Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace));
         let (notify, changes) = watch::channel(());
+        let metrics = &context.metrics;
         tokio::select! {
             ended = self.lead(&client, &context, &changes, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
             () = self.reload(&policy, &notify) => {}
+            () = last_sweep::follow(client.clone(), &self.lease_namespace, &metrics.last_sweep) => {}
         }
         tracing::info!("ended");
         Ok(())

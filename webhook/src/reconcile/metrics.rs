@@ -1,5 +1,8 @@
 //! What the reconciler counts.
 
+use std::sync::Arc;
+
+use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use codex_k8s_shared::policy::Quotas;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +35,10 @@ struct ScopeKind {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Of the garbage collector's last sweep.
+    of_sweeps: Registry,
+    /// The garbage collector's last sweep.
+    pub last_sweep: Arc<SweepCollector>,
     writes: Family<Repair, Counter>,
     gates: Family<Moved, Counter>,
     held: Family<ScopeKind, Gauge>,
@@ -54,6 +61,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("codex_k8s_reconcile"),
+            of_sweeps: Registry::with_prefix(PREFIX),
+            last_sweep: Arc::default(),
             writes: Family::default(),
             gates: Family::default(),
             held: Family::default(),
@@ -74,6 +83,7 @@ impl Default for Metrics {
         registry.register("failures", "Looks that failed", metrics.failures.clone());
         registry.register("foreign", "Foreign objects found under a baseline name", metrics.foreign.clone());
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
+        metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
         metrics.register_places();
         metrics
     }
@@ -157,7 +167,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut exposition = String::new();
         // Writing into a String cannot fail.
-        let _ = text::encode(&mut exposition, &self.registry);
+        let _ = text::encode_registry(&mut exposition, &self.registry);
+        let _ = text::encode_registry(&mut exposition, &self.of_sweeps);
+        let _ = text::encode_eof(&mut exposition);
         exposition
     }
 }

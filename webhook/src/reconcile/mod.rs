@@ -8,6 +8,7 @@ pub mod controller;
 pub mod fault;
 mod gate;
 pub mod keeper;
+pub mod last_sweep;
 pub mod metrics;
 pub mod namespace;
 pub mod patience;

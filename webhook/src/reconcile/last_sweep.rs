@@ -1,0 +1,30 @@
+//! The garbage collector's last sweep, told as metrics: whoever watches the reconciler sees a collector that has stopped.
+
+use std::error::Error;
+use std::time::Duration;
+
+use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, SweepCollector};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+
+/// How often the outcome of the last sweep is looked at.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Looks at the outcome of the last sweep, for ever. While it cannot be read, the last one that could stays.
+pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector) {
+    let config_maps = Api::<ConfigMap>::namespaced(client, namespace);
+    loop {
+        match config_maps.get_opt(CONFIG_MAP).await {
+            Ok(found) => {
+                let text = found.and_then(|found| found.data?.remove(KEY));
+                if let Some(sweep) = text.and_then(|text| serde_json::from_str(&text).ok()) {
+                    collector.note(sweep);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn Error, "failed to read the last sweep's outcome");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
