@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::select::Dialect;
-use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
+use super::select::{self, Dialect};
+use super::{Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
 use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
 
 mod install;
@@ -247,19 +247,7 @@ fn row(stored: &PgRow) -> Result<Row, StoreError> {
 }
 
 fn read(stored: &PgRow) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
-    let text = |column: &str| stored.try_get::<String, _>(column);
-    let actor = Actor {
-        kind: text("actor_type")?,
-        id: stored.try_get::<Option<String>, _>("actor_id")?.unwrap_or_default(),
-    };
-    let event = Event {
-        correlation_id: text("correlation_id")?,
-        actor,
-        event_type: text("event_type")?.parse()?,
-        payload: Payload::from_others(&text("payload")?),
-        created_at: stored.try_get::<Moment, _>("created_at")?.0,
-    };
-    Ok(Row { id: stored.try_get("id")?, event })
+    select::read(stored, stored.try_get::<Moment, _>("created_at")?.0)
 }
 
 #[cfg(test)]

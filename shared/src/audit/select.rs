@@ -1,9 +1,9 @@
-//! The rows that a filter lets through, as SQL that both databases take.
+//! The rows that a filter lets through, as SQL that both databases take; and what both give back.
 
 use jiff::Timestamp;
-use sqlx::{Database, Encode, QueryBuilder, Type};
+use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Type};
 
-use super::{EventType, Filter};
+use super::{Actor, Event, EventType, Filter, Payload, Row};
 
 /// How a database differs: its columns, where a payload's fields are, and what its times are bound as.
 pub(super) struct Dialect<T> {
@@ -52,4 +52,26 @@ impl<T> Dialect<T> {
         }
         query
     }
+}
+
+/// Reads a row; its time is kept by each database in its own way.
+pub(super) fn read<R: sqlx::Row>(
+    stored: &R,
+    created_at: Timestamp,
+) -> Result<Row, Box<dyn std::error::Error + Send + Sync>>
+where
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let text = |column: &str| stored.try_get::<String, _>(column);
+    let actor_id = stored.try_get::<Option<String>, _>("actor_id")?;
+    let event = Event {
+        correlation_id: text("correlation_id")?,
+        actor: Actor { kind: text("actor_type")?, id: actor_id.unwrap_or_default() },
+        event_type: text("event_type")?.parse()?,
+        payload: Payload::from_others(&text("payload")?),
+        created_at,
+    };
+    Ok(Row { id: stored.try_get("id")?, event })
 }

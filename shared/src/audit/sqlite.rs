@@ -11,8 +11,8 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite};
 
 use super::migrations::{unmigrated, up_to_date};
-use super::select::Dialect;
-use super::{Actor, Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
+use super::select::{self, Dialect};
+use super::{Appended, Event, EventType, Filter, Row, Store, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -176,19 +176,7 @@ fn row(stored: &SqliteRow) -> Result<Row, StoreError> {
 }
 
 fn read(stored: &SqliteRow) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
-    let text = |column: &str| stored.try_get::<String, _>(column);
-    let actor = Actor {
-        kind: text("actor_type")?,
-        id: stored.try_get::<Option<String>, _>("actor_id")?.unwrap_or_default(),
-    };
-    let event = Event {
-        correlation_id: text("correlation_id")?,
-        actor,
-        event_type: text("event_type")?.parse()?,
-        payload: Payload::from_others(&text("payload")?),
-        created_at: Timestamp::from_microsecond(stored.try_get("created_at")?)?,
-    };
-    Ok(Row { id: stored.try_get("id")?, event })
+    select::read(stored, Timestamp::from_microsecond(stored.try_get("created_at")?)?)
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub(crate) fn shared() -> Arc<Postgres> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
         let started = Arc::new(start());
+        // No test of this one ends its machine, and many make databases.
+        started.configure("fsync = off\n").unwrap();
+        started.sql("postgres", "SELECT pg_reload_conf()").unwrap();
         *shared = Arc::downgrade(&started);
         started
     })

@@ -107,8 +107,12 @@ impl Postgres {
             return Ok(());
         }
         let copy = self.folder.path().join("programs");
-        let copied = Command::new("cp").arg("-a").arg(root).arg(&copy).status()?;
-        ensure!(copied.success(), "failed to copy {}", root.display());
+        // Links cost nothing, and cannot be made across file systems.
+        let copied = ["--link", "--reflink=auto"].iter().any(|how| {
+            let copy = Command::new("cp").args(["--archive", how]).arg(root).arg(&copy).output();
+            copy.is_ok_and(|copy| copy.status.success())
+        });
+        ensure!(copied, "failed to copy {}", root.display());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
         self.programs = Programs::unpacked(&copy).context("the copy of PostgreSQL does not run")?;
         Ok(())
@@ -126,7 +130,7 @@ impl Postgres {
         let ran = self.command("initdb").args(args).output()?;
         ensure!(ran.status.success(), "initdb failed: {}", String::from_utf8_lossy(&ran.stderr));
         self.configure(&format!(
-            "port = {}\nunix_socket_directories = ''\njit = off\nwal_recycle = off\n",
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\njit = off\nwal_recycle = off\n",
             self.port
         ))
     }
@@ -183,6 +187,15 @@ impl Postgres {
     /// # Errors
     /// If it does not get ready; with the end of its log.
     pub fn start_again(&self) -> anyhow::Result<()> {
+        // Its port may serve somebody's connection for a moment.
+        let taken = |fault: &anyhow::Error| fault.to_string().contains("Address already in use");
+        eventually("PostgreSQL has its port", PATIENCE, || match self.launch() {
+            Err(fault) if taken(&fault) => None,
+            launched => Some(launched),
+        })?
+    }
+
+    fn launch(&self) -> anyhow::Result<()> {
         let mut supervisor = Supervisor::start(&self.playground)?;
         let data = self.data().display().to_string();
         let log = self.file("postgres.log");

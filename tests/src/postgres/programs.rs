@@ -142,6 +142,10 @@ fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
             Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(unfinished.path()).status()?;
         ensure!(unpacked.success(), "dpkg-deb failed: {unpacked}");
     }
+    for rest in ["usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/perl"] {
+        // What is not there need not go.
+        let _ = fs::remove_dir_all(unfinished.path().join(rest));
+    }
     if root.exists() {
         fs::remove_dir_all(root)?;
     }
