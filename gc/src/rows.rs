@@ -124,7 +124,13 @@ impl Scribe {
             ..Payload::default()
         };
         let actor = Actor::system(&self.actor);
-        Event { correlation_id: correlation_id(candidate), actor, event_type, payload, created_at: now }
+        Event {
+            correlation_id: correlation_id(candidate).to_owned(),
+            actor,
+            event_type,
+            payload,
+            created_at: now,
+        }
     }
 
     fn of_decision(&self, event_type: EventType, decision: &Decision, now: Timestamp) -> Event {
@@ -211,9 +217,9 @@ impl Scribe {
 }
 
 /// The id that ties the rows of the run together. What has none is tied by its run, or its name.
-fn correlation_id(candidate: &Candidate) -> String {
+pub fn correlation_id(candidate: &Candidate) -> &str {
     let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
-    annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name).to_owned()
+    annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name)
 }
 
 /// What stands in the way, as the platform writes it.

@@ -11,7 +11,7 @@ use crate::cluster::blockers::Remains;
 use crate::decide::{Candidate, Verdict};
 use crate::fault::{self, Point};
 use crate::plan::Planned;
-use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts};
+use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
 
 /// How often a namespace that changes under our hands is decided about again in one sweep.
 const AGAIN: usize = 5;
@@ -103,7 +103,12 @@ impl Sweep<'_> {
 
     async fn attempts(&self, candidate: &Candidate) -> Result<usize, SweepError> {
         let Some(store) = self.store else { return Ok(0) };
-        let filter = Filter { namespace: Some(candidate.name.clone()), ..Filter::default() };
+        // By the correlation id, for which the platform's table has an index.
+        let filter = Filter {
+            correlation_id: Some(correlation_id(candidate).to_owned()),
+            namespace: Some(candidate.name.clone()),
+            ..Filter::default()
+        };
         Ok(attempts(&store.rows(&filter).await?, &candidate.uid))
     }
 
