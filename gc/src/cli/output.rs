@@ -1,6 +1,6 @@
 //! Writing to a terminal or a pipe that may be closed, in the form that was asked for.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -32,7 +32,9 @@ impl LogForm {
     /// From now on, what is logged goes to standard error; the filter is `RUST_LOG`.
     pub(super) fn install(self, usual: &str) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let colours = io::stderr().is_terminal();
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
         match self {
             Self::Text => builder.init(),
             Self::Json => builder.json().init(),

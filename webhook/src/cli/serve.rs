@@ -1,6 +1,7 @@
 //! `serve`: the webhook as a process.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -233,7 +234,9 @@ pub(super) fn signals() -> anyhow::Result<CancellationToken> {
 impl LogForm {
     pub(super) fn install(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal();
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
         match self {
             Self::Text => builder.init(),
             Self::Json => builder.json().init(),
