@@ -14,7 +14,7 @@ use crate::breaker::Trip;
 use crate::decide::{Candidate, Verdict, Work};
 use crate::reason::Reason;
 
-/// A sweep ended before it had sent the deletion that it intended.
+/// A sweep ended before it had sent the deletion that it intended, and the next ones decided otherwise.
 pub const INTERRUPTED: &str = "interrupted";
 /// The namespace was changed between the decision and the deletion.
 pub const CHANGED: &str = "changed_since_decision";

@@ -152,9 +152,12 @@ impl Sweep<'_> {
             return Ok(());
         }
         let due = due.cloned().map(Task::Delete);
-        let tasks: Vec<_> = begun.into_iter().map(Task::Await).chain(due).collect();
+        let tasks: Vec<_> = begun.going.iter().cloned().map(Task::Await).chain(due).collect();
         self.progress.phase("deleting", tasks.len());
         futures::stream::iter(tasks).for_each_concurrent(IN_FLIGHT, |task| self.end(state, task)).await;
+        if !state.is_stopped() {
+            self.give_up_what_is_stale(&begun).await?;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use codex_k8s_tests::control_plane::free_port;
 use codex_k8s_tests::eventually;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Ns, minutes, unique};
+use crate::harness::{Cluster, Ns, minutes, soon, unique};
 
 /// What a command printed; it ended well.
 #[track_caller]
@@ -31,8 +31,8 @@ fn explain_tells_why_a_namespace_stays_or_goes_or_has_gone() {
     let (goes, held, lives) = (unique("codex-issue"), unique("codex-issue"), unique("codex-issue"));
     cluster.create_namespace(&Ns::expired(&goes));
     let until = minutes(60);
-    let hold = format!("{until} the failed migration");
-    cluster.create_namespace(&Ns::expired(&held).annotation("codex-k8s.dev/hold", &hold));
+    let why = format!("{until} the failed migration");
+    cluster.create_namespace(&Ns::expired(&held).annotation("codex-k8s.dev/hold", &why));
     cluster.create_namespace(&Ns::fresh(&lives));
     let text = told(&cluster, &["explain", &goes]);
     assert!(text.starts_with(&format!("{goes}: the next sweep deletes it: its lease has ended\n")), "{text}");
@@ -167,7 +167,7 @@ fn a_daemon_sweeps_on_its_schedule_and_shows_the_last_sweep_as_metrics() {
     let name = unique("codex-issue");
     cluster.create_namespace(&Ns::expired(&name));
     let daemon = cluster.daemon();
-    cluster.eventually("the namespace is gone", || cluster.read(&name).is_none().then_some(()));
+    soon("the namespace is gone", || cluster.read(&name).is_none().then_some(()));
     let health = daemon.health;
     let shown = || {
         health

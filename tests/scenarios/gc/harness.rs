@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +28,44 @@ pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
+/// Asks until the answer is there.
+#[track_caller]
+pub(crate) fn soon<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
+    eventually(what, PATIENCE, answer).unwrap()
+}
+
 /// A name that no other test uses.
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{prefix}-g{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// An unguarded control plane: so that any state can be made in it. Sweeps look at the whole of it, so that tests
-/// take turns.
+/// A control plane that tests use by turns, one at a time: a sweep looks at the whole of it.
+struct Shared {
+    control_plane: OnceLock<ControlPlane>,
+    turn: Mutex<()>,
+}
+
+impl Shared {
+    const fn new() -> Self {
+        Self { control_plane: OnceLock::new(), turn: Mutex::new(()) }
+    }
+
+    /// One of those that there are, and the turn to use it.
+    fn take() -> (&'static ControlPlane, MutexGuard<'static, ()>) {
+        // As many as tests run at a time on two cores; most of the time they wait for a namespace to be gone.
+        static ALL: [Shared; 2] = [const { Shared::new() }; 2];
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let free = ALL.iter().find_map(|shared| Some((shared, shared.turn.try_lock().ok()?)));
+        let (shared, turn) = free.unwrap_or_else(|| {
+            let shared = &ALL[NEXT.fetch_add(1, Ordering::Relaxed) % ALL.len()];
+            (shared, shared.turn.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        (shared.control_plane.get_or_init(|| ControlPlane::start(playground()).unwrap()), turn)
+    }
+}
+
+/// An unguarded control plane: so that any state can be made in it.
 pub(crate) struct Cluster {
     pub(crate) control_plane: &'static ControlPlane,
     runtime: Runtime,
@@ -46,10 +76,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let control_plane = SHARED.get_or_init(|| ControlPlane::start(playground()).unwrap());
+        let (control_plane, turn) = Shared::take();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let caller = runtime.block_on(Caller::new(control_plane, &Identity::Admin)).unwrap();
@@ -113,12 +140,7 @@ impl Cluster {
     /// Deletes a namespace and waits until it is gone.
     pub(crate) fn delete_wholly(&self, name: &str) {
         self.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
-        self.eventually(&format!("{name} is gone"), || self.read(name).is_none().then_some(()));
-    }
-
-    #[track_caller]
-    pub(crate) fn eventually<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
-        eventually(what, PATIENCE, answer).unwrap()
+        soon(&format!("{name} is gone"), || self.read(name).is_none().then_some(()));
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -171,7 +193,7 @@ impl Cluster {
             .spawn()
             .unwrap();
         let reached = PathBuf::from(format!("{}.reached", file.display()));
-        self.eventually(&format!("{point} is reached"), || reached.exists().then_some(()));
+        soon(&format!("{point} is reached"), || reached.exists().then_some(()));
         Held { file, process: Some(process), _cluster: self }
     }
 

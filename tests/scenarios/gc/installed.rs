@@ -87,8 +87,8 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     cluster.create(goes, None);
     cluster.create(lives, Some("1h0m0s"));
     cluster.create(held, None);
-    let hold = format!("codex-k8s.dev/hold={} looking into it", minutes(60));
-    cluster.done(&["annotate", "namespace", held, &hold]);
+    let looking = format!("codex-k8s.dev/hold={} looking into it", minutes(60));
+    cluster.done(&["annotate", "namespace", held, &looking]);
 
     let cron_job: Value =
         serde_json::from_str(&cluster.done(&["get", "cronjob", "codex-k8s-gc", "-n", HOME, "-o", "json"]))
@@ -161,8 +161,8 @@ fn a_persons_hold_and_a_managers_extension_by_kubectl_keep_a_namespace_within_th
     let far = format!("codex-k8s.dev/hold={} for ever", minutes(60 * 24 * 30));
     let refused = run(&["annotate", "namespace", held, &far]);
     assert!(!refused.succeeded() && refused.stderr.contains("LEASE007: "), "{refused}");
-    let hold = format!("codex-k8s.dev/hold={} the failed migration", minutes(60));
-    assert!(run(&["annotate", "namespace", held, &hold]).succeeded());
+    let looking = format!("codex-k8s.dev/hold={} the failed migration", minutes(60));
+    assert!(run(&["annotate", "namespace", held, &looking]).succeeded());
     let ends = format!("codex-k8s.dev/namespace-lease-expires-at={}", minutes(60));
     let lasts = "codex-k8s.dev/namespace-lease-ttl=1h0m0s";
     let ran = run(&["annotate", "--overwrite", "namespace", extended, &ends, lasts]);

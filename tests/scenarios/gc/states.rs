@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Ns, minutes};
+use crate::harness::{Cluster, Ns, minutes, soon};
 
 /// How often each state is made.
 pub(crate) const COPIES: usize = 9;
@@ -239,7 +239,7 @@ impl State {
                 let refused = answer.code == 403;
                 (!refused).then(|| answer.object().unwrap())
             };
-            cluster.eventually(&format!("{path} of {name} is created"), create);
+            soon(&format!("{path} of {name} is created"), create);
         }
     }
 }

@@ -5,7 +5,7 @@ use codex_k8s_shared::audit::Filter;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Ns, Swept, unique};
+use crate::harness::{Cluster, Ns, Swept, soon, unique};
 use crate::states::{COPIES, Fate, STATES, State};
 
 #[test]
@@ -45,7 +45,9 @@ struct Made {
 fn make_all(cluster: &Cluster) -> Vec<Made> {
     let copies = STATES.iter().flat_map(|state| std::iter::repeat_n(state, COPIES));
     let made: Vec<_> = copies.map(|state| Made { state, name: unique(state.prefix) }).collect();
-    made.iter().for_each(|made| made.state.create(cluster, &made.name));
+    for made in &made {
+        made.state.create(cluster, &made.name);
+    }
     let jobs_done = || {
         let done = made.iter().filter(|made| made.state.name.ends_with("a Job that is done"));
         let complete = |name: &str| {
@@ -55,7 +57,7 @@ fn make_all(cluster: &Cluster) -> Vec<Made> {
         };
         done.into_iter().all(|made| complete(&made.name)).then_some(())
     };
-    cluster.eventually("the Jobs are done", jobs_done);
+    soon("the Jobs are done", jobs_done);
     made
 }
 
