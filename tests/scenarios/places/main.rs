@@ -7,4 +7,6 @@ mod cycles;
 mod exactness;
 mod forwarder;
 mod harness;
+mod jobs;
 mod limits;
+mod rights;

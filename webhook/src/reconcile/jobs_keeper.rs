@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use super::controller::Context;
 use super::jobs::{AgentJob, Stage, in_order};
 use super::keeper::{AGAIN, AT_A_TIME, SOON};
-use super::places::{Holder, Step, plan};
+use super::places::{Candidate, Holder, Step, plan};
 use super::waits::JobWaits;
 
 /// A Job, and its project.
@@ -114,7 +114,7 @@ async fn pass(context: &Context) -> bool {
     };
     context.places.ledger.show();
     match passed {
-        Ok(failures) => failures == 0,
+        Ok(settled) => settled,
         Err(error) => {
             context.metrics.failures.inc();
             tracing::warn!(error = &error as &dyn Error, "failed to look after the agent Jobs; trying again");
@@ -123,15 +123,15 @@ async fn pass(context: &Context) -> bool {
     }
 }
 
-/// Nothing limits them any more: those that wait go.
-async fn let_go(context: &Context) -> kube::Result<usize> {
+/// Nothing limits them any more: those that wait go. `false` if one of them could not be written.
+async fn let_go(context: &Context) -> kube::Result<bool> {
     context.places.ledger.book().retain_waiting(true, |_| false);
     let jobs = context.jobs.of_managed_namespaces().await?;
     let waiting: Vec<_> = jobs.iter().filter(|(job, _)| job.stage == Stage::Waits).collect();
     let started = stream::iter(&waiting)
         .map(|(job, _)| start(context, job, false, "agent Jobs are not limited any more"))
         .buffer_unordered(AT_A_TIME);
-    Ok(started.filter(|started| std::future::ready(!*started)).count().await)
+    Ok(started.fold(true, |all, one| std::future::ready(all && one)).await)
 }
 
 /// Starts a Job; `false` if that failed.
@@ -167,8 +167,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Returns how many Jobs could not be written.
-    async fn all(&self) -> kube::Result<usize> {
+    /// `false` if a Job could not be written, or another process has given a place as well.
+    async fn all(&self) -> kube::Result<bool> {
         let ledger = &self.context.places.ledger;
         if !ledger.is_marked() {
             ledger.mark().await?;
@@ -176,8 +176,16 @@ impl Pass<'_> {
         let jobs = self.context.jobs.of_managed_namespaces().await?;
         self.release(&jobs).await?;
         let noted = self.count(&jobs).await?;
-        let full = self.admit(&jobs).await?;
-        Ok(noted + full)
+        let admitted = self.admit(&jobs).await?;
+        Ok(noted && admitted && self.lacking(&jobs).is_empty())
+    }
+
+    /// Those that work whose places are not yet as they are to be.
+    fn lacking(&self, jobs: &[Owned]) -> Vec<Candidate> {
+        let book = self.context.places.ledger.book();
+        let works = jobs.iter().filter(|(job, _)| job.stage == Stage::Works);
+        let candidates = works.map(|(job, project)| job.candidate(self.quotas, project));
+        candidates.filter(|who| plan(&book.held, who, std::iter::empty()) != Step::Holds).collect()
     }
 
     /// Releases the places of those that have ended or are gone, after a look at each.
@@ -205,34 +213,32 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Gives places to those that work without, and moves down those whose number lies above the limit.
-    async fn count(&self, jobs: &[Owned]) -> kube::Result<usize> {
+    /// Gives places to those that work without, and moves down those whose number lies above the limit. `false` if a
+    /// Job could not be written.
+    async fn count(&self, jobs: &[Owned]) -> kube::Result<bool> {
         let ledger = &self.context.places.ledger;
-        let works = || jobs.iter().filter(|(job, _)| job.stage == Stage::Works);
-        let has_none = |(job, _): &Owned| ledger.book().held.of_holder(&job.uid).next().is_none();
-        if works().any(has_none) {
+        let has_none = |who: &Candidate| ledger.book().held.of_holder(&who.uid).next().is_none();
+        let mut lacking = self.lacking(jobs);
+        if lacking.iter().any(has_none) {
             // Another process may have given it one.
             ledger.read().await?;
+            lacking = self.lacking(jobs);
         }
-        for (job, project) in works() {
-            let who = job.candidate(self.quotas, project);
-            let step = plan(&ledger.book().held, &who, std::iter::empty());
-            if step != Step::Holds {
-                // One that works is never refused.
-                drop(ledger.place(&who).await?);
-            }
+        for who in &lacking {
+            // One that works is never refused.
+            drop(ledger.place(who).await?);
         }
-        let noted = stream::iter(works().filter(|(job, _)| job.says_too_much()))
+        let noted = stream::iter(jobs.iter().filter(|(job, _)| job.says_too_much()))
             .map(async |(job, _)| match self.context.jobs.note(job).await {
                 Ok(_) => true,
                 Err(error) => is_told(self.context, job, &error),
             })
             .buffer_unordered(AT_A_TIME);
-        Ok(noted.filter(|noted| std::future::ready(!*noted)).count().await)
+        Ok(noted.fold(true, |all, one| std::future::ready(all && one)).await)
     }
 
-    /// Lets in those that wait, as far as there are places, and tells the others.
-    async fn admit(&self, jobs: &[Owned]) -> kube::Result<usize> {
+    /// Lets in those that wait, as far as there are places, and tells the others. `false` if a Job could not be written.
+    async fn admit(&self, jobs: &[Owned]) -> kube::Result<bool> {
         let mut queues = BTreeMap::<&str, Vec<AgentJob>>::new();
         for (job, project) in jobs.iter().filter(|(job, _)| job.stage == Stage::Waits) {
             queues.entry(project).or_default().push(job.clone());
@@ -247,27 +253,39 @@ impl Pass<'_> {
                 }
             }
         }
-        let failures = stream::iter(queues)
+        let admitted = stream::iter(queues)
             .map(|(project, queue)| self.admit_project(project, queue))
             .buffer_unordered(AT_A_TIME);
-        failures.try_fold(0, |sum, more| std::future::ready(Ok(sum + more))).await
+        admitted.try_fold(true, |all, one| std::future::ready(Ok(all && one))).await
     }
 
-    async fn admit_project(&self, project: &str, queue: Vec<AgentJob>) -> kube::Result<usize> {
-        let mut failures = 0;
-        for (index, job) in queue.iter().enumerate() {
-            let placed = self.context.places.ledger.place(&job.candidate(self.quotas, project)).await?;
-            if let Err((scope, max)) = placed {
-                // Those behind it are younger, and want the same.
-                return Ok(failures + self.tell(scope, max, queue.get(index..).unwrap_or_default()).await);
+    async fn admit_project(&self, project: &str, queue: Vec<AgentJob>) -> kube::Result<bool> {
+        let ledger = &self.context.places.ledger;
+        let (mut written, mut full, mut told) = (true, None, Vec::new());
+        for job in queue {
+            // Those behind one that found no place are younger, and want the same; but a process that did not know of
+            // the older one may have given one of them a place.
+            if full.is_some() && ledger.book().held.of_holder(&job.uid).next().is_none() {
+                told.push(job);
+                continue;
             }
-            let started = start(self.context, job, true, "there is a place for it").await;
-            failures += usize::from(!started);
+            match ledger.place(&job.candidate(self.quotas, project)).await? {
+                Ok(()) => {
+                    written &= start(self.context, &job, true, "there is a place for it").await;
+                }
+                Err(refused) => {
+                    full = Some(refused);
+                    told.push(job);
+                }
+            }
         }
-        Ok(failures)
+        if let Some((scope, max)) = full {
+            written &= self.tell(scope, max, &told).await;
+        }
+        Ok(written)
     }
 
-    async fn tell(&self, scope: Scope, max: u32, queue: &[AgentJob]) -> usize {
+    async fn tell(&self, scope: Scope, max: u32, queue: &[AgentJob]) -> bool {
         let holders = {
             let book = self.context.places.ledger.book();
             let holders: BTreeSet<_> =
@@ -276,7 +294,7 @@ impl Pass<'_> {
         };
         let waits = JobWaits { scope, max, holders };
         let told = stream::iter(queue).map(|job| self.tell_one(job, &waits)).buffer_unordered(AT_A_TIME);
-        told.filter(|told| std::future::ready(!*told)).count().await
+        told.fold(true, |all, one| std::future::ready(all && one)).await
     }
 
     /// Tells a Job what it waits for, unless it says so; `false` if that failed.
