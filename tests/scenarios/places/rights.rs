@@ -5,8 +5,8 @@ use codex_k8s_tests::Identity;
 use codex_k8s_tests::kubectl::Kubectl;
 use serde_json::{Value, json};
 
+use crate::agents::{annotation, job, works};
 use crate::harness::{Cluster, person};
-use crate::jobs::{annotation, job, works};
 
 const LEAST: &str = "least";
 

@@ -8,40 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_k8s_shared::places::Scope;
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::leases::{KEPT, PART_OF, lease, number, place};
 use super::metrics::Metrics;
-use super::places::{Candidate, Held, Holder, Id, Place, Step, Stored, plan, turn};
+use super::places::{Candidate, Held, Holder, Id, Place, Step, plan, turn};
 use crate::registration::{FIELD_MANAGER, NAME};
 
-/// Label of all that is ours.
-const PART_OF: &str = "app.kubernetes.io/part-of";
-/// Annotation of a place: that it is never just given back.
-const KEPT: &str = "guard.codex-k8s.dev/kept";
 /// The Lease that says that agent Jobs are, or were, held back: whoever finds it lets go of those that wait, should
 /// the policy not limit them any more.
 const MARK: &str = "agent-jobs-are-limited";
-
-/// The labels that tell the places of one kind of holder.
-struct Labels {
-    /// The kind of the scope.
-    kind: &'static str,
-    /// The uid of the holder.
-    uid: &'static str,
-}
-
-/// Not the same for both, so that a reconciler that knows only namespaces does not look for Jobs among them.
-const fn labels(job: bool) -> Labels {
-    if job {
-        Labels { kind: "guard.codex-k8s.dev/job-place", uid: "guard.codex-k8s.dev/job-uid" }
-    } else {
-        Labels { kind: "guard.codex-k8s.dev/place", uid: "guard.codex-k8s.dev/namespace-uid" }
-    }
-}
 
 /// The places, and who waits for one.
 #[derive(Debug)]
@@ -329,41 +309,4 @@ impl Ledger {
 
 fn creating() -> PostParams {
     PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) }
-}
-
-fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_default()
-}
-
-fn lease(id: &Id, who: &Candidate) -> Lease {
-    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let Labels { kind, uid } = labels(who.holder.is_job());
-    let labels = [label(PART_OF, NAME), label(kind, id.kind()), label(uid, &who.uid)];
-    let annotations = who.open.then(|| BTreeMap::from([label(KEPT, "true")]));
-    let metadata = ObjectMeta {
-        name: Some(id.to_string()),
-        labels: Some(BTreeMap::from(labels)),
-        annotations,
-        ..ObjectMeta::default()
-    };
-    let spec = LeaseSpec {
-        holder_identity: Some(who.holder.to_string()),
-        acquire_time: Some(MicroTime(Timestamp::now())),
-        ..LeaseSpec::default()
-    };
-    Lease { metadata, spec: Some(spec) }
-}
-
-fn place(lease: &Lease) -> Option<Place> {
-    let meta = &lease.metadata;
-    let id = Id::parse(meta.name.as_deref()?)?;
-    let named = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
-    let holder = Holder::parse(named.unwrap_or_default());
-    let uid = meta.labels.as_ref().and_then(|all| all.get(labels(holder.is_job()).uid)).cloned();
-    let stored = Stored {
-        uid: meta.uid.clone().unwrap_or_default(),
-        version: meta.resource_version.as_deref().map_or(0, number),
-    };
-    let kept = meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(KEPT));
-    Some(Place { id, holder, uid: uid.unwrap_or_default(), stored: Some(stored), kept })
 }

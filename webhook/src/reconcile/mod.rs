@@ -12,6 +12,7 @@ pub mod jobs_cluster;
 pub mod jobs_keeper;
 pub mod keeper;
 pub mod last_sweep;
+mod leases;
 pub mod ledger;
 pub mod metrics;
 pub mod namespace;
