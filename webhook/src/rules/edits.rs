@@ -61,11 +61,7 @@ impl<'a> Edits<'a> {
 
     fn add(&mut self, path: &[&str], value: Value) {
         let path = PointerBuf::from_tokens(path.iter().copied());
-        let add = PatchOperation::Add(AddOperation { path, value });
-        // Two rules may want the same.
-        if !self.operations.contains(&add) {
-            self.operations.push(add);
-        }
+        self.operations.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
     fn ensure(&mut self, path: &[&str], empty: &Value) {

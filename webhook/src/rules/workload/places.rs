@@ -5,7 +5,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::places::{Scope, UNTOLD};
 use codex_k8s_shared::policy::Mode;
 
-use super::{Context, Workload, dotted};
+use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true};
 use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
@@ -61,7 +61,7 @@ fn mend(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, e
     if new.kind != Kind::Job || context.by_reconciler {
         return;
     }
-    if old.is_none() && new.meta.label(keys::RUN_ID).is_none() {
+    if old.is_none() && new.meta.label(keys::RUN_ID).is_none() && !identity::names_the_run(context) {
         edits.label(&[], keys::RUN_ID, &context.namespace.run_id);
     }
     let of_its_own = |old: &Workload<'_>| {

@@ -125,7 +125,10 @@ fn a_job_that_the_mutating_call_was_skipped_for_is_refused() {
     let told = "metadata.labels[\"codex-k8s.dev/run-id\"]: nothing; the namespace's is \"r1\"";
     // A controller's Job is not asked for its identity.
     is_one(&created(CRON, nameless.clone()), told);
-    assert_eq!(mended(&limited(), &facts("codex-issue-1"), CRON, None, &nameless), suspended(job()));
+    let unnamed = RunPolicy { rules: [("JOB001".to_owned(), Mode::Off)].into(), ..limited() };
+    for (policy, user) in [(limited(), CRON), (limited(), WORKER), (unnamed, WORKER)] {
+        assert_eq!(mended(&policy, &facts("codex-issue-1"), user, None, &nameless), suspended(job()));
+    }
 }
 
 #[test]
