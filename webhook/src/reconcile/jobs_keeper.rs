@@ -77,17 +77,15 @@ async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
     let mut counted = context.places.counted();
     let mut free_since = None;
     loop {
-        if is_limited(context) {
-            free_since = None;
-        } else {
-            let since = *free_since.get_or_insert_with(Instant::now);
-            // A webhook may not have read the new policy yet, and still have Jobs wait.
-            if since.elapsed() >= context.linger && unmark(context).await {
-                return;
-            }
+        free_since = if is_limited(context) { None } else { free_since.or_else(|| Some(Instant::now())) };
+        let settled = pass(context).await;
+        // A webhook may not have read the new policy yet, and still have Jobs wait.
+        let waited = free_since.is_some_and(|since| since.elapsed() >= context.linger);
+        if settled && waited && !is_limited(context) && unmark(context).await {
+            return;
         }
         let again = if free_since.is_some() { AGAIN.min(context.linger) } else { AGAIN };
-        let delay = if pass(context).await { again } else { SOON };
+        let delay = if settled && !waited { again } else { SOON };
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = changed.notified() => {}
@@ -140,7 +138,8 @@ async fn start(context: &Context, job: &AgentJob, placed: bool, why: &str) -> bo
         Ok(true) => {
             context.metrics.jobs_started.inc();
             tracing::info!(namespace = job.namespace, job = job.name, "the Job starts: {why}");
-            context.publish(&reference(job), EventType::Normal, "Placed", why.to_owned()).await;
+            let reason = if placed { "Placed" } else { "Unlimited" };
+            context.publish(&reference(job), EventType::Normal, reason, why.to_owned()).await;
             true
         }
         Ok(false) => true,
