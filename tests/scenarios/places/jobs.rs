@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use codex_k8s_tests::{Health, Identity};
+use codex_k8s_tests::{Health, Identity, Reconciler};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -166,6 +166,22 @@ fn a_limit_counts_what_works_already_and_evicts_nobody_and_lets_all_go_when_it_i
     let free = cluster.eventually("all go", || Some(cluster.read_job(&namespace, "late")).filter(works));
     assert_eq!((annotation(&free, "job-waits-for"), annotation(&free, "job-placed-at")), ("", ""));
     nothing_is_left(&cluster);
+    taken_away_while_nobody_looks(&cluster, &namespace, &reconciler);
+}
+
+/// Whoever comes next lets go of those that wait all the same.
+fn taken_away_while_nobody_looks(cluster: &Cluster, namespace: &str, reconciler: &Reconciler) {
+    cluster.guard.write_policy(&limit(0)).unwrap();
+    cluster.await_limit(namespace);
+    cluster.create_job(&person("jane"), namespace, &job("last")).unwrap();
+    cluster.eventually("it is told that there is no place at all", || {
+        annotation(&cluster.read_job(namespace, "last"), "job-waits-for").contains("limit is 0").then_some(())
+    });
+    reconciler.process.signal("KILL").unwrap();
+    cluster.guard.write_policy(&policy("null")).unwrap();
+    one_more(cluster, "reconcile-3", &["--linger=0"]);
+    cluster.eventually("it goes", || works(&cluster.read_job(namespace, "last")).then_some(()));
+    nothing_is_left(cluster);
 }
 
 /// Neither places nor the mark.
