@@ -52,6 +52,10 @@ pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
 pub const UNPLACED_SINCE: &str = "codex-k8s.dev/unplaced-since";
 /// Annotation of ours: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
+/// Annotation of ours, on a Job that is suspended until there is a place for it: what it waits for.
+pub const JOB_WAITS_FOR: &str = "codex-k8s.dev/job-waits-for";
+/// Annotation of ours, on a Job: since when it has a place.
+pub const JOB_PLACED_AT: &str = "codex-k8s.dev/job-placed-at";
 
 /// Label on the platform's workloads.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
@@ -106,7 +110,7 @@ const fn annotation(key: &'static str, since: Since, meaning: &'static str) -> K
     KnownKey { key, place: Place::Annotation, since, meaning }
 }
 
-/// Every key of the domain that the contract knows; any other is refused on managed namespaces.
+/// Every key of the domain that the contract knows on namespaces; any other is refused on managed ones.
 pub const KNOWN: &[KnownKey] = &[
     label(MANAGED_BY, Since::A, "always codex-k8s-worker"),
     label(NAMESPACE_PURPOSE, Since::A, "always run"),

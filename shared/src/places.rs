@@ -1,4 +1,4 @@
-//! Places: what a namespace takes up in each scope that a policy limits.
+//! Places: what a namespace or an agent Job takes up in each scope that a policy limits.
 //!
 //! Nothing here counts. A scope has a name for people, and a stem that the names of its places are made from: whoever
 //! derives them from the same namespace gets the same names.
@@ -19,14 +19,27 @@ pub enum Scope {
     Project(Box<str>),
     /// Those that one user asked for: the value of the annotation `codex-k8s.dev/requested-by`.
     Requester(Box<str>),
+    /// The agent Jobs in the namespaces of a project.
+    AgentJobs(Box<str>),
 }
 
+/// What an agent Job waits for before anybody has looked for its place: the value of the annotation
+/// `codex-k8s.dev/job-waits-for` that it is created with.
+pub const UNTOLD: &str = "a place among the agent Jobs of its project";
+
 impl Scope {
+    /// The kinds of scopes, each of which leads the names of its places.
+    pub const KINDS: [&str; 4] = ["cluster", "project", "requester", "agent-jobs"];
+
     /// The scopes of a namespace, widest first. One that does not say whose it is counts as nobody's, together with
     /// all others that do not.
     pub fn of(project: Option<&str>, requester: Option<&str>) -> [Self; 3] {
-        let told = |value: Option<&str>| value.filter(|value| !value.is_empty()).unwrap_or(UNKNOWN).into();
         [Self::Cluster, Self::Project(told(project)), Self::Requester(told(requester))]
+    }
+
+    /// The scope of the agent Jobs in a namespace of a project.
+    pub fn of_jobs(project: Option<&str>) -> Self {
+        Self::AgentJobs(told(project))
     }
 
     /// The kind of scope, in one word.
@@ -35,6 +48,7 @@ impl Scope {
             Self::Cluster => "cluster",
             Self::Project(_) => "project",
             Self::Requester(_) => "requester",
+            Self::AgentJobs(_) => "agent-jobs",
         }
     }
 
@@ -42,13 +56,25 @@ impl Scope {
     /// by a hash.
     pub fn stem(&self) -> String {
         const LONGEST: usize = 30;
-        let (Self::Project(of) | Self::Requester(of)) = self else { return self.kind().to_owned() };
+        let (Self::Project(of) | Self::Requester(of) | Self::AgentJobs(of)) = self else {
+            return self.kind().to_owned();
+        };
         let clean = sanitize_label(of);
         let cut = clean.get(..LONGEST).unwrap_or(&clean).trim_end_matches('-');
         let digest = Sha256::digest(of.as_bytes());
         let [a, b, c, d, ..] = digest.as_slice() else { return self.kind().to_owned() };
         format!("{}-{cut}-{a:02x}{b:02x}{c:02x}{d:02x}", self.kind())
     }
+
+    /// What whoever comes into the scope needs, in words.
+    pub fn wanted(&self, max: u32) -> String {
+        let within = if matches!(self, Self::AgentJobs(_)) { "among" } else { "in" };
+        format!("a place {within} {self}, whose limit is {max}")
+    }
+}
+
+fn told(value: Option<&str>) -> Box<str> {
+    value.filter(|value| !value.is_empty()).unwrap_or(UNKNOWN).into()
 }
 
 impl fmt::Display for Scope {
@@ -57,24 +83,23 @@ impl fmt::Display for Scope {
             Self::Cluster => out.write_str("the cluster"),
             Self::Project(of) => write!(out, "project {of}"),
             Self::Requester(of) => write!(out, "requester {of}"),
+            Self::AgentJobs(of) => write!(out, "the agent Jobs of project {of}"),
         }
     }
 }
 
 impl Quotas {
-    /// How many run namespaces a scope may hold; `None` for any number.
+    /// How many a scope may hold; `None` for any number.
     pub fn limit(&self, scope: &Scope) -> Option<u32> {
         match scope {
             Scope::Cluster => self.cluster.map(|limit| limit.max),
-            Scope::Project(of) => {
-                let limit = self.per_project.as_ref()?;
-                Some(limit.overrides.get(&**of).copied().unwrap_or(limit.max))
-            }
+            Scope::Project(of) => self.per_project.as_ref().map(|limit| limit.of(of)),
+            Scope::AgentJobs(of) => self.agent_jobs_per_project.as_ref().map(|limit| limit.of(of)),
             Scope::Requester(_) => self.per_requester.map(|limit| limit.max),
         }
     }
 
-    /// Whether any scope is limited.
+    /// Whether any scope of namespaces is limited.
     pub const fn is_on(&self) -> bool {
         self.cluster.is_some() || self.per_project.is_some() || self.per_requester.is_some()
     }
@@ -96,11 +121,14 @@ mod tests {
             Scope::Requester("Jane".into()),
             Scope::Requester("jane".into()),
             Scope::Requester("\u{416}".into()),
+            Scope::AgentJobs("p1".into()),
+            Scope::AgentJobs("P1".into()),
+            Scope::AgentJobs("p1-p1-p1-p1-p1-p1-p1-p1-p1-p1-p1-p1-p1-p1".into()),
         ];
         let stems: std::collections::BTreeSet<_> = scopes.iter().map(Scope::stem).collect();
         assert_eq!(stems.len(), scopes.len(), "{stems:?}");
         for stem in &stems {
-            assert!(crate::sanitize::is_label(stem) && stem.len() <= 49, "{stem}");
+            assert!(crate::sanitize::is_label(stem) && stem.len() <= 50, "{stem}");
         }
         assert_eq!(Scope::Project("p1".into()).stem(), "project-p1-f64551fc");
     }
@@ -112,5 +140,6 @@ mod tests {
             (project, requester),
             (Scope::Project("unknown".into()), Scope::Requester("unknown".into()))
         );
+        assert_eq!(Scope::of_jobs(None), Scope::AgentJobs("unknown".into()));
     }
 }

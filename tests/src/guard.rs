@@ -67,8 +67,8 @@ impl Guard {
         let args = serving(&control_plane);
         let webhook = Webhook::start(&control_plane, playground, "webhook", &args)?;
         register(&control_plane, playground, webhook.address)?;
-        let reconciler =
-            Reconciler::start(&control_plane, playground, "reconcile", &reconciling(&control_plane))?;
+        let (identity, args) = (Identity::reconciler(), reconciling(&control_plane));
+        let reconciler = Reconciler::start(&control_plane, playground, "reconcile", &identity, &args)?;
         Ok(Self { control_plane, webhook, reconciler, playground: playground.to_owned() })
     }
 
@@ -95,9 +95,22 @@ impl Guard {
     /// # Errors
     /// If it does not get ready; with the end of its log.
     pub fn one_more_reconciler(&self, name: &str, args: &[String]) -> anyhow::Result<Reconciler> {
+        self.one_more_reconciler_as(&Identity::reconciler(), name, args)
+    }
+
+    /// As [`one_more_reconciler`](Self::one_more_reconciler), with the rights of an identity.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn one_more_reconciler_as(
+        &self,
+        identity: &Identity,
+        name: &str,
+        args: &[String],
+    ) -> anyhow::Result<Reconciler> {
         let mut all = reconciling(&self.control_plane);
         all.extend_from_slice(args);
-        Reconciler::start(&self.control_plane, &self.playground, name, &all)
+        Reconciler::start(&self.control_plane, &self.playground, name, identity, &all)
     }
 
     /// Registers another address instead of the webhook's own, and waits until it is enforced there.

@@ -72,7 +72,8 @@ impl Webhook {
 }
 
 impl Reconciler {
-    /// Starts `reconcile` with these arguments, as the ServiceAccount that the default policy knows it by.
+    /// Starts `reconcile` with these arguments as an identity; the default policy knows it by
+    /// [`Identity::reconciler`].
     ///
     /// # Errors
     /// If it does not get ready; with the end of its log.
@@ -80,11 +81,12 @@ impl Reconciler {
         control_plane: &ControlPlane,
         playground: &Path,
         name: &str,
+        identity: &Identity,
         args: &[String],
     ) -> anyhow::Result<Self> {
         let mut all = vec!["reconcile".to_owned()];
         all.extend_from_slice(args);
-        let (health, process) = start(control_plane, playground, name, &Identity::reconciler(), all)?;
+        let (health, process) = start(control_plane, playground, name, identity, all)?;
         Ok(Self { health, process })
     }
 }

@@ -148,6 +148,8 @@ impl Index {
             }
             Scope::Project(project) => self.by_project.holders(project, but, max),
             Scope::Requester(requester) => self.by_requester.holders(requester, but, max),
+            // Those are Jobs, of which nothing is known here.
+            Scope::AgentJobs(_) => Holders::default(),
         }
     }
 

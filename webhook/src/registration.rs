@@ -92,6 +92,9 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
     });
     let (mut mutating, mut validating) = (mutating, validating);
     extend(&mut mutating, guard::mutating(policy, &endpoint.client_config("/mutate", ca)));
+    if policy.quotas.agent_jobs_per_project.is_some() {
+        extend(&mut mutating, vec![resumptions(policy, &endpoint.client_config("/mutate", ca))]);
+    }
     extend(&mut validating, guard::validating(policy, &endpoint.client_config("/validate", ca)));
     for webhook in mutating.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(webhook) = webhook.as_object_mut() {
@@ -204,27 +207,44 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
     ])
 }
 
+/// Jobs that are resumed, while agent Jobs are limited: one whose creator had suspended it needs a place then.
+fn resumptions(policy: &RunPolicy, client_config: &Value) -> Value {
+    let suspended = |object: &str| format!("{object}.?spec.?suspend.orValue(false)");
+    let conditions = json!([
+        {"name": "not-bookkeeping", "expression": not_bookkeeping(policy)},
+        {"name": "a-resumption", "expression": format!("{} && !{}", suspended("oldObject"), suspended("object"))},
+    ]);
+    let rules = json!([rule("batch", &["jobs"], &["UPDATE"], "Namespaced")]);
+    webhook("resumptions", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))
+}
+
+fn not_bookkeeping(policy: &RunPolicy) -> String {
+    format!(
+        "!((request.operation == 'UPDATE' || request.kind.kind in ['Binding', 'ControllerRevision']) && \
+         request.userInfo.username in {})",
+        cel_list(&policy.identities.workload_controllers.users)
+    )
+}
+
 /// What the cluster's controllers note on what they have made is none of our business, and must go on without us.
 fn workload_conditions(policy: &RunPolicy) -> Value {
     let same = |field: &str, empty: &str| {
         let of = |object: &str| format!("{object}.?metadata.?{field}.orValue({empty})");
         format!("{} == {}", of("object"), of("oldObject"))
     };
+    let mut unchanged = vec![same("labels", "{}"), same("finalizers", "[]")];
+    if policy.quotas.agent_jobs_per_project.is_some() {
+        // Whoever may write a status must not say with it that a Job has a place.
+        let keys = [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT];
+        unchanged.extend(keys.map(|key| same(&format!("annotations[?{}]", cel(key)), "''")));
+    }
     json!([
-        {
-            "name": "not-bookkeeping",
-            "expression": format!(
-                "!((request.operation == 'UPDATE' || request.kind.kind in ['Binding', 'ControllerRevision']) && \
-                 request.userInfo.username in {})",
-                cel_list(&policy.identities.workload_controllers.users)
-            ),
-        },
+        {"name": "not-bookkeeping", "expression": not_bookkeeping(policy)},
         {
             "name": "not-a-mere-status",
             "expression": format!(
-                "!(has(request.subResource) && request.subResource == 'status' && {} && {})",
-                same("labels", "{}"),
-                same("finalizers", "[]")
+                "!(has(request.subResource) && request.subResource == 'status' && {})",
+                unchanged.join(" && ")
             ),
         },
     ])

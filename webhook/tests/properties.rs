@@ -4,20 +4,28 @@
 
 mod support;
 
+use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::review::Entry;
-use codex_k8s_webhook::rules::{Facts, Kind};
+use codex_k8s_webhook::rules::{self, Facts, Kind};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use support::{
-    WORKER, any_json, baseline_object, benign_namespace, benign_workload, creators, decide, facts, kinds,
-    modes, request, users,
+    WORKER, any_json, baseline_object, benign_namespace, benign_workload, creators, facts, kinds, modes,
+    policies, request, users,
 };
 
 /// The object as the API server would go on with it after the mutating call.
-fn mutated(facts: &Facts, user: &str, kind: Kind, object: &Value) -> Result<Value, TestCaseError> {
-    let verdict = decide(facts, &request(user, kind, Some(object.clone()), None), Entry::Mutate);
+fn mutated(
+    policy: &RunPolicy,
+    facts: &Facts,
+    user: &str,
+    kind: Kind,
+    object: &Value,
+) -> Result<Value, TestCaseError> {
+    let asked = request(user, kind, Some(object.clone()), None);
+    let verdict = rules::decide(policy, facts, &asked, Entry::Mutate);
     prop_assert!(verdict.findings.is_empty(), "the mutating call refuses nothing: {:?}", verdict.findings);
     let mut mended = object.clone();
     json_patch::patch(&mut mended, &verdict.patch)
@@ -26,15 +34,17 @@ fn mutated(facts: &Facts, user: &str, kind: Kind, object: &Value) -> Result<Valu
 }
 
 fn is_mended_once_and_then_admitted(
+    policy: &RunPolicy,
     facts: &Facts,
     user: &str,
     kind: Kind,
     object: &Value,
 ) -> Result<(), TestCaseError> {
-    let once = mutated(facts, user, kind, object)?;
-    let twice = mutated(facts, user, kind, &once)?;
+    let once = mutated(policy, facts, user, kind, object)?;
+    let twice = mutated(policy, facts, user, kind, &once)?;
     prop_assert_eq!(&once, &twice, "mutate(mutate(x)) == mutate(x)");
-    let verdict = decide(facts, &request(user, kind, Some(once.clone()), None), Entry::Validate);
+    let asked = request(user, kind, Some(once.clone()), None);
+    let verdict = rules::decide(policy, facts, &asked, Entry::Validate);
     prop_assert!(verdict.is_allowed(), "{:?}\nof {}", verdict.findings, once);
     prop_assert!(verdict.patch.0.is_empty(), "the validating call changes nothing");
     Ok(())
@@ -46,38 +56,41 @@ proptest! {
     #[test]
     fn a_benign_namespace_is_mended_once_and_then_admitted(object in benign_namespace(), user in creators()) {
         let facts = Facts { namespace: None, requester_is_managed: false, ..facts(RuntimeMode::FullEnv) };
-        is_mended_once_and_then_admitted(&facts, user, Kind::Namespace, &object)?;
+        is_mended_once_and_then_admitted(&RunPolicy::default(), &facts, user, Kind::Namespace, &object)?;
     }
 
     #[test]
     fn a_benign_workload_is_mended_once_and_then_admitted(
         (mode, (kind, object)) in modes().prop_flat_map(|mode| (Just(mode), benign_workload(mode))),
-        user in users(),
+        user in users(), policy in policies(),
     ) {
-        is_mended_once_and_then_admitted(&facts(mode), user, kind, &object)?;
+        is_mended_once_and_then_admitted(&policy, &facts(mode), user, kind, &object)?;
     }
 
     #[test]
     fn whatever_a_manager_writes_under_a_baseline_name_is_mended_once_and_then_admitted(
         (kind, object) in baseline_object(), mode in modes(),
     ) {
-        is_mended_once_and_then_admitted(&facts(mode), WORKER, kind, &object)?;
+        is_mended_once_and_then_admitted(&RunPolicy::default(), &facts(mode), WORKER, kind, &object)?;
     }
 
     #[test]
-    fn mending_any_object_settles_at_once(object in any_json(), kind in kinds(), mode in modes(), user in users()) {
+    fn mending_any_object_settles_at_once(
+        object in any_json(), kind in kinds(), mode in modes(), user in users(), policy in policies(),
+    ) {
         let facts = facts(mode);
         // A patch of an object that is none may not apply; the API server refuses it then. It must not panic.
-        if let Ok(once) = mutated(&facts, user, kind, &object) {
-            prop_assert_eq!(&mutated(&facts, user, kind, &once)?, &once);
+        if let Ok(once) = mutated(&policy, &facts, user, kind, &object) {
+            prop_assert_eq!(&mutated(&policy, &facts, user, kind, &once)?, &once);
         }
     }
 
     #[test]
     fn an_update_that_changes_nothing_is_never_refused(
-        object in any_json(), kind in kinds(), mode in modes(), user in users(),
+        object in any_json(), kind in kinds(), mode in modes(), user in users(), policy in policies(),
     ) {
-        let verdict = decide(&facts(mode), &request(user, kind, Some(object.clone()), Some(object)), Entry::Validate);
+        let asked = request(user, kind, Some(object.clone()), Some(object));
+        let verdict = rules::decide(&policy, &facts(mode), &asked, Entry::Validate);
         prop_assert!(verdict.is_allowed(), "{:?}", verdict.findings);
         prop_assert!(verdict.patch.0.is_empty());
     }
@@ -85,13 +98,13 @@ proptest! {
     #[test]
     fn any_change_is_decided(
         object in prop::option::of(any_json()), old in prop::option::of(any_json()),
-        kind in kinds(), mode in modes(), user in users(), validate in any::<bool>(),
+        kind in kinds(), mode in modes(), user in users(), policy in policies(), validate in any::<bool>(),
         subresource in prop::sample::select(vec![None, Some("status"), Some("finalize"), Some("ephemeralcontainers")]),
     ) {
         let entry = if validate { Entry::Validate } else { Entry::Mutate };
         let mut request = request(user, kind, object, old);
         request.subresource = subresource;
-        let verdict = decide(&facts(mode), &request, entry);
+        let verdict = rules::decide(&policy, &facts(mode), &request, entry);
         for finding in &verdict.findings {
             prop_assert!(!finding.path.is_empty() && !finding.found.is_empty() && !finding.remedy.is_empty());
             prop_assert!(!finding.to_string().contains(|rune: char| rune.is_control()), "{finding}");

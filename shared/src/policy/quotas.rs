@@ -1,4 +1,4 @@
-//! How many run namespaces may work at once.
+//! How many run namespaces may work at once, and how many agent Jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{PolicyError, invalid};
 use crate::lease::GoDuration;
 use crate::sanitize;
 
-/// How many run namespaces may work at once. `null` takes a limit away; lowering one evicts nobody.
+/// How many run namespaces and agent Jobs may work at once. `null` takes a limit away; lowering one evicts nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Quotas {
@@ -22,6 +22,9 @@ pub struct Quotas {
     /// Of each user, by the annotation `codex-k8s.dev/requested-by`. With a platform that asks for all of them
     /// itself, this is one user.
     pub per_requester: Option<Limit>,
+    /// How many agent Jobs of each project may work at once, by the label `codex-k8s.dev/project-id` of their
+    /// namespaces. Those for which there is no place are suspended until there is one.
+    pub agent_jobs_per_project: Option<ProjectLimit>,
     /// What is left of the lease of a namespace that got no place, from when it is told so.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
@@ -40,7 +43,7 @@ pub struct Limit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProjectLimit {
-    /// The most run namespaces at once of a project that is not listed below; with 0, there is never one.
+    /// The most at once of a project that is not listed below; with 0, there is never one.
     pub max: u32,
     /// The most of certain projects, by the value of their label.
     #[serde(default)]
@@ -53,6 +56,7 @@ impl Default for Quotas {
             cluster: Some(Limit { max: 1000 }),
             per_project: Some(ProjectLimit { max: 250, overrides: BTreeMap::new() }),
             per_requester: None,
+            agent_jobs_per_project: None,
             unplaced_ttl: Duration::from_mins(15),
         }
     }
@@ -68,15 +72,27 @@ impl Quotas {
             );
             return Err(invalid("quotas.unplacedTtl", problem));
         }
-        let mut overrides = self.per_project.iter().flat_map(|limit| limit.overrides.keys());
-        match overrides.find(|project| !sanitize::is_label(project)) {
-            None => Ok(()),
-            Some(project) => {
-                let field = format!("quotas.perProject.overrides[{project:?}]");
-                let label = sanitize::sanitize_label(project);
-                let problem = format!("no project's label has this value; {project:?} is labelled {label:?}");
-                Err(invalid(&field, problem))
-            }
+        check_overrides("perProject", self.per_project.as_ref())?;
+        check_overrides("agentJobsPerProject", self.agent_jobs_per_project.as_ref())
+    }
+}
+
+impl ProjectLimit {
+    /// The limit of a project.
+    pub fn of(&self, project: &str) -> u32 {
+        self.overrides.get(project).copied().unwrap_or(self.max)
+    }
+}
+
+fn check_overrides(name: &str, limit: Option<&ProjectLimit>) -> Result<(), PolicyError> {
+    let mut overrides = limit.into_iter().flat_map(|limit| limit.overrides.keys());
+    match overrides.find(|project| !sanitize::is_label(project)) {
+        None => Ok(()),
+        Some(project) => {
+            let field = format!("quotas.{name}.overrides[{project:?}]");
+            let label = sanitize::sanitize_label(project);
+            let problem = format!("no project's label has this value; {project:?} is labelled {label:?}");
+            Err(invalid(&field, problem))
         }
     }
 }

@@ -80,6 +80,12 @@ fn limits_are_there_unless_they_are_taken_away() {
     assert_eq!(own.limit(&Scope::Project("p2".into())), Some(2));
     assert_eq!(own.limit(&requester), Some(3));
     assert!(!quotas("quotas: {cluster: null, perProject: null}").is_on());
+    let jobs = Scope::of_jobs(Some("p1"));
+    assert_eq!(default.limit(&jobs), None);
+    let capped = quotas("quotas: {agentJobsPerProject: {max: 5, overrides: {p2: 0}}}");
+    assert_eq!(capped.limit(&jobs), Some(5));
+    assert_eq!(capped.limit(&Scope::of_jobs(Some("p2"))), Some(0));
+    assert_eq!(capped.limit(&Scope::Project("p2".into())), Some(250), "namespaces are counted apart");
 }
 
 #[test]
@@ -90,6 +96,8 @@ fn quotas_that_no_namespace_could_meet_are_refused() {
     let project = refused("quotas: {perProject: {max: 1, overrides: {My_Project: 2}}}\n");
     let told = "quotas.perProject.overrides[\"My_Project\"]: no project's label has this value; \"My_Project\" is labelled \"my-project\"";
     assert_eq!(project, told);
+    let project = refused("quotas: {agentJobsPerProject: {max: 1, overrides: {My_Project: 2}}}\n");
+    assert!(project.starts_with("quotas.agentJobsPerProject.overrides[\"My_Project\"]: "), "{project}");
     assert!(refused("quotas: {cluster: {max: -1}}\n").contains("line 3"));
 }
 

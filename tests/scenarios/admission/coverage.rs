@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SCENARIOS: [&str; 16] = [
+const SCENARIOS: [&str; 17] = [
+    include_str!("agent_jobs.rs"),
     include_str!("agents.rs"),
     include_str!("bypasses.rs"),
     include_str!("coverage.rs"),

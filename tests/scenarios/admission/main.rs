@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod agent_jobs;
 mod agents;
 mod bypasses;
 mod coverage;

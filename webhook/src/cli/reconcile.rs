@@ -59,6 +59,10 @@ pub(super) struct Args {
     /// How often the policy is read again, in milliseconds
     #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
     reload_interval: u64,
+    /// How long agent Jobs that wait are still let go once the policy does not limit them any more, in milliseconds:
+    /// at least until every webhook has read it
+    #[arg(long, default_value_t = 300_000, value_name = "MILLISECONDS")]
+    linger: u64,
     /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
@@ -120,8 +124,10 @@ impl Args {
             Arc::new(move || render.render()),
             CancellationToken::new(),
         );
+        let linger = Duration::from_millis(self.linger);
         let context =
-            Arc::new(Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace));
+            Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace, linger);
+        let context = Arc::new(context);
         let (notify, changes) = watch::channel(());
         let metrics = &context.metrics;
         tokio::select! {

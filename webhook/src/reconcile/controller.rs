@@ -23,13 +23,14 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 use super::cluster::{Cluster, resource};
-use super::keeper;
+use super::jobs_cluster::AgentJobs;
 use super::metrics::Metrics;
 use super::namespace::{Gate, Report, is_being_built, is_concerned, reconcile};
 use super::patience::Growing;
-use super::places::Waits;
 use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::Step;
+use super::waits::Waits;
+use super::{jobs_keeper, keeper};
 
 /// Namespaces that are looked at at a time.
 const AT_A_TIME: u16 = 8;
@@ -50,6 +51,10 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The places, and who has them.
     pub places: Places,
+    /// The agent Jobs, where they are limited.
+    pub jobs: AgentJobs,
+    /// How long Jobs that wait are still looked for once nothing limits them any more.
+    pub linger: Duration,
     cluster: Cluster,
     recorder: Recorder,
     patience: Growing,
@@ -57,12 +62,20 @@ pub struct Context {
 
 impl Context {
     /// For one cluster, with the places in this namespace.
-    pub fn new(client: Client, policy: Arc<ArcSwap<RunPolicy>>, metrics: Arc<Metrics>, home: &str) -> Self {
+    pub fn new(
+        client: Client,
+        policy: Arc<ArcSwap<RunPolicy>>,
+        metrics: Arc<Metrics>,
+        home: &str,
+        linger: Duration,
+    ) -> Self {
         let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
         let cluster = Cluster::new(client.clone(), false);
         Self {
             policy,
             places: Places::new(client.clone(), home, cluster.clone(), Arc::clone(&metrics)),
+            jobs: AgentJobs::new(client.clone(), cluster.clone()),
+            linger,
             metrics,
             cluster,
             recorder: Recorder::new(client, reporter),
@@ -74,14 +87,18 @@ impl Context {
 /// Looks after all managed namespaces, for ever; at all of them again whenever the policy `changes`.
 pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
     context.places.forget();
-    let keeper = keeper::run(client.clone(), &context.places, &context.policy, changes.clone());
-    tokio::join!(keeper, control(client.clone(), Arc::clone(&context), changes));
+    context.jobs.forget();
+    tokio::join!(
+        keeper::run(client.clone(), &context, changes.clone()),
+        jobs_keeper::run(client.clone(), &context),
+        control(client.clone(), Arc::clone(&context), changes),
+    );
 }
 
 async fn control(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
     let all_again = WatchStream::from_changes(changes).map(drop);
     let turns = WatchStream::from_changes(context.places.turns())
-        .flat_map(|names| stream::iter(names).map(|name| ObjectRef::<Meta>::new(&name)));
+        .flat_map(|holders| stream::iter(holders).map(|holder| ObjectRef::<Meta>::new(&holder.to_string())));
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
     let controller = Controller::new(Api::<Meta>::all(client.clone()), config.clone())
         .with_config(Config::default().concurrency(AT_A_TIME))
@@ -270,7 +287,13 @@ impl Context {
     }
 
     /// An Event is a courtesy: failing to write one changes nothing.
-    async fn publish(&self, reference: &ObjectReference, type_: EventType, reason: &str, note: String) {
+    pub(super) async fn publish(
+        &self,
+        reference: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
         let note = Some(note.chars().take(1000).collect());
         let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
         let event = Event { type_, reason, note, action, secondary: None };

@@ -6,7 +6,7 @@ use std::fmt;
 
 use codex_k8s_shared::baseline::BaselineKind;
 
-/// A step of the work on one namespace, and the side of it.
+/// A step of the work on one namespace or Job, and the side of it.
 #[derive(Debug, Clone, Copy)]
 pub enum Point {
     /// An object is about to be applied.
@@ -23,6 +23,10 @@ pub enum Point {
     BeforeOpen,
     /// The gate was opened.
     AfterOpen,
+    /// The suspension of an agent Job is about to be lifted.
+    BeforeStart,
+    /// It was lifted.
+    AfterStart,
 }
 
 impl fmt::Display for Point {
@@ -35,12 +39,14 @@ impl fmt::Display for Point {
             Self::AfterClose => out.write_str("after-close"),
             Self::BeforeOpen => out.write_str("before-open"),
             Self::AfterOpen => out.write_str("after-open"),
+            Self::BeforeStart => out.write_str("before-start"),
+            Self::AfterStart => out.write_str("after-start"),
         }
     }
 }
 
 /// Dies here, with nothing unwound and nothing drained, if the variable `CODEX_K8S_FAULT` names this point and
-/// namespace, as in `after-apply-Role:codex-issue-1`.
+/// namespace, as in `after-apply-Role:codex-issue-1`, or this point and Job.
 #[cfg(feature = "fault-points")]
 pub(super) fn point(point: Point, namespace: &str) {
     if std::env::var("CODEX_K8S_FAULT").is_ok_and(|fault| fault == format!("{point}:{namespace}")) {

@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::cluster::Cluster;
 use super::fault::{self, Point};
 use super::namespace::annotation;
-use super::places::Waits;
 use super::places_cluster::is_unplaced;
+use super::waits::Waits;
 
 /// Workloads wait from now on, for what `missing` says.
 pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -> kube::Result<()> {

@@ -15,47 +15,48 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use super::controller::Context;
 use super::places_cluster::Places;
 
-/// Places are compared with namespaces this often, whatever the watch says.
-const AGAIN: Duration = Duration::from_mins(1);
+/// Places are compared with those who have them this often, whatever the watch says.
+pub(super) const AGAIN: Duration = Duration::from_mins(1);
 /// After a failure, this soon.
-const SOON: Duration = Duration::from_secs(1);
-/// Namespaces whose places are released at a time.
-const AT_A_TIME: usize = 8;
+pub(super) const SOON: Duration = Duration::from_secs(1);
+/// Namespaces or Jobs that something is done about at a time.
+pub(super) const AT_A_TIME: usize = 8;
 
 /// A namespace that a watch does not show any more: its name and uid.
 type Gone = (String, String);
 
 /// Keeps the places for ever; compares at once whenever the policy changes.
-pub async fn run(
-    client: Client,
-    places: &Places,
-    policy: &ArcSwap<RunPolicy>,
-    changes: watch_channel::Receiver<()>,
-) {
+pub async fn run(client: Client, context: &Context, changes: watch_channel::Receiver<()>) {
+    let (places, policy) = (&context.places, &*context.policy);
     let again = Notify::new();
     let (gone, releases) = mpsc::unbounded_channel();
     tokio::join!(
-        follow(client, places, gone, &again),
+        follow(client, context, gone, &again),
         UnboundedReceiverStream::new(releases)
             .for_each_concurrent(AT_A_TIME, |(name, uid)| release(places, name, uid)),
         settle(places, policy, changes, &again),
     );
 }
 
-async fn follow(client: Client, places: &Places, gone: mpsc::UnboundedSender<Gone>, again: &Notify) {
+async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<Gone>, again: &Notify) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
     let mut events = std::pin::pin!(watch::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => {}
-            Ok(Event::InitApply(namespace) | Event::Apply(namespace)) => places.hear_of(&namespace.metadata),
+            Ok(Event::InitApply(namespace) | Event::Apply(namespace)) => {
+                context.places.hear_of(&namespace.metadata);
+                context.jobs.hear_of_namespace(&namespace.metadata);
+            }
             // What went while nobody watched is in no event.
             Ok(Event::InitDone) => again.notify_one(),
             Ok(Event::Delete(namespace)) => {
                 let meta = namespace.metadata;
+                context.jobs.lose_namespace(meta.name.as_deref().unwrap_or_default());
                 // Nobody is left to be told of it only when this task ends as well.
                 let _ = gone.send((meta.name.unwrap_or_default(), meta.uid.unwrap_or_default()));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
+use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::Quotas;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -22,9 +23,6 @@ struct Repair {
 struct Moved {
     to: &'static str,
 }
-
-/// The kinds of scopes.
-const KINDS: [&str; 3] = ["cluster", "project", "requester"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ScopeKind {
@@ -47,6 +45,9 @@ pub struct Metrics {
     released: Family<ScopeKind, Counter>,
     leaked: Counter,
     waiting: Gauge,
+    jobs_waiting: Gauge,
+    /// Agent Jobs whose suspension was lifted.
+    pub jobs_started: Counter,
     /// Namespaces that were looked at.
     pub looks: Counter,
     /// Looks that failed.
@@ -71,6 +72,8 @@ impl Default for Metrics {
             released: Family::default(),
             leaked: Counter::default(),
             waiting: Gauge::default(),
+            jobs_waiting: Gauge::default(),
+            jobs_started: Counter::default(),
             looks: Counter::default(),
             failures: Counter::default(),
             foreign: Counter::default(),
@@ -92,20 +95,25 @@ impl Default for Metrics {
 impl Metrics {
     fn register_places(&mut self) {
         let registry = &mut self.registry;
-        registry.register("places_held", "Places that namespaces hold, by kind of scope", self.held.clone());
+        registry.register("places_held", "Places that are held, by kind of scope", self.held.clone());
         let limits = self.limits.clone();
         registry.register("places_limit", "Places of a scope of this kind, save overrides", limits);
         let refused = self.refused.clone();
-        registry.register("places_refused", "Namespaces that found no place", refused);
-        registry.register("places_released", "Places of namespaces that are gone", self.released.clone());
+        registry.register("places_refused", "Namespaces and agent Jobs that found no place", refused);
+        registry.register("places_released", "Places of those that are gone or done", self.released.clone());
         let leaked = self.leaked.clone();
         registry.register("places_leaked_found", "Places that only a comparison found to be free", leaked);
         registry.register("places_waiting", "Namespaces that wait for a place", self.waiting.clone());
+        let jobs = self.jobs_waiting.clone();
+        registry.register("jobs_waiting", "Agent Jobs that wait for a place", jobs);
+        let started = self.jobs_started.clone();
+        registry.register("jobs_started", "Agent Jobs whose suspension was lifted", started);
     }
 
-    /// Shows how many places are held, by the kinds of their scopes, and how many namespaces wait for one.
-    pub fn places(&self, kinds: impl Iterator<Item = &'static str>, waiting: usize) {
-        let mut counts = KINDS.map(|kind| (kind, 0));
+    /// Shows how many places are held, by the kinds of their scopes, and how many namespaces and agent Jobs wait for
+    /// one.
+    pub fn places(&self, kinds: impl Iterator<Item = &'static str>, namespaces: usize, jobs: usize) {
+        let mut counts = Scope::KINDS.map(|kind| (kind, 0));
         for kind in kinds {
             for (_, count) in counts.iter_mut().filter(|(counted, _)| *counted == kind) {
                 *count += 1;
@@ -114,7 +122,9 @@ impl Metrics {
         for (scope, count) in counts {
             self.held.get_or_create(&ScopeKind { scope }).set(count);
         }
-        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        for (gauge, waiting) in [(&self.waiting, namespaces), (&self.jobs_waiting, jobs)] {
+            gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
     }
 
     /// Shows the limits; a kind of scope without one is not shown.
@@ -123,16 +133,17 @@ impl Metrics {
             quotas.cluster.map(|limit| limit.max),
             quotas.per_project.as_ref().map(|limit| limit.max),
             quotas.per_requester.map(|limit| limit.max),
+            quotas.agent_jobs_per_project.as_ref().map(|limit| limit.max),
         ];
         self.limits.clear();
-        for (scope, max) in KINDS.into_iter().zip(limits) {
+        for (scope, max) in Scope::KINDS.into_iter().zip(limits) {
             if let Some(max) = max {
                 self.limits.get_or_create(&ScopeKind { scope }).set(max.into());
             }
         }
     }
 
-    /// Counts a namespace that found no place, by the kind of the scope that is full.
+    /// Counts one that found no place, by the kind of the scope that is full.
     pub fn refused(&self, scope: &'static str) {
         self.refused.get_or_create(&ScopeKind { scope }).inc();
     }

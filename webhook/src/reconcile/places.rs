@@ -1,20 +1,21 @@
-//! Places: which namespaces may work at once.
+//! Places: which namespaces and which agent Jobs may work at once.
 //!
 //! A namespace works once its gate is open, and its gate opens only when it holds a place in every scope that the
-//! policy limits. A place is a Lease of a name that only its scope and its number make: who creates it has it, and
-//! etcd lets one create it. [`plan`] says the next thing to do for a namespace, from what is known of the places; it
-//! is asked again after each.
+//! policy limits; a Job works once its suspension is lifted, and that is lifted only when it holds a place among those
+//! of its project. A place is a Lease of a name that only its scope and its number make: who creates it has it, and
+//! etcd lets one create it. [`plan`] says the next thing to do for who is to have one, from what is known of the
+//! places; it is asked again after each.
 //!
-//! What is known may be old, and others may be at work on the same namespace. What keeps that exact:
+//! What is known may be old, and others may be at work for the same holder. What keeps that exact:
 //!
-//! - A namespace that does not work yet takes numbers below the limit only, and none while a number at or above it is
-//!   held: a limit that was lowered evicts nobody, and those above it move down before anybody new comes in. One that
-//!   works already takes any number, for it is there.
-//! - Once all places of a namespace are taken, each is marked as kept, and only then does the gate open. One that is
+//! - One that does not work yet takes numbers below the limit only, and none while a number at or above it is held: a
+//!   limit that was lowered evicts nobody, and those above it move down before anybody new comes in. One that works
+//!   already takes any number, for it is there.
+//! - Once all places of a holder are taken, each is marked as kept, and only then does it come to work. One that is
 //!   not kept yet is given back, in the version that is known, when another scope turns out to be full: marking
 //!   changes the version, so that only one of both happens.
-//! - Of two places of one namespace the lower stays, and is kept before the other goes.
-//! - Otherwise a place is only released when its namespace is known to be gone.
+//! - Of two places of one holder the lower stays, and is kept before the other goes.
+//! - Otherwise a place is only released when its holder is known to be gone, or, if it is a Job, to have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,18 +26,56 @@ use jiff::Timestamp;
 /// What the names of places begin with.
 const PREFIX: &str = "place-";
 
-/// A place: the number of a scope that a namespace has.
+/// Who has a place, or is to have one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// A namespace.
+    Namespace(String),
+    /// A Job.
+    Job {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Holder {
+    /// Whom a text names: a namespace by its name, a Job by that of its namespace, a slash and its own.
+    pub fn parse(text: &str) -> Self {
+        match text.split_once('/') {
+            Some((namespace, name)) => Self::Job { namespace: namespace.to_owned(), name: name.to_owned() },
+            None => Self::Namespace(text.to_owned()),
+        }
+    }
+
+    /// Whether it is a Job.
+    pub const fn is_job(&self) -> bool {
+        matches!(self, Self::Job { .. })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(name) => out.write_str(name),
+            Self::Job { namespace, name } => write!(out, "{namespace}/{name}"),
+        }
+    }
+}
+
+/// A place: the number of a scope that somebody has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Which of the places.
     pub id: Id,
-    /// The namespace's name.
-    pub namespace: String,
-    /// The namespace's uid, which is what has the place.
+    /// Who has it, by name.
+    pub holder: Holder,
+    /// The holder's uid, which is what has the place.
     pub uid: String,
     /// The Lease as it is stored; `None` while it is being created.
     pub stored: Option<Stored>,
-    /// Whether it is never given back: the namespace works, or is about to.
+    /// Whether it is never given back: the holder works, or is about to.
     pub kept: bool,
 }
 
@@ -68,7 +107,7 @@ impl Id {
 
     /// The kind of the scope.
     pub fn kind(&self) -> &'static str {
-        ["project", "requester"]
+        Scope::KINDS
             .into_iter()
             .find(|kind| self.stem.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-')))
             .unwrap_or("cluster")
@@ -81,11 +120,11 @@ impl fmt::Display for Id {
     }
 }
 
-/// A namespace that is to have a place.
+/// Who is to have a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its name.
-    pub name: String,
+    /// Who it is, by name.
+    pub holder: Holder,
     /// Its uid.
     pub uid: String,
     /// When it was created: who is older comes first.
@@ -93,7 +132,7 @@ pub struct Candidate {
     /// Whether it works already.
     pub open: bool,
     /// Its scopes, widest first, and the limits of those that have one.
-    pub scopes: [(Scope, Option<u32>); 3],
+    pub scopes: Vec<(Scope, Option<u32>)>,
 }
 
 impl Candidate {
@@ -107,7 +146,7 @@ impl Candidate {
     }
 }
 
-/// The next thing to do for a namespace.
+/// The next thing to do for a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// It has its places.
@@ -116,7 +155,7 @@ pub enum Step {
     Take(Id),
     /// Mark this place as kept, in the version that is known.
     Keep(Place),
-    /// Delete this place, in the version that is known: the namespace has it without need.
+    /// Delete this place, in the version that is known: it is had without need.
     Drop(Place),
     /// There is no place for it.
     Refused {
@@ -147,8 +186,8 @@ impl Held {
         self.0.get(stem).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The places of a namespace.
-    pub fn of_namespace(&self, uid: &str) -> impl Iterator<Item = &Place> {
+    /// The places of a holder.
+    pub fn of_holder(&self, uid: &str) -> impl Iterator<Item = &Place> {
         self.iter().filter(move |place| place.uid == uid)
     }
 
@@ -194,7 +233,7 @@ impl Held {
         (0..u32::MAX).find(|number| numbers.next() != Some(number)).unwrap_or(u32::MAX)
     }
 
-    /// How many namespaces may still come into a scope.
+    /// How many may still come into a scope.
     fn free(&self, stem: &str, max: u32) -> usize {
         let Some(numbers) = self.0.get(stem) else { return usize::try_from(max).unwrap_or(usize::MAX) };
         let above = numbers.keys().next_back().is_some_and(|highest| *highest >= max);
@@ -202,7 +241,7 @@ impl Held {
     }
 }
 
-/// The next thing to do for a namespace. `ahead` are those that wait and are older.
+/// The next thing to do for a candidate. `ahead` are those that wait and are older.
 pub fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
     one_of_two(held, who)
         .or_else(|| in_a_foreign_scope(held, who))
@@ -222,8 +261,8 @@ fn one_of_two(held: &Held, who: &Candidate) -> Option<Step> {
 
 /// A slot that was handed to another project leaves its place in the old one.
 fn in_a_foreign_scope(held: &Held, who: &Candidate) -> Option<Step> {
-    let stems = who.scopes.each_ref().map(|(scope, _)| scope.stem());
-    let mut own = held.of_namespace(&who.uid).filter(|place| place.stored.is_some());
+    let stems: Vec<_> = who.scopes.iter().map(|(scope, _)| scope.stem()).collect();
+    let mut own = held.of_holder(&who.uid).filter(|place| place.stored.is_some());
     own.find(|place| !stems.contains(&place.id.stem)).map(|place| Step::Drop(place.clone()))
 }
 
@@ -284,59 +323,23 @@ impl Room<'_> {
     }
 }
 
-/// The names of those that would get in now, of those that wait, in their order; and of those whose number lies at or
+/// Those that would get in now, of those that wait, in their order; and of those whose number lies at or
 /// above a limit that somebody waits for, where they could move down.
-pub fn turn<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<String> {
+pub fn turn<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<Holder> {
     let mut room = Room { held, promised: BTreeMap::new() };
-    let mut names = BTreeSet::new();
+    let mut theirs = BTreeSet::new();
     for who in waiting {
         if room.admit(who).is_ok() {
-            names.insert(who.name.clone());
+            theirs.insert(who.holder.clone());
         }
         for (_, stem, max) in who.limited() {
             let above = held.of_scope(&stem).filter(|place| place.number() >= max);
             if held.lowest_free(&stem) < max {
-                names.extend(above.map(|place| place.namespace.clone()));
+                theirs.extend(above.map(|place| place.holder.clone()));
             }
         }
     }
-    names
-}
-
-/// What a namespace without a place waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waits {
-    /// Where there is no place.
-    pub scope: Scope,
-    /// How many places there are.
-    pub max: u32,
-    /// When the first lease of those that have them ends.
-    pub next_end: Option<Timestamp>,
-}
-
-const NEXT: &str = "; the next lease ends at ";
-
-impl Waits {
-    fn want(&self) -> String {
-        format!("a place in {}, whose limit is {}", self.scope, self.max)
-    }
-
-    /// Whether a text that was written before still says it. Leases are extended all the time: only an end that has
-    /// passed is worth another write.
-    pub fn is_said_by(&self, told: &str, now: Timestamp) -> bool {
-        let Some(rest) = told.strip_prefix(&self.want()) else { return false };
-        match rest.strip_prefix(NEXT) {
-            Some(end) => end.parse::<Timestamp>().is_ok_and(|end| end > now || self.next_end == Some(end)),
-            None => rest.is_empty() && self.next_end.is_none(),
-        }
-    }
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.want())?;
-        self.next_end.map_or(Ok(()), |end| write!(out, "{NEXT}{end}"))
-    }
+    theirs
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Rule {
     pub const fn subject(&self) -> Subject {
         match self.check {
             Check::Namespace { .. } => Subject::Namespace,
-            Check::Workload { .. } => Subject::Workload,
+            Check::Workload { .. } | Check::Passage { .. } => Subject::Workload,
             Check::Guard { .. } => Subject::Guard,
         }
     }
@@ -59,6 +59,7 @@ impl Rule {
         match self.check {
             Check::Namespace { mend, .. } => mend.is_some(),
             Check::Workload { mend, .. } => mend.is_some(),
+            Check::Passage { .. } => true,
             Check::Guard { mend, .. } => mend.is_some(),
         }
     }
@@ -80,6 +81,13 @@ pub enum Check {
         judge: workload::Judge,
         /// What it adds where it is missing.
         mend: Option<workload::Mend>,
+    },
+    /// About how a workload comes to be what it is.
+    Passage {
+        /// What it judges, the old object beside the new one.
+        judge: workload::JudgePassage,
+        /// What it sets.
+        mend: workload::MendPassage,
     },
     /// About what a run namespace holds.
     Guard {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use codex_k8s_shared::places::Scope;
-use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::policy::{ProjectLimit, RunPolicy};
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Lookup, LookupError};
 use codex_k8s_webhook::review::{Entry, Operation};
@@ -90,6 +90,16 @@ pub(crate) fn decide(facts: &Facts, request: &Request<'_>, entry: Entry) -> Verd
     rules::decide(&RunPolicy::default(), facts, request, entry)
 }
 
+/// The platform's own values, and a limit of agent Jobs beside them.
+pub(crate) fn policies() -> impl Strategy<Value = RunPolicy> {
+    any::<bool>().prop_map(|limited| {
+        let mut policy = RunPolicy::default();
+        let limit = ProjectLimit { max: 5, overrides: std::collections::BTreeMap::new() };
+        policy.quotas.agent_jobs_per_project = limited.then_some(limit);
+        policy
+    })
+}
+
 pub(crate) fn users() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "jane",
@@ -155,7 +165,7 @@ pub(crate) fn baseline_object() -> impl Strategy<Value = (Kind, Value)> {
 
 /// Any JSON, with the keys that rules look for among its keys.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
-    const KEYS: [&str; 36] = [
+    const KEYS: [&str; 39] = [
         "metadata",
         "labels",
         "annotations",
@@ -192,6 +202,9 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         "codex-k8s.dev/managed-by",
         "codex-k8s.dev/namespace-lease-ttl",
         "codex-k8s.dev/namespace-lease-expires-at",
+        "suspend",
+        "codex-k8s.dev/job-waits-for",
+        "codex-k8s.dev/job-placed-at",
     ];
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -341,6 +354,7 @@ pub(crate) fn benign_workload(mode: RuntimeMode) -> impl Strategy<Value = (Kind,
         ("backoffLimit", perhaps(Just(0_i64)).boxed()),
         ("parallelism", perhaps(Just(1_i64)).boxed()),
         ("completions", perhaps(Just(1_i64)).boxed()),
+        ("suspend", perhaps(any::<bool>()).boxed()),
     ]);
     let kind = prop::sample::select(vec![Kind::Job, Kind::CronJob, Kind::Pod]);
     (kind, pod, job, benign_meta(), benign_meta()).prop_map(|(kind, mut pod, mut job, mut meta, template)| {

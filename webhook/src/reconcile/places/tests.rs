@@ -8,11 +8,11 @@ fn candidate(name: &str, limits: [Option<u32>; 3]) -> Candidate {
     let [cluster, project, requester] = Scope::of(Some("p1"), Some("jane"));
     let [a, b, c] = limits;
     Candidate {
-        name: name.to_owned(),
+        holder: Holder::Namespace(name.to_owned()),
         uid: format!("uid-{name}"),
         created: Timestamp::UNIX_EPOCH,
         open: false,
-        scopes: [(cluster, a), (project, b), (requester, c)],
+        scopes: vec![(cluster, a), (project, b), (requester, c)],
     }
 }
 
@@ -22,7 +22,13 @@ fn id(stem: &str, number: u32) -> Id {
 
 fn place(stem: &str, number: u32, name: &str, kept: bool) -> Place {
     let stored = Some(Stored { uid: format!("lease-{number}"), version: 7 });
-    Place { id: id(stem, number), namespace: name.to_owned(), uid: format!("uid-{name}"), stored, kept }
+    Place {
+        id: id(stem, number),
+        holder: Holder::Namespace(name.to_owned()),
+        uid: format!("uid-{name}"),
+        stored,
+        kept,
+    }
 }
 
 fn held(places: impl IntoIterator<Item = Place>) -> Held {
@@ -40,10 +46,42 @@ fn the_name_of_a_place_says_which_it_is() {
     for name in ["place-cluster-7", "place-project-p-1-f64551fc-0", "place-requester-jane-aa-4294967295"] {
         assert_eq!(Id::parse(name).unwrap().to_string(), name);
     }
-    assert_eq!(Id::parse("place-project-p1-f64551fc-3").unwrap().kind(), "project");
+    for (name, kind) in [
+        ("place-cluster-3", "cluster"),
+        ("place-project-p1-f64551fc-3", "project"),
+        ("place-agent-jobs-p1-f64551fc-3", "agent-jobs"),
+    ] {
+        assert_eq!(Id::parse(name).unwrap().kind(), kind);
+    }
     for name in ["codex-k8s-reconcile", "place-cluster-07", "place-cluster-", "place--1", "place-cluster-x"] {
         assert_eq!(Id::parse(name), None, "{name}");
     }
+}
+
+#[test]
+fn a_holder_is_told_by_its_text() {
+    for text in ["codex-run-1", "codex-run-1/unit-tests", ""] {
+        assert_eq!(Holder::parse(text).to_string(), text);
+    }
+    assert!(Holder::parse("codex-run-1/unit-tests").is_job() && !Holder::parse("codex-run-1").is_job());
+}
+
+#[test]
+fn jobs_and_namespaces_of_one_project_take_no_places_from_each_other() {
+    let (namespace, jobs) = (candidate("a", [None, Some(1), None]), Scope::of_jobs(Some("p1")));
+    let job = Candidate {
+        holder: Holder::parse("a/j"),
+        uid: "uid-j".to_owned(),
+        scopes: vec![(jobs.clone(), Some(1))],
+        ..namespace.clone()
+    };
+    let project = namespace.scopes[1].0.stem();
+    let full = held([place(&project, 0, "a", true)]);
+    assert_eq!(alone(&full, &namespace), Step::Holds);
+    assert_eq!(alone(&full, &job), Step::Take(id(&jobs.stem(), 0)));
+    let other = held([place(&jobs.stem(), 0, "b/k", true)]);
+    assert_eq!(alone(&other, &job), Step::Refused { scope: jobs, max: 1 });
+    assert_eq!(alone(&other, &namespace), Step::Take(id(&project, 0)));
 }
 
 #[test]
@@ -87,7 +125,7 @@ fn whoever_is_older_comes_first() {
     let ask = |ahead: &[&Candidate]| plan(&held, &who, ahead.iter().copied());
     assert_eq!(ask(&[]), Step::Take(id("cluster", 0)));
     assert_eq!(ask(&[&older]), Step::Refused { scope: Scope::Cluster, max: 2 });
-    assert_eq!(turn(&held, [&oldest, &older, &who].into_iter()), BTreeSet::from(["c".to_owned()]));
+    assert_eq!(turn(&held, [&oldest, &older, &who].into_iter()), BTreeSet::from([Holder::parse("c")]));
     // One that cannot come in anyway, for its project is full, keeps nobody out.
     let stuck = candidate("d", [Some(2), Some(0), None]);
     assert_eq!(ask(&[&stuck]), Step::Take(id("cluster", 0)));
@@ -99,7 +137,7 @@ fn a_lowered_limit_evicts_nobody_and_lets_nobody_in_before_those_above_it_have_m
     let held = held([place("cluster", 1, "x", true), place("cluster", 3, "y", true)]);
     let who = candidate("a", limits);
     assert_eq!(alone(&held, &who), Step::Refused { scope: Scope::Cluster, max: 2 });
-    assert_eq!(turn(&held, [&who].into_iter()), BTreeSet::from(["y".to_owned()]));
+    assert_eq!(turn(&held, [&who].into_iter()), BTreeSet::from([Holder::parse("y")]));
     let works = Candidate { open: true, ..candidate("y", limits) };
     assert_eq!(alone(&held, &works), Step::Take(id("cluster", 0)));
     let mut moved = held.clone();
@@ -143,22 +181,6 @@ fn a_list_replaces_what_is_older_than_it_and_nothing_else() {
     assert_eq!(known.get(&id("cluster", 2)).unwrap().stored.as_ref().unwrap().version, 6);
 }
 
-#[test]
-fn what_a_namespace_waits_for_is_told_again_only_when_it_has_changed() {
-    let now: Timestamp = "2026-02-01T12:00:00Z".parse().unwrap();
-    let ends = |text: &str| Some(text.parse().unwrap());
-    let waits = |max, next_end| Waits { scope: Scope::Project("p1".into()), max, next_end };
-    let told = waits(2, ends("2026-02-01T13:00:00Z")).to_string();
-    assert_eq!(told, "a place in project p1, whose limit is 2; the next lease ends at 2026-02-01T13:00:00Z");
-    assert!(waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&told, now), "a lease was extended");
-    assert!(!waits(3, ends("2026-02-01T13:00:00Z")).is_said_by(&told, now));
-    let later = "2026-02-01T13:00:01Z".parse().unwrap();
-    assert!(!waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&told, later));
-    assert!(waits(2, ends("2026-02-01T13:00:00Z")).is_said_by(&told, later), "nothing else is known");
-    assert!(!waits(2, ends("2026-02-01T14:00:00Z")).is_said_by(&waits(2, None).to_string(), now));
-    assert!(!waits(2, None).is_said_by("Role codex-runner is missing", now));
-}
-
 /// What is stored, and what requests to it do.
 #[derive(Debug, Default)]
 struct Etcd {
@@ -178,7 +200,7 @@ impl Etcd {
     fn create(&mut self, id: &Id, who: &Candidate) {
         let place = Place {
             id: id.clone(),
-            namespace: who.name.clone(),
+            holder: who.holder.clone(),
             uid: who.uid.clone(),
             stored: None,
             kept: who.open,
@@ -212,35 +234,38 @@ struct World {
     etcd: Etcd,
     /// What each process knows.
     processes: Vec<Held>,
-    namespaces: Vec<Candidate>,
-    /// How often each namespace was deleted and created anew.
+    candidates: Vec<Candidate>,
+    /// How often each was deleted, or ended, and was created anew.
     lives: Vec<u32>,
 }
 
 const LIMITS: [Option<u32>; 3] = [Some(4), Some(2), None];
 
 impl World {
-    fn new() -> Self {
-        let name = |number: usize| format!("n{number}");
-        let namespaces = (0..8).map(|number| {
-            let [cluster, _, requester] = Scope::of(None, None);
-            let project = Scope::Project(if number % 3 == 0 { "p1" } else { "p2" }.into());
-            let [a, b, c] = LIMITS;
-            let scopes = [(cluster, a), (project, b), (requester, c)];
-            Candidate { scopes, uid: name(number), ..candidate(&name(number), LIMITS) }
+    /// Eight candidates in two projects, of which four can work: namespaces, or Jobs in one.
+    fn of(jobs: bool) -> Self {
+        let candidates = (0..8).map(|number| {
+            let name = format!("{}n{number}", if jobs { "run/" } else { "" });
+            let project = if number % 3 == 0 { "p1" } else { "p2" };
+            let scopes = if jobs {
+                vec![(Scope::of_jobs(Some(project)), Some(2))]
+            } else {
+                Scope::of(Some(project), None).into_iter().zip(LIMITS).collect()
+            };
+            Candidate { holder: Holder::parse(&name), scopes, uid: name.clone(), ..candidate(&name, LIMITS) }
         });
         Self {
             etcd: Etcd::default(),
             processes: vec![Held::default(); 3],
-            namespaces: namespaces.collect(),
+            candidates: candidates.collect(),
             lives: vec![0; 8],
         }
     }
 
-    /// One request of a process for a namespace.
-    fn step(&mut self, process: usize, namespace: usize) {
-        let Self { etcd, processes, namespaces, .. } = self;
-        let (known, who) = (&mut processes[process], &mut namespaces[namespace]);
+    /// One request of a process for a candidate.
+    fn step(&mut self, process: usize, candidate: usize) {
+        let Self { etcd, processes, candidates, .. } = self;
+        let (known, who) = (&mut processes[process], &mut candidates[candidate]);
         match plan(known, who, std::iter::empty()) {
             Step::Holds => who.open = true,
             Step::Take(id) => {
@@ -259,17 +284,17 @@ impl World {
         }
     }
 
-    /// The namespace goes, and comes back under its name. Nobody looks at the old one any more.
-    fn replace(&mut self, namespace: usize) {
-        self.lives[namespace] += 1;
-        let candidate = &mut self.namespaces[namespace];
-        candidate.open = false;
-        candidate.uid = format!("{}-{}", candidate.name, self.lives[namespace]);
+    /// It goes, and comes back under its name. Nobody looks at the old one any more.
+    fn replace(&mut self, candidate: usize) {
+        self.lives[candidate] += 1;
+        let who = &mut self.candidates[candidate];
+        who.open = false;
+        who.uid = format!("{}-{}", who.holder, self.lives[candidate]);
     }
 
-    /// A process releases the places of namespaces that are gone, as far as it knows them.
+    /// A process releases the places of those that are gone, as far as it knows them.
     fn release(&mut self, process: usize) {
-        let alive: BTreeSet<_> = self.namespaces.iter().map(|candidate| candidate.uid.clone()).collect();
+        let alive: BTreeSet<_> = self.candidates.iter().map(|candidate| candidate.uid.clone()).collect();
         let known = &mut self.processes[process];
         let gone: Vec<_> = known.iter().filter(|place| !alive.contains(&place.uid)).cloned().collect();
         for place in gone {
@@ -280,13 +305,13 @@ impl World {
 
     fn check(&self) -> Result<(), TestCaseError> {
         let mut working = BTreeMap::<String, u32>::new();
-        for candidate in self.namespaces.iter().filter(|candidate| candidate.open) {
+        for candidate in self.candidates.iter().filter(|candidate| candidate.open) {
             for (_, stem, max) in candidate.limited() {
                 let count = working.entry(stem.clone()).or_default();
                 *count += 1;
                 prop_assert!(*count <= max, "{} work in {stem}", *count);
                 let own = self.etcd.places.own(&stem, &candidate.uid);
-                prop_assert!(!own.is_empty(), "{} works without a place in {stem}", candidate.name);
+                prop_assert!(!own.is_empty(), "{} works without a place in {stem}", candidate.holder);
             }
         }
         Ok(())
@@ -305,19 +330,20 @@ proptest! {
 
     #[test]
     fn no_more_work_than_there_are_places_whatever_several_processes_do(
+        jobs in any::<bool>(),
         acts in prop::collection::vec((0u8..20, 0usize..3, 0usize..8), 0..300),
     ) {
-        let mut world = World::new();
-        for (act, process, namespace) in acts {
+        let mut world = World::of(jobs);
+        for (act, process, candidate) in acts {
             match act {
-                0 => world.replace(namespace),
+                0 => world.replace(candidate),
                 1 => world.release(process),
                 2 => world.processes[process] = Held::default(),
                 3 => {
                     let list: Vec<_> = world.etcd.places.iter().cloned().collect();
                     world.processes[process].merge(list, world.etcd.version);
                 }
-                _ => world.step(process, namespace),
+                _ => world.step(process, candidate),
             }
             world.check()?;
         }
@@ -325,14 +351,15 @@ proptest! {
 
     #[test]
     fn whatever_was_done_the_free_places_are_taken_in_the_end_and_none_is_held_twice(
+        jobs in any::<bool>(),
         acts in prop::collection::vec((0u8..20, 0usize..3, 0usize..8), 0..200),
     ) {
-        let mut world = World::new();
-        for (act, process, namespace) in acts {
+        let mut world = World::of(jobs);
+        for (act, process, candidate) in acts {
             match act {
-                0 => world.replace(namespace),
+                0 => world.replace(candidate),
                 1 => world.processes[process] = Held::default(),
-                _ => world.step(process, namespace),
+                _ => world.step(process, candidate),
             }
         }
         // One process goes on alone, and knows what there is.
@@ -340,13 +367,14 @@ proptest! {
         world.processes[0].merge(list, version);
         world.release(0);
         for _ in 0..12 {
-            (0..8).for_each(|namespace| world.step(0, namespace));
+            (0..8).for_each(|candidate| world.step(0, candidate));
         }
         world.check()?;
-        prop_assert_eq!(world.namespaces.iter().filter(|candidate| candidate.open).count(), 4);
-        for candidate in &world.namespaces {
-            let places = world.etcd.places.of_namespace(&candidate.uid).count();
-            prop_assert_eq!(places, if candidate.open { 2 } else { 0 }, "{}", candidate.name);
+        prop_assert_eq!(world.candidates.iter().filter(|candidate| candidate.open).count(), 4);
+        for candidate in &world.candidates {
+            let places = world.etcd.places.of_holder(&candidate.uid).count();
+            let each = if jobs { 1 } else { 2 };
+            prop_assert_eq!(places, if candidate.open { each } else { 0 }, "{}", candidate.holder);
         }
     }
 }

@@ -57,7 +57,9 @@ impl Occupancy {
         }
         let (path, value) = match &self.scope {
             Scope::Cluster => ("metadata.name".to_owned(), context.name),
-            Scope::Project(project) => (label_path("", keys::PROJECT_ID), &**project),
+            Scope::Project(project) | Scope::AgentJobs(project) => {
+                (label_path("", keys::PROJECT_ID), &**project)
+            }
             Scope::Requester(requester) => (annotation_path(keys::REQUESTED_BY), &**requester),
         };
         let found = format!("{}, with {}", quoted(value), self.holders.told(&self.scope, self.max));

@@ -6,7 +6,7 @@ use codex_k8s_shared::{keys, names, sanitize};
 use super::{Context, Workload, dotted};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
-use crate::rules::{Edits, Kind};
+use crate::rules::{Edits, Kind, mode};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -76,6 +76,12 @@ fn add_identity(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edit
             edits.label(holder, keys::PROJECT_ID, &context.namespace.project_id);
         }
     }
+}
+
+/// Whether JOB001 names the run on a workload that does not.
+pub(super) fn names_the_run(context: &Context<'_>) -> bool {
+    let is_on = |rule: &Rule| rule.id == "JOB001" && mode(context.policy, rule) != Mode::Off;
+    !context.generated && RULES.iter().any(is_on)
 }
 
 fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {

@@ -9,6 +9,7 @@ mod environment;
 mod gate;
 mod host;
 mod identity;
+mod places;
 mod quota;
 mod resources;
 mod scheduling;
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub generated: bool,
     /// Whether an agent asks.
     pub by_agent: bool,
+    /// Whether the reconciler asks.
+    pub by_reconciler: bool,
 }
 
 /// A workload object.
@@ -56,6 +59,12 @@ pub type Judge = fn(&Context<'_>, &Workload<'_>, &mut Report);
 
 /// What a rule adds where it is missing, when the workload is created.
 pub type Mend = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
+
+/// What a rule judges of how a workload changes. The old object is `None` on its creation.
+pub type JudgePassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report);
+
+/// What a rule sets when a workload is created or changed.
+pub type MendPassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>);
 
 /// The keys that lead from an object to a part of it.
 pub type Path = &'static [&'static str];
@@ -184,6 +193,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         environment::RULES,
         resources::RULES,
         quota::RULES,
+        places::RULES,
         gate::RULES,
     ]
     .into_iter()
@@ -208,21 +218,32 @@ pub fn decide(
     };
     let generated = requester.is_cluster_controller(policy);
     let by_agent = requester.role == Role::Agent;
-    let context = Context { policy, namespace, name, generated, by_agent };
+    let by_reconciler = requester.role == Role::Reconciler;
+    let context = Context { policy, namespace, name, generated, by_agent, by_reconciler };
+    let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
     // A namespace that is being deleted is judged as well: what an update did not break is never held against it.
-    if is_left_alone(&context, &workload, requester, request.operation) {
+    let concerns = Concerns {
+        state: !is_left_alone(&context, &workload, requester, request.operation),
+        passage: places::is_concerned(&context, requester, old.as_ref(), &workload),
+    };
+    if !concerns.state && !concerns.passage {
         return Verdict::default();
     }
     let mut verdict = Verdict { concerned: true, ..Verdict::default() };
-    match (entry, request.old_object.as_ref()) {
-        (Entry::Mutate, None) => verdict.patch = mend(&context, &workload),
-        (Entry::Mutate, Some(_)) => {}
-        (Entry::Validate, old) => {
-            let old = old.map(|old| Workload::of(request.kind, old));
-            verdict.findings = judge(&context, &workload, old.as_ref());
-        }
+    match entry {
+        Entry::Mutate => verdict.patch = mend(&context, concerns, old.as_ref(), &workload),
+        Entry::Validate => verdict.findings = judge(&context, concerns, old.as_ref(), &workload),
     }
     verdict
+}
+
+/// Which rules ask about a workload.
+#[derive(Debug, Clone, Copy)]
+struct Concerns {
+    /// Those about what it is.
+    state: bool,
+    /// Those about how it came to be so.
+    passage: bool,
 }
 
 /// The platform's own stack in a slot, what controllers make of it, and the bookkeeping of controllers.
@@ -244,33 +265,48 @@ fn is_privilege(rule: &Rule) -> bool {
     service_account::RULES.iter().chain(host::RULES).any(|privilege| privilege.id == rule.id)
 }
 
-fn mend(context: &Context<'_>, workload: &Workload<'_>) -> json_patch::Patch {
-    let mut edits = Edits::new(workload.object);
-    for rule in rules() {
-        if let Check::Workload { mend: Some(mend), .. } = rule.check
-            && super::mode(context.policy, rule) != Mode::Off
-        {
-            mend(context, workload, &mut edits);
+fn mend(
+    context: &Context<'_>,
+    concerns: Concerns,
+    old: Option<&Workload<'_>>,
+    new: &Workload<'_>,
+) -> json_patch::Patch {
+    let mut edits = Edits::new(new.object);
+    for rule in rules().filter(|rule| super::mode(context.policy, rule) != Mode::Off) {
+        match rule.check {
+            Check::Workload { mend: Some(mend), .. } if concerns.state && old.is_none() => {
+                mend(context, new, &mut edits);
+            }
+            Check::Passage { mend, .. } if concerns.passage => mend(context, old, new, &mut edits),
+            _ => {}
         }
     }
     edits.finish()
 }
 
-fn judge(context: &Context<'_>, workload: &Workload<'_>, old: Option<&Workload<'_>>) -> Vec<Finding> {
+fn judge(
+    context: &Context<'_>,
+    concerns: Concerns,
+    old: Option<&Workload<'_>>,
+    new: &Workload<'_>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules() {
         let mode = super::mode(context.policy, rule);
-        let Check::Workload { judge, .. } = rule.check else { continue };
-        if mode == Mode::Off {
-            continue;
-        }
         let mut report = Report::new(rule, mode);
-        judge(context, workload, &mut report);
-        let inherited = old.filter(|old| !is_privilege(rule) || workload.runs_the_same_as(old));
-        if let Some(old) = inherited.filter(|_| !report.is_empty()) {
-            let mut before = Report::new(rule, mode);
-            judge(context, old, &mut before);
-            report.retain_what_is_new(&before);
+        match rule.check {
+            _ if mode == Mode::Off => {}
+            Check::Workload { judge, .. } if concerns.state => {
+                judge(context, new, &mut report);
+                let inherited = old.filter(|old| !is_privilege(rule) || new.runs_the_same_as(old));
+                if let Some(old) = inherited.filter(|_| !report.is_empty()) {
+                    let mut before = Report::new(rule, mode);
+                    judge(context, old, &mut before);
+                    report.retain_what_is_new(&before);
+                }
+            }
+            Check::Passage { judge, .. } if concerns.passage => judge(context, old, new, &mut report),
+            _ => {}
         }
         findings.extend(report.into_findings());
     }

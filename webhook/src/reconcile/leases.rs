@@ -1,0 +1,105 @@
+//! A place as a Lease.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+
+use super::places::{Candidate, Holder, Id, Place, Stored};
+use crate::registration::NAME;
+
+/// Label of all that is ours.
+pub(super) const PART_OF: &str = "app.kubernetes.io/part-of";
+/// Annotation of a place: that it is never just given back.
+pub(super) const KEPT: &str = "guard.codex-k8s.dev/kept";
+
+/// The labels that tell the places of one kind of holder.
+struct Labels {
+    /// The kind of the scope.
+    kind: &'static str,
+    /// The uid of the holder.
+    uid: &'static str,
+}
+
+/// Not the same for both, so that a reconciler that knows only namespaces does not look for Jobs among them.
+const fn labels(job: bool) -> Labels {
+    if job {
+        Labels { kind: "guard.codex-k8s.dev/job-place", uid: "guard.codex-k8s.dev/job-uid" }
+    } else {
+        Labels { kind: "guard.codex-k8s.dev/place", uid: "guard.codex-k8s.dev/namespace-uid" }
+    }
+}
+
+/// A version as a number: it grows with every change.
+pub(super) fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_default()
+}
+
+/// The Lease that is created for a place.
+pub(super) fn lease(id: &Id, who: &Candidate) -> Lease {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let Labels { kind, uid } = labels(who.holder.is_job());
+    let labels = [label(PART_OF, NAME), label(kind, id.kind()), label(uid, &who.uid)];
+    let annotations = who.open.then(|| BTreeMap::from([label(KEPT, "true")]));
+    let metadata = ObjectMeta {
+        name: Some(id.to_string()),
+        labels: Some(BTreeMap::from(labels)),
+        annotations,
+        ..ObjectMeta::default()
+    };
+    let spec = LeaseSpec {
+        holder_identity: Some(who.holder.to_string()),
+        acquire_time: Some(MicroTime(Timestamp::now())),
+        ..LeaseSpec::default()
+    };
+    Lease { metadata, spec: Some(spec) }
+}
+
+/// The place that a Lease is, if its name says so.
+pub(super) fn place(lease: &Lease) -> Option<Place> {
+    let meta = &lease.metadata;
+    let id = Id::parse(meta.name.as_deref()?)?;
+    let named = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+    let holder = Holder::parse(named.unwrap_or_default());
+    let uid = meta.labels.as_ref().and_then(|all| all.get(labels(holder.is_job()).uid)).cloned();
+    let stored = Stored {
+        uid: meta.uid.clone().unwrap_or_default(),
+        version: meta.resource_version.as_deref().map_or(0, number),
+    };
+    let kept = meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(KEPT));
+    Some(Place { id, holder, uid: uid.unwrap_or_default(), stored: Some(stored), kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_k8s_shared::places::Scope;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written_whoever_has_it() {
+        for (text, kind) in [("codex-run-1", "place"), ("codex-run-1/unit-tests", "job-place")] {
+            let scope = Scope::of_jobs(Some("p1"));
+            let who = Candidate {
+                holder: Holder::parse(text),
+                uid: "u".to_owned(),
+                created: Timestamp::UNIX_EPOCH,
+                open: true,
+                scopes: vec![(scope.clone(), Some(1))],
+            };
+            let id = Id { stem: scope.stem(), number: 3 };
+            let mut stored = lease(&id, &who);
+            stored.metadata.uid = Some("l".to_owned());
+            stored.metadata.resource_version = Some("7".to_owned());
+            let version = Stored { uid: "l".to_owned(), version: 7 };
+            let expected = Place { id, holder: who.holder, uid: who.uid, stored: Some(version), kept: true };
+            assert_eq!(place(&stored), Some(expected));
+            // A reconciler that looks for one kind does not find the other.
+            let labels = stored.metadata.labels.unwrap();
+            assert_eq!(labels[&format!("guard.codex-k8s.dev/{kind}")], "agent-jobs");
+            assert_eq!(labels.len(), 3, "{labels:?}");
+        }
+        assert_eq!(place(&Lease::default()), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! Places of agent Jobs: how many of them work at once. A Job is created suspended, and says what it waits for; the
+//! reconciler lifts the suspension once it holds a place for it, and nobody else does.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::places::{Scope, UNTOLD};
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Workload, dotted, identity};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, is_true};
+use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
+use crate::rules::{Edits, Kind, Requester};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "QUOTA004",
+    title: "No more agent Jobs of a project work at once than the policy has places for",
+    why: "A burst of runs of one project takes every node and every budget, and nothing is left for any other. Whoever \
+          lifts the suspension of a Job that waits jumps the queue, and the limit holds no more.",
+    remedy: "Create the Job as ever: while quotas.agentJobsPerProject of the policy is set, it is suspended until there \
+             is a place, the oldest first, and its annotation codex-k8s.dev/job-waits-for says for what. To hasten it, \
+             delete a Job that is done with or raise the limit. A Job that you have suspended yourself starts when it \
+             is resumed and has a place. Only the reconciler lifts the suspension of one that waits and writes \
+             codex-k8s.dev/job-placed-at.",
+    default_mode: Mode::Enforce,
+    check: Check::Passage { judge, mend },
+}];
+
+/// Whether a workload is an agent Job, or makes some, while those are limited. In a slot, what the platform and the
+/// cluster's controllers make is the platform's own stack, unless it says that it is of a run.
+pub(super) fn is_concerned(
+    context: &Context<'_>,
+    requester: &Requester<'_>,
+    old: Option<&Workload<'_>>,
+    new: &Workload<'_>,
+) -> bool {
+    let limited = context.policy.quotas.agent_jobs_per_project.is_some();
+    if !limited || !matches!(new.kind, Kind::Job | Kind::CronJob) {
+        return false;
+    }
+    let slot = context.policy.namespaces.is_slot(&context.namespace.name);
+    let theirs = |workload: &Workload<'_>| workload.is_of_a_run(context.name);
+    match old {
+        _ if !slot => true,
+        Some(old) => theirs(old) || theirs(new),
+        None => theirs(new) || !(requester.is_manager() || context.generated),
+    }
+}
+
+fn is_suspended(job: &Workload<'_>) -> bool {
+    at(job.object, &["spec"]).is_some_and(|spec| is_true(spec, "suspend"))
+}
+
+/// Whether a Job comes to run by itself: it was resumed, or is new.
+fn is_resumed(old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
+    old.is_none_or(is_suspended) && !is_suspended(new)
+}
+
+/// A new Job waits, unless its creator has suspended it; and so does one that its creator resumes. One that waits
+/// already is not touched, so that whoever resumes it is told.
+fn mend(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, edits: &mut Edits<'_>) {
+    if new.kind != Kind::Job || context.by_reconciler {
+        return;
+    }
+    if old.is_none() && new.meta.label(keys::RUN_ID).is_none() && !identity::names_the_run(context) {
+        edits.label(&[], keys::RUN_ID, &context.namespace.run_id);
+    }
+    let of_its_own = |old: &Workload<'_>| {
+        [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT].iter().all(|key| old.meta.annotation(key).is_none())
+    };
+    if is_resumed(old, new) && old.is_none_or(of_its_own) {
+        edits.set(&["spec", "suspend"], true.into());
+        edits.annotation(&[], keys::JOB_WAITS_FOR, UNTOLD);
+    }
+}
+
+fn judge(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    match (new.kind, old) {
+        _ if context.by_reconciler => {}
+        (Kind::CronJob, old) => template_says_nothing(old, new, report),
+        (_, None) => waits_from_the_start(context, new, report),
+        (_, Some(old)) => goes_on_waiting(context, old, new, report),
+    }
+}
+
+/// The Jobs of a `CronJob` would be refused, which only Events tell.
+fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    const TEMPLATE: super::Path = &["spec", "jobTemplate"];
+    for key in [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT] {
+        let found = new.meta_at(TEMPLATE).annotation(key);
+        let before = old.and_then(|old| old.meta_at(TEMPLATE).annotation(key));
+        if let Some(found) = found.filter(|found| before != Some(found)) {
+            let path = format!("{}{}", dotted(TEMPLATE), annotation_path(key));
+            report.forbid(path, quoted(found), "leave it out: each of its Jobs gets its own");
+        }
+    }
+}
+
+fn waits_from_the_start(context: &Context<'_>, new: &Workload<'_>, report: &mut Report) {
+    if let Some(found) = new.meta.annotation(keys::JOB_PLACED_AT) {
+        let path = annotation_path(keys::JOB_PLACED_AT);
+        report.forbid(path, quoted(found), "leave it out: only the reconciler writes it");
+    }
+    if let Some(found) = new.meta.annotation(keys::JOB_WAITS_FOR).filter(|found| *found != UNTOLD) {
+        let path = annotation_path(keys::JOB_WAITS_FOR);
+        report.forbid(path, quoted(found), "leave it out: only the reconciler says what a Job waits for");
+    }
+    if new.meta.label(keys::RUN_ID).is_none() {
+        let run_id = quoted(&context.namespace.run_id);
+        let remedy = format!("the namespace's is {run_id}, and agent Jobs are counted by it");
+        report.forbid(label_path("", keys::RUN_ID), "nothing", remedy);
+    }
+    if !is_suspended(new) {
+        let remedy = format!(
+            "expected true until there is {}; create it again, for the call that suspends it was skipped",
+            wanted(context)
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    }
+}
+
+fn goes_on_waiting(context: &Context<'_>, old: &Workload<'_>, new: &Workload<'_>, report: &mut Report) {
+    let label = |workload: &Workload<'_>| workload.meta.label(keys::RUN_ID).is_some();
+    if label(old) && !label(new) {
+        report.forbid(label_path("", keys::RUN_ID), "nothing", "it stays: agent Jobs are counted by it");
+    }
+    for key in [keys::JOB_PLACED_AT, keys::JOB_WAITS_FOR] {
+        let (before, found) = (old.meta.annotation(key), new.meta.annotation(key));
+        let asks =
+            key == keys::JOB_WAITS_FOR && before.is_none() && found == Some(UNTOLD) && is_suspended(new);
+        if before != found && !asks {
+            let remedy = format!("it stays {}: only the reconciler writes it", quoted_or_nothing(before));
+            report.forbid(annotation_path(key), quoted_or_nothing(found), remedy);
+        }
+    }
+    if !is_resumed(Some(old), new) {
+        return;
+    }
+    if let Some(told) = old.meta.annotation(keys::JOB_WAITS_FOR) {
+        let remedy = format!(
+            "it waits for {}; only the reconciler resumes it: delete a Job that is done with, or raise \
+             quotas.agentJobsPerProject in the policy",
+            clean(told)
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    } else if old.meta.annotation(keys::JOB_PLACED_AT).is_none() {
+        let remedy = format!(
+            "it needs {}: leave it suspended, annotate it {}={UNTOLD:?}, and it starts when there is one",
+            wanted(context),
+            keys::JOB_WAITS_FOR
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    }
+}
+
+fn suspension(job: &Workload<'_>) -> String {
+    at(job.object, &["spec", "suspend"]).map_or_else(|| "nothing".to_owned(), ToString::to_string)
+}
+
+/// The place that a Job needs, in words.
+fn wanted(context: &Context<'_>) -> String {
+    let scope = Scope::of_jobs(Some(&context.namespace.project_id));
+    let max = context.policy.quotas.limit(&scope).unwrap_or_default();
+    scope.wanted(max)
+}
+
+#[cfg(test)]
+mod tests;
