@@ -61,7 +61,7 @@ async fn a_database_that_answers_nothing_is_given_up() {
     process.signal("CONT").unwrap();
     let refused = opened.unwrap_err();
     let slow = matches!(&refused, StoreError::Database(DatabaseError::Slow { .. }));
-    assert!(slow && told(&refused).contains("was not done within 400ms"), "{}", told(&refused));
+    assert!(slow && told(&refused).contains("was not done within 2s"), "{}", told(&refused));
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_lock_that_another_session_holds_is_told_and_nothing_is_written() {
     sqlx::query("LOCK TABLE flow_events IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
     let refused = is_refused(&store).await;
     assert!(
-        matches!(refused, StoreError::Locked(_)) && told(&refused).contains("has held a lock for 400ms"),
+        matches!(refused, StoreError::Locked(_)) && told(&refused).contains("has held a lock for 2s"),
         "{}",
         told(&refused)
     );

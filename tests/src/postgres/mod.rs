@@ -187,8 +187,9 @@ impl Postgres {
     /// # Errors
     /// If it does not get ready; with the end of its log.
     pub fn start_again(&self) -> anyhow::Result<()> {
-        // Its port may serve somebody's connection for a moment.
-        let taken = |fault: &anyhow::Error| fault.to_string().contains("Address already in use");
+        // Its port may serve somebody's connection for a moment, and what was killed takes one to be gone.
+        let passes = ["Address already in use", "pre-existing shared memory block", "lock file"];
+        let taken = |fault: &anyhow::Error| passes.iter().any(|text| fault.to_string().contains(text));
         eventually("PostgreSQL has its port", PATIENCE, || match self.launch() {
             Err(fault) if taken(&fault) => None,
             launched => Some(launched),
@@ -209,6 +210,8 @@ impl Postgres {
             None => (program, args),
         };
         let env = self.programs.env();
+        // What its last run said is not about this one.
+        let _ = fs::remove_file(&log);
         supervisor.run(&Program { name: "postgres".to_owned(), path, args, env, log: log.clone() })?;
         *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
         let gave_up = || {
