@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use codex_k8s_shared::audit::{AuditStore, Store};
 use codex_k8s_shared::names::reserved_prefix;
+use codex_k8s_shared::places::{NAMESPACE_UID, PLACE};
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
@@ -15,11 +16,6 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::rows::Decision;
 use crate::sweep::SweepError;
 use crate::sweep::report::Leak;
-
-/// Label of a place: the kind of its scope.
-const PLACE: &str = "guard.codex-k8s.dev/place";
-/// Label of a place: the uid of the namespace that has it.
-const NAMESPACE_UID: &str = "guard.codex-k8s.dev/namespace-uid";
 
 /// The namespaces that there are.
 struct Living {

@@ -23,6 +23,16 @@ pub enum Scope {
     AgentJobs(Box<str>),
 }
 
+/// Label of a place of a namespace: the kind of its scope.
+pub const PLACE: &str = "guard.codex-k8s.dev/place";
+/// Label of a place of a namespace: the uid of the namespace that holds it.
+pub const NAMESPACE_UID: &str = "guard.codex-k8s.dev/namespace-uid";
+/// Label of a place of an agent Job: the kind of its scope. Not the same as [`PLACE`], so that a reconciler that knows
+/// only namespaces does not look for Jobs among them.
+pub const JOB_PLACE: &str = "guard.codex-k8s.dev/job-place";
+/// Label of a place of an agent Job: the uid of the Job that holds it.
+pub const JOB_UID: &str = "guard.codex-k8s.dev/job-uid";
+
 /// What an agent Job waits for before anybody has looked for its place: the value of the annotation
 /// `codex-k8s.dev/job-waits-for` that it is created with.
 pub const UNTOLD: &str = "a place among the agent Jobs of its project";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codex_k8s_shared::places::{JOB_PLACE, JOB_UID, NAMESPACE_UID, PLACE};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -22,13 +23,8 @@ struct Labels {
     uid: &'static str,
 }
 
-/// Not the same for both, so that a reconciler that knows only namespaces does not look for Jobs among them.
 const fn labels(job: bool) -> Labels {
-    if job {
-        Labels { kind: "guard.codex-k8s.dev/job-place", uid: "guard.codex-k8s.dev/job-uid" }
-    } else {
-        Labels { kind: "guard.codex-k8s.dev/place", uid: "guard.codex-k8s.dev/namespace-uid" }
-    }
+    if job { Labels { kind: JOB_PLACE, uid: JOB_UID } } else { Labels { kind: PLACE, uid: NAMESPACE_UID } }
 }
 
 /// A version as a number: it grows with every change.
