@@ -59,7 +59,9 @@ fn without_a_limit_nothing_is_asked_about_jobs_and_with_one_no_more_than_the_doc
     grant(&admin, "least", None, &rights());
     let own =
         rule("coordination.k8s.io", &["leases"], &["get", "list", "create", "patch", "update", "delete"]);
-    grant(&admin, "least", Some("codex-k8s-guard"), &[own]);
+    let mut last_sweep = rule("", &["configmaps"], &["get"]);
+    last_sweep["resourceNames"] = json!(["codex-k8s-gc-last-sweep"]);
+    grant(&admin, "least", Some("codex-k8s-guard"), &[own, last_sweep]);
     let least = cluster.guard.one_more_reconciler_as(&Identity::user(LEAST), "least", &[]).unwrap();
 
     let namespace = cluster.ready("codex-run-rights", "p");
