@@ -10,8 +10,8 @@ mod delete;
 mod repair;
 pub mod report;
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
 use codex_k8s_shared::keys;
@@ -20,7 +20,9 @@ use codex_k8s_shared::runs::RunsError;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::breaker::Trip;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
 use crate::decide::{Candidate, Work};
@@ -91,7 +93,7 @@ pub struct Sweep<'a> {
     /// Whoever wants to see how far it is.
     pub progress: &'a dyn Progress,
     /// Says that another sweep may have begun: nothing more is then deleted.
-    pub lost: tokio_util::sync::CancellationToken,
+    pub lost: CancellationToken,
 }
 
 /// What a sweep notes on its way.
@@ -223,7 +225,9 @@ impl Sweep<'_> {
         if !trips.is_empty() {
             self.append(self.scribe.refused(&trips, now)).await?;
         }
-        for kept in planned.iter().filter(|planned| planned.is_told(now)) {
+        // By a clock or a database that is wrong, each verdict is as well.
+        let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
+        for kept in planned.iter().filter(|planned| verdicts_hold && planned.is_told(now)) {
             self.tell_kept(kept).await?;
         }
         Ok(!trips.is_empty())
@@ -253,7 +257,7 @@ impl Sweep<'_> {
         let filter =
             Filter { event_type: Some(EventType::Prepared), since: Some(since), ..Filter::default() };
         let rows = store.rows(&filter).await?;
-        let told: std::collections::BTreeSet<_> =
+        let told: BTreeSet<_> =
             rows.iter().map(|row| (&*row.event.payload.namespace, &*row.event.payload.run_id)).collect();
         for candidate in live {
             let run = candidate.label(keys::RUN_ID).unwrap_or_default();

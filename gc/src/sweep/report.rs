@@ -41,6 +41,7 @@ pub struct Report {
 
 /// A cause of the breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Tripped {
     /// Its code.
     pub code: &'static str,

@@ -52,7 +52,7 @@ fn a_clock_that_is_wrong_by_an_hour_or_a_year_deletes_nothing_and_nobody_can_all
         let mut command = cluster.command(&["sweep", "--output=json", "--allow-mass-deletion=1000"]);
         let swept = Swept::of(&command.env("CODEX_K8S_CLOCK_AHEAD", ahead.to_string()).output().unwrap());
         assert_eq!((swept.code, codes(&swept)), (3, vec!["clock_skew"]), "{ahead}: {}", swept.told);
-        assert_eq!(swept.report["breaker"][0]["can_be_allowed"], false);
+        assert_eq!(swept.report["breaker"][0]["canBeAllowed"], false);
         assert!(cluster.lives(&goes) && cluster.lives(&lives), "{ahead}");
     }
     let mut told = cluster.command(&["sweep"]);

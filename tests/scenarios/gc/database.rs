@@ -220,10 +220,9 @@ fn without_a_database_that_is_whole_nothing_is_deleted_and_each_fault_says_what_
 fn a_database_that_knows_none_of_the_runs_trips_the_breaker() {
     let cluster = Cluster::new();
     let platform = Platform::new(&cluster);
-    for _ in 0..4 {
-        platform.namespace(Ns::expired, None);
-    }
+    let names: Vec<_> = (0..4).map(|_| platform.namespace(Ns::expired, None)).collect();
     let swept = platform.sweep(&["--allow-mass-deletion=1000"]);
     assert_eq!(swept.code, 3, "{}", swept.told);
     assert_eq!(swept.report["breaker"][0]["code"], "implausible_database", "{}", swept.report["breaker"]);
+    assert!(names.iter().all(|name| platform.events(name).is_empty()), "what is wrong is not told");
 }

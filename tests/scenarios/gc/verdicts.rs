@@ -97,7 +97,10 @@ fn check(cluster: &Cluster, swept: &Swept, made: &Made) {
 fn of_three_hundred_namespaces_in_every_state_the_right_ones_go_and_each_other_stays_for_its_reason() {
     let cluster = Cluster::new();
     let made = make_all(&cluster);
-    // Two more, which no template makes: one that is being deleted, and a second one of a name.
+    // Three more, which no template makes: one whose name is protected, one that is being deleted, and a second one of
+    // a name.
+    let protected = "codex-k8s-system";
+    cluster.create_namespace(&Ns::expired(protected));
     let (stuck, reborn) = (unique("codex-issue"), unique("codex-issue"));
     cluster.create_namespace(&Ns::expired(&stuck));
     let finalizer = json!({"metadata": {"name": "a", "finalizers": ["example.org/block"]}});
@@ -119,6 +122,8 @@ fn of_three_hundred_namespaces_in_every_state_the_right_ones_go_and_each_other_s
             assert_eq!(rehearsed.verdict(&made.name), swept.verdict(&made.name), "{}", made.state.name);
         }
     }
+    assert_eq!(swept.verdict(protected), ("keep", "protected_namespace"));
+    assert!(cluster.lives(protected) && cluster.rows(protected).is_empty());
     assert_eq!(swept.verdict(&stuck), ("keep", "terminating"));
     assert_eq!((cluster.rows(&stuck), cluster.read(&stuck).is_some()), (vec![], true));
     assert_eq!((swept.outcome(&reborn), cluster.read(&reborn)), ("deleted", None));
