@@ -5,6 +5,7 @@
 mod agent_jobs;
 mod agents;
 mod bypasses;
+mod check;
 mod coverage;
 mod guard;
 mod guard_fight;

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod certificate;
+mod check;
 mod output;
 mod policy;
 mod reconcile;
@@ -26,6 +27,8 @@ enum Command {
     Serve(serve::Args),
     /// Put the baseline into every managed namespace, and heal it
     Reconcile(reconcile::Args),
+    /// Tell what the webhook would say about files, without a cluster
+    Check(check::Args),
     /// Explain the rules: one by its id, or all in a table
     Explain(catalogue::Args),
     /// Print, check and describe policies
@@ -43,6 +46,8 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => args.run(),
             Command::Reconcile(args) => args.run(),
+            // Its exit codes tell more.
+            Command::Check(args) => return args.run(),
             Command::Explain(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Registration(args) => args.run(),

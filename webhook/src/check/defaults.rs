@@ -1,0 +1,70 @@
+//! What the API server fills in before any webhook sees an object: as far as a rule looks at it, so that a verdict on a
+//! file is the verdict behind an API server. A scenario on a real one compares them.
+
+use serde_json::{Value, json};
+
+/// Where the Pod template of a kind stands; a Pod is one itself.
+fn template(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Pod" => Some(""),
+        "CronJob" => Some("/spec/jobTemplate/spec/template"),
+        "Job" | "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => {
+            Some("/spec/template")
+        }
+        _ => None,
+    }
+}
+
+/// Fills it in.
+pub(super) fn fill_in(kind: &str, object: &mut Value) {
+    if kind == "Job" {
+        fill_in_job(object);
+    }
+    let spec = template(kind).and_then(|template| object.pointer_mut(&format!("{template}/spec")));
+    let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
+    if kind == "Pod" {
+        // By the admission plugin `ServiceAccount`, which comes before.
+        spec.entry("serviceAccountName").or_insert_with(|| "default".into());
+    }
+    // Two names of one field.
+    if let Some(account) = spec.get("serviceAccountName").cloned() {
+        spec.entry("serviceAccount").or_insert(account);
+    }
+}
+
+fn fill_in_job(job: &mut Value) {
+    let labels = job.pointer("/spec/template/metadata/labels").cloned();
+    let is_bare =
+        job.pointer("/metadata/labels").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
+    if let (true, Some(labels), Some(metadata)) =
+        (is_bare, labels, job.get_mut("metadata").and_then(Value::as_object_mut))
+    {
+        metadata.insert("labels".to_owned(), labels);
+    }
+    if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.entry("backoffLimit").or_insert_with(|| json!(6));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_there_already_stays() {
+        let given = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"backoffLimit": 0, "template": {
+            "metadata": {"labels": {"c": "d"}}, "spec": {"serviceAccountName": "x", "serviceAccount": "y"}}}});
+        let mut job = given.clone();
+        fill_in("Job", &mut job);
+        assert_eq!(job, given);
+    }
+
+    #[test]
+    fn what_is_no_object_of_its_kind_is_left_to_the_rules() {
+        for mut odd in [json!(null), json!({"spec": []}), json!({"metadata": 7, "spec": 8})] {
+            let given = odd.clone();
+            fill_in("Pod", &mut odd);
+            assert_eq!(odd, given);
+        }
+    }
+}
