@@ -175,7 +175,7 @@ pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
         return differences;
     };
     for key in wanted.keys().chain(found.keys().filter(|key| !wanted.contains_key(*key))) {
-        compare(key, wanted.get(key), found.get(key), &mut differences);
+        compare(&joined("", key), wanted.get(key), found.get(key), &mut differences);
     }
     differences
 }
@@ -279,8 +279,13 @@ fn compare(path: &str, wanted: Option<&Value>, stored: Option<&Value>, differenc
     }
 }
 
+/// The path of a field. A key that a path cannot hold stands in brackets; nothing else would be left of an empty one.
 fn joined(path: &str, key: &str) -> String {
-    if key.contains('.') { format!("{path}[\"{key}\"]") } else { format!("{path}.{key}") }
+    match (path, key) {
+        (path, key) if key.is_empty() || key.contains('.') => format!("{path}[\"{key}\"]"),
+        ("", key) => key.to_owned(),
+        (path, key) => format!("{path}.{key}"),
+    }
 }
 
 fn is_empty(value: &Value) -> bool {

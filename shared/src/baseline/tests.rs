@@ -203,3 +203,11 @@ fn a_change_is_what_a_writer_changed_and_not_what_the_api_server_keeps() {
         ]
     );
 }
+
+#[test]
+fn every_change_has_a_path_also_of_keys_that_a_path_cannot_hold() {
+    let after = json!({"": 1, "a.b": 2, "c": {"": 3, "d": 4}});
+    let changed: Vec<_> =
+        changes(&json!({"c": {"e": 5}}), &after).into_iter().map(|change| change.path).collect();
+    assert_eq!(changed, ["c.e", "c[\"\"]", "c.d", "[\"\"]", "[\"a.b\"]"]);
+}
