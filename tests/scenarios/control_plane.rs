@@ -106,7 +106,11 @@ fn processes(folder: &str) -> Vec<String> {
 fn it_ends_with_its_owner_however_that_ends_and_with_its_supervisor() {
     let own = ControlPlane::start(playground()).unwrap();
     let folder = own.folder().display().to_string();
-    assert_eq!(processes(&folder).len(), 3, "etcd, kube-apiserver, kube-controller-manager");
+    assert_eq!(
+        processes(&folder).len(),
+        4,
+        "etcd, kube-apiserver, kube-controller-manager, and the supervisor"
+    );
     let supervisor = own.supervisor_id().to_string();
     assert!(Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
     eventually("children ended with their supervisor", PATIENCE, || {
@@ -136,12 +140,16 @@ fn it_ends_when_its_owner_is_killed() {
     };
     let supervisor = children().trim().to_owned();
     assert!(!supervisor.is_empty() && !kubeconfig.is_empty());
+    let command = std::fs::read_to_string(Path::new("/proc").join(&supervisor).join("cmdline")).unwrap();
+    let files = command.split('\0').find(|argument| argument.contains("control-plane-")).unwrap().to_owned();
+    assert!(Path::new(&files).exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
     eventually("the supervisor ended", PATIENCE, || {
         (!Path::new("/proc").join(&supervisor).join("exe").exists()).then_some(())
     })
     .unwrap();
+    assert!(!Path::new(&files).exists(), "its files have gone with it");
     let port = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
     let address = format!("127.0.0.1:{port}");
     eventually("the API server ended", PATIENCE, || std::net::TcpStream::connect(&address).err()).unwrap();

@@ -44,13 +44,14 @@ impl ControlPlane {
     /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         let now = Timestamp::now();
+        let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
         let control_plane = Self {
-            supervisor: Mutex::new(Supervisor::start(playground)?),
+            supervisor: Mutex::new(Supervisor::start(playground, Some(folder.path()))?),
             binaries: Binaries::find()?,
             authority: Authority::generate(now, "control-plane")?,
             port: free_port()?,
             etcd: free_port()?,
-            folder: tempfile::Builder::new().prefix("control-plane-").tempdir()?,
+            folder,
         };
         control_plane.write_files(now)?;
         control_plane.start_etcd()?;

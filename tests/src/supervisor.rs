@@ -32,13 +32,15 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a supervisor: `executable supervise`.
+    /// Starts a supervisor: `executable supervise`. A folder goes with it, if one is given: what a process keeps until its
+    /// own end is never dropped.
     ///
     /// # Errors
     /// If the executable cannot be started.
-    pub fn start(executable: &Path) -> anyhow::Result<Self> {
+    pub fn start(executable: &Path, folder: Option<&Path>) -> anyhow::Result<Self> {
         let mut process = Command::new(executable)
             .arg("supervise")
+            .args(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -74,11 +76,20 @@ impl Drop for Supervisor {
     }
 }
 
-/// The supervisor's own main: obeys until its input ends.
+/// The supervisor's own main: obeys until its input ends, and then removes the folder, if there is one.
 ///
 /// # Errors
 /// If an order cannot be read or a program cannot be started; everything is ended then too.
-pub fn supervise() -> anyhow::Result<()> {
+pub fn supervise(folder: Option<&Path>) -> anyhow::Result<()> {
+    let obeyed = obey();
+    if let Some(folder) = folder {
+        // Its owner may have removed it already.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    obeyed
+}
+
+fn obey() -> anyhow::Result<()> {
     let mut children = Children(Vec::new());
     for line in BufReader::new(std::io::stdin().lock()).lines() {
         let program: Program = serde_json::from_str(&line?)?;

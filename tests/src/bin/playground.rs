@@ -61,7 +61,10 @@ enum Command {
     },
     /// Start what standard input says and end it with that
     #[command(hide = true)]
-    Supervise,
+    Supervise {
+        /// What goes with it
+        folder: Option<PathBuf>,
+    },
 }
 
 /// The webhook's own: what it costs must not depend on which binary it is measured in.
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
         Command::Echo(args) => args.run(),
         Command::Build => Binaries::find().and_then(|_| Programs::find()).map(drop),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
-        Command::Supervise => supervisor::supervise(),
+        Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

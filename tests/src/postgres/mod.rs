@@ -197,7 +197,7 @@ impl Postgres {
     }
 
     fn launch(&self) -> anyhow::Result<()> {
-        let mut supervisor = Supervisor::start(&self.playground)?;
+        let mut supervisor = Supervisor::start(&self.playground, None)?;
         let data = self.data().display().to_string();
         let log = self.file("postgres.log");
         let args = vec!["-D".to_owned(), data];
