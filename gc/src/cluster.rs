@@ -29,7 +29,7 @@ use crate::decide::{Candidate, Run, Work};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_mins(1);
-/// A request that is asked to come again later, or does not get through, does so this often: for some ten seconds.
+/// A request that is asked to come again later does so this often: for some ten seconds.
 const RETRIES: u32 = 7;
 /// The first pause, without a wish of the API server's.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);

@@ -181,8 +181,7 @@ fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Ver
     if let Some(since) = candidate.terminating_since {
         return keep(Reason::Terminating { since });
     }
-    let reserved = codex_k8s_shared::names::reserved_prefix(name, &policy.namespaces.prefixes).is_some();
-    if !reserved && !policy.namespaces.is_slot(name) {
+    if !policy.namespaces.is_of_a_run(name) {
         return keep(Reason::NameOutOfScope);
     }
     for (key, expected) in

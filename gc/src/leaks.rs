@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use codex_k8s_shared::audit::{AuditStore, Store};
-use codex_k8s_shared::names::reserved_prefix;
 use codex_k8s_shared::places::{NAMESPACE_UID, PLACE};
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -23,10 +22,10 @@ struct Living {
     uids: BTreeSet<String>,
 }
 
-/// Looks for all of it. What the rights do not let us see is told as such, and is no reason to call a sweep broken.
+/// Looks for all of it.
 ///
 /// # Errors
-/// If the API server or the store does not answer.
+/// If the API server or the store does not answer, or the rights do not let us see all of it.
 pub async fn find(
     cluster: &Cluster,
     store: Option<&AuditStore>,
@@ -38,7 +37,9 @@ pub async fn find(
     let volumes = cluster.list_of::<PersistentVolume>("volumes", Api::all(cluster.client())).await?;
     let places = places(cluster, home).await?;
     let living = living(cluster).await?;
-    let is_vanished = |name: &str| is_of_a_run(policy, name) && !living.names.contains(name);
+    let namespaces = &policy.namespaces;
+    let is_of_a_run = |name: &str| namespaces.is_of_a_run(name) && !namespaces.is_protected(name);
+    let is_vanished = |name: &str| is_of_a_run(name) && !living.names.contains(name);
     let mut leaks: Vec<_> = bindings.into_iter().filter_map(|binding| binding.leak(&is_vanished)).collect();
     leaks.extend(volumes.iter().filter_map(|volume| of_volume(volume, &is_vanished)));
     leaks.extend(places.iter().filter_map(|place| of_place(place, &living.uids, home)));
@@ -48,12 +49,6 @@ pub async fn find(
     }
     leaks.sort();
     Ok(leaks)
-}
-
-fn is_of_a_run(policy: &RunPolicy, name: &str) -> bool {
-    let namespaces = &policy.namespaces;
-    let reserved = reserved_prefix(name, &namespaces.prefixes).is_some() || namespaces.is_slot(name);
-    reserved && !namespaces.is_protected(name)
 }
 
 async fn living(cluster: &Cluster) -> Result<Living, ClusterError> {

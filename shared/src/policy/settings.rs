@@ -192,6 +192,11 @@ impl Namespaces {
             && crate::names::reserved_prefix(name, &self.prefixes).is_none()
     }
 
+    /// Whether the name is one that a run namespace has: under a reserved prefix, or a slot's.
+    pub fn is_of_a_run(&self, name: &str) -> bool {
+        crate::names::reserved_prefix(name, &self.prefixes).is_some() || self.is_slot(name)
+    }
+
     pub(super) fn check(&self) -> Result<(), PolicyError> {
         for (index, prefix) in self.prefixes.iter().enumerate() {
             let field = format!("namespaces.prefixes[{index}]");
