@@ -1,5 +1,6 @@
 //! Rows in an SQLite file: the store that needs no set-up.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{Row as _, Sqlite};
+use tokio::time::{Instant, sleep};
 
 use super::migrations::{unmigrated, up_to_date};
 use super::select::{self, Dialect};
@@ -18,6 +20,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the folder's lock is tried meanwhile.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// One writes at a time anyway.
 const CONNECTIONS: u32 = 4;
 
@@ -59,6 +63,7 @@ impl SqliteStore {
         let failed = |source: sqlx::Error| {
             classified(source, |source| StoreError::Open { store: file.display().to_string(), source })
         };
+        let _alone = one_at_a_time(&absolute(file), patience).await;
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(patience.saturating_mul(2).max(Duration::from_secs(1)))
@@ -73,6 +78,21 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Keeps other openers of stores in the same folder out until it is dropped: SQLite's own locks cover neither the switch to
+/// its journal nor a migration, and two that find an empty file would both fill it. Whoever cannot get it in time goes on
+/// without: what SQLite says then counts.
+async fn one_at_a_time(file: &Path, patience: Duration) -> Option<File> {
+    let folder = File::open(file.parent()?).ok()?;
+    let give_up = Instant::now() + patience;
+    while let Err(TryLockError::WouldBlock) = folder.try_lock() {
+        if Instant::now() >= give_up {
+            return None;
+        }
+        sleep(BETWEEN_TRIES).await;
+    }
+    Some(folder)
 }
 
 fn absolute(file: &Path) -> PathBuf {

@@ -47,6 +47,21 @@ async fn two_processes_tell_a_decision_once_between_them() {
     decisions_are_told_once_between(&stores).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_open_an_empty_file_at_once_all_get_a_store() {
+    for _ in 0..40 {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.db");
+        let opened = (0..8).map(|_| {
+            let file = file.clone();
+            tokio::spawn(async move { SqliteStore::open(&file).await })
+        });
+        for store in futures::future::join_all(opened).await {
+            store.unwrap().unwrap().append(&event(EventType::Cleaned, "n", None, 0)).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_locked_file_says_so_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
