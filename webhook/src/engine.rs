@@ -98,14 +98,35 @@ pub struct Engine<L> {
     policy: ArcSwap<PolicyInForce>,
     lookup: L,
     metrics: Arc<Metrics>,
+    stopped_at: Option<Timestamp>,
+}
+
+/// What was found, and what is answered.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// What rules found, also where they only warn.
+    pub findings: Vec<Finding>,
+    /// The answer.
+    pub outcome: Outcome,
 }
 
 impl<L: Lookup> Engine<L> {
     /// An engine with a policy and a source of facts.
     pub fn new(policy: RunPolicy, lookup: L, metrics: Arc<Metrics>) -> Self {
-        let engine = Self { policy: ArcSwap::from_pointee(RunPolicy::default().into()), lookup, metrics };
+        let engine = Self {
+            policy: ArcSwap::from_pointee(RunPolicy::default().into()),
+            lookup,
+            metrics,
+            stopped_at: None,
+        };
         engine.set_policy(policy);
         engine
+    }
+
+    /// The same engine at a moment that does not pass.
+    #[must_use]
+    pub fn stopped_at(self, now: Timestamp) -> Self {
+        Self { stopped_at: Some(now), ..self }
     }
 
     /// Puts another policy in force. Requests under way end under the one that they began with.
@@ -122,26 +143,32 @@ impl<L: Lookup> Engine<L> {
 
     /// Decides a request. One that only comes too early is kept until shortly before the deadline.
     pub async fn review(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Outcome {
+        self.decide(entry, request, deadline).await.outcome
+    }
+
+    /// As [`review`](Self::review), and tells what was found.
+    pub async fn decide(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Decided {
         let kind = Kind::of(&request.kind.group, &request.kind.kind);
         let decision = Decision::new(entry, request.operation, kind, request.is_dry_run());
         let Some(kind) = kind else {
             self.metrics.decided(&decision);
-            return Outcome::default();
+            return Decided::default();
         };
         match self.judge(entry, kind, request, deadline).await {
             Ok((verdict, policy)) => {
                 self.count(&decision, &verdict);
-                let outcome = outcome(&verdict, &policy.hash);
-                match entry {
+                let mut outcome = outcome(&verdict, &policy.hash);
+                if entry == Entry::Mutate {
                     // Both webhooks have one name, and the first note of a name stays: only the judgement is noted.
-                    Entry::Mutate => Outcome { audit: Vec::new(), ..outcome },
-                    Entry::Validate => outcome,
+                    outcome.audit.clear();
                 }
+                Decided { findings: verdict.findings, outcome }
             }
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
                 self.metrics.decided(&Decision { outcome: "failed", ..decision });
-                failure.outcome(is_controller(&self.policy().policy, request))
+                let outcome = failure.outcome(is_controller(&self.policy().policy, request));
+                Decided { findings: Vec::new(), outcome }
             }
         }
     }
@@ -155,7 +182,7 @@ impl<L: Lookup> Engine<L> {
     ) -> Result<(Verdict, Arc<PolicyInForce>), Failure> {
         let policy = self.policy();
         let request = request(kind, review)?;
-        let mut facts = Facts::at(Timestamp::now());
+        let mut facts = Facts::at(self.stopped_at.unwrap_or_else(Timestamp::now));
         let home = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed = home.is_some_and(|home| self.lookup.is_known(home));
         if kind == Kind::Namespace {

@@ -74,13 +74,22 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[0], "manifests/a.json:1: ConfigMap x: not ours");
     assert_eq!(lines[1], "manifests/b.yaml:1: Job codex-issue-demo/tests: denied");
-    assert!(
-        lines[2].starts_with("    JOB018: spec.template.spec.hostNetwork: found true; expected false"),
-        "{told}"
-    );
+    let shown = [
+        "error[JOB018]: spec.template.spec.hostNetwork: found true",
+        " --> manifests/b.yaml:7:7",
+        "  |",
+        "7 |       hostNetwork: true",
+        "  |       ^^^^^^^^^^^^^^^^^",
+    ];
+    assert_eq!(lines[2..7], shown, "{told}");
+    assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{told}");
+    assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-webhook explain JOB018"));
     let (code, json, _) = check(folder.path(), &["--output=json", "manifests/b.yaml"], b"");
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((code, &json[0]["result"], &json[0]["rules"][0]), (1, &"denied".into(), &"JOB018".into()));
+    assert_eq!(
+        (code, &json["objects"][0]["result"], &json["objects"][0]["problems"][0]["rule"]),
+        (1, &"denied".into(), &"JOB018".into())
+    );
     assert_eq!(check(folder.path(), &["--output=yaml", "manifests/b.yaml"], b"").0, 1);
 }
 
@@ -110,6 +119,54 @@ fn warnings_fail_only_if_they_are_to() {
     std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
     let (code, told, _) = check(folder.path(), &["--policy=policy.yaml"], escape.as_bytes());
-    assert!(code == 0 && told.contains("    warning: JOB018: "), "{told}");
+    assert!(code == 0 && told.contains("warning[JOB018]: "), "{told}");
     assert_eq!(check(folder.path(), &["--policy=policy.yaml", "--fail-on=warn"], escape.as_bytes()).0, 1);
+}
+
+#[test]
+fn a_change_is_judged_by_what_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "new.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: codex-issue-demo\n  labels: {codex-k8s.dev/managed-by: codex-k8s-worker}\n",
+    );
+    let (code, _, complained) = check(folder.path(), &["--operation=update", "new.yaml"], b"");
+    assert_eq!(code, 2);
+    assert!(
+        complained.contains("new.yaml:1: found no old object for Namespace codex-issue-demo"),
+        "{complained}"
+    );
+    write("old.yaml", NAMESPACE);
+    let (code, told, _) = check(folder.path(), &["--operation=update", "--old=old.yaml", "new.yaml"], b"");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("error[NS006]"), "{told}");
+    assert!(told.contains(" --> new.yaml:5:"), "{told}");
+}
+
+#[test]
+fn a_deletion_is_judged_as_of_what_was_created_and_by_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let deleted =
+        |args: &[&str]| check(folder.path(), &[&["--operation=delete"], args].concat(), NAMESPACE.as_bytes());
+    let (code, told, _) = deleted(&["--as=agent"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.starts_with("-:1: Namespace codex-issue-demo: denied"), "{told}");
+    let (code, told, _) = deleted(&["--as=worker"]);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn a_lease_is_judged_at_the_time_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |now: &str| {
+        let (code, json, complained) = check(folder.path(), &["--output=json", now], NAMESPACE.as_bytes());
+        assert_eq!((code, complained.as_str()), (0, ""), "{json}");
+        json
+    };
+    assert!(at("--now=2031-05-06T07:08:09Z").contains("2031-05-0"));
+    assert_eq!(at("--now=2031-05-06T07:08:09Z"), at("--now=2031-05-06T07:08:09Z"));
+    let (code, _, complained) = check(folder.path(), &["--now=tomorrow"], NAMESPACE.as_bytes());
+    assert_eq!(code, 2);
+    assert!(complained.contains("--now"), "{complained}");
 }

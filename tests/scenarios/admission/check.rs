@@ -3,7 +3,7 @@
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Answer, Caller, Identity};
-use codex_k8s_webhook::check::{Checker, Document, Judgement, Requester, Verdict};
+use codex_k8s_webhook::check::{Asked, Checker, Document, Judgement, Requester, Verdict};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -147,7 +147,8 @@ impl Comparison {
 
     async fn judge(&self, requester: &Requester, object: &Value) -> Judgement {
         let name = self.namespace.name().to_owned();
-        let checker = Checker::new(self.policy.clone(), requester.clone(), name);
+        let asked = Asked { default_namespace: name, ..Asked::creation(requester.clone()) };
+        let mut checker = Checker::new(self.policy.clone(), asked);
         checker.assume(std::slice::from_ref(&self.namespace));
         let judged = checker.judge_all(&[Document::of_nowhere(object.clone())]).await.unwrap();
         judged.into_iter().next().unwrap()

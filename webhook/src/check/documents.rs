@@ -1,8 +1,12 @@
 //! Kubernetes objects in files: YAML or JSON, several in one, `List` kinds unfolded.
 
+use std::ops::Range;
 use std::str;
+use std::sync::Arc;
 
 use serde_json::Value;
+
+use super::source::{self, Place, Source};
 
 /// `List` kinds may stand in each other so deep.
 const DEEPEST: usize = 8;
@@ -10,10 +14,14 @@ const DEEPEST: usize = 8;
 /// An object, and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// The file; `-` for standard input.
-    pub file: String,
+    /// What it was read from.
+    pub source: Arc<Source>,
+    /// The bytes of its document in it.
+    pub range: Range<usize>,
     /// The line that its document begins at, from 1.
     pub line: usize,
+    /// Where it stands in its document, as a path that ends with a dot; empty where it is the whole.
+    pub within: String,
     /// Its `apiVersion`.
     pub api_version: String,
     /// Its kind.
@@ -69,7 +77,18 @@ impl Document {
     pub fn of_nowhere(object: Value) -> Self {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        Self { file: String::new(), line: 0, api_version, kind, object }
+        let source = Arc::new(Source { file: String::new(), text: String::new() });
+        Self { source, range: 0..0, line: 0, within: String::new(), api_version, kind, object }
+    }
+
+    /// The file; `-` for standard input.
+    pub fn file(&self) -> &str {
+        &self.source.file
+    }
+
+    /// The place of a field, given as rules write it; of what would hold it, where it is not there.
+    pub fn place(&self, path: &str) -> Option<Place> {
+        source::locate(&self.source, &self.range, &source::steps(&format!("{}{path}", self.within)))
     }
 
     /// The API group; empty for the core group.
@@ -80,6 +99,11 @@ impl Document {
     /// The version of the API group.
     pub fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+    }
+
+    /// The namespace that it names.
+    pub fn namespace(&self) -> Option<&str> {
+        self.object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|name| !name.is_empty())
     }
 
     /// Its name; empty if it is still to be generated.
@@ -99,84 +123,104 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
         ReadError::NotText { file: file.to_owned(), line }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut documents = Vec::new();
-    for (line, part) in parts(text) {
-        // Lines before it, so that an error tells the line of the file.
-        let padded = format!("{}{part}", "\n".repeat(line - 1));
-        let value = serde_saphyr::from_str::<Value>(&padded).map_err(|source| {
-            let source = Box::new(source);
-            ReadError::Syntax { file: file.to_owned(), source }
-        })?;
-        unfold(file, line, value, 0, &mut documents)?;
+    let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
+    let mut reader = Reader { source: &source, line: 1, range: 0..0, documents: Vec::new() };
+    for (line, range) in parts(text) {
+        let part = text.get(range.clone()).unwrap_or_default();
+        let value =
+            serde_saphyr::from_str::<Value>(part).map_err(|source| syntax(file, line, part, source))?;
+        (reader.line, reader.range) = (line, range);
+        reader.unfold(value, String::new(), 0)?;
     }
+    let documents = reader.documents;
     if documents.is_empty() { Err(ReadError::Empty { file: file.to_owned() }) } else { Ok(documents) }
 }
 
-/// The documents of a stream that hold anything, each with the line that it begins at.
-fn parts(text: &str) -> Vec<(usize, String)> {
-    let mut parts = vec![(1, String::new())];
-    for (index, line) in text.lines().enumerate() {
+/// The parser counts lines from the beginning of what it is given.
+fn syntax(file: &str, line: usize, part: &str, found: serde_saphyr::Error) -> ReadError {
+    let padded = format!("{}{part}", "\n".repeat(line - 1));
+    let source = serde_saphyr::from_str::<Value>(&padded).err().unwrap_or(found);
+    ReadError::Syntax { file: file.to_owned(), source: Box::new(source) }
+}
+
+/// The documents of a stream that hold anything: the line that each begins at, and its bytes.
+fn parts(text: &str) -> Vec<(usize, Range<usize>)> {
+    let mut parts = vec![(1, 0..text.len())];
+    let mut offset = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
         let rest = line.strip_prefix("---");
-        match rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
-            Some(rest) => parts.push((index + 1, format!("{rest}\n"))),
-            None => {
-                if let Some((_, part)) = parts.last_mut() {
-                    part.push_str(line);
-                    part.push('\n');
-                }
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+            if let Some((_, part)) = parts.last_mut() {
+                part.end = offset;
             }
+            parts.push((index + 1, offset + "---".len()..text.len()));
         }
+        offset += line.len();
     }
     let says_something = |part: &str| {
         part.lines()
             .map(str::trim)
             .any(|line| !line.is_empty() && !line.starts_with(['#', '%']) && line != "...")
     };
-    parts.retain(|(_, part)| says_something(part));
+    parts.retain(|(_, range)| text.get(range.clone()).is_some_and(says_something));
     parts
 }
 
-fn unfold(
-    file: &str,
+struct Reader<'s> {
+    source: &'s Arc<Source>,
     line: usize,
-    value: Value,
-    depth: usize,
-    documents: &mut Vec<Document>,
-) -> Result<(), ReadError> {
-    let form = |field, found: &Value, expected| ReadError::Form {
-        file: file.to_owned(),
-        line,
-        field,
-        found: shown(found),
-        expected,
-    };
-    let Value::Object(fields) = &value else {
-        return if value.is_null() { Ok(()) } else { Err(form("(document)", &value, "an object")) };
-    };
-    let nothing = Value::Null;
-    let text = |key: &'static str, expected| {
-        let found = fields.get(key).unwrap_or(&nothing);
-        found
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .ok_or_else(|| form(key, found, expected))
-    };
-    let api_version = text("apiVersion", "an API version, such as v1 or batch/v1")?;
-    let kind = text("kind", "a kind, such as Namespace or Job")?;
-    if let Some(items) = fields.get("items").filter(|_| kind.ends_with("List")) {
-        let Value::Array(items) = items else { return Err(form("items", items, "a list of objects")) };
-        if depth == DEEPEST {
-            return Err(form("items", &nothing, "lists that do not stand in each other so deep"));
+    range: Range<usize>,
+    documents: Vec<Document>,
+}
+
+impl Reader<'_> {
+    fn form(&self, field: &'static str, found: &Value, expected: &'static str) -> ReadError {
+        let (file, found) = (self.source.file.clone(), shown(found));
+        ReadError::Form { file, line: self.line, field, found, expected }
+    }
+
+    /// Takes up an object, or each one of a list.
+    fn unfold(&mut self, value: Value, within: String, depth: usize) -> Result<(), ReadError> {
+        let Value::Object(mut fields) = value else {
+            return if value.is_null() { Ok(()) } else { Err(self.form("(document)", &value, "an object")) };
+        };
+        let nothing = Value::Null;
+        let text = |key: &'static str, expected| {
+            let found = fields.get(key).unwrap_or(&nothing);
+            let text = found.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            text.ok_or_else(|| self.form(key, found, expected))
+        };
+        let api_version = text("apiVersion", "an API version, such as v1 or batch/v1")?;
+        let kind = text("kind", "a kind, such as Namespace or Job")?;
+        if kind.ends_with("List")
+            && let Some(items) = fields.remove("items")
+        {
+            let Value::Array(items) = items else {
+                return Err(self.form("items", &items, "a list of objects"));
+            };
+            if depth == DEEPEST {
+                return Err(self.form("items", &nothing, "lists that do not stand in each other so deep"));
+            }
+            return items.into_iter().enumerate().try_for_each(|(index, item)| {
+                self.unfold(item, format!("{within}items[{index}]."), depth + 1)
+            });
         }
-        return items.iter().try_for_each(|item| unfold(file, line, item.clone(), depth + 1, documents));
+        match fields.get("metadata") {
+            Some(Value::Object(_)) => {}
+            found => return Err(self.form("metadata", found.unwrap_or(&nothing), "an object with a name")),
+        }
+        let (source, range) = (Arc::clone(self.source), self.range.clone());
+        self.documents.push(Document {
+            source,
+            range,
+            line: self.line,
+            within,
+            api_version,
+            kind,
+            object: Value::Object(fields),
+        });
+        Ok(())
     }
-    match fields.get("metadata") {
-        Some(Value::Object(_)) => {}
-        found => return Err(form("metadata", found.unwrap_or(&nothing), "an object with a name")),
-    }
-    documents.push(Document { file: file.to_owned(), line, api_version, kind, object: value });
-    Ok(())
 }
 
 fn shown(value: &Value) -> String {

@@ -4,90 +4,47 @@
 //! them is the fact for what lies in them. A namespace that the set does not hold is what the webhook would make of one of
 //! that name alone.
 
+mod asked;
 mod cluster;
 mod defaults;
 mod documents;
+mod judgement;
+mod report;
+mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codex_k8s_shared::policy::RunPolicy;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
 pub use documents::{Document, ReadError, read};
+pub use judgement::{Judgement, Problem, Severity, Verdict};
+pub use report::{Report, Summary};
+pub use source::{Place, Source};
 
-use crate::engine::Engine;
+use crate::engine::{Decided, Engine};
 use crate::metrics::Metrics;
-use crate::review::{self, Entry, Outcome};
+use crate::review::{self, Entry, Operation};
 use crate::rules::Kind;
 
 /// What nothing waits for: there is no gate in a virtual cluster.
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// Who would create the objects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Requester {
-    /// The user name; `agent` is the ServiceAccount of the namespace that each object lies in.
-    pub user: String,
-    /// The groups.
-    pub groups: Vec<String>,
-}
-
-/// What became of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Verdict {
-    /// It is none of the webhook's business.
-    NotOurs,
-    /// It is admitted as it is.
-    Admitted,
-    /// It is admitted, and changed on its way in.
-    Mended,
-    /// It is refused.
-    Denied,
-}
-
-/// The verdict on one object.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Judgement {
-    /// The file that it stands in.
-    pub file: String,
-    /// The line that its document begins at.
-    pub line: usize,
-    /// Its kind.
-    pub kind: String,
-    /// The namespace that it lies in; none for what lies in none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-    /// What became of it.
-    pub result: Verdict,
-    /// Why it is refused, as the API server would tell it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// The rules that refuse it.
-    pub rules: Vec<&'static str>,
-    /// What its creator is told beside.
-    pub warnings: Vec<String>,
-    /// What is changed, as a JSON patch.
-    pub patch: json_patch::Patch,
-    /// The object as it would be stored, if it is admitted.
-    #[serde(skip)]
-    pub stored: Option<Value>,
-}
+/// Group, kind, namespace and name: what one object in a cluster has.
+type Key = (String, String, Option<String>, String);
 
 /// Judges objects.
 #[derive(Debug)]
 pub struct Checker {
     engine: Engine<VirtualCluster>,
     cluster: VirtualCluster,
-    requester: Requester,
-    default_namespace: String,
+    asked: Asked,
+    there: BTreeMap<Key, Value>,
 }
 
 /// Why an object could not be judged.
@@ -104,20 +61,46 @@ pub enum CheckError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An update of nothing.
+    #[error(
+        "{file}:{line}: found no old object for {what}; an update is judged by what it changes: give that in --old"
+    )]
+    NoOldObject {
+        /// The file.
+        file: String,
+        /// The line.
+        line: usize,
+        /// Kind, namespace and name.
+        what: String,
+    },
+}
+
+/// An object at its two ends, as a review carries them.
+struct Change {
+    object: Option<Value>,
+    old: Option<Value>,
 }
 
 impl Checker {
-    /// Judges under a policy what this requester would create; objects without a namespace lie in `default_namespace`.
-    pub fn new(policy: RunPolicy, requester: Requester, default_namespace: String) -> Self {
+    /// Judges under a policy what is asked.
+    pub fn new(policy: RunPolicy, asked: Asked) -> Self {
         let cluster = VirtualCluster::default();
         let engine = Engine::new(policy, cluster.clone(), Arc::<Metrics>::default());
-        Self { engine, cluster, requester, default_namespace }
+        let engine = match asked.now {
+            Some(now) => engine.stopped_at(now),
+            None => engine,
+        };
+        Self { engine, cluster, asked, there: BTreeMap::new() }
     }
 
-    /// Takes Namespaces as there already, as they stand.
-    pub fn assume(&self, documents: &[Document]) {
-        for document in documents.iter().filter(|document| document.kind == "Namespace") {
-            self.cluster.add(&document.object);
+    /// Takes objects as there already, as they stand: Namespaces are facts, and any of them may be what an update begins
+    /// with and what is deleted.
+    pub fn assume(&mut self, documents: &[Document]) {
+        for document in documents {
+            if is_namespace(document) {
+                self.cluster.add(&document.object);
+            }
+            self.there.insert(self.key(document), document.object.clone());
         }
     }
 
@@ -126,10 +109,8 @@ impl Checker {
     /// # Errors
     /// If one cannot be judged at all.
     pub async fn judge_all(&self, documents: &[Document]) -> Result<Vec<Judgement>, CheckError> {
-        let is_namespace = |document: &&(usize, &Document)| document.1.kind == "Namespace";
-        let numbered: Vec<_> = documents.iter().enumerate().collect();
         let (namespaces, others): (Vec<_>, Vec<_>) =
-            numbered.into_iter().partition(|document| is_namespace(&document));
+            documents.iter().enumerate().partition(|(_, document)| is_namespace(document));
         let mut judged = Vec::with_capacity(documents.len());
         for (index, document) in namespaces.into_iter().chain(others) {
             judged.push((index, self.judge(document).await?));
@@ -140,30 +121,65 @@ impl Checker {
 
     async fn judge(&self, document: &Document) -> Result<Judgement, CheckError> {
         let namespace = self.namespace_of(document);
-        if let Some(namespace) = namespace.as_deref().filter(|_| document.kind != "Namespace") {
+        if let Some(namespace) = namespace.as_deref().filter(|_| !is_namespace(document)) {
             self.imagine(namespace).await?;
         }
-        let mut object = document.object.clone();
-        defaults::fill_in(&document.kind, &mut object);
-        let mutated = self.ask(Entry::Mutate, document, &object, namespace.as_deref()).await?;
-        json_patch::patch(&mut object, &mutated.patch.0).map_err(|error| failed(document, error))?;
-        let validated = self.ask(Entry::Validate, document, &object, namespace.as_deref()).await?;
-        let admitted = validated.denial.is_none();
-        if admitted && document.kind == "Namespace" {
-            self.cluster.add(&object);
+        let mut change = self.change(document, namespace.as_deref()).await?;
+        let mut mutated = self.ask(Entry::Mutate, document, &change, namespace.as_deref()).await?;
+        let patch = std::mem::take(&mut mutated.outcome.patch);
+        if let Some(object) = &mut change.object {
+            json_patch::patch(object, &patch.0).map_err(|error| failed(document, error))?;
         }
-        Ok(judgement(document, namespace, mutated, validated, object))
+        let mut decided = self.ask(Entry::Validate, document, &change, namespace.as_deref()).await?;
+        if mutated.outcome.denial.is_some() {
+            decided = mutated;
+        }
+        if decided.outcome.denial.is_none()
+            && let Some(object) = change.object.as_ref().filter(|_| is_namespace(document))
+        {
+            self.cluster.add(object);
+        }
+        let namespace = namespace.filter(|_| !is_namespace(document));
+        Ok(judgement::of(document, self.asked.operation, namespace, patch, decided, change.object))
     }
 
-    /// The namespace that an object lies in. Of kinds that we know, it is known whether they lie in one.
-    fn namespace_of(&self, document: &Document) -> Option<String> {
-        let kind = Kind::of(document.group(), &document.kind);
-        if matches!(kind, Some(Kind::Namespace)) {
-            return Some(document.name().to_owned());
+    /// What a review of it carries. What is deleted is what creating it would have left.
+    async fn change(&self, document: &Document, namespace: Option<&str>) -> Result<Change, CheckError> {
+        let filled = |object: &Value| {
+            let mut object = object.clone();
+            defaults::fill_in(&document.kind, &mut object);
+            object
+        };
+        let object = filled(&document.object);
+        let old = self.there.get(&self.key(document)).map(filled);
+        Ok(match (self.asked.operation, old) {
+            (Operation::Create, _) => Change { object: Some(object), old: None },
+            (Operation::Update, None) => return Err(self.no_old_object(document)),
+            (Operation::Update, old) => Change { object: Some(object), old },
+            (Operation::Delete, Some(old)) => Change { object: None, old: Some(old) },
+            (Operation::Delete, None) => {
+                Change { object: None, old: Some(self.created(document, object, namespace).await?) }
+            }
+            (Operation::Connect, _) => Change { object: None, old: None },
+        })
+    }
+
+    /// What the webhook makes of an object on its creation.
+    async fn created(
+        &self,
+        document: &Document,
+        object: Value,
+        namespace: Option<&str>,
+    ) -> Result<Value, CheckError> {
+        let change = Change { object: Some(object.clone()), old: None };
+        let review = self.review(Operation::Create, document, &change, namespace);
+        let mutated = self.decide(Entry::Mutate, document, &review).await?;
+        let mut object = object;
+        json_patch::patch(&mut object, &mutated.outcome.patch.0).map_err(|error| failed(document, error))?;
+        if is_namespace(document) {
+            self.cluster.add(&object);
         }
-        let told = document.object.pointer("/metadata/namespace").and_then(Value::as_str);
-        let lies_in_one = kind.is_some() && !matches!(kind, Some(Kind::ClusterRoleBinding));
-        told.map(str::to_owned).or_else(|| lies_in_one.then(|| self.default_namespace.clone()))
+        Ok(object)
     }
 
     /// Makes of a namespace that the set does not hold what the webhook makes of one of that name.
@@ -172,101 +188,85 @@ impl Checker {
             return Ok(());
         }
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let document = Document::of_nowhere(object);
-        let mutated = self.ask(Entry::Mutate, &document, &document.object, Some(name)).await?;
-        let mut object = document.object.clone();
-        json_patch::patch(&mut object, &mutated.patch.0).map_err(|error| failed(&document, error))?;
-        self.cluster.add(&object);
-        Ok(())
+        let document = Document::of_nowhere(object.clone());
+        self.created(&document, object, Some(name)).await.map(|_| ())
+    }
+
+    /// The namespace that an object lies in. Of kinds that we know, it is known whether they lie in one.
+    fn namespace_of(&self, document: &Document) -> Option<String> {
+        let kind = Kind::of(document.group(), &document.kind);
+        if matches!(kind, Some(Kind::Namespace)) {
+            return Some(document.name().to_owned());
+        }
+        let lies_in_one = kind.is_some() && !matches!(kind, Some(Kind::ClusterRoleBinding));
+        let usual = || lies_in_one.then(|| self.asked.default_namespace.clone());
+        document.namespace().map(str::to_owned).or_else(usual)
+    }
+
+    fn key(&self, document: &Document) -> Key {
+        let (group, kind, name) = (document.group(), &document.kind, document.name());
+        (group.to_owned(), kind.clone(), self.namespace_of(document), name.to_owned())
+    }
+
+    fn no_old_object(&self, document: &Document) -> CheckError {
+        let place = self.namespace_of(document).filter(|_| !is_namespace(document));
+        let place = place.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let what = format!("{} {place}{}", document.kind, document.name());
+        CheckError::NoOldObject { file: document.file().to_owned(), line: document.line, what }
     }
 
     async fn ask(
         &self,
         entry: Entry,
         document: &Document,
-        object: &Value,
+        change: &Change,
         namespace: Option<&str>,
-    ) -> Result<Outcome, CheckError> {
-        let review = self.review(document, object, namespace);
-        let body = serde_json::to_vec(&review).map_err(|error| failed(document, error))?;
-        let request = review::parse(&body).map_err(|error| failed(document, error))?;
-        Ok(self.engine.review(entry, &request, Instant::now() + AT_ONCE).await)
+    ) -> Result<Decided, CheckError> {
+        let review = self.review(self.asked.operation, document, change, namespace);
+        self.decide(entry, document, &review).await
     }
 
-    fn review(&self, document: &Document, object: &Value, namespace: Option<&str>) -> Value {
-        // What lies in no namespace, an agent of the usual one creates.
-        let home = namespace.filter(|_| document.kind != "Namespace").unwrap_or(&self.default_namespace);
-        let (user, groups) = self.requester.in_namespace(home);
+    async fn decide(&self, entry: Entry, document: &Document, review: &Value) -> Result<Decided, CheckError> {
+        let body = serde_json::to_vec(review).map_err(|error| failed(document, error))?;
+        let request = review::parse(&body).map_err(|error| failed(document, error))?;
+        Ok(self.engine.decide(entry, &request, Instant::now() + AT_ONCE).await)
+    }
+
+    fn review(
+        &self,
+        operation: Operation,
+        document: &Document,
+        change: &Change,
+        namespace: Option<&str>,
+    ) -> Value {
+        // What lies in no namespace, an agent of the usual one asks for.
+        let home = namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.asked.default_namespace);
+        let (user, groups) = self.asked.requester.in_namespace(home);
         json!({
             "apiVersion": review::API_VERSION,
             "kind": review::KIND,
             "request": {
                 "uid": "check",
                 "kind": {"group": document.group(), "version": document.version(), "kind": document.kind},
+                "subResource": self.asked.subresource,
                 "name": document.name(),
                 "namespace": namespace,
-                "operation": "CREATE",
+                "operation": operation.as_str(),
                 "userInfo": {"username": user, "groups": groups},
-                "object": object,
+                "object": change.object,
+                "oldObject": change.old,
                 "dryRun": true,
             },
         })
     }
 }
 
-impl Requester {
-    /// Name and groups of whoever it is for an object of a namespace.
-    fn in_namespace(&self, namespace: &str) -> (String, Vec<String>) {
-        let user = match self.user.as_str() {
-            "agent" => format!("system:serviceaccount:{namespace}:codex-runner"),
-            user => user.to_owned(),
-        };
-        let mut groups = self.groups.clone();
-        groups.push("system:authenticated".to_owned());
-        if let Some(home) =
-            user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split(':').next())
-        {
-            groups.extend(["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{home}")]);
-        }
-        (user, groups)
-    }
+fn is_namespace(document: &Document) -> bool {
+    document.kind == "Namespace" && document.group().is_empty()
 }
 
 fn failed(document: &Document, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CheckError {
-    CheckError::Review { file: document.file.clone(), line: document.line, source: source.into() }
-}
-
-fn judgement(
-    document: &Document,
-    namespace: Option<String>,
-    mutated: Outcome,
-    validated: Outcome,
-    object: Value,
-) -> Judgement {
-    let is_ours = !validated.audit.is_empty();
-    let denial = mutated.denial.or(validated.denial);
-    let result = match &denial {
-        Some(_) => Verdict::Denied,
-        None if !is_ours => Verdict::NotOurs,
-        None if mutated.patch.0.is_empty() => Verdict::Admitted,
-        None => Verdict::Mended,
-    };
-    let mut rules: Vec<_> =
-        denial.iter().flat_map(|denial| denial.causes.iter().map(|cause| cause.reason)).collect();
-    rules.dedup();
-    Judgement {
-        file: document.file.clone(),
-        line: document.line,
-        kind: document.kind.clone(),
-        namespace: namespace.filter(|_| document.kind != "Namespace"),
-        name: document.name().to_owned(),
-        result,
-        message: denial.map(|denial| denial.message),
-        rules,
-        warnings: validated.warnings,
-        patch: mutated.patch,
-        stored: (result != Verdict::Denied).then_some(object),
-    }
+    CheckError::Review { file: document.file().to_owned(), line: document.line, source: source.into() }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ spec:
 
 async fn judged(user: &str, text: &str) -> Vec<Judgement> {
     let requester = Requester { user: user.to_owned(), groups: Vec::new() };
-    let checker = Checker::new(RunPolicy::default(), requester, "default".to_owned());
+    let checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
     checker.judge_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap()
 }
 
@@ -47,7 +47,7 @@ async fn a_namespace_that_is_not_in_the_set_is_what_the_webhook_makes_of_its_nam
 async fn a_refusal_is_told_with_its_rules_as_the_api_server_would() {
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
     let all = judged("agent", &escape).await;
-    assert_eq!((results(&all), &all[0].rules), (vec![Verdict::Denied], &vec!["JOB018"]));
+    assert_eq!((results(&all), all[0].rules()), (vec![Verdict::Denied], vec!["JOB018"]));
     let message = all[0].message.as_deref().unwrap();
     assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: found true"), "{message}");
     assert!(message.ends_with("(codex-k8s-webhook explain JOB018)"), "{message}");
@@ -63,7 +63,7 @@ async fn what_the_webhook_does_not_know_is_not_its_business() {
 #[tokio::test]
 async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
-    let checker = Checker::new(RunPolicy::default(), requester, "default".to_owned());
+    let mut checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
     let slot = "apiVersion: v1\nkind: Namespace\nmetadata: {name: p-dev-1}\n";
     checker.assume(&read("n.yaml", slot.as_bytes()).unwrap());
     let job = JOB.replace("codex-issue-demo", "p-dev-1");

@@ -2,9 +2,25 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use anstream::AutoStream;
+use clap::ColorChoice;
+
 /// Writes to standard output; a closed pipe is an error like any other here.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// As [`print`], of text with colours: they are taken out where they are not wanted, or nobody would see them.
+pub(super) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()> {
+    let choice = match when {
+        ColorChoice::Auto => AutoStream::choice(&io::stdout()),
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    };
+    let mut out = AutoStream::new(io::stdout().lock(), choice);
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())

@@ -1,0 +1,64 @@
+//! What is told of a set of objects, as programs read it.
+
+use codex_k8s_shared::policy::RunPolicy;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Judgement, Severity, Verdict};
+
+/// The version of the report's form.
+pub(super) const API_VERSION: &str = "check.codex-k8s.dev/v1alpha1";
+/// The kind of the report.
+pub(super) const KIND: &str = "CheckReport";
+
+/// The verdicts on a set of objects.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Always `check.codex-k8s.dev/v1alpha1`.
+    pub api_version: &'static str,
+    /// Always `CheckReport`.
+    pub kind: &'static str,
+    /// The hash of the policy that they were judged under.
+    pub policy: String,
+    /// How many there are.
+    pub summary: Summary,
+    /// The verdicts, in the order of the objects.
+    pub objects: Vec<Judgement>,
+}
+
+/// How many objects there are of each verdict.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// All of them.
+    pub objects: usize,
+    /// Admitted as they are.
+    pub admitted: usize,
+    /// Admitted, and changed.
+    pub mended: usize,
+    /// Refused.
+    pub denied: usize,
+    /// None of the webhook's business.
+    pub not_ours: usize,
+    /// Of the admitted and mended ones, those that are warned about.
+    pub warned: usize,
+}
+
+impl Report {
+    /// A report on what was judged under a policy.
+    pub fn new(policy: &RunPolicy, objects: Vec<Judgement>) -> Self {
+        let mut summary = Summary { objects: objects.len(), ..Summary::default() };
+        for judgement in &objects {
+            *match judgement.result {
+                Verdict::Admitted => &mut summary.admitted,
+                Verdict::Mended => &mut summary.mended,
+                Verdict::Denied => &mut summary.denied,
+                Verdict::NotOurs => &mut summary.not_ours,
+            } += 1;
+            let warned = judgement.problems.iter().any(|problem| problem.severity == Severity::Warning);
+            summary.warned += usize::from(warned && judgement.result != Verdict::Denied);
+        }
+        Self { api_version: API_VERSION, kind: KIND, policy: policy.hash(), summary, objects }
+    }
+}

@@ -1,0 +1,101 @@
+//! A report for people: each object in a line, what is changed of it, and what is wrong with it where that stands.
+
+use std::fmt::Write as _;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use crate::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const STRONG: Style = Style::new().bold();
+
+/// The report, with colours that whoever prints it takes out where they are not wanted.
+pub(super) fn told(report: &Report, documents: &[Document]) -> String {
+    let mut text = String::new();
+    let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
+    for (judgement, document) in report.objects.iter().zip(documents) {
+        let _ = writeln!(text, "{}", headline(judgement));
+        if judgement.result != Verdict::Denied {
+            for operation in &judgement.patch.0 {
+                text.push_str(&change(operation, &document.object));
+            }
+        }
+        for problem in &judgement.problems {
+            let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
+        }
+        if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
+            let _ = writeln!(text, "    {message}");
+        }
+    }
+    text.push_str(&summary(&report.summary));
+    let rules = report.objects.iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
+    if let Some(rule) = rules.min() {
+        let _ = writeln!(text, "Why, and how to comply: codex-k8s-webhook explain {rule}");
+    }
+    text
+}
+
+fn headline(judgement: &Judgement) -> String {
+    let (verdict, colour) = match judgement.result {
+        Verdict::NotOurs => ("not ours", Style::new()),
+        Verdict::Admitted => ("admitted", ADDED),
+        Verdict::Mended => ("admitted, mended", ADDED),
+        Verdict::Denied => ("denied", REMOVED),
+    };
+    let Judgement { file, line, .. } = judgement;
+    let place = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
+    format!("{place}{STRONG}{}{STRONG:#}: {colour}{verdict}{colour:#}", judgement.what())
+}
+
+fn shown(problem: &Problem) -> Group<'_> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = format!("{}: found {}", problem.path, problem.found);
+    let group = Group::with_title(level.primary_title(title).id(problem.rule));
+    let group = match &problem.place {
+        None => group,
+        Some(place) => {
+            let annotation = AnnotationKind::Primary.span(place.range.clone());
+            let snippet = Snippet::source(&*place.source.text).path(&*place.source.file);
+            group.element(snippet.annotation(annotation))
+        }
+    };
+    group.element(Level::HELP.message(&*problem.remedy))
+}
+
+/// A step of a patch: what goes, and what comes.
+fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
+    let operation = serde_json::to_value(operation).unwrap_or_default();
+    let pointer = operation.get("path").and_then(Value::as_str).unwrap_or_default();
+    let path = pointer.replace("~1", "/").replace("~0", "~");
+    let mut text = String::new();
+    if let Some(old) = before.pointer(pointer) {
+        let _ = writeln!(text, "    {REMOVED}- {path}: {old}{REMOVED:#}");
+    }
+    if let Some(new) = operation.get("value") {
+        let _ = writeln!(text, "    {ADDED}+ {path}: {new}{ADDED:#}");
+    }
+    text
+}
+
+fn summary(summary: &Summary) -> String {
+    let counts = [
+        (summary.admitted, "admitted"),
+        (summary.mended, "mended"),
+        (summary.denied, "denied"),
+        (summary.not_ours, "not ours"),
+    ];
+    let told: Vec<_> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let objects = if summary.objects == 1 { "object" } else { "objects" };
+    format!("{} {objects}: {}\n", summary.objects, told.join(", "))
+}

@@ -1,0 +1,157 @@
+//! `check`: the webhook's verdict on files, without a cluster.
+
+mod files;
+mod human;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, ValueEnum};
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+
+use super::{output, policy};
+use crate::check::{Asked, Checker, Document, Report, Requester};
+use crate::review::Operation;
+
+/// All is admitted.
+const ADMITTED: u8 = 0;
+/// Something is denied.
+const DENIED: u8 = 1;
+/// Something could not be judged.
+const UNJUDGED: u8 = 2;
+
+/// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
+/// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
+/// are taken to be live, and places to be free.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied; with --fail-on warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy"
+)]
+pub(super) struct Args {
+    /// Files and folders of YAML or JSON; `-`, or none, for standard input
+    files: Vec<PathBuf>,
+    /// The policy; the platform's own values without one
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    policy: Option<PathBuf>,
+    /// Who does it: a user, `agent` for the ServiceAccount of each object's namespace, or `worker` for the first of the
+    /// policy's managers
+    #[arg(long = "as", value_name = "USER", default_value = "developer")]
+    user: String,
+    /// A group of that user; may be given again
+    #[arg(long = "as-group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// What is done to the objects
+    #[arg(long, value_enum, default_value = "create")]
+    operation: Done,
+    /// The objects as they are before an update or a deletion; may be given again. Without, what is deleted is what
+    /// creating it would have left
+    #[arg(long, value_name = "FILE")]
+    old: Vec<PathBuf>,
+    /// What is done is done to this part of the objects only, such as `status`
+    #[arg(long, value_name = "NAME")]
+    subresource: Option<String>,
+    /// When it is done, for leases: now without it
+    #[arg(long, value_name = "TIMESTAMP")]
+    now: Option<Timestamp>,
+    /// The namespace of objects that name none
+    #[arg(long, short, default_value = "default", value_name = "NAMESPACE")]
+    namespace: String,
+    /// Namespaces that are there already, and are not judged; may be given again
+    #[arg(long, value_name = "FILE")]
+    namespace_file: Vec<PathBuf>,
+    /// What makes the exit code 1
+    #[arg(long, value_enum, default_value = "denied")]
+    fail_on: FailOn,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "human")]
+    output: Form,
+    /// Whether it is coloured
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Done {
+    /// They are created
+    Create,
+    /// They are changed, from what is in --old
+    Update,
+    /// They are deleted
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Something is denied
+    Denied,
+    /// Something is denied or warned about
+    Warn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people
+    Human,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+impl Args {
+    /// Errors are what could not be judged.
+    pub(super) fn run(self) -> ExitCode {
+        match self.judge() {
+            Ok(code) => code.into(),
+            Err(error) if output::is_closed_pipe(&error) => ADMITTED.into(),
+            Err(error) => {
+                output::complain(&error);
+                UNJUDGED.into()
+            }
+        }
+    }
+
+    fn judge(&self) -> anyhow::Result<u8> {
+        let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        let documents = files::documents(&self.files)?;
+        let mut checker = Checker::new(policy.clone(), self.asked(&policy));
+        for file in self.namespace_file.iter().chain(&self.old) {
+            checker.assume(&files::of_file(file)?);
+        }
+        let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        let report = Report::new(&policy, judged);
+        output::print_coloured(&self.told(&report, &documents)?, self.color)?;
+        let summary = &report.summary;
+        let fails = summary.denied > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0);
+        Ok(if fails { DENIED } else { ADMITTED })
+    }
+
+    fn told(&self, report: &Report, documents: &[Document]) -> anyhow::Result<String> {
+        Ok(match self.output {
+            Form::Human => human::told(report, documents),
+            Form::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+            Form::Yaml => serde_saphyr::to_string(report)?,
+        })
+    }
+
+    fn asked(&self, policy: &RunPolicy) -> Asked {
+        let user = match self.user.as_str() {
+            "worker" => {
+                policy.identities.managers.users.first().cloned().unwrap_or_else(|| self.user.clone())
+            }
+            user => user.to_owned(),
+        };
+        Asked {
+            requester: Requester { user, groups: self.groups.clone() },
+            operation: match self.operation {
+                Done::Create => Operation::Create,
+                Done::Update => Operation::Update,
+                Done::Delete => Operation::Delete,
+            },
+            subresource: self.subresource.clone(),
+            default_namespace: self.namespace.clone(),
+            now: self.now,
+        }
+    }
+}
