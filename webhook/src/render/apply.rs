@@ -144,9 +144,8 @@ where
 {
     let begun = Instant::now();
     loop {
-        let error = match api.create(&PostParams::default(), wanted).await {
-            Ok(_) => return Ok(Applied::Created),
-            Err(error) => error,
+        let Err(error) = api.create(&PostParams::default(), wanted).await else {
+            return Ok(Applied::Created);
         };
         let (code, reason) = match &error {
             kube::Error::Api(status) => (status.code, status.reason.as_str()),
