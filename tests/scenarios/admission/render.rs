@@ -115,6 +115,33 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
 }
 
 #[test]
+fn kubectl_reads_in_the_yaml_what_stands_in_the_json_however_it_looks() {
+    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    for odd in
+        ["yes", "1234e567", "0123", "12:30:45", "~", "<<", "a: b #c", "two\nlines ", "\u{7}\u{2028}\u{fffd}"]
+    {
+        let mut payload: Value = serde_json::from_str(B).unwrap();
+        payload["runtime"]["build_ref"] = odd.into();
+        let payload = payload.to_string();
+        let args = ["--run-id", "odd1", "--correlation-id", odd];
+        let sent = rendered(&args, &payload);
+        let yaml = told(&run(&Identity::developer(), &[&args[..], &["-"]].concat(), &payload), 0);
+        let ran =
+            kubectl.run_with_input(&["create", "--dry-run=client", "-f", "-", "-o", "json"], &yaml).unwrap();
+        assert!(ran.succeeded(), "{odd:?}: {ran}");
+        let objects = serde_json::Deserializer::from_str(&ran.stdout).into_iter::<Value>();
+        let read: Vec<Value> = objects.map(Result::unwrap).collect();
+        let read =
+            if let [list] = read.as_slice() { list["items"].as_array().unwrap().clone() } else { read };
+        assert_eq!(read.len(), 2, "{ran}");
+        assert!(
+            sent.iter().zip(&read).all(|(sent, read)| keeps(read, sent)),
+            "{odd:?}: sent {sent:?}\nread {read:?}"
+        );
+    }
+}
+
+#[test]
 fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     let id = "cccc0001-9d47-4a06-b5e2-7c81d0f4a913";
     let args = ["--run-id", id, "--apply", "-"];

@@ -1,7 +1,8 @@
 //! The state of a Job: on one line at a terminal, a line for each change in a pipe.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal as _};
 
+use crate::cli::output;
 use crate::render::State;
 
 /// Back to the beginning of the line, and away with what stood there.
@@ -22,14 +23,12 @@ impl Progress {
     }
 
     /// Tells a state, unless it was told last.
-    pub(super) fn tell(&mut self, state: &State) -> io::Result<()> {
+    pub(super) fn tell(&mut self, state: &State) {
         if self.told.as_ref() != Some(state) {
-            let mut out = io::stdout().lock();
-            out.write_all(line(&self.what, state, self.lively).as_bytes())?;
-            out.flush()?;
+            // With standard output gone nobody reads it, but the exit code still tells of the end.
+            let _ = output::print(&line(&self.what, state, self.lively));
             self.told = Some(state.clone());
         }
-        Ok(())
     }
 }
 
