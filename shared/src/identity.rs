@@ -99,9 +99,32 @@ impl AgentKey {
     }
 }
 
+/// Whether a text is a UUID as PostgreSQL prints it, and as a label holds it.
+pub fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let hex = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hex)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_uuid_as_it_is_printed_is_asked_for() {
+        assert!(is_uuid("3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913"));
+        for none in [
+            "",
+            "unknown",
+            "3f2b8c1e9d474a06b5e27c81d0f4a913",
+            "3F2B8C1E-9D47-4A06-B5E2-7C81D0F4A913",
+            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913-",
+            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a91g",
+            "3f2b8c1e-9d47-4a06-b5e27-c81d0f4a913",
+        ] {
+            assert!(!is_uuid(none), "{none}");
+        }
+    }
 
     #[test]
     fn an_issue_number_is_decimal_and_above_zero() {

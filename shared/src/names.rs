@@ -1,6 +1,6 @@
 //! Names of run namespaces, slots and Jobs (contract.md, section 2).
 
-use crate::identity::IssueNumber;
+use crate::identity::{IssueNumber, is_uuid};
 use crate::sanitize::{LONGEST, compact, go_lower, sanitize_dns};
 
 /// The prefix of run namespaces where none is configured.
@@ -16,7 +16,18 @@ const PART: usize = 12;
 /// A long prefix can push the run out of the 63 characters: then two runs get one name. That is the platform's
 /// behaviour, kept because its worker looks for exactly these names.
 pub fn run_namespace_name(prefix: &str, project: &str, run: &str, issue: i64) -> String {
-    let or = |text: String, fallback: &str| if text.is_empty() { fallback.to_owned() } else { text };
+    let name = whole_run_namespace_name(prefix, project, run, issue);
+    let cut = name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-');
+    or(cut.to_owned(), FALLBACK)
+}
+
+fn or(text: String, fallback: &str) -> String {
+    if text.is_empty() { fallback.to_owned() } else { text }
+}
+
+/// The name of a run's namespace before it is cut to the 63 characters that a name may have: where it is longer, the
+/// run is not whole in [`run_namespace_name`].
+pub fn whole_run_namespace_name(prefix: &str, project: &str, run: &str, issue: i64) -> String {
     let base = or(sanitize_dns(prefix), DEFAULT_PREFIX);
     let run = or(compact(run, PART), "run");
     let name = if issue > 0 {
@@ -25,9 +36,15 @@ pub fn run_namespace_name(prefix: &str, project: &str, run: &str, issue: i64) ->
     } else {
         format!("{base}-run-{run}")
     };
-    let name = or(sanitize_dns(&name), FALLBACK);
-    let cut = name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-');
-    or(cut.to_owned(), FALLBACK)
+    or(sanitize_dns(&name), FALLBACK)
+}
+
+/// Whether a run's name loses nothing of its id that tells it from others: it is a random UUID (version 4, as the
+/// platform's database makes them), or short and plain. Of any other, what is left out may be all that is different, such
+/// as the counter at its end; the time-ordered versions of UUIDs differ in their ends as well.
+pub fn is_told_by_names(run: &str) -> bool {
+    let is_random = is_uuid(run) && run.as_bytes().get(14) == Some(&b'4');
+    is_random || is_part(run)
 }
 
 /// The name of a run's Job or bare Pod, as the worker builds it.

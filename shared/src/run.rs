@@ -140,6 +140,8 @@ pub struct RunPayload {
     pub agent: Option<Agent>,
     /// What the control-plane decided (B).
     pub runtime: Option<Runtime>,
+    /// The repository (B).
+    pub repository: Option<Repository>,
     /// Whether the run is a discussion (B).
     pub discussion_mode: bool,
     /// The event as it came in (B).
@@ -152,6 +154,8 @@ pub struct RunPayload {
 pub struct Trigger {
     /// The kind, such as `dev`.
     pub kind: String,
+    /// The label that was set (B), such as `run:dev`.
+    pub label: String,
 }
 
 /// An issue.
@@ -168,6 +172,16 @@ pub struct Issue {
 pub struct Agent {
     /// The key of its role.
     pub key: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// A repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Repository {
+    /// Its owner and name, such as `o/r`.
+    pub full_name: String,
 }
 
 /// What the control-plane decided.
@@ -180,6 +194,12 @@ pub struct Runtime {
     pub namespace: String,
     /// The access profile.
     pub access_profile: String,
+    /// The environment that is worked on.
+    pub target_env: String,
+    /// What is built.
+    pub build_ref: String,
+    /// Whether the run only deploys, and has no agent.
+    pub deploy_only: bool,
 }
 
 /// The event as it came in.
@@ -187,7 +207,26 @@ pub struct Runtime {
 #[serde(default)]
 pub struct RawPayload {
     /// The pull request, whose number stands in for a missing issue.
-    pub pull_request: Option<Issue>,
+    pub pull_request: Option<PullRequest>,
+}
+
+/// A pull request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: i64,
+    /// What it would merge.
+    pub head: Option<Head>,
+}
+
+/// The head of a pull request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Head {
+    /// The branch.
+    #[serde(rename = "ref")]
+    pub branch: String,
 }
 
 impl RunPayload {

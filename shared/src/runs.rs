@@ -8,6 +8,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
+use crate::identity::is_uuid;
+
+mod stored;
+
+pub use stored::{StoredRun, read_run};
 
 /// How long the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,32 +137,4 @@ impl PlatformRuns {
 fn row(stored: &PgRow) -> Result<(String, RunRow), sqlx::Error> {
     let finished_at = stored.try_get::<Option<Moment>, _>("finished_at")?.map(|moment| moment.0);
     Ok((stored.try_get("id")?, RunRow { status: stored.try_get("status")?, finished_at }))
-}
-
-/// Whether a text is a UUID as PostgreSQL prints it, and as a label holds it.
-fn is_uuid(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('-').collect();
-    let hex = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hex)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_uuid_as_it_is_printed_is_asked_for() {
-        assert!(is_uuid("3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913"));
-        for none in [
-            "",
-            "unknown",
-            "3f2b8c1e9d474a06b5e27c81d0f4a913",
-            "3F2B8C1E-9D47-4A06-B5E2-7C81D0F4A913",
-            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913-",
-            "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a91g",
-            "3f2b8c1e-9d47-4a06-b5e27-c81d0f4a913",
-        ] {
-            assert!(!is_uuid(none), "{none}");
-        }
-    }
 }

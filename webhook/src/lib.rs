@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod namespaces;
 pub mod reconcile;
 pub mod registration;
+pub mod render;
 pub mod review;
 pub mod rules;
 pub mod server;

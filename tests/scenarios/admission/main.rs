@@ -19,6 +19,7 @@ mod outage;
 mod platform;
 mod quota;
 mod reload;
+mod render;
 mod rollover;
 mod takeovers;
 mod workloads;

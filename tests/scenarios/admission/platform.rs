@@ -22,7 +22,7 @@ const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 
 /// Whether everything in `sent` is in `stored`; what is stored may have more.
-fn keeps(stored: &Value, sent: &Value) -> bool {
+pub(crate) fn keeps(stored: &Value, sent: &Value) -> bool {
     match (stored, sent) {
         (Value::Object(stored), Value::Object(sent)) => {
             sent.iter().all(|(key, value)| keeps(stored.get(key).unwrap_or(&Value::Null), value))

@@ -7,6 +7,7 @@ mod output;
 mod policy;
 mod reconcile;
 mod registration;
+mod render;
 mod serve;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Reconcile(reconcile::Args),
     /// Tell what the webhook would say about files, without a cluster
     Check(check::Args),
+    /// Print or create the Namespace and the Job of a run, and follow the Job
+    Render(render::Args),
     /// Explain the rules: one by its id, or all in a table
     Explain(catalogue::Args),
     /// Print, check and describe policies
@@ -46,8 +49,9 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => args.run(),
             Command::Reconcile(args) => args.run(),
-            // Its exit codes tell more.
+            // Their exit codes tell more.
             Command::Check(args) => return args.run(),
+            Command::Render(args) => return args.run(),
             Command::Explain(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Registration(args) => args.run(),

@@ -1,0 +1,68 @@
+//! One run, whole, for whoever starts it.
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{PATIENCE, TABLE};
+use crate::database::{Act, Column, Database, DatabaseError, PgAddress, Session, Table, quoted};
+use crate::identity::{ProjectId, RunId, is_uuid};
+
+/// What we read of it (contract.md, section 6).
+const FORM: [Column; 4] = [
+    Column("id", "uuid"),
+    Column("correlation_id", "text"),
+    Column("project_id", "uuid"),
+    Column("run_payload", "jsonb"),
+];
+
+/// A run as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRun {
+    /// Its id.
+    pub id: RunId,
+    /// What ties all its rows together.
+    pub correlation_id: String,
+    /// Its project; empty if it has none.
+    pub project: ProjectId,
+    /// Its payload, as JSON.
+    pub payload: String,
+}
+
+/// Reads a run from the platform's table `agent_runs`; `None` if there is none of this id. The right to SELECT is enough.
+///
+/// # Errors
+/// If the database cannot be used, or the table is of another form.
+pub async fn read_run(address: &PgAddress, id: &RunId) -> Result<Option<StoredRun>, DatabaseError> {
+    let database = Database::open(address, Session::ReadOnly, PATIENCE).await?;
+    let Some(table) = Table::find(&database, TABLE).await? else {
+        let (database, table) = (address.database(), TABLE.to_owned());
+        return Err(DatabaseError::NoTable { database, table, advice: "name the platform's database" });
+    };
+    table.must_have(&database, &FORM)?;
+    if !is_uuid(id.as_str()) {
+        return Ok(None);
+    }
+    let act = Act {
+        name: "read a run",
+        grant: format!("GRANT SELECT ON {} TO {}", table.name, quoted(&database.asker().user)),
+    };
+    let query = format!(
+        "SELECT correlation_id, coalesce(project_id::text, '') AS project, run_payload::text AS payload FROM {} \
+         WHERE id = $1::text::uuid",
+        table.name
+    );
+    let found = sqlx::query(AssertSqlSafe(query)).bind(id.as_str()).fetch_optional(&database.pool);
+    let found = async { found.await?.map(|stored| run(id, &stored)).transpose() };
+    let run = database.act(&act, found).await;
+    database.pool.close().await;
+    run
+}
+
+fn run(id: &RunId, stored: &PgRow) -> Result<StoredRun, sqlx::Error> {
+    Ok(StoredRun {
+        id: id.clone(),
+        correlation_id: stored.try_get("correlation_id")?,
+        project: ProjectId::new(stored.try_get::<String, _>("project")?),
+        payload: stored.try_get("payload")?,
+    })
+}

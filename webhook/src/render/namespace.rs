@@ -1,0 +1,115 @@
+//! Which namespace a run works in, and its Namespace.
+
+use std::collections::BTreeMap;
+
+use codex_k8s_shared::identity::{AgentKey, IssueNumber};
+use codex_k8s_shared::lease::GoDuration;
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::run::{AccessProfile, Release, RuntimeMode};
+use codex_k8s_shared::sanitize::{LONGEST, sanitize_dns};
+use codex_k8s_shared::{keys, names};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{RenderError, Run, Settings};
+
+/// Where a run works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The namespace.
+    pub(super) name: String,
+    /// Whether it is the run's: else it is one of the platform's own, and its Namespace is left as it is.
+    pub(super) is_of_the_run: bool,
+}
+
+/// Where a run works: in the namespace that it is told (B), else in one of its own if it is `full-env`, else at home.
+pub(super) fn place(
+    policy: &RunPolicy,
+    settings: &Settings,
+    run: &Run,
+    mode: RuntimeMode,
+) -> Result<Place, RenderError> {
+    if let Some(name) = told(run) {
+        return told_place(policy, run, mode, name);
+    }
+    if mode == RuntimeMode::FullEnv {
+        return Ok(Place { name: built_name(policy, settings, run)?, is_of_the_run: true });
+    }
+    let home = settings.home.as_ref().or_else(|| policy.namespaces.home.first());
+    let name = home.ok_or(RenderError::NoHome)?.clone();
+    Ok(Place { name, is_of_the_run: false })
+}
+
+/// The namespace that the control-plane of B has chosen.
+fn told(run: &Run) -> Option<String> {
+    let runtime = run.payload.runtime.as_ref().filter(|_| run.release == Release::B)?;
+    Some(sanitize_dns(&runtime.namespace)).filter(|name| !name.is_empty())
+}
+
+fn told_place(policy: &RunPolicy, run: &Run, mode: RuntimeMode, name: String) -> Result<Place, RenderError> {
+    if name.len() > LONGEST {
+        return Err(RenderError::Namespace { found: name, expected: "expected at most 63 characters" });
+    }
+    if !policy.namespaces.is_protected(&name) {
+        return Ok(Place { name, is_of_the_run: true });
+    }
+    if mode == RuntimeMode::FullEnv && access(run) != AccessProfile::ProductionReadonly {
+        let expected = "it is protected by the policy, and only runs with the access profile production-readonly work there";
+        return Err(RenderError::Namespace { found: name, expected });
+    }
+    Ok(Place { name, is_of_the_run: false })
+}
+
+/// What a `full-env` run may change.
+pub(super) fn access(run: &Run) -> AccessProfile {
+    let told = run.payload.runtime.as_ref().filter(|_| run.release == Release::B);
+    told.map_or_else(AccessProfile::default, |runtime| {
+        AccessProfile::parse_like_platform(&runtime.access_profile)
+    })
+}
+
+/// The name by the template. One that would be cut is refused: the cut takes the end of the run.
+fn built_name(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<String, RenderError> {
+    let prefixes = &policy.namespaces.prefixes;
+    let prefix = match &settings.prefix {
+        Some(prefix) => sanitize_dns(prefix),
+        None => prefixes.first().map_or(names::DEFAULT_PREFIX, String::as_str).to_owned(),
+    };
+    if !prefixes.is_empty() && !prefixes.contains(&prefix) {
+        return Err(RenderError::Prefix { found: prefix, prefixes: prefixes.clone() });
+    }
+    let issue = run.payload.issue_number(run.release).map_or(0, IssueNumber::get);
+    let name = names::whole_run_namespace_name(&prefix, run.project.as_str(), run.id.as_str(), issue);
+    if name.len() > LONGEST {
+        let longest = (prefix.len() + LONGEST).saturating_sub(name.len());
+        return Err(RenderError::Cut { prefix, name, longest });
+    }
+    Ok(name)
+}
+
+/// The Namespace. At A it has no lease; at B only its length is written, for its times are those of its creation.
+pub(super) fn namespace(policy: &RunPolicy, run: &Run, mode: RuntimeMode, name: &str) -> Namespace {
+    let mut labels = BTreeMap::from([
+        (keys::MANAGED_BY.to_owned(), keys::MANAGED_BY_VALUE.to_owned()),
+        (keys::NAMESPACE_PURPOSE.to_owned(), keys::NAMESPACE_PURPOSE_VALUE.to_owned()),
+        (keys::RUNTIME_MODE.to_owned(), mode.to_string()),
+        (keys::RUN_ID.to_owned(), run.id.label()),
+        (keys::PROJECT_ID.to_owned(), run.project.label()),
+    ]);
+    let mut annotations = BTreeMap::from([(keys::CORRELATION_ID.to_owned(), run.correlation_id.clone())]);
+    if run.release == Release::B {
+        let issue = run.payload.issue_number(run.release);
+        labels.extend(issue.map(|issue| (keys::ISSUE_NUMBER.to_owned(), issue.to_string())));
+        let agent = run.payload.agent.as_ref().and_then(|agent| AgentKey::new(&agent.key).optional_label());
+        let ttl = GoDuration::from(policy.lease.ttl_for(agent.as_deref()));
+        labels.extend(agent.map(|agent| (keys::AGENT_KEY.to_owned(), agent)));
+        annotations.insert(keys::NAMESPACE_LEASE_TTL.to_owned(), ttl.to_string());
+    }
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    };
+    Namespace { metadata, ..Namespace::default() }
+}

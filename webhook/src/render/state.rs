@@ -1,0 +1,127 @@
+//! How far a Job is, in one line.
+
+use std::fmt;
+
+use codex_k8s_shared::keys;
+use k8s_openapi::api::batch::v1::Job;
+
+/// How far a Job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Nothing works yet.
+    Pending,
+    /// It is suspended: until there is a place for it, or by somebody.
+    Suspended {
+        /// What it waits for, if that is told.
+        waits_for: Option<String>,
+    },
+    /// Pods work.
+    Running {
+        /// How many.
+        active: i32,
+        /// How many have failed.
+        failed: i32,
+    },
+    /// It has ended well.
+    Succeeded,
+    /// It has ended otherwise.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It is not there any more.
+    Gone,
+}
+
+impl State {
+    /// How far a Job is; `None` is one that is not there.
+    pub fn of(job: Option<&Job>) -> Self {
+        let Some(job) = job else { return Self::Gone };
+        let status = job.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let condition = |kind| conditions.iter().find(|found| found.type_ == kind && found.status == "True");
+        if condition("Complete").is_some() {
+            return Self::Succeeded;
+        }
+        if let Some(failed) = condition("Failed") {
+            let parts = [failed.reason.as_deref(), failed.message.as_deref()];
+            let reason = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            return Self::Failed { reason: reason.join(": ") };
+        }
+        if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
+            let annotations = job.metadata.annotations.as_ref();
+            let waits_for = annotations.and_then(|annotations| annotations.get(keys::JOB_WAITS_FOR)).cloned();
+            return Self::Suspended { waits_for };
+        }
+        match (status.active.unwrap_or_default(), status.failed.unwrap_or_default()) {
+            (0, 0) => Self::Pending,
+            (active, failed) => Self::Running { active, failed },
+        }
+    }
+
+    /// Whether nothing comes after it.
+    pub const fn is_the_end(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed { .. } | Self::Gone)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => out.write_str("pending"),
+            Self::Suspended { waits_for: None } => out.write_str("suspended"),
+            Self::Suspended { waits_for: Some(what) } => write!(out, "waits for {what}"),
+            Self::Running { active, failed: 0 } => write!(out, "running, {active} active"),
+            Self::Running { active, failed } => write!(out, "running, {active} active, {failed} failed"),
+            Self::Succeeded => out.write_str("succeeded"),
+            Self::Failed { reason } if reason.is_empty() => out.write_str("failed"),
+            Self::Failed { reason } => write!(out, "failed: {reason}"),
+            Self::Gone => out.write_str("gone"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(job: &Value) -> String {
+        let job: Job = serde_json::from_value(job.clone()).unwrap();
+        State::of(Some(&job)).to_string()
+    }
+
+    #[test]
+    fn each_state_is_told_in_one_line() {
+        let spec = json!({"template": {}});
+        let ended = |kind: &str, status: &str| {
+            json!({"spec": spec, "status": {"conditions": [{"type": kind, "status": status, "reason": "DeadlineExceeded",
+                "message": "it took too long"}]}})
+        };
+        assert_eq!(told(&json!({"spec": spec})), "pending");
+        assert_eq!(told(&json!({"spec": spec, "status": {"active": 1}})), "running, 1 active");
+        assert_eq!(told(&json!({"spec": spec, "status": {"failed": 2}})), "running, 0 active, 2 failed");
+        assert_eq!(told(&ended("Complete", "True")), "succeeded");
+        assert_eq!(told(&ended("Failed", "True")), "failed: DeadlineExceeded: it took too long");
+        assert_eq!(told(&ended("Failed", "False")), "pending");
+        let waiting = json!({"metadata": {"annotations": {"codex-k8s.dev/job-waits-for": "a place"}},
+            "spec": {"suspend": true, "template": {}}});
+        assert_eq!(told(&waiting), "waits for a place");
+        assert_eq!(told(&json!({"spec": {"suspend": true, "template": {}}})), "suspended");
+        assert_eq!(State::of(None).to_string(), "gone");
+    }
+
+    #[test]
+    fn only_an_end_is_the_end() {
+        let reason = String::new();
+        for end in [State::Succeeded, State::Failed { reason }, State::Gone] {
+            assert!(end.is_the_end(), "{end}");
+        }
+        for going_on in
+            [State::Pending, State::Suspended { waits_for: None }, State::Running { active: 0, failed: 1 }]
+        {
+            assert!(!going_on.is_the_end(), "{going_on}");
+        }
+    }
+}
