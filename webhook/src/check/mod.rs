@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_k8s_shared::policy::RunPolicy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 pub use cluster::VirtualCluster;
 pub use documents::{Document, ReadError, read};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Failure, Judged};
 use crate::metrics::Metrics;
-use crate::review::{self, Entry, Outcome};
+use crate::review::{self, AdmissionRequest, Entry, Outcome};
 use crate::rules::Kind;
 
 /// What nothing waits for: there is no gate in a virtual cluster.
@@ -37,7 +37,7 @@ pub struct Requester {
 }
 
 /// What became of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// It is none of the webhook's business.
@@ -136,6 +136,23 @@ impl Checker {
         }
         judged.sort_by_key(|(index, _)| *index);
         Ok(judged.into_iter().map(|(_, judgement)| judgement).collect())
+    }
+
+    /// Judges a review that stands by itself, about a kind that the rules know.
+    ///
+    /// # Errors
+    /// If its object cannot be read.
+    pub async fn judge_review<'a>(
+        &self,
+        entry: Entry,
+        kind: Kind,
+        review: &'a AdmissionRequest<'_>,
+    ) -> Result<Judged<'a>, Failure> {
+        if let Some(namespace) = review.namespace().filter(|_| kind != Kind::Namespace) {
+            // What cannot be imagined lies in no namespace of a run.
+            let _ = self.imagine(namespace).await;
+        }
+        self.engine.judge(entry, kind, review, Instant::now() + AT_ONCE).await
     }
 
     async fn judge(&self, document: &Document) -> Result<Judgement, CheckError> {

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use codex_k8s_shared::policy::RunPolicy;
 use serde_json::Value;
 
-use super::{output, policy};
+use super::{output, policy, review};
 use crate::check::{Checker, Document, Judgement, Requester, Verdict, read};
 
 /// All is admitted.
@@ -29,7 +29,10 @@ const UNJUDGED: u8 = 2;
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
+    #[arg(conflicts_with = "review")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    review: review::Args,
     /// The policy; the platform's own values without one
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
     policy: Option<PathBuf>,
@@ -87,6 +90,9 @@ impl Args {
 
     fn judge(&self) -> anyhow::Result<u8> {
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        if self.review.is_given() {
+            return self.replay(policy);
+        }
         let documents = documents(&self.files)?;
         let requester = self.requester(&policy);
         let checker = Checker::new(policy, requester, self.namespace.clone());
@@ -103,6 +109,20 @@ impl Args {
         let is_warned = |judged: &Judgement| self.fail_on == FailOn::Warn && !judged.warnings.is_empty();
         let fails = judged.iter().any(|judged| is_denied(judged) || is_warned(judged));
         Ok(if fails { DENIED } else { ADMITTED })
+    }
+
+    fn replay(&self, policy: RunPolicy) -> anyhow::Result<u8> {
+        let replay = match self.review.replay(policy)? {
+            review::Shown::One(replay) => replay,
+            review::Shown::List(list) => return output::print(&list).map(|()| ADMITTED),
+        };
+        output::print(&match self.output {
+            Form::Human => review::human(&replay),
+            Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
+            Form::Yaml => serde_saphyr::to_string(&replay)?,
+        })?;
+        let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
+        Ok(if replay.verdict.result == Verdict::Denied || is_warned { DENIED } else { ADMITTED })
     }
 
     fn requester(&self, policy: &RunPolicy) -> Requester {

@@ -7,6 +7,7 @@ mod output;
 mod policy;
 mod reconcile;
 mod registration;
+mod review;
 mod serve;
 
 use std::process::ExitCode;
