@@ -349,10 +349,10 @@ fn tell(judged: &Judged<'_>, review: &AdmissionRequest<'_>) {
     let mut rules: Vec<_> = judged.verdict.denials().map(|finding| finding.rule.id).collect();
     rules.dedup();
     tracing::info!(
-        uid = %review.uid,
-        user = %review.user_info.username,
+        uid = &*review.uid,
+        user = &*review.user_info.username,
         operation = review.operation.as_str(),
-        kind = %review.kind.kind,
+        kind = &*review.kind.kind,
         namespace = review.namespace(),
         name = review.name(),
         dry_run = review.is_dry_run(),

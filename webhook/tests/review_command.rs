@@ -61,7 +61,8 @@ fn recorded() -> tempfile::TempDir {
 /// The exit code, what was printed, and what was complained of.
 fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"));
-    let output = command.args(args).current_dir(folder).output().unwrap();
+    let output =
+        command.env_remove("CODEX_K8S_WEBHOOK_POLICY").args(args).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -124,6 +125,21 @@ fn a_review_without_facts_is_judged_in_the_namespace_that_the_webhook_would_make
         told.contains("  namespace   codex-issue-demo: ") && told.contains("Verdict\n  denied (403)\n"),
         "{told}"
     );
+}
+
+#[test]
+fn a_review_says_nothing_to_the_terminal_that_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut review = escape();
+    for field in ["/request/uid", "/request/name", "/request/namespace", "/request/userInfo/username"] {
+        *review.pointer_mut(field).unwrap() = "x\u{1b}[31m".into();
+    }
+    review["request"]["userInfo"]["groups"] = json!(["g\u{1b}[31m"]);
+    fs::write(folder.path().join("review.json"), review.to_string()).unwrap();
+    for command in ["check", "explain"] {
+        let (_, told, complained) = run(folder.path(), &[command, "--review", "review.json"]);
+        assert!(told.contains("x\\u{1b}[31m") && !told.contains('\u{1b}'), "{told}{complained}");
+    }
 }
 
 #[test]

@@ -138,7 +138,8 @@ impl Checker {
         Ok(judged.into_iter().map(|(_, judgement)| judgement).collect())
     }
 
-    /// Judges a review that stands by itself, about a kind that the rules know.
+    /// Judges a review as it stands, about a kind that the rules know. Its namespace is to be [imagined](Self::imagine)
+    /// first.
     ///
     /// # Errors
     /// If its object cannot be read.
@@ -148,10 +149,6 @@ impl Checker {
         kind: Kind,
         review: &'a AdmissionRequest<'_>,
     ) -> Result<Judged<'a>, Failure> {
-        if let Some(namespace) = review.namespace().filter(|_| kind != Kind::Namespace) {
-            // What cannot be imagined lies in no namespace of a run.
-            let _ = self.imagine(namespace).await;
-        }
         self.engine.judge(entry, kind, review, Instant::now() + AT_ONCE).await
     }
 
@@ -184,7 +181,10 @@ impl Checker {
     }
 
     /// Makes of a namespace that the set does not hold what the webhook makes of one of that name.
-    async fn imagine(&self, name: &str) -> Result<(), CheckError> {
+    ///
+    /// # Errors
+    /// If that cannot be judged at all.
+    pub async fn imagine(&self, name: &str) -> Result<(), CheckError> {
         if self.cluster.is_there(name) {
             return Ok(());
         }

@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[command(flatten)]
     review: review::Args,
     /// The policy that the review is judged under; the platform's own values without one
-    #[arg(long, value_name = "FILE", requires = "review", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
     policy: Option<PathBuf>,
 }
 

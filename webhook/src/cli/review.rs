@@ -10,6 +10,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use crate::check::{Checker, Requester, Verdict};
 use crate::record::replay::{self, Replay, Said, Stored};
 use crate::record::{Answer, Record, folder};
+use crate::rules::report::clean;
 use crate::rules::{Facts, ManagedNamespace};
 
 /// Which decision.
@@ -97,8 +98,10 @@ fn list(path: &Path) -> anyhow::Result<String> {
 }
 
 fn summary(record: &Record) -> String {
-    let text =
-        |pointer| record.review.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let text = |pointer| {
+        let found = record.review.pointer(pointer).and_then(serde_json::Value::as_str);
+        clean(found.unwrap_or_default())
+    };
     let rules = record.verdict.rules.join(",");
     format!(
         "{}  {}  {} {} {}/{} by {}: {}{}{rules}",
@@ -164,15 +167,15 @@ pub(super) fn why(replay: &Replay) -> String {
 
 fn head(replay: &Replay) -> String {
     let object = [replay.namespace.as_deref().filter(|_| replay.kind != "Namespace"), replay.name.as_deref()];
-    let object: Vec<_> = object.into_iter().flatten().collect();
-    let subresource = replay.subresource.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+    let object: Vec<_> = object.into_iter().flatten().map(clean).collect();
+    let subresource = replay.subresource.as_ref().map(|name| format!("/{}", clean(name))).unwrap_or_default();
     let dry_run = if replay.dry_run { ", a dry run" } else { "" };
-    let mut text = format!("Decision {}\n", replay.id);
-    let _ = writeln!(text, "  asked by    {}", replay.user);
+    let mut text = format!("Decision {}\n", clean(&replay.id));
+    let _ = writeln!(text, "  asked by    {}", clean(&replay.user));
     if !replay.groups.is_empty() {
-        let _ = writeln!(text, "  in groups   {}", replay.groups.join(", "));
+        let _ = writeln!(text, "  in groups   {}", clean(&replay.groups.join(", ")));
     }
-    let (operation, kind) = (replay.operation, &replay.kind);
+    let (operation, kind) = (replay.operation, clean(&replay.kind));
     let _ = writeln!(text, "  operation   {operation} {kind}{subresource} {}{dry_run}", object.join("/"));
     let _ = writeln!(text, "  call        {}", replay.entry.as_str());
     let _ = writeln!(text, "  policy      {}", replay.policy);
@@ -202,7 +205,10 @@ fn facts(facts: &Facts) -> Vec<(&'static str, String)> {
 fn described(namespace: &ManagedNamespace) -> String {
     let mut text = format!(
         "{}: {}, run {}, project {}",
-        namespace.name, namespace.mode, namespace.run_id, namespace.project_id
+        clean(&namespace.name),
+        namespace.mode,
+        namespace.run_id,
+        namespace.project_id
     );
     if let Some(end) = namespace.expires_at {
         let _ = write!(text, ", lease until {end}");

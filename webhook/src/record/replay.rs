@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{API_VERSION, Answer, KIND, Record};
-use crate::check::Checker;
+use crate::check::{CheckError, Checker};
 use crate::engine::{self, Judged, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry};
 use crate::rules::{self, Facts, Kind, catalogue};
@@ -39,6 +39,9 @@ pub enum ReplayError {
     /// Its object cannot be read.
     #[error(transparent)]
     Request(#[from] engine::Failure),
+    /// Its namespace cannot be made up.
+    #[error("failed to judge the namespace that it lies in")]
+    Namespace(#[from] CheckError),
     /// What would be mended cannot be.
     #[error("failed to mend the object as the webhook would")]
     Mend(#[from] json_patch::PatchError),
@@ -192,6 +195,9 @@ pub fn record(record: &Record, policy: RunPolicy) -> Result<Replay, ReplayError>
 pub async fn review(body: &[u8], checker: &Checker) -> Result<Replay, ReplayError> {
     let sent = review::parse(body)?;
     let kind = kind(&sent)?;
+    if let Some(namespace) = sent.namespace().filter(|_| kind != Kind::Namespace) {
+        checker.imagine(namespace).await?;
+    }
     let mended = checker.judge_review(Entry::Mutate, kind, &sent).await?;
     let mut envelope: Value = serde_json::from_slice(body)?;
     if let Some(object) = envelope.pointer_mut("/request/object") {
