@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use codex_k8s_certs::{Authority, Leaf};
-use codex_k8s_shared::policy::{API_VERSION, KIND};
+use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -42,6 +42,17 @@ impl Guard {
     /// If anything does not start; with the end of its log.
     pub fn start_with_policy(playground: &Path, policy: &str) -> anyhow::Result<Self> {
         Self::over_with_policy(ControlPlane::start(playground)?, playground, policy)
+    }
+
+    /// As [`start_with_policy`](Self::start_with_policy), with every decision recorded into
+    /// [`records`](Self::records).
+    ///
+    /// # Errors
+    /// If anything does not start; with the end of its log.
+    pub fn start_recorded(playground: &Path, policy: &str) -> anyhow::Result<Self> {
+        let control_plane = ControlPlane::start(playground)?;
+        fs::create_dir(control_plane.folder().join(RECORDS))?;
+        Self::over_with_policy(control_plane, playground, policy)
     }
 
     /// As [`start_with_policy`](Self::start_with_policy), over a control plane that runs already.
@@ -121,6 +132,19 @@ impl Guard {
         register(&self.control_plane, &self.playground, address)
     }
 
+    /// The folder of the records, if decisions are recorded.
+    pub fn records(&self) -> PathBuf {
+        self.file(RECORDS)
+    }
+
+    /// The policy that the cluster was started under, or that was written last.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn policy(&self) -> anyhow::Result<RunPolicy> {
+        Ok(RunPolicy::from_yaml(&fs::read_to_string(self.file(POLICY))?)?)
+    }
+
     /// A file of the guarded cluster.
     pub fn file(&self, name: &str) -> PathBuf {
         self.control_plane.folder().join(name)
@@ -190,6 +214,10 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
         "--drain-delay=200".to_owned(),
     ];
     args.extend(policy_argument(control_plane));
+    if control_plane.folder().join(RECORDS).exists() {
+        args.extend([format!("--record={}", file(RECORDS)), "--record-what=all".to_owned()]);
+        args.extend([format!("--record-max-files={}", u32::MAX), format!("--record-max-bytes={}", u32::MAX)]);
+    }
     args
 }
 
@@ -202,6 +230,9 @@ fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
 
 /// A policy that does not limit how many run namespaces there are, for those who fill a cluster with them.
 pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null}\n";
+
+/// The folder of records: where it is there, every decision is recorded.
+const RECORDS: &str = "records";
 
 /// The policy's file.
 const POLICY: &str = "policy.yaml";

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics::{Decision, Metrics};
+use crate::record::recorder::Recorder;
 use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
@@ -92,6 +93,19 @@ impl From<RunPolicy> for PolicyInForce {
     }
 }
 
+/// A decision, and what it was made of.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// The request, as the rules saw it.
+    pub request: Request<'a>,
+    /// The facts that were known in the end.
+    pub facts: Facts,
+    /// The policy.
+    pub policy: Arc<PolicyInForce>,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
 /// Decides admission requests.
 #[derive(Debug)]
 pub struct Engine<L> {
@@ -99,6 +113,7 @@ pub struct Engine<L> {
     lookup: L,
     metrics: Arc<Metrics>,
     stopped_at: Option<Timestamp>,
+    recorder: Option<Recorder>,
 }
 
 /// What was found, and what is answered.
@@ -118,6 +133,7 @@ impl<L: Lookup> Engine<L> {
             lookup,
             metrics,
             stopped_at: None,
+            recorder: None,
         };
         engine.set_policy(policy);
         engine
@@ -127,6 +143,12 @@ impl<L: Lookup> Engine<L> {
     #[must_use]
     pub fn stopped_at(self, now: Timestamp) -> Self {
         Self { stopped_at: Some(now), ..self }
+    }
+
+    /// Has decisions recorded.
+    #[must_use]
+    pub fn recorded_by(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Puts another policy in force. Requests under way end under the one that they began with.
@@ -155,14 +177,19 @@ impl<L: Lookup> Engine<L> {
             return Decided::default();
         };
         match self.judge(entry, kind, request, deadline).await {
-            Ok((verdict, policy)) => {
-                self.count(&decision, &verdict);
-                let mut outcome = outcome(&verdict, &policy.hash);
+            Ok(judged) => {
+                self.count(&decision, &judged.verdict);
+                let mut outcome = outcome(&judged.verdict, &judged.policy.hash);
+                tell(&judged, request);
+                let findings = judged.verdict.findings.clone();
+                if let Some(recorder) = &self.recorder {
+                    recorder.take(entry, request, judged, &outcome);
+                }
                 if entry == Entry::Mutate {
                     // Both webhooks have one name, and the first note of a name stays: only the judgement is noted.
                     outcome.audit.clear();
                 }
-                Decided { findings: verdict.findings, outcome }
+                Decided { findings, outcome }
             }
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
@@ -173,49 +200,65 @@ impl<L: Lookup> Engine<L> {
         }
     }
 
-    async fn judge(
+    /// Decides a request about a kind that the rules know.
+    ///
+    /// # Errors
+    /// If a fact cannot be had, or an object not be read.
+    pub async fn judge<'a>(
         &self,
         entry: Entry,
         kind: Kind,
-        review: &AdmissionRequest<'_>,
+        review: &'a AdmissionRequest<'_>,
         deadline: Instant,
-    ) -> Result<(Verdict, Arc<PolicyInForce>), Failure> {
+    ) -> Result<Judged<'a>, Failure> {
         let policy = self.policy();
         let request = request(kind, review)?;
         let mut facts = Facts::at(self.stopped_at.unwrap_or_else(Timestamp::now));
         let home = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed = home.is_some_and(|home| self.lookup.is_known(home));
-        if kind == Kind::Namespace {
-            return Ok((self.judge_namespace(entry, &policy.policy, facts, &request).await?, policy));
-        }
+        let verdict = if kind == Kind::Namespace {
+            self.judge_namespace(entry, &policy.policy, &mut facts, &request).await?
+        } else {
+            self.judge_content(entry, &policy.policy, &mut facts, &request, review, deadline).await?
+        };
+        Ok(Judged { request, facts, policy, verdict })
+    }
+
+    async fn judge_content(
+        &self,
+        entry: Entry,
+        policy: &RunPolicy,
+        facts: &mut Facts,
+        request: &Request<'_>,
+        review: &AdmissionRequest<'_>,
+        deadline: Instant,
+    ) -> Result<Verdict, LookupError> {
         let name = review.namespace().unwrap_or_default();
         facts.namespace = self.lookup.get(name).await?;
         if entry == Entry::Validate && facts.namespace.is_none() {
-            facts.named =
-                self.managed_among(rules::guard::namespaces(&policy.policy, &request, Some(name))).await?;
+            facts.named = self.managed_among(rules::guard::namespaces(policy, request, Some(name))).await?;
         }
+        let home = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
-        let mut verdict = rules::decide(&policy.policy, &facts, &request, entry);
-        if verdict.is_early() && review.is_dry_run() {
-            verdict.only_warn();
-        }
+        let dry_run = review.is_dry_run();
+        let mut verdict = decide(policy, facts, request, entry, dry_run);
         if verdict.is_early() && !verdict.by_controller {
-            verdict = self.wait_until_ready(verdict, &policy.policy, &mut facts, &request, deadline).await;
+            verdict = self.wait_until_ready(verdict, policy, facts, request, deadline).await;
         }
         if verdict.is_allowed() {
-            return Ok((verdict, policy));
+            return Ok(verdict);
         }
         // The namespace may just have been rebound: before a refusal, the cache is not trusted.
         let fresh = match self.lookup.get_fresh(name).await {
             // Come back later is all that would be said of this as well.
-            Err(_) if verdict.is_early() => return Ok((verdict, policy)),
+            Err(_) if verdict.is_early() => return Ok(verdict),
             fresh => fresh?,
         };
         if fresh == facts.namespace {
-            return Ok((verdict, policy));
+            return Ok(verdict);
         }
         facts.namespace = fresh;
-        Ok((rules::decide(&policy.policy, &facts, &request, entry), policy))
+        Ok(decide(policy, facts, request, entry, dry_run))
     }
 
     /// Those of the namespaces that are managed. One that cannot be looked up is an error.
@@ -262,14 +305,14 @@ impl<L: Lookup> Engine<L> {
         &self,
         entry: Entry,
         policy: &RunPolicy,
-        mut facts: Facts,
+        facts: &mut Facts,
         request: &Request<'_>,
     ) -> Result<Verdict, LookupError> {
         let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
         let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
         facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
         facts.places = object.map(|object| self.places(policy, request, object)).unwrap_or_default();
-        let verdict = rules::decide(policy, &facts, request, entry);
+        let verdict = rules::decide(policy, facts, request, entry);
         let matters = entry == Entry::Validate
             && request.operation == Operation::Update
             && verdict.concerned
@@ -283,7 +326,7 @@ impl<L: Lookup> Engine<L> {
             return Ok(verdict);
         }
         facts.requester_is_managed = true;
-        Ok(rules::decide(policy, &facts, request, entry))
+        Ok(rules::decide(policy, facts, request, entry))
     }
 
     /// How full the scopes are that a namespace comes into: at its birth, when it becomes managed, and when it is
@@ -322,14 +365,53 @@ impl<L: Lookup> Engine<L> {
     }
 }
 
+/// Tells the log of a refusal: by its id, of what it was, and by which rules.
+fn tell(judged: &Judged<'_>, review: &AdmissionRequest<'_>) {
+    if judged.verdict.is_allowed() {
+        return;
+    }
+    let mut rules: Vec<_> = judged.verdict.denials().map(|finding| finding.rule.id).collect();
+    rules.dedup();
+    tracing::info!(
+        uid = &*review.uid,
+        user = &*review.user_info.username,
+        operation = review.operation.as_str(),
+        kind = &*review.kind.kind,
+        namespace = review.namespace(),
+        name = review.name(),
+        dry_run = review.is_dry_run(),
+        rules = rules.join(","),
+        "denied"
+    );
+}
+
+/// The rules' verdict, as it is answered: a dry run stores nothing that could come too early, and is only warned.
+pub fn decide(
+    policy: &RunPolicy,
+    facts: &Facts,
+    request: &Request<'_>,
+    entry: Entry,
+    dry_run: bool,
+) -> Verdict {
+    let mut verdict = rules::decide(policy, facts, request, entry);
+    if dry_run && verdict.is_early() {
+        verdict.only_warn();
+    }
+    verdict
+}
+
 /// Why no verdict was reached.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum Failure {
+    /// A fact could not be had.
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    /// An object is none.
     #[error("{field} is no JSON that can be read: {source}")]
     Object {
+        /// Which.
         field: &'static str,
+        /// Why not.
         #[source]
         source: serde_json::Error,
     },
@@ -359,7 +441,11 @@ fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -> bool {
         .any(|controllers| controllers.contains(&user.username, user.groups.iter().map(|group| &*group.0)))
 }
 
-fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
+/// The request of a review, as the rules see it.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
     let read = |field, raw: Option<&serde_json::value::RawValue>| {
         raw.map(|raw| {
             serde_json::from_str::<Value>(raw.get()).map_err(|source| Failure::Object { field, source })

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod metrics;
 pub mod namespaces;
 pub mod reconcile;
+pub mod record;
 pub mod registration;
 pub mod render;
 pub mod review;

@@ -77,6 +77,11 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HashLabel {
     hash: String,
 }
@@ -90,6 +95,7 @@ pub struct Metrics {
     refused: Family<ReasonLabel, Counter>,
     reload_failures: Family<ReasonLabel, Counter>,
     policy: Family<HashLabel, Gauge>,
+    records: Family<OutcomeLabel, Counter>,
     /// Requests that are being decided.
     pub in_flight: Gauge,
     /// Panics that were caught.
@@ -109,6 +115,7 @@ impl Default for Metrics {
             refused: Family::default(),
             reload_failures: Family::default(),
             policy: Family::default(),
+            records: Family::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
             namespaces: Gauge::default(),
@@ -135,6 +142,7 @@ impl Metrics {
             self.reload_failures.clone(),
         );
         registry.register("policy_info", "1 for the hash of the policy in force", self.policy.clone());
+        registry.register("records", "Records of decisions, by what became of them", self.records.clone());
         registry.register("in_flight", "Requests that are being decided", self.in_flight.clone());
         registry.register("panics", "Panics that were caught", self.panics.clone());
         registry.register("managed_namespaces", "Managed namespaces in the cache", self.namespaces.clone());
@@ -160,6 +168,11 @@ impl Metrics {
     /// Counts a reload that failed: of the `policy` or the `certificate`.
     pub fn reload_failed(&self, what: &'static str) {
         self.reload_failures.get_or_create(&ReasonLabel { reason: what }).inc();
+    }
+
+    /// Counts a record of a decision: `written`, `dropped` because too many waited, or `failed`.
+    pub fn recorded(&self, outcome: &'static str) {
+        self.records.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Shows which policy is in force.

@@ -17,7 +17,8 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 pub const KIND: &str = "AdmissionReview";
 
 /// Which of the two calls the API server makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Entry {
     /// The mutating call: mends, refuses nothing.
     Mutate,
@@ -34,6 +35,9 @@ impl Entry {
         }
     }
 }
+
+/// The audit annotation that tells a decision's id: the uid of its review, by which the log and a record are found.
+pub const DECISION_ID: &str = "decision-id";
 
 /// What is being done to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -272,7 +276,8 @@ pub enum DenialCode {
 }
 
 impl DenialCode {
-    const fn parts(self) -> (u16, &'static str) {
+    /// The status code and its reason.
+    pub const fn parts(self) -> (u16, &'static str) {
         match self {
             Self::Forbidden => (403, "Forbidden"),
             Self::Invalid => (422, "Invalid"),
@@ -304,7 +309,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "is_empty", serialize_with = "as_map")]
-    audit_annotations: &'a [(&'static str, String)],
+    audit_annotations: &'a [(&'static str, &'a str)],
 }
 
 #[derive(Serialize)]
@@ -314,13 +319,15 @@ struct Status<'a> {
     message: &'a str,
     reason: &'static str,
     code: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Details<'a>>,
+    details: Details<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Details<'a> {
+    /// The decision's id. Not in the message, which would then be another one each time: controllers tell messages in
+    /// Events, which are counted by their text.
+    uid: &'a str,
     #[serde(skip_serializing_if = "is_empty")]
     causes: &'a [Cause],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,7 +338,7 @@ fn is_empty<T>(slice: &&[T]) -> bool {
     slice.is_empty()
 }
 
-fn as_map<S: serde::Serializer>(pairs: &&[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_map<S: serde::Serializer>(pairs: &&[(&'static str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
@@ -339,6 +346,10 @@ fn as_map<S: serde::Serializer>(pairs: &&[(&'static str, String)], serializer: S
 /// refusal: never an answer that the API server would take for "allowed".
 pub fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
     let allowed = outcome.denial.is_none();
+    let mut audit: Vec<_> = outcome.audit.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    if !audit.is_empty() {
+        audit.push((DECISION_ID, uid));
+    }
     let patch = (allowed && entry == Entry::Mutate && !outcome.patch.0.is_empty())
         .then(|| serde_json::to_vec(&outcome.patch).ok().map(|json| BASE64.encode(json)))
         .flatten();
@@ -348,27 +359,26 @@ pub fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
         response: Response {
             uid,
             allowed,
-            status: outcome.denial.as_ref().map(status),
+            status: outcome.denial.as_ref().map(|denial| status(uid, denial)),
             patch_type: patch.as_ref().map(|_| "JSONPatch"),
             patch,
             warnings: warnings(&outcome.warnings),
-            audit_annotations: &outcome.audit,
+            audit_annotations: &audit,
         },
     };
     // Strings, numbers and maps with string keys: there is nothing in it that serde_json could fail to write.
     serde_json::to_vec(&review).unwrap_or_default()
 }
 
-fn status(denial: &Denial) -> Status<'_> {
+fn status<'a>(uid: &'a str, denial: &'a Denial) -> Status<'a> {
     let (code, reason) = denial.code.parts();
-    let details = Details { causes: &denial.causes, retry_after_seconds: denial.retry_after_seconds };
-    let worth_telling = !details.causes.is_empty() || details.retry_after_seconds.is_some();
+    let retry_after_seconds = denial.retry_after_seconds;
     Status {
         outcome: "Failure",
         message: &denial.message,
         reason,
         code,
-        details: worth_telling.then_some(details),
+        details: Details { uid, causes: &denial.causes, retry_after_seconds },
     }
 }
 

@@ -106,6 +106,7 @@ proptest! {
         request.subresource = subresource;
         let verdict = rules::decide(&policy, &facts(mode), &request, entry);
         for finding in &verdict.findings {
+            prop_assert!(verdict.asked.iter().any(|asked| asked.id == finding.rule.id), "{finding} was not asked");
             prop_assert!(!finding.path.is_empty() && !finding.found.is_empty() && !finding.remedy.is_empty());
             prop_assert!(!finding.to_string().contains(|rune: char| rune.is_control()), "{finding}");
         }

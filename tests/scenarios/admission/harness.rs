@@ -18,7 +18,7 @@ pub(crate) fn playground() -> &'static Path {
 
 pub(crate) fn guard() -> &'static Guard {
     static SHARED: OnceLock<Guard> = OnceLock::new();
-    SHARED.get_or_init(|| Guard::start_with_policy(playground(), WITHOUT_QUOTAS).unwrap())
+    SHARED.get_or_init(|| Guard::start_recorded(playground(), WITHOUT_QUOTAS).unwrap())
 }
 
 /// What the API server answered.

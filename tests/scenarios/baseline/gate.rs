@@ -113,16 +113,26 @@ fn a_person_is_told_when_to_try_again_and_a_controller_is_not() {
 }
 
 #[test]
-fn a_server_dry_run_does_not_wait_and_leaves_nothing() {
+fn a_server_dry_run_is_told_why_it_would_wait_does_not_wait_and_leaves_nothing() {
     let closed = Closed::new();
     closed.close();
     let developer = Client::new(guard(), &Identity::developer());
+    let events = || developer.get(&format!("{}/events", at(&closed.name)))["items"].as_array().unwrap().len();
+    let (path, before) = (jobs(&closed.name), events());
+    // Nothing opens the gate: whoever waits at it is refused in the end, as the real one is below.
     let begun = Instant::now();
-    let answer = developer.send(Method::POST, &format!("{}?dryRun=All", jobs(&closed.name)), &job("dry"));
+    let rehearsed = developer.send(Method::POST, &format!("{path}?dryRun=All"), &job("dry"));
     let took = begun.elapsed();
     println!("a server dry run at a closed gate took {} ms", took.as_millis());
-    assert!(answer.is_ok() && took < Duration::from_secs(1), "{took:?} {answer:?}");
-    assert!(developer.find(&format!("{}/dry", jobs(&closed.name))).is_none());
+    assert!(rehearsed.is_ok() && took < Duration::from_secs(1), "{took:?} {rehearsed:?}");
+    assert!(developer.find(&format!("{path}/dry")).is_none());
+    assert_eq!(events(), before);
+    let real = developer.send(Method::POST, &path, &job("dry"));
+    assert_eq!(real.code, 429, "{real:?}");
+    let (_, told) = real.message().split_once("denied the request: ").unwrap();
+    let (told, _) = told.split_once(" (codex-k8s-webhook").unwrap();
+    let warned = rehearsed.warnings.join("\n").replace("\\\"", "\"");
+    assert!(told.starts_with("GATE001: ") && warned.contains(told), "{told}\n{warned}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use codex_k8s_shared::policy::Mode;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Document, Place};
@@ -11,7 +11,7 @@ use crate::review::Operation;
 use crate::rules::Finding;
 
 /// What became of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// It is none of the webhook's business.

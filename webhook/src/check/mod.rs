@@ -27,9 +27,9 @@ pub use judgement::{Judgement, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
 pub use source::{Place, Source};
 
-use crate::engine::{Decided, Engine};
+use crate::engine::{Decided, Engine, Failure, Judged};
 use crate::metrics::Metrics;
-use crate::review::{self, Entry, Operation};
+use crate::review::{self, AdmissionRequest, Entry, Operation};
 use crate::rules::Kind;
 
 /// What nothing waits for: there is no gate in a virtual cluster.
@@ -119,6 +119,20 @@ impl Checker {
         Ok(judged.into_iter().map(|(_, judgement)| judgement).collect())
     }
 
+    /// Judges a review as it stands, about a kind that the rules know. Its namespace is to be [imagined](Self::imagine)
+    /// first.
+    ///
+    /// # Errors
+    /// If its object cannot be read.
+    pub async fn judge_review<'a>(
+        &self,
+        entry: Entry,
+        kind: Kind,
+        review: &'a AdmissionRequest<'_>,
+    ) -> Result<Judged<'a>, Failure> {
+        self.engine.judge(entry, kind, review, Instant::now() + AT_ONCE).await
+    }
+
     async fn judge(&self, document: &Document) -> Result<Judgement, CheckError> {
         let namespace = self.namespace_of(document);
         if let Some(namespace) = namespace.as_deref().filter(|_| !is_namespace(document)) {
@@ -183,7 +197,10 @@ impl Checker {
     }
 
     /// Makes of a namespace that the set does not hold what the webhook makes of one of that name.
-    async fn imagine(&self, name: &str) -> Result<(), CheckError> {
+    ///
+    /// # Errors
+    /// If that cannot be judged at all.
+    pub async fn imagine(&self, name: &str) -> Result<(), CheckError> {
         if self.cluster.is_there(name) {
             return Ok(());
         }

@@ -1,27 +1,41 @@
 //! `explain`: the rule catalogue, for people.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use codex_k8s_shared::policy::Mode;
 
-use super::output;
+use super::{output, policy, review};
 use crate::rules::catalogue::{Rule, Subject, all, find};
 
 /// Explain the rules.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The rule's id, such as NS001; all rules in a table if it is left out
+    #[arg(conflicts_with = "review")]
     id: Option<String>,
     /// Print the whole catalogue as Markdown (docs/rules.md)
     #[arg(long, conflicts_with = "id")]
     markdown: bool,
+    #[command(flatten)]
+    review: review::Args,
+    /// The policy that the review is judged under; the platform's own values without one
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    policy: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.id {
             _ if self.markdown => output::print(&markdown()),
+            _ if self.review.is_given() => {
+                let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+                output::print(&match self.review.replay(policy)? {
+                    review::Shown::One(replay) => review::why(&replay),
+                    review::Shown::List(list) => list,
+                })
+            }
             None => output::print(&table()),
             Some(id) => {
                 if let Some(rule) = find(&id) {

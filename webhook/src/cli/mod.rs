@@ -8,6 +8,7 @@ mod policy;
 mod reconcile;
 mod registration;
 mod render;
+mod review;
 mod serve;
 
 use std::process::ExitCode;

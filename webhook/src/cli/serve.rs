@@ -20,10 +20,15 @@ use super::policy;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
+use crate::record::folder::Bounds;
+use crate::record::recorder::{Recorder, What};
 use crate::server::{self, Alpn, Limits, Readiness, health};
 
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";
+
+/// How long the last records may take.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
 #[derive(Debug, clap::Args)]
@@ -62,9 +67,28 @@ pub(super) struct Args {
     /// Offer HTTP/1.1 only
     #[arg(long)]
     http1_only: bool,
+    #[command(flatten)]
+    recording: Recording,
     /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
+}
+
+/// What is kept of decisions, for `check --review`.
+#[derive(Debug, clap::Args)]
+struct Recording {
+    /// Record decisions, redacted, into a folder of this process's own
+    #[arg(long, value_name = "DIR", env = "CODEX_K8S_WEBHOOK_RECORD")]
+    record: Option<PathBuf>,
+    /// Which decisions are recorded
+    #[arg(long, value_enum, default_value = "denied", requires = "record")]
+    record_what: What,
+    /// Records to keep; the oldest go first
+    #[arg(long, default_value_t = 1000, value_name = "N", requires = "record")]
+    record_max_files: usize,
+    /// Bytes that they may have together
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", requires = "record")]
+    record_max_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -73,8 +97,20 @@ pub(super) enum LogForm {
     Json,
 }
 
+impl Recording {
+    fn start(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Recorder>> {
+        let bounds = Bounds { files: self.record_max_files.max(1), bytes: self.record_max_bytes };
+        let start = |folder: &PathBuf| {
+            tracing::info!(folder = %folder.display(), "recording decisions");
+            Recorder::start(folder.clone(), bounds, self.record_what, Arc::clone(metrics))
+        };
+        self.record.as_ref().map(start).transpose().context("failed to start recording")
+    }
+}
+
 struct Process {
     engine: Arc<Engine<Namespaces>>,
+    recorder: Option<Recorder>,
     namespaces: Namespaces,
     metrics: Arc<Metrics>,
     readiness: Readiness,
@@ -91,7 +127,7 @@ impl Args {
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         let listener = bind(self.listen)?;
         let health_listener = bind(self.health_listen)?;
-        let process = Process::new(policy).await?;
+        let process = Process::new(policy, &self.recording).await?;
         self.load_certificate(&process)?;
         tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
         let shutdown = signals()?;
@@ -123,6 +159,10 @@ impl Args {
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
         }
         stop.cancel();
+        if let Some(recorder) = &process.recorder {
+            // A folder that hangs keeps nobody.
+            let _ = tokio::time::timeout(FLUSH, recorder.flush()).await;
+        }
         tracing::info!("drained");
         Ok(())
     }
@@ -173,12 +213,15 @@ impl Args {
 }
 
 impl Process {
-    async fn new(policy: RunPolicy) -> anyhow::Result<Self> {
+    async fn new(policy: RunPolicy, recording: &Recording) -> anyhow::Result<Self> {
         let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
         let metrics = Arc::new(Metrics::default());
         let namespaces = Namespaces::new(client);
+        let recorder = recording.start(&metrics)?;
+        let engine = Engine::new(policy, namespaces.clone(), Arc::clone(&metrics));
         Ok(Self {
-            engine: Arc::new(Engine::new(policy, namespaces.clone(), Arc::clone(&metrics))),
+            engine: Arc::new(engine.recorded_by(recorder.clone())),
+            recorder,
             namespaces,
             metrics,
             readiness: Readiness::waiting_for(&[CACHE, CERTIFICATE]),

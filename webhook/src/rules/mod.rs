@@ -11,6 +11,7 @@
 //! One thing is not inherited: what lets a Pod do more than its namespace was granted to the program in it, so that
 //! whoever puts another program there is judged as its creator is.
 
+mod arcs;
 pub mod catalogue;
 pub mod edits;
 pub mod guard;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::run::RuntimeMode;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use catalogue::{Check, Rule, Subject};
@@ -123,13 +125,16 @@ impl Kind {
 
 /// What the rules must know beyond the request. Gathered before the decision; a fact that could not be had ends
 /// the request before any rule is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// The time of the decision.
     pub now: Timestamp,
     /// The managed namespace that the object lies in; `None` if it lies in none.
+    #[serde(with = "arcs::option")]
     pub namespace: Option<Arc<ManagedNamespace>>,
     /// The other namespaces that carry the run id of the request's Namespace.
+    #[serde(with = "arcs::list")]
     pub run_holders: Vec<Arc<ManagedNamespace>>,
     /// Whether who asks is a ServiceAccount of a managed namespace.
     pub requester_is_managed: bool,
@@ -154,7 +159,8 @@ impl Facts {
 }
 
 /// What is known of a managed namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ManagedNamespace {
     /// Its name.
     pub name: Box<str>,
@@ -185,6 +191,8 @@ pub struct Verdict {
     pub patch: json_patch::Patch,
     /// Every rule that was broken, with its mode.
     pub findings: Vec<Finding>,
+    /// The rules that were asked, whatever they found.
+    pub asked: Vec<&'static Rule>,
     /// Whether the request was any of our business.
     pub concerned: bool,
     /// Whether a controller of the cluster asked.

@@ -10,8 +10,8 @@ use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 
-use super::{output, policy};
-use crate::check::{Asked, Checker, Document, Report, Requester};
+use super::{output, policy, review};
+use crate::check::{Asked, Checker, Document, Report, Requester, Verdict};
 use crate::review::Operation;
 
 /// All is admitted.
@@ -30,7 +30,10 @@ const UNJUDGED: u8 = 2;
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
+    #[arg(conflicts_with = "review")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    review: review::Args,
     /// The policy; the platform's own values without one
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
     policy: Option<PathBuf>,
@@ -114,6 +117,9 @@ impl Args {
 
     fn judge(&self) -> anyhow::Result<u8> {
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        if self.review.is_given() {
+            return self.replay(policy);
+        }
         let documents = files::documents(&self.files)?;
         let mut checker = Checker::new(policy.clone(), self.asked(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
@@ -125,6 +131,20 @@ impl Args {
         let summary = &report.summary;
         let fails = summary.denied > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0);
         Ok(if fails { DENIED } else { ADMITTED })
+    }
+
+    fn replay(&self, policy: RunPolicy) -> anyhow::Result<u8> {
+        let replay = match self.review.replay(policy)? {
+            review::Shown::One(replay) => replay,
+            review::Shown::List(list) => return output::print(&list).map(|()| ADMITTED),
+        };
+        output::print(&match self.output {
+            Form::Human => review::human(&replay),
+            Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
+            Form::Yaml => serde_saphyr::to_string(&replay)?,
+        })?;
+        let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
+        Ok(if replay.verdict.result == Verdict::Denied || is_warned { DENIED } else { ADMITTED })
     }
 
     fn told(&self, report: &Report, documents: &[Document]) -> anyhow::Result<String> {

@@ -149,9 +149,9 @@ pub fn decide(
     }
     let mut verdict = Verdict { concerned: true, ..Verdict::default() };
     match (entry, write.new) {
-        (Entry::Mutate, Some(new)) => verdict.patch = mend(&context, &write, new),
+        (Entry::Mutate, Some(new)) => verdict.patch = mend(&context, &write, new, &mut verdict.asked),
         (Entry::Mutate, None) => {}
-        (Entry::Validate, _) => verdict.findings = judge(&context, &write),
+        (Entry::Validate, _) => verdict.findings = judge(&context, &write, &mut verdict.asked),
     }
     verdict
 }
@@ -166,25 +166,32 @@ fn is_concerned(context: &Context<'_>) -> bool {
     !bookkeeping && (is_binding || context.namespace().is_some())
 }
 
-fn mend(context: &Context<'_>, write: &Write<'_>, new: &Value) -> json_patch::Patch {
+fn mend(
+    context: &Context<'_>,
+    write: &Write<'_>,
+    new: &Value,
+    asked: &mut Vec<&'static Rule>,
+) -> json_patch::Patch {
     let mut edits = Edits::new(new);
     for rule in rules() {
         if let Check::Guard { mend: Some(mend), .. } = rule.check
             && super::mode(context.policy, rule) != Mode::Off
         {
+            asked.push(rule);
             mend(context, write, &mut edits);
         }
     }
     edits.finish()
 }
 
-fn judge(context: &Context<'_>, write: &Write<'_>) -> Vec<Finding> {
+fn judge(context: &Context<'_>, write: &Write<'_>, asked: &mut Vec<&'static Rule>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules() {
         let mode = super::mode(context.policy, rule);
         let Check::Guard { judge, .. } = rule.check else { continue };
         if mode != Mode::Off {
             let mut report = Report::new(rule, mode);
+            asked.push(rule);
             judge(context, write, &mut report);
             findings.extend(report.into_findings());
         }

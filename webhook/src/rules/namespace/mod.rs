@@ -135,10 +135,12 @@ pub fn decide(
     }
     match (entry, new.as_ref()) {
         (Entry::Mutate, Some(new)) if request.subresource.is_none() && !leaving => {
-            verdict.patch = mend(&context, old.as_ref(), new);
+            verdict.patch = mend(&context, old.as_ref(), new, &mut verdict.asked);
         }
         (Entry::Mutate, _) => {}
-        (Entry::Validate, _) => verdict.findings = judge(&context, old.as_ref(), new.as_ref()),
+        (Entry::Validate, _) => {
+            verdict.findings = judge(&context, old.as_ref(), new.as_ref(), &mut verdict.asked);
+        }
     }
     verdict
 }
@@ -164,7 +166,12 @@ fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool 
     codex_k8s_shared::names::reserved_prefix(&probe, &context.policy.namespaces.prefixes).is_some()
 }
 
-fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>) -> json_patch::Patch {
+fn mend(
+    context: &Context<'_>,
+    old: Option<&Namespace<'_>>,
+    new: &Namespace<'_>,
+    asked: &mut Vec<&'static Rule>,
+) -> json_patch::Patch {
     // An update is mended only where a manager labels a slot that was born bare; all else is the writer's own.
     let granted = context.granted && context.is_slot() && context.requester.is_manager();
     let mut edits = Edits::new(new.object);
@@ -173,6 +180,7 @@ fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>)
             if let Check::Namespace { mend: Some(mend), .. } = rule.check
                 && super::mode(context.policy, rule) != Mode::Off
             {
+                asked.push(rule);
                 mend(context, new, &mut edits);
             }
         }
@@ -181,14 +189,19 @@ fn mend(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>)
 }
 
 /// What may not become managed at all is told so, and nothing of what else it would lack.
-fn judge(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> Vec<Finding> {
-    let adoption = findings(context, adoption::RULES.iter(), old, new);
+fn judge(
+    context: &Context<'_>,
+    old: Option<&Namespace<'_>>,
+    new: Option<&Namespace<'_>>,
+    asked: &mut Vec<&'static Rule>,
+) -> Vec<Finding> {
+    let adoption = findings(context, adoption::RULES.iter(), old, new, asked);
     if adoption.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed)
     {
         return adoption;
     }
     let others = rules().filter(|rule| !adoption::RULES.iter().any(|adoption| adoption.id == rule.id));
-    let mut all = findings(context, others, old, new);
+    let mut all = findings(context, others, old, new, asked);
     all.extend(adoption);
     all
 }
@@ -198,6 +211,7 @@ fn findings(
     rules: impl Iterator<Item = &'static Rule>,
     old: Option<&Namespace<'_>>,
     new: Option<&Namespace<'_>>,
+    asked: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules {
@@ -207,14 +221,17 @@ fn findings(
             continue;
         }
         let mut report = Report::new(rule, mode);
+        let mut is_asked = false;
         for judge in *judge {
-            run(context, judge, old, new, rule, mode, &mut report);
+            is_asked |= run(context, judge, old, new, rule, mode, &mut report);
         }
+        asked.extend(is_asked.then_some(rule));
         findings.extend(report.into_findings());
     }
     findings
 }
 
+/// Asks one judge of a rule, if what it judges has happened, and returns whether it has.
 fn run(
     context: &Context<'_>,
     judge: &Judge,
@@ -223,7 +240,7 @@ fn run(
     rule: &'static Rule,
     mode: Mode,
     report: &mut Report,
-) {
+) -> bool {
     match (judge, old, new) {
         (Judge::State(judge), None, Some(new)) => judge(context, new, report),
         // What left management is for the rule about stripping to judge, not for each rule about its labels.
@@ -241,6 +258,7 @@ fn run(
         (Judge::Birth(judge), None, Some(new)) => judge(context, new, report),
         (Judge::Change(judge), Some(old), Some(new)) => judge(context, old, new, report),
         (Judge::Deletion(judge), Some(old), None) => judge(context, old, report),
-        _ => {}
+        _ => return false,
     }
+    true
 }

@@ -5,6 +5,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
@@ -25,7 +26,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
 }];
 
 /// How full a scope is, without the namespace that is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Occupancy {
     /// The scope.
     pub scope: Scope,
@@ -36,7 +37,8 @@ pub struct Occupancy {
 }
 
 /// The managed namespaces of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Holders {
     /// How many there are, those that are being deleted among them.
     pub held: usize,

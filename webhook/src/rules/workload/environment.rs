@@ -31,6 +31,10 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// The variables that tell the run.
+pub const TOLD: [&str; 4] =
+    ["CODEXK8S_RUN_ID", "CODEXK8S_CORRELATION_ID", "CODEXK8S_PROJECT_ID", "CODEXK8S_RUNTIME_MODE"];
+
 /// A variable that tells the run: its name, its value, and whether a label's spelling of the value will do.
 struct Told<'a> {
     name: &'static str,
@@ -43,11 +47,12 @@ fn told<'a>(context: &Context<'a>, workload: &Workload<'a>) -> impl Iterator<Ite
     let run_id =
         workload.meta.label(keys::RUN_ID).filter(|raw| sanitize::label_equals(&namespace.run_id, raw));
     let correlation = workload.meta.annotation(keys::CORRELATION_ID).or(namespace.correlation_id.as_deref());
+    let [run, correlated, project, mode] = TOLD;
     [
-        Some(("CODEXK8S_RUN_ID", run_id.unwrap_or(&namespace.run_id), true)),
-        correlation.map(|id| ("CODEXK8S_CORRELATION_ID", id, false)),
-        Some(("CODEXK8S_PROJECT_ID", &*namespace.project_id, true)),
-        Some(("CODEXK8S_RUNTIME_MODE", namespace.mode.as_str(), false)),
+        Some((run, run_id.unwrap_or(&namespace.run_id), true)),
+        correlation.map(|id| (correlated, id, false)),
+        Some((project, &*namespace.project_id, true)),
+        Some((mode, namespace.mode.as_str(), false)),
     ]
     .into_iter()
     .flatten()

@@ -151,7 +151,7 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
 }
 
 /// The old spelling: on a Pod the API server turns it into the field, in a template it stands until the Pod is made.
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     let Some(holder) = workload.holders().last() else { return };

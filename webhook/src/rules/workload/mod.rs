@@ -19,6 +19,9 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::{keys, names};
 use serde_json::Value;
 
+pub use environment::TOLD as RUN_VARIABLES;
+pub use host::APP_ARMOR;
+
 use super::catalogue::{Check, Rule};
 use super::object::{at, items};
 use super::{
@@ -231,8 +234,12 @@ pub fn decide(
     }
     let mut verdict = Verdict { concerned: true, ..Verdict::default() };
     match entry {
-        Entry::Mutate => verdict.patch = mend(&context, concerns, old.as_ref(), &workload),
-        Entry::Validate => verdict.findings = judge(&context, concerns, old.as_ref(), &workload),
+        Entry::Mutate => {
+            verdict.patch = mend(&context, concerns, old.as_ref(), &workload, &mut verdict.asked);
+        }
+        Entry::Validate => {
+            verdict.findings = judge(&context, concerns, old.as_ref(), &workload, &mut verdict.asked);
+        }
     }
     verdict
 }
@@ -270,6 +277,7 @@ fn mend(
     concerns: Concerns,
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
+    asked: &mut Vec<&'static Rule>,
 ) -> json_patch::Patch {
     let mut edits = Edits::new(new.object);
     for rule in rules().filter(|rule| super::mode(context.policy, rule) != Mode::Off) {
@@ -278,8 +286,9 @@ fn mend(
                 mend(context, new, &mut edits);
             }
             Check::Passage { mend, .. } if concerns.passage => mend(context, old, new, &mut edits),
-            _ => {}
+            _ => continue,
         }
+        asked.push(rule);
     }
     edits.finish()
 }
@@ -289,13 +298,14 @@ fn judge(
     concerns: Concerns,
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
+    asked: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules() {
         let mode = super::mode(context.policy, rule);
         let mut report = Report::new(rule, mode);
         match rule.check {
-            _ if mode == Mode::Off => {}
+            _ if mode == Mode::Off => continue,
             Check::Workload { judge, .. } if concerns.state => {
                 judge(context, new, &mut report);
                 let inherited = old.filter(|old| !is_privilege(rule) || new.runs_the_same_as(old));
@@ -306,8 +316,9 @@ fn judge(
                 }
             }
             Check::Passage { judge, .. } if concerns.passage => judge(context, old, new, &mut report),
-            _ => {}
+            _ => continue,
         }
+        asked.push(rule);
         findings.extend(report.into_findings());
     }
     findings

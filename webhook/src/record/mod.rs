@@ -1,0 +1,173 @@
+//! Records of decisions: what was asked, the facts that were known, and what was answered, with nothing in them that
+//! could be a secret. A record can be [replayed](replay), under the policy that it was decided under or another one.
+
+pub mod folder;
+pub mod recorder;
+pub mod redact;
+pub mod replay;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::redact::Redactor;
+use crate::check::Verdict as Result;
+use crate::engine::{Judged, PolicyInForce};
+use crate::review::{self, AdmissionRequest, Entry, Outcome};
+use crate::rules::{Facts, Kind, Verdict};
+
+/// The version of what is written.
+pub const API_VERSION: &str = "record.codex-k8s.dev/v1alpha1";
+/// The kind of what is written.
+pub const KIND: &str = "DecisionRecord";
+
+/// A decision, as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// [`KIND`].
+    pub kind: String,
+    /// The decision's id: the uid of its review.
+    pub id: String,
+    /// The version of the program that decided.
+    pub version: String,
+    /// The hash of the policy that it was decided under.
+    pub policy: String,
+    /// Which of the two calls it was.
+    pub entry: Entry,
+    /// What was answered.
+    pub verdict: Answer,
+    /// The facts that it was decided on.
+    pub facts: Facts,
+    /// The review, redacted.
+    pub review: Value,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// What became of the object.
+    pub result: Result,
+    /// The HTTP status of a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The rules that found anything.
+    pub rules: Vec<String>,
+    /// What its author is told beside.
+    pub warnings: Vec<String>,
+    /// What is changed.
+    pub patch: json_patch::Patch,
+}
+
+impl Answer {
+    /// The answer that a verdict is put into.
+    pub fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
+        let result = match &outcome.denial {
+            Some(_) => Result::Denied,
+            None if !verdict.concerned => Result::NotOurs,
+            None if outcome.patch.0.is_empty() => Result::Admitted,
+            None => Result::Mended,
+        };
+        let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id.to_owned()).collect();
+        rules.dedup();
+        Self {
+            result,
+            code: outcome.denial.as_ref().map(|denial| denial.code.parts().0),
+            message: outcome.denial.as_ref().map(|denial| denial.message.clone()),
+            rules,
+            warnings: outcome.warnings.clone(),
+            patch: outcome.patch.clone(),
+        }
+    }
+}
+
+/// Stands for words that would quote what is hidden.
+const WITHHELD: &str = "(withheld: it differs without what is hidden)";
+
+/// A decision on its way to its record: whole, and not yet redacted.
+#[derive(Debug)]
+pub struct Taken {
+    entry: Entry,
+    kind: Kind,
+    id: String,
+    request: Value,
+    object: Option<Value>,
+    old_object: Option<Value>,
+    facts: Facts,
+    policy: Arc<PolicyInForce>,
+    answer: Answer,
+}
+
+impl Taken {
+    /// Takes a decision.
+    pub fn new(entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>, outcome: &Outcome) -> Self {
+        let groups: Vec<_> = review.user_info.groups.iter().map(|group| &group.0).collect();
+        let kind = &review.kind;
+        Self {
+            entry,
+            kind: judged.request.kind,
+            id: review.uid.to_string(),
+            request: json!({
+                "uid": review.uid,
+                "kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+                "subResource": review.subresource(),
+                "name": review.name(),
+                "namespace": review.namespace(),
+                "operation": review.operation.as_str(),
+                "userInfo": {"username": review.user_info.username, "groups": groups},
+                "dryRun": review.is_dry_run(),
+            }),
+            object: judged.request.object,
+            old_object: judged.request.old_object,
+            answer: Answer::of(&judged.verdict, outcome),
+            facts: judged.facts,
+            policy: judged.policy,
+        }
+    }
+
+    /// Its record, redacted. Findings quote what they are about, so its words are those of the same verdict on what is left.
+    pub fn into_record(self) -> Record {
+        let policy = self.policy.policy.clone();
+        let mut record = self.redacted();
+        let (message, warnings) = match replay::record(&record, policy) {
+            Ok(replay) if replay.verdict.rules == record.verdict.rules => {
+                (replay.verdict.message, replay.verdict.warnings)
+            }
+            // Never seen, and no reason to write down what must not be.
+            _ => (record.verdict.message.is_some().then(|| WITHHELD.to_owned()), Vec::new()),
+        };
+        record.verdict = Answer { message, warnings, ..record.verdict };
+        record
+    }
+
+    fn redacted(mut self) -> Record {
+        let mut redactor = Redactor::default();
+        for object in [&mut self.old_object, &mut self.object].into_iter().flatten() {
+            redactor.redact(self.kind, object);
+        }
+        if let Some(request) = self.request.as_object_mut() {
+            request.insert("object".to_owned(), self.object.into());
+            request.insert("oldObject".to_owned(), self.old_object.into());
+        }
+        Record {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            id: self.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy: self.policy.hash.clone(),
+            entry: self.entry,
+            verdict: self.answer,
+            facts: self.facts,
+            review: json!({
+                "apiVersion": review::API_VERSION, "kind": review::KIND, "request": self.request,
+            }),
+        }
+    }
+}

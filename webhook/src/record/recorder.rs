@@ -1,0 +1,147 @@
+//! Takes decisions off the request's path and writes them down beside it. What cannot be written in time, or at all, is
+//! counted and forgotten: an admission never waits for its record and never fails for it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use clap::ValueEnum;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::Taken;
+use super::folder::{Bounds, Folder};
+use crate::engine::Judged;
+use crate::metrics::Metrics;
+use crate::review::{AdmissionRequest, Entry, Outcome};
+
+/// Decisions that may wait to be written.
+const WAITING: usize = 256;
+/// Bytes that they may have together, as they were sent: some large ones must not fill the memory.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// Which decisions are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Those that refuse a request
+    Denied,
+    /// All about run namespaces and what lies in them
+    All,
+}
+
+enum Message {
+    Decision(Box<Taken>, OwnedSemaphorePermit),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Records decisions.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    what: What,
+    queue: mpsc::Sender<Message>,
+    bytes: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Recorder {
+    /// Records into a folder, from a thread of its own.
+    ///
+    /// # Errors
+    /// If there can be no such thread.
+    pub fn start(path: PathBuf, bounds: Bounds, what: What, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let (queue, messages) = mpsc::channel(WAITING);
+        let writer = Writer { path, bounds, folder: None, metrics: Arc::clone(&metrics), fails: false };
+        thread::Builder::new().name("records".to_owned()).spawn(move || writer.follow(messages))?;
+        Ok(Self { what, queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)), metrics })
+    }
+
+    /// Takes a decision to be recorded, if it is one that is.
+    pub fn take(&self, entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>, outcome: &Outcome) {
+        let is_recorded = match self.what {
+            What::All => judged.verdict.concerned,
+            What::Denied => outcome.denial.is_some(),
+        };
+        if !is_recorded {
+            return;
+        }
+        if self.queue(entry, review, judged, outcome).is_none() {
+            self.metrics.recorded("dropped");
+        }
+    }
+
+    /// Room in the queue comes first, so that nothing is copied for what will be dropped.
+    fn queue(
+        &self,
+        entry: Entry,
+        review: &AdmissionRequest<'_>,
+        judged: Judged<'_>,
+        outcome: &Outcome,
+    ) -> Option<()> {
+        let objects = [review.object, review.old_object].into_iter().flatten();
+        let size = objects.map(|object| object.get().len()).sum::<usize>();
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(size).ok()?).ok()?;
+        let place = self.queue.try_reserve().ok()?;
+        place.send(Message::Decision(Box::new(Taken::new(entry, review, judged, outcome)), bytes));
+        Some(())
+    }
+
+    /// Waits until what was taken so far is written.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.queue.send(Message::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+}
+
+struct Writer {
+    path: PathBuf,
+    bounds: Bounds,
+    folder: Option<Folder>,
+    metrics: Arc<Metrics>,
+    fails: bool,
+}
+
+impl Writer {
+    fn follow(mut self, mut messages: mpsc::Receiver<Message>) {
+        while let Some(message) = messages.blocking_recv() {
+            match message {
+                Message::Decision(taken, bytes) => {
+                    self.write(*taken);
+                    drop(bytes);
+                }
+                // Whoever asked may have gone.
+                Message::Flush(done) => _ = done.send(()),
+            }
+        }
+    }
+
+    fn write(&mut self, taken: Taken) {
+        match self.try_write(taken) {
+            Ok(()) => {
+                self.metrics.recorded("written");
+                if std::mem::take(&mut self.fails) {
+                    tracing::info!(folder = %self.path.display(), "decisions are recorded again");
+                }
+            }
+            Err(error) => {
+                self.metrics.recorded("failed");
+                // It may have been taken away: it is looked at again, and made again, for the next one.
+                self.folder = None;
+                // One line for all that fail in a row.
+                if !std::mem::replace(&mut self.fails, true) {
+                    let folder = self.path.display();
+                    tracing::error!(%folder, error = &error as &dyn std::error::Error, "failed to record a decision");
+                }
+            }
+        }
+    }
+
+    fn try_write(&mut self, taken: Taken) -> io::Result<()> {
+        let folder = match &mut self.folder {
+            Some(folder) => folder,
+            none => none.insert(Folder::open(&self.path, self.bounds)?),
+        };
+        folder.write(&taken.into_record())
+    }
+}

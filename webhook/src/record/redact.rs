@@ -1,0 +1,145 @@
+//! What of an object is not written down: everything that can hold a secret and that no rule looks at.
+//!
+//! What is hidden is replaced by a number, the same for the same value all over a review. So it can still be told
+//! whether an update changed it, which is all that rules ask of such values; and nothing of it can be guessed, as it
+//! could be from a hash.
+
+use std::collections::HashMap;
+
+use codex_k8s_shared::keys;
+use serde_json::Value;
+
+use crate::rules::Kind;
+use crate::rules::workload::{APP_ARMOR, RUN_VARIABLES};
+
+/// Fields below which every value is hidden, wherever they stand. Messages are what controllers and programs wrote.
+const HIDDEN: [&str; 8] =
+    ["command", "args", "httpGet", "httpHeaders", "volumeAttributes", "options", "message", "token"];
+
+/// Fields of the object itself below which every value is hidden. A `ControllerRevision` has a template there.
+const CONTENT: [&str; 3] = ["data", "stringData", "binaryData"];
+
+/// Fields whose keys are names of somebody's own, not of fields.
+const NAMES: [&str; 3] = ["labels", "matchLabels", "nodeSelector"];
+
+/// Hides the values of one review.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    hidden: HashMap<String, usize>,
+}
+
+impl Redactor {
+    /// Hides what no rule looks at in an object.
+    pub fn redact(&mut self, kind: Kind, object: &mut Value) {
+        for content in CONTENT.into_iter().filter(|_| kind != Kind::Revision) {
+            if let Some(content) = object.get_mut(content) {
+                self.hide(content);
+            }
+        }
+        self.walk(object);
+    }
+
+    fn walk(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.remove("managedFields");
+                for (key, value) in map {
+                    match key.as_str() {
+                        "annotations" => self.annotations(value),
+                        "env" => self.environment(value),
+                        key if HIDDEN.contains(&key) => self.hide(value),
+                        key if NAMES.contains(&key) => {}
+                        _ => self.walk(value),
+                    }
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.walk(value)),
+            _ => {}
+        }
+    }
+
+    /// Annotations under our own keys are looked at, and those that the rules know; any other may hold anything, as
+    /// kubectl's copy of the whole object does.
+    fn annotations(&mut self, annotations: &mut Value) {
+        let Value::Object(map) = annotations else { return self.hide(annotations) };
+        let is_looked_at =
+            |key: &str| keys::in_domain(key) || keys::is_legacy(key) || key.starts_with(APP_ARMOR);
+        map.iter_mut().filter(|(key, _)| !is_looked_at(key)).for_each(|(_, value)| self.hide(value));
+    }
+
+    /// Only the variables that tell the run are looked at.
+    fn environment(&mut self, variables: &mut Value) {
+        let Value::Array(variables) = variables else { return self.hide(variables) };
+        for variable in variables {
+            let name = variable.get("name").and_then(Value::as_str);
+            let is_looked_at = name.is_some_and(|name| RUN_VARIABLES.contains(&name));
+            match variable.get_mut("value") {
+                Some(_) if is_looked_at => {}
+                Some(value) => self.hide(value),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether there is a value, and of which type, stays: rules ask for both.
+    fn hide(&mut self, value: &mut Value) {
+        match value {
+            Value::String(text) if !text.is_empty() => {
+                let number = self.number(std::mem::take(text));
+                *text = format!("(redacted {number})");
+            }
+            Value::Number(number) => *value = self.number(number.to_string()).into(),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.hide(value)),
+            Value::Object(map) => map.values_mut().for_each(|value| self.hide(value)),
+            Value::String(_) | Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    fn number(&mut self, value: String) -> usize {
+        let next = self.hidden.len() + 1;
+        *self.hidden.entry(value).or_insert(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn redacted(kind: Kind, mut object: Value) -> Value {
+        Redactor::default().redact(kind, &mut object);
+        object
+    }
+
+    #[test]
+    fn the_same_value_is_hidden_as_the_same_and_another_as_another() {
+        let hidden = redacted(Kind::Pod, json!({"spec": {"args": ["a", "b", "a", ""]}}));
+        assert_eq!(hidden["spec"]["args"], json!(["(redacted 1)", "(redacted 2)", "(redacted 1)", ""]));
+    }
+
+    #[test]
+    fn of_variables_only_those_that_tell_the_run_keep_their_value() {
+        let env = json!([
+            {"name": "CODEXK8S_RUN_ID", "value": "r1"},
+            {"name": "TOKEN", "value": "hunter2"},
+            {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "openai"}}},
+        ]);
+        let hidden = redacted(Kind::Pod, json!({"spec": {"containers": [{"env": env}]}}));
+        let hidden = &hidden["spec"]["containers"][0]["env"];
+        assert_eq!(hidden[0]["value"], "r1");
+        assert_eq!(hidden[1]["value"], "(redacted 1)");
+        assert_eq!(hidden[2]["valueFrom"]["secretKeyRef"]["name"], "keys", "it is a name, and no secret");
+    }
+
+    #[test]
+    fn content_is_hidden_but_the_template_of_a_revision_is_looked_at() {
+        let secret = redacted(Kind::Secret, json!({"data": {"password": "aHVudGVyMg=="}}));
+        assert_eq!(secret["data"]["password"], "(redacted 1)");
+        let spec = json!({"hostNetwork": true, "containers": [{"image": "busybox", "args": ["hunter2"]}]});
+        let data = json!({"spec": {"template": {"spec": spec}}});
+        let revision = redacted(Kind::Revision, json!({"data": data}));
+        let container = &revision["data"]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!((&container["image"], &container["args"][0]), (&json!("busybox"), &json!("(redacted 1)")));
+    }
+}

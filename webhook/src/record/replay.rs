@@ -1,0 +1,258 @@
+//! Deciding once more what was decided before, and telling how.
+
+use std::sync::Arc;
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{API_VERSION, Answer, KIND, Record};
+use crate::check::{CheckError, Checker};
+use crate::engine::{self, Judged, PolicyInForce};
+use crate::review::{self, AdmissionRequest, Entry};
+use crate::rules::{self, Facts, Kind, catalogue};
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Stored {
+    /// A record.
+    Record(Box<Record>),
+    /// A review without facts, as the API server sent it.
+    Review(Vec<u8>),
+}
+
+/// Why a file cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Not JSON, or of another form.
+    #[error("found what is neither a record nor an AdmissionReview in JSON")]
+    Form(#[from] serde_json::Error),
+    /// Another version of records.
+    #[error("apiVersion: found {0:?}; this version reads {API_VERSION:?}")]
+    Version(String),
+    /// Its review is none.
+    #[error(transparent)]
+    Review(#[from] review::ReviewError),
+    /// Of a kind that is none of ours.
+    #[error("request.kind: found {0:?}, which no rule is about")]
+    Kind(String),
+    /// Its object cannot be read.
+    #[error(transparent)]
+    Request(#[from] engine::Failure),
+    /// Its namespace cannot be made up.
+    #[error("failed to judge the namespace that it lies in")]
+    Namespace(#[from] CheckError),
+    /// What would be mended cannot be.
+    #[error("failed to mend the object as the webhook would")]
+    Mend(#[from] json_patch::PatchError),
+}
+
+/// A decision and what led to it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replay {
+    /// The decision's id.
+    pub id: String,
+    /// Who asked.
+    pub user: String,
+    /// The groups of who asked.
+    pub groups: Vec<String>,
+    /// What was to be done.
+    pub operation: &'static str,
+    /// The kind of the object.
+    pub kind: String,
+    /// The subresource, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subresource: Option<String>,
+    /// The object's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The object's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether nothing was to be stored.
+    pub dry_run: bool,
+    /// Which of the two calls it was.
+    pub entry: Entry,
+    /// The hash of the policy that it is decided under now.
+    pub policy: String,
+    /// The facts.
+    pub facts: Facts,
+    /// Every rule, and what it said.
+    pub rules: Vec<Consulted>,
+    /// What is decided now.
+    pub verdict: Answer,
+    /// What was decided then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// What a record tells of the decision then.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// The hash of the policy then.
+    pub policy: String,
+    /// The version of the program then.
+    pub version: String,
+    /// What was answered.
+    pub verdict: Answer,
+}
+
+/// What a rule said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Consulted {
+    /// The rule.
+    pub id: &'static str,
+    /// What it is about.
+    pub title: &'static str,
+    /// What would happen without it.
+    #[serde(skip)]
+    pub why: &'static str,
+    /// How to comply.
+    #[serde(skip)]
+    pub remedy: &'static str,
+    /// What came of asking it.
+    pub outcome: Said,
+    /// What it found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Found>,
+}
+
+/// What came of asking a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Said {
+    /// It was asked and found something.
+    Found,
+    /// It was asked and found nothing.
+    Passed,
+    /// It is about something else.
+    NotConcerned,
+    /// The policy has it off.
+    Off,
+}
+
+/// What a rule found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// What follows from it: the rule's mode.
+    pub mode: Mode,
+    /// Where.
+    pub path: String,
+    /// What.
+    pub found: String,
+    /// How to mend it.
+    pub remedy: String,
+}
+
+impl Stored {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it is neither a record nor a review.
+    pub fn read(bytes: Vec<u8>) -> Result<Self, ReplayError> {
+        let value: Value = serde_json::from_slice(&bytes)?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        match (text("kind"), text("apiVersion")) {
+            (KIND, API_VERSION) => Ok(Self::Record(serde_json::from_value(value)?)),
+            (KIND, version) => Err(ReplayError::Version(version.to_owned())),
+            _ => {
+                review::parse(&bytes)?;
+                Ok(Self::Review(bytes))
+            }
+        }
+    }
+}
+
+/// Decides a record once more, on its own facts.
+///
+/// # Errors
+/// If its review cannot be read.
+pub fn record(record: &Record, policy: RunPolicy) -> Result<Replay, ReplayError> {
+    let body = serde_json::to_vec(&record.review)?;
+    let review = review::parse(&body)?;
+    let request = engine::request(kind(&review)?, &review)?;
+    let policy = Arc::new(PolicyInForce::from(policy));
+    let facts = record.facts.clone();
+    let verdict = engine::decide(&policy.policy, &facts, &request, record.entry, review.is_dry_run());
+    let then = Recorded {
+        policy: record.policy.clone(),
+        version: record.version.clone(),
+        verdict: record.verdict.clone(),
+    };
+    let replay = told(record.entry, &review, Judged { request, facts, policy, verdict });
+    Ok(Replay { recorded: Some(then), ..replay })
+}
+
+/// Decides a review that comes without facts, as the API server would have it: what a cluster of its own would say of it
+/// once it is mended.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn review(body: &[u8], checker: &Checker) -> Result<Replay, ReplayError> {
+    let sent = review::parse(body)?;
+    let kind = kind(&sent)?;
+    if let Some(namespace) = sent.namespace().filter(|_| kind != Kind::Namespace) {
+        checker.imagine(namespace).await?;
+    }
+    let mended = checker.judge_review(Entry::Mutate, kind, &sent).await?;
+    let mut envelope: Value = serde_json::from_slice(body)?;
+    if let Some(object) = envelope.pointer_mut("/request/object") {
+        json_patch::patch(object, &mended.verdict.patch.0)?;
+    }
+    let body = serde_json::to_vec(&envelope)?;
+    let review = review::parse(&body)?;
+    let mut judged = checker.judge_review(Entry::Validate, kind, &review).await?;
+    judged.verdict.patch = mended.verdict.patch;
+    Ok(told(Entry::Validate, &review, judged))
+}
+
+fn kind(review: &AdmissionRequest<'_>) -> Result<Kind, ReplayError> {
+    let told = &review.kind;
+    Kind::of(&told.group, &told.kind).ok_or_else(|| ReplayError::Kind(told.kind.to_string()))
+}
+
+fn told(entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>) -> Replay {
+    let Judged { facts, policy, verdict, .. } = judged;
+    let outcome = engine::outcome(&verdict, &policy.hash);
+    Replay {
+        id: review.uid.to_string(),
+        user: review.user_info.username.to_string(),
+        groups: review.user_info.groups.iter().map(|group| group.0.to_string()).collect(),
+        operation: review.operation.as_str(),
+        kind: review.kind.kind.to_string(),
+        subresource: review.subresource().map(str::to_owned),
+        namespace: review.namespace().map(str::to_owned),
+        name: review.name().map(str::to_owned),
+        dry_run: review.is_dry_run(),
+        entry,
+        rules: catalogue::all().map(|rule| consulted(&policy.policy, rule, &verdict)).collect(),
+        verdict: Answer::of(&verdict, &outcome),
+        policy: policy.hash.clone(),
+        facts,
+        recorded: None,
+    }
+}
+
+fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Verdict) -> Consulted {
+    let of_the_rule = verdict.findings.iter().filter(|finding| finding.rule.id == rule.id);
+    let findings: Vec<_> = of_the_rule
+        .map(|finding| Found {
+            mode: finding.mode,
+            path: finding.path.clone(),
+            found: finding.found.clone(),
+            remedy: finding.remedy.clone(),
+        })
+        .collect();
+    let is_asked = verdict.asked.iter().any(|asked| asked.id == rule.id);
+    let outcome = match (findings.is_empty(), is_asked) {
+        (false, _) => Said::Found,
+        (true, true) => Said::Passed,
+        (true, false) if rules::mode(policy, rule) == Mode::Off => Said::Off,
+        (true, false) => Said::NotConcerned,
+    };
+    Consulted { id: rule.id, title: rule.title, why: rule.why, remedy: rule.remedy, outcome, findings }
+}
