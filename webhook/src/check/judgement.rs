@@ -1,5 +1,7 @@
 //! The verdict on one object, with all that is told of it.
 
+use std::fmt;
+
 use codex_k8s_shared::policy::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,12 @@ pub struct Problem {
     /// Where it stands.
     #[serde(skip)]
     pub place: Option<Place>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: found {}; {}", self.path, self.found, self.remedy)
+    }
 }
 
 /// The verdict on one object.

@@ -46,6 +46,11 @@ pub struct Summary {
 }
 
 impl Report {
+    /// The JSON Schema of reports.
+    pub fn json_schema() -> schemars::Schema {
+        schemars::schema_for!(Self)
+    }
+
     /// A report on what was judged under a policy.
     pub fn new(policy: &RunPolicy, objects: Vec<Judgement>) -> Self {
         let mut summary = Summary { objects: objects.len(), ..Summary::default() };

@@ -35,6 +35,11 @@ impl Place {
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         Self { source: Arc::clone(source), range, line, column }
     }
+
+    /// The character after it, in its line, from 1.
+    pub fn end_column(&self) -> usize {
+        self.column + self.source.text.get(self.range.clone()).unwrap_or_default().chars().count()
+    }
 }
 
 /// A step of a path.

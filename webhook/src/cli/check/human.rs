@@ -84,7 +84,8 @@ fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
     text
 }
 
-fn summary(summary: &Summary) -> String {
+/// How many there are, in a line.
+pub(super) fn summary(summary: &Summary) -> String {
     let counts = [
         (summary.admitted, "admitted"),
         (summary.mended, "mended"),

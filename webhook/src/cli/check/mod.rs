@@ -1,7 +1,10 @@
 //! `check`: the webhook's verdict on files, without a cluster.
 
 mod files;
+mod github;
 mod human;
+mod junit;
+mod sarif;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +72,9 @@ pub(super) struct Args {
     /// The form of what is printed
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
+    /// Print the JSON Schema of what --output json prints, and judge nothing
+    #[arg(long, exclusive = true)]
+    schema: bool,
     /// Whether it is coloured
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -100,6 +106,18 @@ enum Form {
     Json,
     /// For both
     Yaml,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit XML: a suite for each file, a case for each object
+    Junit,
+    /// Workflow commands, which GitHub shows beside the lines
+    Github,
+}
+
+impl Form {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 impl Args {
@@ -116,6 +134,10 @@ impl Args {
     }
 
     fn judge(&self) -> anyhow::Result<u8> {
+        if self.schema {
+            let schema = serde_json::to_string_pretty(&Report::json_schema())?;
+            return output::print(&format!("{schema}\n")).map(|()| ADMITTED);
+        }
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         if self.review.is_given() {
             return self.replay(policy);
@@ -142,6 +164,7 @@ impl Args {
             Form::Human => review::human(&replay),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
             Form::Yaml => serde_saphyr::to_string(&replay)?,
+            form => anyhow::bail!("--output {}: a review is told in human, json or yaml only", form.name()),
         })?;
         let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
         Ok(if replay.verdict.result == Verdict::Denied || is_warned { DENIED } else { ADMITTED })
@@ -152,6 +175,9 @@ impl Args {
             Form::Human => human::told(report, documents),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
             Form::Yaml => serde_saphyr::to_string(report)?,
+            Form::Sarif => sarif::told(report)?,
+            Form::Junit => junit::told(report)?,
+            Form::Github => github::told(report),
         })
     }
 

@@ -1,0 +1,51 @@
+//! A report as workflow commands, which GitHub shows as annotations beside the lines of a change.
+
+use std::fmt::Write as _;
+
+use super::human;
+use crate::check::{Judgement, Problem, Report, Severity};
+
+/// The report: each problem is an annotation, and the summary a line of the log.
+pub(super) fn told(report: &Report) -> String {
+    let mut text = String::new();
+    for judgement in &report.objects {
+        for problem in &judgement.problems {
+            let _ = writeln!(text, "{}", annotation(judgement, problem));
+        }
+        if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
+            let file = property(&judgement.file);
+            let message = data(message);
+            let _ = writeln!(text, "::error file={file},line={}::{message}", judgement.line);
+        }
+    }
+    text.push_str(&human::summary(&report.summary));
+    text
+}
+
+fn annotation(judgement: &Judgement, problem: &Problem) -> String {
+    let command = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let file = property(&judgement.file);
+    let place = match &problem.place {
+        Some(place) => {
+            format!("line={},col={},endColumn={}", place.line, place.column, place.end_column())
+        }
+        None => format!("line={}", judgement.line),
+    };
+    let title = format!("{}: {}", problem.rule, problem.title);
+    let title = property(&title);
+    let text = format!("{}: {problem}", judgement.what());
+    format!("::{command} file={file},{place},title={title}::{}", data(&text))
+}
+
+/// The text of a command. Its reader takes back these three and no other.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property of a command, which must not end early.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,51 @@
+//! A report as JUnit XML: each file is a suite, and each object a case of it.
+
+use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use crate::check::{Judgement, Report, Verdict};
+
+/// The report.
+pub(super) fn told(report: &Report) -> Result<String, SerializeError> {
+    let mut suites = Suites::new(env!("CARGO_PKG_NAME"));
+    for objects in report.objects.chunk_by(|one, next| one.file == next.file) {
+        let Some(first) = objects.first() else { continue };
+        let mut suite = TestSuite::new(first.file.as_str());
+        suite.add_test_cases(objects.iter().map(case));
+        suites.add_test_suite(suite);
+    }
+    suites.to_string()
+}
+
+fn case(judgement: &Judgement) -> TestCase {
+    let status = match judgement.result {
+        Verdict::Denied => denied(judgement),
+        Verdict::NotOurs => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message("not ours");
+            status
+        }
+        Verdict::Admitted | Verdict::Mended => TestCaseStatus::success(),
+    };
+    let mut case = TestCase::new(judgement.what(), status);
+    case.set_classname(judgement.file.as_str());
+    case.extra.insert("line".into(), judgement.line.to_string().into());
+    if !judgement.warnings.is_empty() {
+        case.set_system_out(judgement.warnings.join("\n"));
+    }
+    case
+}
+
+fn denied(judgement: &Judgement) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type(judgement.rules().join(" "));
+    status.set_message(judgement.message.clone().unwrap_or_default());
+    let problems = judgement.problems.iter().map(|problem| {
+        let place = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}: ", judgement.file),
+            _ => String::new(),
+        };
+        format!("{place}{}: {problem}", problem.rule)
+    });
+    status.set_description(problems.collect::<Vec<_>>().join("\n"));
+    status
+}
