@@ -1,7 +1,7 @@
 # Everything that people and CI run. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test soak lint bench generate tools
+.PHONY: help demo cluster cluster-down test soak fuzz lint bench generate tools
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
@@ -29,6 +29,9 @@ test: lint ## Run everything that CI runs
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
+
+fuzz: ## Try for a minute to make the reader of manifests fail
+	CODEX_K8S_GUARD_FUZZ_SECONDS=60 $(CARGO) test --locked --release -p codex-k8s-webhook --test check_fuzz -- --nocapture
 
 lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
 	$(CARGO) fmt --all --check

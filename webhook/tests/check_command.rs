@@ -101,7 +101,7 @@ fn what_cannot_be_judged_ends_with_2_and_says_where() {
         (&[][..], &b""[..], "-: found no object"),
         (&[], b"\x7fELF\xff", "no UTF-8"),
         (&[], b"apiVersion: v1\nkind: [Job\n", "line 2 column 7"),
-        (&[], b"kind: Job\nmetadata: {}\n", "-:1: apiVersion: found nothing"),
+        (&[], b"kind: Job\nmetadata: {}\n", "-:1:1: apiVersion: found nothing"),
         (&["absent.yaml"], b"", "failed to read absent.yaml"),
         (&["--policy=policy.yaml"], NAMESPACE.as_bytes(), "is no usable policy"),
         (&["--output=xml"], b"", "invalid value 'xml'"),

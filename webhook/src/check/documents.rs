@@ -30,16 +30,27 @@ pub struct Document {
     pub object: Value,
 }
 
+/// The bytes that a file may have: those of some 30,000 objects. A larger one is not what it is taken for.
+pub const LARGEST: usize = 32 << 20;
+
 /// Why a file holds no objects that can be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Bytes that are no text.
-    #[error("{file}:{line}: found bytes that are no UTF-8; expected YAML or JSON")]
+    #[error("{file}:{line}:{column}: found bytes that are no UTF-8; expected YAML or JSON")]
     NotText {
         /// The file.
         file: String,
         /// The line.
         line: usize,
+        /// The character of the line.
+        column: usize,
+    },
+    /// More than anybody judges at once.
+    #[error("{file}: found more than {} MiB; expected objects for a cluster: give them in several files", LARGEST >> 20)]
+    TooLarge {
+        /// The file.
+        file: String,
     },
     /// Text that is no YAML.
     #[error("{file}: found what is neither YAML nor JSON")]
@@ -51,14 +62,16 @@ pub enum ReadError {
         source: Box<serde_saphyr::Error>,
     },
     /// YAML that is no Kubernetes object.
-    #[error("{file}:{line}: {field}: found {found}; expected {expected}")]
+    #[error("{file}:{line}:{column}: {field}: found {found}; expected {expected}")]
     Form {
         /// The file.
         file: String,
-        /// The line that the document begins at.
+        /// The line of the field, or of what should hold it.
         line: usize,
+        /// The character of the line.
+        column: usize,
         /// The field.
-        field: &'static str,
+        field: String,
         /// What it is.
         found: String,
         /// What an object has there.
@@ -117,10 +130,15 @@ impl Document {
 /// # Errors
 /// [`ReadError`], which names file and line, what was found and what was expected.
 pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
+    if bytes.len() > LARGEST {
+        return Err(ReadError::TooLarge { file: file.to_owned() });
+    }
     let text = str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.split(|byte| *byte == b'\n').count();
-        ReadError::NotText { file: file.to_owned(), line }
+        let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let column = String::from_utf8_lossy(last).chars().count() + 1;
+        ReadError::NotText { file: file.to_owned(), line, column }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
@@ -174,21 +192,27 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    fn form(&self, field: &'static str, found: &Value, expected: &'static str) -> ReadError {
+    /// What is wrong with a field of the object at a path; with the object itself, where no field is named.
+    fn form(&self, within: &str, field: &'static str, found: &Value, expected: &'static str) -> ReadError {
         let (file, found) = (self.source.file.clone(), shown(found));
-        ReadError::Form { file, line: self.line, field, found, expected }
+        let path = format!("{within}{field}");
+        let steps = source::steps(path.trim_end_matches('.'));
+        let place = source::locate(self.source, &self.range, &steps);
+        let (line, column) = place.map_or((self.line, 1), |place| (place.line, place.column));
+        let field = if path.is_empty() { "(document)".to_owned() } else { path };
+        ReadError::Form { file, line, column, field, found, expected }
     }
 
     /// Takes up an object, or each one of a list.
     fn unfold(&mut self, value: Value, within: String, depth: usize) -> Result<(), ReadError> {
         let Value::Object(mut fields) = value else {
-            return if value.is_null() { Ok(()) } else { Err(self.form("(document)", &value, "an object")) };
+            return if value.is_null() { Ok(()) } else { Err(self.form(&within, "", &value, "an object")) };
         };
         let nothing = Value::Null;
         let text = |key: &'static str, expected| {
             let found = fields.get(key).unwrap_or(&nothing);
             let text = found.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-            text.ok_or_else(|| self.form(key, found, expected))
+            text.ok_or_else(|| self.form(&within, key, found, expected))
         };
         let api_version = text("apiVersion", "an API version, such as v1 or batch/v1")?;
         let kind = text("kind", "a kind, such as Namespace or Job")?;
@@ -196,10 +220,15 @@ impl Reader<'_> {
             && let Some(items) = fields.remove("items")
         {
             let Value::Array(items) = items else {
-                return Err(self.form("items", &items, "a list of objects"));
+                return Err(self.form(&within, "items", &items, "a list of objects"));
             };
             if depth == DEEPEST {
-                return Err(self.form("items", &nothing, "lists that do not stand in each other so deep"));
+                return Err(self.form(
+                    &within,
+                    "items",
+                    &nothing,
+                    "lists that do not stand in each other so deep",
+                ));
             }
             return items.into_iter().enumerate().try_for_each(|(index, item)| {
                 self.unfold(item, format!("{within}items[{index}]."), depth + 1)
@@ -207,7 +236,14 @@ impl Reader<'_> {
         }
         match fields.get("metadata") {
             Some(Value::Object(_)) => {}
-            found => return Err(self.form("metadata", found.unwrap_or(&nothing), "an object with a name")),
+            found => {
+                return Err(self.form(
+                    &within,
+                    "metadata",
+                    found.unwrap_or(&nothing),
+                    "an object with a name",
+                ));
+            }
         }
         let (source, range) = (Arc::clone(self.source), self.range.clone());
         self.documents.push(Document {
@@ -289,19 +325,30 @@ mod tests {
         for (text, told) in [
             ("", "f.yaml: found no object"),
             ("# nothing\n---\n---\n", "f.yaml: found no object"),
-            ("kind: Job\nmetadata: {}\n", "f.yaml:1: apiVersion: found nothing; expected an API version"),
-            ("---\n---\napiVersion: v1\nmetadata: {}\n", "f.yaml:2: kind: found nothing; expected a kind"),
-            ("apiVersion: v1\nkind: 7\nmetadata: {}\n", "kind: found 7"),
+            ("kind: Job\nmetadata: {}\n", "f.yaml:1:1: apiVersion: found nothing; expected an API version"),
+            ("---\n---\napiVersion: v1\nmetadata: {}\n", "f.yaml:3:1: kind: found nothing; expected a kind"),
+            ("apiVersion: v1\nkind: 7\nmetadata: {}\n", "f.yaml:2:1: kind: found 7"),
             ("apiVersion: v1\nkind: Job\n", "metadata: found nothing"),
             ("- a\n", "(document): found [\"a\"]; expected an object"),
-            ("apiVersion: v1\nkind: List\nitems: {}\n", "items: found {}"),
+            (
+                "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A, metadata: {}}\n- {kind: 7}\n",
+                "f.yaml:5:3: items[1].apiVersion: found nothing",
+            ),
+            ("apiVersion: v1\nkind: List\nitems: {}\n", "f.yaml:3:1: items: found {}"),
         ] {
             let error = refused(text.as_bytes());
             assert!(error.contains(told), "{text:?}: {error}");
         }
         assert!(
-            refused(b"apiVersion: v1\nkind: \xff\n").starts_with("f.yaml:2: found bytes that are no UTF-8")
+            refused(b"apiVersion: v1\nkind: \xff\n").starts_with("f.yaml:2:7: found bytes that are no UTF-8")
         );
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let told = refused(&vec![b'#'; LARGEST + 1]);
+        assert!(told.starts_with("f.yaml: found more than 32 MiB"), "{told}");
+        assert!(refused(&vec![b'#'; LARGEST]).starts_with("f.yaml: found no object"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
-pub use documents::{Document, ReadError, read};
+pub use documents::{Document, LARGEST, ReadError, read};
 pub use judgement::{Judgement, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
 pub use source::{Place, Source};

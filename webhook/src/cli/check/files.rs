@@ -1,11 +1,12 @@
 //! The files that are to be judged.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::check::{Document, read};
+use crate::check::{Document, LARGEST, read};
 
 /// The objects of files and folders; of standard input, where there are none.
 pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
@@ -29,7 +30,7 @@ pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
 fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let failed = || format!("failed to read {}", folder.display());
     let mut entries: Vec<_> = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>())
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>())
         .with_context(failed)?;
     entries.sort();
     let mut files = Vec::new();
@@ -46,12 +47,18 @@ fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The objects of a file; of standard input, if it is `-`.
 pub(super) fn of_file(file: &Path) -> anyhow::Result<Vec<Document>> {
-    let mut bytes = Vec::new();
     let name = file.display().to_string();
-    if name == "-" {
-        std::io::stdin().lock().read_to_end(&mut bytes).context("failed to read standard input")?;
+    let bytes = if name == "-" {
+        bytes(io::stdin().lock()).context("failed to read standard input")?
     } else {
-        bytes = std::fs::read(file).with_context(|| format!("failed to read {name}"))?;
-    }
+        File::open(file).and_then(bytes).with_context(|| format!("failed to read {name}"))?
+    };
     Ok(read(&name, &bytes)?)
+}
+
+/// All that there is, but no more than shows that it is too much.
+fn bytes(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -149,10 +149,14 @@ impl Args {
         }
         let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
         let report = Report::new(&policy, judged);
-        output::print_coloured(&self.told(&report, &documents)?, self.color)?;
+        let told = self.told(&report, &documents)?;
         let summary = &report.summary;
         let fails = summary.denied > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0);
-        Ok(if fails { DENIED } else { ADMITTED })
+        match output::print_coloured(&told, self.color) {
+            // Nobody reads on; what the verdict is stays.
+            Err(error) if !output::is_closed_pipe(&error) => Err(error),
+            _ => Ok(if fails { DENIED } else { ADMITTED }),
+        }
     }
 
     fn replay(&self, policy: RunPolicy) -> anyhow::Result<u8> {
