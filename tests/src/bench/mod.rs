@@ -4,6 +4,7 @@
 //! does falls on all of them alike.
 
 mod cache;
+mod check;
 pub mod echo;
 mod end_to_end;
 mod reconcile;
@@ -47,6 +48,8 @@ pub enum Section {
     Reconcile,
     /// A sweep of the garbage collector
     Sweep,
+    /// Files, judged without a cluster
+    Check,
 }
 
 /// Measures and prints these sections; all of them if none is named.
@@ -63,6 +66,9 @@ pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     }
     if is_wanted(Section::Sweep) {
         sweep::run(playground)?;
+    }
+    if is_wanted(Section::Check) {
+        check::run(playground)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The demo: the main job, with plain kubectl, on a real control plane.
 
+mod offline;
+
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::Path;
@@ -36,6 +38,7 @@ pub fn run(playground: &Path) -> anyhow::Result<()> {
     show.the_workers_job()?;
     show.an_agents_job()?;
     show.refusals()?;
+    show.four_mistakes_in_a_file()?;
     show.a_sweep()?;
     drop(guard);
     stage.title("Done. Everything that was started has been ended.")
@@ -153,7 +156,7 @@ impl Show<'_> {
     }
 
     fn a_sweep(&self) -> anyhow::Result<()> {
-        self.stage.title("6. The garbage collector deletes what has expired, and only that")?;
+        self.stage.title("7. The garbage collector deletes what has expired, and only that")?;
         self.stage
             .say(&format!("({SHORT} was created at the start of this demo, with a lease of two seconds)"))?;
         let due = || self.collector(&["sweep", "--dry-run"]).is_ok_and(|told| told.contains("would delete"));

@@ -1,0 +1,91 @@
+//! What `check` costs, by the size of what it is given.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use super::report;
+use crate::process::Process;
+
+/// How many documents a stream has.
+const SIZES: [usize; 3] = [2_500, 5_000, 10_000];
+/// How often each is judged; the fastest counts, for whatever else the machine does only makes it slower.
+const ROUNDS: usize = 3;
+/// How often the memory of a process is looked at that is about to end.
+const LOOKS: Duration = Duration::from_millis(2);
+
+/// Measures and prints.
+///
+/// # Errors
+/// If a judgement fails.
+pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
+    report::say("\n`check` of one stream, half of it Namespaces and half Jobs in them ...")?;
+    let folder = tempfile::tempdir()?;
+    let mut per_document = Vec::new();
+    for size in SIZES {
+        let file = folder.path().join("stream.yaml");
+        fs::write(&file, stream(size))?;
+        let mut fastest = Duration::MAX;
+        let mut peak = 0;
+        for _ in 0..ROUNDS {
+            let (took, memory) = judge(playground, &file)?;
+            fastest = fastest.min(took);
+            peak = peak.max(memory);
+        }
+        report::told(&format!("{size} documents, milliseconds"), fastest.as_secs_f64() * 1e3)?;
+        report::told(&format!("{size} documents, MiB at most"), mebibytes(peak))?;
+        per_document.push(per(fastest, size));
+    }
+    if let ([first, ..], [.., last]) = (&*per_document, &*per_document) {
+        report::at_most("a document of the largest / of the smallest", last / first, 1.3)?;
+    }
+    Ok(())
+}
+
+fn stream(size: usize) -> String {
+    let mut text = String::new();
+    for number in 0..size / 2 {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: codex-issue-bench-{number}\n\
+             ---\napiVersion: batch/v1\nkind: Job\nmetadata:\n  name: tests\n  namespace: codex-issue-bench-{number}\n\
+             spec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: c\n        \
+             image: busybox:1.36\n        command: [\"sh\", \"-c\", \"make test\"]\n"
+        );
+    }
+    text
+}
+
+fn judge(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
+    let begun = Instant::now();
+    let mut process = Command::new(playground)
+        .args(["webhook", "check", "--output=json", "-"])
+        .stdin(File::open(file)?)
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = process.try_wait()? {
+            break status;
+        }
+        // It may have ended since.
+        peak = Process::of_child(&process).peak_memory().unwrap_or(peak).max(peak);
+        std::thread::sleep(LOOKS);
+    };
+    ensure!(status.success(), "check failed: {status}");
+    Ok((begun.elapsed(), peak))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far less than a float counts exactly")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer documents than a float counts exactly")]
+fn per(time: Duration, documents: usize) -> f64 {
+    time.as_secs_f64() / documents as f64
+}
