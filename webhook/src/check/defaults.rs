@@ -3,6 +3,10 @@
 
 use serde_json::{Value, json};
 
+const ACCOUNT: &str = "serviceAccountName";
+/// Whatever was sent, it is read as the other one says.
+const DEPRECATED_ACCOUNT: &str = "serviceAccount";
+
 /// Where the Pod template of a kind stands; a Pod is one itself.
 fn template(kind: &str) -> Option<&'static str> {
     match kind {
@@ -22,13 +26,14 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
     }
     let spec = template(kind).and_then(|template| object.pointer_mut(&format!("{template}/spec")));
     let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
-    if kind == "Pod" {
-        // By the admission plugin `ServiceAccount`, which comes before.
-        spec.entry("serviceAccountName").or_insert_with(|| "default".into());
-    }
-    // Two names of one field.
-    if let Some(account) = spec.get("serviceAccountName").cloned() {
-        spec.entry("serviceAccount").or_insert(account);
+    // Two names of one field. A Pod without it gets one by the admission plugin `ServiceAccount`, which comes before.
+    let named = |name| spec.get(name).and_then(Value::as_str).filter(|account| !account.is_empty());
+    let usual = (kind == "Pod").then_some("default");
+    let account = named(ACCOUNT).or_else(|| named(DEPRECATED_ACCOUNT)).or(usual).map(str::to_owned);
+    if let Some(account) = account {
+        for name in [ACCOUNT, DEPRECATED_ACCOUNT] {
+            spec.insert(name.to_owned(), account.clone().into());
+        }
     }
 }
 
@@ -53,10 +58,32 @@ mod tests {
     #[test]
     fn what_stands_there_already_stays() {
         let given = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"backoffLimit": 0, "template": {
-            "metadata": {"labels": {"c": "d"}}, "spec": {"serviceAccountName": "x", "serviceAccount": "y"}}}});
+            "metadata": {"labels": {"c": "d"}}, "spec": {"serviceAccountName": "x", "serviceAccount": "x"}}}});
         let mut job = given.clone();
         fill_in("Job", &mut job);
         assert_eq!(job, given);
+    }
+
+    #[test]
+    fn the_account_has_two_names_and_the_newer_one_counts() {
+        for (given, account) in [
+            (json!({"serviceAccountName": "x", "serviceAccount": "y"}), Some("x")),
+            (json!({"serviceAccountName": "", "serviceAccount": "y"}), Some("y")),
+            (json!({"serviceAccountName": "x"}), Some("x")),
+            (json!({}), None),
+        ] {
+            for (kind, usual) in [("Pod", Some("default")), ("Job", None)] {
+                let mut object = match kind {
+                    "Pod" => json!({"spec": given}),
+                    _ => json!({"spec": {"template": {"spec": given}}}),
+                };
+                fill_in(kind, &mut object);
+                let spec = object.pointer(&format!("{}/spec", template(kind).unwrap())).unwrap();
+                for name in [ACCOUNT, DEPRECATED_ACCOUNT] {
+                    assert_eq!(spec.get(name).and_then(Value::as_str), account.or(usual), "{kind} {given}");
+                }
+            }
+        }
     }
 
     #[test]
