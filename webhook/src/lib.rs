@@ -4,6 +4,7 @@ pub mod check;
 pub mod cli;
 pub mod coalesce;
 pub mod engine;
+pub mod lint;
 pub mod metrics;
 pub mod namespaces;
 pub mod reconcile;

@@ -10,7 +10,7 @@ mod defaults;
 mod documents;
 mod judgement;
 mod report;
-mod source;
+pub(crate) mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ impl Place {
 
 /// A step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A field of an object.
     Key(String),
     /// An element of a list.
@@ -52,7 +52,7 @@ pub(super) enum Step {
 }
 
 /// The steps of a path as rules write it: `spec.containers[0].image`, `metadata.labels["a/b"]`.
-pub(super) fn steps(path: &str) -> Vec<Step> {
+pub(crate) fn steps(path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn steps(path: &str) -> Vec<Step> {
 
 /// The place of a field in the document that stands in a range of a text; where there is no such field, the place of the
 /// nearest one that would hold it. For a field of an object it is its key, and its value where that is in the same line.
-pub(super) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Place> {
+pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Place> {
     let text = source.text.get(document.clone())?;
     let mut reader = Reader { parser: Parser::new_from_str(text) };
     let first = reader.next_node()?;

@@ -54,7 +54,10 @@ impl Cli {
             Command::Check(args) => return args.run(),
             Command::Render(args) => return args.run(),
             Command::Explain(args) => args.run(),
-            Command::Policy(command) => command.run(),
+            Command::Policy(command) => match command.run() {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            },
             Command::Registration(args) => args.run(),
             Command::Certificate(args) => args.run(),
         };

@@ -1,14 +1,23 @@
-//! `policy`: the defaults, the schema, and whether a file is a policy.
+//! `policy`: the defaults, the schema, whether a file is a policy, and what is dangerous about it.
 
+use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 
 use super::output;
+use crate::check::Severity;
+use crate::lint::{Finding, lint};
 use crate::rules::catalogue;
+
+/// The exit codes of `policy lint`.
+const FOUND: u8 = 1;
+const UNREAD: u8 = 2;
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -22,18 +31,82 @@ pub(super) enum Command {
         /// The policy file
         file: PathBuf,
     },
+    /// Tell unknown, contradictory, unreachable and dangerous settings, with line and column
+    ///
+    /// Ends with 0 where nothing is wrong, 1 where something is, 2 where the file cannot be read.
+    Lint {
+        /// The policy file; - for standard input
+        file: PathBuf,
+        /// What makes it end with 1
+        #[arg(long, value_name = "WHAT", default_value = "error")]
+        fail_on: FailOn,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FailOn {
+    /// A setting that is refused, or that takes a guard from everybody
+    Error,
+    /// A warning as well
+    Warn,
 }
 
 impl Command {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::PrintDefaults => output::print(&serde_saphyr::to_string(&RunPolicy::default())?),
+            Self::PrintDefaults => output::print(&serde_saphyr::to_string(&RunPolicy::default())?)?,
             Self::Schema => {
-                output::print(&format!("{}\n", serde_json::to_string_pretty(&RunPolicy::json_schema())?))
+                output::print(&format!("{}\n", serde_json::to_string_pretty(&RunPolicy::json_schema())?))?;
             }
-            Self::Check { file } => output::print(&format!("{} {}\n", read(&file)?.hash(), file.display())),
+            Self::Check { file } => output::print(&format!("{} {}\n", read(&file)?.hash(), file.display()))?,
+            Self::Lint { file, fail_on } => return look_through(&file, fail_on),
         }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {
+    let text = match text_of(file) {
+        Ok(text) => text,
+        Err(error) => {
+            output::complain(&error);
+            return Ok(ExitCode::from(UNREAD));
+        }
+    };
+    let findings = lint(&text);
+    let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);
+    match output::print(&told(file, &findings)) {
+        // Nobody reads on; what was found stays.
+        Err(error) if !output::is_closed_pipe(&error) => Err(error),
+        _ => Ok(if fails { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }),
+    }
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.with_context(|| format!("failed to read {}", file.display()))?;
+    Ok(text)
+}
+
+fn told(file: &Path, findings: &[Finding]) -> String {
+    findings.iter().fold(String::new(), |mut text, found| {
+        let severity = match found.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let field = if found.field.is_empty() { String::new() } else { format!("{}: ", found.field) };
+        let place = format!("{}:{}:{}", file.display(), found.line, found.column);
+        let _ = writeln!(text, "{place}: {severity}: {field}{}", found.problem);
+        if !found.remedy.is_empty() {
+            let _ = writeln!(text, "  remedy: {}", found.remedy);
+        }
+        text
+    })
 }
 
 /// Reads a policy file and checks it against the rules that exist.

@@ -1,0 +1,51 @@
+//! `policy` as a command: what it prints, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+use std::process::Command;
+
+const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+
+/// The exit code, what was printed, and what was complained of.
+fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"));
+    let output = process.arg("policy").args(args).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn lint(body: &str, args: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.yaml"), format!("{HEAD}{body}")).unwrap();
+    policy(folder.path(), &[&["lint", "p.yaml"], args].concat())
+}
+
+#[test]
+fn a_policy_of_which_nothing_is_to_be_said_ends_with_0() {
+    assert_eq!(lint("", &["--fail-on", "warn"]), (0, String::new(), String::new()));
+}
+
+#[test]
+fn a_warning_fails_only_where_it_is_asked_to() {
+    let body = "cleanup:\n  unproven: believe\n";
+    let told = "p.yaml:4:3: warning: cleanup.unproven: is believe: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
+    assert_eq!(lint(body, &[]), (0, told.to_owned(), String::new()));
+    assert_eq!(lint(body, &["--fail-on", "warn"]), (1, told.to_owned(), String::new()));
+}
+
+#[test]
+fn everybody_as_a_manager_is_an_error_where_it_stands() {
+    let (code, told, complained) =
+        lint("identities:\n  managers:\n    groups: [system:authenticated]\n", &[]);
+    let expected = "p.yaml:5:14: error: identities.managers.groups[0]: \"system:authenticated\" is everybody, or every program of the cluster\n  remedy: name the ServiceAccounts or people that are meant\n";
+    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
+}
+
+#[test]
+fn a_file_that_is_not_there_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told, complained) = policy(folder.path(), &["lint", "none.yaml"]);
+    assert_eq!((code, told.as_str()), (2, ""));
+    assert!(complained.starts_with("error: failed to read none.yaml: "), "{complained}");
+}
