@@ -76,6 +76,9 @@ fn what_is_allowed_and_dangerous_is_found_where_it_stands() {
         ("quotas: {perProject: {max: 1001}}\n", Warning, 3, 23, "quotas.perProject.max"),
         ("cleanup: {unproven: believe}\n", Warning, 3, 11, "cleanup.unproven"),
         ("cleanup: {breaker: {maxDeletions: 0}}\n", Warning, 3, 21, "cleanup.breaker.maxDeletions"),
+        ("cleanup: {enabled: false}\n", Warning, 3, 11, "cleanup.enabled"),
+        ("cleanup: {withoutLease: age}\n", Warning, 3, 11, "cleanup.withoutLease"),
+        ("cleanup: {unknownRun: finished}\n", Warning, 3, 11, "cleanup.unknownRun"),
         ("rules: {GATE001: off}\n", Warning, 3, 9, "rules.GATE001"),
     ] {
         assert_eq!(found(body), [(severity, line, column, field.to_owned())], "{body}");
