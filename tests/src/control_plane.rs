@@ -143,7 +143,10 @@ impl ControlPlane {
     pub fn kill_api_server(&self) -> anyhow::Result<()> {
         let process = Process::started_with(&format!("--secure-port={}", self.port))?;
         process.signal("KILL")?;
-        eventually("kube-apiserver has ended", PATIENCE, || (!process.is_running()).then_some(()))
+        eventually("kube-apiserver has ended", PATIENCE, || (!process.is_running()).then_some(()))?;
+        // Its memory goes before its sockets do, and whoever starts it anew needs the port.
+        let is_free = || TcpListener::bind(("127.0.0.1", self.port)).is_ok().then_some(());
+        eventually("kube-apiserver's port is free", PATIENCE, is_free)
     }
 
     /// Starts the API server, on what etcd has kept, and waits until it is ready.
