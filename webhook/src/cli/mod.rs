@@ -3,6 +3,7 @@
 mod catalogue;
 mod certificate;
 mod check;
+mod input;
 mod output;
 mod policy;
 mod reconcile;

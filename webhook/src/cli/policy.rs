@@ -1,7 +1,6 @@
 //! `policy`: the defaults, the schema, whether a file is a policy, and what is dangerous about it.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 
-use super::output;
+use super::{input, output};
 use crate::check::Severity;
 use crate::lint::{Finding, lint};
 use crate::rules::catalogue;
@@ -66,7 +65,7 @@ impl Command {
 }
 
 fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {
-    let text = match text_of(file) {
+    let text = match input::text(file) {
         Ok(text) => text,
         Err(error) => {
             output::complain(&error);
@@ -80,17 +79,6 @@ fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {
         Err(error) if !output::is_closed_pipe(&error) => Err(error),
         _ => Ok(if fails { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }),
     }
-}
-
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().lock().read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
-    };
-    read.with_context(|| format!("failed to read {}", file.display()))?;
-    Ok(text)
 }
 
 fn told(file: &Path, findings: &[Finding]) -> String {

@@ -3,8 +3,7 @@
 mod exit;
 mod progress;
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
@@ -16,7 +15,7 @@ use codex_k8s_shared::runs::read_run;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{output, policy};
+use super::{input, output, policy};
 use crate::render::{
     Applied, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
 };
@@ -135,7 +134,7 @@ impl Args {
         let (project, correlation_id, payload) = match (&self.file, &self.runs) {
             (Some(file), _) => {
                 let correlation_id = self.correlation_id.clone().unwrap_or_else(|| self.run_id.clone());
-                (ProjectId::new(&self.project_id), correlation_id, text(file).or_exit(Exit::Usage)?)
+                (ProjectId::new(&self.project_id), correlation_id, input::text(file).or_exit(Exit::Usage)?)
             }
             (None, Some(runs)) => {
                 // Not by clap, which would print an address that it cannot read, password and all.
@@ -197,15 +196,6 @@ fn tell((object, applied): &(String, Applied)) {
     };
     // With standard output gone nobody reads it, but what was begun is done, and the exit code tells of it.
     let _ = output::print(&format!("{object} {what}\n"));
-}
-
-fn text(file: &Path) -> anyhow::Result<String> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).context("failed to read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
 impl Form {

@@ -1,12 +1,13 @@
 //! `check --review` and `explain --review`: what was decided, on which facts, and what would be decided now.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
 
+use super::input;
 use crate::check::{Asked, Checker, Requester, Verdict};
 use crate::record::replay::{self, Replay, Said, Stored};
 use crate::record::{Answer, Record, folder};
@@ -50,9 +51,9 @@ impl Args {
             None => path.to_owned(),
         };
         let context = || format!("failed to replay {}", file.display());
-        let stored = Stored::read(read(&file)?).with_context(context)?;
+        let stored = Stored::read(input::bytes(&file, u64::MAX)?).with_context(context)?;
         let replay = match stored {
-            Stored::Record(record) => replay::record(&record, policy),
+            Stored::Record(record) => replay::record(&record, Arc::new(policy.into())),
             Stored::Review(body) => {
                 let nobody = Requester { user: String::new(), groups: Vec::new() };
                 let checker = Checker::new(policy, Asked::creation(nobody));
@@ -61,15 +62,6 @@ impl Args {
         };
         Ok(Shown::One(Box::new(replay.with_context(context)?)))
     }
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if file == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes).context("failed to read standard input")?;
-        return Ok(bytes);
-    }
-    std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
 fn found(path: &Path, id: &str) -> anyhow::Result<PathBuf> {
@@ -88,7 +80,9 @@ fn list(path: &Path) -> anyhow::Result<String> {
     let files = folder::list(path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut text = String::new();
     for (file, id) in files {
-        let line = match read(&file).and_then(|bytes| Ok(serde_json::from_slice::<Record>(&bytes)?)) {
+        let line = match input::bytes(&file, u64::MAX)
+            .and_then(|bytes| Ok(serde_json::from_slice::<Record>(&bytes)?))
+        {
             Ok(record) => summary(&record),
             Err(error) => format!("cannot be read: {error:#}"),
         };

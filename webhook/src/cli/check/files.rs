@@ -1,12 +1,12 @@
 //! The files that are to be judged.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::check::{Document, LARGEST, read};
+use crate::cli::input;
 
 /// The objects of files and folders; of standard input, where there are none.
 pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
@@ -47,18 +47,7 @@ fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The objects of a file; of standard input, if it is `-`.
 pub(super) fn of_file(file: &Path) -> anyhow::Result<Vec<Document>> {
-    let name = file.display().to_string();
-    let bytes = if name == "-" {
-        bytes(io::stdin().lock()).context("failed to read standard input")?
-    } else {
-        File::open(file).and_then(bytes).with_context(|| format!("failed to read {name}"))?
-    };
-    Ok(read(&name, &bytes)?)
-}
-
-/// All that there is, but no more than shows that it is too much.
-fn bytes(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    // One more than may be shows that it is too much.
+    let bytes = input::bytes(file, LARGEST as u64 + 1)?;
+    Ok(read(&file.display().to_string(), &bytes)?)
 }
