@@ -181,10 +181,14 @@ impl<L: Lookup> Engine<L> {
                 self.count(&decision, &judged.verdict);
                 let mut outcome = outcome(&judged.verdict, &judged.policy.hash);
                 tell(&judged, request);
-                let findings = judged.verdict.findings.clone();
-                if let Some(recorder) = &self.recorder {
-                    recorder.take(entry, request, judged, &outcome);
-                }
+                let findings = match &self.recorder {
+                    None => judged.verdict.findings,
+                    Some(recorder) => {
+                        let findings = judged.verdict.findings.clone();
+                        recorder.take(entry, request, judged, &outcome);
+                        findings
+                    }
+                };
                 if entry == Entry::Mutate {
                     // Both webhooks have one name, and the first note of a name stays: only the judgement is noted.
                     outcome.audit.clear();

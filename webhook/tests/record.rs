@@ -90,7 +90,7 @@ fn is_decided_the_same_once_more(
         return Err(TestCaseError::fail("it was read as something else"));
     };
     prop_assert_eq!(&*read, &record);
-    let replayed = replay::record(&read, policy.policy.clone()).unwrap();
+    let replayed = replay::record(&read, policy).unwrap();
     prop_assert_eq!(&replayed.verdict, &record.verdict, "of {}", record.review);
     Ok(record)
 }

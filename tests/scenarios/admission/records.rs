@@ -1,6 +1,7 @@
 //! Records of real requests: the id that a denial carries finds them, and they are decided the same once more.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_k8s_tests::{Identity, eventually};
@@ -64,7 +65,7 @@ fn whatever_was_asked_so_far_is_decided_the_same_once_more() {
     for (file, _) in folder::list(&guard().records()).unwrap() {
         let record = read(fs::read(&file).unwrap());
         assert_eq!(record.policy, policy.hash(), "{}", file.display());
-        let now = replay::record(&record, policy.clone()).unwrap();
+        let now = replay::record(&record, Arc::new(policy.clone().into())).unwrap();
         assert_eq!(now.verdict, record.verdict, "{}", file.display());
         replayed += 1;
         denied += usize::from(record.verdict.code.is_some());

@@ -134,7 +134,7 @@ impl Taken {
 
     /// Its record, redacted. Findings quote what they are about, so its words are those of the same verdict on what is left.
     pub fn into_record(self) -> Record {
-        let policy = self.policy.policy.clone();
+        let policy = Arc::clone(&self.policy);
         let mut record = self.redacted();
         let (message, warnings) = match replay::record(&record, policy) {
             Ok(replay) if replay.verdict.rules == record.verdict.rules => {

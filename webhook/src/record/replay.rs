@@ -171,11 +171,10 @@ impl Stored {
 ///
 /// # Errors
 /// If its review cannot be read.
-pub fn record(record: &Record, policy: RunPolicy) -> Result<Replay, ReplayError> {
+pub fn record(record: &Record, policy: Arc<PolicyInForce>) -> Result<Replay, ReplayError> {
     let body = serde_json::to_vec(&record.review)?;
     let review = review::parse(&body)?;
     let request = engine::request(kind(&review)?, &review)?;
-    let policy = Arc::new(PolicyInForce::from(policy));
     let facts = record.facts.clone();
     let verdict = engine::decide(&policy.policy, &facts, &request, record.entry, review.is_dry_run());
     let then = Recorded {
