@@ -23,7 +23,7 @@ use tower::retry::RetryLayer;
 
 use crate::breaker;
 use crate::clock::Clock;
-use crate::decide::{Candidate, Run, Work};
+use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 
 /// How long the API server may take to be reached.
 const CONNECT: Duration = Duration::from_secs(10);

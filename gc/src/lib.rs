@@ -1,6 +1,6 @@
 //! The garbage collector of expired run namespaces.
 //!
-//! Decisions are pure: [`decide`](decide::decide) says what becomes of one namespace, [`plan`] of all of them,
+//! Decisions are pure: [`decide`](codex_k8s_shared::cleanup::decide) says what becomes of one namespace, [`plan`] of all of them,
 //! [`breaker`] whether a whole sweep can be right, [`rows`] what is written about it, [`schedule`] when to look. Around
 //! them, [`sweep`] reads, writes and deletes.
 
@@ -9,7 +9,6 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod daemon;
-pub mod decide;
 pub mod fault;
 pub mod health;
 pub mod home;
@@ -17,7 +16,6 @@ pub mod leaks;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
-pub mod reason;
 pub mod rows;
 pub mod runs;
 pub mod schedule;

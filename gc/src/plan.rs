@@ -4,8 +4,8 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::breaker::{self, Trip};
-use crate::decide::{Candidate, Run, Verdict, Work, decide};
-use crate::reason::Reason;
+use codex_k8s_shared::cleanup::Reason;
+use codex_k8s_shared::cleanup::{Candidate, Run, Verdict, Work, decide};
 
 /// A namespace and what is to become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

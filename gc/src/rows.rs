@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::breaker::Trip;
-use crate::decide::{Candidate, Verdict, Work};
-use crate::reason::Reason;
+use codex_k8s_shared::cleanup::Reason;
+use codex_k8s_shared::cleanup::{Candidate, Verdict, Work};
 
 /// A sweep ended before it had sent the deletion that it intended, and the next ones decided otherwise.
 pub const INTERRUPTED: &str = "interrupted";

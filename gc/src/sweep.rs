@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 use crate::breaker::Trip;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
-use crate::decide::{Candidate, Work};
 use crate::fault::{self, Point};
 use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
 use crate::rows::{ALREADY_DELETED, Decision, Scribe};
 use crate::runs::Runs;
+use codex_k8s_shared::cleanup::{Candidate, Work};
 use report::{Line, Outcome, Report};
 
 /// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod baseline;
+pub mod cleanup;
 #[cfg(feature = "audit-stores")]
 pub mod database;
 pub mod demand;

@@ -14,10 +14,10 @@ use super::output::Form;
 use super::table;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::decide::{Candidate, Run, Work};
 use crate::plan::Planned;
 use crate::runs::Runs;
 use crate::sweep::report::Line;
+use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 
 /// So many of its rows are shown.
 const ROWS: u32 = 20;

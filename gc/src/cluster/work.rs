@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, ClusterError, paged};
-use crate::decide::Work;
+use codex_k8s_shared::cleanup::Work;
 
 /// Names of one kind that are told; there may be more.
 const TOLD: usize = 10;

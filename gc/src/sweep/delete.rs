@@ -8,10 +8,10 @@ use super::report::Outcome;
 use super::{DryRun, State, Sweep, SweepError};
 use crate::cluster::Deletion;
 use crate::cluster::blockers::Remains;
-use crate::decide::{Candidate, Verdict};
 use crate::fault::{self, Point};
 use crate::plan::Planned;
 use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
+use codex_k8s_shared::cleanup::{Candidate, Verdict};
 
 /// How often a namespace that changes under our hands is decided about again in one sweep.
 const AGAIN: usize = 5;

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::DryRun;
 use crate::breaker::Trip;
-use crate::decide::Verdict;
 use crate::plan::Planned;
+use codex_k8s_shared::cleanup::Verdict;
 
 /// A sweep, as it is printed and noted.
 #[derive(Debug, Clone, Serialize)]

@@ -1,20 +1,23 @@
-//! The decision: whether a namespace may go. Pure: facts and clock are passed in.
+//! Whether a namespace may go. Pure: facts and clock are passed in.
 //!
 //! A namespace is deleted if, and only if, it is provably a run namespace (its labels, its name, its birth through the
 //! webhook), nobody protects or holds it, its lease or the retention of its run is strictly past, its run has ended
 //! as far as anybody can know, and nothing works in it. Whatever is missing, unreadable or contradictory keeps it.
 
+mod reason;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codex_k8s_shared::hold::Hold;
-use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::Lease;
-use codex_k8s_shared::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
-use codex_k8s_shared::run::RuntimeMode;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::reason::Reason;
+use crate::hold::Hold;
+use crate::keys;
+use crate::lease::Lease;
+use crate::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
+use crate::run::RuntimeMode;
+
+pub use reason::Reason;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use codex_k8s_gc::decide::{Candidate, Outcome, Run, Verdict, Work, decide};
+use codex_k8s_shared::cleanup::{Candidate, Outcome, Run, Verdict, Work, decide};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::RunPolicy;
