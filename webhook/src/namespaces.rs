@@ -3,10 +3,9 @@
 //! A name that the cache does not have is looked up at the API server: the webhook may have been called for a
 //! namespace that is younger than the watch. A look-up that fails is an error, never "not managed".
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+mod index;
+
 use std::error::Error;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,9 +13,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::run::RuntimeMode;
-use codex_k8s_shared::sanitize::UNKNOWN;
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
@@ -30,6 +27,8 @@ use crate::engine::{Lookup, LookupError};
 use crate::metrics::Metrics;
 use crate::rules::{Holders, ManagedNamespace};
 
+pub use index::Index;
+
 type Found = Arc<ManagedNamespace>;
 
 /// Live reads at a time, of different names.
@@ -39,140 +38,6 @@ const LIVE_READ: Duration = Duration::from_secs(1);
 
 /// Namespaces to a page of the first list: what is held of it at a time is what memory peaks at.
 const PAGE: u32 = 100;
-
-/// The managed namespaces by name, by run id, and by what the policy may limit.
-#[derive(Debug, Default)]
-struct Index {
-    all: HashMap<Box<str>, Found>,
-    by_run: HashMap<Box<str>, Vec<Found>>,
-    by_project: Groups,
-    by_requester: Groups,
-}
-
-/// Namespaces that are counted together. A namespace is found in its group by its name: groups may be large.
-#[derive(Debug, Default)]
-struct Groups(HashMap<Box<str>, HashSet<Named>>);
-
-/// A namespace that is the same as any other of its name.
-#[derive(Debug)]
-struct Named(Found);
-
-impl PartialEq for Named {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for Named {}
-
-impl Hash for Named {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
-
-impl Borrow<str> for Named {
-    fn borrow(&self) -> &str {
-        &self.0.name
-    }
-}
-
-impl Groups {
-    fn insert(&mut self, key: &str, namespace: &Found) {
-        let group = match self.0.get_mut(key) {
-            Some(group) => group,
-            None => self.0.entry(key.into()).or_default(),
-        };
-        group.replace(Named(Arc::clone(namespace)));
-    }
-
-    fn remove(&mut self, key: &str, name: &str) {
-        if let Some(group) = self.0.get_mut(key) {
-            group.remove(name);
-            if group.is_empty() {
-                self.0.remove(key);
-            }
-        }
-    }
-
-    fn holders(&self, key: &str, but: &str, max: u32) -> Holders {
-        let Some(group) = self.0.get(key) else { return Holders::default() };
-        let held = group.len() - usize::from(group.contains(but));
-        holders(held, group.iter().map(|named| &named.0), but, max)
-    }
-}
-
-/// Whom the places of a scope are held by; who they are is looked for only where there is no place left.
-fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max: u32) -> Holders {
-    const SOME: usize = 3;
-    if usize::try_from(max).is_ok_and(|max| held < max) {
-        return Holders { held, ..Holders::default() };
-    }
-    // Without a lease that can be read, last.
-    let end = |namespace: &Found| namespace.expires_at.unwrap_or(Timestamp::MAX);
-    let mut first: Vec<&Found> = Vec::with_capacity(SOME + 1);
-    for namespace in all.filter(|namespace| &*namespace.name != but) {
-        let place =
-            first.partition_point(|other| (end(other), &other.name) < (end(namespace), &namespace.name));
-        first.insert(place, namespace);
-        first.truncate(SOME);
-    }
-    Holders {
-        held,
-        next_end: first.first().and_then(|namespace| namespace.expires_at),
-        some: first.iter().map(|namespace| namespace.name.clone()).collect(),
-    }
-}
-
-impl Index {
-    fn insert(&mut self, namespace: Found) {
-        if let Some(old) = self.all.insert(namespace.name.clone(), Arc::clone(&namespace)) {
-            self.forget(&old);
-        }
-        self.by_project.insert(told(&namespace.project_id), &namespace);
-        self.by_requester.insert(requester(&namespace), &namespace);
-        self.by_run.entry(namespace.run_id.clone()).or_default().push(namespace);
-    }
-
-    fn remove(&mut self, name: &str) {
-        if let Some(old) = self.all.remove(name) {
-            self.forget(&old);
-        }
-    }
-
-    fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
-        match scope {
-            Scope::Cluster => {
-                let held = self.all.len() - usize::from(self.all.contains_key(but));
-                holders(held, self.all.values(), but, max)
-            }
-            Scope::Project(project) => self.by_project.holders(project, but, max),
-            Scope::Requester(requester) => self.by_requester.holders(requester, but, max),
-            // Those are Jobs, of which nothing is known here.
-            Scope::AgentJobs(_) => Holders::default(),
-        }
-    }
-
-    fn forget(&mut self, old: &Found) {
-        self.by_project.remove(told(&old.project_id), &old.name);
-        self.by_requester.remove(requester(old), &old.name);
-        if let Some(holders) = self.by_run.get_mut(&old.run_id) {
-            holders.retain(|holder| holder.name != old.name);
-            if holders.is_empty() {
-                self.by_run.remove(&old.run_id);
-            }
-        }
-    }
-}
-
-/// As [`Scope::of`] counts what says nothing.
-const fn told(value: &str) -> &str {
-    if value.is_empty() { UNKNOWN } else { value }
-}
-
-fn requester(namespace: &ManagedNamespace) -> &str {
-    told(namespace.requested_by.as_deref().unwrap_or_default())
-}
 
 /// The cache.
 #[derive(Debug, Clone)]
@@ -232,7 +97,7 @@ impl Namespaces {
                 Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
             }
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
-            let count = self.index.read().unwrap_or_else(PoisonError::into_inner).all.len();
+            let count = self.index.read().unwrap_or_else(PoisonError::into_inner).len();
             metrics.namespaces.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
@@ -270,7 +135,7 @@ impl Lookup for Namespaces {
     }
 
     fn cached(&self, name: &str) -> Option<Found> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).all.get(name).cloned()
+        self.index.read().unwrap_or_else(PoisonError::into_inner).get(name)
     }
 
     fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
@@ -278,13 +143,7 @@ impl Lookup for Namespaces {
     }
 
     fn holders(&self, run_id: &str) -> Vec<Found> {
-        self.index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_run
-            .get(run_id)
-            .cloned()
-            .unwrap_or_default()
+        self.index.read().unwrap_or_else(PoisonError::into_inner).holders(run_id)
     }
 }
 
@@ -308,53 +167,5 @@ pub fn managed(meta: &ObjectMeta) -> ManagedNamespace {
         terminating: meta.deletion_timestamp.is_some(),
         ready: annotation(keys::BASELINE_READY_AT).is_some() && annotation(keys::BASELINE_HASH).is_some(),
         waits_for: annotation(keys::BASELINE_WAITS_FOR).map(Into::into),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn namespace(name: &str, project: &str, requester: &str, ends: i64) -> Found {
-        Arc::new(ManagedNamespace {
-            name: name.into(),
-            mode: RuntimeMode::FullEnv,
-            run_id: name.into(),
-            project_id: project.into(),
-            requested_by: Some(requester.into()),
-            correlation_id: None,
-            expires_at: Timestamp::from_second(ends).ok(),
-            terminating: false,
-            ready: true,
-            waits_for: None,
-        })
-    }
-
-    #[test]
-    fn a_scope_is_counted_without_the_namespace_that_is_asked_about() {
-        let mut index = Index::default();
-        for (name, project, requester, ends) in [
-            ("a", "p1", "jane", 40),
-            ("b", "p1", "joe", 30),
-            ("c", "p2", "jane", 20),
-            ("d", "p1", "jane", 10),
-        ] {
-            index.insert(namespace(name, project, requester, ends));
-        }
-        let [_, project, requester] = Scope::of(Some("p1"), Some("jane"));
-        let held = |index: &Index, scope, but| index.holders_in(scope, but, 100).held;
-        assert_eq!(held(&index, &Scope::Cluster, "x"), 4);
-        assert_eq!(held(&index, &Scope::Cluster, "a"), 3);
-        assert_eq!(held(&index, &project, "x"), 3);
-        assert_eq!(held(&index, &project, "a"), 2);
-        assert_eq!(held(&index, &requester, "b"), 3);
-        let full = index.holders_in(&Scope::Cluster, "d", 3);
-        assert_eq!(full.some, ["c".into(), "b".into(), "a".into()]);
-        assert_eq!(full.next_end, Timestamp::from_second(20).ok());
-        assert_eq!(index.holders_in(&project, "x", 4), Holders { held: 3, ..Holders::default() });
-        index.insert(namespace("a", "p2", "jane", 40));
-        index.remove("d");
-        assert_eq!(held(&index, &project, "x"), 1);
-        assert_eq!(held(&index, &requester, "x"), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! The namespaces of a set of files, as the engine looks them up.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::places::Scope;
@@ -10,62 +10,78 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::engine::{Lookup, LookupError};
-use crate::namespaces::managed;
+use crate::namespaces::{Index, managed};
 use crate::rules::{Holders, ManagedNamespace};
 
 /// A namespace that is there: managed, or not.
 type There = Option<Arc<ManagedNamespace>>;
 
-/// Namespaces that stand in files. Their baselines are taken to be live, and their places to be free: of both, files say
-/// nothing.
+/// Namespaces that stand in files, or stood in a live cluster when they were read. Their baselines are taken to be live;
+/// and so are, of files, their places to be free: of both, files say nothing.
 #[derive(Debug, Clone, Default)]
 pub struct VirtualCluster {
-    namespaces: Arc<RwLock<BTreeMap<String, There>>>,
+    known: Arc<RwLock<Known>>,
+    is_whole: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    managed: Index,
+    others: BTreeSet<String>,
 }
 
 impl VirtualCluster {
+    /// A cluster of which every namespace is going to be known, so that places are counted.
+    pub fn whole() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
     /// Adds a Namespace as it would be stored.
     pub fn add(&self, namespace: &Value) {
         let meta = namespace.get("metadata").cloned().unwrap_or_default();
         // What is no metadata at all was refused before.
         let meta: ObjectMeta = serde_json::from_value(meta).unwrap_or_default();
-        let labels = meta.labels.as_ref();
-        let is_managed = labels.is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
-        let found = is_managed.then(|| Arc::new(ManagedNamespace { ready: true, ..managed(&meta) }));
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        namespaces.insert(meta.name.unwrap_or_default(), found);
+        let is_managed = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if is_managed {
+            known.managed.insert(Arc::new(ManagedNamespace { ready: true, ..managed(&meta) }));
+        } else {
+            let name = meta.name.unwrap_or_default();
+            known.managed.remove(&name);
+            known.others.insert(name);
+        }
     }
 
     /// Whether there is a namespace of this name.
     pub fn is_there(&self, name: &str) -> bool {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+        let known = self.known();
+        known.managed.get(name).is_some() || known.others.contains(name)
     }
 
-    fn find(&self, name: &str) -> There {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned().flatten()
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lookup for VirtualCluster {
     async fn get(&self, name: &str) -> Result<There, LookupError> {
-        Ok(self.find(name))
+        Ok(self.cached(name))
     }
 
     async fn get_fresh(&self, name: &str) -> Result<There, LookupError> {
-        Ok(self.find(name))
+        Ok(self.cached(name))
     }
 
     fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>> {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        namespaces.values().flatten().filter(|namespace| &*namespace.run_id == run_id).cloned().collect()
+        self.known().managed.holders(run_id)
     }
 
-    fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
-        Holders::default()
+    fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
+        if self.is_whole { self.known().managed.holders_in(scope, but, max) } else { Holders::default() }
     }
 
     fn cached(&self, name: &str) -> There {
-        self.find(name)
+        self.known().managed.get(name)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

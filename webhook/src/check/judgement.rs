@@ -24,6 +24,21 @@ pub enum Verdict {
     Mended,
     /// It is refused.
     Denied,
+    /// It is part of a live namespace's baseline, and not as the policy has it.
+    Drifted,
+}
+
+impl Verdict {
+    /// It in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NotOurs => "not ours",
+            Self::Admitted => "admitted",
+            Self::Mended => "admitted, mended",
+            Self::Denied => "denied",
+            Self::Drifted => "drifted",
+        }
+    }
 }
 
 /// What follows from a problem.
@@ -73,9 +88,11 @@ impl fmt::Display for Problem {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Judgement {
-    /// The file that it stands in; `-` for standard input.
+    /// The file that it stands in; `-` for standard input, none in a live cluster.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub file: String,
     /// The line that its document begins at, from 1.
+    #[serde(skip_serializing_if = "is_zero")]
     pub line: usize,
     /// Its API version.
     pub api_version: String,
@@ -86,7 +103,7 @@ pub struct Judgement {
     pub namespace: Option<String>,
     /// Its name; empty where it is still to be generated.
     pub name: String,
-    /// What is done to it: `CREATE`, `UPDATE` or `DELETE`.
+    /// What is done to it: `CREATE`, `UPDATE` or `DELETE`; `COMPARE` for what is part of a live namespace's baseline.
     pub operation: &'static str,
     /// What became of it.
     pub result: Verdict,
@@ -116,9 +133,20 @@ impl Judgement {
 
     /// Kind, namespace and name.
     pub fn what(&self) -> String {
-        let place = self.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        format!("{} {place}{}", self.kind, self.name)
+        what(&self.kind, self.namespace.as_deref(), &self.name)
     }
+}
+
+/// Kind, namespace and name.
+pub(super) fn what(kind: &str, namespace: Option<&str>, name: &str) -> String {
+    let place = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+    format!("{kind} {place}{name}")
+}
+
+/// Whether there is no such line.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(line: &usize) -> bool {
+    *line == 0
 }
 
 pub(super) fn of(

@@ -9,6 +9,7 @@ mod cluster;
 mod defaults;
 mod documents;
 mod judgement;
+pub mod live;
 mod report;
 pub(crate) mod source;
 
@@ -84,7 +85,11 @@ struct Change {
 impl Checker {
     /// Judges under a policy what is asked.
     pub fn new(policy: RunPolicy, asked: Asked) -> Self {
-        let cluster = VirtualCluster::default();
+        Self::over(VirtualCluster::default(), policy, asked)
+    }
+
+    /// As [`new`](Self::new), in a cluster that is there already.
+    pub fn over(cluster: VirtualCluster, policy: RunPolicy, asked: Asked) -> Self {
         let engine = Engine::new(policy, cluster.clone(), Arc::<Metrics>::default());
         let engine = match asked.now {
             Some(now) => engine.stopped_at(now),
@@ -134,24 +139,33 @@ impl Checker {
     }
 
     async fn judge(&self, document: &Document) -> Result<Judgement, CheckError> {
+        let judgement = self.judge_by(&self.asked.requester, document).await?;
+        if let Some(object) = judgement.stored.as_ref().filter(|_| is_namespace(document)) {
+            self.cluster.add(object);
+        }
+        Ok(judgement)
+    }
+
+    /// Judges what somebody else does, and leaves the cluster as it is.
+    pub(crate) async fn judge_by(
+        &self,
+        requester: &Requester,
+        document: &Document,
+    ) -> Result<Judgement, CheckError> {
         let namespace = self.namespace_of(document);
         if let Some(namespace) = namespace.as_deref().filter(|_| !is_namespace(document)) {
             self.imagine(namespace).await?;
         }
         let mut change = self.change(document, namespace.as_deref()).await?;
-        let mut mutated = self.ask(Entry::Mutate, document, &change, namespace.as_deref()).await?;
+        let place = namespace.as_deref();
+        let mut mutated = self.ask(Entry::Mutate, requester, document, &change, place).await?;
         let patch = std::mem::take(&mut mutated.outcome.patch);
         if let Some(object) = &mut change.object {
             json_patch::patch(object, &patch.0).map_err(|error| failed(document, error))?;
         }
-        let mut decided = self.ask(Entry::Validate, document, &change, namespace.as_deref()).await?;
+        let mut decided = self.ask(Entry::Validate, requester, document, &change, place).await?;
         if mutated.outcome.denial.is_some() {
             decided = mutated;
-        }
-        if decided.outcome.denial.is_none()
-            && let Some(object) = change.object.as_ref().filter(|_| is_namespace(document))
-        {
-            self.cluster.add(object);
         }
         let namespace = namespace.filter(|_| !is_namespace(document));
         Ok(judgement::of(document, self.asked.operation, namespace, patch, decided, change.object))
@@ -186,7 +200,7 @@ impl Checker {
         namespace: Option<&str>,
     ) -> Result<Value, CheckError> {
         let change = Change { object: Some(object.clone()), old: None };
-        let review = self.review(Operation::Create, document, &change, namespace);
+        let review = self.review(Operation::Create, &self.asked.requester, document, &change, namespace);
         let mutated = self.decide(Entry::Mutate, document, &review).await?;
         let mut object = object;
         json_patch::patch(&mut object, &mutated.outcome.patch.0).map_err(|error| failed(document, error))?;
@@ -227,19 +241,19 @@ impl Checker {
 
     fn no_old_object(&self, document: &Document) -> CheckError {
         let place = self.namespace_of(document).filter(|_| !is_namespace(document));
-        let place = place.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        let what = format!("{} {place}{}", document.kind, document.name());
+        let what = judgement::what(&document.kind, place.as_deref(), document.name());
         CheckError::NoOldObject { file: document.file().to_owned(), line: document.line, what }
     }
 
     async fn ask(
         &self,
         entry: Entry,
+        requester: &Requester,
         document: &Document,
         change: &Change,
         namespace: Option<&str>,
     ) -> Result<Decided, CheckError> {
-        let review = self.review(self.asked.operation, document, change, namespace);
+        let review = self.review(self.asked.operation, requester, document, change, namespace);
         self.decide(entry, document, &review).await
     }
 
@@ -252,13 +266,14 @@ impl Checker {
     fn review(
         &self,
         operation: Operation,
+        requester: &Requester,
         document: &Document,
         change: &Change,
         namespace: Option<&str>,
     ) -> Value {
         // What lies in no namespace, an agent of the usual one asks for.
         let home = namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.asked.default_namespace);
-        let (user, groups) = self.asked.requester.in_namespace(home);
+        let (user, groups) = requester.in_namespace(home);
         json!({
             "apiVersion": review::API_VERSION,
             "kind": review::KIND,

@@ -4,6 +4,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::live::Live;
 use super::{Judgement, Severity, Verdict};
 
 /// The version of the report's form.
@@ -23,7 +24,10 @@ pub struct Report {
     pub policy: String,
     /// How many there are.
     pub summary: Summary,
-    /// The verdicts, in the order of the objects.
+    /// What was read of a live cluster, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+    /// The verdicts, in the order of the objects; of a live cluster, by namespace.
     pub objects: Vec<Judgement>,
 }
 
@@ -39,8 +43,10 @@ pub struct Summary {
     pub mended: usize,
     /// Refused.
     pub denied: usize,
-    /// None of the webhook's business.
+    /// None of the webhook's business. Those of a live cluster are not among the objects.
     pub not_ours: usize,
+    /// Objects of a live namespace's baseline that are not as the policy has them.
+    pub drifted: usize,
     /// Of the admitted and mended ones, those that are warned about.
     pub warned: usize,
 }
@@ -59,11 +65,12 @@ impl Report {
                 Verdict::Admitted => &mut summary.admitted,
                 Verdict::Mended => &mut summary.mended,
                 Verdict::Denied => &mut summary.denied,
+                Verdict::Drifted => &mut summary.drifted,
                 Verdict::NotOurs => &mut summary.not_ours,
             } += 1;
             let warned = judgement.problems.iter().any(|problem| problem.severity == Severity::Warning);
             summary.warned += usize::from(warned && judgement.result != Verdict::Denied);
         }
-        Self { api_version: API_VERSION, kind: KIND, policy: policy.hash(), summary, objects }
+        Self { api_version: API_VERSION, kind: KIND, policy: policy.hash(), summary, live: None, objects }
     }
 }

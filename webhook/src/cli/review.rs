@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
 
 use super::input;
-use crate::check::{Asked, Checker, Requester, Verdict};
+use crate::check::{Asked, Checker, Requester};
 use crate::record::replay::{self, Replay, Said, Stored};
 use crate::record::{Answer, Record, folder};
 use crate::rules::report::clean;
@@ -106,18 +106,9 @@ fn summary(record: &Record) -> String {
         text("/request/namespace"),
         text("/request/name"),
         text("/request/userInfo/username"),
-        result(&record.verdict),
+        record.verdict.result.words(),
         if rules.is_empty() { "" } else { " by " },
     )
-}
-
-const fn result(answer: &Answer) -> &'static str {
-    match answer.result {
-        Verdict::NotOurs => "not ours",
-        Verdict::Admitted => "admitted",
-        Verdict::Mended => "admitted, mended",
-        Verdict::Denied => "denied",
-    }
 }
 
 /// A decision in full: who asked for what, the facts, the rules, the verdict.
@@ -219,18 +210,18 @@ fn described(namespace: &ManagedNamespace) -> String {
 
 fn verdict(replay: &Replay) -> String {
     let now = &replay.verdict;
-    let Some(then) = &replay.recorded else { return answer(result(now), now) };
+    let Some(then) = &replay.recorded else { return answer(now.result.words(), now) };
     if *now == then.verdict {
         let same = if then.policy == replay.policy { "" } else { "; it would be the same under this policy" };
-        return answer(&format!("{}{same}", result(now)), now);
+        return answer(&format!("{}{same}", now.result.words()), now);
     }
     let why = if then.policy == replay.policy {
         format!("by version {}; this is {}", then.version, env!("CARGO_PKG_VERSION"))
     } else {
         format!("under policy {}", then.policy)
     };
-    let mut text = answer(&format!("was {} {why}", result(&then.verdict)), &then.verdict);
-    text.push_str(&answer(&format!("would now be {}", result(now)), now));
+    let mut text = answer(&format!("was {} {why}", then.verdict.result.words()), &then.verdict);
+    text.push_str(&answer(&format!("would now be {}", now.result.words()), now));
     text
 }
 

@@ -137,7 +137,8 @@ fn managers(stored: &Value) -> impl Iterator<Item = &Value> {
     stored.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
 }
 
-fn is_applied(stored: &Value) -> bool {
+/// Whether we have applied it once.
+pub fn is_applied(stored: &Value) -> bool {
     managers(stored).any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
 }
 

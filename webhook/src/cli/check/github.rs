@@ -13,9 +13,8 @@ pub(super) fn told(report: &Report) -> String {
             let _ = writeln!(text, "{}", annotation(judgement, problem));
         }
         if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
-            let file = property(&judgement.file);
-            let message = data(message);
-            let _ = writeln!(text, "::error file={file},line={}::{message}", judgement.line);
+            let place = place(judgement, None).map(|place| format!(" {place}")).unwrap_or_default();
+            let _ = writeln!(text, "::error{place}::{}", data(message));
         }
     }
     text.push_str(&human::summary(&report.summary));
@@ -27,17 +26,22 @@ fn annotation(judgement: &Judgement, problem: &Problem) -> String {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let file = property(&judgement.file);
-    let place = match &problem.place {
-        Some(place) => {
-            format!("line={},col={},endColumn={}", place.line, place.column, place.end_column())
-        }
-        None => format!("line={}", judgement.line),
-    };
+    let place = place(judgement, Some(problem)).map(|place| format!("{place},")).unwrap_or_default();
     let title = format!("{}: {}", problem.rule, problem.title);
     let title = property(&title);
     let text = format!("{}: {problem}", judgement.what());
-    format!("::{command} file={file},{place},title={title}::{}", data(&text))
+    format!("::{command} {place}title={title}::{}", data(&text))
+}
+
+/// Where it stands; nowhere, if it stands in a live cluster.
+fn place(judgement: &Judgement, problem: Option<&Problem>) -> Option<String> {
+    let file = Some(&judgement.file).filter(|file| !file.is_empty()).map(|file| property(file))?;
+    Some(match problem.and_then(|problem| problem.place.as_ref()) {
+        Some(place) => {
+            format!("file={file},line={},col={},endColumn={}", place.line, place.column, place.end_column())
+        }
+        None => format!("file={file},line={}", judgement.line),
+    })
 }
 
 /// The text of a command. Its reader takes back these three and no other.

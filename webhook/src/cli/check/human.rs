@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
 use crate::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
+use crate::rules::catalogue;
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
@@ -16,39 +17,48 @@ const STRONG: Style = Style::new().bold();
 /// The report, with colours that whoever prints it takes out where they are not wanted.
 pub(super) fn told(report: &Report, documents: &[Document]) -> String {
     let mut text = String::new();
-    let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
     for (judgement, document) in report.objects.iter().zip(documents) {
-        let _ = writeln!(text, "{}", headline(judgement));
-        if judgement.result != Verdict::Denied {
-            for operation in &judgement.patch.0 {
-                text.push_str(&change(operation, &document.object));
-            }
-        }
-        for problem in &judgement.problems {
-            let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
-        }
-        if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
-            let _ = writeln!(text, "    {message}");
-        }
+        text.push_str(&object(judgement, &document.object));
     }
     text.push_str(&summary(&report.summary));
-    let rules = report.objects.iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
-    if let Some(rule) = rules.min() {
-        let _ = writeln!(text, "Why, and how to comply: codex-k8s-webhook explain {rule}");
+    text.push_str(&advice(&report.objects));
+    text
+}
+
+/// A verdict, what is changed of the object, and what is wrong with it.
+pub(super) fn object(judgement: &Judgement, before: &Value) -> String {
+    let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
+    let mut text = format!("{}\n", headline(judgement));
+    if judgement.result != Verdict::Denied {
+        for operation in &judgement.patch.0 {
+            text.push_str(&change(operation, before));
+        }
+    }
+    for problem in &judgement.problems {
+        let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
+    }
+    if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
+        let _ = writeln!(text, "    {message}");
     }
     text
 }
 
+/// Where more is told of the first rule that is broken.
+pub(super) fn advice<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> String {
+    let rules = judgements.into_iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
+    let rule = rules.filter(|rule| catalogue::find(rule).is_some()).min();
+    rule.map(|rule| format!("Why, and how to comply: codex-k8s-webhook explain {rule}\n")).unwrap_or_default()
+}
+
 fn headline(judgement: &Judgement) -> String {
-    let (verdict, colour) = match judgement.result {
-        Verdict::NotOurs => ("not ours", Style::new()),
-        Verdict::Admitted => ("admitted", ADDED),
-        Verdict::Mended => ("admitted, mended", ADDED),
-        Verdict::Denied => ("denied", REMOVED),
+    let colour = match judgement.result {
+        Verdict::NotOurs => Style::new(),
+        Verdict::Admitted | Verdict::Mended => ADDED,
+        Verdict::Denied | Verdict::Drifted => REMOVED,
     };
     let Judgement { file, line, .. } = judgement;
     let place = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
-    format!("{place}{STRONG}{}{STRONG:#}: {colour}{verdict}{colour:#}", judgement.what())
+    format!("{place}{STRONG}{}{STRONG:#}: {colour}{}{colour:#}", judgement.what(), judgement.result.words())
 }
 
 fn shown(problem: &Problem) -> Group<'_> {
@@ -90,6 +100,7 @@ pub(super) fn summary(summary: &Summary) -> String {
         (summary.admitted, "admitted"),
         (summary.mended, "mended"),
         (summary.denied, "denied"),
+        (summary.drifted, "drifted"),
         (summary.not_ours, "not ours"),
     ];
     let told: Vec<_> = counts

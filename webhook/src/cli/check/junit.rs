@@ -1,4 +1,4 @@
-//! A report as JUnit XML: each file is a suite, and each object a case of it.
+//! A report as JUnit XML: each file is a suite, or each namespace of a live cluster, and each object a case of it.
 
 use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
@@ -7,18 +7,28 @@ use crate::check::{Judgement, Report, Verdict};
 /// The report.
 pub(super) fn told(report: &Report) -> Result<String, SerializeError> {
     let mut suites = Suites::new(env!("CARGO_PKG_NAME"));
-    for objects in report.objects.chunk_by(|one, next| one.file == next.file) {
+    for objects in report.objects.chunk_by(|one, next| suite_of(one) == suite_of(next)) {
         let Some(first) = objects.first() else { continue };
-        let mut suite = TestSuite::new(first.file.as_str());
+        let mut suite = TestSuite::new(suite_of(first));
         suite.add_test_cases(objects.iter().map(case));
         suites.add_test_suite(suite);
     }
     suites.to_string()
 }
 
+/// The file that an object stands in, or the namespace.
+fn suite_of(judgement: &Judgement) -> &str {
+    match (judgement.file.as_str(), &judgement.namespace) {
+        ("", Some(namespace)) => namespace,
+        ("", None) if judgement.kind == "Namespace" => &judgement.name,
+        ("", None) => "cluster",
+        (file, _) => file,
+    }
+}
+
 fn case(judgement: &Judgement) -> TestCase {
     let status = match judgement.result {
-        Verdict::Denied => denied(judgement),
+        Verdict::Denied | Verdict::Drifted => denied(judgement),
         Verdict::NotOurs => {
             let mut status = TestCaseStatus::skipped();
             status.set_message("not ours");
@@ -27,8 +37,10 @@ fn case(judgement: &Judgement) -> TestCase {
         Verdict::Admitted | Verdict::Mended => TestCaseStatus::success(),
     };
     let mut case = TestCase::new(judgement.what(), status);
-    case.set_classname(judgement.file.as_str());
-    case.extra.insert("line".into(), judgement.line.to_string().into());
+    case.set_classname(suite_of(judgement));
+    if judgement.line > 0 {
+        case.extra.insert("line".into(), judgement.line.to_string().into());
+    }
     if !judgement.warnings.is_empty() {
         case.set_system_out(judgement.warnings.join("\n"));
     }

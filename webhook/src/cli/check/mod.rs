@@ -4,6 +4,7 @@ mod files;
 mod github;
 mod human;
 mod junit;
+mod live;
 mod sarif;
 
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 
 use super::{output, policy, review};
-use crate::check::{Asked, Checker, Document, Report, Requester, Verdict};
+use crate::check::live::RolloutReport;
+use crate::check::{Asked, Checker, Report, Requester, Verdict};
 use crate::review::Operation;
 
 /// All is admitted.
@@ -27,9 +29,12 @@ const UNJUDGED: u8 = 2;
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
 /// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
 /// are taken to be live, and places to be free.
+///
+/// With --live, about what is in a cluster: each object of each managed namespace as if it were created now, and each
+/// baseline as the policy has it. With --live and --policy, about what that policy would change. Nothing is written.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied; with --fail-on warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy"
+    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read"
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
@@ -37,13 +42,19 @@ pub(super) struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     review: review::Args,
-    /// The policy; the platform's own values without one
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    #[command(flatten)]
+    live: live::Args,
+    /// The policy; without, the one in force
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The policy that is in force; without one, the platform's own values
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
+    in_force: Option<PathBuf>,
     /// Who does it: a user, `agent` for the ServiceAccount of each object's namespace, or `worker` for the first of the
-    /// policy's managers
-    #[arg(long = "as", value_name = "USER", default_value = "developer")]
-    user: String,
+    /// policy's managers. Without, `developer`; with --live, whoever seems to have made each object: its controller, or
+    /// whoever asked for its namespace
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
     /// A group of that user; may be given again
     #[arg(long = "as-group", value_name = "GROUP")]
     groups: Vec<String>,
@@ -60,9 +71,9 @@ pub(super) struct Args {
     /// When it is done, for leases: now without it
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<Timestamp>,
-    /// The namespace of objects that name none
-    #[arg(long, short, default_value = "default", value_name = "NAMESPACE")]
-    namespace: String,
+    /// The namespace of objects that name none; `default` without it. With --live, the only one that is looked at
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
     /// Namespaces that are there already, and are not judged; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
@@ -72,9 +83,10 @@ pub(super) struct Args {
     /// The form of what is printed
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
-    /// Print the JSON Schema of what --output json prints, and judge nothing
-    #[arg(long, exclusive = true)]
-    schema: bool,
+    /// Print the JSON Schema of what --output json prints, and judge nothing: of verdicts, or of what --live and --policy
+    /// tell
+    #[arg(long, exclusive = true, value_enum, value_name = "REPORT", num_args = 0..=1, default_missing_value = "check")]
+    schema: Option<Schema>,
     /// Whether it is coloured
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -91,8 +103,16 @@ enum Done {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Schema {
+    /// `CheckReport`
+    Check,
+    /// `RolloutReport`
+    Rollout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// Something is denied
+    /// Something is denied, or has drifted
     Denied,
     /// Something is denied or warned about
     Warn,
@@ -134,11 +154,19 @@ impl Args {
     }
 
     fn judge(&self) -> anyhow::Result<u8> {
-        if self.schema {
-            let schema = serde_json::to_string_pretty(&Report::json_schema())?;
+        if let Some(schema) = self.schema {
+            let schema = match schema {
+                Schema::Check => Report::json_schema(),
+                Schema::Rollout => RolloutReport::json_schema(),
+            };
+            let schema = serde_json::to_string_pretty(&schema)?;
             return output::print(&format!("{schema}\n")).map(|()| ADMITTED);
         }
-        let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        if self.live.is_asked() {
+            return self.survey();
+        }
+        let policy = self.policy.as_deref().or(self.in_force.as_deref());
+        let policy = policy.map(policy::read).transpose()?.unwrap_or_default();
         if self.review.is_given() {
             return self.replay(policy);
         }
@@ -149,10 +177,18 @@ impl Args {
         }
         let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
         let report = Report::new(&policy, judged);
-        let told = self.told(&report, &documents)?;
+        let human = |report: &Report| human::told(report, &documents);
+        self.ended(&self.told(&report, human)?, self.fails(&report))
+    }
+
+    fn fails(&self, report: &Report) -> bool {
         let summary = &report.summary;
-        let fails = summary.denied > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0);
-        match output::print_coloured(&told, self.color) {
+        summary.denied + summary.drifted > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0)
+    }
+
+    /// Tells what came of it, and with what the program ends.
+    fn ended(&self, told: &str, fails: bool) -> anyhow::Result<u8> {
+        match output::print_coloured(told, self.color) {
             // Nobody reads on; what the verdict is stays.
             Err(error) if !output::is_closed_pipe(&error) => Err(error),
             _ => Ok(if fails { DENIED } else { ADMITTED }),
@@ -174,9 +210,9 @@ impl Args {
         Ok(if replay.verdict.result == Verdict::Denied || is_warned { DENIED } else { ADMITTED })
     }
 
-    fn told(&self, report: &Report, documents: &[Document]) -> anyhow::Result<String> {
+    fn told(&self, report: &Report, human: impl Fn(&Report) -> String) -> anyhow::Result<String> {
         Ok(match self.output {
-            Form::Human => human::told(report, documents),
+            Form::Human => human(report),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
             Form::Yaml => serde_saphyr::to_string(report)?,
             Form::Sarif => sarif::told(report)?,
@@ -186,22 +222,26 @@ impl Args {
     }
 
     fn asked(&self, policy: &RunPolicy) -> Asked {
-        let user = match self.user.as_str() {
-            "worker" => {
-                policy.identities.managers.users.first().cloned().unwrap_or_else(|| self.user.clone())
-            }
-            user => user.to_owned(),
-        };
+        let developer = || Requester { user: "developer".to_owned(), groups: self.groups.clone() };
         Asked {
-            requester: Requester { user, groups: self.groups.clone() },
+            requester: self.requester(policy).unwrap_or_else(developer),
             operation: match self.operation {
                 Done::Create => Operation::Create,
                 Done::Update => Operation::Update,
                 Done::Delete => Operation::Delete,
             },
             subresource: self.subresource.clone(),
-            default_namespace: self.namespace.clone(),
+            default_namespace: self.namespace.clone().unwrap_or_else(|| "default".to_owned()),
             now: self.now,
         }
+    }
+
+    /// Who does it, if that is said.
+    fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
+        let user = match self.user.as_deref()? {
+            "worker" => policy.identities.managers.users.first().map_or("worker", String::as_str),
+            user => user,
+        };
+        Some(Requester { user: user.to_owned(), groups: self.groups.clone() })
     }
 }

@@ -9,7 +9,7 @@ use serde_sarif::sarif::{
     ToolComponent, Version,
 };
 
-use crate::check::{Judgement, Problem, Report, Severity};
+use crate::check::{Judgement, Problem, Report, Severity, live};
 use crate::rules::catalogue::{self, Rule};
 
 /// What of a path is not written as it is.
@@ -22,10 +22,14 @@ pub(super) fn told(report: &Report) -> serde_json::Result<String> {
     let problems = report.objects.iter().flat_map(|judgement| &judgement.problems);
     let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
     let rules = catalogue::all().filter(|rule| broken.contains(rule.id));
+    let mut described: Vec<_> = rules.map(description).collect();
+    if broken.contains(live::RULE) {
+        described.push(descriptor(live::RULE, live::TITLE, live::WHY, live::REMEDY));
+    }
     let driver = ToolComponent::builder()
         .name(env!("CARGO_PKG_NAME"))
         .semantic_version(env!("CARGO_PKG_VERSION"))
-        .rules(rules.map(description).collect::<Vec<_>>())
+        .rules(described)
         .build();
     let run = Run::builder()
         .tool(Tool::builder().driver(driver).build())
@@ -38,12 +42,16 @@ pub(super) fn told(report: &Report) -> serde_json::Result<String> {
 }
 
 fn description(rule: &Rule) -> ReportingDescriptor {
+    descriptor(rule.id, rule.title, rule.why, rule.remedy)
+}
+
+fn descriptor(id: &str, title: &str, why: &str, remedy: &str) -> ReportingDescriptor {
     let text = |text: &str| MultiformatMessageString::builder().text(text).build();
     ReportingDescriptor::builder()
-        .id(rule.id)
-        .short_description(text(rule.title))
-        .full_description(text(rule.why))
-        .help(text(rule.remedy))
+        .id(id)
+        .short_description(text(title))
+        .full_description(text(why))
+        .help(text(remedy))
         .build()
 }
 
@@ -74,8 +82,19 @@ fn result(judgement: &Judgement, problem: &Problem) -> Finding {
 }
 
 fn location(judgement: &Judgement, problem: Option<&Problem>) -> Location {
-    let place = problem.and_then(|problem| problem.place.as_ref());
-    let region = match place {
+    let name =
+        problem.map_or_else(|| judgement.what(), |problem| format!("{} {}", judgement.what(), problem.path));
+    let logical = LogicalLocation::builder().fully_qualified_name(name).kind("member").build();
+    let logical = vec![logical];
+    match physical(judgement, problem) {
+        Some(physical) => Location::builder().physical_location(physical).logical_locations(logical).build(),
+        None => Location::builder().logical_locations(logical).build(),
+    }
+}
+
+/// Where it stands; nowhere, if it stands in a live cluster.
+fn physical(judgement: &Judgement, problem: Option<&Problem>) -> Option<PhysicalLocation> {
+    let region = match problem.and_then(|problem| problem.place.as_ref()) {
         Some(place) => Region::builder()
             .start_line(number(place.line))
             .start_column(number(place.column))
@@ -84,15 +103,15 @@ fn location(judgement: &Judgement, problem: Option<&Problem>) -> Location {
             .build(),
         None => Region::builder().start_line(number(judgement.line)).build(),
     };
-    let file = if judgement.file == "-" { "stdin" } else { &judgement.file };
+    let file = match judgement.file.as_str() {
+        "" => return None,
+        "-" => "stdin",
+        file => file,
+    };
     let uri = utf8_percent_encode(file.trim_start_matches("./"), ENCODED).to_string();
     let uri = if uri.starts_with('/') { format!("file://{uri}") } else { uri };
     let artifact = ArtifactLocation::builder().uri(uri).build();
-    let physical = PhysicalLocation::builder().artifact_location(artifact).region(region).build();
-    let name =
-        problem.map_or_else(|| judgement.what(), |problem| format!("{} {}", judgement.what(), problem.path));
-    let logical = LogicalLocation::builder().fully_qualified_name(name).kind("member").build();
-    Location::builder().physical_location(physical).logical_locations(vec![logical]).build()
+    Some(PhysicalLocation::builder().artifact_location(artifact).region(region).build())
 }
 
 fn text(text: &str) -> Message {

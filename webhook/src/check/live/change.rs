@@ -1,0 +1,280 @@
+//! What another policy would change of a live cluster.
+
+use codex_k8s_shared::cleanup::{self, Candidate, Work};
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Live;
+use super::drift::COMPARE;
+use crate::check::judgement::what;
+use crate::check::{Judgement, Problem, Report, Severity, Verdict, report};
+
+/// What stands in the place of a rule's id where a namespace expires sooner.
+const EXPIRY: &str = "EXPIRY";
+
+/// What a policy would change of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// It would be refused, and is not now.
+    NewlyDenied,
+    /// It would be admitted, and is not now.
+    NewlyAdmitted,
+    /// It would still be refused, or admitted, but with other words, warnings or additions.
+    Otherwise,
+    /// The garbage collector would delete it sooner.
+    ExpiresSooner,
+    /// The garbage collector would delete it later.
+    ExpiresLater,
+    /// The reconciler would change it, as part of a baseline.
+    BaselineChanges,
+}
+
+/// A change of one object.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// What would change.
+    pub effect: Effect,
+    /// The object's API version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// The namespace that it lies in; none for what lies in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What is so under the policy in force.
+    pub before: String,
+    /// What would be so under the proposed policy.
+    pub after: String,
+    /// The verdict under the proposed policy, where it is one that changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
+}
+
+/// How many changes there are of each effect.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSummary {
+    /// The objects that were looked at.
+    pub objects: usize,
+    /// Those that would be refused, and are not now.
+    pub newly_denied: usize,
+    /// Those that would be admitted, and are not now.
+    pub newly_admitted: usize,
+    /// Those that would be refused or admitted as now, but otherwise.
+    pub otherwise: usize,
+    /// Namespaces that would be deleted sooner.
+    pub expire_sooner: usize,
+    /// Namespaces that would be deleted later.
+    pub expire_later: usize,
+    /// Objects of baselines that the reconciler would change.
+    pub baselines_change: usize,
+}
+
+/// What a proposed policy would change.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutReport {
+    /// Always `check.codex-k8s.dev/v1alpha1`.
+    pub api_version: &'static str,
+    /// Always `RolloutReport`.
+    pub kind: &'static str,
+    /// The hash of the policy in force.
+    pub from: String,
+    /// The hash of the proposed policy.
+    pub to: String,
+    /// How many changes there are.
+    pub summary: RolloutSummary,
+    /// The changes, by namespace.
+    pub changes: Vec<Change>,
+    /// What was read of the cluster.
+    pub live: Live,
+}
+
+impl RolloutReport {
+    /// The JSON Schema of reports.
+    pub fn json_schema() -> schemars::Schema {
+        schemars::schema_for!(Self)
+    }
+
+    pub(super) fn new(
+        (from, to): (String, String),
+        objects: usize,
+        mut changes: Vec<Change>,
+        live: Live,
+    ) -> Self {
+        let mut summary = RolloutSummary { objects, ..RolloutSummary::default() };
+        for change in &changes {
+            *match change.effect {
+                Effect::NewlyDenied => &mut summary.newly_denied,
+                Effect::NewlyAdmitted => &mut summary.newly_admitted,
+                Effect::Otherwise => &mut summary.otherwise,
+                Effect::ExpiresSooner => &mut summary.expire_sooner,
+                Effect::ExpiresLater => &mut summary.expire_later,
+                Effect::BaselineChanges => &mut summary.baselines_change,
+            } += 1;
+        }
+        changes.sort_by(|one, other| one.place().cmp(&other.place()));
+        let api_version = report::API_VERSION;
+        Self { api_version, kind: "RolloutReport", from, to, summary, changes, live }
+    }
+
+    /// What the proposed policy finds fault with that the policy in force does not, as a report of the objects.
+    #[must_use]
+    pub fn into_report(self, proposed: &RunPolicy) -> Report {
+        let objects = self.changes.into_iter().filter_map(|change| match change.effect {
+            Effect::NewlyDenied | Effect::BaselineChanges | Effect::Otherwise => change.judgement,
+            Effect::ExpiresSooner => Some(change.warning()),
+            Effect::NewlyAdmitted | Effect::ExpiresLater => None,
+        });
+        Report { live: Some(self.live), ..Report::new(proposed, objects.collect()) }
+    }
+}
+
+impl Change {
+    /// That a namespace expires sooner, as what is wrong with it.
+    fn warning(self) -> Judgement {
+        let problem = Problem {
+            rule: EXPIRY,
+            title: "A run namespace is kept as long as it is now",
+            severity: Severity::Warning,
+            path: "metadata.annotations".to_owned(),
+            found: format!("a policy that deletes it {}", self.after),
+            remedy: format!("the policy in force deletes it {}", self.before),
+            line: None,
+            column: None,
+            place: None,
+        };
+        Judgement {
+            file: String::new(),
+            line: 0,
+            api_version: self.api_version,
+            kind: self.kind,
+            namespace: self.namespace,
+            name: self.name,
+            operation: COMPARE,
+            result: Verdict::Admitted,
+            message: None,
+            warnings: vec![problem.to_string()],
+            problems: vec![problem],
+            patch: json_patch::Patch::default(),
+            stored: None,
+        }
+    }
+
+    /// Kind, namespace and name.
+    pub fn what(&self) -> String {
+        what(&self.kind, self.namespace.as_deref(), &self.name)
+    }
+
+    fn place(&self) -> (bool, &str, bool, &str, &str, Effect) {
+        let is_namespace = self.kind == "Namespace";
+        let home = if is_namespace { Some(self.name.as_str()) } else { self.namespace.as_deref() };
+        (home.is_none(), home.unwrap_or_default(), !is_namespace, &self.kind, &self.name, self.effect)
+    }
+}
+
+/// What changes of the verdict on an object.
+pub(super) fn changes(before: Option<&Judgement>, after: Judgement) -> Option<Change> {
+    let denied = |judgement: Option<&Judgement>| {
+        judgement.is_some_and(|judgement| judgement.result == Verdict::Denied)
+    };
+    let effect = match (denied(before), denied(Some(&after))) {
+        (false, true) => Effect::NewlyDenied,
+        (true, false) => Effect::NewlyAdmitted,
+        _ if before.is_some_and(|before| is_same(before, &after)) => return None,
+        _ if after.result == Verdict::Drifted => Effect::BaselineChanges,
+        // A baseline's object that comes under another policy's eye, and is as that has it.
+        _ if before.is_none() => return None,
+        _ => Effect::Otherwise,
+    };
+    Some(Change {
+        effect,
+        api_version: after.api_version.clone(),
+        kind: after.kind.clone(),
+        namespace: after.namespace.clone(),
+        name: after.name.clone(),
+        before: before.map(told).unwrap_or_default(),
+        after: told(&after),
+        judgement: Some(after),
+    })
+}
+
+fn is_same(before: &Judgement, after: &Judgement) -> bool {
+    (before.result, &before.message, &before.warnings, &before.patch)
+        == (after.result, &after.message, &after.warnings, &after.patch)
+}
+
+/// A verdict in a line.
+fn told(judgement: &Judgement) -> String {
+    let what = judgement.result.words();
+    let words = judgement.message.iter().chain(&judgement.warnings).map(String::as_str).collect::<Vec<_>>();
+    if words.is_empty() { what.to_owned() } else { format!("{what}: {}", words.join("; ")) }
+}
+
+/// When the garbage collector would delete a namespace, as far as its own annotations tell.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    At(Timestamp),
+    Never,
+}
+
+/// What waits is asked again when it has waited: it may be kept then.
+fn end(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> (End, String) {
+    let mut at = now;
+    loop {
+        let verdict = cleanup::decide(policy, at, candidate);
+        let reason = verdict.reason();
+        match verdict {
+            cleanup::Verdict::Wait { until, .. } if until > at => at = until,
+            cleanup::Verdict::Delete(_) if at == now => return (End::At(at), format!("at once: {reason}")),
+            cleanup::Verdict::Delete(_) => return (End::At(at), format!("at {at}: {reason}")),
+            cleanup::Verdict::Keep(_) | cleanup::Verdict::Wait { .. } => {
+                return (End::Never, format!("never: {reason}"));
+            }
+        }
+    }
+}
+
+/// Whether a namespace would be deleted at another time. What the platform's database and the namespace's work would
+/// say is not asked: a run that has ended, and a namespace that is idle.
+pub(super) fn expiry(
+    before: &RunPolicy,
+    after: &RunPolicy,
+    now: Timestamp,
+    meta: &ObjectMeta,
+) -> Option<Change> {
+    let candidate = candidate(meta);
+    let ((was, before), (becomes, after)) = (end(before, now, &candidate), end(after, now, &candidate));
+    if was == becomes {
+        return None;
+    }
+    Some(Change {
+        effect: if becomes < was { Effect::ExpiresSooner } else { Effect::ExpiresLater },
+        api_version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        namespace: None,
+        name: candidate.name,
+        before,
+        after,
+        judgement: None,
+    })
+}
+
+fn candidate(meta: &ObjectMeta) -> Candidate {
+    Candidate {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
+        created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
+        work: Work::Idle,
+        ..Candidate::default()
+    }
+}

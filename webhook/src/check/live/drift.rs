@@ -1,0 +1,115 @@
+//! The baseline of a namespace, as the reconciler would find it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::policy::RunPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::super::{Judgement, Problem, Severity, Verdict};
+use crate::reconcile::namespace::wanted;
+use crate::reconcile::plan::{Drift, Key, Observed, Step, plan};
+
+/// What stands in the place of a rule's id where a baseline is not as it is to be.
+pub const RULE: &str = "BASELINE";
+/// What it says.
+pub const TITLE: &str = "The baseline is as the policy says";
+/// Why it says so.
+pub const WHY: &str =
+    "What a run may do and use is what its namespace's baseline says, not what the policy says.";
+/// How to comply.
+pub const REMEDY: &str = "Let codex-k8s-webhook reconcile run: it heals what drifts.";
+
+/// What is told as done to an object that is compared.
+pub(super) const COMPARE: &str = "COMPARE";
+
+/// How each baseline object of a namespace compares with what a policy wants there.
+pub(super) fn compare(
+    policy: &RunPolicy,
+    meta: &ObjectMeta,
+    observed: &Observed,
+) -> BTreeMap<Key, Judgement> {
+    let namespace = meta.name.as_deref().unwrap_or_default();
+    let wanted = wanted(policy, meta);
+    let keys: BTreeSet<_> =
+        observed.keys().cloned().chain(wanted.iter().map(|wanted| wanted.key())).collect();
+    let settled = keys.into_iter().map(|key| {
+        let judgement = judgement(&key, namespace, Vec::new());
+        (key, judgement)
+    });
+    let mut all: BTreeMap<_, _> = settled.collect();
+    let plan = plan(&wanted, observed);
+    let mut amiss = |key: Key, problems: Vec<Problem>| {
+        let judgement = judgement(&key, namespace, problems);
+        all.insert(key, judgement);
+    };
+    for step in plan.steps {
+        match step {
+            Step::Create(wanted) => amiss(wanted.key(), vec![problem("", "nothing", "reconcile creates it")]),
+            Step::Heal(wanted, drift) => amiss(wanted.key(), differences(&drift, "reconcile sets it to")),
+            Step::Replace(wanted, drift) => {
+                amiss(wanted.key(), differences(&drift, "reconcile makes it anew with"));
+            }
+            Step::Remove(kind, name, _) => {
+                amiss((kind, name), vec![problem("", "what is not wanted any more", "reconcile deletes it")]);
+            }
+        }
+    }
+    for key in plan.foreign {
+        let remedy = "reconcile leaves it alone; rename or delete it, or label it as the platform's";
+        amiss(key, vec![problem("", "an object of somebody else", remedy)]);
+    }
+    for name in plan.unfilled {
+        let remedy =
+            "it enforces nothing until the cluster's quota controller has counted once; does that run?";
+        amiss(
+            (BaselineKind::ResourceQuota, name),
+            vec![problem("status.hard", "another value than spec.hard", remedy)],
+        );
+    }
+    all
+}
+
+fn differences(drift: &Drift, does: &str) -> Vec<Problem> {
+    let by = drift.by.as_deref().map(|by| format!(", written by {by}")).unwrap_or_default();
+    let all = drift.differences.iter();
+    all.map(|difference| {
+        let found = format!("{}{by}", difference.found);
+        problem(&difference.path, &found, &format!("{does} {}", difference.wanted))
+    })
+    .collect()
+}
+
+fn problem(path: &str, found: &str, remedy: &str) -> Problem {
+    Problem {
+        rule: RULE,
+        title: TITLE,
+        severity: Severity::Error,
+        path: if path.is_empty() { "object".to_owned() } else { path.to_owned() },
+        found: found.to_owned(),
+        remedy: remedy.to_owned(),
+        line: None,
+        column: None,
+        place: None,
+    }
+}
+
+fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Judgement {
+    let group = kind.group();
+    let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Judgement {
+        file: String::new(),
+        line: 0,
+        api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+        kind: kind.as_str().to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.clone(),
+        operation: COMPARE,
+        result: if problems.is_empty() { Verdict::Admitted } else { Verdict::Drifted },
+        message: (!problems.is_empty()).then_some(message),
+        warnings: Vec::new(),
+        problems,
+        patch: json_patch::Patch::default(),
+        stored: None,
+    }
+}

@@ -1,0 +1,40 @@
+//! The webhook's verdict on what is in a live cluster: each object as if it were created now, and the baseline of each
+//! namespace as the reconciler would find it. Nothing is written.
+//!
+//! [`Survey`] judges, [`read`] brings it what there is.
+
+mod change;
+mod created;
+mod drift;
+pub mod kinds;
+pub mod read;
+mod survey;
+
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, Effect, RolloutReport, RolloutSummary};
+pub use created::as_created;
+pub use drift::{REMEDY, RULE, TITLE, WHY};
+pub use survey::{Outcome, Survey};
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What was read of a live cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// Its managed namespaces.
+    pub namespaces: usize,
+    /// Those of them that are being deleted: they and what they hold are not judged.
+    pub terminating: usize,
+    /// Those whose gate is closed, and what they wait for.
+    pub closed: BTreeMap<String, String>,
+    /// The resources that were left out.
+    pub left_out: Vec<String>,
+    /// The requests that the API server was sent.
+    pub requests: usize,
+}

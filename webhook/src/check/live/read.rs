@@ -1,0 +1,266 @@
+//! Reads a live cluster, page by page, and writes nothing.
+
+use std::cell::Cell;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DynamicObject, ListParams, ObjectList};
+use kube::core::Status;
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::kinds::{LISTED, Listed};
+use super::survey::Survey;
+use crate::check::CheckError;
+
+/// Objects of a page: what is held of a cluster at a time.
+const PAGE: u32 = 500;
+/// How often a list that the API server does not remember any more is begun again.
+const RESTARTS: usize = 5;
+/// The resource that is always read.
+const NAMESPACES: &str = "namespaces";
+
+/// Why a cluster could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Who asks may not read it.
+    #[error(
+        "failed to list {resource}: {message}; \
+         grant it (deploy/base/check.yaml has a ClusterRole){remedy}"
+    )]
+    Forbidden {
+        /// The resource.
+        resource: &'static str,
+        /// What the API server says.
+        message: String,
+        /// What else can be done.
+        remedy: String,
+    },
+    /// There is no such namespace.
+    #[error("found no namespace {name}; expected one that --namespace names")]
+    NoNamespace {
+        /// Its name.
+        name: String,
+    },
+    /// The API server did not answer, or with an error.
+    #[error("failed to list {resource}")]
+    Failed {
+        /// The resource.
+        resource: &'static str,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// What was read could not be judged.
+    #[error("failed to judge {resource}")]
+    Judge {
+        /// The resource.
+        resource: &'static str,
+        /// Why.
+        #[source]
+        source: CheckError,
+    },
+}
+
+/// What is told while a cluster is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The resource that is read.
+    pub resource: &'static str,
+    /// The resources that were read before.
+    pub done: usize,
+    /// All resources that are read.
+    pub of: usize,
+    /// The objects of it that were read.
+    pub read: usize,
+    /// The objects that the API server says are left.
+    pub left: usize,
+}
+
+/// Reads a cluster.
+#[derive(Clone)]
+pub struct Reader<'a> {
+    client: Client,
+    namespace: Option<&'a str>,
+    without: &'a [String],
+    progress: &'a dyn Fn(Progress),
+    requests: Cell<usize>,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Reader").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the whole cluster or one namespace of it, without these resources.
+    pub fn new(
+        client: Client,
+        namespace: Option<&'a str>,
+        without: &'a [String],
+        progress: &'a dyn Fn(Progress),
+    ) -> Self {
+        Self { client, namespace, without, progress, requests: Cell::new(0) }
+    }
+
+    /// The requests that were sent.
+    pub fn requests(&self) -> usize {
+        self.requests.get()
+    }
+
+    /// What a cluster has that is to be read: of one namespace, only what lies in it.
+    fn listed(&self) -> Vec<&'static Listed> {
+        let is_wanted = |listed: &&Listed| {
+            let left_out = self.without.iter().any(|without| without == listed.plural);
+            !left_out && (listed.is_namespaced || self.namespace.is_none())
+        };
+        LISTED.iter().filter(is_wanted).collect()
+    }
+
+    /// Brings a survey all there is.
+    ///
+    /// # Errors
+    /// If any of it cannot be read or judged: half a cluster is none.
+    pub async fn read(&self, survey: &mut Survey) -> Result<(), ReadError> {
+        let listed = self.listed();
+        let of = listed.len() + 1;
+        let judge = |resource| move |source| ReadError::Judge { resource, source };
+        let namespaces = self.namespaces(of).await?;
+        survey.take_namespaces(namespaces).await.map_err(judge(NAMESPACES))?;
+        for (done, listed) in listed.into_iter().enumerate() {
+            self.objects(survey, listed, done + 1, of).await?;
+        }
+        Ok(())
+    }
+
+    async fn namespaces(&self, of: usize) -> Result<Vec<Value>, ReadError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        if let Some(name) = self.namespace {
+            self.requests.set(self.requests.get() + 1);
+            let found = api.get_opt(name).await.map_err(|error| self.failed(NAMESPACES, error))?;
+            let found = found.ok_or_else(|| ReadError::NoNamespace { name: name.to_owned() })?;
+            return Ok(vec![typed(&found)]);
+        }
+        let mut params = ListParams::default().limit(PAGE);
+        let (mut all, mut restarts) = (Vec::new(), 0);
+        loop {
+            let Some(page) = self.page(NAMESPACES, &api, &params, &mut restarts).await? else {
+                (all, params) = (Vec::new(), ListParams::default().limit(PAGE));
+                continue;
+            };
+            all.extend(page.items.iter().map(typed));
+            self.tell(NAMESPACES, 0, of, all.len(), &page);
+            match next(&page) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    async fn objects(
+        &self,
+        survey: &mut Survey,
+        listed: &'static Listed,
+        done: usize,
+        of: usize,
+    ) -> Result<(), ReadError> {
+        let resource = listed.plural;
+        let api: Api<DynamicObject> = match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &listed.resource()),
+            None => Api::all_with(self.client.clone(), &listed.resource()),
+        };
+        let first = || {
+            let params = ListParams::default().limit(PAGE);
+            listed.only_type.iter().fold(params, |params, only| params.fields(&format!("type={only}")))
+        };
+        let mark = survey.mark();
+        let (mut params, mut restarts, mut read) = (first(), 0, 0);
+        loop {
+            let Some(page) = self.page(resource, &api, &params, &mut restarts).await? else {
+                survey.return_to(mark);
+                (params, read) = (first(), 0);
+                continue;
+            };
+            read += page.items.len();
+            self.tell(resource, done, of, read, &page);
+            let token = next(&page);
+            let items = page.items.iter().map(value).collect();
+            survey.take(listed, items).await.map_err(|source| ReadError::Judge { resource, source })?;
+            match token {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A page; none where the list is to be begun again.
+    async fn page<K>(
+        &self,
+        resource: &'static str,
+        api: &Api<K>,
+        params: &ListParams,
+        restarts: &mut usize,
+    ) -> Result<Option<ObjectList<K>>, ReadError>
+    where
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        self.requests.set(self.requests.get() + 1);
+        match api.list(params).await {
+            Ok(page) => Ok(Some(page)),
+            Err(kube::Error::Api(status)) if status.code == 410 && *restarts < RESTARTS => {
+                *restarts += 1;
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(resource, error)),
+        }
+    }
+
+    fn failed(&self, resource: &'static str, error: kube::Error) -> ReadError {
+        match error {
+            kube::Error::Api(status) if is_forbidden(&status) => {
+                let mut remedy = String::new();
+                if resource != NAMESPACES {
+                    remedy.push_str(&format!(", or leave them out by --without {resource}"));
+                }
+                if self.namespace.is_none() {
+                    remedy.push_str(", or look at one namespace by --namespace");
+                }
+                ReadError::Forbidden { resource, message: status.message, remedy }
+            }
+            error => ReadError::Failed { resource, source: Box::new(error) },
+        }
+    }
+
+    fn tell<K: Clone>(
+        &self,
+        resource: &'static str,
+        done: usize,
+        of: usize,
+        read: usize,
+        page: &ObjectList<K>,
+    ) {
+        let left = page.metadata.remaining_item_count.unwrap_or_default();
+        (self.progress)(Progress { resource, done, of, read, left: left.try_into().unwrap_or_default() });
+    }
+}
+
+fn is_forbidden(status: &Status) -> bool {
+    matches!(status.code, 401 | 403)
+}
+
+fn next<K: Clone>(page: &ObjectList<K>) -> Option<String> {
+    page.metadata.continue_.clone().filter(|token| !token.is_empty())
+}
+
+/// An object as JSON. It was made from JSON a moment ago: it goes back.
+fn value(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn typed(namespace: &Namespace) -> Value {
+    let mut object = value(namespace);
+    object["apiVersion"] = "v1".into();
+    object["kind"] = "Namespace".into();
+    object
+}
