@@ -46,6 +46,7 @@ generate: ## Write what is generated from the code
 	$(WEBHOOK) explain --markdown > docs/rules.md
 	$(WEBHOOK) policy schema > docs/run-policy.schema.json
 	$(WEBHOOK) check --schema > docs/check-report.schema.json
+	$(WEBHOOK) check --schema=rollout > docs/rollout-report.schema.json
 	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
 
 tools: $(CARGO_DENY) ## Install the pinned tools into the cache

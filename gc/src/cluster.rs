@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 use codex_k8s_shared::keys;
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,7 +24,6 @@ use tower::retry::RetryLayer;
 
 use crate::breaker;
 use crate::clock::Clock;
-use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 
 /// How long the API server may take to be reached.
 const CONNECT: Duration = Duration::from_secs(10);

@@ -1,11 +1,10 @@
 //! A whole sweep, decided: what is to go and in which order, what stays, and whether that can be right. Pure.
 
+use codex_k8s_shared::cleanup::{Candidate, Reason, Run, Verdict, Work, decide};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::breaker::{self, Trip};
-use codex_k8s_shared::cleanup::Reason;
-use codex_k8s_shared::cleanup::{Candidate, Run, Verdict, Work, decide};
 
 /// A namespace and what is to become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

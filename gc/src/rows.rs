@@ -6,13 +6,12 @@
 //! is taken again after the last one has ended is another attempt, with another id.
 
 use codex_k8s_shared::audit::{Actor, Event, EventType, Payload, Row};
+use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict, Work};
 use codex_k8s_shared::keys;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::breaker::Trip;
-use codex_k8s_shared::cleanup::Reason;
-use codex_k8s_shared::cleanup::{Candidate, Verdict, Work};
 
 /// A sweep ended before it had sent the deletion that it intended, and the next ones decided otherwise.
 pub const INTERRUPTED: &str = "interrupted";

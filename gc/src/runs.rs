@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use codex_k8s_shared::cleanup::{Candidate, Outcome, Run};
 use codex_k8s_shared::database::PgAddress;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::runs::{PlatformRuns, RunRow, RunsError};
-
-use codex_k8s_shared::cleanup::{Candidate, Outcome, Run};
 
 /// Where runs are looked up, before it is reached.
 #[derive(Debug, Clone, Default)]

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
+use codex_k8s_shared::cleanup::{Candidate, Work};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::runs::RunsError;
@@ -30,7 +31,6 @@ use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
 use crate::rows::{ALREADY_DELETED, Decision, Scribe};
 use crate::runs::Runs;
-use codex_k8s_shared::cleanup::{Candidate, Work};
 use report::{Line, Outcome, Report};
 
 /// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in

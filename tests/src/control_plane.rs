@@ -352,6 +352,8 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
 rules:
+- level: Metadata
+  users: [auditor]
 - level: None
   verbs: [get, list, watch]
 - level: None

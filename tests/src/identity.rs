@@ -74,6 +74,11 @@ impl Identity {
         Self::user("jane").in_group(EVERY_RIGHT)
     }
 
+    /// One who may look at what `check --live` reads, and whose every request is in the audit log.
+    pub fn auditor() -> Self {
+        Self::user("auditor")
+    }
+
     /// The name of its kubeconfig file.
     pub fn file_name(&self) -> String {
         let text = match self {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use codex_k8s_shared::audit::{EventType, Filter, Row, Store};
+use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
@@ -17,7 +18,6 @@ use crate::cluster::Cluster;
 use crate::plan::Planned;
 use crate::runs::Runs;
 use crate::sweep::report::Line;
-use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 
 /// So many of its rows are shown.
 const ROWS: u32 = 20;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use codex_k8s_shared::cleanup::Work;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, try_join_all};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -13,7 +14,6 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, ClusterError, paged};
-use codex_k8s_shared::cleanup::Work;
 
 /// Names of one kind that are told; there may be more.
 const TOLD: usize = 10;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use codex_k8s_shared::audit::{Filter, Store};
+use codex_k8s_shared::cleanup::{Candidate, Verdict};
 
 use super::report::Outcome;
 use super::{DryRun, State, Sweep, SweepError};
@@ -11,7 +12,6 @@ use crate::cluster::blockers::Remains;
 use crate::fault::{self, Point};
 use crate::plan::Planned;
 use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
-use codex_k8s_shared::cleanup::{Candidate, Verdict};
 
 /// How often a namespace that changes under our hands is decided about again in one sweep.
 const AGAIN: usize = 5;

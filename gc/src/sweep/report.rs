@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use codex_k8s_shared::cleanup::Verdict;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
@@ -10,7 +11,6 @@ use serde::Serialize;
 use super::DryRun;
 use crate::breaker::Trip;
 use crate::plan::Planned;
-use codex_k8s_shared::cleanup::Verdict;
 
 /// A sweep, as it is printed and noted.
 #[derive(Debug, Clone, Serialize)]

@@ -14,6 +14,7 @@ mod guard_rights;
 mod guard_tokens;
 mod harness;
 mod leases;
+mod live;
 mod modes;
 mod namespaces;
 mod outage;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -37,7 +37,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
             peak = peak.max(memory);
         }
         report::told(&format!("{size} documents, milliseconds"), fastest.as_secs_f64() * 1e3)?;
-        report::told(&format!("{size} documents, MiB at most"), mebibytes(peak))?;
+        report::told(&format!("{size} documents, MiB at most"), report::mebibytes(peak))?;
         per_document.push(per(fastest, size));
     }
     if let ([first, ..], [.., last]) = (&*per_document, &*per_document) {
@@ -61,28 +61,26 @@ fn stream(size: usize) -> String {
 }
 
 fn judge(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
+    let mut check = Command::new(playground);
+    check.args(["webhook", "check", "--output=json", "-"]).stdin(File::open(file)?).stdout(Stdio::null());
+    let (status, took, peak) = watched(&mut check)?;
+    ensure!(status.success(), "check failed: {status}");
+    Ok((took, peak))
+}
+
+/// Runs a program to its end; how long it took, and the most memory that it was seen to have.
+pub(super) fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Duration, u64)> {
     let begun = Instant::now();
-    let mut process = Command::new(playground)
-        .args(["webhook", "check", "--output=json", "-"])
-        .stdin(File::open(file)?)
-        .stdout(Stdio::null())
-        .spawn()?;
+    let mut process = command.spawn()?;
     let mut peak = 0;
-    let status = loop {
+    loop {
         if let Some(status) = process.try_wait()? {
-            break status;
+            return Ok((status, begun.elapsed(), peak));
         }
         // It may have ended since.
         peak = Process::of_child(&process).peak_memory().unwrap_or(peak).max(peak);
         std::thread::sleep(LOOKS);
-    };
-    ensure!(status.success(), "check failed: {status}");
-    Ok((begun.elapsed(), peak))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far less than a float counts exactly")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far fewer documents than a float counts exactly")]

@@ -1,13 +1,19 @@
-//! What the baseline reconciler costs: from nothing, and when there is nothing to do.
+//! What the baseline reconciler costs: from nothing, and when there is nothing to do; and what it costs to check all that
+//! it has built.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
+use codex_k8s_shared::policy::{API_VERSION, KIND};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::PostParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::check::watched;
 use super::{each, report};
 use crate::eventually::eventually;
 use crate::guard::Guard;
@@ -18,6 +24,8 @@ use crate::webhook::Reconciler;
 const NAMESPACES: usize = 2_000;
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Every namespace takes two places: one in the cluster, one in its project.
+/// What a policy is proposed to change: every namespace's lease is too long for it.
+const SHORTER: &str = "lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n";
 const POLICY: &str = "quotas: {cluster: {max: 5000}, perProject: {max: 5000}}\n";
 
 /// Measures and prints.
@@ -51,7 +59,46 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
         ["writes", "gates"].map(|name| second.health.sum(&format!("codex_k8s_reconcile_{name}_total")));
     let [writes, gates] = written;
     report::at_most("writes then", ratio(writes? + gates?), 0.0)?;
-    report::told("peak memory then, MiB", report::mebibytes(second.process.peak_memory()?))
+    report::told("peak memory then, MiB", report::mebibytes(second.process.peak_memory()?))?;
+    check(&guard, playground)
+}
+
+/// `check --live`, by one who may only read.
+fn check(guard: &Guard, playground: &Path) -> anyhow::Result<()> {
+    let kubectl = guard.kubectl(&Identity::Admin)?;
+    let role = include_str!("../../../deploy/base/check.yaml");
+    let binding =
+        ["create", "clusterrolebinding", "auditor", "--clusterrole=codex-k8s-check", "--user=auditor"];
+    for ran in [kubectl.run_with_input(&["apply", "-f", "-"], role)?, kubectl.run(&binding)?] {
+        ensure!(ran.succeeded(), "{ran}");
+    }
+    let proposed = guard.file("proposed.yaml");
+    fs::write(&proposed, format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{POLICY}{SHORTER}"))?;
+    let proposed = proposed.display().to_string();
+    for (what, args) in [("check --live", vec![]), ("with a proposed policy", vec!["--policy", &proposed])] {
+        let answer = guard.file("checked.json");
+        let mut check = Command::new(playground);
+        check
+            .args(["webhook", "check", "--live", "--output=json", "--in-force"])
+            .arg(guard.file("policy.yaml"));
+        check.args(args).stdout(fs::File::create(&answer)?);
+        check.env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::auditor())?);
+        let (status, took, peak) = watched(&mut check)?;
+        ensure!(status.code().is_some_and(|code| code < 2), "check failed: {status}");
+        let told: Value = serde_json::from_slice(&fs::read(&answer)?)?;
+        let number = |pointer: &str| told.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        ensure!(number("/live/namespaces") == u64::try_from(NAMESPACES)?, "{}", told["live"]);
+        report::say(&format!("{what}: {}", told["summary"]))?;
+        report::told(&format!("{what}, s"), took.as_secs_f64())?;
+        report::told(&format!("{what}, requests per namespace"), ratio(number("/live/requests")))?;
+        report::told(&format!("{what}, peak memory, MiB"), report::mebibytes(peak))?;
+    }
+    let events = guard.control_plane.audit_events();
+    let asked: Vec<_> = events.iter().filter(|event| event["user"]["username"] == "auditor").collect();
+    let writes = asked.iter().filter(|event| event["verb"] != "list").count();
+    report::at_most("writes of both, of all in the audit log", ratio(writes.try_into()?), 0.0)?;
+    ensure!(!asked.is_empty(), "the audit log knows nothing of it");
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of some thousands")]

@@ -89,10 +89,10 @@ impl fmt::Display for Problem {
 #[serde(rename_all = "camelCase")]
 pub struct Judgement {
     /// The file that it stands in; `-` for standard input, none in a live cluster.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub file: String,
     /// The line that its document begins at, from 1.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub line: usize,
     /// Its API version.
     pub api_version: String,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::baseline::{BaselineKind, Desired};
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -31,8 +31,7 @@ pub(super) fn compare(
 ) -> BTreeMap<Key, Judgement> {
     let namespace = meta.name.as_deref().unwrap_or_default();
     let wanted = wanted(policy, meta);
-    let keys: BTreeSet<_> =
-        observed.keys().cloned().chain(wanted.iter().map(|wanted| wanted.key())).collect();
+    let keys: BTreeSet<_> = observed.keys().cloned().chain(wanted.iter().map(Desired::key)).collect();
     let settled = keys.into_iter().map(|key| {
         let judgement = judgement(&key, namespace, Vec::new());
         (key, judgement)

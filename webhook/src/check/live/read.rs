@@ -1,12 +1,14 @@
 //! Reads a live cluster, page by page, and writes nothing.
 
 use std::cell::Cell;
+use std::fmt::{self, Write as _};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DynamicObject, ListParams, ObjectList};
 use kube::core::Status;
 use kube::{Api, Client};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kinds::{LISTED, Listed};
@@ -78,7 +80,6 @@ pub struct Progress {
 }
 
 /// Reads a cluster.
-#[derive(Clone)]
 pub struct Reader<'a> {
     client: Client,
     namespace: Option<&'a str>,
@@ -87,8 +88,8 @@ pub struct Reader<'a> {
     requests: Cell<usize>,
 }
 
-impl std::fmt::Debug for Reader<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Reader").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         restarts: &mut usize,
     ) -> Result<Option<ObjectList<K>>, ReadError>
     where
-        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+        K: Clone + DeserializeOwned + fmt::Debug,
     {
         self.requests.set(self.requests.get() + 1);
         match api.list(params).await {
@@ -221,7 +222,7 @@ impl<'a> Reader<'a> {
             kube::Error::Api(status) if is_forbidden(&status) => {
                 let mut remedy = String::new();
                 if resource != NAMESPACES {
-                    remedy.push_str(&format!(", or leave them out by --without {resource}"));
+                    let _ = write!(remedy, ", or leave them out by --without {resource}");
                 }
                 if self.namespace.is_none() {
                     remedy.push_str(", or look at one namespace by --namespace");

@@ -264,7 +264,7 @@ impl Survey {
         for (name, meta) in std::mem::take(&mut self.namespaces) {
             let observed = self.baselines.remove(&name).unwrap_or_default();
             let compared = |Judge { policy, .. }: &Judge| {
-                is_concerned(policy, &meta).then(|| compare(policy, &meta, &observed)).unwrap_or_default()
+                if is_concerned(policy, &meta) { compare(policy, &meta, &observed) } else { BTreeMap::new() }
             };
             let mut before = compared(&self.in_force);
             let mut after = self.proposed.as_ref().map(compared);

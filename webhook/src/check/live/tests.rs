@@ -334,7 +334,7 @@ async fn a_namespace_that_would_be_deleted_at_another_time_is_told_of() {
     let never = Cluster::complete().await.rollout("cleanup: {enabled: false}\n").await;
     assert_eq!(told(&never), [(Effect::ExpiresLater, format!("Namespace {NAME}"))]);
     assert_eq!(never.changes[0].after, "never: cleanup is switched off");
-    let sooner = Cluster::complete().await.rollout("cleanup: {grace: 0s}\n").await;
+    let sooner = Cluster::complete().await.rollout("cleanup: {grace: 1m}\n").await;
     assert_eq!(told(&sooner), [(Effect::ExpiresSooner, format!("Namespace {NAME}"))]);
     let report = sooner.into_report(&RunPolicy::default());
     assert_eq!((report.summary.objects, report.summary.warned), (1, 1));
@@ -381,4 +381,26 @@ fn a_lease_begins_anew_and_one_that_cannot_be_read_stays() {
     assert_eq!(annotations[keys::NAMESPACE_LEASE_UPDATED_AT], NOW);
     assert_eq!(annotations[keys::NAMESPACE_LEASE_EXPIRES_AT], "2026-02-02T20:00:00Z");
     assert_eq!(as_created(namespace("yesterday"), at(NOW)), namespace("yesterday"));
+}
+
+#[tokio::test]
+async fn what_is_told_is_as_the_published_schemas_say() {
+    let mut cluster = Cluster::complete().await;
+    cluster.objects.retain(|object| object["kind"] != "LimitRange");
+    let report = serde_json::to_value(cluster.report().await).unwrap();
+    let check = include_str!("../../../../docs/check-report.schema.json");
+    let rollout = Cluster::complete().await.rollout("lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n").await;
+    let rollout_report = serde_json::to_value(rollout).unwrap();
+    let rollout = include_str!("../../../../docs/rollout-report.schema.json");
+    for (mut report, schema, generated) in
+        [(report, check, Report::json_schema()), (rollout_report, rollout, RolloutReport::json_schema())]
+    {
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema, serde_json::to_value(generated).unwrap(), "out of date: run `make generate`");
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+        assert_eq!(errors, [""; 0]);
+        report["live"]["namespaces"] = "many".into();
+        assert!(!validator.is_valid(&report));
+    }
 }

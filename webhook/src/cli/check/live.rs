@@ -21,7 +21,7 @@ use crate::cli::{policy, runtime};
 
 /// How long the API server may take to be reached, and to answer.
 const CONNECT: Duration = Duration::from_secs(10);
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 const WORSE: Style = AnsiColor::Red.on_default();
 const BETTER: Style = AnsiColor::Green.on_default();
@@ -29,6 +29,8 @@ const STRONG: Style = Style::new().bold();
 
 /// Which cluster is looked at.
 #[derive(Debug, clap::Args)]
+// There are two more of this name.
+#[group(skip)]
 pub(super) struct Args {
     /// Look at a live cluster instead of files: every managed namespace and what is in it
     #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource"])]
@@ -149,11 +151,12 @@ fn verdicts(report: &Report) -> String {
 }
 
 fn closed(live: &Live) -> String {
-    let all = live.closed.iter();
-    all.map(|(name, waits)| {
-        format!("{STRONG}Namespace {name}{STRONG:#}: its gate is closed, it waits for {waits}\n")
-    })
-    .collect()
+    let mut text = String::new();
+    for (name, waits) in &live.closed {
+        let _ =
+            writeln!(text, "{STRONG}Namespace {name}{STRONG:#}: its gate is closed, it waits for {waits}");
+    }
+    text
 }
 
 fn cluster(live: &Live) -> String {
