@@ -265,3 +265,6 @@ fn typed(namespace: &Namespace) -> Value {
     object["kind"] = "Namespace".into();
     object
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,10 +120,12 @@ impl Survey {
     }
 
     async fn take_namespace(&mut self, namespace: Value) -> Result<(), CheckError> {
-        let meta: ObjectMeta = namespace
+        let mut meta: ObjectMeta = namespace
             .get("metadata")
             .and_then(|meta| serde_json::from_value(meta.clone()).ok())
             .unwrap_or_default();
+        // Most of it, and nothing that is asked about.
+        meta.managed_fields = None;
         let is_managed = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
         let leaves = meta.deletion_timestamp.is_some();
         if is_managed {

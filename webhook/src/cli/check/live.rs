@@ -209,7 +209,7 @@ fn change(change: &Change) -> String {
     let mut text = format!("{STRONG}{what}{STRONG:#}: {colour}{words}{colour:#}\n");
     for (sign, style, told) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
         if !told.is_empty() {
-            let _ = writeln!(text, "    {style}{sign} {told}{style:#}");
+            let _ = writeln!(text, "    {style}{sign} {}{style:#}", told.replace('\n', "\n      "));
         }
     }
     text

@@ -222,9 +222,8 @@ impl Args {
     }
 
     fn asked(&self, policy: &RunPolicy) -> Asked {
-        let developer = || Requester { user: "developer".to_owned(), groups: self.groups.clone() };
         Asked {
-            requester: self.requester(policy).unwrap_or_else(developer),
+            requester: self.requester(policy).unwrap_or_else(|| self.whoever("developer")),
             operation: match self.operation {
                 Done::Create => Operation::Create,
                 Done::Update => Operation::Update,
@@ -238,10 +237,18 @@ impl Args {
 
     /// Who does it, if that is said.
     fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
-        let user = match self.user.as_deref()? {
-            "worker" => policy.identities.managers.users.first().map_or("worker", String::as_str),
-            user => user,
-        };
-        Some(Requester { user: user.to_owned(), groups: self.groups.clone() })
+        match self.user.as_deref() {
+            None if self.groups.is_empty() => None,
+            None => Some(self.whoever("developer")),
+            Some("worker") => {
+                let managers = &policy.identities.managers.users;
+                Some(self.whoever(managers.first().map_or("worker", String::as_str)))
+            }
+            Some(user) => Some(self.whoever(user)),
+        }
+    }
+
+    fn whoever(&self, user: &str) -> Requester {
+        Requester { user: user.to_owned(), groups: self.groups.clone() }
     }
 }
