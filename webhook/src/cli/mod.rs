@@ -4,7 +4,6 @@ mod catalogue;
 mod certificate;
 mod check;
 mod input;
-mod output;
 mod policy;
 mod reconcile;
 mod registration;
@@ -15,6 +14,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use codex_k8s_shared::cli::output;
 
 /// Admission webhook for run namespaces and agent Jobs.
 #[derive(Debug, Parser)]
