@@ -1,3 +1,4 @@
 //! What the command lines of both programs share.
 
 pub mod output;
+pub mod pages;

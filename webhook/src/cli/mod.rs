@@ -14,7 +14,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use codex_k8s_shared::cli::output;
+use codex_k8s_shared::cli::{output, pages};
 
 /// Admission webhook for run namespaces and agent Jobs.
 #[derive(Debug, Parser)]
@@ -43,6 +43,10 @@ enum Command {
     Registration(registration::Args),
     /// Make a certificate authority and a serving certificate
     Certificate(certificate::Args),
+    /// Print what completes the command line in a shell
+    Completions(pages::Completions),
+    /// Write the man pages, one for each command
+    Manpages(pages::Manpages),
 }
 
 impl Cli {
@@ -61,6 +65,8 @@ impl Cli {
             },
             Command::Registration(args) => args.run(),
             Command::Certificate(args) => args.run(),
+            Command::Completions(args) => args.run::<Self>(),
+            Command::Manpages(args) => args.run::<Self>(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
