@@ -127,7 +127,7 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 const READ: [&str; 3] = ["get", "list", "watch"];
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
     PolicyRule {
         api_groups: strings(&[group]),
         resources: strings(resources),
