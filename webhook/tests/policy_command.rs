@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 
@@ -11,6 +12,24 @@ const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n
 fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"));
     let output = process.arg("policy").args(args).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// As [`policy`], with something to read on standard input.
+fn policy_of_input(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+        .arg("policy")
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read any of it.
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = process.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -48,4 +67,14 @@ fn a_file_that_is_not_there_ends_with_2() {
     let (code, told, complained) = policy(folder.path(), &["lint", "none.yaml"]);
     assert_eq!((code, told.as_str()), (2, ""));
     assert!(complained.starts_with("error: failed to read none.yaml: "), "{complained}");
+}
+
+#[test]
+fn a_policy_on_standard_input_is_looked_through_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = format!("{HEAD}cleanup: {{enabled: false}}\n");
+    let (code, told, complained) =
+        policy_of_input(folder.path(), &["lint", "-", "--fail-on", "warn"], &input);
+    let expected = "-:3:11: warning: cleanup.enabled: is false: run namespaces stay for ever\n  remedy: set it to true\n";
+    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
 }
