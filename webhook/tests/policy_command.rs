@@ -78,3 +78,32 @@ fn a_policy_on_standard_input_is_looked_through_too() {
     let expected = "-:3:11: warning: cleanup.enabled: is false: run namespaces stay for ever\n  remedy: set it to true\n";
     assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
 }
+
+#[test]
+fn each_printed_policy_passes_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    for profile in ["a", "b"] {
+        let (code, page, complained) = policy(folder.path(), &["print", "--profile", profile]);
+        assert_eq!((code, complained.as_str()), (0, ""));
+        let (code, told, complained) = policy_of_input(folder.path(), &["lint", "-"], &page);
+        assert_eq!((code, complained.as_str()), (0, ""), "{profile}: {told}");
+        assert_eq!(told.is_empty(), profile == "a", "{told}");
+    }
+}
+
+#[test]
+fn a_whole_policy_is_printed_for_the_defaults_with_a_schema_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, plain, _) = policy(folder.path(), &["print-defaults"]);
+    let (code, page, _) = policy(folder.path(), &["print", "--schema-url", "https://example.dev/s.json"]);
+    assert_eq!(code, 0);
+    assert!(page.starts_with("# yaml-language-server: $schema=https://example.dev/s.json\n"), "{page}");
+    let without_comments = page
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#') && !line.is_empty())
+        .map(|line| format!("{line}\n"));
+    assert_eq!(without_comments.collect::<String>(), plain);
+    let (code, _, complained) = policy(folder.path(), &["print", "--schema-url", "a b"]);
+    assert_eq!(code, 2);
+    assert!(complained.contains("expected a path or URL without blanks"), "{complained}");
+}
