@@ -36,7 +36,7 @@ enum Command {
     Render(render::Args),
     /// Explain the rules: one by its id, or all in a table
     Explain(catalogue::Args),
-    /// Print, check and describe policies
+    /// Print, check, compare and describe policies
     #[command(subcommand)]
     Policy(policy::Command),
     /// Print the webhook configurations, or apply them and wait until they are enforced

@@ -1,5 +1,6 @@
-//! `policy`: whole policies, the schema, whether a file is a policy, and what is dangerous about it.
+//! `policy`: whole policies, the schema, whether a file is a policy, what is dangerous about it, what differs.
 
+mod diff;
 mod print;
 
 use std::fmt::Write as _;
@@ -43,6 +44,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "WHAT", default_value = "error")]
         fail_on: FailOn,
     },
+    Diff(diff::Args),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +65,7 @@ impl Command {
             }
             Self::Check { file } => output::print(&format!("{} {}\n", read(&file)?.hash(), file.display()))?,
             Self::Lint { file, fail_on } => return look_through(&file, fail_on),
+            Self::Diff(args) => return Ok(args.run()),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -275,13 +275,10 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
 fn modes(policy: &RunPolicy) -> Vec<Remark> {
     let weaker = policy.rules.iter().filter_map(|(id, mode)| {
         let rule = catalogue::find(id).filter(|rule| rule.default_mode == Mode::Enforce)?;
-        let what = match mode {
-            Mode::Enforce => return None,
-            Mode::Warn => "only warned about",
-            Mode::Audit => "only written down",
-            Mode::Off => "not looked at",
-        };
-        let problem = format!("what breaks it ({}) is {what}", rule.title);
+        if *mode == Mode::Enforce {
+            return None;
+        }
+        let problem = format!("what breaks it ({}) is {}", rule.title, catalogue::consequence(*mode));
         Some(Remark::new(Warning, &format!("rules.{id}"), problem, "take the line out, or set it to enforce"))
     });
     weaker.collect()
