@@ -45,6 +45,7 @@ bench: ## Measure against the floor, in one run
 generate: ## Write what is generated from the code
 	$(WEBHOOK) explain --markdown > docs/rules.md
 	$(WEBHOOK) policy schema > docs/run-policy.schema.json
+	$(WEBHOOK) policy diff --schema > docs/policy-diff.schema.json
 	$(WEBHOOK) check --schema > docs/check-report.schema.json
 	$(WEBHOOK) check --schema=rollout > docs/rollout-report.schema.json
 	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml

@@ -14,8 +14,9 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use codex_k8s_shared::cli::pages;
 
-use exit::Exit;
+use exit::{Exit, OrExit as _};
 
 /// Garbage collector of expired run namespaces.
 #[derive(Debug, Parser)]
@@ -38,6 +39,10 @@ enum Command {
     Audit(audit::Command),
     /// Show when a schedule fires next, and what it says in words
     Schedule(schedule::Args),
+    /// Print what completes the command line in a shell
+    Completions(pages::Completions),
+    /// Write the man pages, one for each command
+    Manpages(pages::Manpages),
 }
 
 impl Cli {
@@ -49,6 +54,8 @@ impl Cli {
             Command::Explain(args) => args.run(),
             Command::Audit(command) => command.run(),
             Command::Schedule(args) => args.run(),
+            Command::Completions(args) => args.run::<Self>().map(|()| Exit::Done).or_exit(Exit::SomeFailed),
+            Command::Manpages(args) => args.run::<Self>().map(|()| Exit::Done).or_exit(Exit::SomeFailed),
         };
         match done {
             Ok(exit) => exit.into(),

@@ -280,7 +280,7 @@ fn compare(path: &str, wanted: Option<&Value>, stored: Option<&Value>, differenc
 }
 
 /// The path of a field. A key that a path cannot hold stands in brackets; nothing else would be left of an empty one.
-fn joined(path: &str, key: &str) -> String {
+pub fn joined(path: &str, key: &str) -> String {
     match (path, key) {
         (path, key) if key.is_empty() || key.contains('.') => format!("{path}[\"{key}\"]"),
         ("", key) => key.to_owned(),

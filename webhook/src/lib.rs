@@ -3,6 +3,7 @@
 pub mod check;
 pub mod cli;
 pub mod coalesce;
+pub mod diff;
 pub mod engine;
 pub mod lint;
 pub mod metrics;

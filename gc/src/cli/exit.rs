@@ -2,16 +2,20 @@
 
 use std::process::ExitCode;
 
+use codex_k8s_shared::cli::exit;
+pub(super) use codex_k8s_shared::cli::exit::OrExit;
+
 use crate::home::LeaseError;
 use crate::session::SessionError;
 use crate::sweep::SweepError;
 
 /// What a command ends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Exit {
     /// All was done, or there was nothing to do.
     Done = 0,
     /// Some of it failed.
+    #[default]
     SomeFailed = 1,
     /// It was asked wrongly. Also what clap ends with.
     Usage = 2,
@@ -43,32 +47,10 @@ impl From<Exit> for ExitCode {
 }
 
 /// What ended a command, and the code for it.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) exit: Exit,
-    pub(super) error: anyhow::Error,
-}
+pub(super) type Failure = exit::Failure<Exit>;
 
 /// What a command comes to.
 pub(super) type Ended = Result<Exit, Failure>;
-
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self { exit: Exit::SomeFailed, error: error.into() }
-    }
-}
-
-/// Results that end a command with a code of their own.
-pub(super) trait OrExit<T> {
-    /// The value, or the end of the command.
-    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
-}
-
-impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
-    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
-        self.map_err(|error| Failure { exit, error: error.into() })
-    }
-}
 
 /// The code of what ended a sweep early.
 pub(super) const fn of_sweep(error: &SweepError) -> Exit {

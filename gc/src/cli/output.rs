@@ -1,8 +1,9 @@
-//! Writing to a terminal or a pipe that may be closed, in the form that was asked for.
+//! Writing in the form that was asked for.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+pub(super) use codex_k8s_shared::cli::output::{complain, is_closed_pipe, print};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -55,23 +56,4 @@ impl Form {
             Self::Yaml => serde_saphyr::to_string(value)?,
         })
     }
-}
-
-/// Writes to standard output; a closed pipe is an error like any other here.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
-}
-
-/// Whether the reader of our output has gone, as `head` does: that is no failure.
-pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
-
-/// Tells what went wrong, and why.
-pub(super) fn complain(error: &anyhow::Error) {
-    // With standard error gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
 }

@@ -35,12 +35,12 @@ pub struct BaselineSet {
     pub access: Access,
     /// The ResourceQuota; `null` for none.
     #[serde(deserialize_with = "written_out")]
-    #[schemars(required)]
+    #[schemars(schema_with = "or_null::<QuotaSettings>")]
     pub resource_quota: Option<QuotaSettings>,
     /// The LimitRange; `null` for none. A quota on CPU or memory refuses every Pod that asks for none of it: the
     /// LimitRange is what asks for those that forget.
     #[serde(deserialize_with = "written_out")]
-    #[schemars(required)]
+    #[schemars(schema_with = "or_null::<LimitSettings>")]
     pub limit_range: Option<LimitSettings>,
 }
 
@@ -116,13 +116,18 @@ where
     Option::deserialize(deserializer)
 }
 
+/// A field that has to be there, be it as `null`.
+fn or_null<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    generator.subschema_for::<Option<T>>()
+}
+
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 const READ: [&str; 3] = ["get", "list", "watch"];
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
     PolicyRule {
         api_groups: strings(&[group]),
         resources: strings(resources),

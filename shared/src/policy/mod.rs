@@ -7,6 +7,7 @@
 mod baseline;
 mod cleanup;
 mod guard;
+mod profile;
 mod quotas;
 mod settings;
 
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, ByOutcome, Cleanup, Retention, Retentions, UnknownRun, Unproven, WithoutLease};
 pub use guard::{Rbac, Tokens};
+pub use profile::Profile;
 pub use quotas::{Limit, ProjectLimit, Quotas};
 pub use settings::{
     Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,

@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use codex_k8s_shared::lease::Lease;
+use codex_k8s_shared::policy::{Profile, RunPolicy};
 use codex_k8s_tests::{Answer, Caller, Guard, Identity};
 use http::Method;
 use serde_json::{Value, json};
@@ -20,42 +21,11 @@ const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-/// The Role at B, as the policy's section `candidate.rules`.
-pub(crate) fn rules_at_b() -> Value {
-    let every = json!(["*"]);
-    let core = [
-        "configmaps",
-        "endpoints",
-        "events",
-        "limitranges",
-        "persistentvolumeclaims",
-        "pods",
-        "pods/attach",
-        "pods/exec",
-        "pods/log",
-        "pods/portforward",
-        "replicationcontrollers",
-        "resourcequotas",
-        "serviceaccounts",
-        "services",
-        "services/proxy",
-    ];
-    let mut rules = vec![json!({"apiGroups": [""], "resources": core, "verbs": every})];
-    rules.extend(
-        ["apps", "batch", "autoscaling", "networking.k8s.io", "policy"]
-            .map(|group| json!({"apiGroups": [group], "resources": every, "verbs": every})),
-    );
-    rules.into()
-}
-
 /// The policy that wants what the worker at B writes.
 pub(crate) fn policy_of_b() -> String {
-    let set = json!({"access": "candidate", "resourceQuota": {"name": "codex-run-quota", "hard": {"pods": "20"}},
-        "limitRange": null});
-    let profile = json!({"serviceAccount": "codex-runner", "role": "codex-runner", "roleBinding": "codex-runner",
-        "rules": rules_at_b()});
+    let baseline = serde_json::to_value(RunPolicy::of(Profile::B).baseline).unwrap();
     // JSON is YAML.
-    format!("baseline: {}\n", json!({"fullEnv": set, "slot": set, "candidate": profile}))
+    format!("baseline: {baseline}\n")
 }
 
 /// A run, and where it runs.
@@ -113,7 +83,8 @@ impl Run {
         let mut role = self.read(include_str!("../../fixtures/role.yaml"));
         let mut quota = self.read(include_str!("../../fixtures/resourcequota.yaml"));
         if version == Version::B {
-            role["rules"] = rules_at_b();
+            let rules = RunPolicy::of(Profile::B).baseline.candidate.rules;
+            role["rules"] = serde_json::to_value(rules).unwrap();
             quota["spec"]["hard"] = json!({"pods": "20"});
         }
         vec![

@@ -4,7 +4,6 @@ mod catalogue;
 mod certificate;
 mod check;
 mod input;
-mod output;
 mod policy;
 mod reconcile;
 mod registration;
@@ -15,6 +14,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use codex_k8s_shared::cli::{output, pages};
 
 /// Admission webhook for run namespaces and agent Jobs.
 #[derive(Debug, Parser)]
@@ -36,13 +36,17 @@ enum Command {
     Render(render::Args),
     /// Explain the rules: one by its id, or all in a table
     Explain(catalogue::Args),
-    /// Print, check and describe policies
+    /// Print, check, compare and describe policies
     #[command(subcommand)]
     Policy(policy::Command),
     /// Print the webhook configurations, or apply them and wait until they are enforced
     Registration(registration::Args),
     /// Make a certificate authority and a serving certificate
     Certificate(certificate::Args),
+    /// Print what completes the command line in a shell
+    Completions(pages::Completions),
+    /// Write the man pages, one for each command
+    Manpages(pages::Manpages),
 }
 
 impl Cli {
@@ -61,6 +65,8 @@ impl Cli {
             },
             Command::Registration(args) => args.run(),
             Command::Certificate(args) => args.run(),
+            Command::Completions(args) => args.run::<Self>(),
+            Command::Manpages(args) => args.run::<Self>(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

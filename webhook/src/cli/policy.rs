@@ -1,4 +1,7 @@
-//! `policy`: the defaults, the schema, whether a file is a policy, and what is dangerous about it.
+//! `policy`: whole policies, the schema, whether a file is a policy, what is dangerous about it, what differs.
+
+mod diff;
+mod print;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ const UNREAD: u8 = 2;
 pub(super) enum Command {
     /// Print the policy that is in force without a file
     PrintDefaults,
+    Print(print::Args),
     /// Print the JSON Schema of the policy file
     Schema,
     /// Check that a file is a policy, and print its hash
@@ -40,6 +44,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "WHAT", default_value = "error")]
         fail_on: FailOn,
     },
+    Diff(diff::Args),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,15 +58,22 @@ pub(super) enum FailOn {
 impl Command {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::PrintDefaults => output::print(&serde_saphyr::to_string(&RunPolicy::default())?)?,
+            Self::PrintDefaults => output::print(&plain(&RunPolicy::default())?)?,
+            Self::Print(args) => args.run()?,
             Self::Schema => {
                 output::print(&format!("{}\n", serde_json::to_string_pretty(&RunPolicy::json_schema())?))?;
             }
             Self::Check { file } => output::print(&format!("{} {}\n", read(&file)?.hash(), file.display()))?,
             Self::Lint { file, fail_on } => return look_through(&file, fail_on),
+            Self::Diff(args) => return Ok(args.run()),
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The whole policy, and nothing else.
+fn plain(policy: &RunPolicy) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(policy)?)
 }
 
 fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {

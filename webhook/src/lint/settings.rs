@@ -1,6 +1,8 @@
 //! Settings that the loader accepts and that still deserve a word.
 
-use codex_k8s_shared::policy::{Level, Mode, RunPolicy, Subjects, UnknownRun, Unproven, WithoutLease};
+use codex_k8s_shared::policy::{
+    Level, Mode, PolicyRule, RunPolicy, Subjects, UnknownRun, Unproven, WithoutLease,
+};
 
 use super::Remark;
 use crate::check::Severity::{Error, Warning};
@@ -156,18 +158,7 @@ fn rights(policy: &RunPolicy) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for (name, profile) in profiles {
         for (index, rule) in profile.rules.iter().enumerate() {
-            for (part, values) in
-                [("apiGroups", &rule.api_groups), ("resources", &rule.resources), ("verbs", &rule.verbs)]
-            {
-                if let Some(at) = values.iter().position(|value| value == "*") {
-                    remarks.push(Remark::new(
-                        Error,
-                        &format!("baseline.{name}.rules[{index}].{part}[{at}]"),
-                        "grants everything that there is and will be, to agents",
-                        "name what agents need",
-                    ));
-                }
-            }
+            remarks.extend(wildcards(&format!("baseline.{name}.rules[{index}]"), rule));
         }
     }
     for (index, role) in policy.rbac.cluster_roles.iter().enumerate() {
@@ -180,6 +171,29 @@ fn rights(policy: &RunPolicy) -> Vec<Remark> {
         remarks.push(Remark::new(severity, &field, problem, "list a Role in rbac.roles instead"));
     }
     remarks
+}
+
+/// What `*` in a profile's rule grants: nobody can say how much that will be.
+fn wildcards(field: &str, rule: &PolicyRule) -> Vec<Remark> {
+    let is_about = |group: &str| rule.api_groups.iter().any(|one| one == group);
+    let is_of_rights = is_about("rbac.authorization.k8s.io");
+    let parts = [
+        ("apiGroups", &rule.api_groups, true, "everything that there is and will be"),
+        (
+            "resources",
+            &rule.resources,
+            is_about("") || is_of_rights,
+            "all that its groups hold and will hold",
+        ),
+        ("verbs", &rule.verbs, is_of_rights, "every verb that there is and will be, impersonate among them"),
+    ];
+    let found = parts.into_iter().filter_map(|(part, values, is_worst, what)| {
+        let at = values.iter().position(|value| value == "*")?;
+        let severity = if is_worst { Error } else { Warning };
+        let problem = format!("grants {what}, to agents");
+        Some(Remark::new(severity, &format!("{field}.{part}[{at}]"), problem, "name what agents need"))
+    });
+    found.collect()
 }
 
 fn quotas(policy: &RunPolicy) -> Vec<Remark> {
@@ -261,13 +275,10 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
 fn modes(policy: &RunPolicy) -> Vec<Remark> {
     let weaker = policy.rules.iter().filter_map(|(id, mode)| {
         let rule = catalogue::find(id).filter(|rule| rule.default_mode == Mode::Enforce)?;
-        let what = match mode {
-            Mode::Enforce => return None,
-            Mode::Warn => "only warned about",
-            Mode::Audit => "only written down",
-            Mode::Off => "not looked at",
-        };
-        let problem = format!("what breaks it ({}) is {what}", rule.title);
+        if *mode == Mode::Enforce {
+            return None;
+        }
+        let problem = format!("what breaks it ({}) is {}", rule.title, catalogue::consequence(*mode));
         Some(Remark::new(Warning, &format!("rules.{id}"), problem, "take the line out, or set it to enforce"))
     });
     weaker.collect()

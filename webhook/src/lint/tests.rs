@@ -79,8 +79,67 @@ fn what_is_allowed_and_dangerous_is_found_where_it_stands() {
         ("cleanup: {enabled: false}\n", Warning, 3, 11, "cleanup.enabled"),
         ("cleanup: {withoutLease: age}\n", Warning, 3, 11, "cleanup.withoutLease"),
         ("cleanup: {unknownRun: finished}\n", Warning, 3, 11, "cleanup.unknownRun"),
+        ("cleanup: {breaker: {maxSharePercent: 100}}\n", Warning, 3, 21, "cleanup.breaker.maxSharePercent"),
         ("rules: {GATE001: off}\n", Warning, 3, 9, "rules.GATE001"),
     ] {
         assert_eq!(found(body), [(severity, line, column, field.to_owned())], "{body}");
     }
+}
+
+/// What is found about a profile that has one rule.
+fn of_rights(groups: &str, resources: &str, verbs: &str) -> Vec<(Severity, String)> {
+    let body = format!(
+        "baseline:\n  readOnly:\n    serviceAccount: r\n    role: r\n    roleBinding: r\n    rules:\n    - \
+         {{apiGroups: {groups}, resources: {resources}, verbs: {verbs}}}\n"
+    );
+    found(&body)
+        .into_iter()
+        .map(|(severity, line, _, field)| {
+            assert_eq!(line, 9, "{body}");
+            (severity, field)
+        })
+        .collect()
+}
+
+#[test]
+fn a_wildcard_in_a_profile_is_as_bad_as_what_it_reaches() {
+    use Severity::{Error, Warning};
+    for (groups, resources, verbs, expected) in [
+        ("['']", "[pods]", "[get]", vec![]),
+        ("[apps, '*']", "[deployments]", "[get]", vec![(Error, "apiGroups[1]")]),
+        // Secrets among them, and tokens.
+        ("['', apps]", "['*']", "[get]", vec![(Error, "resources[0]")]),
+        ("[apps]", "['*']", "[get]", vec![(Warning, "resources[0]")]),
+        ("['']", "[pods]", "['*']", vec![(Warning, "verbs[0]")]),
+        // Escalate and bind among them.
+        ("[rbac.authorization.k8s.io]", "[roles]", "[get, '*']", vec![(Error, "verbs[1]")]),
+        ("[apps]", "['*']", "['*']", vec![(Warning, "resources[0]"), (Warning, "verbs[0]")]),
+    ] {
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(severity, part)| (severity, format!("baseline.readOnly.rules[0].{part}")))
+            .collect();
+        assert_eq!(of_rights(groups, resources, verbs), expected, "{groups} {resources} {verbs}");
+    }
+}
+
+#[test]
+fn a_cluster_without_places_is_found_with_the_limits_that_are_never_reached() {
+    let body = "quotas:\n  cluster: {max: 0}\n  perProject: {max: 0, overrides: {p1: 1}}\n  perRequester: {max: 1}\n";
+    let fields: Vec<_> =
+        found(body).into_iter().map(|(_, line, column, field)| (line, column, field)).collect();
+    assert_eq!(
+        fields,
+        [
+            (4, 13, "quotas.cluster.max".to_owned()),
+            (5, 36, "quotas.perProject.overrides[\"p1\"]".to_owned()),
+            (6, 18, "quotas.perRequester.max".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn a_project_with_more_places_than_the_cluster_is_found_where_it_stands() {
+    let body = "quotas:\n  cluster: {max: 10}\n  perProject:\n    max: 10\n    overrides:\n      small: 10\n      large: 11\n";
+    assert_eq!(found(body), [(Severity::Warning, 9, 7, "quotas.perProject.overrides[\"large\"]".to_owned())]);
 }

@@ -108,6 +108,16 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.id.eq_ignore_ascii_case(id))
 }
 
+/// What is done about what breaks a rule, in words that go on after "is".
+pub const fn consequence(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "refused",
+        Mode::Warn => "only warned about",
+        Mode::Audit => "only written down",
+        Mode::Off => "not looked at",
+    }
+}
+
 /// Refuses a policy that sets a mode for a rule that does not exist.
 ///
 /// # Errors

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use codex_k8s_shared::cli::exit;
+pub(super) use codex_k8s_shared::cli::exit::OrExit;
+
 use crate::render::ApplyError;
 
 /// What the command ends with.
@@ -38,11 +41,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// What ended the command, and the code for it.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) exit: Exit,
-    pub(super) error: anyhow::Error,
-}
+pub(super) type Failure = exit::Failure<Exit>;
 
 /// What the command comes to.
 pub(super) type Ended = Result<Exit, Failure>;
@@ -56,17 +55,5 @@ impl From<ApplyError> for Failure {
             }
         };
         Self { exit, error: error.into() }
-    }
-}
-
-/// Results that end the command with a code of their own.
-pub(super) trait OrExit<T> {
-    /// The value, or the end of the command.
-    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
-}
-
-impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
-    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
-        self.map_err(|error| Failure { exit, error: error.into() })
     }
 }

@@ -6,15 +6,15 @@ use anstream::AutoStream;
 use clap::ColorChoice;
 
 /// Writes to standard output; a closed pipe is an error like any other here.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
 }
 
-/// As [`print`], of text with colours: they are taken out where they are not wanted, or nobody would see them.
-pub(super) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()> {
+/// As [`print()`], of text with colours: they are taken out where they are not wanted, or nobody would see them.
+pub fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()> {
     let choice = match when {
         ColorChoice::Auto => AutoStream::choice(&io::stdout()),
         ColorChoice::Always => anstream::ColorChoice::Always,
@@ -27,12 +27,12 @@ pub(super) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()
 }
 
 /// Whether the reader of our output has gone, as `head` does: that is no failure.
-pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Tells what went wrong, and why.
-pub(super) fn complain(error: &anyhow::Error) {
+pub fn complain(error: &anyhow::Error) {
     // With standard error gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "error: {error:#}");
 }

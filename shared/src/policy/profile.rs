@@ -1,0 +1,95 @@
+//! The platform at two points of its history, as policies.
+
+use super::baseline::rule;
+use super::{Access, BaselineSet, RunPolicy};
+
+/// The platform at a point of its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Each run in a namespace of its own, with a quota on CPU and memory and a LimitRange.
+    A,
+    /// Leases, reuse and slots: agents may change nearly everything in their namespace, and only Pods are counted.
+    B,
+}
+
+impl RunPolicy {
+    /// The policy under which the baseline is what the platform itself writes at that point. What is refused is the same.
+    pub fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::A => Self::default(),
+            Profile::B => at_b(),
+        }
+    }
+}
+
+fn at_b() -> RunPolicy {
+    let mut policy = RunPolicy::default();
+    // Slots are those of B by default.
+    policy.baseline.full_env = policy.baseline.slot.clone();
+    policy.baseline.code_only = BaselineSet { access: Access::None, resource_quota: None, limit_range: None };
+    let core = [
+        "configmaps",
+        "endpoints",
+        "events",
+        "limitranges",
+        "persistentvolumeclaims",
+        "pods",
+        "pods/attach",
+        "pods/exec",
+        "pods/log",
+        "pods/portforward",
+        "replicationcontrollers",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+        "services/proxy",
+    ];
+    let groups = ["apps", "batch", "autoscaling", "networking.k8s.io", "policy"];
+    policy.baseline.candidate.rules = vec![rule("", &core, &["*"])];
+    policy.baseline.candidate.rules.extend(groups.map(|group| rule(group, &["*"], &["*"])));
+    policy.jobs.active_deadline_seconds.default = 18_000;
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_profiles_pass_the_check_and_survive_a_round_trip() {
+        for profile in [Profile::A, Profile::B] {
+            let policy = RunPolicy::of(profile);
+            policy.check().unwrap();
+            let text = serde_saphyr::to_string(&policy).unwrap();
+            assert_eq!(RunPolicy::from_yaml(&text).unwrap(), policy, "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn at_b_only_pods_are_counted_and_code_only_namespaces_hold_nothing() {
+        let baseline = RunPolicy::of(Profile::B).baseline;
+        assert_eq!(baseline.full_env, baseline.slot);
+        let quota = baseline.full_env.resource_quota.unwrap();
+        assert_eq!(quota.hard, [("pods".to_owned(), "20".to_owned())].into());
+        assert_eq!((baseline.full_env.limit_range, baseline.code_only.resource_quota), (None, None));
+    }
+
+    #[test]
+    fn at_b_agents_reach_no_secrets_no_roles_and_no_tokens() {
+        let rules = RunPolicy::of(Profile::B).baseline.candidate.rules;
+        for rule in &rules {
+            let is_core = rule.api_groups == [""];
+            assert!(
+                !rule.api_groups.iter().any(|group| ["*", "rbac.authorization.k8s.io"].contains(&&**group))
+            );
+            assert!(
+                !is_core
+                    || !rule
+                        .resources
+                        .iter()
+                        .any(|one| ["*", "secrets", "serviceaccounts/token"].contains(&&**one))
+            );
+        }
+        assert_eq!(rules.len(), 6);
+    }
+}
