@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Document, Place};
+use super::{Document, Place, Written};
 use crate::engine::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
@@ -100,6 +100,9 @@ pub struct Judgement {
     /// What is changed, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
+    /// What became of that in its file, if it was to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
     /// The object as it would be stored, if it is admitted.
     #[serde(skip)]
     pub stored: Option<Value>,
@@ -148,6 +151,7 @@ pub(super) fn of(
         warnings: outcome.warnings,
         problems: findings.into_iter().filter_map(|finding| problem(document, finding)).collect(),
         patch,
+        written: None,
         stored: object.filter(|_| result != Verdict::Denied),
     }
 }

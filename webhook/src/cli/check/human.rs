@@ -24,6 +24,9 @@ pub(super) fn told(report: &Report, documents: &[Document]) -> String {
                 text.push_str(&change(operation, &document.object));
             }
         }
+        if judgement.written.as_ref().is_some_and(|written| written.done) {
+            let _ = writeln!(text, "    written");
+        }
         for problem in &judgement.problems {
             let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
         }

@@ -5,6 +5,7 @@ mod github;
 mod human;
 mod junit;
 mod sarif;
+mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use crate::review::Operation;
 const ADMITTED: u8 = 0;
 /// Something is denied.
 const DENIED: u8 = 1;
-/// Something could not be judged.
+/// Something could not be judged, or not be written.
 const UNJUDGED: u8 = 2;
 
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
@@ -29,7 +30,7 @@ const UNJUDGED: u8 = 2;
 /// are taken to be live, and places to be free.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied; with --fail-on warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy"
+    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied; with --fail-on warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy; with --write, something could not be written"
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
@@ -66,6 +67,10 @@ pub(super) struct Args {
     /// Namespaces that are there already, and are not judged; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
+    /// Write what is mended of the admitted objects into their files; comments, order and layout of all else stay. A
+    /// file of which something cannot be written stays as it is. Only for what is created
+    #[arg(long, requires = "files", conflicts_with_all = ["old", "subresource", "review"])]
+    write: bool,
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
@@ -142,19 +147,28 @@ impl Args {
         if self.review.is_given() {
             return self.replay(policy);
         }
+        if self.write {
+            write::is_possible(&self.files, self.operation)?;
+        }
         let documents = files::documents(&self.files)?;
         let mut checker = Checker::new(policy.clone(), self.asked(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        let mut judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        if self.write {
+            write::write(&documents, &mut judged);
+        }
         let report = Report::new(&policy, judged);
         let told = self.told(&report, &documents)?;
         let summary = &report.summary;
         let fails = summary.denied > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0);
-        match output::print_coloured(&told, self.color) {
+        let printed = output::print_coloured(&told, self.color);
+        let is_unwritten = write::complain(&report.objects);
+        match printed {
             // Nobody reads on; what the verdict is stays.
             Err(error) if !output::is_closed_pipe(&error) => Err(error),
+            _ if is_unwritten => Ok(UNJUDGED),
             _ => Ok(if fails { DENIED } else { ADMITTED }),
         }
     }
