@@ -86,7 +86,7 @@ pub struct Judgement {
     pub namespace: Option<String>,
     /// Its name; empty where it is still to be generated.
     pub name: String,
-    /// What is done to it: `CREATE`, `UPDATE` or `DELETE`.
+    /// What is done to it: `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: &'static str,
     /// What became of it.
     pub result: Verdict,

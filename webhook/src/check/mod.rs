@@ -21,6 +21,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub(crate) use asked::CONNECTIONS;
 pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
 pub use documents::{Document, LARGEST, ReadError, read};
@@ -261,12 +262,13 @@ impl Checker {
         // What lies in no namespace, an agent of the usual one asks for.
         let home = namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.asked.default_namespace);
         let (user, groups) = self.asked.requester.in_namespace(home);
+        let kind = self.asked.kind_in_review(&document.kind);
         json!({
             "apiVersion": review::API_VERSION,
             "kind": review::KIND,
             "request": {
                 "uid": "check",
-                "kind": {"group": document.group(), "version": document.version(), "kind": document.kind},
+                "kind": {"group": document.group(), "version": document.version(), "kind": kind},
                 "subResource": self.asked.subresource,
                 "name": document.name(),
                 "namespace": namespace,

@@ -10,12 +10,13 @@ mod write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 
 use super::{output, policy, review};
-use crate::check::{Asked, Checker, Document, Report, Requester, Verdict};
+use crate::check::{Asked, CONNECTIONS, Checker, Document, Report, Requester, Verdict};
 use crate::review::Operation;
 
 /// All is admitted.
@@ -55,7 +56,7 @@ pub(super) struct Args {
     /// creating it would have left
     #[arg(long, value_name = "FILE")]
     old: Vec<PathBuf>,
-    /// What is done is done to this part of the objects only, such as `status`
+    /// What is done is done to this part of the objects only, such as `status` or `exec`
     #[arg(long, value_name = "NAME")]
     subresource: Option<String>,
     /// When it is done, for leases: now without it
@@ -93,6 +94,8 @@ enum Done {
     Update,
     /// They are deleted
     Delete,
+    /// They are connected to, as `kubectl exec` does, by the --subresource
+    Connect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -147,6 +150,7 @@ impl Args {
         if self.review.is_given() {
             return self.replay(policy);
         }
+        self.is_connectable()?;
         if self.write {
             write::is_possible(&self.files, self.operation)?;
         }
@@ -199,6 +203,18 @@ impl Args {
         })
     }
 
+    /// Whether what is connected to is something that can be.
+    fn is_connectable(&self) -> anyhow::Result<()> {
+        let names = CONNECTIONS.map(|(name, _)| name);
+        let named = self.subresource.as_deref().unwrap_or("nothing");
+        ensure!(
+            self.operation != Done::Connect || names.contains(&named),
+            "--subresource: found {named}; expected what --operation connect connects to: {}",
+            names.join(", ")
+        );
+        Ok(())
+    }
+
     fn asked(&self, policy: &RunPolicy) -> Asked {
         let user = match self.user.as_str() {
             "worker" => {
@@ -212,6 +228,7 @@ impl Args {
                 Done::Create => Operation::Create,
                 Done::Update => Operation::Update,
                 Done::Delete => Operation::Delete,
+                Done::Connect => Operation::Connect,
             },
             subresource: self.subresource.clone(),
             default_namespace: self.namespace.clone(),

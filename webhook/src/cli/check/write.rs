@@ -18,7 +18,7 @@ pub(super) fn is_possible(files: &[PathBuf], operation: Done) -> anyhow::Result<
     if files.iter().any(|file| file == Path::new("-")) {
         bail!("--write: found standard input; expected files");
     }
-    if let (Done::Update | Done::Delete, Some(found)) = (operation, operation.to_possible_value()) {
+    if let Some(found) = operation.to_possible_value().filter(|_| operation != Done::Create) {
         bail!(
             "--write: found --operation {}; expected create: files hold objects as they are created",
             found.get_name()
