@@ -156,16 +156,15 @@ impl Ask<'_> {
             let of_namespace = format!("system:serviceaccounts:{namespace}");
             json!({"username": user, "groups": ["system:serviceaccounts", of_namespace, "system:authenticated"]})
         };
-        match self.requester.user.as_str() {
-            "agent" => account(self.namespace, "codex-runner"),
-            user => match user.split(':').collect::<Vec<_>>()[..] {
-                ["system", "serviceaccount", namespace, name] => account(namespace, name),
-                _ => {
-                    let mut groups = self.requester.groups.clone();
-                    groups.push("system:authenticated".to_owned());
-                    json!({"username": user, "groups": groups})
-                }
-            },
+        let user = self.requester.user.as_str();
+        if user == "agent" {
+            return account(self.namespace, "codex-runner");
         }
+        if let ["system", "serviceaccount", namespace, name] = user.split(':').collect::<Vec<_>>()[..] {
+            return account(namespace, name);
+        }
+        let mut groups = self.requester.groups.clone();
+        groups.push("system:authenticated".to_owned());
+        json!({"username": user, "groups": groups})
     }
 }

@@ -48,7 +48,8 @@ pub struct Written {
     pub reason: Option<String>,
 }
 
-/// The text of a file, given all objects of it, with what is mended of them: of those that are admitted. Where nothing is, the text as it is.
+/// The text of a file, given all objects of it, with what is mended of those that are admitted. Where nothing is, the text
+/// as it is.
 ///
 /// # Errors
 /// For each object that is mended, in their order, why that cannot be written: then none is.

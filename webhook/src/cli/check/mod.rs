@@ -205,12 +205,12 @@ impl Args {
 
     /// Whether what is connected to is something that can be.
     fn is_connectable(&self) -> anyhow::Result<()> {
-        let names = CONNECTIONS.map(|(name, _)| name);
-        let named = self.subresource.as_deref().unwrap_or("nothing");
+        let connections = CONNECTIONS.map(|(name, _)| name);
+        let found = self.subresource.as_deref().unwrap_or("nothing");
         ensure!(
-            self.operation != Done::Connect || names.contains(&named),
-            "--subresource: found {named}; expected what --operation connect connects to: {}",
-            names.join(", ")
+            self.operation != Done::Connect || connections.contains(&found),
+            "--subresource: found {found}; expected what --operation connect connects to: {}",
+            connections.join(", ")
         );
         Ok(())
     }

@@ -91,3 +91,26 @@ pub(super) fn complain(judged: &[Judgement]) -> bool {
     }
     is_any
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changed_since_it_was_read_and_one_that_is_read_only_are_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.yaml");
+        fs::write(&file, "another's").unwrap();
+        let error = replace(&file, "before", "after").unwrap_err();
+        assert_eq!(error.to_string(), "its file changed since it was read; run the check again");
+        fs::write(&file, "before").unwrap();
+        let writable = fs::metadata(&file).unwrap().permissions();
+        let mut permissions = writable.clone();
+        permissions.set_readonly(true);
+        fs::set_permissions(&file, permissions).unwrap();
+        assert_eq!(replace(&file, "before", "after").unwrap_err().to_string(), "its file is read-only");
+        fs::set_permissions(&file, writable).unwrap();
+        replace(&file, "before", "after").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "after");
+    }
+}
