@@ -170,3 +170,21 @@ fn a_lease_is_judged_at_the_time_that_is_told() {
     assert_eq!(code, 2);
     assert!(complained.contains("--now"), "{complained}");
 }
+
+#[test]
+fn a_connection_is_judged_by_the_kind_of_its_options_which_no_rule_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: codex-issue-demo}\nspec: {hostNetwork: true}\n";
+    let connect =
+        |args: &[&str]| check(folder.path(), &[&["--operation=connect"], args].concat(), pod.as_bytes());
+    for subresource in ["exec", "attach", "portforward", "proxy"] {
+        let (code, told, complained) = connect(&["--as=agent", "--subresource", subresource]);
+        assert_eq!((code, complained.as_str()), (0, ""), "{told}");
+        assert!(told.starts_with("-:1: Pod codex-issue-demo/p: not ours\n"), "{told}");
+    }
+    for (args, found) in [(&[][..], "found nothing"), (&["--subresource=log"], "found log")] {
+        let (code, _, complained) = connect(args);
+        assert_eq!(code, 2);
+        assert!(complained.contains(&format!("--subresource: {found}; expected")), "{complained}");
+    }
+}

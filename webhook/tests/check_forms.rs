@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use quick_junit::{NonSuccessKind, TestCaseStatus};
 use serde_json::Value;
+use uppsala::XsdValidator;
 
 /// A folder with an object of each verdict, under a policy that only warns of one rule.
 struct Folder {
@@ -71,8 +72,8 @@ fn is_valid(schema: &Value, instance: &Value) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// The standard's schema, as the library that writes it was generated from.
-fn schema_of_sarif() -> Value {
+/// A file of the source of a library.
+fn file_of(library: &str, path: &str) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--offline", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -80,10 +81,14 @@ fn schema_of_sarif() -> Value {
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let library = packages.iter().find(|package| package["name"] == "serde-sarif").unwrap();
-    let manifest = PathBuf::from(library["manifest_path"].as_str().unwrap());
-    let file: &Path = manifest.parent().unwrap();
-    let text = std::fs::read_to_string(file.join("src/schema.json")).unwrap();
+    let library = packages.iter().find(|package| package["name"] == library).unwrap();
+    let manifest = Path::new(library["manifest_path"].as_str().unwrap());
+    std::fs::read_to_string(manifest.parent().unwrap().join(path)).unwrap()
+}
+
+/// The standard's schema, as the library that writes it was generated from.
+fn schema_of_sarif() -> Value {
+    let text = file_of("serde-sarif", "src/schema.json");
     // A bracket that nothing opens: ECMAScript reads it as it is meant, the validator's engine does not.
     serde_json::from_str(&text.replace("[a-zA-Z]{2}]?$", r"[a-zA-Z]{2}\\]?$")).unwrap()
 }
@@ -125,6 +130,29 @@ fn json_is_valid_by_the_schema_that_is_published() {
     let mut broken = report.clone();
     broken["objects"][0]["result"] = "perhaps".into();
     assert!(!jsonschema::is_valid(&schema, &broken));
+}
+
+#[test]
+fn junit_is_valid_by_the_schema_of_jenkins() {
+    let schema = file_of("junit-report", "tests/JUnit.xsd");
+    let schema = XsdValidator::from_schema(&uppsala::parse(&schema).unwrap()).unwrap();
+    let errors = |text: &str| -> Vec<String> {
+        let found = schema.validate(&uppsala::parse(text).unwrap());
+        found.into_iter().map(|error| error.message).collect()
+    };
+    let told = Folder::new().told("junit");
+    assert_eq!(errors(&told), Vec::<String>::new(), "{told}");
+    // The schema does refuse what it does not know, what is missing and what stands in a wrong place.
+    for (right, wrong) in [
+        ("<testcase ", "<testcase line=\"1\" "),
+        ("<testsuite name=", "<testsuite package="),
+        ("<failure ", "<failure><skipped/></failure><failure "),
+        ("<testsuites ", "<testsuites skipped=\"1\" "),
+    ] {
+        assert!(told.contains(right), "{told}");
+        let wrong = told.replacen(right, wrong, 1);
+        assert!(!errors(&wrong).is_empty(), "{wrong}");
+    }
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! The offline check gives the verdict of the webhook behind a real API server, word for word.
+//! The offline check gives the verdict of the webhook behind a real API server, word for word; and so does the webhook when
+//! it is asked directly.
+
+mod connections;
+mod corpus;
+mod handler;
 
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
@@ -9,154 +14,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{guard, managed, read_namespace, unique};
-
-/// Where the Pod of a kind stands in it, and where it is created.
-const KINDS: [(&str, &str, &str, &str); 8] = [
-    ("batch/v1", "Job", "/spec/template", "/apis/batch/v1/namespaces/{}/jobs"),
-    ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template", "/apis/batch/v1/namespaces/{}/cronjobs"),
-    ("apps/v1", "Deployment", "/spec/template", "/apis/apps/v1/namespaces/{}/deployments"),
-    ("apps/v1", "ReplicaSet", "/spec/template", "/apis/apps/v1/namespaces/{}/replicasets"),
-    ("apps/v1", "StatefulSet", "/spec/template", "/apis/apps/v1/namespaces/{}/statefulsets"),
-    ("apps/v1", "DaemonSet", "/spec/template", "/apis/apps/v1/namespaces/{}/daemonsets"),
-    ("v1", "ReplicationController", "/spec/template", "/api/v1/namespaces/{}/replicationcontrollers"),
-    ("v1", "Pod", "", "/api/v1/namespaces/{}/pods"),
-];
-
-/// What is set in the Pod's spec.
-fn changes() -> Vec<(&'static str, Value)> {
-    vec![
-        ("/spec/nothing", Value::Null),
-        ("/spec/hostNetwork", true.into()),
-        ("/spec/hostPID", true.into()),
-        ("/spec/hostIPC", true.into()),
-        ("/spec/serviceAccountName", "codex-runner".into()),
-        ("/spec/serviceAccountName", "codex-k8s-control-plane".into()),
-        ("/spec/serviceAccount", "codex-runner".into()),
-        ("/spec/serviceAccount", "codex-k8s-control-plane".into()),
-        ("/spec/automountServiceAccountToken", false.into()),
-        ("/spec/nodeName", "node-1".into()),
-        ("/spec/nodeSelector", json!({"disk": "ssd"})),
-        ("/spec/nodeSelector", json!({"node-role.kubernetes.io/control-plane": ""})),
-        ("/spec/priorityClassName", "system-node-critical".into()),
-        ("/spec/schedulerName", "mine".into()),
-        ("/spec/tolerations", json!([{"operator": "Exists"}])),
-        ("/spec/volumes", json!([{"name": "v", "hostPath": {"path": "/"}}])),
-        ("/spec/volumes", json!([{"name": "v", "secret": {"secretName": "s"}}])),
-        ("/spec/volumes", json!([{"name": "v", "emptyDir": {}}])),
-        (
-            "/spec/volumes",
-            json!([{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]}}]),
-        ),
-        ("/spec/securityContext", json!({"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "0"}]})),
-        ("/spec/containers/0/securityContext", json!({"privileged": true})),
-        ("/spec/containers/0/securityContext", json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
-        ("/spec/containers/0/securityContext", json!({"procMount": "Unmasked"})),
-        ("/spec/containers/0/ports", json!([{"containerPort": 80, "hostPort": 80}])),
-        ("/spec/containers/0/env", json!([{"name": "CODEXK8S_RUN_ID", "value": "another"}])),
-        ("/spec/containers/0/env", json!([{"name": "CODEXK8S_OPENAI_API_KEY", "value": "sk-1"}])),
-        (
-            "/spec/containers/0/env",
-            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
-        ),
-        ("/spec/containers/0/envFrom", json!([{"secretRef": {"name": "s"}}])),
-        ("/spec/containers/0/resources", json!({"requests": {"cpu": "64"}, "limits": {"cpu": "64"}})),
-        ("/spec/containers/0/resources", json!({"limits": {"memory": "1Gi"}})),
-        ("/metadata/labels", json!({"app": "a", "codex-k8s.dev/run-id": "another"})),
-        ("/metadata/annotations", json!({"codex-k8s.dev/hold": "x"})),
-    ]
-}
-
-/// Each change alone, and each with another one.
-fn sets_of_changes() -> Vec<Vec<(&'static str, Value)>> {
-    let all = changes();
-    let alone = all.iter().map(|change| vec![change.clone()]);
-    let pairs =
-        all.iter().zip(all.iter().cycle().skip(2)).map(|(one, other)| vec![one.clone(), other.clone()]);
-    alone.chain(pairs).collect()
-}
-
-fn object(kind: &(&str, &str, &str, &str), name: &str, changes: &[(&str, Value)]) -> Value {
-    let never = matches!(kind.1, "Job" | "CronJob" | "Pod");
-    let mut pod = json!({"metadata": {"labels": {"app": "a"}}, "spec": {
-        "restartPolicy": if never { "Never" } else { "Always" },
-        "containers": [{"name": "c", "image": "busybox:1.36"}]}});
-    set(&mut pod, changes);
-    let mut object = match kind.1 {
-        "Job" => json!({"spec": {"template": pod}}),
-        "CronJob" => json!({"spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": pod}}}}),
-        "ReplicationController" => json!({"spec": {"selector": {"app": "a"}, "template": pod}}),
-        "StatefulSet" => {
-            json!({"spec": {"serviceName": "a", "selector": {"matchLabels": {"app": "a"}}, "template": pod}})
-        }
-        "Deployment" | "ReplicaSet" | "DaemonSet" => {
-            json!({"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": pod}})
-        }
-        _ => pod,
-    };
-    (object["apiVersion"], object["kind"]) = (kind.0.into(), kind.1.into());
-    object["metadata"]["name"] = name.into();
-    object
-}
-
-fn set(object: &mut Value, changes: &[(&str, Value)]) {
-    for (path, value) in changes.iter().filter(|(_, value)| !value.is_null()) {
-        let (parent, key) = path.rsplit_once('/').unwrap();
-        object.pointer_mut(parent).unwrap()[key] = value.clone();
-    }
-}
-
-/// What is set in a namespace that there is.
-fn changes_of_namespaces() -> Vec<(&'static str, Value)> {
-    vec![
-        ("/metadata/labels/codex-k8s.dev~1managed-by", "helm".into()),
-        ("/metadata/labels/codex-k8s.dev~1run-id", "another".into()),
-        ("/metadata/labels/codex-k8s.dev~1runtime-mode", "code-only".into()),
-        ("/metadata/labels/codex-k8s.dev~1unknown", "x".into()),
-        ("/metadata/labels/pod-security.kubernetes.io~1enforce", "privileged".into()),
-        ("/metadata/labels/team", "a".into()),
-        ("/metadata/annotations/codex-k8s.dev~1namespace-lease-ttl", "10ay".into()),
-        ("/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at", "2999-01-01T00:00:00Z".into()),
-        ("/metadata/annotations/codex-k8s.dev~1requested-by", "somebody".into()),
-        ("/metadata/annotations/codex-k8s.dev~1hold", "for ever".into()),
-        ("/metadata/annotations/codex-k8s.dev~1baseline-ready-at", "2026-01-01T00:00:00Z".into()),
-        ("/metadata/annotations/example.org~1note", "x".into()),
-        ("/metadata/finalizers", json!(["example.org/mine"])),
-    ]
-}
-
-/// The pointer of a key, written with its slashes escaped.
-fn key_of(pointer: &str) -> (&str, String) {
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    (parent, key.replace("~1", "/"))
-}
-
-/// A namespace by name and, perhaps, some of its keys.
-fn namespaces() -> Vec<Value> {
-    let keys = [
-        json!({}),
-        json!({"labels": {"codex-k8s.dev/run-id": "Not_A_Label"}}),
-        json!({"labels": {"codex-k8s.dev/runtime-mode": "half-env"}}),
-        json!({"labels": {"codex-k8s.dev/managed-by": "helm"}}),
-        json!({"labels": {"codex-k8s.dev/unknown": "x"}}),
-        json!({"labels": {"codexk8s.io/managed-by": "x"}}),
-        json!({"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}),
-        json!({"annotations": {"codex-k8s.dev/namespace-lease-ttl": "10ay"}}),
-        json!({"annotations": {"codex-k8s.dev/namespace-lease-ttl": "100000h"}}),
-        json!({"annotations": {"codex-k8s.dev/namespace-lease-expires-at": "2999-01-01T00:00:00Z"}}),
-        json!({"annotations": {"codex-k8s.dev/requested-by": "somebody"}}),
-        json!({"annotations": {"codex-k8s.dev/baseline-ready-at": "2026-01-01T00:00:00Z"}}),
-        json!({"annotations": {"codex-k8s.dev/hold": "for ever"}}),
-        json!({"finalizers": ["example.org/mine"]}),
-    ];
-    let prefixes = ["codex-issue", "codex-run", "payments"];
-    let all = prefixes.into_iter().flat_map(|prefix| {
-        keys.clone().map(|mut metadata| {
-            metadata["name"] = format!("{prefix}-{}", unique()).into();
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        })
-    });
-    all.collect()
-}
+use connections::idle_pod;
+use corpus::{KINDS, changes, changes_of_namespaces, key_of, namespaces, object, set, sets_of_changes};
+use handler::{Ask, Handler};
 
 /// An identity, and its name in a review.
 fn identities(namespace: &str) -> [(Identity, Requester); 3] {
@@ -175,7 +35,10 @@ fn identities(namespace: &str) -> [(Identity, Requester); 3] {
 struct Comparison {
     policy: RunPolicy,
     namespace: Document,
+    handler: Handler,
     compared: usize,
+    /// Of the webhook's own answers.
+    handled: usize,
     refused: usize,
     /// What the API server itself refuses, before or beside us.
     elsewhere: usize,
@@ -183,14 +46,16 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(namespace: &str) -> Self {
+    fn new(namespace: &str, handler: Handler) -> Self {
         let policy = format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{WITHOUT_QUOTAS}");
         let mut namespace = read_namespace(namespace);
         (namespace["apiVersion"], namespace["kind"]) = ("v1".into(), "Namespace".into());
         Self {
             policy: RunPolicy::from_yaml(&policy).unwrap(),
             namespace: Document::of_nowhere(namespace),
+            handler,
             compared: 0,
+            handled: 0,
             refused: 0,
             elsewhere: 0,
             disagreements: Vec::new(),
@@ -222,7 +87,8 @@ impl Comparison {
         self.compared += 1;
         self.refused += usize::from(denial.is_some());
         let mut wrong = Vec::new();
-        if judged.message.as_deref() != denial {
+        let same = |told: Option<&str>| told.map(|told| without_times(told, object));
+        if same(judged.message.as_deref()) != same(denial) {
             wrong.push(format!("  offline {:?}\n  server  {denial:?}", judged.message));
         }
         let told = |warning: &String| answer.warnings.iter().any(|header| header.contains(&quoted(warning)));
@@ -237,6 +103,55 @@ impl Comparison {
         }
         self.disagreements.extend(wrong.into_iter().map(|wrong| format!("{object}\n{wrong}")));
     }
+
+    /// Asks the webhook itself, and compares all that it says.
+    async fn compare_handler(&mut self, ask: &Ask<'_>, judged: &Judgement) {
+        let said = self.handler.ask(ask).await;
+        self.handled += 1;
+        let named = ask.object.or(ask.old).unwrap();
+        let same = |told: &Option<String>| told.as_deref().map(|told| without_times(told, named));
+        let offline = (same(&judged.message), judged.rules().join(" "), &judged.warnings);
+        let handler = (same(&said.message), said.rules.join(" "), &said.warnings);
+        let mut wrong = Vec::new();
+        if offline != handler {
+            wrong.push(format!("  offline {offline:?}\n  handler {handler:?}"));
+        }
+        if judged.result != Verdict::Denied {
+            wrong.extend(judged.patch.0.iter().filter_map(|operation| differs(operation, &said.object)));
+        }
+        let about = |wrong| format!("{:?} {named}\n{wrong}", ask.operation);
+        self.disagreements.extend(wrong.into_iter().map(about));
+    }
+}
+
+/// A request of the corpus, as the API server would send it.
+fn ask<'a>(
+    namespace: &'a str,
+    requester: &'a Requester,
+    operation: Operation,
+    object: Option<&'a Value>,
+    old: Option<&'a Value>,
+) -> Ask<'a> {
+    let named = object.or(old).unwrap();
+    let (kind, name) = (named["kind"].as_str().unwrap(), named["metadata"]["name"].as_str().unwrap());
+    Ask { requester, operation, namespace, kind, name, subresource: None, object, old }
+}
+
+/// The two names of an account, as the API server reads them.
+fn with_both_names(mut object: Value) -> Value {
+    let spec = &mut template(&mut object)["spec"];
+    let account = ["serviceAccountName", "serviceAccount"].iter().find_map(|name| spec.get(*name).cloned());
+    if let Some(account) = account {
+        (spec["serviceAccountName"], spec["serviceAccount"]) = (account.clone(), account);
+    }
+    object
+}
+
+/// What was told, without the times that are not the object's own: each verdict is given at another one.
+fn without_times(told: &str, object: &Value) -> String {
+    let own = object.to_string();
+    let is_other = |word: &str| word.parse::<jiff::Timestamp>().is_ok() && !own.contains(word);
+    told.split('"').map(|word| if is_other(word) { "(a time)" } else { word }).collect::<Vec<_>>().join("\"")
 }
 
 /// As a warning stands in its header.
@@ -292,6 +207,10 @@ impl Comparison {
             let judged = self.judge(requester, Operation::Create, &object, None).await;
             let answer = caller.send(Method::POST, &format!("{path}?dryRun=All"), &object).await.unwrap();
             self.compare(&object, &judged, &answer);
+            if let Some(made) = self.handler.made_of(&object, &path, &namespace).await {
+                let ask = ask(&namespace, requester, Operation::Create, Some(&made), None);
+                self.compare_handler(&ask, &judged).await;
+            }
         }
     }
 
@@ -326,6 +245,11 @@ impl Comparison {
         sent["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         let answer = caller.send(Method::PUT, &format!("{path}?dryRun=All"), &sent).await.unwrap();
         self.compare(object, &judged, &answer);
+        let namespace = self.namespace.name().to_owned();
+        let object =
+            if object["kind"] == "Namespace" { object.clone() } else { with_both_names(object.clone()) };
+        let ask = ask(&namespace, requester, Operation::Update, Some(&object), Some(old));
+        self.compare_handler(&ask, &judged).await;
     }
 
     async fn deletions(&mut self, caller: &Caller, requester: &Requester, there: &[(Value, String)]) {
@@ -336,6 +260,9 @@ impl Comparison {
             let options = json!({"dryRun": ["All"], "propagationPolicy": "Background"});
             let answer = caller.send(Method::DELETE, path, &options).await.unwrap();
             self.compare(object, &judged, &answer);
+            let home = self.namespace.name().to_owned();
+            let ask = ask(&home, requester, Operation::Delete, None, Some(object));
+            self.compare_handler(&ask, &judged).await;
         }
     }
 }
@@ -344,18 +271,23 @@ impl Comparison {
 fn files_are_judged_as_the_api_server_would_have_it_word_for_word() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let namespace = managed();
-    let mut comparison = Comparison::new(&namespace);
+    let unguarded = Handler::unguarded();
+    let handler = runtime.block_on(Handler::connect(unguarded));
+    let mut comparison = Comparison::new(&namespace, handler);
     runtime.block_on(async {
-        let there = there(&namespace).await;
+        let (there, pod) = (there(&namespace).await, idle_pod(&namespace).await);
         for (identity, requester) in identities(&namespace) {
             let caller = Caller::new(&guard().control_plane, &identity).await.unwrap();
             comparison.creations(&caller, &requester).await;
             comparison.updates(&caller, &requester, &there).await;
             comparison.deletions(&caller, &requester, &there).await;
+            comparison.connections(&caller, &requester, &pod).await;
         }
     });
-    let Comparison { compared, refused, elsewhere, disagreements, .. } = comparison;
-    let told = format!("{compared} compared, {refused} refused, {elsewhere} refused elsewhere");
+    let Comparison { compared, handled, refused, elsewhere, disagreements, .. } = comparison;
+    let told = format!(
+        "{compared} compared, {refused} refused, {elsewhere} refused elsewhere, {handled} compared with the handler"
+    );
     println!("{told}, {} disagree", disagreements.len());
     assert!(
         disagreements.is_empty(),
@@ -363,5 +295,5 @@ fn files_are_judged_as_the_api_server_would_have_it_word_for_word() {
         disagreements.len(),
         disagreements.join("\n")
     );
-    assert!(compared > 1500 && refused > 500 && elsewhere < compared / 4, "{told}");
+    assert!(compared > 1500 && refused > 500 && elsewhere < compared / 4 && handled > 1500, "{told}");
 }

@@ -1,5 +1,7 @@
 //! What is to be judged of the objects of a set.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::review::Operation;
@@ -19,7 +21,20 @@ pub struct Asked {
     pub now: Option<Timestamp>,
 }
 
+/// What can be connected to, as a subresource and in the kind of its options.
+pub(crate) const CONNECTIONS: [(&str, &str); 4] =
+    [("exec", "Exec"), ("attach", "Attach"), ("portforward", "PortForward"), ("proxy", "Proxy")];
+
 impl Asked {
+    /// The kind that a review names: whoever connects to an object sends options, of a kind of their own.
+    pub(super) fn kind_in_review<'k>(&self, kind: &'k str) -> Cow<'k, str> {
+        let wanted = self.subresource.as_deref().filter(|_| self.operation == Operation::Connect);
+        match CONNECTIONS.iter().find(|(name, _)| Some(*name) == wanted) {
+            Some((_, connection)) => format!("{kind}{connection}Options").into(),
+            None => kind.into(),
+        }
+    }
+
     /// The creation of the objects, by this requester, now.
     pub fn creation(requester: Requester) -> Self {
         Self {

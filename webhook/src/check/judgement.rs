@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Document, Place};
+use super::{Document, Place, Written};
 use crate::engine::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
@@ -103,7 +103,8 @@ pub struct Judgement {
     pub namespace: Option<String>,
     /// Its name; empty where it is still to be generated.
     pub name: String,
-    /// What is done to it: `CREATE`, `UPDATE` or `DELETE`; `COMPARE` for what is part of a live namespace's baseline.
+    /// What is done to it: `CREATE`, `UPDATE`, `DELETE` or `CONNECT`; `COMPARE` for what is part of a live namespace's
+    /// baseline.
     pub operation: &'static str,
     /// What became of it.
     pub result: Verdict,
@@ -117,6 +118,9 @@ pub struct Judgement {
     /// What is changed, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
+    /// What became of that in its file, if it was to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
     /// The object as it would be stored, if it is admitted.
     #[serde(skip)]
     pub stored: Option<Value>,
@@ -176,6 +180,7 @@ pub(super) fn of(
         warnings: outcome.warnings,
         problems: findings.into_iter().filter_map(|finding| problem(document, finding)).collect(),
         patch,
+        written: None,
         stored: object.filter(|_| result != Verdict::Denied),
     }
 }

@@ -12,6 +12,7 @@ mod judgement;
 pub mod live;
 mod report;
 pub(crate) mod source;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub(crate) use asked::CONNECTIONS;
 pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
 pub use documents::{Document, LARGEST, ReadError, read};
 pub use judgement::{Judgement, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
 pub use source::{Place, Source};
+pub use write::{Unwritten, Written, rewritten};
 
 use crate::engine::{Decided, Engine, Failure, Judged};
 use crate::metrics::Metrics;
@@ -274,12 +277,13 @@ impl Checker {
         // What lies in no namespace, an agent of the usual one asks for.
         let home = namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.asked.default_namespace);
         let (user, groups) = requester.in_namespace(home);
+        let kind = self.asked.kind_in_review(&document.kind);
         json!({
             "apiVersion": review::API_VERSION,
             "kind": review::KIND,
             "request": {
                 "uid": "check",
-                "kind": {"group": document.group(), "version": document.version(), "kind": document.kind},
+                "kind": {"group": document.group(), "version": document.version(), "kind": kind},
                 "subResource": self.asked.subresource,
                 "name": document.name(),
                 "namespace": namespace,

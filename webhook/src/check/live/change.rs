@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Live;
-use super::drift::COMPARE;
+use super::drift::unjudged;
 use crate::check::judgement::what;
 use crate::check::{Judgement, Problem, Report, Severity, Verdict, report};
 
@@ -152,19 +152,9 @@ impl Change {
             place: None,
         };
         Judgement {
-            file: String::new(),
-            line: 0,
-            api_version: self.api_version,
-            kind: self.kind,
-            namespace: self.namespace,
-            name: self.name,
-            operation: COMPARE,
-            result: Verdict::Admitted,
-            message: None,
             warnings: vec![problem.to_string()],
             problems: vec![problem],
-            patch: json_patch::Patch::default(),
-            stored: None,
+            ..unjudged(self.api_version, self.kind, self.namespace, self.name)
         }
     }
 

@@ -21,7 +21,7 @@ pub const WHY: &str =
 pub const REMEDY: &str = "Let codex-k8s-webhook reconcile run: it heals what drifts.";
 
 /// What is told as done to an object that is compared.
-pub(super) const COMPARE: &str = "COMPARE";
+const COMPARE: &str = "COMPARE";
 
 /// How each baseline object of a namespace compares with what a policy wants there.
 pub(super) fn compare(
@@ -96,19 +96,41 @@ fn problem(path: &str, found: &str, remedy: &str) -> Problem {
 fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Judgement {
     let group = kind.group();
     let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let is_amiss = !problems.is_empty();
+    Judgement {
+        result: if is_amiss { Verdict::Drifted } else { Verdict::Admitted },
+        message: is_amiss.then_some(message),
+        problems,
+        ..unjudged(
+            if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+            kind.as_str().to_owned(),
+            Some(namespace.to_owned()),
+            name.clone(),
+        )
+    }
+}
+
+/// Of an object that no rule was asked about.
+pub(super) fn unjudged(
+    api_version: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+) -> Judgement {
     Judgement {
         file: String::new(),
         line: 0,
-        api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
-        kind: kind.as_str().to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.clone(),
+        api_version,
+        kind,
+        namespace,
+        name,
         operation: COMPARE,
-        result: if problems.is_empty() { Verdict::Admitted } else { Verdict::Drifted },
-        message: (!problems.is_empty()).then_some(message),
+        result: Verdict::Admitted,
+        message: None,
         warnings: Vec::new(),
-        problems,
+        problems: Vec::new(),
         patch: json_patch::Patch::default(),
         stored: None,
+        written: None,
     }
 }

@@ -6,24 +6,26 @@ mod human;
 mod junit;
 mod live;
 mod sarif;
+mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 
 use super::{output, policy, review};
 use crate::check::live::RolloutReport;
-use crate::check::{Asked, Checker, Report, Requester, Verdict};
+use crate::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
 use crate::review::Operation;
 
 /// All is admitted.
 const ADMITTED: u8 = 0;
 /// Something is denied.
 const DENIED: u8 = 1;
-/// Something could not be judged.
+/// Something could not be judged, or not be written.
 const UNJUDGED: u8 = 2;
 
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
@@ -34,7 +36,7 @@ const UNJUDGED: u8 = 2;
 /// baseline as the policy has it. With --live and --policy, about what that policy would change. Nothing is written.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read"
+    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read; with --write, something could not be written"
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
@@ -65,7 +67,7 @@ pub(super) struct Args {
     /// creating it would have left
     #[arg(long, value_name = "FILE")]
     old: Vec<PathBuf>,
-    /// What is done is done to this part of the objects only, such as `status`
+    /// What is done is done to this part of the objects only, such as `status` or `exec`
     #[arg(long, value_name = "NAME")]
     subresource: Option<String>,
     /// When it is done, for leases: now without it
@@ -77,6 +79,10 @@ pub(super) struct Args {
     /// Namespaces that are there already, and are not judged; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
+    /// Write what is mended of the admitted objects into their files; comments, order and layout of all else stay. A
+    /// file of which something cannot be written stays as it is. Only for what is created
+    #[arg(long, requires = "files", conflicts_with_all = ["old", "subresource", "review"])]
+    write: bool,
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
@@ -100,6 +106,8 @@ enum Done {
     Update,
     /// They are deleted
     Delete,
+    /// They are connected to, as `kubectl exec` does, by the --subresource
+    Connect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -170,15 +178,24 @@ impl Args {
         if self.review.is_given() {
             return self.replay(policy);
         }
+        self.is_connectable()?;
+        if self.write {
+            write::is_possible(&self.files, self.operation)?;
+        }
         let documents = files::documents(&self.files)?;
         let mut checker = Checker::new(policy.clone(), self.asked(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        let mut judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        if self.write {
+            write::write(&documents, &mut judged);
+        }
         let report = Report::new(&policy, judged);
         let human = |report: &Report| human::told(report, &documents);
-        self.ended(&self.told(&report, human)?, self.fails(&report))
+        let ended = self.ended(&self.told(&report, human)?, self.fails(&report));
+        let is_unwritten = write::complain(&report.objects);
+        if is_unwritten { ended.map(|_| UNJUDGED) } else { ended }
     }
 
     fn fails(&self, report: &Report) -> bool {
@@ -221,6 +238,18 @@ impl Args {
         })
     }
 
+    /// Whether what is connected to is something that can be.
+    fn is_connectable(&self) -> anyhow::Result<()> {
+        let connections = CONNECTIONS.map(|(name, _)| name);
+        let found = self.subresource.as_deref().unwrap_or("nothing");
+        ensure!(
+            self.operation != Done::Connect || connections.contains(&found),
+            "--subresource: found {found}; expected what --operation connect connects to: {}",
+            connections.join(", ")
+        );
+        Ok(())
+    }
+
     fn asked(&self, policy: &RunPolicy) -> Asked {
         Asked {
             requester: self.requester(policy).unwrap_or_else(|| self.whoever("developer")),
@@ -228,6 +257,7 @@ impl Args {
                 Done::Create => Operation::Create,
                 Done::Update => Operation::Update,
                 Done::Delete => Operation::Delete,
+                Done::Connect => Operation::Connect,
             },
             subresource: self.subresource.clone(),
             default_namespace: self.namespace.clone().unwrap_or_else(|| "default".to_owned()),
