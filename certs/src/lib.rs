@@ -4,9 +4,11 @@
 //! the files of a mounted Secret. No HTTP and no Kubernetes client live here.
 
 pub mod authority;
+pub mod observe;
 pub mod plan;
 pub mod resolver;
 pub mod source;
+pub mod trust;
 
 pub use authority::{Authority, AuthorityError, KeyPairPem, Leaf};
 pub use resolver::{InstallError, ReloadableResolver, Swap};

@@ -17,17 +17,16 @@
 mod state;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod write;
 
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use crate::trust::{self, Certificate, belongs, bundle, later, verifies};
 pub use state::{
     AuthorityData, AuthorityWrite, Cause, Configuration, Confirmation, LeafData, Part, Refusal, Replica,
     Settings, State, Step, Stored, Wait,
 };
-use trust::{Certificate, belongs, bundle, later, verifies};
 
 /// Authorities that are kept beside the one that signs although nothing of them was seen to be served.
 const KEPT_ON_SUSPICION: usize = 4;

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{AuthorityData, AuthorityWrite, LeafData, Settings, trust};
+use super::{AuthorityData, AuthorityWrite, LeafData, Settings};
 use crate::authority::{Authority, AuthorityError, KeyPairPem, Leaf};
+use crate::trust::Certificate;
 
 impl Settings {
     /// The content of the authority's Secret after a write; `found` is what it held.
@@ -36,7 +37,7 @@ impl Settings {
     /// [`AuthorityError`] if a name, the time or the authority's key cannot be used.
     pub fn leaf(&self, now: Timestamp, authority: &AuthorityData) -> Result<LeafData, AuthorityError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let left = trust::Certificate::all(&authority.certificate)
+        let left = Certificate::all(&authority.certificate)
             .first()
             .and_then(|found| found.not_after.duration_since(now).try_into().ok());
         let lifetime = self.leaf_lifetime.min(left.unwrap_or(self.leaf_lifetime));

@@ -1,4 +1,4 @@
-//! What certificates say and vouch for.
+//! What certificates say, and what they vouch for.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -21,11 +21,11 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(resol
 
 /// A certificate, and what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Certificate {
-    pub(super) der: CertificateDer<'static>,
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
-    pub(super) is_authority: bool,
+pub(crate) struct Certificate {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    pub(crate) is_authority: bool,
 }
 
 impl Certificate {
@@ -42,51 +42,63 @@ impl Certificate {
     }
 
     /// Those of a PEM text that can be read.
-    pub(super) fn all(pem: &[u8]) -> Vec<Self> {
+    pub(crate) fn all(pem: &[u8]) -> Vec<Self> {
         CertificateDer::pem_slice_iter(pem).filter_map(|found| Self::parse(found.ok()?)).collect()
     }
 
     /// When it was made, if we have made it.
-    pub(super) fn made_at(&self) -> Timestamp {
+    pub(crate) fn made_at(&self) -> Timestamp {
         later(self.not_before, BACKDATED)
     }
 
     /// When its successor is due: two thirds of its time after it was made.
-    pub(super) fn due_at(&self) -> Timestamp {
+    pub(crate) fn due_at(&self) -> Timestamp {
         let lifetime = self.not_after.duration_since(self.made_at());
         later(self.made_at(), Duration::try_from(lifetime).unwrap_or_default() / 3 * 2)
     }
 
     /// Whether an API server would trust what this signs. An anchor that is over is refused as any certificate is.
-    pub(super) fn is_trustworthy(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_trustworthy(&self, now: Timestamp) -> bool {
         self.is_authority && self.not_before <= now && now < self.not_after
     }
 
     /// As PEM, of our own making: whatever stood around it in a human's file is gone.
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         encode(&self.der)
     }
 }
 
 /// A certificate in PEM.
-pub(super) fn encode(der: &CertificateDer<'_>) -> String {
+pub(crate) fn encode(der: &CertificateDer<'_>) -> String {
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.as_ref()), config)
 }
 
 /// Certificates in PEM, one after the other.
-pub(super) fn bundle(certificates: &[Certificate]) -> String {
+pub(crate) fn bundle(certificates: &[Certificate]) -> String {
     certificates.iter().map(Certificate::pem).collect()
 }
 
 /// Whether a private key is a certificate's own.
-pub(super) fn belongs(certificate: &CertificateDer<'static>, key: &[u8]) -> bool {
+pub(crate) fn belongs(certificate: &CertificateDer<'static>, key: &[u8]) -> bool {
     let Ok(key) = PrivateKeyDer::from_pem_slice(key) else { return false };
     CertifiedKey::from_der(vec![certificate.clone()], key, &PROVIDER).is_ok()
 }
 
+/// Whether a caBundle vouches for a chain, under the name of a host or an address, at a moment: as the API server would
+/// decide it.
+pub fn vouches(bundle: &[u8], chain: &[CertificateDer<'_>], name: &str, now: Timestamp) -> bool {
+    let name = ServerName::try_from(name.trim_matches(['[', ']']));
+    name.is_ok_and(|name| verifies(&Certificate::all(bundle), chain, &name, now))
+}
+
+/// When the first certificate of a PEM text ends, if there is one.
+pub fn end_of(pem: &[u8]) -> Option<Timestamp> {
+    Certificate::all(pem).first().map(|found| found.not_after)
+}
+
 /// Whether one of the authorities vouches for a chain, under a name, at a moment.
-pub(super) fn verifies<'a>(
+pub(crate) fn verifies<'a>(
     authorities: impl IntoIterator<Item = &'a Certificate>,
     chain: &[CertificateDer<'_>],
     name: &ServerName<'_>,
@@ -108,12 +120,12 @@ pub(super) fn verifies<'a>(
 }
 
 /// A moment after another; the end of time, if there is none.
-pub(super) fn later(moment: Timestamp, duration: Duration) -> Timestamp {
+pub(crate) fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether the first certificate of a chain has every name and address of a leaf.
-pub(super) fn is_good_for(chain: &[CertificateDer<'static>], leaf: &Leaf) -> bool {
+pub(crate) fn is_good_for(chain: &[CertificateDer<'static>], leaf: &Leaf) -> bool {
     let Some(end) = chain.first().and_then(|der| ParsedCertificate::try_from(der).ok()) else { return false };
     let names = leaf.dns_names.iter().filter_map(|name| ServerName::try_from(name.clone()).ok());
     let addresses = leaf.addresses.iter().map(|&address| ServerName::from(address));
