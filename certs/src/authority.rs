@@ -105,12 +105,24 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`] if the name or the time cannot stand in a certificate.
     pub fn generate(now: Timestamp, common_name: &str) -> Result<Self, AuthorityError> {
+        Self::generate_for(now, common_name, AUTHORITY_LIFETIME)
+    }
+
+    /// A new authority with a new key, valid for a time.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn generate_for(
+        now: Timestamp,
+        common_name: &str,
+        lifetime: Duration,
+    ) -> Result<Self, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        set_validity(&mut params, now, AUTHORITY_LIFETIME)?;
+        set_validity(&mut params, now, lifetime)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { pem: KeyPairPem { certificate, key: key.serialize_pem() } })

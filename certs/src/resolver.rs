@@ -90,6 +90,11 @@ impl ReloadableResolver {
     pub fn not_after(&self) -> Option<Timestamp> {
         self.in_force.load().as_ref().map(|in_force| in_force.not_after)
     }
+
+    /// The chain in force; empty if there is none.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.in_force.load().as_ref().map(|in_force| in_force.key.cert.clone()).unwrap_or_default()
+    }
 }
 
 impl ResolvesServerCert for ReloadableResolver {

@@ -5,6 +5,7 @@
 //! nothing but run namespaces and what is in them.
 
 mod guard;
+pub mod registered;
 
 use std::time::{Duration, Instant};
 
@@ -258,6 +259,12 @@ fn cel(text: &str) -> String {
 fn cel_list(items: &[String]) -> String {
     let items: Vec<_> = items.iter().map(|item| cel(item)).collect();
     format!("[{}]", items.join(", "))
+}
+
+/// The caBundle of a webhook; empty if it has none that can be read.
+fn bundle_of(webhook: &Value) -> Vec<u8> {
+    let bundle = webhook.pointer("/clientConfig/caBundle").and_then(Value::as_str);
+    bundle.and_then(|bundle| BASE64.decode(bundle).ok()).unwrap_or_default()
 }
 
 /// Applies a configuration and returns its kind and name.

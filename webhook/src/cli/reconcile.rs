@@ -1,5 +1,7 @@
 //! `reconcile`: looks after the baseline of all managed namespaces.
 
+mod certificates;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::{LogForm, bind, signals};
 use super::{output, policy};
+use crate::reconcile::certificates::Certificates;
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
 use crate::reconcile::places_cluster::Standing;
@@ -63,6 +66,8 @@ pub(super) struct Args {
     /// at least until every webhook has read it
     #[arg(long, default_value_t = 300_000, value_name = "MILLISECONDS")]
     linger: u64,
+    #[command(flatten)]
+    certificates: certificates::Certificates,
     /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
@@ -130,8 +135,12 @@ impl Args {
         let context = Arc::new(context);
         let (notify, changes) = watch::channel(());
         let metrics = &context.metrics;
+        let certificates = self.certificates.options(&self.lease_namespace)?.map(|options| {
+            Certificates::new(client.clone(), options, Arc::clone(&policy), Arc::clone(metrics))
+        });
+        let work = Work { context: &context, changes: &changes, certificates: certificates.as_ref() };
         tokio::select! {
-            ended = self.lead(&client, &context, &changes, &readiness, &shutdown) => ended?,
+            ended = self.lead(&client, &work, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
             () = self.reload(&policy, &notify) => {}
             () = last_sweep::follow(client.clone(), &self.lease_namespace, &metrics.last_sweep) => {}
@@ -144,15 +153,12 @@ impl Args {
     async fn lead(
         &self,
         client: &Client,
-        context: &Arc<Context>,
-        changes: &watch::Receiver<()>,
+        work: &Work<'_>,
         readiness: &Readiness,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let work = async || {
-            context.metrics.leading.set(1);
-            controller::run(client.clone(), Arc::clone(context), changes.clone()).await;
-        };
+        let context = work.context;
+        let work = async || Box::pin(work.run(client)).await;
         if self.no_leader_election {
             readiness.set(LEADER, true);
             tokio::select! { () = work() => {}, () = shutdown.cancelled() => {} }
@@ -201,6 +207,30 @@ impl Args {
             Err(error) => tracing::error!(error = format!("{error:#}"), "the old policy stays in force"),
         })
         .await;
+    }
+}
+
+/// What whoever leads does.
+struct Work<'a> {
+    context: &'a Arc<Context>,
+    changes: &'a watch::Receiver<()>,
+    certificates: Option<&'a Certificates>,
+}
+
+impl Work<'_> {
+    async fn run(&self, client: &Client) {
+        self.context.metrics.leading.set(1);
+        let certificates = async {
+            match self.certificates {
+                Some(certificates) => certificates.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The one that ends is the controller, with the process.
+        tokio::select! {
+            () = controller::run(client.clone(), Arc::clone(self.context), self.changes.clone()) => {}
+            () = certificates => {}
+        }
     }
 }
 

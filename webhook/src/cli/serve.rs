@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::record::folder::Bounds;
 use crate::record::recorder::{Recorder, What};
-use crate::server::{self, Alpn, Limits, Readiness, health};
+use crate::server::trust::TRUSTED;
+use crate::server::{self, Alpn, Limits, Readiness, Trust, health};
 
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";
@@ -46,6 +47,9 @@ pub(super) struct Args {
     /// Its private key
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_KEY")]
     tls_key: PathBuf,
+    /// Be ready only while the caBundles of the webhook configurations of this name vouch for the certificate
+    #[arg(long, value_name = "NAME", env = "CODEX_K8S_WEBHOOK_VERIFY_CA_BUNDLE_OF")]
+    verify_ca_bundle_of: Option<String>,
     /// The policy; the platform's own values without one
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
     policy: Option<PathBuf>,
@@ -115,6 +119,7 @@ struct Process {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     resolver: Arc<ReloadableResolver>,
+    trust: Option<Trust>,
 }
 
 impl Args {
@@ -127,7 +132,7 @@ impl Args {
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         let listener = bind(self.listen)?;
         let health_listener = bind(self.health_listen)?;
-        let process = Process::new(policy, &self.recording).await?;
+        let process = Process::new(policy, &self).await?;
         self.load_certificate(&process)?;
         tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
         let shutdown = signals()?;
@@ -156,6 +161,7 @@ impl Args {
             ended = health => ended.context("failed to serve health")?,
             () = process.follow_namespaces() => anyhow::bail!("the watch of namespaces ended"),
             () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
+            () = self.follow_trust(&process) => anyhow::bail!("the look at the registration ended"),
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
         }
         stop.cancel();
@@ -197,6 +203,9 @@ impl Args {
             Ok(_) => {
                 tracing::info!("a new certificate is in force");
                 process.certificate_in_force();
+                if let Some(trust) = &process.trust {
+                    trust.renewed();
+                }
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn Error, "the old certificate stays in force");
@@ -206,6 +215,13 @@ impl Args {
         self.certificate().watch(&process.resolver, self.interval(), report).await;
     }
 
+    async fn follow_trust(&self, process: &Process) {
+        match &process.trust {
+            Some(trust) => trust.follow(self.interval()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn reload_policy(&self, process: &Process) {
         let report = |read| process.replace_policy(read);
         policy::follow(self.policy.as_deref(), self.interval(), report).await;
@@ -213,19 +229,26 @@ impl Args {
 }
 
 impl Process {
-    async fn new(policy: RunPolicy, recording: &Recording) -> anyhow::Result<Self> {
+    async fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
         let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
         let metrics = Arc::new(Metrics::default());
-        let namespaces = Namespaces::new(client);
-        let recorder = recording.start(&metrics)?;
+        let namespaces = Namespaces::new(client.clone());
+        let recorder = args.recording.start(&metrics)?;
         let engine = Engine::new(policy, namespaces.clone(), Arc::clone(&metrics));
+        let readiness = Readiness::waiting_for(&[CACHE, CERTIFICATE]);
+        let resolver = Arc::new(ReloadableResolver::empty());
+        let trust = args.verify_ca_bundle_of.clone().map(|name| {
+            readiness.set(TRUSTED, false);
+            Trust::new(client, name, readiness.clone(), Arc::clone(&resolver))
+        });
         Ok(Self {
             engine: Arc::new(engine.recorded_by(recorder.clone())),
             recorder,
             namespaces,
             metrics,
-            readiness: Readiness::waiting_for(&[CACHE, CERTIFICATE]),
-            resolver: Arc::new(ReloadableResolver::empty()),
+            readiness,
+            resolver,
+            trust,
         })
     }
 

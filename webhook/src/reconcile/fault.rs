@@ -27,6 +27,35 @@ pub enum Point {
     BeforeStart,
     /// It was lifted.
     AfterStart,
+    /// An object of the certificates is about to be written.
+    BeforeWrite(Written),
+    /// It was written.
+    AfterWrite(Written),
+}
+
+/// What a step of the certificates writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Written {
+    /// The Secret of the authority.
+    Authority,
+    /// A caBundle.
+    Bundle,
+    /// The note that a configuration says what it is to say.
+    Confirmation,
+    /// The Secret of the leaf.
+    Leaf,
+}
+
+impl Written {
+    /// In a metric, and in the name of a point.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Bundle => "bundle",
+            Self::Confirmation => "confirmation",
+            Self::Leaf => "leaf",
+        }
+    }
 }
 
 impl fmt::Display for Point {
@@ -41,6 +70,8 @@ impl fmt::Display for Point {
             Self::AfterOpen => out.write_str("after-open"),
             Self::BeforeStart => out.write_str("before-start"),
             Self::AfterStart => out.write_str("after-start"),
+            Self::BeforeWrite(written) => write!(out, "before-{}", written.as_str()),
+            Self::AfterWrite(written) => write!(out, "after-{}", written.as_str()),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What the reconciler counts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use codex_k8s_certs::plan::{State, Stored};
+use codex_k8s_certs::trust;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::Quotas;
@@ -11,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::fault::Written;
 use super::plan::Step;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,6 +31,11 @@ struct Moved {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ScopeKind {
     scope: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
 }
 
 /// The reconciler's metrics and the registry that shows them.
@@ -46,6 +55,11 @@ pub struct Metrics {
     leaked: Counter,
     waiting: Gauge,
     jobs_waiting: Gauge,
+    certificate_writes: Family<What, Counter>,
+    certificate_ends: Family<What, Gauge<f64, AtomicU64>>,
+    registration_heals: Family<What, Counter>,
+    /// 1 while the certificates are left alone, since something is foreign or the clocks are wrong.
+    pub certificates_refused: Gauge,
     /// Agent Jobs whose suspension was lifted.
     pub jobs_started: Counter,
     /// Namespaces that were looked at.
@@ -73,6 +87,10 @@ impl Default for Metrics {
             leaked: Counter::default(),
             waiting: Gauge::default(),
             jobs_waiting: Gauge::default(),
+            certificate_writes: Family::default(),
+            certificate_ends: Family::default(),
+            registration_heals: Family::default(),
+            certificates_refused: Gauge::default(),
             jobs_started: Counter::default(),
             looks: Counter::default(),
             failures: Counter::default(),
@@ -88,6 +106,7 @@ impl Default for Metrics {
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
         metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
         metrics.register_places();
+        metrics.register_certificates();
         metrics
     }
 }
@@ -108,6 +127,46 @@ impl Metrics {
         registry.register("jobs_waiting", "Agent Jobs that wait for a place", jobs);
         let started = self.jobs_started.clone();
         registry.register("jobs_started", "Agent Jobs whose suspension was lifted", started);
+    }
+
+    fn register_certificates(&mut self) {
+        let registry = &mut self.registry;
+        let writes = self.certificate_writes.clone();
+        registry.register("certificate_writes", "Steps of the certificates, by what they write", writes);
+        let ends = self.certificate_ends.clone();
+        registry.register("certificate_not_after_seconds", "When authority and leaf end", ends);
+        let refused = self.certificates_refused.clone();
+        registry.register("certificates_refused", "1 while the certificates are left alone", refused);
+        let heals = self.registration_heals.clone();
+        registry.register("registration_heals", "Webhook configurations that were healed", heals);
+    }
+
+    /// Counts a step of the certificates.
+    pub fn certificate_written(&self, written: Written) {
+        self.certificate_writes.get_or_create(&What { what: written.as_str() }).inc();
+    }
+
+    /// Counts a webhook configuration that differed from the registration.
+    pub fn registration_healed(&self, what: &'static str) {
+        self.registration_heals.get_or_create(&What { what }).inc();
+    }
+
+    /// Shows when authority and leaf end; one that is not there is not shown.
+    pub fn certificates_end(&self, state: &State) {
+        let authority = match &state.authority {
+            Stored::Ours(data) => trust::end_of(&data.certificate),
+            Stored::Missing | Stored::Foreign => None,
+        };
+        let leaf = match &state.leaf {
+            Stored::Ours(data) => trust::end_of(&data.certificate),
+            Stored::Missing | Stored::Foreign => None,
+        };
+        self.certificate_ends.clear();
+        for (what, end) in [("authority", authority), ("leaf", leaf)] {
+            if let Some(end) = end {
+                self.certificate_ends.get_or_create(&What { what }).set(end.as_duration().as_secs_f64());
+            }
+        }
     }
 
     /// Shows how many places are held, by the kinds of their scopes, and how many namespaces and agent Jobs wait for

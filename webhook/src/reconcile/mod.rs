@@ -3,6 +3,7 @@
 //! It is the only writer of the annotations that open a namespace's gate. It can be run as often as one likes at a
 //! time: every write is an apply of the same object by the same field manager.
 
+pub mod certificates;
 pub mod cluster;
 pub mod controller;
 pub mod fault;

@@ -3,6 +3,7 @@
 mod connection;
 pub mod handler;
 pub mod health;
+pub mod trust;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use handler::Reviewer;
 pub use health::Readiness;
+pub use trust::Trust;
 
 use crate::metrics::Metrics;
 

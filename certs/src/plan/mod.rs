@@ -1,0 +1,267 @@
+//! The rotation of authority and leaf, as a state machine whose only memory is what the cluster holds.
+//!
+//! [`plan`] looks at everything and names the one next [`Step`]. Whoever carries it out writes one object, on the
+//! condition that it is still the one that was seen, and looks again: so it may die after any step, and several may
+//! work at once. A rotation goes
+//!
+//! 1. a new authority is made; the certificate of the one before stays beside it, its key does not;
+//! 2. both are published in the caBundles, and read back;
+//! 3. every API server is given the time to take them up;
+//! 4. a leaf of the new authority replaces the one before;
+//! 5. every replica is seen to serve it;
+//! 6. the one before is dropped, from the Secret first, then from the caBundles.
+//!
+//! So no leaf is served that the caBundles in force do not vouch for. What a human breaks is mended by the same steps:
+//! what is trusted and served stays trusted until it is served no more.
+
+mod state;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::trust::{self, Certificate, belongs, bundle, later, verifies};
+pub use state::{
+    AuthorityData, AuthorityWrite, Cause, Configuration, Confirmation, LeafData, Part, Refusal, Replica,
+    Settings, State, Step, Stored, Wait,
+};
+
+/// Authorities that are kept beside the one that signs although nothing of them was seen to be served.
+const KEPT_ON_SUSPICION: usize = 4;
+
+/// The one thing to do next.
+pub fn plan(now: Timestamp, settings: &Settings, state: &State) -> Step {
+    match Plan::new(now, settings, state) {
+        Ok(plan) => plan.step(),
+        Err(refusal) => Step::Refuse(refusal),
+    }
+}
+
+struct Plan<'a> {
+    settings: &'a Settings,
+    state: &'a State,
+    now: Timestamp,
+    name: ServerName<'static>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(here: Timestamp, settings: &'a Settings, state: &'a State) -> Result<Self, Refusal> {
+        let now = state.cluster_time;
+        if here.duration_since(now).unsigned_abs() > settings.tolerance {
+            return Err(Refusal::ClocksDiffer { here, there: now });
+        }
+        let name = settings.server_name().ok_or(Refusal::Nameless)?;
+        match foreign(state) {
+            Some(part) => Err(Refusal::Foreign(part)),
+            None => Ok(Self { settings, state, now, name }),
+        }
+    }
+
+    fn step(&self) -> Step {
+        let Stored::Ours(data) = &self.state.authority else { return self.begin_anew(Cause::Missing, &[]) };
+        let mut known = Certificate::all(&data.certificate);
+        known.truncate(1);
+        let previous = Certificate::all(&data.previous);
+        let usable = known.first().filter(|found| found.is_authority && belongs(&found.der, &data.key));
+        match usable {
+            Some(authority) if self.now < authority.not_after => {
+                self.with(data, authority, previous).unwrap_or_else(Step::Refuse)
+            }
+            _ => {
+                known.extend(previous);
+                self.begin_anew(Cause::Broken, &known)
+            }
+        }
+    }
+
+    /// A new authority where the one before is lost. Whatever was trusted stays trusted, since it may be served where
+    /// nobody sees it.
+    fn begin_anew(&self, because: Cause, known: &[Certificate]) -> Step {
+        let mut trusted: Vec<_> = self.published().into_iter().chain(known.iter().cloned()).collect();
+        trusted.retain(|found| found.is_trustworthy(self.now));
+        trusted.sort_by_key(|found| (std::cmp::Reverse(found.not_before), found.der.to_vec()));
+        trusted.dedup();
+        let (needed, suspected): (Vec<_>, Vec<_>) =
+            trusted.into_iter().partition(|found| self.vouches_for_what_is_shown(found));
+        let previous: Vec<_> =
+            needed.into_iter().chain(suspected.into_iter().take(KEPT_ON_SUSPICION)).collect();
+        Step::WriteAuthority(AuthorityWrite { new: true, previous: bundle(&previous), because })
+    }
+
+    /// With an authority that can sign.
+    fn with(
+        &self,
+        data: &AuthorityData,
+        authority: &Certificate,
+        previous: Vec<Certificate>,
+    ) -> Result<Step, Refusal> {
+        let made_at = authority.made_at();
+        if later(self.now, self.settings.tolerance) < made_at {
+            return Err(Refusal::BeforeTheAuthority { now: self.now, made_at });
+        }
+        let mut previous = previous;
+        previous.retain(|found| found.is_trustworthy(self.now) && found != authority);
+        let keep = |previous: &[Certificate], because| {
+            Step::WriteAuthority(AuthorityWrite { new: false, previous: bundle(previous), because })
+        };
+        let adopted = self.only_published(authority, &previous);
+        if !adopted.is_empty() {
+            previous.extend(adopted);
+            return Ok(keep(&previous, Cause::Adopted));
+        }
+        if bundle(&previous).as_bytes() != data.previous {
+            return Ok(keep(&previous, Cause::Broken));
+        }
+        if previous.is_empty() && (data.rotate || authority.due_at() <= self.now) {
+            let because = if data.rotate { Cause::Asked } else { Cause::Due };
+            let previous = authority.pem();
+            return Ok(Step::WriteAuthority(AuthorityWrite { new: true, previous, because }));
+        }
+        let step = self.publish(authority, &previous).or_else(|| self.issue(authority));
+        Ok(step.unwrap_or_else(|| match self.awaits(authority, &previous) {
+            Some(wait) => wait,
+            None if !previous.is_empty() => keep(&[], Cause::Done),
+            None => Step::Rest(self.next_due(authority)),
+        }))
+    }
+
+    /// The configurations say what they are to say, and have been seen to.
+    fn publish(&self, authority: &Certificate, previous: &[Certificate]) -> Option<Step> {
+        let wanted = authority.pem() + &bundle(previous);
+        self.configurations().find_map(|(part, found)| {
+            if found.bundles.iter().any(|bundle| bundle != wanted.as_bytes()) {
+                return Some(Step::Publish { part, bundle: wanted.clone() });
+            }
+            let confirmation = Confirmation { generation: found.generation, since: self.now };
+            self.confirmed(found).is_none().then_some(Step::Confirm { part, confirmation })
+        })
+    }
+
+    /// A leaf of this authority, as soon as every API server trusts it.
+    fn issue(&self, authority: &Certificate) -> Option<Step> {
+        let because = self.leaf_cause(authority)?;
+        let confirmed = self.configurations().filter_map(|(_, found)| self.confirmed(found)).max();
+        let trusted_at = confirmed.map_or(self.now, |since| later(since, self.settings.propagation));
+        Some(if self.now < trusted_at {
+            Step::Wait { on: Wait::Propagation, until: Some(trusted_at) }
+        } else {
+            Step::IssueLeaf(because)
+        })
+    }
+
+    fn leaf_cause(&self, authority: &Certificate) -> Option<Cause> {
+        let Stored::Ours(data) = &self.state.leaf else { return Some(Cause::Missing) };
+        let chain = self.stored_chain();
+        let all = Certificate::all(&data.certificate);
+        match all.first() {
+            Some(leaf) if belongs(&leaf.der, &data.key) && self.has_every_name(&chain) => {
+                let of_another = !verifies([authority], &chain, &self.name, self.now);
+                let asked = data.rotate.then_some(Cause::Asked);
+                let due = (leaf.due_at() <= self.now).then_some(Cause::Due);
+                of_another.then_some(Cause::Trusted).or(asked).or(due)
+            }
+            _ => Some(Cause::Broken),
+        }
+    }
+
+    /// What is to be seen before the authorities before this one may go, and at any time before all is well.
+    fn awaits(&self, authority: &Certificate, previous: &[Certificate]) -> Option<Step> {
+        let serves = |replica: &&Replica| match &replica.served {
+            Some(chain) => verifies([authority], chain, &self.name, self.now),
+            // One that nobody is sent to and that does not answer serves nothing.
+            None => !replica.ready,
+        };
+        if let Some(replica) = self.state.replicas.iter().find(|replica| !serves(replica)) {
+            return Some(Step::Wait { on: Wait::Replica(replica.name.clone()), until: None });
+        }
+        let until = later(self.stored_leaf()?.made_at(), self.settings.linger);
+        let lingers = !previous.is_empty() && self.now < until;
+        lingers.then_some(Step::Wait { on: Wait::Linger, until: Some(until) })
+    }
+
+    fn next_due(&self, authority: &Certificate) -> Timestamp {
+        let leaf = self.stored_leaf().map_or(self.now, |leaf| leaf.due_at());
+        leaf.min(authority.due_at())
+    }
+
+    /// Authorities that the configurations trust, that the Secret does not know, and that vouch for what nothing else
+    /// vouches for: the Secret was restored from a backup, say.
+    fn only_published(&self, authority: &Certificate, previous: &[Certificate]) -> Vec<Certificate> {
+        let known = || previous.iter().chain([authority]);
+        let orphans: Vec<_> = self
+            .shown()
+            .into_iter()
+            .filter(|chain| !verifies(known(), chain, &self.name, self.now))
+            .collect();
+        let vouches =
+            |found: &Certificate| orphans.iter().any(|chain| verifies([found], chain, &self.name, self.now));
+        let mut adopted = self.published();
+        adopted.retain(|found| !known().any(|one| one == found) && vouches(found));
+        adopted.dedup();
+        adopted
+    }
+
+    fn vouches_for_what_is_shown(&self, authority: &Certificate) -> bool {
+        self.shown().iter().any(|chain| verifies([authority], chain, &self.name, self.now))
+    }
+
+    /// What replicas serve, and what they will serve next.
+    fn shown(&self) -> Vec<Vec<CertificateDer<'static>>> {
+        let mut chains: Vec<_> =
+            self.state.replicas.iter().filter_map(|replica| replica.served.clone()).collect();
+        chains.push(self.stored_chain());
+        chains.retain(|chain| !chain.is_empty());
+        chains
+    }
+
+    fn stored_chain(&self) -> Vec<CertificateDer<'static>> {
+        let Stored::Ours(data) = &self.state.leaf else { return Vec::new() };
+        Certificate::all(&data.certificate).into_iter().map(|found| found.der).collect()
+    }
+
+    fn stored_leaf(&self) -> Option<Certificate> {
+        let Stored::Ours(data) = &self.state.leaf else { return None };
+        Certificate::all(&data.certificate).into_iter().next()
+    }
+
+    fn configurations(&self) -> impl Iterator<Item = (Part, &Configuration)> {
+        self.state.configurations.iter().filter_map(|(part, found)| match found {
+            Stored::Ours(configuration) => Some((*part, configuration)),
+            // Deleting one breaks the glass, and it stays broken until somebody registers again.
+            Stored::Missing | Stored::Foreign => None,
+        })
+    }
+
+    /// Every authority that a configuration trusts.
+    fn published(&self) -> Vec<Certificate> {
+        let mut all: Vec<_> = self
+            .configurations()
+            .flat_map(|(_, found)| found.bundles.iter().flat_map(|bundle| Certificate::all(bundle)))
+            .filter(|found| found.is_trustworthy(self.now))
+            .collect();
+        all.sort_by_key(|found| found.der.to_vec());
+        all.dedup();
+        all
+    }
+
+    /// Since when a configuration says what it does. A moment in the future is nobody's.
+    fn confirmed(&self, configuration: &Configuration) -> Option<Timestamp> {
+        let confirmation = configuration.confirmed?;
+        let is_of_now = confirmation.generation == configuration.generation
+            && confirmation.since <= later(self.now, self.settings.tolerance);
+        is_of_now.then_some(confirmation.since)
+    }
+
+    fn has_every_name(&self, chain: &[CertificateDer<'static>]) -> bool {
+        trust::is_good_for(chain, &self.settings.leaf)
+    }
+}
+
+fn foreign(state: &State) -> Option<Part> {
+    let secrets =
+        [(Part::Authority, state.authority == Stored::Foreign), (Part::Leaf, state.leaf == Stored::Foreign)];
+    let configurations = state.configurations.iter().map(|(part, found)| (*part, *found == Stored::Foreign));
+    secrets.into_iter().chain(configurations).find(|(_, foreign)| *foreign).map(|(part, _)| part)
+}

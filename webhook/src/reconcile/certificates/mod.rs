@@ -1,0 +1,181 @@
+//! The keeper of the certificates: looks at what there is, takes the one next step, and looks again.
+//!
+//! It is told by [`plan`] what to do, and every write holds only if the object is still the one that was seen. It also
+//! keeps both webhook configurations as `registration` has them; but it never makes one that is gone, for deleting
+//! them is how the glass is broken.
+
+mod carry_out;
+mod observe;
+mod registration;
+mod replicas;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use codex_k8s_certs::plan::{self, Refusal, Settings, Step, Wait};
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use kube::Client;
+
+pub use replicas::Where;
+
+use super::metrics::Metrics;
+use crate::registration::Endpoint;
+
+/// The label of Secrets that are ours to write.
+const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "codex-k8s-reconcile");
+/// Asks for a successor of what is in a Secret, whatever its value.
+pub const ROTATE: &str = "codex-k8s.dev/rotate";
+/// On a webhook configuration: which generation was seen to say what it is to say, and since when.
+pub const CONFIRMED: &str = "codex-k8s.dev/ca-bundle-confirmed";
+/// After a failure, or while somebody else writes too.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What did not work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The API server refused it, or did not answer.
+    #[error("failed to {0}")]
+    Kube(&'static str, #[source] kube::Error),
+    /// A certificate cannot be made.
+    #[error("failed to issue a certificate")]
+    Issue(#[from] codex_k8s_certs::AuthorityError),
+    /// The API server does not say what time it is.
+    #[error("the API server does not tell the time")]
+    Timeless,
+    /// What was seen is not what a step was planned for.
+    #[error("failed to find what is to be written")]
+    Absent,
+}
+
+impl Failure {
+    /// Somebody else was quicker.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube(_, kube::Error::Api(status)) if matches!(status.code, 404 | 409))
+    }
+}
+
+/// Names and times.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The namespace of the Secrets.
+    pub namespace: String,
+    /// The Secret of the authority.
+    pub authority: String,
+    /// The Secret of the leaf.
+    pub leaf: String,
+    /// Where the API server calls the webhook.
+    pub endpoint: Endpoint,
+    /// Where the replicas are looked for.
+    pub replicas: Where,
+    /// Lifetimes and delays.
+    pub settings: Settings,
+    /// How often all of it is looked at.
+    pub interval: Duration,
+}
+
+/// Keeps the certificates of one installation.
+#[derive(Clone)]
+pub struct Certificates {
+    client: Client,
+    options: Options,
+    policy: Arc<ArcSwap<RunPolicy>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Certificates {
+    /// For one cluster.
+    pub const fn new(
+        client: Client,
+        options: Options,
+        policy: Arc<ArcSwap<RunPolicy>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { client, options, policy, metrics }
+    }
+
+    /// Keeps them, for ever.
+    pub async fn run(&self) {
+        let mut told = None;
+        loop {
+            let delay = match self.look().await {
+                Ok(Some(step)) => {
+                    self.tell(&step, &mut told);
+                    self.next(&step)
+                }
+                Ok(None) => Duration::ZERO,
+                Err(failure) if failure.is_conflict() => {
+                    tracing::debug!(error = &failure as &dyn Error, "looking again");
+                    SOON
+                }
+                Err(failure) => {
+                    self.metrics.failures.inc();
+                    tracing::warn!(error = &failure as &dyn Error, "failed to look after the certificates");
+                    SOON.max(self.options.interval / 4)
+                }
+            };
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// The step that was taken; `None` if the registration was healed, so that what was seen is of no use any more.
+    async fn look(&self) -> Result<Option<Step>, Failure> {
+        let seen = self.observe().await?;
+        self.metrics.certificates_end(&seen.state);
+        let step = plan::plan(Timestamp::now(), &self.options.settings, &seen.state);
+        // Nothing of anybody's is mended while it is not clear whose it is.
+        if !matches!(step, Step::Refuse(_)) && self.heal_registration(&seen).await? {
+            return Ok(None);
+        }
+        self.carry_out(&step, &seen).await?;
+        Ok(Some(step))
+    }
+
+    fn next(&self, step: &Step) -> Duration {
+        let interval = self.options.interval;
+        match step {
+            Step::Refuse(_) | Step::Rest(_) => interval,
+            Step::Wait { until: Some(until), .. } => {
+                let left = until.duration_since(Timestamp::now());
+                Duration::try_from(left).unwrap_or_default().clamp(SOON.min(interval), interval)
+            }
+            Step::Wait { until: None, .. } => SOON.min(interval),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Says what is done, and once what is waited for or refused.
+    fn tell(&self, step: &Step, told: &mut Option<Told>) {
+        let refused = matches!(step, Step::Refuse(_));
+        self.metrics.certificates_refused.set(refused.into());
+        let new = match step {
+            Step::Refuse(refusal) => Some(Told::Refused(refusal.clone())),
+            Step::Wait { on, .. } => Some(Told::Waits(on.clone())),
+            _ => None,
+        };
+        if new != *told {
+            match &new {
+                Some(Told::Refused(refusal)) => {
+                    tracing::error!(error = refusal as &dyn Error, "the certificates are left alone");
+                }
+                Some(Told::Waits(Wait::Propagation)) => {
+                    tracing::info!("giving every API server the time to trust the new authority");
+                }
+                Some(Told::Waits(Wait::Replica(replica))) => {
+                    tracing::warn!(replica, "waiting until it serves a leaf of the authority");
+                }
+                Some(Told::Waits(Wait::Linger)) => tracing::info!("the authority before lingers"),
+                None => {}
+            }
+            *told = new;
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Refused(Refusal),
+    Waits(Wait),
+}

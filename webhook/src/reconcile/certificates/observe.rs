@@ -1,0 +1,155 @@
+//! Everything that decides what is to be done, as the cluster tells it.
+
+use codex_k8s_certs::plan::{AuthorityData, Configuration, Confirmation, LeafData, Part, State, Stored};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DynamicObject;
+use kube::client::Body;
+use kube::{Api, ResourceExt};
+
+use super::{CONFIRMED, Certificates, Failure, OURS, ROTATE};
+use crate::registration::NAME;
+use crate::registration::registered::{Which, bundles};
+
+pub(super) const CERTIFICATE: &str = "ca.crt";
+pub(super) const KEY: &str = "ca.key";
+pub(super) const PREVIOUS: &str = "previous.crt";
+pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
+pub(super) const TLS_KEY: &str = "tls.key";
+
+/// What was seen, with the objects themselves: they are written over as they were seen, or not at all.
+pub(super) struct Seen {
+    pub(super) authority: Option<Secret>,
+    pub(super) leaf: Option<Secret>,
+    pub(super) configurations: Vec<(Which, Option<DynamicObject>)>,
+    pub(super) state: State,
+}
+
+impl Certificates {
+    pub(super) fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.options.namespace)
+    }
+
+    pub(super) async fn observe(&self) -> Result<Seen, Failure> {
+        let read = |error| Failure::Kube("read the Secrets", error);
+        let secrets = self.secrets();
+        let authority = secrets.get_opt(&self.options.authority).await.map_err(read)?;
+        let leaf = secrets.get_opt(&self.options.leaf).await.map_err(read)?;
+        let mut configurations = Vec::new();
+        for which in Which::BOTH {
+            let found = which.api(self.client.clone()).get_opt(NAME).await;
+            configurations.push((
+                which,
+                found.map_err(|error| Failure::Kube("read the webhook configurations", error))?,
+            ));
+        }
+        let replicas = self.replicas().await?;
+        let stored =
+            |(which, found): &(Which, Option<DynamicObject>)| (part(*which), configuration(found.as_ref()));
+        let state = State {
+            authority: stored_secret(authority.as_ref(), authority_data),
+            leaf: stored_secret(leaf.as_ref(), leaf_data),
+            configurations: configurations.iter().map(stored).collect(),
+            replicas,
+            // Last: a confirmation must not lie before the configuration was read.
+            cluster_time: self.cluster_time().await?,
+        };
+        Ok(Seen { authority, leaf, configurations, state })
+    }
+
+    async fn cluster_time(&self) -> Result<Timestamp, Failure> {
+        let request = http::Request::get("/version").body(Body::empty()).map_err(|_| Failure::Timeless)?;
+        let answer = self.client.send(request).await;
+        let answer = answer.map_err(|error| Failure::Kube("ask the API server for its time", error))?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::parse(date).ok()).ok_or(Failure::Timeless)?;
+        Ok(date.timestamp())
+    }
+}
+
+pub(super) const fn part(which: Which) -> Part {
+    match which {
+        Which::Mutating => Part::Mutating,
+        Which::Validating => Part::Validating,
+    }
+}
+
+fn stored_secret<T>(found: Option<&Secret>, data: impl Fn(&Secret) -> T) -> Stored<T> {
+    let is_ours = |secret: &Secret| secret.labels().get(OURS.0).is_some_and(|value| value == OURS.1);
+    match found {
+        None => Stored::Missing,
+        Some(secret) if is_ours(secret) => Stored::Ours(data(secret)),
+        Some(_) => Stored::Foreign,
+    }
+}
+
+fn value(secret: &Secret, key: &str) -> Vec<u8> {
+    secret.data.as_ref().and_then(|data| data.get(key)).map(|value| value.0.clone()).unwrap_or_default()
+}
+
+fn authority_data(secret: &Secret) -> AuthorityData {
+    AuthorityData {
+        certificate: value(secret, CERTIFICATE),
+        key: value(secret, KEY),
+        previous: value(secret, PREVIOUS),
+        rotate: secret.annotations().contains_key(ROTATE),
+    }
+}
+
+fn leaf_data(secret: &Secret) -> LeafData {
+    LeafData {
+        certificate: value(secret, TLS_CERTIFICATE),
+        key: value(secret, TLS_KEY),
+        rotate: secret.annotations().contains_key(ROTATE),
+    }
+}
+
+/// A configuration that lacks the label of every one that we register is somebody else's.
+fn configuration(found: Option<&DynamicObject>) -> Stored<Configuration> {
+    let Some(found) = found else { return Stored::Missing };
+    if found.labels().get("app.kubernetes.io/part-of").is_none_or(|part| part != NAME) {
+        return Stored::Foreign;
+    }
+    Stored::Ours(Configuration {
+        bundles: bundles(found),
+        generation: found.metadata.generation.unwrap_or_default(),
+        confirmed: found.annotations().get(CONFIRMED).and_then(|text| confirmation(text)),
+    })
+}
+
+/// As [`note`] writes it.
+fn confirmation(text: &str) -> Option<Confirmation> {
+    let (generation, since) = text.split_once(' ')?;
+    Some(Confirmation { generation: generation.parse().ok()?, since: since.parse().ok()? })
+}
+
+/// What is noted on a configuration.
+pub(super) fn note(confirmation: Confirmation) -> String {
+    format!("{} {}", confirmation.generation, confirmation.since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_what_it_was_written_for_and_anything_else_says_nothing() {
+        let since = "2026-01-31T12:00:00Z".parse().unwrap();
+        let written = Confirmation { generation: 7, since };
+        assert_eq!(note(written), "7 2026-01-31T12:00:00Z");
+        assert_eq!(confirmation(&note(written)), Some(written));
+        for text in ["", "7", "7 yesterday", "seven 2026-01-31T12:00:00Z"] {
+            assert_eq!(confirmation(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_without_our_label_is_foreign_whatever_it_holds() {
+        let mut secret = Secret::default();
+        assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Foreign);
+        secret.labels_mut().insert(OURS.0.to_owned(), OURS.1.to_owned());
+        assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Ours(LeafData::default()));
+        assert_eq!(stored_secret(None, leaf_data), Stored::Missing);
+    }
+}
