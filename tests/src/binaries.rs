@@ -1,4 +1,4 @@
-//! The control plane's programs: found, or built from their Go modules into a cache that is keyed by version.
+//! Programs of others: found, or built from their Go modules into a cache that is keyed by version.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,7 +17,10 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
 ];
 
-/// A folder with all programs in it.
+/// What the chart is rendered by.
+const HELM: [(&str, &str); 1] = [("helm", "helm.sh/helm/v4/cmd/helm")];
+
+/// A folder with all programs of the control plane in it.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
@@ -32,7 +35,7 @@ impl Binaries {
     pub fn find() -> anyhow::Result<Self> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
             let found = Self { folder: assets.into() };
-            if let Some(missing) = found.missing() {
+            if let Some(missing) = missing(&PROGRAMS, &found.folder) {
                 bail!(
                     "KUBEBUILDER_ASSETS ({}) has no {missing}; unset it to build one",
                     found.folder.display()
@@ -40,27 +43,26 @@ impl Binaries {
             }
             return Ok(found);
         }
-        let module = Module::read()?;
-        let cache = cache()?.join("control-plane");
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        // Test binaries that start at once build once.
-        let lock = File::create(cache.join(".lock"))?;
-        lock.lock()?;
-        let found = Self { folder: cache.join(&module.key) };
-        if found.missing().is_some() {
-            module.build(&found.folder)?;
-        }
-        Ok(found)
+        let module = Module::read("control-plane", "k8s.io/kubernetes", &PROGRAMS)?;
+        Ok(Self { folder: Module { stamp: Some(kubernetes_version), ..module }.cached()? })
     }
 
     /// The path of a program.
     pub fn path(&self, program: &str) -> PathBuf {
         self.folder.join(program)
     }
+}
 
-    fn missing(&self) -> Option<&'static str> {
-        PROGRAMS.iter().map(|(program, _)| *program).find(|program| !self.path(program).is_file())
-    }
+/// The path of helm, which is built into the project's cache if it is not there.
+///
+/// # Errors
+/// If building fails; without Go, that is said.
+pub fn helm() -> anyhow::Result<PathBuf> {
+    Ok(Module::read("helm", "helm.sh/helm/v4", &HELM)?.cached()?.join("helm"))
+}
+
+fn missing(programs: &[(&'static str, &str)], folder: &Path) -> Option<&'static str> {
+    programs.iter().map(|(program, _)| *program).find(|program| !folder.join(program).is_file())
 }
 
 /// The folder of what is built once and kept: `CODEX_K8S_GUARD_CACHE`, else below the user's cache folder.
@@ -75,43 +77,71 @@ pub fn cache() -> anyhow::Result<PathBuf> {
         .context("none of CODEX_K8S_GUARD_CACHE, XDG_CACHE_HOME and HOME is set")
 }
 
-/// The Go module that pins the versions.
+/// A Go module that pins the versions of programs.
 struct Module {
+    name: &'static str,
     folder: PathBuf,
+    programs: &'static [(&'static str, &'static str)],
     version: String,
     key: String,
+    stamp: Option<fn(&str) -> String>,
 }
 
 impl Module {
-    fn read() -> anyhow::Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+    /// The module of a folder beside this code; what the programs are called after is one that it requires.
+    fn read(
+        name: &'static str,
+        required: &str,
+        programs: &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let read =
             |name| fs::read_to_string(folder.join(name)).with_context(|| format!("failed to read {name}"));
         let (module, sums) = (read("go.mod")?, read("go.sum")?);
         let version = module
             .lines()
-            .find_map(|line| line.strip_prefix("require k8s.io/kubernetes "))
-            .context("go.mod requires no k8s.io/kubernetes")?
+            .find_map(|line| line.trim_start_matches("require ").trim().strip_prefix(&format!("{required} ")))
+            .with_context(|| format!("go.mod requires no {required}"))?
             .trim()
             .to_owned();
         let digest = Sha256::new().chain_update(&module).chain_update(&sums).finalize();
         let digest = digest.iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        Ok(Self { folder, key: format!("{version}-{digest}"), version })
+        Ok(Self { name, folder, programs, key: format!("{version}-{digest}"), version, stamp: None })
+    }
+
+    /// The folder of the cache that has the programs in it.
+    fn cached(&self) -> anyhow::Result<PathBuf> {
+        let cache = cache()?.join(self.name);
+        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
+        // Test binaries that start at once build once.
+        let lock = File::create(cache.join(".lock"))?;
+        lock.lock()?;
+        let folder = cache.join(&self.key);
+        if missing(self.programs, &folder).is_some() {
+            self.build(&folder)?;
+        }
+        Ok(folder)
     }
 
     fn build(&self, into: &Path) -> anyhow::Result<()> {
         ensure!(
             Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()),
-            "building the control plane needs Go 1.26 or later on the PATH; install it, or point KUBEBUILDER_ASSETS at a built one"
+            "building {} needs Go 1.26 or later on the PATH; install it, or for the control plane point KUBEBUILDER_ASSETS at a built one",
+            self.name
         );
-        tell(&format!("building Kubernetes {} from its Go modules, once: some minutes", self.version));
+        tell(&format!("building {} {} from its Go modules, once: some minutes", self.name, self.version));
         let parent = into.parent().context("the cache has no parent folder")?;
         let unfinished = tempfile::Builder::new().prefix(".building-").tempdir_in(parent)?;
-        for (index, (program, package)) in PROGRAMS.iter().enumerate() {
-            tell(&format!("[{}/{}] {program} ...", index + 1, PROGRAMS.len()));
+        for (index, (program, package)) in self.programs.iter().enumerate() {
+            tell(&format!("[{}/{}] {program} ...", index + 1, self.programs.len()));
             let begun = Instant::now();
             self.build_one(package, &unfinished.path().join(program))?;
-            tell(&format!("[{}/{}] {program}: {} s", index + 1, PROGRAMS.len(), begun.elapsed().as_secs()));
+            tell(&format!(
+                "[{}/{}] {program}: {} s",
+                index + 1,
+                self.programs.len(),
+                begun.elapsed().as_secs()
+            ));
         }
         if into.exists() {
             fs::remove_dir_all(into)?;
@@ -120,12 +150,7 @@ impl Module {
     }
 
     fn build_one(&self, package: &str, output: &Path) -> anyhow::Result<()> {
-        let minor = self.version.split('.').nth(1).unwrap_or_default();
-        let stamp = "k8s.io/component-base/version";
-        let flags = format!(
-            "-s -w -X {stamp}.gitVersion={} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}",
-            self.version
-        );
+        let flags = format!("-s -w{}", self.stamp.map(|stamp| stamp(&self.version)).unwrap_or_default());
         let built = Command::new("go")
             .current_dir(&self.folder)
             .env("CGO_ENABLED", "0")
@@ -137,6 +162,13 @@ impl Module {
         ensure!(built.success(), "go build {package} failed: {built}");
         Ok(())
     }
+}
+
+/// What tells a Kubernetes program its version.
+fn kubernetes_version(version: &str) -> String {
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    let stamp = "k8s.io/component-base/version";
+    format!(" -X {stamp}.gitVersion={version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}")
 }
 
 /// Tells a person who waits.

@@ -17,7 +17,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -281,6 +281,31 @@ pub async fn apply(client: &Client, configuration: Value) -> anyhow::Result<Stri
         Api::<ValidatingWebhookConfiguration>::all(client.clone()).patch(NAME, &params, &patch).await?;
     }
     Ok(format!("{kind}/{NAME}"))
+}
+
+/// Deletes the configuration of a kind; `false` if there was none.
+///
+/// # Errors
+/// If the API server refuses it or cannot be reached.
+pub async fn delete(client: &Client, kind: &str) -> kube::Result<bool> {
+    let params = DeleteParams::default();
+    let deleted = if kind == "MutatingWebhookConfiguration" {
+        Api::<MutatingWebhookConfiguration>::all(client.clone()).delete(NAME, &params).await.map(drop)
+    } else {
+        Api::<ValidatingWebhookConfiguration>::all(client.clone()).delete(NAME, &params).await.map(drop)
+    };
+    match deleted {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// Has cert-manager fill in the authority of a Certificate.
+pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &str) {
+    if let Some(metadata) = configuration.get_mut("metadata").and_then(Value::as_object_mut) {
+        let from = format!("{namespace}/{certificate}");
+        metadata.insert("annotations".to_owned(), json!({"cert-manager.io/inject-ca-from": from}));
+    }
 }
 
 /// Sends a known-bad dry-run until we refuse it; `false` if `patience` ends first. Nothing is stored. It breaks

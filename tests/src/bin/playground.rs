@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use codex_k8s_tests::{bench, binaries::Binaries, cluster, demo, postgres::Programs, supervisor};
+use codex_k8s_tests::binaries::{self, Binaries};
+use codex_k8s_tests::{bench, cluster, demo, postgres::Programs, supervisor};
 
 /// A guarded control plane on this machine's loopback, to look at and to try.
 #[derive(Debug, Parser)]
@@ -87,7 +88,9 @@ fn main() -> ExitCode {
         Command::Down { dir } => cluster::down(&dir),
         Command::Bench { sections } => bench::run(&playground, &sections),
         Command::Echo(args) => args.run(),
-        Command::Build => Binaries::find().and_then(|_| Programs::find()).map(drop),
+        Command::Build => {
+            Binaries::find().and_then(|_| binaries::helm()).and_then(|_| Programs::find()).map(drop)
+        }
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),
     };

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use codex_k8s_shared::policy::RunPolicy;
 
 use super::{output, policy};
-use crate::registration::{Endpoint, apply, await_enforcement, configurations};
+use crate::registration::{Endpoint, NAME, apply, await_enforcement, configurations, delete, inject_ca_from};
 
 /// A Service.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(super) struct Service {
     pub(super) name: String,
 }
 
-/// Print the webhook configurations, or apply them.
+/// Print the webhook configurations, apply them, or take them away.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The Service of the webhook, as NAMESPACE/NAME
@@ -26,15 +26,25 @@ pub(super) struct Args {
     /// An address to call instead of the Service, such as <https://127.0.0.1:8443>
     #[arg(long, conflicts_with = "service")]
     url: Option<String>,
-    /// The certificate authority that the API server is to trust, in PEM
+    /// The certificate authority that the API server is to trust, in PEM. Without it whatever is trusted stays trusted: for
+    /// `reconcile --certificates`, or cert-manager, to fill in
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The Certificate whose authority cert-manager is to fill in, as NAMESPACE/NAME
+    #[arg(long, value_parser = service, value_name = "CERTIFICATE", conflicts_with = "ca")]
+    inject_ca_from: Option<Service>,
     /// The policy, whose prefixes and identities the conditions name
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
     policy: Option<PathBuf>,
     /// Apply the configurations with the current kubeconfig, and wait until they are enforced
-    #[arg(long, requires = "ca")]
+    #[arg(long)]
     apply: bool,
+    /// Delete the configurations with the current kubeconfig: nothing is guarded from then on
+    #[arg(long, conflicts_with_all = ["apply", "ca", "inject_ca_from", "probe"])]
+    delete: bool,
+    /// Wait until the rules are enforced, and change nothing
+    #[arg(long, conflicts_with = "apply")]
+    probe: bool,
     /// Which of the two configurations
     #[arg(long, value_enum, default_value = "both")]
     only: Only,
@@ -52,6 +62,9 @@ enum Only {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        if self.delete {
+            return super::runtime()?.block_on(self.take_away());
+        }
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         let ca = self
             .ca
@@ -67,12 +80,20 @@ impl Args {
             },
         };
         let (mutating, validating) = configurations(&policy, &endpoint, ca.as_deref());
-        let wanted: Vec<_> = [(Only::Mutating, mutating), (Only::Validating, validating)]
+        let mut wanted: Vec<_> = [(Only::Mutating, mutating), (Only::Validating, validating)]
             .into_iter()
             .filter(|(which, _)| self.only == Only::Both || self.only == *which)
             .map(|(_, configuration)| configuration)
             .collect();
-        if self.apply {
+        if let Some(Service { namespace, name }) = &self.inject_ca_from {
+            for configuration in &mut wanted {
+                inject_ca_from(configuration, namespace, name);
+            }
+        }
+        if self.probe {
+            wanted.clear();
+        }
+        if self.apply || self.probe {
             return super::runtime()?.block_on(self.install(&policy, wanted));
         }
         let documents: Vec<_> = wanted.iter().map(serde_saphyr::to_string).collect::<Result<_, _>>()?;
@@ -80,7 +101,7 @@ impl Args {
     }
 
     async fn install(&self, policy: &RunPolicy, wanted: Vec<serde_json::Value>) -> anyhow::Result<()> {
-        let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+        let client = client().await?;
         let validating = self.only != Only::Mutating;
         for configuration in wanted {
             let name = apply(&client, configuration).await?;
@@ -90,12 +111,36 @@ impl Args {
             output::print("waiting until a known-bad request is refused\n")?;
             let patience = Duration::from_secs(self.wait);
             if !await_enforcement(&client, policy, patience).await? {
-                bail!("the API server does not enforce the rules after {} s", self.wait);
+                bail!(
+                    "the API server does not enforce the rules after {} s: does `serve` run, is it reached, and does the \
+                     caBundle of the configurations vouch for its certificate?",
+                    self.wait
+                );
             }
             output::print("enforced\n")?;
         }
         Ok(())
     }
+}
+
+impl Args {
+    async fn take_away(&self) -> anyhow::Result<()> {
+        let client = client().await?;
+        for (which, kind) in [
+            (Only::Validating, "ValidatingWebhookConfiguration"),
+            (Only::Mutating, "MutatingWebhookConfiguration"),
+        ] {
+            if self.only == Only::Both || self.only == which {
+                let told = if delete(&client, kind).await? { "deleted" } else { "was not there" };
+                output::print(&format!("{kind}/{NAME} {told}\n"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn client() -> anyhow::Result<kube::Client> {
+    kube::Client::try_default().await.context("failed to find a cluster to talk to")
 }
 
 /// `NAMESPACE/NAME`.

@@ -1,0 +1,123 @@
+//! What is rendered, on a real API server.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubectl};
+use serde_json::{Value, json};
+
+use crate::values::{SETS, objects, rendered};
+
+fn playground() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_playground"))
+}
+
+/// A namespace that takes restricted Pods only.
+fn restricted(kubectl: &Kubectl, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
+        "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}}});
+    let ran = kubectl.run_with_input(&["create", "-f", "-"], &namespace.to_string()).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+}
+
+fn is_of_cert_manager(object: &Value) -> bool {
+    object["apiVersion"].as_str().unwrap().starts_with("cert-manager.io/")
+}
+
+#[test]
+fn a_real_api_server_takes_all_of_it_without_a_warning() {
+    let control_plane = ControlPlane::start(playground()).unwrap();
+    let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+    for namespace in ["codex-k8s-guard", "agents-guard"] {
+        restricted(&kubectl, namespace);
+    }
+    // The first one last: it is created, and a Pod can be tried only where its ServiceAccount is.
+    for set in SETS.iter().rev() {
+        let (dry_run, skipped) = if set.0 == "default" { ("none", "") } else { ("server", "Pod") };
+        let taken: Vec<_> = objects(&rendered(set))
+            .into_iter()
+            .filter(|object| object["kind"] != skipped && !is_of_cert_manager(object))
+            .collect();
+        assert!(taken.len() > 20, "{}", set.0);
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": taken}).to_string();
+        let dry_run = format!("--dry-run={dry_run}");
+        let args = ["apply", "--server-side", "--force-conflicts", "--validate=strict", &dry_run, "-f", "-"];
+        let ran = kubectl.run_with_input(&args, &list).unwrap();
+        assert!(ran.succeeded() && !ran.to_string().contains("Warning"), "{}: {ran}", set.0);
+    }
+}
+
+fn registration(guard: &Guard, args: &[&str]) -> Output {
+    Command::new(playground())
+        .args(["webhook", "registration"])
+        .args(args)
+        .env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::Admin).unwrap())
+        .output()
+        .unwrap()
+}
+
+/// A cluster whose configurations are applied and deleted.
+struct Registered {
+    guard: Guard,
+    kubectl: Kubectl,
+}
+
+const KINDS: [&str; 2] = ["validatingwebhookconfiguration", "mutatingwebhookconfiguration"];
+
+impl Registered {
+    #[track_caller]
+    fn told(&self, args: &[&str], code: i32, words: &str) {
+        let ran = registration(&self.guard, args);
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {told}");
+        assert!(told.contains(words), "{args:?}: {told}");
+    }
+
+    fn read(&self, kind: &str) -> Value {
+        let ran = self.kubectl.run(&["get", kind, "codex-k8s-guard", "-o", "json"]).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    fn bundles(&self) -> Vec<Value> {
+        let all = KINDS.map(|kind| self.read(kind)["webhooks"].as_array().unwrap().clone()).concat();
+        all.iter().map(|webhook| webhook["clientConfig"]["caBundle"].clone()).collect()
+    }
+
+    /// Fills in whom to trust, as `reconcile --certificates` and cert-manager do: under another name.
+    fn trust(&self, bundle: &Value) {
+        for kind in KINDS {
+            let mut configuration = self.read(kind);
+            for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+                webhook["clientConfig"]["caBundle"] = bundle.clone();
+            }
+            let args = ["replace", "--field-manager=keeper", "-f", "-"];
+            let ran = self.kubectl.run_with_input(&args, &configuration.to_string()).unwrap();
+            assert!(ran.succeeded(), "{ran}");
+        }
+    }
+}
+
+#[test]
+fn registrations_are_probed_renewed_and_taken_away() {
+    let guard = Guard::start(playground()).unwrap();
+    let kubectl = guard.kubectl(&Identity::Admin).unwrap();
+    let cluster = Registered { guard, kubectl };
+    cluster.told(&["--probe"], 0, "enforced");
+    let trusted = cluster.bundles().remove(0);
+    cluster.told(&["--delete"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard deleted");
+    cluster.told(&["--delete"], 0, "MutatingWebhookConfiguration/codex-k8s-guard was not there");
+    cluster.told(&["--probe", "--wait=1"], 1, "does not enforce the rules after 1 s");
+
+    let url = format!("https://{}", cluster.guard.webhook.address);
+    // Registered without an authority, nobody is trusted until somebody fills it in.
+    cluster.told(&["--apply", "--url", &url, "--wait=1"], 1, "does the caBundle of the configurations vouch");
+    cluster.trust(&trusted);
+    cluster.told(&["--probe"], 0, "enforced");
+    // The next upgrade leaves it in place.
+    cluster.told(&["--apply", "--url", &url], 0, "enforced");
+    assert!(cluster.bundles().iter().all(|bundle| *bundle == trusted));
+    let from = ["--inject-ca-from=guard/tls", "--url", &url];
+    cluster.told(&from, 0, "cert-manager.io/inject-ca-from: guard/tls");
+}

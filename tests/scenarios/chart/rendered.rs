@@ -1,0 +1,150 @@
+//! What is rendered, without a cluster.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use clap::Parser as _;
+use codex_k8s_shared::policy::RunPolicy;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use crate::values::{SETS, Set, chart, helm, objects, pod, rendered, set};
+
+/// The whole of the first set; of the others, where they differ from it.
+#[test]
+fn what_is_rendered_is_what_it_was() {
+    let folder = chart().join("snapshots");
+    let writes = std::env::var_os("CODEX_K8S_GUARD_WRITE_SNAPSHOTS").is_some();
+    let usual = rendered(set("default"));
+    let mut wrong = Vec::new();
+    for set in &SETS {
+        let (name, found) = if set.0 == "default" {
+            ("default.yaml".to_owned(), usual.clone())
+        } else {
+            let other = rendered(set);
+            let diff = TextDiff::from_lines(&usual, &other);
+            (format!("{}.diff", set.0), diff.unified_diff().context_radius(1).to_string())
+        };
+        let file = folder.join(&name);
+        if writes {
+            fs::write(&file, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if expected != found {
+            let diff = TextDiff::from_lines(&expected, &found);
+            wrong.push(format!("{name}\n{}", diff.unified_diff()));
+        }
+    }
+    assert!(wrong.is_empty(), "if this is meant, run `make generate`:\n{}", wrong.join("\n"));
+    let known: BTreeSet<_> = SETS.iter().map(|set| set.0).collect();
+    let files: BTreeSet<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(files.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+}
+
+#[test]
+fn the_chart_is_well_formed_and_a_value_that_is_mistaken_is_refused() {
+    let chart = chart().display().to_string();
+    for (name, _, values) in &SETS {
+        let ran = helm(&["lint", "--strict", "--quiet", &chart], values);
+        assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stdout));
+    }
+    for (values, words) in [
+        ("serve: {replica: 3}", "additional properties 'replica' not allowed"),
+        ("serve: {replicas: 0}", "minimum"),
+        ("gc: {mode: never}", "/gc/mode"),
+        ("image: {digest: latest}", "/image/digest"),
+        ("policy: {kind: RunPolicy}", "/policy/kind"),
+        ("networkPolicy: {apiServerPorts: [https]}", "/networkPolicy/apiServerPorts"),
+    ] {
+        let ran = helm(&["template", "guard", &chart], values);
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(!ran.status.success() && told.contains(words), "{values}: {told}");
+    }
+}
+
+fn containers(set: &Set) -> Vec<Value> {
+    let of = |object: &Value| pod(object)?.pointer("/spec/containers").cloned();
+    let lists = objects(&rendered(set)).iter().filter_map(of).collect::<Vec<_>>();
+    lists.into_iter().flat_map(|list| list.as_array().unwrap().clone()).collect()
+}
+
+#[test]
+fn every_container_calls_a_program_of_ours_as_it_is_to_be_called() {
+    for set in &SETS {
+        for container in containers(set) {
+            let words = |key: &str| container[key].as_array().unwrap().clone();
+            let line: Vec<_> = words("command")
+                .iter()
+                .chain(&words("args"))
+                .map(|word| word.as_str().unwrap().to_owned())
+                .collect();
+            let parsed = match line[0].as_str() {
+                "codex-k8s-webhook" => codex_k8s_webhook::cli::Cli::try_parse_from(&line).map(drop),
+                "codex-k8s-gc" => codex_k8s_gc::cli::Cli::try_parse_from(&line).map(drop),
+                other => panic!("{}: {other}", set.0),
+            };
+            assert!(parsed.is_ok(), "{}: {line:?}: {}", set.0, parsed.unwrap_err());
+            let secured = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]}});
+            assert_eq!(container["securityContext"], secured);
+            let resources = &container["resources"];
+            assert!(
+                resources["limits"]["memory"].is_string() && resources["limits"]["cpu"].is_null(),
+                "{resources}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_policy_is_one_and_knows_our_own_identities() {
+    for set in &SETS {
+        let objects = objects(&rendered(set));
+        let map = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
+        let policy = RunPolicy::from_yaml(map["data"]["policy.yaml"].as_str().unwrap()).unwrap();
+        let identities = &policy.identities;
+        let account = |name: &str| format!("system:serviceaccount:{}:{name}", set.1);
+        assert!(identities.reconcilers.users.contains(&account("codex-k8s-reconcile")), "{}", set.0);
+        assert!(identities.garbage_collectors.users.contains(&account("codex-k8s-gc")), "{}", set.0);
+    }
+    let policy = rendered(set("policy"));
+    assert!(policy.contains("JOB018: warn") && policy.contains("defaultTtl: 6h0m0s"), "{policy}");
+}
+
+/// The rules of a Role or `ClusterRole`.
+fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
+    let role = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    role.unwrap_or_else(|| panic!("no {kind} {name}"))["rules"].as_array().unwrap()
+}
+
+#[test]
+fn the_rights_are_those_that_the_manifests_were_tried_with() {
+    let chart = objects(&rendered(set("default")));
+    let manifest = |text: &str| objects(text);
+    let gc = manifest(include_str!("../../../deploy/base/gc.yaml"));
+    for kind in ["ClusterRole", "Role"] {
+        assert_eq!(rules(&chart, kind, "codex-k8s-gc"), rules(&gc, kind, "codex-k8s-gc"));
+    }
+    let certificates = manifest(include_str!("../../../deploy/base/certificates.yaml"));
+    for (kind, name, of) in [
+        ("ClusterRole", "codex-k8s-reconcile-certificates", "codex-k8s-reconcile"),
+        ("Role", "codex-k8s-reconcile-certificates", "codex-k8s-reconcile"),
+        ("ClusterRole", "codex-k8s-webhook-registration", "codex-k8s-webhook"),
+    ] {
+        for rule in rules(&certificates, kind, name) {
+            assert!(rules(&chart, kind, of).contains(rule), "{kind} {of} lacks {rule}");
+        }
+    }
+    // Without what a set does not need.
+    let cert_manager = objects(&rendered(set("cert-manager")));
+    for kind in ["ClusterRole", "Role"] {
+        let rules = format!("{:?}", rules(&cert_manager, kind, "codex-k8s-reconcile"));
+        assert!(!rules.contains("secrets") && !rules.contains("admissionregistration"), "{rules}");
+    }
+    let jobs =
+        |set: &Set| format!("{:?}", rules(&objects(&rendered(set)), "ClusterRole", "codex-k8s-reconcile"));
+    assert!(!jobs(set("default")).contains("jobs") && jobs(set("agent-jobs")).contains("jobs"));
+}
