@@ -33,7 +33,7 @@ const STRONG: Style = Style::new().bold();
 #[group(skip)]
 pub(super) struct Args {
     /// Look at a live cluster instead of files: every managed namespace and what is in it
-    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource"])]
+    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource", "write"])]
     live: bool,
     /// The context of the kubeconfig; its current one without it
     #[arg(long, requires = "live", value_name = "NAME")]
