@@ -7,13 +7,12 @@
 mod reason;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::hold::Hold;
 use crate::keys;
-use crate::lease::Lease;
+use crate::lease::{Lease, later};
 use crate::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
 use crate::run::RuntimeMode;
 
@@ -297,8 +296,4 @@ fn run_has_ended(policy: &RunPolicy, candidate: &Candidate) -> Result<(), Verdic
         }
         Run::NotAsked | Run::Unknown | Run::Ended { .. } => Ok(()),
     }
-}
-
-fn later(time: Timestamp, duration: Duration) -> Option<Timestamp> {
-    time.checked_add(SignedDuration::try_from(duration).ok()?).ok()
 }

@@ -282,6 +282,11 @@ impl Lease {
     }
 }
 
+/// A moment so much later; `None` if no calendar reaches there.
+pub fn later(moment: Timestamp, by: Duration) -> Option<Timestamp> {
+    moment.checked_add(SignedDuration::try_from(by).ok()?).ok()
+}
+
 fn instant(key: &'static str, text: Option<&str>) -> Result<LeaseInstant, LeaseError> {
     let text = text.ok_or(LeaseError::Missing { key })?;
     text.parse().map_err(|source| LeaseError::Instant { key, source })

@@ -1,8 +1,9 @@
 //! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
 
+mod lookup;
+mod words;
+
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,70 +13,18 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics::{Decision, Metrics};
 use crate::record::recorder::Recorder;
-use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Entry, Operation, Outcome};
+use crate::review::{AdmissionRequest, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
-use crate::rules::{
-    self, Code, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, Verdict,
-};
+use crate::rules::{self, Facts, Finding, Kind, Occupancy, Request, Verdict};
 
-/// Where facts about managed namespaces come from.
-pub trait Lookup: Send + Sync + 'static {
-    /// The managed namespace of a name; `None` if it is certain that there is none.
-    fn get(
-        &self,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
-
-    /// As [`get`](Self::get), but never from a cache.
-    fn get_fresh(
-        &self,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
-
-    /// The managed namespaces that carry a run id.
-    fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>>;
-
-    /// The managed namespaces of a scope other than `but`. Who they are is told only where `max` or more of them are
-    /// known.
-    fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders;
-
-    /// As [`get`](Self::get), but from the cache alone.
-    fn cached(&self, name: &str) -> Option<Arc<ManagedNamespace>>;
-
-    /// Changes whenever the cache does.
-    fn changes(&self) -> watch::Receiver<u64>;
-
-    /// Whether a namespace is known to be managed. Never asks the API server.
-    fn is_known(&self, name: &str) -> bool {
-        self.cached(name).is_some()
-    }
-}
-
-/// A fact that could not be had. Never "not managed".
-#[derive(Debug, thiserror::Error)]
-pub enum LookupError {
-    /// The API server did not answer, or with an error.
-    #[error("failed to read namespace {name}")]
-    Failed {
-        /// The namespace.
-        name: String,
-        /// Why not.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Too many look-ups are under way, or one took too long.
-    #[error("failed to read namespace {name} in time")]
-    Busy {
-        /// The namespace.
-        name: String,
-    },
-}
+pub use lookup::{Lookup, LookupError};
+use words::is_controller;
+pub use words::{Failure, outcome, request};
 
 /// A policy and its hash.
 #[derive(Debug)]
@@ -404,191 +353,5 @@ pub fn decide(
     verdict
 }
 
-/// Why no verdict was reached.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// A fact could not be had.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// An object is none.
-    #[error("{field} is no JSON that can be read: {source}")]
-    Object {
-        /// Which.
-        field: &'static str,
-        /// Why not.
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-impl Failure {
-    fn outcome(&self, by_controller: bool) -> Outcome {
-        let (code, retry) = match self {
-            Self::Lookup(_) => (DenialCode::TooManyRequests, !by_controller),
-            Self::Object { .. } => (DenialCode::Invalid, false),
-        };
-        let denial = Denial {
-            code,
-            message: format!("{self}; try again"),
-            retry_after_seconds: retry.then_some(1),
-            causes: Vec::new(),
-        };
-        Outcome { denial: Some(denial), audit: vec![("decision", "failed".to_owned())], ..Outcome::default() }
-    }
-}
-
-/// A delay to wait would put a controller's worker to sleep.
-fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -> bool {
-    let (identities, user) = (&policy.identities, &review.user_info);
-    [&identities.workload_controllers, &identities.namespace_controllers]
-        .into_iter()
-        .any(|controllers| controllers.contains(&user.username, user.groups.iter().map(|group| &*group.0)))
-}
-
-/// The request of a review, as the rules see it.
-///
-/// # Errors
-/// If an object cannot be read.
-pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
-    let read = |field, raw: Option<&serde_json::value::RawValue>| {
-        raw.map(|raw| {
-            serde_json::from_str::<Value>(raw.get()).map_err(|source| Failure::Object { field, source })
-        })
-        .transpose()
-    };
-    Ok(Request {
-        operation: review.operation,
-        kind,
-        subresource: review.subresource(),
-        name: review.name().unwrap_or_default(),
-        user: &review.user_info.username,
-        groups: review.user_info.groups.iter().map(|group| &*group.0).collect(),
-        object: if review.operation == Operation::Delete { None } else { read("object", review.object)? },
-        old_object: if review.operation == Operation::Create {
-            None
-        } else {
-            read("oldObject", review.old_object)?
-        },
-    })
-}
-
-/// Puts a verdict into the words of the protocol.
-pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
-    if !verdict.concerned {
-        return Outcome::default();
-    }
-    let warned = verdict.findings.iter().filter(|finding| finding.mode == Mode::Warn);
-    let denial = denial(verdict);
-    let decision = if denial.is_some() { "denied" } else { "allowed" };
-    let mut audit = vec![("decision", decision.to_owned()), ("policy", policy_hash.to_owned())];
-    if !verdict.findings.is_empty() {
-        let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id).collect();
-        rules.dedup();
-        audit.push(("rules", rules.join(",")));
-    }
-    Outcome {
-        patch: verdict.patch.clone(),
-        denial,
-        warnings: warned.map(ToString::to_string).collect(),
-        audit,
-    }
-}
-
-fn denial(verdict: &Verdict) -> Option<Denial> {
-    let denials: Vec<&Finding> = verdict.denials().collect();
-    let first = denials.first()?;
-    let code = if denials.iter().any(|finding| finding.code == Code::Forbidden) {
-        DenialCode::Forbidden
-    } else if denials.iter().any(|finding| finding.code == Code::Invalid) {
-        DenialCode::Invalid
-    } else {
-        DenialCode::TooManyRequests
-    };
-    // A delay to wait would put a controller's worker to sleep.
-    let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
-    let mut message = String::new();
-    for finding in &denials {
-        let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
-    }
-    let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
-    let causes = denials.iter().map(|finding| Cause {
-        reason: finding.rule.id,
-        // Of a 422, kubectl shows the causes and not the message.
-        message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
-        field: finding.path.clone(),
-    });
-    Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes: causes.collect() })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A cache that has not heard of any namespace yet, over an API server that has one.
-    struct Behind;
-
-    impl Lookup for Behind {
-        async fn get(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
-            self.get_fresh(name).await
-        }
-
-        async fn get_fresh(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
-            let young = ManagedNamespace {
-                name: name.into(),
-                mode: codex_k8s_shared::run::RuntimeMode::FullEnv,
-                run_id: "r1".into(),
-                project_id: "p1".into(),
-                requested_by: None,
-                correlation_id: None,
-                expires_at: None,
-                terminating: false,
-                ready: true,
-                waits_for: None,
-            };
-            Ok((name == "codex-issue-young").then(|| Arc::new(young)))
-        }
-
-        fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
-            Vec::new()
-        }
-
-        fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
-            Holders::default()
-        }
-
-        fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {
-            None
-        }
-
-        fn changes(&self) -> watch::Receiver<u64> {
-            watch::channel(0).1
-        }
-    }
-
-    async fn hold_by(user: &str) -> Outcome {
-        let namespace = |annotations: &str| {
-            format!(
-                r#"{{"metadata": {{"name": "codex-issue-young", "labels": {{"codex-k8s.dev/managed-by":
-                "codex-k8s-worker"}}, "annotations": {annotations}}}}}"#
-            )
-        };
-        let until = (Timestamp::now() + jiff::SignedDuration::from_hours(1)).strftime("%Y-%m-%dT%H:%M:%SZ");
-        let body = format!(
-            r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
-            "kind": {{"group": "", "version": "v1", "kind": "Namespace"}}, "name": "codex-issue-young",
-            "operation": "UPDATE", "userInfo": {{"username": "{user}"}}, "object": {}, "oldObject": {}}}}}"#,
-            namespace(&format!(r#"{{"codex-k8s.dev/hold": "{until} looking into it"}}"#)),
-            namespace("{}"),
-        );
-        let engine = Engine::new(RunPolicy::default(), Behind, Arc::default());
-        engine.review(Entry::Validate, &crate::review::parse(body.as_bytes()).unwrap(), Instant::now()).await
-    }
-
-    #[tokio::test]
-    async fn an_agent_of_a_namespace_younger_than_the_cache_is_still_an_agent() {
-        let agent = hold_by("system:serviceaccount:codex-issue-young:codex-runner").await;
-        assert!(agent.denial.is_some_and(|denial| denial.message.starts_with("LEASE005: ")));
-        assert!(hold_by("system:serviceaccount:ci:deployer").await.denial.is_none());
-        assert!(hold_by("jane").await.denial.is_none());
-    }
-}
+mod tests;

@@ -2,11 +2,10 @@
 
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::Lease;
+use codex_k8s_shared::lease::{Lease, later};
 use codex_k8s_shared::policy::{Mode, WithoutLease};
 use jiff::Timestamp;
 
-use super::lease::later;
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};

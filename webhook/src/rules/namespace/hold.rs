@@ -2,10 +2,9 @@
 
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::GoDuration;
+use codex_k8s_shared::lease::{GoDuration, later};
 use codex_k8s_shared::policy::Mode;
 
-use super::lease::later;
 use super::{Context, Judge, Namespace};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted};

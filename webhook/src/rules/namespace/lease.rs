@@ -1,9 +1,9 @@
 //! Leases: how long a run namespace lives, and who may say so.
 
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::{Lease, LeaseInstant};
+use codex_k8s_shared::lease::{Lease, LeaseInstant, later};
 use codex_k8s_shared::policy::Mode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::time::Duration;
 
 use super::{Context, Judge, Namespace, defaults};
@@ -233,10 +233,6 @@ fn lifetime_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
         let remedy = format!("only a manager extends it beyond {latest}");
         report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), found, remedy);
     }
-}
-
-pub(super) fn later(instant: Timestamp, by: Duration) -> Option<Timestamp> {
-    instant.checked_add(SignedDuration::try_from(by).ok()?).ok()
 }
 
 fn go(duration: Duration) -> String {

@@ -1,0 +1,72 @@
+use tokio::sync::watch;
+
+use super::*;
+use crate::rules::{Holders, ManagedNamespace};
+
+/// A cache that has not heard of any namespace yet, over an API server that has one.
+struct Behind;
+
+impl Lookup for Behind {
+    async fn get(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
+        self.get_fresh(name).await
+    }
+
+    async fn get_fresh(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
+        let young = ManagedNamespace {
+            name: name.into(),
+            mode: codex_k8s_shared::run::RuntimeMode::FullEnv,
+            run_id: "r1".into(),
+            project_id: "p1".into(),
+            requested_by: None,
+            correlation_id: None,
+            expires_at: None,
+            terminating: false,
+            ready: true,
+            waits_for: None,
+        };
+        Ok((name == "codex-issue-young").then(|| Arc::new(young)))
+    }
+
+    fn holders(&self, _: &str) -> Vec<Arc<ManagedNamespace>> {
+        Vec::new()
+    }
+
+    fn holders_in(&self, _: &Scope, _: &str, _: u32) -> Holders {
+        Holders::default()
+    }
+
+    fn cached(&self, _: &str) -> Option<Arc<ManagedNamespace>> {
+        None
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+}
+
+async fn hold_by(user: &str) -> Outcome {
+    let namespace = |annotations: &str| {
+        format!(
+            r#"{{"metadata": {{"name": "codex-issue-young", "labels": {{"codex-k8s.dev/managed-by":
+            "codex-k8s-worker"}}, "annotations": {annotations}}}}}"#
+        )
+    };
+    let until = (Timestamp::now() + jiff::SignedDuration::from_hours(1)).strftime("%Y-%m-%dT%H:%M:%SZ");
+    let body = format!(
+        r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
+        "kind": {{"group": "", "version": "v1", "kind": "Namespace"}}, "name": "codex-issue-young",
+        "operation": "UPDATE", "userInfo": {{"username": "{user}"}}, "object": {}, "oldObject": {}}}}}"#,
+        namespace(&format!(r#"{{"codex-k8s.dev/hold": "{until} looking into it"}}"#)),
+        namespace("{}"),
+    );
+    let engine = Engine::new(RunPolicy::default(), Behind, Arc::default());
+    engine.review(Entry::Validate, &crate::review::parse(body.as_bytes()).unwrap(), Instant::now()).await
+}
+
+#[tokio::test]
+async fn an_agent_of_a_namespace_younger_than_the_cache_is_still_an_agent() {
+    let agent = hold_by("system:serviceaccount:codex-issue-young:codex-runner").await;
+    assert!(agent.denial.is_some_and(|denial| denial.message.starts_with("LEASE005: ")));
+    assert!(hold_by("system:serviceaccount:ci:deployer").await.denial.is_none());
+    assert!(hold_by("jane").await.denial.is_none());
+}
