@@ -275,13 +275,13 @@ fn one_who_may_not_list_something_is_told_what_and_may_leave_it_out() {
     assert!(told.contains("found no namespace codex-issue-absent"), "{told}");
 }
 
-/// What a namespace or a Job is answered if it were created now.
-fn answered(looked: &Looked, object: &Value) -> Option<String> {
+/// What a namespace or a Job is answered if it is created with a lease that begins at that moment.
+fn answered(looked: &Looked, object: &Value, now: Timestamp) -> Option<String> {
     let path = match object["metadata"]["namespace"].as_str() {
         Some(namespace) => jobs(namespace),
         None => "/api/v1/namespaces".to_owned(),
     };
-    let created = as_created(object.clone(), Timestamp::now());
+    let created = as_created(object.clone(), now);
     let answer = looked.send(Method::POST, &format!("{path}?dryRun=All"), &created);
     // There is one of this name, and nothing else is wrong with it.
     if answer.code == 409 {
@@ -365,9 +365,11 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
         all
     };
     let all = objects();
-    let refused: Vec<_> = all.iter().filter(|object| answered(&looked, object).is_some()).map(what).collect();
+    let now = Timestamp::now();
+    let answered = |object: &Value| answered(&looked, object, now);
+    let refused: Vec<_> = all.iter().filter(|object| answered(object).is_some()).map(what).collect();
     assert_eq!(refused, ["Job codex-issue-slipped/escape"]);
-    let report = looked.report(1, &["--policy", proposed.to_str().unwrap()]);
+    let report = looked.report(1, &["--policy", proposed.to_str().unwrap(), "--now", &now.to_string()]);
     println!("{:#}", report["summary"]);
     let denied = predicted(&report, "newlyDenied");
     assert_eq!(
@@ -389,12 +391,12 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
 
     looked.guard.write_policy(PROPOSED).unwrap();
     let wide = all.iter().find(|object| what(object) == "Job codex-issue-bare/wide-3").unwrap();
-    eventually("the policy is in force", PATIENCE, || answered(&looked, wide).map(drop)).unwrap();
+    eventually("the policy is in force", PATIENCE, || answered(wide).map(drop)).unwrap();
     for object in &all {
         let message = denied.get(&what(object)).and_then(|change| change["judgement"]["message"].as_str());
         // Its gate is closed for a moment, while its baseline is rewritten.
-        let is_as_predicted = || (answered(&looked, object).as_deref() == message).then_some(());
-        let told = || format!("{}: {message:?}, {:?}", what(object), answered(&looked, object));
+        let is_as_predicted = || (answered(object).as_deref() == message).then_some(());
+        let told = || format!("{}: {message:?}, {:?}", what(object), answered(object));
         eventually(&what(object), PATIENCE, is_as_predicted).unwrap_or_else(|_| panic!("{}", told()));
     }
     for (namespace, change) in sooner {
