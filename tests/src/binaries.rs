@@ -53,6 +53,17 @@ impl Binaries {
     }
 }
 
+/// What the alerts are tried with.
+const PROMTOOL: [(&str, &str); 1] = [("promtool", "github.com/prometheus/prometheus/cmd/promtool")];
+
+/// The path of promtool, which is built into the project's cache if it is not there.
+///
+/// # Errors
+/// If building fails; without Go, that is said.
+pub fn promtool() -> anyhow::Result<PathBuf> {
+    Ok(Module::read("promtool", "github.com/prometheus/prometheus", &PROMTOOL)?.cached()?.join("promtool"))
+}
+
 /// The path of helm, which is built into the project's cache if it is not there.
 ///
 /// # Errors

@@ -88,9 +88,11 @@ fn main() -> ExitCode {
         Command::Down { dir } => cluster::down(&dir),
         Command::Bench { sections } => bench::run(&playground, &sections),
         Command::Echo(args) => args.run(),
-        Command::Build => {
-            Binaries::find().and_then(|_| binaries::helm()).and_then(|_| Programs::find()).map(drop)
-        }
+        Command::Build => Binaries::find()
+            .and_then(|_| binaries::helm())
+            .and_then(|_| binaries::promtool())
+            .and_then(|_| Programs::find())
+            .map(drop),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),
     };

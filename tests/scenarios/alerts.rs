@@ -1,0 +1,83 @@
+//! The alerts: when each fires, when it is silent, and that there is something to read about it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use codex_k8s_tests::binaries;
+use serde_json::Value;
+
+const ALERTS: &str = include_str!("../../deploy/alerts/alerts.yaml");
+const TESTS: &str = include_str!("../../deploy/alerts/tests.yaml");
+const PAGE: &str = include_str!("../../docs/alerts.md");
+
+fn read(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+fn alerts() -> Vec<Value> {
+    read(ALERTS)["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
+#[test]
+fn each_alert_fires_when_it_must_and_is_silent_when_it_must_be() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/alerts");
+    let promtool = binaries::promtool().unwrap();
+    for args in [["check", "rules", "alerts.yaml"], ["test", "rules", "tests.yaml"]] {
+        let ran = Command::new(&promtool).args(args).current_dir(&folder).output().unwrap();
+        let told = [ran.stdout, ran.stderr].concat();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&told));
+    }
+}
+
+#[test]
+fn each_alert_is_tried_and_has_an_entry_to_read() {
+    let tests = read(TESTS);
+    let cases: Vec<_> = tests["tests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|test| test["alert_rule_test"].as_array().unwrap().clone())
+        .collect();
+    for alert in alerts() {
+        let name = alert["alert"].as_str().unwrap();
+        assert!(
+            cases.iter().any(|case| case["alertname"] == name && case["exp_alerts"].is_array()),
+            "{name}"
+        );
+        let runbook = alert["annotations"]["runbook"].as_str().unwrap();
+        let heading = runbook.strip_prefix("docs/alerts.md#").unwrap();
+        let is_there = PAGE.lines().any(|line| line.to_lowercase() == format!("## {heading}"));
+        let is_named = PAGE.contains(&format!("## {name}\n")) || PAGE.contains(&format!("`{name}`"));
+        assert!(is_there && is_named, "{name}");
+    }
+}
+
+/// What registers the metrics of a program. A family without a sample renders nothing, not even its name.
+const SOURCES: [(&str, &str); 3] = [
+    ("codex_k8s_webhook_", include_str!("../../webhook/src/metrics.rs")),
+    ("codex_k8s_reconcile_", include_str!("../../webhook/src/reconcile/metrics.rs")),
+    ("codex_k8s_gc_", include_str!("../../shared/src/last_sweep/collector.rs")),
+];
+
+#[test]
+fn the_alerts_read_metrics_that_are_registered() {
+    let names: BTreeSet<_> = alerts()
+        .iter()
+        .flat_map(|alert| {
+            let expression = alert["expr"].as_str().unwrap().to_owned();
+            let words = expression.split(|rune: char| !(rune.is_alphanumeric() || rune == '_'));
+            let names = words.filter(|word| word.starts_with("codex_k8s_") && *word != "codex_k8s_");
+            names.map(|name| name.trim_end_matches("_total").to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(names.len() >= 7, "{names:?}");
+    for name in names {
+        let registers = |(prefix, source): &(&str, &str)| {
+            name.strip_prefix(prefix).is_some_and(|rest| source.contains(&format!("\"{rest}\"")))
+        };
+        assert!(SOURCES.iter().any(registers), "{name}");
+    }
+}
