@@ -31,6 +31,14 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// As printed, even if nobody reads on: what the program ends with stays.
+///
+/// # Errors
+/// If it could not be printed for another reason.
+pub fn even_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    printed.or_else(|error| if is_closed_pipe(&error) { Ok(()) } else { Err(error) })
+}
+
 /// Tells what went wrong, and why.
 pub fn complain(error: &anyhow::Error) {
     // With standard error gone there is nobody left to tell.

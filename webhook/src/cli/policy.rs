@@ -86,11 +86,8 @@ fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {
     };
     let findings = lint(&text);
     let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);
-    match output::print(&told(file, &findings)) {
-        // Nobody reads on; what was found stays.
-        Err(error) if !output::is_closed_pipe(&error) => Err(error),
-        _ => Ok(if fails { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }),
-    }
+    output::even_unread(output::print(&told(file, &findings)))?;
+    Ok(if fails { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
 fn told(file: &Path, findings: &[Finding]) -> String {

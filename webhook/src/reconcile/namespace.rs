@@ -76,7 +76,8 @@ impl Patience for AtOnce {
     }
 }
 
-pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+/// An annotation, if it is there.
+pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
 }
 

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Live;
 use super::drift::unjudged;
+use super::{Live, Place, place};
 use crate::check::judgement::what;
 use crate::check::{Judgement, Problem, Report, Severity, Verdict, report};
 
@@ -163,10 +163,8 @@ impl Change {
         what(&self.kind, self.namespace.as_deref(), &self.name)
     }
 
-    fn place(&self) -> (bool, &str, bool, &str, &str, Effect) {
-        let is_namespace = self.kind == "Namespace";
-        let home = if is_namespace { Some(self.name.as_str()) } else { self.namespace.as_deref() };
-        (home.is_none(), home.unwrap_or_default(), !is_namespace, &self.kind, &self.name, self.effect)
+    fn place(&self) -> (Place<'_>, Effect) {
+        (place(&self.kind, self.namespace.as_deref(), &self.name), self.effect)
     }
 }
 

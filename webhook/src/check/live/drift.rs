@@ -7,6 +7,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::{Judgement, Problem, Severity, Verdict};
+use crate::reconcile::cluster::resource;
 use crate::reconcile::namespace::wanted;
 use crate::reconcile::plan::{Drift, Key, Observed, Step, plan};
 
@@ -94,7 +95,6 @@ fn problem(path: &str, found: &str, remedy: &str) -> Problem {
 }
 
 fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Judgement {
-    let group = kind.group();
     let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let is_amiss = !problems.is_empty();
     Judgement {
@@ -102,7 +102,7 @@ fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Jud
         message: is_amiss.then_some(message),
         problems,
         ..unjudged(
-            if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+            resource(*kind).api_version,
             kind.as_str().to_owned(),
             Some(namespace.to_owned()),
             name.clone(),

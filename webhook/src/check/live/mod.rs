@@ -38,3 +38,13 @@ pub struct Live {
     /// The requests that the API server was sent.
     pub requests: usize,
 }
+
+/// Where an object is told of among others.
+type Place<'a> = (bool, &'a str, bool, &'a str, &'a str);
+
+/// By namespace; a Namespace stands before what it holds, and what lies in none at the end.
+fn place<'a>(kind: &'a str, namespace: Option<&'a str>, name: &'a str) -> Place<'a> {
+    let is_namespace = kind == "Namespace";
+    let home = if is_namespace { Some(name) } else { namespace };
+    (home.is_none(), home.unwrap_or_default(), !is_namespace, kind, name)
+}

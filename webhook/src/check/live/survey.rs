@@ -10,15 +10,15 @@ use json_patch::PatchOperation;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::Live;
 use super::change::{Change, RolloutReport, changes, expiry};
 use super::created::{as_created, creator};
 use super::drift::compare;
 use super::kinds::Listed;
+use super::{Live, Place, place};
 use crate::check::{
     Asked, CheckError, Checker, Document, Judgement, Report, Requester, Verdict, VirtualCluster,
 };
-use crate::reconcile::namespace::is_concerned;
+use crate::reconcile::namespace::{annotation, is_concerned};
 use crate::reconcile::plan::{Key, Observed, is_applied};
 
 /// What came of a survey.
@@ -251,7 +251,7 @@ impl Survey {
         (self.live.requests, self.live.left_out) = (requests, left_out);
         match self.proposed {
             None => {
-                self.judged.sort_by(|one, other| place(one).cmp(&place(other)));
+                self.judged.sort_by(|one, other| place_of(one).cmp(&place_of(other)));
                 let report = Report::new(&self.in_force.policy, self.judged);
                 Outcome::Verdicts(Report { live: Some(self.live), ..report })
             }
@@ -280,15 +280,8 @@ impl Survey {
     }
 }
 
-/// By namespace; a Namespace stands before what it holds, and what lies in none at the end.
-fn place(judgement: &Judgement) -> (bool, &str, bool, &str, &str) {
-    let is_namespace = judgement.kind == "Namespace";
-    let home = if is_namespace { Some(judgement.name.as_str()) } else { judgement.namespace.as_deref() };
-    (home.is_none(), home.unwrap_or_default(), !is_namespace, &judgement.kind, &judgement.name)
-}
-
-fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
+fn place_of(judgement: &Judgement) -> Place<'_> {
+    place(&judgement.kind, judgement.namespace.as_deref(), &judgement.name)
 }
 
 /// Leaves of what would be changed only what the object does not have: the rest is what was noted on it since.

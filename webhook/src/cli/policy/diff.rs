@@ -83,11 +83,8 @@ impl Args {
             Form::Json => format!("{}\n", serde_json::to_string_pretty(&found)?),
             Form::Yaml => serde_saphyr::to_string(&found)?,
         };
-        match output::print_coloured(&told, self.color) {
-            // Nobody reads on; whether they differ stays.
-            Err(error) if !output::is_closed_pipe(&error) => Err(error),
-            _ => Ok(if found.changes.is_empty() { SAME } else { DIFFERENT }),
-        }
+        output::even_unread(output::print_coloured(&told, self.color))?;
+        Ok(if found.changes.is_empty() { SAME } else { DIFFERENT })
     }
 }
 
