@@ -1,10 +1,8 @@
 //! What the chart is rendered with.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::Output;
 
-use codex_k8s_tests::binaries;
+pub(crate) use codex_k8s_tests::helm::chart;
 use serde_json::Value;
 
 /// A name, the namespace of the release, and the values.
@@ -50,28 +48,9 @@ pub(crate) fn set(name: &str) -> &'static Set {
     SETS.iter().find(|set| set.0 == name).unwrap()
 }
 
-pub(crate) fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
-}
-
-/// Runs helm on values, in folders of its own.
+/// Runs helm on values, without a cluster.
 pub(crate) fn helm(args: &[&str], values: &str) -> Output {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("values.yaml");
-    std::fs::write(&file, values).unwrap();
-    Command::new(HELM.get_or_init(|| binaries::helm().unwrap()))
-        .args(args)
-        .arg("--values")
-        .arg(&file)
-        .env("HOME", home.path())
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .env_remove("KUBECONFIG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    codex_k8s_tests::helm::helm(args, values, None).unwrap()
 }
 
 /// What the chart renders for a set, hooks and tests with it.
