@@ -50,7 +50,7 @@ impl Asked {
                 answer.code == 201
                     && answer.body["metadata"]["labels"]["codex-k8s.dev/managed-by"] == "codex-k8s-worker"
             }
-            Self::Guarded => answer.code == 403 && answer.message().contains("[NS"),
+            Self::Guarded => answer.code == 403 && answer.message().contains("denied the request: NS001: "),
             Self::Unguarded => answer.code == 201,
         }
     }
