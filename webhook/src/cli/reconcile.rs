@@ -247,7 +247,7 @@ async fn while_leading(
             () = work() => return Ok(()),
             lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
         }
-        context.metrics.leading.set(0);
+        context.metrics.stand_by();
         tracing::warn!("another one leads");
     }
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod controller;
 pub mod fault;
 mod gate;
+pub mod gates;
 pub mod jobs;
 pub mod jobs_cluster;
 pub mod jobs_keeper;
