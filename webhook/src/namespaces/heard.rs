@@ -92,7 +92,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_watch_and_a_list_are_not_heard() {
-        for (status, path) in [(403, "/api/v1/namespaces?watch=true"), (200, "/api/v1/namespaces?limit=100")] {
+        for (status, path) in [(403, "/api/v1/namespaces?watch=true"), (200, "/api/v1/namespaces?limit=100")]
+        {
             let (client, server) = server(status);
             let (client, heard) = counting(client);
             server.unbounded_send("{}").unwrap();

@@ -115,7 +115,11 @@ impl Default for Metrics {
         registry.register("foreign", "Foreign objects found under a baseline name", metrics.foreign.clone());
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
         let since = metrics.closed_since.clone();
-        registry.register("closed_gates", "Gates that are closed, by what they wait for", metrics.closed.clone());
+        registry.register(
+            "closed_gates",
+            "Gates that are closed, by what they wait for",
+            metrics.closed.clone(),
+        );
         registry.register(
             "oldest_closed_gate_timestamp_seconds",
             "Since when the gate is closed that has been for longest",
