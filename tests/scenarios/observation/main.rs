@@ -7,3 +7,4 @@ mod cluster;
 mod metrics;
 mod runbooks;
 mod tables;
+mod traces;

@@ -21,6 +21,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
+use tracing::Instrument as _;
 
 use super::cluster::{Cluster, resource};
 use super::jobs_cluster::AgentJobs;
@@ -30,7 +31,7 @@ use super::patience::Growing;
 use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::Step;
 use super::waits::Waits;
-use super::{jobs_keeper, keeper};
+use super::{jobs_keeper, keeper, traces};
 
 /// Namespaces that are looked at at a time.
 const AT_A_TIME: u16 = 8;
@@ -133,8 +134,13 @@ async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Actio
         return Ok(Action::await_change());
     }
     context.metrics.looks.inc();
-    let report =
-        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience).await?;
+    let span = traces::span(&namespace.metadata);
+    let looked =
+        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience)
+            .instrument(span.clone())
+            .await;
+    traces::tell(&span, &looked);
+    let report = looked?;
     context.tell(&report).await;
     context.tell_of_places(&report, &namespace.metadata).await;
     let being_built = is_being_built(&policy, &namespace.metadata);

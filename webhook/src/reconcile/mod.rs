@@ -22,6 +22,7 @@ pub mod patience;
 pub mod places;
 pub mod places_cluster;
 pub mod plan;
+mod traces;
 pub mod waits;
 
 pub use cluster::Cluster;
