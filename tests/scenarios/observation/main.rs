@@ -4,6 +4,7 @@
 
 mod alerts;
 mod cluster;
+mod dashboard;
 mod metrics;
 mod runbooks;
 mod tables;
