@@ -95,6 +95,15 @@ fn a_gate_is_told_as_closed_for_as_long_as_its_baseline_is_not_complete() {
     await_gate("codex-issue-drifts");
     eventually("it is told no more", PATIENCE, || (closed_gates("baseline") == (0, 0)).then_some(()))
         .unwrap();
+    let events = ["events", "--for=namespace/codex-issue-drifts", "-n", "codex-issue-drifts"];
+    for event in [
+        "new workloads wait for LimitRange codex-run-limits is somebody else's",
+        "the baseline is complete again: workloads may run",
+    ] {
+        let told =
+            || kubectl(&Identity::developer()).run(&events).unwrap().stdout.contains(event).then_some(());
+        eventually(&format!("developers are told: {event}"), PATIENCE, told).unwrap();
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod cluster;
 pub mod controller;
+mod events;
 pub mod fault;
 mod gate;
 pub mod gates;
