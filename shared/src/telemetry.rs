@@ -42,7 +42,7 @@ pub struct TelemetryArgs {
     log: LogForm,
     /// The collector that traces are sent to, by OTLP over HTTP: such as `http://collector:4318`; nobody without one
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<Endpoint>,
+    otlp_endpoint: Option<String>,
 }
 
 /// Sends what is left of the traces when it goes.
@@ -57,10 +57,12 @@ impl TelemetryArgs {
     /// spans to the collector, if one is named. It is to go before the runtime does.
     ///
     /// # Errors
-    /// If the collector cannot be spoken to as its address asks for.
+    /// If the collector's address is none, or it cannot be spoken to as that asks for.
     pub fn begin(&self, program: &'static str, usual: &str, runtime: &Handle) -> anyhow::Result<Telemetry> {
-        let traces = self.otlp_endpoint.as_ref().map(|endpoint| traces(endpoint, program, runtime));
-        let traces = traces.transpose()?;
+        // An empty variable is as good as none.
+        let endpoint = self.otlp_endpoint.as_deref().filter(|text| !text.is_empty()).map(str::parse);
+        let endpoint = endpoint.transpose().context("--otlp-endpoint names no collector")?;
+        let traces = endpoint.map(|endpoint| traces(&endpoint, program, runtime)).transpose()?;
         let spans = traces.as_ref().map(|traces| {
             tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer(program))
@@ -91,7 +93,7 @@ impl Drop for Telemetry {
 fn filter(usual: &str) -> EnvFilter {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let silent = format!("{SPANS}={}", LevelFilter::OFF).parse::<Directive>();
-    // A constant that is read in every test.
+    // It is a constant, which can be read.
     silent.map_or_else(|_| EnvFilter::default(), |silent| filter.add_directive(silent))
 }
 

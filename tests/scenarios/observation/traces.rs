@@ -172,3 +172,25 @@ fn without_its_collector_a_webhook_says_so_and_decides_as_before() {
     assert!(ran.succeeded() && traced.health.is_ready(), "{ran}");
     assert!(collector.received.lock().unwrap().is_empty());
 }
+
+#[test]
+fn an_address_that_is_no_collectors_is_refused_and_an_empty_one_is_none() {
+    for (endpoint, code, words) in [
+        ("collector:4318", 2, "--otlp-endpoint names no collector: found \"collector:4318\"; expected"),
+        // It comes as far as to look for a cluster.
+        ("", 4, "/nowhere"),
+    ] {
+        let ran = Command::new(playground())
+            .args(["gc", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
+            .env("KUBECONFIG", "/nowhere")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(
+            ran.status.code() == Some(code) && told.contains(words),
+            "{endpoint:?}: {:?} {told}",
+            ran.status
+        );
+    }
+}
