@@ -1,16 +1,11 @@
 //! Running the pinned helm.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::Context as _;
 
 use crate::binaries;
-
-/// The project's chart.
-pub fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
-}
 
 /// Runs helm with values, in folders of its own; without a kubeconfig it knows no cluster.
 ///

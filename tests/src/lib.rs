@@ -19,6 +19,7 @@
 pub mod bench;
 pub mod binaries;
 pub mod caller;
+pub mod chart;
 pub mod cluster;
 pub mod control_plane;
 mod debian;

@@ -1,8 +1,9 @@
 //! What the chart is rendered with.
 
+use std::path::PathBuf;
 use std::process::Output;
 
-pub(crate) use codex_k8s_tests::helm::chart;
+use codex_k8s_tests::chart;
 use serde_json::Value;
 
 /// A name, the namespace of the release, and the values.
@@ -10,7 +11,7 @@ pub(crate) type Set = (&'static str, &'static str, &'static str);
 
 const HOME: &str = "codex-k8s-guard";
 
-pub(crate) const SETS: [Set; 14] = [
+pub(crate) const SETS: [Set; 15] = [
     ("default", HOME, ""),
     ("other-namespace", "agents-guard", ""),
     ("daemon", HOME, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
@@ -33,6 +34,13 @@ pub(crate) const SETS: [Set; 14] = [
          0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n\
          imagePullSecrets: [{name: registry}]\nserve: {replicas: 1, priorityClassName: \"\"}\nreconcile: {replicas: 1}",
     ),
+    (
+        "watched",
+        HOME,
+        "gc: {mode: daemon}\nmonitoring: {enabled: true, labels: {release: prometheus}, interval: 15s}\n\
+         traces: {endpoint: \"http://collector.tracing:4318\", to: [{namespaceSelector: {matchLabels: \
+         {kubernetes.io/metadata.name: tracing}}}]}",
+    ),
     ("open-network", HOME, "networkPolicy: {enabled: false}"),
     (
         "closed-network",
@@ -48,23 +56,22 @@ pub(crate) fn set(name: &str) -> &'static Set {
     SETS.iter().find(|set| set.0 == name).unwrap()
 }
 
-/// Runs helm on values, without a cluster.
+pub(crate) fn chart() -> PathBuf {
+    chart::folder()
+}
+
 pub(crate) fn helm(args: &[&str], values: &str) -> Output {
-    codex_k8s_tests::helm::helm(args, values, None).unwrap()
+    chart::helm(args, values).unwrap()
 }
 
 /// What the chart renders for a set, hooks and tests with it.
 #[track_caller]
 pub(crate) fn rendered((name, namespace, values): &Set) -> String {
-    let chart = chart().display().to_string();
-    let ran = helm(&["template", "guard", &chart, "--namespace", namespace], values);
-    assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).unwrap()
+    chart::rendered(namespace, values).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 pub(crate) fn objects(rendered: &str) -> Vec<Value> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
-    objects.into_iter().filter(|object| !object.is_null()).collect()
+    chart::objects(rendered).unwrap()
 }
 
 /// The Pod template of an object, if it has one.

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_k8s_tests::helm::{chart, helm};
+use codex_k8s_tests::chart;
+use codex_k8s_tests::helm::helm;
 use codex_k8s_tests::{Identity, Kubectl, Node, eventually, guard};
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ impl Installed {
     /// Installs the chart with these values, and waits until the rules are enforced: what the hook of the chart does.
     pub(crate) fn with(values: &str) -> Self {
         let installed = Self::prepared();
-        installed.release("install", &chart(), "1", values);
+        installed.release("install", &chart::folder(), "1", values);
         installed
     }
 

@@ -1,6 +1,6 @@
 //! What is replaced while it is used: three webhooks behind their Service, called by kube-apiserver.
 
-use codex_k8s_tests::helm::chart;
+use codex_k8s_tests::chart;
 use codex_k8s_tests::process::Process;
 
 use crate::harness::{HOME, Installed, machine_can};
@@ -16,7 +16,7 @@ fn restart(cluster: &Installed) {
 }
 
 fn upgrade(cluster: &Installed, values: &str, tag: &str) {
-    cluster.release("upgrade", &chart(), tag, values);
+    cluster.release("upgrade", &chart::folder(), tag, values);
     cluster.done(&["rollout", "status", "-n", HOME, "deploy/codex-k8s-webhook", "--timeout=120s"]);
 }
 
