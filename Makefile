@@ -17,6 +17,11 @@ IMAGE := target/image
 IMAGE_RUSTFLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/guard \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 PACK = $(PLAYGROUND) image --program target/$(TARGET)/release/codex-k8s-guard --bom $(IMAGE)/codex-k8s-guard.cdx.json
+# What is upgraded from: the chart of this commit, and its image, if that is put there as image.tar.
+PREVIOUS ?= HEAD~1
+BEFORE := target/before
+# Scenarios that start a server of their own, or look into its files: they say nothing about what the chart installs.
+OWN_SERVER := agent_jobs dry_run check guard_fight live modes outage records reload render rollover
 WEBHOOK := $(CARGO) run --quiet --locked -p codex-k8s-webhook --
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
 
@@ -37,8 +42,11 @@ test: lint ## Run everything that CI runs
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 test-node: image ## Run what takes a real node: root, and some minutes more the first time
-	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
+	rm -rf $(BEFORE)/deploy && mkdir -p $(BEFORE) && git archive $(PREVIOUS) deploy/chart | tar -x -C $(BEFORE)
+	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar CODEX_K8S_GUARD_BEFORE=$(CURDIR)/$(BEFORE) \
 		$(CARGO) test --locked -p codex-k8s-tests --test node -- --ignored --test-threads=1 --nocapture
+	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar CODEX_K8S_GUARD_ON_NODE=1 \
+		$(CARGO) test --locked -p codex-k8s-tests --test admission -- $(foreach part,$(OWN_SERVER),--skip $(part)::)
 
 image: image-parts ## Pack the image as an OCI archive, with no daemon: target/image/codex-k8s-guard.tar
 	$(PACK) --out $(IMAGE)/codex-k8s-guard.tar

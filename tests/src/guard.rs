@@ -174,7 +174,10 @@ fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr
 
 /// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything. Our own namespace
 /// is there as well.
-fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If it cannot be said so.
+pub fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
     grant(control_plane, &[EVERY_RIGHT, "system:serviceaccounts"])?;
     let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
     apply(control_plane, &home)

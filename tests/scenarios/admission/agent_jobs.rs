@@ -29,7 +29,7 @@ fn ask(
     content_type: &'static str,
     body: &Value,
 ) -> Answer {
-    send(guard(), &Send { identity, method, path: path.to_owned(), content_type }, body)
+    send(&guard().control_plane, &Send { identity, method, path: path.to_owned(), content_type }, body)
 }
 
 #[track_caller]
@@ -239,7 +239,7 @@ fn a_job_that_nobody_had_wait_is_refused() {
     let name = format!("codex-run-{}", unique());
     let ask = |identity: &Identity, method, path: &str, body: &Value| {
         let content_type = if method == "PATCH" { MERGE } else { JSON };
-        send(&guard, &Send { identity, method, path: path.to_owned(), content_type }, body)
+        send(&guard.control_plane, &Send { identity, method, path: path.to_owned(), content_type }, body)
     };
     ask(&Identity::developer(), "POST", "/api/v1/namespaces", &namespace(&name)).admitted();
     let found =

@@ -284,7 +284,7 @@ fn an_agent_neither_holds_its_namespace_nor_is_it_born_held_by_one() {
     hold(24, "").refused(422, "LEASE007", "codex-k8s.dev/hold", "a blank and a reason");
     hold(24 * 8, " looking into it").refused(422, "LEASE007", "codex-k8s.dev/hold", "at most 168h0m0s ahead");
     // Of a 422, kubectl shows what is wrong with which field: the rule must be told there.
-    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     let ran = kubectl.run(&["annotate", "namespace", &name, "codex-k8s.dev/hold=please"]).unwrap();
     assert!(!ran.succeeded() && ran.stderr.contains("LEASE007: found \"please\""), "{ran}");
     hold(24, " looking into it").admitted();

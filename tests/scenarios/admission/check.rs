@@ -13,7 +13,7 @@ use codex_k8s_webhook::review::Operation;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{guard, managed, read_namespace, unique};
+use crate::harness::{cluster, managed, read_namespace, unique};
 use connections::idle_pod;
 use corpus::{KINDS, changes, changes_of_namespaces, key_of, namespaces, object, set, sets_of_changes};
 use handler::{Ask, Handler};
@@ -171,7 +171,7 @@ fn differs(operation: &json_patch::PatchOperation, stored: &Value) -> Option<Str
 
 /// Objects that there are in the namespace, and where each is.
 async fn there(namespace: &str) -> Vec<(Value, String)> {
-    let worker = Caller::new(&guard().control_plane, &Identity::worker()).await.unwrap();
+    let worker = Caller::new(cluster(), &Identity::worker()).await.unwrap();
     let mut there = Vec::new();
     for kind in KINDS.iter().filter(|kind| kind.1 != "Pod") {
         let (path, mut object) = (kind.3.replace("{}", namespace), object(kind, &unique(), &[]));
@@ -277,7 +277,7 @@ fn files_are_judged_as_the_api_server_would_have_it_word_for_word() {
     runtime.block_on(async {
         let (there, pod) = (there(&namespace).await, idle_pod(&namespace).await);
         for (identity, requester) in identities(&namespace) {
-            let caller = Caller::new(&guard().control_plane, &identity).await.unwrap();
+            let caller = Caller::new(cluster(), &identity).await.unwrap();
             comparison.creations(&caller, &requester).await;
             comparison.updates(&caller, &requester, &there).await;
             comparison.deletions(&caller, &requester, &there).await;

@@ -171,7 +171,7 @@ fn every_registered_subresource_calls_us() {
         "namespaces/status",
     ];
     let called = || {
-        let events = guard().control_plane.audit_events();
+        let events = cluster().audit_events();
         let ours = events.iter().filter(|event| {
             let object = &event["objectRef"];
             let about = object["namespace"] == namespace.as_str() || object["name"] == namespace.as_str();

@@ -56,7 +56,7 @@ impl Cluster {
     fn get(&self, path: &str) -> Value {
         let get =
             Send { identity: &Identity::Admin, method: "GET", path: path.to_owned(), content_type: JSON };
-        send(&self.guard, &get, &Value::Null).body
+        send(&self.guard.control_plane, &get, &Value::Null).body
     }
 
     fn names(&self, path: &str) -> Vec<String> {

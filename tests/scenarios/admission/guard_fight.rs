@@ -46,7 +46,7 @@ fn ensure_of_b(namespace: &str) -> Vec<Value> {
 
 /// The reconciler's writes to objects in a namespace so far, each as its resource.
 fn written_by_the_reconciler(namespace: &str) -> Vec<String> {
-    let events = guard().control_plane.audit_events();
+    let events = cluster().audit_events();
     let by_us = events.iter().filter(|event| {
         event["impersonatedUser"]["username"] == RECONCILER && event["objectRef"]["namespace"] == namespace
     });
@@ -89,7 +89,7 @@ fn bs_values_leave_what_is_stored_and_the_reconciler_has_nothing_to_write() {
         (all.len() >= expected.len() && all.last().is_some_and(|last| last == "limitranges")).then_some(all)
     };
     let all = eventually("the audit log tells of it", Duration::from_secs(10), writes)
-        .unwrap_or_else(|error| panic!("{error}\n{}", guard().control_plane.audit_about(&namespace)));
+        .unwrap_or_else(|error| panic!("{error}\n{}", cluster().audit_about(&namespace)));
     assert_eq!(all, expected);
 }
 
@@ -134,7 +134,11 @@ fn a_policy_that_takes_a_limit_away_takes_it_away_after_bs_rounds_as_well() {
     let guard = Guard::start_with_policy(playground(), "").unwrap();
     let namespace = "codex-issue-changing";
     let ask = |identity: &Identity, method, path: &str, body: &Value| {
-        send(&guard, &Send { identity, method, path: path.to_owned(), content_type: JSON }, body)
+        send(
+            &guard.control_plane,
+            &Send { identity, method, path: path.to_owned(), content_type: JSON },
+            body,
+        )
     };
     ask(&Identity::worker(), "POST", "/api/v1/namespaces", &crate::harness::namespace(namespace)).admitted();
     let at = format!("{}/codex-run-quota", path(namespace, "resourcequotas"));

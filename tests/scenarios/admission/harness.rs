@@ -5,10 +5,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use codex_k8s_tests::guard::WITHOUT_QUOTAS;
-use codex_k8s_tests::{Guard, Identity, eventually};
+use codex_k8s_tests::guard::{WITHOUT_QUOTAS, grant_every_right};
+use codex_k8s_tests::{ControlPlane, Guard, Identity, eventually};
 use kube::Client;
 use serde_json::{Value, json};
+
+use crate::installed::Installed;
 
 pub(crate) const DOMAIN: &str = "codex-k8s.dev";
 
@@ -19,6 +21,21 @@ pub(crate) fn playground() -> &'static Path {
 pub(crate) fn guard() -> &'static Guard {
     static SHARED: OnceLock<Guard> = OnceLock::new();
     SHARED.get_or_init(|| Guard::start_recorded(playground(), WITHOUT_QUOTAS).unwrap())
+}
+
+/// Where the rules are asked: at a control plane of this machine with our programs beside it; or, if `make test-node` says
+/// so, on a node, at what the chart has installed there.
+pub(crate) fn cluster() -> &'static ControlPlane {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    if std::env::var_os("CODEX_K8S_GUARD_ON_NODE").is_none() {
+        return &guard().control_plane;
+    }
+    let installed = INSTALLED.get_or_init(|| {
+        let installed = Installed::with(&format!("policy:\n  {WITHOUT_QUOTAS}"));
+        grant_every_right(installed.node.control_plane()).unwrap();
+        installed
+    });
+    installed.node.control_plane()
 }
 
 /// What the API server answered.
@@ -63,7 +80,7 @@ impl Answer {
     }
 
     fn audit(&self) -> String {
-        guard().control_plane.audit_about(&self.about)
+        cluster().audit_about(&self.about)
     }
 }
 
@@ -84,16 +101,16 @@ pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 impl Send<'_> {
     #[track_caller]
     pub(crate) fn body(self, body: &Value) -> Answer {
-        send(guard(), &self, body)
+        send(cluster(), &self, body)
     }
 }
 
-pub(crate) fn send(guard: &Guard, send: &Send<'_>, body: &Value) -> Answer {
+pub(crate) fn send(cluster: &ControlPlane, send: &Send<'_>, body: &Value) -> Answer {
     let about = body.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
     let about = about.unwrap_or_else(|| send.path.split('/').nth(4).unwrap_or_default().to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(async {
-        let client: Client = guard.control_plane.client(send.identity).await.unwrap();
+        let client: Client = cluster.client(send.identity).await.unwrap();
         let request = http::Request::builder()
             .method(send.method)
             .uri(&send.path)
@@ -184,7 +201,7 @@ pub(crate) fn managed() -> String {
 pub(crate) fn await_baseline(name: &str) {
     let ready = || (!annotation(&read_namespace(name), "baseline-ready-at").is_empty()).then_some(());
     let waited = eventually(&format!("{name} has its baseline"), Duration::from_secs(30), ready);
-    waited.unwrap_or_else(|error| panic!("{error}\n{}", guard().control_plane.log_tail("reconcile")));
+    waited.unwrap_or_else(|error| panic!("{error}\n{}", cluster().log_tail("reconcile")));
 }
 
 /// A managed namespace without access to Kubernetes.

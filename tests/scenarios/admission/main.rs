@@ -13,6 +13,9 @@ mod guard_fight;
 mod guard_rights;
 mod guard_tokens;
 mod harness;
+#[path = "../node/harness.rs"]
+#[allow(dead_code, reason = "the scenarios of the node use all of it")]
+mod installed;
 mod leases;
 mod live;
 mod modes;

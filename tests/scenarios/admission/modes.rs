@@ -30,7 +30,7 @@ fn guard() -> &'static Guard {
 #[track_caller]
 fn ask(identity: &Identity, method: &'static str, path: String, body: &Value) -> Answer {
     let content_type = if method == "PATCH" { MERGE } else { JSON };
-    send(guard(), &Send { identity, method, path, content_type }, body)
+    send(&guard().control_plane, &Send { identity, method, path, content_type }, body)
 }
 
 #[track_caller]

@@ -23,7 +23,7 @@ fn a_namespace_created_by_name_alone_becomes_a_managed_one() {
 
 #[test]
 fn kubectl_create_apply_and_server_side_apply_all_get_it_mended() {
-    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     for args in [vec!["create"], vec!["apply"], vec!["apply", "--server-side"]] {
         let name = format!("codex-run-{}", unique());
         let mut args = args.clone();

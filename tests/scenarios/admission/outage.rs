@@ -15,7 +15,11 @@ impl Outage {
     }
 
     fn ask(&self, identity: &Identity, method: &'static str, path: &str, body: &Value) -> Answer {
-        send(&self.0, &Send { identity, method, path: path.to_owned(), content_type: JSON }, body)
+        send(
+            &self.0.control_plane,
+            &Send { identity, method, path: path.to_owned(), content_type: JSON },
+            body,
+        )
     }
 
     fn post(&self, path: &str, body: &Value) -> Answer {

@@ -58,7 +58,7 @@ fn every_manifest_of_the_worker_is_admitted_through_the_client_and_keeps_its_val
 
 #[test]
 fn every_manifest_of_the_worker_is_admitted_through_kubectl_and_keeps_its_values() {
-    let kubectl = guard().kubectl(&Identity::worker()).unwrap();
+    let kubectl = cluster().kubectl(&Identity::worker()).unwrap();
     for (_, sent) in fixtures_for("33334444-9d47-4a06-b5e2-7c81d0f4a913") {
         let put = |verb| kubectl.run_with_input(&[verb, "-f", "-", "-o", "json"], &sent.to_string()).unwrap();
         // The baseline may be there already: the worker puts its own in its place then.

@@ -45,7 +45,7 @@ fn the_id_that_a_denial_carries_finds_its_record_the_audit_event_and_the_log() {
     assert!(!record.review.to_string().contains(SECRET), "{}", record.review);
     let noted =
         |event: &serde_json::Value| event["annotations"]["workloads.guard.codex-k8s.dev/decision-id"] == id;
-    let audited = || guard().control_plane.audit_events().iter().any(noted).then_some(());
+    let audited = || cluster().audit_events().iter().any(noted).then_some(());
     eventually("the audit log has the id", Duration::from_secs(10), audited).unwrap();
     let log = fs::read_to_string(guard().file("webhook.log")).unwrap();
     assert!(log.lines().any(|line| line.contains(&id) && line.contains("denied")), "no {id} in the log");

@@ -13,7 +13,7 @@ const JOBS: &str = "/apis/batch/v1/namespaces/codex-issue-reload/jobs?dryRun=All
 
 fn post(guard: &Guard, path: &str, body: &Value) -> Answer {
     let (identity, path) = (&Identity::worker(), path.to_owned());
-    send(guard, &Send { identity, method: "POST", path, content_type: JSON }, body)
+    send(&guard.control_plane, &Send { identity, method: "POST", path, content_type: JSON }, body)
 }
 
 fn wide_job(guard: &Guard) -> Answer {

@@ -17,7 +17,7 @@ const B: &str = r#"{"repository":{"full_name":"o/r"},"trigger":{"kind":"dev","so
 fn command(identity: &Identity, args: &[&str]) -> Command {
     let mut command = Command::new(playground());
     command.args(["webhook", "render"]).args(args);
-    command.env("KUBECONFIG", guard().control_plane.kubeconfig(identity).unwrap());
+    command.env("KUBECONFIG", cluster().kubeconfig(identity).unwrap());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -62,7 +62,7 @@ fn was_mutated(resource: &str, object: &str) -> bool {
             && event["responseStatus"]["code"] == 201
     };
     let creation = eventually("the audit log has the creation", Duration::from_secs(10), || {
-        guard().control_plane.audit_events().into_iter().find(created)
+        cluster().audit_events().into_iter().find(created)
     });
     let creation = creation.unwrap();
     let notes = creation["annotations"].as_object().unwrap();
@@ -116,7 +116,7 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
 
 #[test]
 fn kubectl_reads_in_the_yaml_what_stands_in_the_json_however_it_looks() {
-    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     for odd in
         ["yes", "1234e567", "0123", "12:30:45", "~", "<<", "a: b #c", "two\nlines ", "\u{7}\u{2028}\u{fffd}"]
     {

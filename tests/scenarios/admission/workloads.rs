@@ -360,7 +360,7 @@ fn literal_secrets_are_warned_about_and_admitted() {
     let mut secret = job("j");
     secret["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": "CODEXK8S_OPENAI_API_KEY", "value": "x"}]);
-    let kubectl = guard().kubectl(&Identity::developer()).unwrap();
+    let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     let ran = kubectl.run_with_input(&["create", "-n", &namespace, "-f", "-"], &secret.to_string()).unwrap();
     assert!(ran.succeeded(), "{ran}");
     assert!(

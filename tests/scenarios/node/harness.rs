@@ -75,7 +75,12 @@ impl Installed {
     pub(crate) fn import(&self, tag: &str) {
         let archive = std::env::var_os(ARCHIVE).map(PathBuf::from);
         let archive = archive.unwrap_or_else(|| panic!("{ARCHIVE} names no image: `make test-node`"));
-        self.node.import(&archive).unwrap();
+        self.import_from(&archive, tag);
+    }
+
+    /// Gives the node an image of ours, as that of a version.
+    pub(crate) fn import_from(&self, archive: &Path, tag: &str) {
+        self.node.import(archive).unwrap();
         let name = format!("ghcr.io/codex-k8s/codex-k8s-guard:{}", env!("CARGO_PKG_VERSION"));
         self.node.tag(&name, &format!("{IMAGE}:{tag}")).unwrap();
     }

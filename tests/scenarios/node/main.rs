@@ -9,3 +9,4 @@ mod harness;
 mod installed;
 mod load;
 mod rolling;
+mod upgrade;

@@ -55,6 +55,6 @@ impl Args {
 
 /// In MiB, with two digits.
 fn size(bytes: usize) -> String {
-    let hundredths = bytes * 100 >> 20;
+    let hundredths = (bytes * 100) >> 20;
     format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
 }

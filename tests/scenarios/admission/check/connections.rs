@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Comparison;
 use super::corpus::{KINDS, object};
 use super::handler::Ask;
-use crate::harness::{guard, unique};
+use crate::harness::{cluster, unique};
 
 /// What connects to a Pod, the kind of its options, and what the API server says when admission is through: for there is
 /// nothing to connect to.
@@ -24,7 +24,7 @@ const NO_NODE: &str = "does not have a host assigned";
 
 /// A Pod that nobody runs.
 pub(super) async fn idle_pod(namespace: &str) -> Value {
-    let worker = Caller::new(&guard().control_plane, &Identity::worker()).await.unwrap();
+    let worker = Caller::new(cluster(), &Identity::worker()).await.unwrap();
     // No controller of another label's Pods takes it for one of its own, and deletes it.
     let changes =
         [("/spec/serviceAccountName", "codex-runner".into()), ("/metadata/labels", json!({"app": "idle"}))];

@@ -1,0 +1,75 @@
+//! From the release before to this one, and back.
+
+use std::path::{Path, PathBuf};
+
+use codex_k8s_tests::chart;
+use serde_json::json;
+
+use crate::harness::{HOME, Installed, machine_can};
+use crate::load::{Asked, during};
+
+/// A folder with the chart of an earlier commit in it, and perhaps its image.
+const BEFORE: &str = "CODEX_K8S_GUARD_BEFORE";
+const VALUES: &str = "serve: {replicas: 3}\n";
+/// What has to go through meanwhile.
+const REQUESTS: u64 = 20_000;
+
+/// A sweep by the `CronJob`'s own Pod, which reads the rows of those before it; it has to end well.
+fn sweep(cluster: &Installed, name: &str) {
+    cluster.done(&["create", "job", "-n", HOME, "--from=cronjob/codex-k8s-gc", name]);
+    let job = format!("job/{name}");
+    cluster.done(&["wait", "-n", HOME, "--for=condition=Complete", &job, "--timeout=90s"]);
+    cluster.done(&["delete", "-n", HOME, &job]);
+}
+
+/// The baseline of a run namespace is looked after: what is taken away comes back.
+fn is_looked_after(cluster: &Installed, namespace: &str) {
+    cluster.done(&["delete", "limitrange", "codex-run-limits", "-n", namespace, "--wait=false"]);
+    cluster.eventually("the limit range is back", || {
+        cluster.get(&["limitrange", "codex-run-limits", "-n", namespace])
+    });
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forget_nothing() {
+    if !machine_can() {
+        return;
+    }
+    let before = std::env::var_os(BEFORE).map(PathBuf::from);
+    let before = before.unwrap_or_else(|| panic!("{BEFORE} names no folder: `make test-node`"));
+    let cluster = Installed::prepared();
+    let image = before.join("image.tar");
+    let tag = if image.exists() { "before" } else { "1" };
+    if image.exists() {
+        cluster.import_from(&image, tag);
+    }
+    let charts: [&Path; 2] = [&before.join("deploy/chart"), &chart::folder()];
+    cluster.release("install", charts[0], tag, VALUES);
+    let namespace = "codex-issue-stays";
+    cluster.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+    cluster
+        .eventually("its gate is open", || cluster.get(&["limitrange", "codex-run-limits", "-n", namespace]));
+    sweep(&cluster, "before");
+    let born = cluster.get(&["namespace", namespace]).unwrap();
+
+    let upgraded =
+        during(&cluster, Asked::Guarded, REQUESTS, || cluster.release("upgrade", charts[1], "1", VALUES));
+    upgraded.tell(&format!("an upgrade from the chart before, with image {tag:?}"));
+    assert!(upgraded.failed.is_empty(), "{:?}", upgraded.failed);
+    is_looked_after(&cluster, namespace);
+    sweep(&cluster, "after");
+
+    let back = during(&cluster, Asked::Guarded, REQUESTS, || {
+        cluster.helm(&["rollback", "guard", "1", "--wait", "--timeout", "3m"], "");
+    });
+    back.tell("the way back");
+    assert!(back.failed.is_empty(), "{:?}", back.failed);
+    is_looked_after(&cluster, namespace);
+    sweep(&cluster, "back");
+    let stays = cluster.get(&["namespace", namespace]).unwrap();
+    for place in ["/metadata/labels", "/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at"] {
+        assert_eq!(stays.pointer(place), born.pointer(place), "{place}");
+    }
+    assert!(cluster.rows_of(namespace).contains("prepared"), "{}", cluster.rows_of(namespace));
+}
