@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use codex_k8s_tests::image::{Contents, Entry, Image, LABELS, PATH, USER, guard};
+use codex_k8s_tests::image::{Contents, Entry, Image, LABELS, PATH, USER, guard, unpacked};
 use flate2::read::GzDecoder;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, OciLayout};
 use sha2::{Digest as _, Sha256};
@@ -57,7 +57,9 @@ fn contents(folder: &Path, bytes: &[u8]) -> Contents {
 fn what_is_packed_is_an_image_by_the_specification() {
     let folder = tempfile::tempdir().unwrap();
     let contents = contents(folder.path(), &static_program());
-    let files = files(&guard(&contents, "guard.invalid/guard:1.2").unwrap().archive().unwrap());
+    let archive = guard(&contents, "guard.invalid/guard:1.2").unwrap().archive().unwrap();
+    assert_eq!(unpacked(&archive, "usr/bin/codex-k8s-guard").unwrap(), static_program());
+    let files = files(&archive);
 
     let layout: OciLayout = serde_json::from_slice(&files["oci-layout"]).unwrap();
     assert_eq!(layout.image_layout_version(), "1.0.0");
@@ -73,10 +75,10 @@ fn what_is_packed_is_an_image_by_the_specification() {
     assert_eq!(config.labels().as_ref().unwrap().len(), LABELS.len() + 1);
 
     let [layer] = manifest.layers().as_slice() else { panic!("{manifest:?}") };
-    let mut unpacked = Vec::new();
-    GzDecoder::new(blob(&files, layer)).read_to_end(&mut unpacked).unwrap();
-    assert_eq!(configuration.rootfs().diff_ids().as_slice(), [format!("sha256:{}", sha256(&unpacked))]);
-    let inside = self::files(&unpacked);
+    let mut plain = Vec::new();
+    GzDecoder::new(blob(&files, layer)).read_to_end(&mut plain).unwrap();
+    assert_eq!(configuration.rootfs().diff_ids().as_slice(), [format!("sha256:{}", sha256(&plain))]);
+    let inside = self::files(&plain);
     assert_eq!(inside["usr/bin/codex-k8s-guard"], static_program());
     assert!(inside.contains_key("usr/bin/codex-k8s-webhook") && inside.contains_key("usr/bin/codex-k8s-gc"));
     assert_eq!(inside["usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json"], b"{}");

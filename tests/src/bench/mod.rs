@@ -7,6 +7,7 @@ mod cache;
 mod check;
 pub mod echo;
 mod end_to_end;
+mod image;
 mod reconcile;
 mod report;
 mod server;
@@ -50,6 +51,8 @@ pub enum Section {
     Sweep,
     /// Files, judged without a cluster
     Check,
+    /// The image, and the start of its server
+    Image,
 }
 
 /// Measures and prints these sections; all of them if none is named.
@@ -69,6 +72,9 @@ pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     }
     if is_wanted(Section::Check) {
         check::run(playground)?;
+    }
+    if is_wanted(Section::Image) {
+        image::run(playground)?;
     }
     Ok(())
 }

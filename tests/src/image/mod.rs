@@ -5,16 +5,17 @@ mod command;
 mod guard;
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use oci_spec::image::{
     Arch, Config, ConfigBuilder, Descriptor, DescriptorBuilder, Digest, ImageConfigurationBuilder,
-    ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, Os, PlatformBuilder, RootFsBuilder,
-    SCHEMA_VERSION,
+    ImageIndex, ImageIndexBuilder, ImageManifest, ImageManifestBuilder, MediaType, OciLayoutBuilder, Os,
+    PlatformBuilder, RootFsBuilder, SCHEMA_VERSION,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -95,7 +96,7 @@ impl Image {
             append(&mut archive, &Entry::Folder(folder, 0o755), folder)?;
         }
         for blob in [&layer, &config, &manifest] {
-            let name = format!("blobs/sha256/{}", blob.descriptor.digest().digest());
+            let name = self::blob(&blob.descriptor);
             append(&mut archive, &Entry::File("", 0o644, blob.bytes.clone()), &name)?;
         }
         append(&mut archive, &Entry::File("", 0o644, canonical(&index)?), "index.json")?;
@@ -158,6 +159,37 @@ impl Blob {
             .build()?;
         Ok(Self { descriptor, bytes })
     }
+}
+
+/// A file of an archive's only layer.
+///
+/// # Errors
+/// If it is no archive of ours, or has no such file.
+pub fn unpacked(archive: &[u8], path: &str) -> anyhow::Result<Vec<u8>> {
+    let manifest = ImageIndex::from_reader(file(archive, "index.json")?.as_slice())?;
+    let manifest = manifest.manifests().first().context("the archive has no image")?;
+    let manifest = ImageManifest::from_reader(file(archive, &blob(manifest))?.as_slice())?;
+    let layer = manifest.layers().first().context("the image has no layer")?;
+    let mut unpacked = Vec::new();
+    GzDecoder::new(file(archive, &blob(layer))?.as_slice()).read_to_end(&mut unpacked)?;
+    file(&unpacked, path)
+}
+
+fn file(archive: &[u8], path: &str) -> anyhow::Result<Vec<u8>> {
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        if entry.path()? == Path::new(path) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        }
+    }
+    anyhow::bail!("there is no {path}")
+}
+
+/// Where an archive has what is described.
+fn blob(described: &Descriptor) -> String {
+    format!("blobs/sha256/{}", described.digest().digest())
 }
 
 fn digest(bytes: &[u8]) -> String {
