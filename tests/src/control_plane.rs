@@ -43,6 +43,19 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
+        Self::start_under(playground, AUDIT_POLICY)
+    }
+
+    /// As [`start`](Self::start), with every request of the admin in the audit log, those that only read as well: and
+    /// with them those of the `ServiceAccounts`, as whom the admin speaks.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
+        Self::start_under(playground, &AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]"))
+    }
+
+    fn start_under(playground: &Path, audit_policy: &str) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
         let control_plane = Self {
@@ -54,6 +67,7 @@ impl ControlPlane {
             folder,
         };
         control_plane.write_files(now)?;
+        fs::write(control_plane.folder().join("audit-policy.yaml"), audit_policy)?;
         control_plane.start_etcd()?;
         control_plane.start_api_server()?;
         control_plane.start_controller_manager()?;
@@ -110,7 +124,6 @@ impl ControlPlane {
             write(&format!("{name}.crt"), &certificate)?;
             write(&format!("{name}.key"), &key)?;
         }
-        write("audit-policy.yaml", AUDIT_POLICY)?;
         fs::create_dir_all(self.folder().join("home"))?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::values::{SETS, objects, rendered};
 
-fn playground() -> &'static Path {
+pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
