@@ -49,7 +49,7 @@ generate: ## Write what is generated from the code
 	$(WEBHOOK) check --schema > docs/check-report.schema.json
 	$(WEBHOOK) check --schema=rollout > docs/rollout-report.schema.json
 	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
-	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- rendered::what_is_rendered documented_as
+	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as
 
 tools: $(CARGO_DENY) ## Install the pinned tools into the cache
 

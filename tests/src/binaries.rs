@@ -72,6 +72,19 @@ pub fn helm() -> anyhow::Result<PathBuf> {
     Ok(Module::read("helm", "helm.sh/helm/v4", &HELM)?.cached()?.join("helm"))
 }
 
+/// What manifests are compared with schemas by.
+const KUBECONFORM: [(&str, &str); 1] = [("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")];
+
+/// The path of kubeconform, which is built into the project's cache if it is not there.
+///
+/// # Errors
+/// If building fails; without Go, that is said.
+pub fn kubeconform() -> anyhow::Result<PathBuf> {
+    Ok(Module::read("kubeconform", "github.com/yannh/kubeconform", &KUBECONFORM)?
+        .cached()?
+        .join("kubeconform"))
+}
+
 fn missing(programs: &[(&'static str, &str)], folder: &Path) -> Option<&'static str> {
     programs.iter().map(|(program, _)| *program).find(|program| !folder.join(program).is_file())
 }

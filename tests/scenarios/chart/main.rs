@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what is found is shown")]
 
+mod base;
 mod documented;
 mod installed;
 mod rendered;
 mod rights;
+mod schemas;
 mod values;

@@ -35,7 +35,7 @@ pub(crate) const SETS: [Set; 14] = [
          0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n\
          imagePullSecrets: [{name: registry}]\nserve: {replicas: 1, priorityClassName: \"\"}\nreconcile: {replicas: 1}",
     ),
-    ("open-network", HOME, "networkPolicy: {enabled: false}"),
+    ("open-network", HOME, "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}"),
     (
         "closed-network",
         HOME,
