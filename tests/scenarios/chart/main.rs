@@ -6,6 +6,7 @@
 mod base;
 mod documented;
 mod installed;
+mod policies;
 mod rendered;
 mod rights;
 mod schemas;

@@ -25,7 +25,12 @@ pub(crate) const SETS: [Set; 14] = [
     ),
     ("database-daemon", HOME, "gc: {mode: daemon, auditStore: {secret: platform-database}}"),
     ("cert-manager", HOME, "certificates: {mode: cert-manager}"),
-    ("policy", HOME, "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}}"),
+    (
+        "policy",
+        HOME,
+        "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}, namespaces: {protected: [default, ours], home: []}}\n\
+         admissionPolicies: {trusted: [\"system:serviceaccount:tools:reloader\"]}",
+    ),
     ("agent-jobs", "agents-guard", "policy: {quotas: {agentJobsPerProject: {max: 4}}}"),
     ("recorded", HOME, "serve: {record: denied, args: [--max-in-flight=64]}\nlog: text"),
     (
@@ -35,7 +40,12 @@ pub(crate) const SETS: [Set; 14] = [
          0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n\
          imagePullSecrets: [{name: registry}]\nserve: {replicas: 1, priorityClassName: \"\"}\nreconcile: {replicas: 1}",
     ),
-    ("open-network", HOME, "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}"),
+    (
+        "open-network",
+        HOME,
+        "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\n\
+         admissionPolicies: {enabled: false}",
+    ),
     (
         "closed-network",
         HOME,
@@ -54,24 +64,25 @@ pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
 }
 
-/// Runs helm on values, in folders of its own.
+/// Runs helm on values, in folders of its own, without a cluster.
 pub(crate) fn helm(args: &[&str], values: &str) -> Output {
+    helm_on(Path::new("/dev/null"), args, values)
+}
+
+/// Runs helm on the cluster of a kubeconfig.
+pub(crate) fn helm_on(kubeconfig: &Path, args: &[&str], values: &str) -> Output {
     static HELM: OnceLock<PathBuf> = OnceLock::new();
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("values.yaml");
     std::fs::write(&file, values).unwrap();
-    Command::new(HELM.get_or_init(|| binaries::helm().unwrap()))
-        .args(args)
-        .arg("--values")
-        .arg(&file)
-        .env("HOME", home.path())
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .env_remove("KUBECONFIG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    let mut helm = Command::new(HELM.get_or_init(|| binaries::helm().unwrap()));
+    helm.args(args);
+    if !values.is_empty() {
+        helm.arg("--values").arg(&file);
+    }
+    let folders = ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"];
+    helm.envs(folders.map(|name| (name, home.path())));
+    helm.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output().unwrap()
 }
 
 /// What the chart renders for a set, hooks and tests with it.

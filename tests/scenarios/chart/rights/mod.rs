@@ -1,6 +1,6 @@
 //! Rights: what the chart grants is what the programs use, on a real control plane, through the situations that need it.
 
-mod installation;
+pub(crate) mod installation;
 mod situations;
 mod table;
 

@@ -53,8 +53,15 @@ fn texts(value: &Value, field: &str) -> Vec<String> {
 }
 
 /// The kinds of objects that say who may do what.
-pub(super) const KINDS: [&str; 5] =
-    ["ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"];
+pub(super) const KINDS: [&str; 7] = [
+    "ServiceAccount",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
 
 /// What rendered objects grant to their `ServiceAccounts`.
 pub(crate) fn granted(objects: &[Value]) -> BTreeSet<Right> {
