@@ -174,6 +174,37 @@ fn the_reconcilers_token_grants_nothing_outside_of_run_namespaces() {
     );
 }
 
+/// A configuration that asks about nothing that there is.
+fn configuration(client_config: &Value) -> Value {
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "codex-k8s-guard"}, "webhooks": [{"name": "nothing.guard.codex-k8s.dev", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "clientConfig": client_config,
+            "rules": [{"apiGroups": ["nothing"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]}]})
+}
+
+fn service(namespace: &str) -> Value {
+    json!({"service": {"namespace": namespace, "name": "codex-k8s-webhook"}})
+}
+
+#[test]
+fn the_reconcilers_token_has_nobody_called_but_our_own_service() {
+    let wide = wide();
+    let reconciler = Identity::reconciler();
+    let registered = configuration(&service(HOME));
+    wide.0.apply(std::slice::from_ref(&registered));
+    let path = path(&registered);
+    let called = |client_config: &Value| json!({"webhooks": configuration(client_config)["webhooks"]});
+    let mut ours = called(&service(HOME));
+    ours["webhooks"][0]["timeoutSeconds"] = json!(7);
+    wide.admitted(&reconciler, Method::PATCH, &path, &ours);
+    for other in [service("payments"), json!({"url": "https://example.org/"})] {
+        let words = "call the Service codex-k8s-webhook of its own namespace";
+        wide.refused(&reconciler, Method::PATCH, &path, &called(&other), words);
+    }
+    wide.refused(&robot(), Method::DELETE, &path, &Value::Null, MAY_NOT);
+    wide.admitted(&Identity::user("oncall"), Method::DELETE, &path, &Value::Null);
+}
+
 /// Where an object is.
 fn path(object: &Value) -> String {
     let (version, kind) =
@@ -288,6 +319,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
         refused(403);
         let more = "serve: {replicas: 3}\ngc: {mode: daemon}\npolicy: {rules: {JOB018: warn}}";
         run(&["upgrade", "guard", &chart], more);
+        run(&["upgrade", "guard", &chart, "--reset-then-reuse-values"], "");
         // The lock can be taken away before what it locks.
         let lock = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/codex-k8s-guard";
         at.send_as(&operator, Method::DELETE, lock, &Value::Null).object().unwrap();
