@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::documented::writes;
 use crate::values::{Set, objects, rendered, set};
 
-/// What makes the base an installation, but for its registration.
+/// Our namespace, which helm is told of and does not make.
 const NAMESPACE: &str = "\
 # Pods of the restricted level only, as all of ours are.
 apiVersion: v1
@@ -140,10 +140,7 @@ fn the_base_is_all_of_the_chart_but_what_is_helms() {
     let files = files();
     let is_listed = |name: &str| files["kustomization.yaml"].contains(&format!("- {name}\n"));
     let listed = files.iter().filter(|(name, _)| is_listed(name)).map(|(_, text)| &**text);
-    let base = listed.collect::<Vec<_>>().join(
-        "---
-",
-    );
+    let base = listed.collect::<Vec<_>>().join("---\n");
     let mut expected = names(&chart);
     expected.insert("\"Namespace\" \"codex-k8s-guard\"".to_owned());
     assert_eq!(names(&objects(&base)), expected);
