@@ -1,13 +1,22 @@
 # Everything that people and CI run. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test soak fuzz lint bench generate tools
+.PHONY: help demo cluster cluster-down test test-node soak fuzz lint bench generate tools image image-root
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
 # Pinned: the tools that are not part of the Rust toolchain.
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+# What says what a program is made of.
+CYCLONEDX_VERSION := 0.5.9
+CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
+# The image: its programs need no library, and where they were built does not show in them.
+TARGET := $(shell rustc --version --verbose | sed -n 's/^host: //p')
+IMAGE := target/image
+IMAGE_RUSTFLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/guard \
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+PACK = $(PLAYGROUND) image --program target/$(TARGET)/release/codex-k8s-guard --bom $(IMAGE)/codex-k8s-guard.cdx.json
 WEBHOOK := $(CARGO) run --quiet --locked -p codex-k8s-webhook --
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
 
@@ -26,6 +35,25 @@ cluster-down: ## End the control plane of `make cluster`
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
 	$(CARGO) test --locked --workspace --no-fail-fast
+
+test-node: image ## Run what takes a real node: root, and some minutes more the first time
+	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
+		$(CARGO) test --locked -p codex-k8s-tests --test node -- --ignored --test-threads=1 --nocapture
+
+image: image-parts ## Pack the image as an OCI archive, with no daemon: target/image/codex-k8s-guard.tar
+	$(PACK) --out $(IMAGE)/codex-k8s-guard.tar
+
+image-root: image-parts # for the Dockerfile
+	$(PACK) --root $(ROOT)
+
+.PHONY: image-parts
+image-parts: $(CYCLONEDX)
+	RUSTFLAGS='$(IMAGE_RUSTFLAGS)' $(CARGO) build --locked --release --target $(TARGET) -p codex-k8s-guard
+	mkdir -p $(IMAGE)
+	SOURCE_DATE_EPOCH=0 $(CYCLONEDX) cyclonedx --quiet --format json --target $(TARGET) --no-build-deps \
+		--manifest-path deploy/image/Cargo.toml --override-filename codex-k8s-guard.cdx
+	sed 's#$(CURDIR)#/guard#g' deploy/image/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
+	rm -f */codex-k8s-guard.cdx.json */*/codex-k8s-guard.cdx.json # one of each crate
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
@@ -49,9 +77,14 @@ generate: ## Write what is generated from the code
 	$(WEBHOOK) check --schema > docs/check-report.schema.json
 	$(WEBHOOK) check --schema=rollout > docs/rollout-report.schema.json
 	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
+	cp deploy/alerts/alerts.yaml deploy/chart/files/alerts.yaml
+	cp deploy/grafana/codex-k8s-guard.json deploy/chart/files/dashboard.json
 	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as
 
-tools: $(CARGO_DENY) ## Install the pinned tools into the cache
+tools: $(CARGO_DENY) $(CYCLONEDX) ## Install the pinned tools into the cache
 
 $(CARGO_DENY):
 	$(CARGO) install --quiet --locked --root $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)
+
+$(CYCLONEDX):
+	$(CARGO) install --quiet --locked --root $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION) cargo-cyclonedx@$(CYCLONEDX_VERSION)

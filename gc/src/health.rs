@@ -29,7 +29,8 @@ impl Health {
         self.next.store(next.map_or(0, Timestamp::as_second), Ordering::Relaxed);
     }
 
-    fn render(&self) -> String {
+    /// The exposition, in the `OpenMetrics` text format.
+    pub fn render(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&self.last)));
         let next = Gauge::<i64>::default();

@@ -6,6 +6,7 @@ use codex_k8s_shared::audit::{AuditStore, StoreAddress, StoreError};
 use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
 use codex_k8s_shared::policy::RunPolicy;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError, told};
@@ -16,7 +17,7 @@ use crate::rows::Scribe;
 use crate::runs::RunsSource;
 use crate::sweep::report::Report;
 use crate::sweep::{DryRun, Sweep, SweepError};
-use crate::{leaks, outcome};
+use crate::{leaks, outcome, traces};
 
 /// Why there was no sweep, or only half of one.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,18 @@ impl Session {
     /// # Errors
     /// If no sweep was begun.
     pub async fn sweep(
+        &self,
+        policy: &RunPolicy,
+        wish: Wish,
+        progress: &dyn Progress,
+    ) -> Result<Swept, SessionError> {
+        let span = traces::span(wish);
+        let swept = self.sweep_within(policy, wish, progress).instrument(span.clone()).await;
+        traces::tell(&span, &swept);
+        swept
+    }
+
+    async fn sweep_within(
         &self,
         policy: &RunPolicy,
         wish: Wish,

@@ -1,6 +1,6 @@
 //! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
 //! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows and the platform's runs;
-//! behind `cli`, what the command lines of the programs share.
+//! behind `cli`, what the command lines of the programs share; behind `telemetry`, their logs and traces.
 //!
 //! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
 //! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
@@ -28,3 +28,5 @@ pub mod run;
 #[cfg(feature = "audit-stores")]
 pub mod runs;
 pub mod sanitize;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;

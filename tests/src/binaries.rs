@@ -9,16 +9,88 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest, Sha256};
 
-/// The programs, and the Go packages that they are built from.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("etcd", "go.etcd.io/etcd/server/v3"),
-    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-];
+/// What is built from one Go module, and how.
+struct Source {
+    /// The folder of the module beside this code, and of what is built in the cache.
+    name: &'static str,
+    /// The module whose version is told and is part of the key.
+    required: &'static str,
+    /// The programs, and the packages that they are built from; those of our own begin with `./`.
+    programs: &'static [(&'static str, &'static str)],
+    /// What tells a program its version.
+    stamp: Option<fn(&str) -> String>,
+}
+
+const CONTROL_PLANE: Source = Source {
+    name: "control-plane",
+    required: "k8s.io/kubernetes",
+    programs: &[
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+    stamp: Some(kubernetes_version),
+};
 
 /// What the chart is rendered by.
-const HELM: [(&str, &str); 1] = [("helm", "helm.sh/helm/v4/cmd/helm")];
+const HELM: Source = Source {
+    name: "helm",
+    required: "helm.sh/helm/v4",
+    programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    stamp: None,
+};
+
+/// What the alerts are tried with.
+const PROMTOOL: Source = Source {
+    name: "promtool",
+    required: "github.com/prometheus/prometheus",
+    programs: &[("promtool", "github.com/prometheus/prometheus/cmd/promtool")],
+    stamp: None,
+};
+
+/// What manifests are compared with schemas by.
+const KUBECONFORM: Source = Source {
+    name: "kubeconform",
+    required: "github.com/yannh/kubeconform",
+    programs: &[("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")],
+    stamp: None,
+};
+
+/// What makes a machine a node.
+const NODE: Source = Source {
+    name: "node/kubernetes",
+    required: "k8s.io/kubernetes",
+    programs: &[
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ],
+    stamp: Some(kubernetes_version),
+};
+
+/// What runs a node's containers, and connects them.
+const CONTAINERS: Source = Source {
+    name: "node/containerd",
+    required: "github.com/containerd/containerd/v2",
+    programs: &[
+        ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+        ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+        ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ("bridge", "github.com/containernetworking/plugins/plugins/main/bridge"),
+        ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+        ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
+    ],
+    stamp: Some(containerd_version),
+};
+
+/// What runs in a node's own containers.
+const IMAGES: Source = Source {
+    name: "node/images",
+    required: "github.com/coredns/coredns",
+    programs: &[("coredns", "./coredns"), ("pause", "./pause")],
+    stamp: None,
+};
 
 /// A folder with all programs of the control plane in it.
 #[derive(Debug, Clone)]
@@ -35,7 +107,7 @@ impl Binaries {
     pub fn find() -> anyhow::Result<Self> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
             let found = Self { folder: assets.into() };
-            if let Some(missing) = missing(&PROGRAMS, &found.folder) {
+            if let Some(missing) = missing(CONTROL_PLANE.programs, &found.folder) {
                 bail!(
                     "KUBEBUILDER_ASSETS ({}) has no {missing}; unset it to build one",
                     found.folder.display()
@@ -43,8 +115,7 @@ impl Binaries {
             }
             return Ok(found);
         }
-        let module = Module::read("control-plane", "k8s.io/kubernetes", &PROGRAMS)?;
-        Ok(Self { folder: Module { stamp: Some(kubernetes_version), ..module }.cached()? })
+        Ok(Self { folder: CONTROL_PLANE.cached()? })
     }
 
     /// The path of a program.
@@ -53,15 +124,12 @@ impl Binaries {
     }
 }
 
-/// What the alerts are tried with.
-const PROMTOOL: [(&str, &str); 1] = [("promtool", "github.com/prometheus/prometheus/cmd/promtool")];
-
 /// The path of promtool, which is built into the project's cache if it is not there.
 ///
 /// # Errors
 /// If building fails; without Go, that is said.
 pub fn promtool() -> anyhow::Result<PathBuf> {
-    Ok(Module::read("promtool", "github.com/prometheus/prometheus", &PROMTOOL)?.cached()?.join("promtool"))
+    Ok(PROMTOOL.cached()?.join("promtool"))
 }
 
 /// The path of helm, which is built into the project's cache if it is not there.
@@ -69,20 +137,36 @@ pub fn promtool() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// If building fails; without Go, that is said.
 pub fn helm() -> anyhow::Result<PathBuf> {
-    Ok(Module::read("helm", "helm.sh/helm/v4", &HELM)?.cached()?.join("helm"))
+    Ok(HELM.cached()?.join("helm"))
 }
-
-/// What manifests are compared with schemas by.
-const KUBECONFORM: [(&str, &str); 1] = [("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")];
 
 /// The path of kubeconform, which is built into the project's cache if it is not there.
 ///
 /// # Errors
 /// If building fails; without Go, that is said.
 pub fn kubeconform() -> anyhow::Result<PathBuf> {
-    Ok(Module::read("kubeconform", "github.com/yannh/kubeconform", &KUBECONFORM)?
-        .cached()?
-        .join("kubeconform"))
+    Ok(KUBECONFORM.cached()?.join("kubeconform"))
+}
+
+/// The folders of a node's programs, beside those of the control plane.
+#[derive(Debug, Clone)]
+pub struct NodeBinaries {
+    /// `kubelet`, `kube-proxy` and `kube-scheduler`.
+    pub kubernetes: PathBuf,
+    /// `containerd`, its shim, `ctr`, and the CNI plugins.
+    pub containers: PathBuf,
+    /// `coredns` and `pause`, which are linked statically.
+    pub images: PathBuf,
+}
+
+impl NodeBinaries {
+    /// Finds the programs in the project's cache, which is filled if need be: some minutes, once.
+    ///
+    /// # Errors
+    /// If building fails; without Go, that is said.
+    pub fn find() -> anyhow::Result<Self> {
+        Ok(Self { kubernetes: NODE.cached()?, containers: CONTAINERS.cached()?, images: IMAGES.cached()? })
+    }
 }
 
 fn missing(programs: &[(&'static str, &str)], folder: &Path) -> Option<&'static str> {
@@ -101,47 +185,54 @@ pub fn cache() -> anyhow::Result<PathBuf> {
         .context("none of CODEX_K8S_GUARD_CACHE, XDG_CACHE_HOME and HOME is set")
 }
 
+impl Source {
+    /// The folder of the cache that has the programs in it.
+    fn cached(&'static self) -> anyhow::Result<PathBuf> {
+        Module::read(self)?.cached()
+    }
+}
+
 /// A Go module that pins the versions of programs.
 struct Module {
-    name: &'static str,
+    source: &'static Source,
     folder: PathBuf,
-    programs: &'static [(&'static str, &'static str)],
     version: String,
     key: String,
-    stamp: Option<fn(&str) -> String>,
 }
 
 impl Module {
-    /// The module of a folder beside this code; what the programs are called after is one that it requires.
-    fn read(
-        name: &'static str,
-        required: &str,
-        programs: &'static [(&'static str, &'static str)],
-    ) -> anyhow::Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        let read =
-            |name| fs::read_to_string(folder.join(name)).with_context(|| format!("failed to read {name}"));
-        let (module, sums) = (read("go.mod")?, read("go.sum")?);
+    fn read(source: &'static Source) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(source.name);
+        let read = |name: &str| {
+            fs::read_to_string(folder.join(name)).with_context(|| format!("failed to read {name}"))
+        };
+        let module = read("go.mod")?;
         let version = module
             .lines()
-            .find_map(|line| line.trim_start_matches("require ").trim().strip_prefix(&format!("{required} ")))
-            .with_context(|| format!("go.mod requires no {required}"))?
+            .find_map(|line| {
+                line.trim_start_matches("require ").trim().strip_prefix(&format!("{} ", source.required))
+            })
+            .with_context(|| format!("go.mod requires no {}", source.required))?
             .trim()
             .to_owned();
-        let digest = Sha256::new().chain_update(&module).chain_update(&sums).finalize();
-        let digest = digest.iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        Ok(Self { name, folder, programs, key: format!("{version}-{digest}"), version, stamp: None })
+        let mut digest = Sha256::new().chain_update(&module).chain_update(read("go.sum")?);
+        for (_, package) in source.programs.iter().filter(|(_, package)| package.starts_with("./")) {
+            digest.update(read(&format!("{package}/main.go"))?);
+        }
+        let digest =
+            digest.finalize().iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        Ok(Self { source, folder, key: format!("{version}-{digest}"), version })
     }
 
     /// The folder of the cache that has the programs in it.
     fn cached(&self) -> anyhow::Result<PathBuf> {
-        let cache = cache()?.join(self.name);
+        let cache = cache()?.join(self.source.name);
         fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
         // Test binaries that start at once build once.
         let lock = File::create(cache.join(".lock"))?;
         lock.lock()?;
         let folder = cache.join(&self.key);
-        if missing(self.programs, &folder).is_some() {
+        if missing(self.source.programs, &folder).is_some() {
             self.build(&folder)?;
         }
         Ok(folder)
@@ -151,19 +242,22 @@ impl Module {
         ensure!(
             Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()),
             "building {} needs Go 1.26 or later on the PATH; install it, or for the control plane point KUBEBUILDER_ASSETS at a built one",
-            self.name
+            self.source.name
         );
-        tell(&format!("building {} {} from its Go modules, once: some minutes", self.name, self.version));
+        tell(&format!(
+            "building {} {} from its Go modules, once: some minutes",
+            self.source.name, self.version
+        ));
         let parent = into.parent().context("the cache has no parent folder")?;
         let unfinished = tempfile::Builder::new().prefix(".building-").tempdir_in(parent)?;
-        for (index, (program, package)) in self.programs.iter().enumerate() {
-            tell(&format!("[{}/{}] {program} ...", index + 1, self.programs.len()));
+        for (index, (program, package)) in self.source.programs.iter().enumerate() {
+            tell(&format!("[{}/{}] {program} ...", index + 1, self.source.programs.len()));
             let begun = Instant::now();
             self.build_one(package, &unfinished.path().join(program))?;
             tell(&format!(
                 "[{}/{}] {program}: {} s",
                 index + 1,
-                self.programs.len(),
+                self.source.programs.len(),
                 begun.elapsed().as_secs()
             ));
         }
@@ -174,7 +268,8 @@ impl Module {
     }
 
     fn build_one(&self, package: &str, output: &Path) -> anyhow::Result<()> {
-        let flags = format!("-s -w{}", self.stamp.map(|stamp| stamp(&self.version)).unwrap_or_default());
+        let flags =
+            format!("-s -w{}", self.source.stamp.map(|stamp| stamp(&self.version)).unwrap_or_default());
         let built = Command::new("go")
             .current_dir(&self.folder)
             .env("CGO_ENABLED", "0")
@@ -193,6 +288,11 @@ fn kubernetes_version(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let stamp = "k8s.io/component-base/version";
     format!(" -X {stamp}.gitVersion={version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}")
+}
+
+/// What tells containerd its version.
+fn containerd_version(version: &str) -> String {
+    format!(" -X github.com/containerd/containerd/v2/version.Version={}", version.trim_start_matches('v'))
 }
 
 /// Tells a person who waits.

@@ -23,6 +23,17 @@ use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+/// The address of the Service `kubernetes`: the first of the Services' network.
+const SERVICE: [u8; 4] = [10, 0, 0, 1];
+
+/// Where a control plane runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this machine's loopback, without nodes.
+    Machine,
+    /// In the namespaces of a [node](crate::node).
+    Node,
+}
 
 /// A running control plane: its own certificate authority, RBAC on, all controllers running. It ends when it is
 /// dropped, or with this process.
@@ -33,6 +44,7 @@ pub struct ControlPlane {
     authority: Authority,
     port: u16,
     etcd: u16,
+    place: Place,
     folder: TempDir,
 }
 
@@ -43,7 +55,9 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
-        Self::start_under(playground, AUDIT_POLICY)
+        let control_plane = Self::prepare(playground, Place::Machine)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
     }
 
     /// As [`start`](Self::start), with every request of the admin in the audit log, those that only read as well: and
@@ -52,30 +66,48 @@ impl ControlPlane {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
-        Self::start_under(playground, &AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]"))
+        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
+        fs::write(control_plane.folder().join("audit-policy.yaml"), policy)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
     }
 
-    fn start_under(playground: &Path, audit_policy: &str) -> anyhow::Result<Self> {
+    /// One that has all that its programs need, and whose programs are not started.
+    pub(crate) fn prepare(playground: &Path, place: Place) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
+        let supervisor = match place {
+            Place::Machine => Supervisor::start(playground, Some(folder.path())),
+            Place::Node => Supervisor::start_in_node(playground, folder.path()),
+        };
         let control_plane = Self {
-            supervisor: Mutex::new(Supervisor::start(playground, Some(folder.path()))?),
+            supervisor: Mutex::new(supervisor?),
             binaries: Binaries::find()?,
             authority: Authority::generate(now, "control-plane")?,
             port: free_port()?,
             etcd: free_port()?,
+            place,
             folder,
         };
         control_plane.write_files(now)?;
-        fs::write(control_plane.folder().join("audit-policy.yaml"), audit_policy)?;
-        control_plane.start_etcd()?;
-        control_plane.start_api_server()?;
-        control_plane.start_controller_manager()?;
-        control_plane.await_ready(
+        Ok(control_plane)
+    }
+
+    /// Starts its programs, and waits until they are ready.
+    pub(crate) fn start_programs(&self) -> anyhow::Result<()> {
+        self.start_etcd()?;
+        self.start_api_server()?;
+        self.start_controller_manager()?;
+        self.await_ready(
             "kube-controller-manager",
             &["get", "serviceaccount/default", "configmap/kube-root-ca.crt", "--namespace", "default"],
-        )?;
-        Ok(control_plane)
+        )
+    }
+
+    /// The port of loopback at which the API server is reached.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// The folder of its files, which goes when it ends.
@@ -119,11 +151,16 @@ impl ControlPlane {
         write("ca.crt", &self.authority.pem().certificate)?;
         let mut server = Leaf::of_loopback();
         server.dns_names.push("kubernetes.default.svc".to_owned());
-        for (name, leaf) in [("server", server), ("service-account", Leaf::of_loopback())] {
+        server.addresses.push(SERVICE.into());
+        let kubelet_client = Leaf::of_client("kube-apiserver", &["system:masters"]);
+        for (name, leaf) in
+            [("server", server), ("service-account", Leaf::of_loopback()), ("kubelet-client", kubelet_client)]
+        {
             let KeyPairPem { certificate, key } = self.authority.issue(now, &leaf)?;
             write(&format!("{name}.crt"), &certificate)?;
             write(&format!("{name}.key"), &key)?;
         }
+        write("audit-policy.yaml", AUDIT_POLICY)?;
         fs::create_dir_all(self.folder().join("home"))?;
         Ok(())
     }
@@ -167,13 +204,10 @@ impl ControlPlane {
     /// # Errors
     /// If it does not get ready; with the end of its log.
     pub fn start_api_server(&self) -> anyhow::Result<()> {
-        let args = [
+        let mut args = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd),
             format!("--secure-port={}", self.port),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
             "--allow-privileged=true".to_owned(),
-            "--authorization-mode=RBAC".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             format!("--client-ca-file={}", self.file("ca.crt")),
             format!("--tls-cert-file={}", self.file("server.crt")),
@@ -185,7 +219,23 @@ impl ControlPlane {
             format!("--audit-log-path={}", self.file("audit.jsonl")),
             format!("--cert-dir={}", self.file("api-server")),
         ];
-        self.run("kube-apiserver", self.binaries.path("kube-apiserver"), args.to_vec(), Vec::new())?;
+        args.extend(match self.place {
+            Place::Machine => vec![
+                "--bind-address=127.0.0.1".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
+                "--authorization-mode=RBAC".to_owned(),
+            ],
+            // Pods call it as well, and it calls kubelet.
+            Place::Node => vec![
+                format!("--advertise-address={}", crate::node::ADDRESS),
+                "--authorization-mode=Node,RBAC".to_owned(),
+                "--enable-admission-plugins=NodeRestriction".to_owned(),
+                format!("--kubelet-client-certificate={}", self.file("kubelet-client.crt")),
+                format!("--kubelet-client-key={}", self.file("kubelet-client.key")),
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            ],
+        });
+        self.run("kube-apiserver", self.binaries.path("kube-apiserver"), args, Vec::new())?;
         self.await_ready("kube-apiserver", &["get", "--raw", "/readyz"])
     }
 

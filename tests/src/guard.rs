@@ -175,20 +175,35 @@ fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr
 /// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything. Our own namespace
 /// is there as well.
 fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
-    let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
+    grant(control_plane, &[EVERY_RIGHT, "system:serviceaccounts"])?;
+    let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
+    apply(control_plane, &home)
+}
+
+/// Only admission is to say no to the developers: RBAC lets them do everything.
+///
+/// # Errors
+/// If it cannot be said so.
+pub fn let_developers_do_all(control_plane: &ControlPlane) -> anyhow::Result<()> {
+    grant(control_plane, &[EVERY_RIGHT])
+}
+
+fn grant(control_plane: &ControlPlane, groups: &[&str]) -> anyhow::Result<()> {
+    let group = |name: &&str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": EVERY_RIGHT},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [group(EVERY_RIGHT), group("system:serviceaccounts")],
+        "subjects": groups.iter().map(group).collect::<Vec<_>>(),
     });
+    apply(control_plane, &binding)
+}
+
+fn apply(control_plane: &ControlPlane, object: &serde_json::Value) -> anyhow::Result<()> {
     let kubectl = control_plane.kubectl(&Identity::Admin)?;
-    let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
-    for object in [binding, home] {
-        let applied = kubectl.run_with_input(&["apply", "-f", "-"], &object.to_string())?;
-        ensure!(applied.succeeded(), "{applied}");
-    }
+    let applied = kubectl.run_with_input(&["apply", "-f", "-"], &object.to_string())?;
+    ensure!(applied.succeeded(), "{applied}");
     Ok(())
 }
 

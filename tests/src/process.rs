@@ -22,14 +22,21 @@ impl Process {
     /// # Errors
     /// If there is none.
     pub fn started_with(argument: &str) -> anyhow::Result<Self> {
-        let mut processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+        let started = Self::all_started_with(argument)?.into_iter().next();
+        started.with_context(|| format!("no process was started with {argument}"))
+    }
+
+    /// All processes that were started with this argument.
+    ///
+    /// # Errors
+    /// If the processes of this machine cannot be listed.
+    pub fn all_started_with(argument: &str) -> anyhow::Result<Vec<Self>> {
         let started = |folder: &PathBuf| {
             let command = fs::read_to_string(folder.join("cmdline")).unwrap_or_default();
             command.split('\0').any(|found| found == argument)
         };
-        let folder =
-            processes.find(started).with_context(|| format!("no process was started with {argument}"))?;
-        Ok(Self { folder })
+        let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+        Ok(processes.filter(started).map(|folder| Self { folder }).collect())
     }
 
     /// A process that this one has started.

@@ -38,13 +38,24 @@ impl Supervisor {
     /// # Errors
     /// If the executable cannot be started.
     pub fn start(executable: &Path, folder: Option<&Path>) -> anyhow::Result<Self> {
-        let mut process = Command::new(executable)
-            .arg("supervise")
-            .args(folder)
+        Self::spawn(Command::new(executable).arg("supervise").args(folder))
+    }
+
+    /// Starts one in namespaces of its own, which a [keeper](crate::node::keeper) makes and takes away: `executable
+    /// keep-node`.
+    ///
+    /// # Errors
+    /// If the executable cannot be started.
+    pub fn start_in_node(executable: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::spawn(Command::new(executable).arg("keep-node").arg(folder))
+    }
+
+    fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
-            .with_context(|| format!("failed to start {}", executable.display()))?;
+            .with_context(|| format!("failed to start {}", command.get_program().display()))?;
         let orders = process.stdin.take();
         Ok(Self { process, orders })
     }

@@ -1,6 +1,7 @@
 //! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
 
 mod lookup;
+mod traces;
 mod words;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::metrics::{Decision, Metrics};
 use crate::record::recorder::Recorder;
@@ -119,6 +121,18 @@ impl<L: Lookup> Engine<L> {
 
     /// As [`review`](Self::review), and tells what was found.
     pub async fn decide(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Decided {
+        let span = traces::span(entry, request);
+        let decided = self.decide_within(entry, request, deadline).instrument(span.clone()).await;
+        traces::tell(&span, &decided);
+        decided
+    }
+
+    async fn decide_within(
+        &self,
+        entry: Entry,
+        request: &AdmissionRequest<'_>,
+        deadline: Instant,
+    ) -> Decided {
         let kind = Kind::of(&request.kind.group, &request.kind.kind);
         let decision = Decision::new(entry, request.operation, kind, request.is_dry_run());
         let Some(kind) = kind else {

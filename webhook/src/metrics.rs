@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -96,6 +97,7 @@ pub struct Metrics {
     reload_failures: Family<ReasonLabel, Counter>,
     policy: Family<HashLabel, Gauge>,
     records: Family<OutcomeLabel, Counter>,
+    namespaces_heard: Gauge,
     /// Requests that are being decided.
     pub in_flight: Gauge,
     /// Panics that were caught.
@@ -116,6 +118,7 @@ impl Default for Metrics {
             reload_failures: Family::default(),
             policy: Family::default(),
             records: Family::default(),
+            namespaces_heard: Gauge::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
             namespaces: Gauge::default(),
@@ -146,6 +149,12 @@ impl Metrics {
         registry.register("in_flight", "Requests that are being decided", self.in_flight.clone());
         registry.register("panics", "Panics that were caught", self.panics.clone());
         registry.register("managed_namespaces", "Managed namespaces in the cache", self.namespaces.clone());
+        let heard = self.namespaces_heard.clone();
+        registry.register(
+            "namespaces_heard_timestamp_seconds",
+            "When the watch that feeds the cache was last heard, be it a bookmark",
+            heard,
+        );
         let not_after = self.certificate_not_after.clone();
         registry.register("certificate_not_after_seconds", "When the serving certificate ends", not_after);
     }
@@ -173,6 +182,11 @@ impl Metrics {
     /// Counts a record of a decision: `written`, `dropped` because too many waited, or `failed`.
     pub fn recorded(&self, outcome: &'static str) {
         self.records.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Notes that the watch of namespaces was heard.
+    pub fn heard_of_namespaces(&self, now: Timestamp) {
+        self.namespaces_heard.set(now.as_second());
     }
 
     /// Shows which policy is in force.

@@ -3,6 +3,7 @@
 //! A name that the cache does not have is looked up at the API server: the webhook may have been called for a
 //! namespace that is younger than the watch. A look-up that fails is an error, never "not managed".
 
+mod heard;
 mod index;
 
 use std::error::Error;
@@ -14,6 +15,7 @@ use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
@@ -60,8 +62,12 @@ impl Namespaces {
     }
 
     /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
-    pub async fn follow(&self, metrics: &Metrics, synced: impl Fn()) {
-        let client = self.api.clone().into_client();
+    pub async fn follow(&self, metrics: &Arc<Metrics>, synced: impl Fn()) {
+        let heard = Arc::clone(metrics);
+        heard.heard_of_namespaces(Timestamp::now());
+        let client = heard::listening(self.api.clone().into_client(), move || {
+            heard.heard_of_namespaces(Timestamp::now());
+        });
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let config = watch::Config::default().labels(keys::MANAGED_BY).page_size(PAGE);
         self.apply_all(watch::watcher(api, config).default_backoff(), metrics, synced).await;

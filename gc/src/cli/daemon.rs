@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use codex_k8s_shared::telemetry::TelemetryArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{PolicyArgs, SessionArgs, duration};
 use super::exit::{Ended, Exit, OrExit};
-use super::output::LogForm;
 use crate::cluster::told;
 use crate::daemon::{self, Due};
 use crate::health::{self, Health};
@@ -39,15 +39,16 @@ pub(super) struct Args {
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
     health_listen: SocketAddr,
-    /// The form of the log; its filter is `RUST_LOG`
-    #[arg(long, value_enum, default_value = "text")]
-    log: LogForm,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 impl Args {
     pub(super) fn run(self) -> Ended {
-        self.log.install("info");
-        super::runtime()?.block_on(self.sweep_for_ever())
+        let runtime = super::runtime()?;
+        let _telemetry =
+            self.telemetry.begin("codex-k8s-gc", "info", runtime.handle()).or_exit(Exit::Usage)?;
+        runtime.block_on(self.sweep_for_ever())
     }
 
     async fn sweep_for_ever(self) -> Ended {

@@ -3,13 +3,14 @@
 use clap::ValueEnum;
 
 use super::connect::{PolicyArgs, SessionArgs};
-use super::exit::{self, Ended, Exit, Failure};
-use super::output::{Form, LogForm};
+use super::exit::{self, Ended, Exit, Failure, OrExit as _};
+use super::output::Form;
 use super::progress::Shown;
 use super::table;
 use crate::session::{Swept, Wish};
 use crate::sweep::DryRun;
 use codex_k8s_shared::last_sweep::SweepResult;
+use codex_k8s_shared::telemetry::TelemetryArgs;
 
 /// Delete the run namespaces whose leases have ended and in which nothing works, each with its audit rows.
 #[derive(Debug, clap::Args)]
@@ -29,9 +30,8 @@ pub(super) struct Args {
     /// The form of the report
     #[arg(long, short, value_enum, default_value = "table")]
     output: Form,
-    /// The form of the log; its filter is `RUST_LOG`
-    #[arg(long, value_enum, default_value = "text")]
-    log: LogForm,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 /// Where a dry run ends.
@@ -45,8 +45,11 @@ enum Where {
 
 impl Args {
     pub(super) fn run(self) -> Ended {
-        self.log.install("warn,codex_k8s_gc=info");
-        super::runtime()?.block_on(self.sweep())
+        let runtime = super::runtime()?;
+        let usual = "warn,codex_k8s_gc=info";
+        let _telemetry =
+            self.telemetry.begin("codex-k8s-gc", usual, runtime.handle()).or_exit(Exit::Usage)?;
+        runtime.block_on(self.sweep())
     }
 
     async fn sweep(self) -> Ended {

@@ -6,6 +6,7 @@
 mod base;
 mod documented;
 mod installed;
+mod monitoring;
 mod policies;
 mod rendered;
 mod rights;

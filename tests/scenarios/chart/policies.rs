@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_tests::helm::helm;
 use codex_k8s_tests::{Answer, Identity};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::rights::installation::{HOME, Installation};
-use crate::values::{SETS, chart, helm_on, objects, rendered, set};
+use crate::values::{SETS, chart, objects, rendered, set};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -312,7 +313,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
         let run = |args: &[&str], values: &str| {
             // What hooks run needs nodes.
             let all = [args, &["--namespace", HOME, "--no-hooks"]].concat();
-            let ran = helm_on(&kubeconfig, &all, values);
+            let ran = helm(&all, values, Some(&kubeconfig)).unwrap();
             assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
         };
         run(&["install", "guard", &chart], "");

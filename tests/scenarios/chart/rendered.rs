@@ -103,7 +103,8 @@ fn every_container_calls_a_program_of_ours_as_it_is_to_be_called() {
 fn the_policy_is_one_and_knows_our_own_identities() {
     for set in &SETS {
         let objects = objects(&rendered(set));
-        let map = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
+        let is_policy = |object: &&Value| object["metadata"]["name"] == "codex-k8s-policy";
+        let map = objects.iter().find(is_policy).unwrap();
         let policy = RunPolicy::from_yaml(map["data"]["policy.yaml"].as_str().unwrap()).unwrap();
         let identities = &policy.identities;
         let account = |name: &str| format!("system:serviceaccount:{}:{name}", set.1);

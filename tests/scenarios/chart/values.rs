@@ -1,10 +1,9 @@
 //! What the chart is rendered with.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::process::Output;
 
-use codex_k8s_tests::binaries;
+use codex_k8s_tests::chart;
 use serde_json::Value;
 
 /// A name, the namespace of the release, and the values.
@@ -12,7 +11,7 @@ pub(crate) type Set = (&'static str, &'static str, &'static str);
 
 const HOME: &str = "codex-k8s-guard";
 
-pub(crate) const SETS: [Set; 14] = [
+pub(crate) const SETS: [Set; 15] = [
     ("default", HOME, ""),
     ("other-namespace", "agents-guard", ""),
     ("daemon", HOME, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
@@ -41,6 +40,13 @@ pub(crate) const SETS: [Set; 14] = [
          imagePullSecrets: [{name: registry}]\nserve: {replicas: 1, priorityClassName: \"\"}\nreconcile: {replicas: 1}",
     ),
     (
+        "watched",
+        HOME,
+        "gc: {mode: daemon}\nmonitoring: {enabled: true, labels: {release: prometheus}, interval: 15s}\n\
+         traces: {endpoint: \"http://collector.tracing:4318\", to: [{namespaceSelector: {matchLabels: \
+         {kubernetes.io/metadata.name: tracing}}}]}",
+    ),
+    (
         "open-network",
         HOME,
         "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\n\
@@ -61,42 +67,21 @@ pub(crate) fn set(name: &str) -> &'static Set {
 }
 
 pub(crate) fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
+    chart::folder()
 }
 
-/// Runs helm on values, in folders of its own, without a cluster.
 pub(crate) fn helm(args: &[&str], values: &str) -> Output {
-    helm_on(Path::new("/dev/null"), args, values)
-}
-
-/// Runs helm on the cluster of a kubeconfig.
-pub(crate) fn helm_on(kubeconfig: &Path, args: &[&str], values: &str) -> Output {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("values.yaml");
-    std::fs::write(&file, values).unwrap();
-    let mut helm = Command::new(HELM.get_or_init(|| binaries::helm().unwrap()));
-    helm.args(args);
-    if !values.is_empty() {
-        helm.arg("--values").arg(&file);
-    }
-    let folders = ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"];
-    helm.envs(folders.map(|name| (name, home.path())));
-    helm.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output().unwrap()
+    chart::helm(args, values).unwrap()
 }
 
 /// What the chart renders for a set, hooks and tests with it.
 #[track_caller]
 pub(crate) fn rendered((name, namespace, values): &Set) -> String {
-    let chart = chart().display().to_string();
-    let ran = helm(&["template", "guard", &chart, "--namespace", namespace], values);
-    assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).unwrap()
+    chart::rendered(namespace, values).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 pub(crate) fn objects(rendered: &str) -> Vec<Value> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
-    objects.into_iter().filter(|object| !object.is_null()).collect()
+    chart::objects(rendered).unwrap()
 }
 
 /// The Pod template of an object, if it has one.

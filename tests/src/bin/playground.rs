@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use codex_k8s_tests::binaries::{self, Binaries};
-use codex_k8s_tests::{bench, cluster, demo, postgres::Programs, supervisor};
+use codex_k8s_tests::{bench, cluster, demo, image, node, postgres::Programs, supervisor};
 
 /// A guarded control plane on this machine's loopback, to look at and to try.
 #[derive(Debug, Parser)]
@@ -60,6 +60,14 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Pack the image: an OCI archive, with no daemon
+    Image(image::Args),
+    /// Keep the namespaces of a node until standard input ends
+    #[command(hide = true)]
+    KeepNode {
+        /// What goes with them
+        folder: PathBuf,
+    },
     /// Start what standard input says and end it with that
     #[command(hide = true)]
     Supervise {
@@ -94,6 +102,8 @@ fn main() -> ExitCode {
             .and_then(|_| binaries::kubeconform())
             .and_then(|_| Programs::find())
             .map(drop),
+        Command::Image(args) => args.run(),
+        Command::KeepNode { folder } => node::keeper::keep(&folder),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),
     };

@@ -1,7 +1,6 @@
 //! PostgreSQL's programs: found on this machine, or unpacked from Debian's packages into the cache. Neither needs root,
 //! and nothing of the machine is changed.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use crate::binaries::{cache, tell};
+use crate::debian::{self, Apt};
 
 /// The first version that the stores are made for.
 const OLDEST: u32 = 15;
@@ -123,87 +123,25 @@ fn folders_of(versions: &Path) -> Vec<PathBuf> {
 /// Unpacks PostgreSQL and the libraries that this machine lacks.
 fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     ensure!(
-        Command::new("apt-get").arg("--version").output().is_ok(),
+        debian::is_here(),
         "the tests need a PostgreSQL {OLDEST} or later, and this is no Debian to unpack one from; install it, or point \
          {VARIABLE} at its folder of programs"
     );
     tell("unpacking PostgreSQL from Debian's packages, once: about a minute");
-    let apt = Apt { folder: cache.join("apt") };
-    apt.prepare()?;
-    apt.run("apt-get", &["update"])?;
-    let simulated = ["install", "--simulate", "--no-install-recommends", "postgresql"];
-    let mut wanted = wanted(&apt.run("apt-get", &simulated)?);
-    wanted.extend(apt.servers()?);
-    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    apt.run("apt-get", &[&["download"], names.as_slice()].concat())?;
-    let unfinished = tempfile::Builder::new().prefix(".unpacking-").tempdir_in(cache)?;
-    for package in fs::read_dir(apt.downloads())? {
-        let unpacked =
-            Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(unfinished.path()).status()?;
-        ensure!(unpacked.success(), "dpkg-deb failed: {unpacked}");
-    }
-    for rest in ["usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/perl"] {
-        // What is not there need not go.
-        let _ = fs::remove_dir_all(unfinished.path().join(rest));
-    }
-    if root.exists() {
-        fs::remove_dir_all(root)?;
-    }
-    fs::rename(unfinished.keep(), root).context("failed to move what was unpacked into the cache")?;
-    fs::remove_dir_all(&apt.folder).context("failed to remove the downloaded packages")
+    let apt = Apt::in_folder(cache.join("apt"))?;
+    let mut wanted = apt.lacking(&["postgresql"])?;
+    // The compiler that PostgreSQL loads for long queries is larger than all else.
+    wanted.retain(|name| !name.starts_with("libllvm"));
+    wanted.extend(servers(&apt)?);
+    apt.unpack(&wanted, cache, root)
 }
 
-/// The packages that an installation would bring, without upgrades of others, and without the compiler that
-/// PostgreSQL loads for long queries.
-fn wanted(simulated: &str) -> BTreeSet<String> {
-    let names = simulated.lines().filter_map(|line| line.strip_prefix("Inst "));
-    let new = names.filter(|rest| !rest.split(' ').nth(1).is_some_and(|word| word.starts_with('[')));
-    let names = new.filter_map(|rest| rest.split(' ').next());
-    names.filter(|name| !name.starts_with("libllvm")).map(str::to_owned).collect()
-}
-
-/// An apt whose lists and downloads lie in a folder of ours.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    fn prepare(&self) -> anyhow::Result<()> {
-        for folder in ["lists/partial", "cache/archives/partial", "downloads"] {
-            fs::create_dir_all(self.folder.join(folder))?;
-        }
-        Ok(())
-    }
-
-    fn downloads(&self) -> PathBuf {
-        self.folder.join("downloads")
-    }
-
-    /// The packages of the programs themselves: the machine may have them installed where they are not looked for.
-    fn servers(&self) -> anyhow::Result<[String; 2]> {
-        let depends = self.run("apt-cache", &["depends", "postgresql"])?;
-        let server = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: postgresql-"));
-        let version = server.context("the package postgresql depends on no postgresql-VERSION")?;
-        Ok([format!("postgresql-{version}"), format!("postgresql-client-{version}")])
-    }
-
-    fn run(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
-        let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
-        let ran = Command::new(program)
-            .current_dir(self.downloads())
-            .env("LC_ALL", "C")
-            .arg("--quiet")
-            .arg(option("Dir::State::lists", &self.folder.join("lists")))
-            .arg(option("Dir::Cache", &self.folder.join("cache")))
-            // Neither needs another user's rights.
-            .args(["-oDebug::NoLocking=1", "-oAPT::Sandbox::User=root"])
-            .args(args)
-            .output()
-            .with_context(|| format!("failed to run {program}"))?;
-        let (told, complained) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        ensure!(ran.status.success(), "{program} {} failed: {}", args.join(" "), complained.trim());
-        Ok(told.into_owned())
-    }
+/// The packages of the programs themselves: the machine may have them installed where they are not looked for.
+fn servers(apt: &Apt) -> anyhow::Result<[String; 2]> {
+    let depends = apt.run("apt-cache", &["depends", "postgresql"])?;
+    let server = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: postgresql-"));
+    let version = server.context("the package postgresql depends on no postgresql-VERSION")?;
+    Ok([format!("postgresql-{version}"), format!("postgresql-client-{version}")])
 }
 
 #[cfg(test)]
@@ -216,13 +154,5 @@ mod tests {
         assert_eq!(version("initdb (PostgreSQL) 18beta1\n"), None);
         assert_eq!(version("initdb (PostgreSQL) 17\n"), Some(17));
         assert_eq!(version("no such file"), None);
-    }
-
-    #[test]
-    fn what_is_new_is_unpacked_and_what_is_there_is_left_alone() {
-        let simulated = "Reading package lists...\nInst libpq5 (15.18-0+deb12u1 Debian:12 [amd64])\n\
-            Inst libc6 [2.36-9] (2.36-9+deb12u1 Debian:12 [amd64])\nInst libllvm14 (1:14.0.6 Debian:12 [amd64])\n\
-            Inst postgresql-15 (15.18-0+deb12u1 Debian:12 [amd64])\nConf libpq5 (15.18-0+deb12u1 Debian:12 [amd64])\n";
-        assert!(wanted(simulated).iter().eq(["libpq5", "postgresql-15"]), "{:?}", wanted(simulated));
     }
 }

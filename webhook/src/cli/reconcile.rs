@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::telemetry::TelemetryArgs;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{LogForm, bind, signals};
+use super::serve::{bind, signals};
 use super::{output, policy};
 use crate::reconcile::certificates::Certificates;
 use crate::reconcile::metrics::Metrics;
@@ -68,15 +69,14 @@ pub(super) struct Args {
     linger: u64,
     #[command(flatten)]
     certificates: certificates::Certificates,
-    /// The form of the log; its filter is `RUST_LOG`
-    #[arg(long, value_enum, default_value = "text")]
-    log: LogForm,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        self.log.install();
         let runtime = super::runtime()?;
+        let _telemetry = self.telemetry.begin("codex-k8s-reconcile", "info", runtime.handle())?;
         if self.once || self.dry_run {
             runtime.block_on(self.once())
         } else {
@@ -247,7 +247,7 @@ async fn while_leading(
             () = work() => return Ok(()),
             lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
         }
-        context.metrics.leading.set(0);
+        context.metrics.stand_by();
         tracing::warn!("another one leads");
     }
 }

@@ -1,20 +1,18 @@
 //! `serve`: the webhook as a process.
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use codex_k8s_certs::{FileSource, ReloadableResolver};
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::telemetry::TelemetryArgs;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::policy;
 use crate::engine::Engine;
@@ -73,9 +71,8 @@ pub(super) struct Args {
     http1_only: bool,
     #[command(flatten)]
     recording: Recording,
-    /// The form of the log; its filter is `RUST_LOG`
-    #[arg(long, value_enum, default_value = "text")]
-    log: LogForm,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 /// What is kept of decisions, for `check --review`.
@@ -93,12 +90,6 @@ struct Recording {
     /// Bytes that they may have together
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", requires = "record")]
     record_max_bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum LogForm {
-    Text,
-    Json,
 }
 
 impl Recording {
@@ -124,8 +115,9 @@ struct Process {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        self.log.install();
-        super::runtime()?.block_on(self.serve())
+        let runtime = super::runtime()?;
+        let _telemetry = self.telemetry.begin("codex-k8s-webhook", "info", runtime.handle())?;
+        runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<()> {
@@ -295,17 +287,4 @@ pub(super) fn signals() -> anyhow::Result<CancellationToken> {
         std::process::exit(130);
     });
     Ok(shutdown)
-}
-
-impl LogForm {
-    pub(super) fn install(self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let colours = std::io::stderr().is_terminal();
-        let builder =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-        match self {
-            Self::Text => builder.init(),
-            Self::Json => builder.json().init(),
-        }
-    }
 }

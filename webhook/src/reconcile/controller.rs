@@ -9,28 +9,29 @@ use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ObjectReference, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
+use tracing::Instrument as _;
 
-use super::cluster::{Cluster, resource};
+use super::cluster::Cluster;
 use super::jobs_cluster::AgentJobs;
 use super::metrics::Metrics;
-use super::namespace::{Gate, Report, is_being_built, is_concerned, reconcile};
+use super::namespace::{Gate, Report, annotation, is_being_built, is_concerned, reconcile};
 use super::patience::Growing;
 use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::Step;
 use super::waits::Waits;
-use super::{jobs_keeper, keeper};
+use super::{jobs_keeper, keeper, traces};
 
 /// Namespaces that are looked at at a time.
 const AT_A_TIME: u16 = 8;
@@ -56,7 +57,7 @@ pub struct Context {
     /// How long Jobs that wait are still looked for once nothing limits them any more.
     pub linger: Duration,
     cluster: Cluster,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     patience: Growing,
 }
 
@@ -133,9 +134,14 @@ async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Actio
         return Ok(Action::await_change());
     }
     context.metrics.looks.inc();
-    let report =
-        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience).await?;
-    context.tell(&report).await;
+    let span = traces::span(&namespace.metadata);
+    let looked =
+        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience)
+            .instrument(span.clone())
+            .await;
+    traces::tell(&span, &looked);
+    let report = looked?;
+    context.tell(&report, &namespace.metadata).await;
     context.tell_of_places(&report, &namespace.metadata).await;
     let being_built = is_being_built(&policy, &namespace.metadata);
     Ok(Action::requeue(context.next(&report, being_built)))
@@ -176,16 +182,23 @@ impl Context {
         }
     }
 
-    async fn tell(&self, report: &Report) {
+    async fn tell(&self, report: &Report, meta: &ObjectMeta) {
         let namespace = &report.namespace;
         match report.gate {
             Gate::Opened => {
                 self.metrics.gate("open");
                 tracing::info!(namespace, "the baseline is ready");
+                // One that was closed and opened within a look was never noticed.
+                if report.was_complete && annotation(meta, keys::BASELINE_READY_AT).is_none() {
+                    let note = "the baseline is complete again: workloads may run".to_owned();
+                    self.event_of_namespace(meta, EventType::Normal, "GateOpened", note).await;
+                }
             }
             Gate::Closed => {
                 self.metrics.gate("closed");
                 tracing::warn!(namespace, "the baseline is not complete: new workloads wait");
+                let note = format!("new workloads wait for {}", report.left.missing().join(", "));
+                self.event_of_namespace(meta, EventType::Warning, "GateClosed", note).await;
             }
             Gate::Unchanged => {}
         }
@@ -242,63 +255,14 @@ impl Context {
             Standing::Waits(waits) if report.newly_unplaced => {
                 self.metrics.refused(waits.scope.kind());
                 tracing::warn!(namespace, %waits, "there is no place for this namespace");
-                self.event_of_place(meta, EventType::Warning, "NoPlace", no_place(waits)).await;
+                self.event_of_namespace(meta, EventType::Warning, "NoPlace", no_place(waits)).await;
             }
             Standing::Placed if report.gate == Gate::Opened && is_unplaced(meta) => {
                 tracing::info!(namespace, "it has a place now");
                 let note = "there is a place now: workloads may run, and the lease is granted anew";
-                self.event_of_place(meta, EventType::Normal, "Placed", note.to_owned()).await;
+                self.event_of_namespace(meta, EventType::Normal, "Placed", note.to_owned()).await;
             }
             _ => {}
-        }
-    }
-
-    async fn event_of_place(&self, meta: &ObjectMeta, type_: EventType, reason: &str, note: String) {
-        let reference = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Namespace".to_owned()),
-            name: meta.name.clone(),
-            // In the namespace itself, where whoever waits looks.
-            namespace: meta.name.clone(),
-            uid: meta.uid.clone(),
-            ..ObjectReference::default()
-        };
-        self.publish(&reference, type_, reason, note).await;
-    }
-
-    async fn event(
-        &self,
-        namespace: &str,
-        kind: BaselineKind,
-        name: &str,
-        type_: EventType,
-        reason: &str,
-        note: String,
-    ) {
-        let resource = resource(kind);
-        let reference = ObjectReference {
-            api_version: Some(resource.api_version),
-            kind: Some(resource.kind),
-            name: Some(name.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            ..ObjectReference::default()
-        };
-        self.publish(&reference, type_, reason, note).await;
-    }
-
-    /// An Event is a courtesy: failing to write one changes nothing.
-    pub(super) async fn publish(
-        &self,
-        reference: &ObjectReference,
-        type_: EventType,
-        reason: &str,
-        note: String,
-    ) {
-        let note = Some(note.chars().take(1000).collect());
-        let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
-        let event = Event { type_, reason, note, action, secondary: None };
-        if let Err(error) = self.recorder.publish(&event, reference).await {
-            tracing::debug!(error = &error as &dyn Error, "failed to write an Event");
         }
     }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::controller::Context;
+use super::gates::Gates;
 use super::places_cluster::Places;
 
 /// Places are compared with those who have them this often, whatever the watch says.
@@ -44,23 +46,34 @@ pub async fn run(client: Client, context: &Context, changes: watch_channel::Rece
 async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<Gone>, again: &Notify) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
+    let mut gates = Gates::default();
     let mut events = std::pin::pin!(watch::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
+        let is_listing = matches!(event, Ok(Event::Init | Event::InitApply(_)));
         match event {
-            Ok(Event::Init) => {}
+            Ok(Event::Init) => gates.begin(),
             Ok(Event::InitApply(namespace) | Event::Apply(namespace)) => {
+                gates.hear_of(&context.policy.load(), &namespace.metadata, Timestamp::now());
                 context.places.hear_of(&namespace.metadata);
                 context.jobs.hear_of_namespace(&namespace.metadata);
             }
             // What went while nobody watched is in no event.
-            Ok(Event::InitDone) => again.notify_one(),
+            Ok(Event::InitDone) => {
+                gates.end();
+                again.notify_one();
+            }
             Ok(Event::Delete(namespace)) => {
                 let meta = namespace.metadata;
-                context.jobs.lose_namespace(meta.name.as_deref().unwrap_or_default());
+                let name = meta.name.as_deref().unwrap_or_default();
+                gates.lose(name);
+                context.jobs.lose_namespace(name);
                 // Nobody is left to be told of it only when this task ends as well.
                 let _ = gone.send((meta.name.unwrap_or_default(), meta.uid.unwrap_or_default()));
             }
             Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
+        }
+        if !is_listing {
+            context.metrics.closed_gates(&gates);
         }
     }
 }

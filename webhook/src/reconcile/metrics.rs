@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::fault::Written;
+use super::gates::{Gates, WaitsFor};
 use super::plan::Step;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +27,11 @@ struct Repair {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Moved {
     to: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedFor {
+    waits_for: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +54,8 @@ pub struct Metrics {
     pub last_sweep: Arc<SweepCollector>,
     writes: Family<Repair, Counter>,
     gates: Family<Moved, Counter>,
+    closed: Family<ClosedFor, Gauge>,
+    closed_since: Family<ClosedFor, Gauge>,
     held: Family<ScopeKind, Gauge>,
     limits: Family<ScopeKind, Gauge>,
     refused: Family<ScopeKind, Counter>,
@@ -80,6 +88,8 @@ impl Default for Metrics {
             last_sweep: Arc::default(),
             writes: Family::default(),
             gates: Family::default(),
+            closed: Family::default(),
+            closed_since: Family::default(),
             held: Family::default(),
             limits: Family::default(),
             refused: Family::default(),
@@ -104,6 +114,17 @@ impl Default for Metrics {
         registry.register("failures", "Looks that failed", metrics.failures.clone());
         registry.register("foreign", "Foreign objects found under a baseline name", metrics.foreign.clone());
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
+        let since = metrics.closed_since.clone();
+        registry.register(
+            "closed_gates",
+            "Gates that are closed, by what they wait for",
+            metrics.closed.clone(),
+        );
+        registry.register(
+            "oldest_closed_gate_timestamp_seconds",
+            "Since when the gate is closed that has been for longest",
+            since,
+        );
         metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
         metrics.register_places();
         metrics.register_certificates();
@@ -231,6 +252,26 @@ impl Metrics {
     /// Counts a gate that moved.
     pub fn gate(&self, to: &'static str) {
         self.gates.get_or_create(&Moved { to }).inc();
+    }
+
+    /// Shows the gates that are closed; since when, only where there is one.
+    pub fn closed_gates(&self, gates: &Gates) {
+        self.closed_since.clear();
+        for waits_for in WaitsFor::ALL {
+            let label = ClosedFor { waits_for: waits_for.as_str() };
+            let (count, since) = gates.waiting_for(waits_for);
+            self.closed.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            if let Some(since) = since {
+                self.closed_since.get_or_create(&label).set(since.as_second());
+            }
+        }
+    }
+
+    /// Another one leads: what only the leader sees is not shown any more.
+    pub fn stand_by(&self) {
+        self.leading.set(0);
+        self.closed.clear();
+        self.closed_since.clear();
     }
 
     /// The exposition, in the `OpenMetrics` text format.

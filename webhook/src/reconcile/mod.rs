@@ -6,8 +6,10 @@
 pub mod certificates;
 pub mod cluster;
 pub mod controller;
+mod events;
 pub mod fault;
 mod gate;
+pub mod gates;
 pub mod jobs;
 pub mod jobs_cluster;
 pub mod jobs_keeper;
@@ -21,6 +23,7 @@ pub mod patience;
 pub mod places;
 pub mod places_cluster;
 pub mod plan;
+mod traces;
 pub mod waits;
 
 pub use cluster::Cluster;

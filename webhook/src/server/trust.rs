@@ -16,6 +16,8 @@ use crate::registration::registered::{Called, Which};
 pub const TRUSTED: &str = "certificate trusted by the caBundle in force";
 /// How long the API server may take to tell what is registered.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Until we are trusted, no request is answered: whoever publishes whom to trust is waited for impatiently.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Keeps one condition of the readiness: every registered webhook's caBundle vouches for the certificate in force.
 ///
@@ -48,7 +50,8 @@ impl Trust {
         self.again.notify_one();
     }
 
-    /// Looks at what is registered, for ever: every so often, and with each new certificate.
+    /// Looks at what is registered, for ever: every so often, each second while nobody vouches for us, and with each new
+    /// certificate.
     pub async fn follow(&self, interval: Duration) {
         loop {
             match tokio::time::timeout(PATIENCE, self.look()).await {
@@ -58,9 +61,9 @@ impl Trust {
                 }
                 Err(_) => tracing::warn!("the API server does not tell what is registered"),
             }
-            self.judge();
+            let delay = if self.judge() { interval } else { interval.min(SOON) };
             tokio::select! {
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(delay) => {}
                 () = self.again.notified() => {}
             }
         }
@@ -75,7 +78,8 @@ impl Trust {
         Ok(called)
     }
 
-    fn judge(&self) {
+    /// Whether we are trusted.
+    fn judge(&self) -> bool {
         let (chain, now) = (self.resolver.chain(), Timestamp::now());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let doubts: Vec<_> = known
@@ -90,5 +94,6 @@ impl Trust {
             tracing::info!("the caBundle vouches for our certificate");
         }
         self.readiness.set(TRUSTED, is);
+        is
     }
 }

@@ -101,9 +101,9 @@ impl Certificates {
         let mut told = None;
         loop {
             let delay = match self.look().await {
-                Ok(Some(step)) => {
-                    self.tell(&step, &mut told);
-                    self.next(&step)
+                Ok(Some(looked)) => {
+                    self.tell(&looked.step, &mut told);
+                    self.next(&looked)
                 }
                 Ok(None) => Duration::ZERO,
                 Err(failure) if failure.is_conflict() => {
@@ -120,8 +120,8 @@ impl Certificates {
         }
     }
 
-    /// The step that was taken; `None` if the registration was healed, so that what was seen is of no use any more.
-    async fn look(&self) -> Result<Option<Step>, Failure> {
+    /// What was done; `None` if the registration was healed, so that what was seen is of no use any more.
+    async fn look(&self) -> Result<Option<Looked>, Failure> {
         let seen = self.observe().await?;
         self.metrics.certificates_end(&seen.state);
         let step = plan::plan(Timestamp::now(), &self.options.settings, &seen.state);
@@ -130,12 +130,15 @@ impl Certificates {
             return Ok(None);
         }
         self.carry_out(&step, &seen).await?;
-        Ok(Some(step))
+        let registered = seen.configurations.iter().all(|(_, found)| found.is_some());
+        Ok(Some(Looked { step, registered }))
     }
 
-    fn next(&self, step: &Step) -> Duration {
+    fn next(&self, looked: &Looked) -> Duration {
         let interval = self.options.interval;
-        match step {
+        match &looked.step {
+            // Whoever registers waits for us to say whom to trust.
+            Step::Rest(_) if !looked.registered => SOON.max(interval / 6).min(interval),
             Step::Refuse(_) | Step::Rest(_) => interval,
             Step::Wait { until: Some(until), .. } => {
                 let left = until.duration_since(Timestamp::now());
@@ -172,6 +175,14 @@ impl Certificates {
             *told = new;
         }
     }
+}
+
+/// What a look came to.
+struct Looked {
+    /// The step that was taken.
+    step: Step,
+    /// Whether both webhook configurations are there.
+    registered: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,43 @@
+//! A span about each sweep, for the collector of traces.
+
+use codex_k8s_shared::telemetry::SPANS;
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use crate::session::{SessionError, Swept, Wish};
+use crate::sweep::DryRun;
+
+/// The span of a sweep that begins.
+pub(crate) fn span(wish: Wish) -> Span {
+    tracing::info_span!(
+        target: SPANS,
+        "sweep",
+        dry_run = wish.dry_run != DryRun::No,
+        result = Empty,
+        managed = Empty,
+        due = Empty,
+        deleted = Empty,
+        failed = Empty,
+        error = Empty,
+    )
+}
+
+/// Adds what it came to.
+pub(crate) fn tell(span: &Span, swept: &Result<Swept, SessionError>) {
+    match swept {
+        Ok(swept) => {
+            let outcome = &swept.outcome;
+            span.record("result", outcome.result.as_str());
+            span.record("managed", outcome.managed);
+            span.record("due", outcome.due);
+            span.record("deleted", outcome.deleted);
+            span.record("failed", outcome.failed);
+            if let Some(error) = &swept.error {
+                span.record("error", display(error));
+            }
+        }
+        Err(error) => {
+            span.record("error", display(error));
+        }
+    }
+}

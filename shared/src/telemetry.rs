@@ -1,0 +1,126 @@
+//! What a program tells of itself while it works: its log, and traces where a collector is named.
+//!
+//! Spans are for the collector alone. They have a [target](SPANS) of their own, which the log never shows: without a
+//! collector nobody is interested in them, and they cost one load of a flag.
+
+mod collector;
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::runtime::Handle;
+use tracing_subscriber::filter::{Directive, LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use collector::{Collector, Endpoint};
+
+/// The target of spans.
+pub const SPANS: &str = "codex_k8s::spans";
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum LogForm {
+    /// A line of text each
+    #[default]
+    Text,
+    /// A line of JSON each
+    Json,
+}
+
+/// How a program tells of itself.
+#[derive(Debug, clap::Args)]
+pub struct TelemetryArgs {
+    /// The form of the log; its filter is `RUST_LOG`
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+    /// The collector that traces are sent to, by OTLP over HTTP: such as `http://collector:4318`; nobody without one
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+}
+
+/// Sends what is left of the traces when it goes.
+#[derive(Debug)]
+#[must_use = "what is left of the traces is sent when it goes"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl TelemetryArgs {
+    /// From now on, what is logged goes to standard error, filtered as `usual` unless `RUST_LOG` says otherwise, and
+    /// spans to the collector, if one is named. It is to go before the runtime does.
+    ///
+    /// # Errors
+    /// If the collector's address is none, or it cannot be spoken to as that asks for.
+    pub fn begin(&self, program: &'static str, usual: &str, runtime: &Handle) -> anyhow::Result<Telemetry> {
+        // An empty variable is as good as none.
+        let endpoint = self.otlp_endpoint.as_deref().filter(|text| !text.is_empty()).map(str::parse);
+        let endpoint = endpoint.transpose().context("--otlp-endpoint names no collector")?;
+        let traces = endpoint.map(|endpoint| traces(&endpoint, program, runtime)).transpose()?;
+        let spans = traces.as_ref().map(|traces| {
+            tracing_opentelemetry::layer()
+                .with_tracer(traces.tracer(program))
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_filter(filter_fn(|found| found.target() == SPANS))
+        });
+        let colours = io::stderr().is_terminal();
+        let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
+        let log = match self.log {
+            LogForm::Text => log.boxed(),
+            LogForm::Json => log.json().boxed(),
+        };
+        tracing_subscriber::registry().with(log.with_filter(filter(usual))).with(spans).init();
+        Ok(Telemetry { traces })
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.traces.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last traces are lost");
+        }
+    }
+}
+
+fn filter(usual: &str) -> EnvFilter {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let silent = format!("{SPANS}={}", LevelFilter::OFF).parse::<Directive>();
+    // It is a constant, which can be read.
+    silent.map_or_else(|_| EnvFilter::default(), |silent| filter.add_directive(silent))
+}
+
+fn traces(endpoint: &Endpoint, program: &'static str, runtime: &Handle) -> anyhow::Result<SdkTracerProvider> {
+    let collector = Collector::new(endpoint, runtime.clone())?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(collector)
+        .with_endpoint(endpoint.traces())
+        .build()
+        .context("failed to prepare traces")?;
+    let mut resource = Resource::builder();
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(program);
+    }
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_never_shows_spans_whatever_its_filter_says() {
+        for usual in ["info", "trace", "warn,codex_k8s=trace"] {
+            let shown = filter(usual).to_string();
+            assert!(shown.contains("codex_k8s::spans=off"), "{shown}");
+        }
+    }
+}

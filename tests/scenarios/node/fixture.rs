@@ -1,0 +1,76 @@
+//! The node itself.
+
+use std::process::Command;
+
+use codex_k8s_tests::node::PAUSE;
+use codex_k8s_tests::process::Process;
+use codex_k8s_tests::{Identity, Node, eventually};
+
+use crate::harness::{PATIENCE, machine_can, playground};
+
+/// What a node leaves on the machine, if it leaves anything: mounts, control groups, network devices.
+fn traces() -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts: Vec<_> = mounts.lines().filter(|line| line.contains("control-plane-")).collect();
+    let devices = Command::new("ip").args(["-brief", "link"]).output().unwrap();
+    let devices = String::from_utf8_lossy(&devices.stdout).into_owned();
+    let devices: Vec<_> =
+        devices.lines().filter(|line| line.contains("node0") || line.contains("cni0")).collect();
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-type", "d", "-name", "codex-k8s-node-*"])
+        .output()
+        .unwrap();
+    format!("{mounts:?} {devices:?} {:?}", String::from_utf8_lossy(&groups.stdout))
+}
+
+const NOTHING: &str = "[] [] \"\"";
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn pods_run_names_are_found_and_nothing_is_left_on_the_machine() {
+    if !machine_can() {
+        return;
+    }
+    let node = Node::start(playground()).unwrap();
+    let other = Node::start(playground()).unwrap();
+    let folder = node.control_plane().folder().to_owned();
+    for node in [&node, &other] {
+        let kubectl = node.control_plane().kubectl(&Identity::Admin).unwrap();
+        let done = |args: &[&str]| {
+            let ran = kubectl.run(args).unwrap();
+            assert!(ran.succeeded(), "{args:?}: {ran}");
+            ran.stdout
+        };
+        done(&["create", "namespace", "pods"]);
+        done(&["run", "works", "-n", "pods", &format!("--image={PAUSE}")]);
+        done(&["wait", "-n", "pods", "--for=condition=Ready", "pod/works", "--timeout=60s"]);
+        // A program in a Pod finds the API server by its name: what does not is told of by CoreDNS.
+        let addresses =
+            ["get", "endpointslices", "-n", "kube-system", "-o", "jsonpath={..endpoints[*].addresses}"];
+        assert!(done(&addresses).contains("10.244.0."), "{}", done(&addresses));
+        done(&["delete", "namespace", "pods", "--timeout=90s"]);
+    }
+    drop(node);
+    drop(other);
+    eventually("nothing is left", PATIENCE, || (traces() == NOTHING).then_some(())).unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn when_its_keeper_is_killed_its_processes_end_and_the_next_node_sweeps_up() {
+    if !machine_can() {
+        return;
+    }
+    let node = Node::start(playground()).unwrap();
+    let kubelet =
+        Process::started_with(&format!("--root-dir={}/kubelet", node.control_plane().folder().display()));
+    let kubelet = kubelet.unwrap();
+    let keeper = node.control_plane().supervisor_id().to_string();
+    assert!(Command::new("kill").args(["-s", "KILL", &keeper]).status().unwrap().success());
+    eventually("kubelet has ended", PATIENCE, || (!kubelet.is_running()).then_some(())).unwrap();
+    drop(node);
+    assert!(traces().contains("codex-k8s-node-"), "control groups are left: {}", traces());
+    drop(Node::start(playground()).unwrap());
+    eventually("nothing is left", PATIENCE, || (traces() == NOTHING).then_some(())).unwrap();
+}

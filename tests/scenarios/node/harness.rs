@@ -1,0 +1,165 @@
+//! A node with our chart installed on it, from our own image.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use codex_k8s_tests::chart;
+use codex_k8s_tests::helm::helm;
+use codex_k8s_tests::{Identity, Kubectl, Node, eventually, guard};
+use serde_json::{Value, json};
+
+/// The namespace that is installed into.
+pub(crate) const HOME: &str = "codex-k8s-guard";
+/// What the image of this test run is called; the node has it, and no registry does.
+const IMAGE: &str = "node.invalid/codex-k8s-guard";
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// Where `make test-node` has put the image.
+const ARCHIVE: &str = "CODEX_K8S_GUARD_IMAGE";
+
+pub(crate) fn playground() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_playground"))
+}
+
+/// Whether the machine can have a node; why not, is told.
+pub(crate) fn machine_can() -> bool {
+    let hindrance = Node::hindrance();
+    if let Some(hindrance) = &hindrance {
+        eprintln!("skipped: no node on this machine: {hindrance}");
+    }
+    hindrance.is_none()
+}
+
+/// A node with the chart on it.
+pub(crate) struct Installed {
+    pub(crate) node: Node,
+    pub(crate) admin: Kubectl,
+    /// A folder of the machine in which the collector's audit rows are.
+    rows: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Installed {
+    /// Installs the chart with these values, and waits until the rules are enforced: what the hook of the chart does.
+    pub(crate) fn with(values: &str) -> Self {
+        let installed = Self::prepared();
+        installed.release("install", &chart::folder(), "1", values);
+        installed
+    }
+
+    /// A node that has the image, and the namespace to install into.
+    pub(crate) fn prepared() -> Self {
+        let node = Node::start(playground()).unwrap();
+        let admin = node.control_plane().kubectl(&Identity::Admin).unwrap();
+        let kubeconfig = node.control_plane().kubeconfig(&Identity::Admin).unwrap();
+        let rows = node.control_plane().folder().join("rows");
+        fs::create_dir(&rows).unwrap();
+        // A volume of the host's does not become its user's.
+        fs::set_permissions(&rows, fs::Permissions::from_mode(0o777)).unwrap();
+        let installed = Self { node, admin, rows, kubeconfig };
+        installed.import("1");
+        guard::let_developers_do_all(installed.node.control_plane()).unwrap();
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME, "labels": {
+            "pod-security.kubernetes.io/enforce": "restricted"}}});
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "rows"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": installed.rows.display().to_string()}}});
+        for object in [home, volume] {
+            installed.create(&object);
+        }
+        installed
+    }
+
+    /// Gives the node our image, as that of a version.
+    pub(crate) fn import(&self, tag: &str) {
+        let archive = std::env::var_os(ARCHIVE).map(PathBuf::from);
+        let archive = archive.unwrap_or_else(|| panic!("{ARCHIVE} names no image: `make test-node`"));
+        self.node.import(&archive).unwrap();
+        let name = format!("ghcr.io/codex-k8s/codex-k8s-guard:{}", env!("CARGO_PKG_VERSION"));
+        self.node.tag(&name, &format!("{IMAGE}:{tag}")).unwrap();
+    }
+
+    /// Installs or upgrades the release with one of the node's images, and waits until all of it is ready.
+    #[track_caller]
+    pub(crate) fn release(&self, what: &str, chart: &Path, tag: &str, values: &str) {
+        let chart = chart.display().to_string();
+        let (image, tag) = (format!("image.repository={IMAGE}"), format!("image.tag={tag}"));
+        let ready = ["--set", &image, "--set-string", &tag, "--wait", "--timeout", "3m"];
+        self.helm(&[&[what, "guard", &chart], ready.as_slice()].concat(), values);
+    }
+
+    /// Runs helm on the installation; it has to succeed.
+    #[track_caller]
+    pub(crate) fn helm(&self, args: &[&str], values: &str) -> String {
+        let all = [args, &["--namespace", HOME]].concat();
+        let ran = helm(&all, values, Some(&self.kubeconfig)).unwrap();
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "helm {}: {told}\n{}", args.join(" "), self.happened());
+        told
+    }
+
+    /// What a failed test shows of our Pods.
+    pub(crate) fn happened(&self) -> String {
+        let told = |args: &[&str]| {
+            self.admin.run(args).map_or_else(|error| error.to_string(), |ran| ran.to_string())
+        };
+        let logs =
+            |name| told(&["logs", "-n", HOME, "--tail=20", "-l", &format!("app.kubernetes.io/name={name}")]);
+        [
+            told(&["get", "pods,pvc,events", "-n", HOME, "-o", "wide"]),
+            logs("codex-k8s-webhook"),
+            logs("codex-k8s-reconcile"),
+            logs("codex-k8s-registration"),
+            logs("codex-k8s-gc"),
+        ]
+        .join("\n")
+    }
+
+    /// Runs kubectl as the admin; it has to succeed.
+    #[track_caller]
+    pub(crate) fn done(&self, args: &[&str]) -> String {
+        let ran = self.admin.run(args).unwrap();
+        assert!(ran.succeeded(), "kubectl {}: {ran}\n{}", args.join(" "), self.happened());
+        ran.stdout
+    }
+
+    /// Runs kubectl as somebody; it has to be refused, in these words.
+    #[track_caller]
+    pub(crate) fn refused(&self, identity: &Identity, args: &[&str], object: &Value, words: &str) {
+        let kubectl = self.node.control_plane().kubectl(identity).unwrap();
+        let ran = kubectl.run_with_input(args, &object.to_string()).unwrap();
+        assert!(!ran.succeeded() && ran.stderr.contains(words), "kubectl {}: {ran}", args.join(" "));
+    }
+
+    /// Creates an object as the admin.
+    #[track_caller]
+    pub(crate) fn create(&self, object: &Value) {
+        let ran = self.admin.run_with_input(&["create", "-f", "-"], &object.to_string()).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+    }
+
+    /// An object, if it is there.
+    pub(crate) fn get(&self, args: &[&str]) -> Option<Value> {
+        let ran = self.admin.run(&[&["get", "-o", "json"], args].concat()).unwrap();
+        ran.succeeded().then(|| serde_json::from_str(&ran.stdout).unwrap())
+    }
+
+    /// Waits until something is so; else shows what happened.
+    #[track_caller]
+    pub(crate) fn eventually<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
+        eventually(what, PATIENCE, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))
+    }
+
+    /// The collector's rows about a namespace.
+    pub(crate) fn rows_of(&self, namespace: &str) -> String {
+        let store = format!("sqlite:{}", self.rows.join("audit.db").display());
+        let ran = std::process::Command::new(playground())
+            .args(["gc", "audit", "list", namespace])
+            .env("CODEX_K8S_GC_AUDIT_STORE", store)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+}

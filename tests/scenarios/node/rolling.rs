@@ -1,0 +1,109 @@
+//! What is replaced while it is used: three webhooks behind their Service, called by kube-apiserver.
+
+use codex_k8s_tests::chart;
+use codex_k8s_tests::process::Process;
+
+use crate::harness::{HOME, Installed, machine_can};
+use crate::load::{Asked, during};
+
+const VALUES: &str = "serve: {replicas: 3}\n";
+/// What has to go through while something is replaced.
+const REQUESTS: u64 = 20_000;
+
+fn restart(cluster: &Installed) {
+    cluster.done(&["rollout", "restart", "-n", HOME, "deploy/codex-k8s-webhook"]);
+    cluster.done(&["rollout", "status", "-n", HOME, "deploy/codex-k8s-webhook", "--timeout=120s"]);
+}
+
+fn upgrade(cluster: &Installed, values: &str, tag: &str) {
+    cluster.release("upgrade", &chart::folder(), tag, values);
+    cluster.done(&["rollout", "status", "-n", HOME, "deploy/codex-k8s-webhook", "--timeout=120s"]);
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn restarts_and_upgrades_under_load_lose_no_request() {
+    if !machine_can() {
+        return;
+    }
+    let cluster = Installed::with(VALUES);
+    cluster.import("2");
+    let restarted = during(&cluster, Asked::Guarded, REQUESTS, || restart(&cluster));
+    restarted.tell("a rolling restart of three webhooks");
+    assert!(restarted.failed.is_empty(), "{:?}", restarted.failed);
+    let upgraded = during(&cluster, Asked::Guarded, REQUESTS, || {
+        upgrade(&cluster, VALUES, "2");
+        upgrade(&cluster, VALUES, "1");
+    });
+    upgraded.tell("an upgrade to another image, and back");
+    assert!(upgraded.failed.is_empty(), "{:?}", upgraded.failed);
+}
+
+/// The servers of the node, as processes of this machine.
+fn servers(cluster: &Installed) -> Vec<Process> {
+    let all = Process::all_started_with("--verify-ca-bundle-of=codex-k8s-guard").unwrap();
+    assert_eq!(all.len(), 3, "{}", cluster.happened());
+    all
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
+    if !machine_can() {
+        return;
+    }
+    let cluster = Installed::with(VALUES);
+    let hanging = servers(&cluster).remove(0);
+    let ready = || {
+        let found = cluster.get(&["deploy", "codex-k8s-webhook", "-n", HOME]).unwrap();
+        found["status"]["readyReplicas"].as_u64().unwrap_or_default()
+    };
+    let meanwhile = during(&cluster, Asked::Guarded, 0, || {
+        hanging.signal("STOP").unwrap();
+        cluster.eventually("it is not ready any more", || (ready() == 2).then_some(()));
+    });
+    meanwhile.tell("until one that hangs is left out");
+    assert!(
+        meanwhile
+            .failed
+            .iter()
+            .all(|(_, told)| told.contains("deadline exceeded") || told.contains("Timeout")),
+        "{:?}",
+        meanwhile.failed
+    );
+    let after = during(&cluster, Asked::Guarded, 5_000, || {});
+    after.tell("while one hangs that is left out");
+    assert!(after.failed.is_empty(), "{:?}", after.failed);
+    hanging.signal("CONT").unwrap();
+    cluster.eventually("it is ready again", || (ready() == 3).then_some(()));
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn with_every_replica_killed_at_once_what_is_not_guarded_goes_on() {
+    if !machine_can() {
+        return;
+    }
+    let cluster = Installed::with(VALUES);
+    let killed = during(&cluster, Asked::Unguarded, 5_000, || {
+        for server in servers(&cluster) {
+            server.signal("KILL").unwrap();
+        }
+        // Guarded requests are refused meanwhile, and not let through.
+        let run = serde_json::json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "codex-run-while-down"}});
+        let mut refused = 0;
+        cluster.eventually("they serve again", || {
+            let ran = cluster
+                .admin
+                .run_with_input(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &run.to_string());
+            let ran = ran.unwrap();
+            assert!(!ran.succeeded() || ran.stdout.contains("codex-k8s-worker"), "{ran}");
+            refused += u32::from(!ran.succeeded());
+            ran.succeeded().then_some(())
+        });
+        println!("{refused} guarded requests were refused while nobody served");
+    });
+    killed.tell("what is not guarded, with every webhook killed");
+    assert!(killed.failed.is_empty(), "{:?}", killed.failed);
+}

@@ -1,0 +1,11 @@
+//! What an operator sees: metrics, alerts and what is to be done about them, the dashboard.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod alerts;
+mod cluster;
+mod dashboard;
+mod metrics;
+mod runbooks;
+mod tables;
+mod traces;

@@ -1,0 +1,303 @@
+//! Every command of docs/alerts.md, as it stands there, on a real control plane with the chart's objects in it. No
+//! Pod runs there: one that asks for logs finds the Pods of its Deployment, and nothing in their logs; about a Deployment
+//! that is not there, it fails.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use codex_k8s_tests::binaries::Binaries;
+use codex_k8s_tests::{ControlPlane, Guard, Identity, chart, eventually};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cluster::{PATIENCE, playground};
+
+const PAGE: &str = include_str!("../../../docs/alerts.md");
+const HOME: &str = "codex-k8s-guard";
+const COLLECTORS_POLICY: &str = "collector.yaml";
+const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+
+/// What a command comes to.
+enum Outcome {
+    /// It ends well, and prints this.
+    Prints(&'static str),
+    /// It ends with this code, and tells this: here, not where it is meant for.
+    Fails(i32, &'static str),
+}
+
+use Outcome::{Fails, Prints};
+
+/// There is no node, so that the Pods are nowhere, and have no log.
+const NO_LOG: Outcome = Prints("");
+
+/// Each command, by the alert that it helps with, and what it comes to.
+const EXPECTED: [(&str, &str, Outcome); 19] = [
+    (
+        "CodexGuardCertificateEndsSoon",
+        "kubectl -n codex-k8s-guard logs deployment/codex-k8s-reconcile --all-pods | grep -i certificate",
+        Fails(1, ""),
+    ),
+    (
+        "CodexGuardCertificateEndsSoon",
+        "kubectl -n codex-k8s-guard get secret codex-k8s-webhook-ca codex-k8s-webhook-tls",
+        Prints("kubernetes.io/tls"),
+    ),
+    (
+        "CodexGuardCertificateEndsSoon",
+        "kubectl -n codex-k8s-guard annotate secret codex-k8s-webhook-tls codex-k8s.dev/rotate=now",
+        Prints("secret/codex-k8s-webhook-tls annotated"),
+    ),
+    (
+        "CodexGuardCollectorSilent",
+        "kubectl -n codex-k8s-guard get cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
+        Prints("cronjob.batch/codex-k8s-gc"),
+    ),
+    ("CodexGuardCollectorSilent", "codex-k8s-gc sweep --dry-run", Prints("1 due; nothing was done")),
+    ("CodexGuardBreakerOpen", "codex-k8s-gc sweep --dry-run", Prints("1 due; nothing was done")),
+    (
+        "CodexGuardBreakerOpen",
+        "codex-k8s-gc sweep --allow-mass-deletion=N",
+        // The one that is stuck is not to be helped so.
+        Fails(1, "1 due, 1 deleted, 1 still being deleted"),
+    ),
+    ("CodexGuardTerminatingTooLong", "codex-k8s-gc explain NAME", Prints("example.org/block")),
+    ("CodexGuardTerminatingTooLong", "kubectl get apiservice", Prints("v1.apps")),
+    (
+        "CodexGuardNobodyAnswers",
+        "kubectl -n codex-k8s-guard get pod,endpointslice -l app.kubernetes.io/name=codex-k8s-webhook",
+        Prints("endpointslice.discovery.k8s.io/codex-k8s-webhook-"),
+    ),
+    (
+        "CodexGuardNobodyAnswers",
+        "kubectl -n codex-k8s-guard logs deployment/codex-k8s-webhook --all-pods --tail=20",
+        NO_LOG,
+    ),
+    ("CodexGuardDenialsJump", "codex-k8s-webhook explain RULE", Prints("JOB004")),
+    (
+        "CodexGuardGateClosedTooLong",
+        "kubectl get namespace -l codex-k8s.dev/managed-by -o custom-columns='NAME:.metadata.name,\
+         READY:.metadata.annotations.codex-k8s\\.dev/baseline-ready-at,\
+         WAITS FOR:.metadata.annotations.codex-k8s\\.dev/baseline-waits-for'",
+        Prints("LimitRange codex-run-limits is somebody else's"),
+    ),
+    (
+        "CodexGuardGateClosedTooLong",
+        "kubectl -n codex-k8s-guard logs deployment/codex-k8s-reconcile --all-pods --tail=20",
+        NO_LOG,
+    ),
+    (
+        "CodexGuardGateClosedTooLong",
+        "codex-k8s-webhook reconcile --dry-run",
+        Prints("codex-issue-closed: waits: LimitRange codex-run-limits is somebody else's"),
+    ),
+    ("CodexGuardCacheStale", "kubectl get --raw /readyz", Prints("ok")),
+    (
+        "CodexGuardCacheStale",
+        "kubectl auth can-i watch namespaces --as=system:serviceaccount:codex-k8s-guard:codex-k8s-webhook",
+        Prints("yes"),
+    ),
+    (
+        "CodexGuardCacheStale",
+        "kubectl -n codex-k8s-guard logs deployment/codex-k8s-webhook --all-pods --tail=20",
+        NO_LOG,
+    ),
+    ("CodexGuardReloadFails", "codex-k8s-webhook policy lint policy.yaml", Fails(1, "policy.yaml:3")),
+];
+
+/// What stands for something that only the reader knows.
+const PLACEHOLDERS: [(&str, &str); 3] = [
+    ("deletion=N", "deletion=5"),
+    ("explain NAME", "explain codex-issue-stuck"),
+    ("explain RULE", "explain JOB004"),
+];
+
+/// The commands of the page, by alert: the lines of its blocks, and what stands in a sentence as code.
+fn commands() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for section in PAGE.split("\n## ").skip(1) {
+        let (alert, text) = section.split_once('\n').unwrap();
+        for (index, part) in text.split("```").enumerate() {
+            let commands: Vec<String> = if let Some(block) = part.strip_prefix("sh\n") {
+                block.lines().map(str::to_owned).collect()
+            } else {
+                assert!(index % 2 == 0, "{alert}: a block that is no shell's");
+                part.split('`').skip(1).step_by(2).map(one_line).filter(|code| is_command(code)).collect()
+            };
+            found.extend(commands.into_iter().map(|command| (alert.to_owned(), command)));
+        }
+    }
+    found
+}
+
+fn one_line(code: &str) -> String {
+    code.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_command(code: &str) -> bool {
+    ["kubectl ", "codex-k8s-gc ", "codex-k8s-webhook "].iter().any(|program| code.starts_with(program))
+}
+
+/// A guarded cluster with the chart's objects, and a shell whose programs are ours.
+struct Operator {
+    guard: Guard,
+    folder: TempDir,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let control_plane = ControlPlane::start(playground()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        provide_programs(folder.path());
+        // Before anybody guards it: nobody may shorten a lease.
+        create(&control_plane, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}));
+        let block = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata":
+            {"name": "a", "namespace": "codex-issue-stuck", "finalizers": ["example.org/block"]}});
+        for object in [expired("codex-issue-stuck"), block] {
+            create(&control_plane, &object);
+        }
+        write_collectors_policy(folder.path(), "5s");
+        let ran = run(&control_plane, folder.path(), "codex-k8s-gc sweep");
+        assert_eq!(ran.status.code(), Some(1), "it does not end: {ran:?}");
+        write_collectors_policy(folder.path(), "30s");
+        create(&control_plane, &expired("codex-issue-expired"));
+        let operator = Self { guard: Guard::over(control_plane, playground()).unwrap(), folder };
+        operator.install();
+        operator.break_something();
+        operator
+    }
+
+    /// All that the chart installs, but for the Pod of `helm test`; and the Secrets that its reconciler makes.
+    fn install(&self) {
+        let objects = chart::objects(&chart::rendered(HOME, "").unwrap()).unwrap();
+        let objects: Vec<_> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let kubectl = self.guard.kubectl(&Identity::Admin).unwrap();
+        let ran = kubectl.run_with_input(&["apply", "-f", "-"], &list.to_string()).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+        let file = |name: &str| self.guard.file(name).display().to_string();
+        let files = [format!("--cert={}", file("webhook.crt")), format!("--key={}", file("webhook.key"))];
+        for name in ["codex-k8s-webhook-ca", "codex-k8s-webhook-tls"] {
+            let args = ["create", "secret", "tls", name, "-n", HOME, &files[0], &files[1]];
+            let ran = kubectl.run(&args).unwrap();
+            assert!(ran.succeeded(), "{ran}");
+        }
+        for (deployment, pods) in [("codex-k8s-webhook", 2), ("codex-k8s-reconcile", 2)] {
+            let label = format!("app.kubernetes.io/name={deployment}");
+            eventually(&format!("the Pods of {deployment} are there"), PATIENCE, || {
+                let ran = kubectl.run(&["get", "pod", "-n", HOME, "-l", &label, "-o", "name"]).unwrap();
+                (ran.stdout.lines().count() == pods).then_some(())
+            })
+            .unwrap();
+        }
+    }
+
+    /// A namespace whose gate is closed, and a policy that is none.
+    fn break_something(&self) {
+        let admin = self.guard.kubectl(&Identity::Admin).unwrap();
+        let reconciler = self.guard.kubectl(&Identity::reconciler()).unwrap();
+        assert!(admin.run(&["create", "namespace", "codex-issue-closed"]).unwrap().succeeded());
+        let limits = ["limitrange", "codex-run-limits", "-n", "codex-issue-closed"];
+        let foreign = ["--type=merge", "-p", r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#];
+        let patched = || reconciler.run(&[&["patch"], &limits[..], &foreign].concat()).unwrap().succeeded();
+        eventually("it has a baseline", PATIENCE, || patched().then_some(())).unwrap();
+        let why = "-o=jsonpath={.metadata.annotations.codex-k8s\\.dev/baseline-waits-for}";
+        eventually("the gate is closed", PATIENCE, || {
+            let ran = admin.run(&["get", "namespace", "codex-issue-closed", why]).unwrap();
+            ran.stdout.contains("somebody else's").then_some(())
+        })
+        .unwrap();
+        fs::write(self.folder.path().join("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
+    }
+
+    /// Runs a command, and tells how it ended and what it said.
+    fn run(&self, command: &str) -> (Option<i32>, String) {
+        let ran = run(&self.guard.control_plane, self.folder.path(), command);
+        let told = [ran.stdout, ran.stderr].concat();
+        (ran.status.code(), String::from_utf8_lossy(&told).into_owned())
+    }
+}
+
+/// A folder for the `PATH`: our two programs, and the pinned kubectl.
+fn provide_programs(folder: &Path) {
+    let programs = folder.join("bin");
+    fs::create_dir(&programs).unwrap();
+    symlink(Binaries::find().unwrap().path("kubectl"), programs.join("kubectl")).unwrap();
+    for (name, command) in [("codex-k8s-webhook", "webhook"), ("codex-k8s-gc", "gc")] {
+        let script = format!("#!/bin/sh\nexec '{}' {command} \"$@\"\n", playground().display());
+        fs::write(programs.join(name), script).unwrap();
+        fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// For a collector that waits no longer than this for a namespace to be gone.
+fn write_collectors_policy(folder: &Path, patience: &str) {
+    let policy = format!("{HEAD}cleanup: {{waitForGone: {patience}}}\n");
+    fs::write(folder.join(COLLECTORS_POLICY), policy).unwrap();
+}
+
+fn run(control_plane: &ControlPlane, folder: &Path, command: &str) -> Output {
+    let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap());
+    Command::new("bash")
+        .args(["--norc", "--noprofile", "-o", "pipefail", "-c", command])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("HOME", folder)
+        .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin).unwrap())
+        .env("CODEX_K8S_GC_AUDIT_STORE", "sqlite:audit.db")
+        .env("CODEX_K8S_GC_POLICY", COLLECTORS_POLICY)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn create(control_plane: &ControlPlane, object: &Value) {
+    let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+    let ran = kubectl.run_with_input(&["create", "-f", "-"], &object.to_string()).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+}
+
+/// A run namespace whose lease ended long ago.
+fn expired(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+        "labels": {
+            "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
+            "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/project-id": "p1",
+            "codex-k8s.dev/run-id": name},
+        "annotations": {
+            "codex-k8s.dev/requested-by": "jane", "codex-k8s.dev/correlation-id": name,
+            "codex-k8s.dev/namespace-lease-ttl": "1h0m0s",
+            "codex-k8s.dev/namespace-lease-expires-at": "2026-01-01T01:00:00Z",
+            "codex-k8s.dev/namespace-lease-updated-at": "2026-01-01T00:00:00Z"}}})
+}
+
+#[test]
+fn each_command_of_the_runbook_does_what_it_is_there_for() {
+    let found = commands();
+    let known = |(alert, command, _): &(&str, &str, Outcome)| ((*alert).to_owned(), (*command).to_owned());
+    let named: Vec<_> = EXPECTED.iter().map(known).collect();
+    assert_eq!(found, named, "the page's commands, and those that this test knows the outcome of");
+    let operator = Operator::new();
+    let mut wrong = Vec::new();
+    for (alert, command, outcome) in &EXPECTED {
+        let mut line = (*command).to_owned();
+        for (placeholder, value) in PLACEHOLDERS {
+            line = line.replace(placeholder, value);
+        }
+        let (code, told) = operator.run(&line);
+        let (expected, words) = match outcome {
+            Prints(words) => (0, words),
+            Fails(code, words) => (*code, words),
+        };
+        if code != Some(expected) || !told.contains(words) {
+            wrong
+                .push(format!("{alert}: {line}\nended with {code:?}, not {expected} and {words:?}:\n{told}"));
+        }
+        if command.contains(" logs ") {
+            let (code, told) = operator.run(&line.replace("deployment/", "deployment/no-"));
+            assert!(code != Some(0) && told.contains("not found"), "{command}: {told}");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,86 @@
+//! Our own image: both programs, in one file, on nothing at all.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use object::Endianness;
+use object::elf::PT_INTERP;
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+
+use super::{Entry, Image};
+
+/// Where the image finds its programs.
+pub const PATH: &str = "/usr/bin";
+
+/// Whom it runs as: nobody whom the machine knows. The chart says the same.
+pub const USER: &str = "65532:65532";
+
+/// What the image says of itself, beside its version.
+pub const LABELS: [(&str, &str); 5] = [
+    ("org.opencontainers.image.title", "codex-k8s-guard"),
+    (
+        "org.opencontainers.image.description",
+        "Admission webhook, baseline reconciler and garbage collector for agent runs",
+    ),
+    ("org.opencontainers.image.source", env!("CARGO_PKG_REPOSITORY")),
+    ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
+    ("org.opencontainers.image.base.name", "scratch"),
+];
+
+const USERS: &str = "root:x:0:0:root:/:/sbin/nologin\nguard:x:65532:65532:codex-k8s-guard:/:/sbin/nologin\n";
+const GROUPS: &str = "root:x:0:\nguard:x:65532:\n";
+const LICENSE: &str = include_str!("../../../LICENSE");
+
+/// What our image is made of.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// Both programs in one file, which is linked statically.
+    pub program: PathBuf,
+    /// What they are made of: CycloneDX, from the lock file.
+    pub bom: PathBuf,
+}
+
+/// Our image, as it is called.
+///
+/// # Errors
+/// If a file cannot be read, or a program needs libraries that the image does not have.
+pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
+    let mut entries = vec![
+        Entry::Folder("etc", 0o755),
+        Entry::File("etc/passwd", 0o644, USERS.into()),
+        Entry::File("etc/group", 0o644, GROUPS.into()),
+        Entry::Folder("tmp", 0o1777),
+        Entry::Folder("usr", 0o755),
+        Entry::Folder("usr/bin", 0o755),
+        Entry::Folder("usr/share", 0o755),
+        Entry::Folder("usr/share/doc", 0o755),
+        Entry::Folder("usr/share/doc/codex-k8s-guard", 0o755),
+        Entry::File("usr/share/doc/codex-k8s-guard/LICENSE", 0o644, LICENSE.into()),
+    ];
+    let program = &contents.program;
+    ensure!(is_static(program)?, "{} asks for a loader: the image has no libraries", program.display());
+    entries.push(Entry::program("usr/bin/codex-k8s-guard", program)?);
+    entries.push(Entry::Link("usr/bin/codex-k8s-gc", "codex-k8s-guard"));
+    entries.push(Entry::Link("usr/bin/codex-k8s-webhook", "codex-k8s-guard"));
+    let bom =
+        std::fs::read(&contents.bom).with_context(|| format!("failed to read {}", contents.bom.display()))?;
+    entries.push(Entry::File("usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json", 0o644, bom));
+    let version = ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION").to_owned());
+    let labels = LABELS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    Ok(Image {
+        reference: reference.to_owned(),
+        entries,
+        entrypoint: vec!["codex-k8s-webhook".to_owned()],
+        user: USER.to_owned(),
+        labels: labels.chain([version]).collect(),
+    })
+}
+
+/// Whether a program names no loader, and so needs no library.
+fn is_static(program: &Path) -> anyhow::Result<bool> {
+    let bytes = std::fs::read(program).with_context(|| format!("failed to read {}", program.display()))?;
+    let file = ElfFile64::<Endianness>::parse(bytes.as_slice())
+        .with_context(|| format!("{} is no program of a 64-bit Linux", program.display()))?;
+    let endian = file.endian();
+    Ok(file.elf_program_headers().iter().all(|header| header.p_type(endian) != PT_INTERP))
+}

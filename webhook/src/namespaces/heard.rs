@@ -1,0 +1,106 @@
+//! Whether the watch is still heard. An event is not needed for that: the API server sends a bookmark every minute, so
+//! that a quiet cluster is heard as well, and one that hangs is not.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use tower::service_fn;
+
+/// A client that tells whenever a watch of its own is heard: when it is opened, and whatever comes from it then. A
+/// refusal is not heard.
+pub(super) fn listening(client: Client, heard: impl Fn() + Send + Sync + 'static) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(heard);
+    let send = move |request: Request<Body>| {
+        let (client, heard) = (client.clone(), Arc::clone(&heard));
+        async move {
+            let watches = is_watch(&request);
+            let response = client.send(request).await?;
+            let tells = watches && response.status().is_success();
+            if tells {
+                heard();
+            }
+            Ok::<Response<_>, kube::Error>(response.map(|body| {
+                body.map_frame(move |frame| {
+                    if tells {
+                        heard();
+                    }
+                    frame
+                })
+            }))
+        }
+    };
+    Client::new(service_fn(send), namespace)
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::StreamExt;
+    use futures::channel::mpsc;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// An API server that answers with a status, and then with what comes through a channel.
+    fn server(status: u16) -> (Client, mpsc::UnboundedSender<&'static str>) {
+        let (said, says) = mpsc::unbounded::<&'static str>();
+        let mut body = Some(axum::body::Body::from_stream(says.map(Ok::<_, Infallible>)));
+        let answer = move |_: Request<Body>| {
+            std::future::ready(Response::builder().status(status).body(body.take().unwrap_or_default()))
+        };
+        (Client::new(service_fn(answer), "default"), said)
+    }
+
+    async fn open(client: &Client, path: &str) -> Response<Body> {
+        client.send(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    fn counting(client: Client) -> (Client, Arc<AtomicUsize>) {
+        let count = Arc::<AtomicUsize>::default();
+        let counts = Arc::clone(&count);
+        let heard = move || {
+            counts.fetch_add(1, Ordering::Relaxed);
+        };
+        (listening(client, heard), count)
+    }
+
+    #[tokio::test]
+    async fn a_watch_is_heard_when_it_opens_and_with_each_bookmark_and_not_in_between() {
+        let (client, server) = server(200);
+        let (client, heard) = counting(client);
+        let mut watch = open(&client, "/api/v1/namespaces?watch=true&timeoutSeconds=290").await.into_body();
+        assert_eq!(heard.load(Ordering::Relaxed), 1);
+        for expected in 2..5 {
+            server.unbounded_send("{\"type\":\"BOOKMARK\"}\n").unwrap();
+            watch.frame().await.unwrap().unwrap();
+            assert_eq!(heard.load(Ordering::Relaxed), expected);
+        }
+        drop(server);
+        assert!(watch.frame().await.is_none());
+        assert_eq!(heard.load(Ordering::Relaxed), 4, "its end is nothing that is heard");
+    }
+
+    #[tokio::test]
+    async fn a_refused_watch_and_a_list_are_not_heard() {
+        for (status, path) in [(403, "/api/v1/namespaces?watch=true"), (200, "/api/v1/namespaces?limit=100")]
+        {
+            let (client, server) = server(status);
+            let (client, heard) = counting(client);
+            server.unbounded_send("{}").unwrap();
+            drop(server);
+            let body = open(&client, path).await.into_body();
+            assert_eq!(body.collect_bytes().await.unwrap(), "{}");
+            assert_eq!(heard.load(Ordering::Relaxed), 0, "{status} {path}");
+        }
+    }
+}

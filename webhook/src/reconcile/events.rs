@@ -1,0 +1,70 @@
+//! Events: what developers see of the reconciler's work, beside the objects that it is about.
+
+use std::error::Error;
+
+use codex_k8s_shared::baseline::BaselineKind;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::events::{Event, EventType};
+
+use super::cluster::resource;
+use super::controller::Context;
+
+impl Context {
+    /// About a run namespace.
+    pub(super) async fn event_of_namespace(
+        &self,
+        meta: &ObjectMeta,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: meta.name.clone(),
+            // In the namespace itself, where whoever waits looks.
+            namespace: meta.name.clone(),
+            uid: meta.uid.clone(),
+            ..ObjectReference::default()
+        };
+        self.publish(&reference, type_, reason, note).await;
+    }
+
+    /// About an object of a baseline.
+    pub(super) async fn event(
+        &self,
+        namespace: &str,
+        kind: BaselineKind,
+        name: &str,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
+        let resource = resource(kind);
+        let reference = ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.publish(&reference, type_, reason, note).await;
+    }
+
+    /// An Event is a courtesy: failing to write one changes nothing.
+    pub(super) async fn publish(
+        &self,
+        reference: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
+        let note = Some(note.chars().take(1000).collect());
+        let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+        let event = Event { type_, reason, note, action, secondary: None };
+        if let Err(error) = self.recorder.publish(&event, reference).await {
+            tracing::debug!(error = &error as &dyn Error, "failed to write an Event");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Which gates are closed, and since when: what the metrics tell of them.
+
+use std::collections::HashMap;
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::namespace::{annotation, is_concerned};
+use crate::namespaces::managed;
+
+/// What a closed gate waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The baseline is not complete.
+    Baseline,
+    /// It is, but there is no place.
+    Place,
+}
+
+impl WaitsFor {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Baseline, Self::Place];
+
+    /// As a label says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Place => "place",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Closed {
+    uid: String,
+    since: Timestamp,
+    waits_for: WaitsFor,
+}
+
+/// The closed gates that a watch tells of, by the names of their namespaces.
+#[derive(Debug, Default)]
+pub struct Gates {
+    closed: HashMap<String, Closed>,
+    /// Those of before the list that is being read.
+    before: HashMap<String, Closed>,
+}
+
+impl Gates {
+    /// A list begins: whoever is not in it is gone.
+    pub fn begin(&mut self) {
+        self.before.extend(self.closed.drain());
+    }
+
+    /// The list is complete.
+    pub fn end(&mut self) {
+        self.before.clear();
+    }
+
+    /// A namespace is there, or has changed.
+    pub fn hear_of(&mut self, policy: &RunPolicy, meta: &ObjectMeta, now: Timestamp) {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let known = self.closed.remove(name).or_else(|| self.before.remove(name));
+        if is_concerned(policy, meta) && !managed(meta).ready {
+            self.closed.insert(name.to_owned(), closed(meta, known, now));
+        }
+    }
+
+    /// A namespace is gone.
+    pub fn lose(&mut self, name: &str) {
+        self.closed.remove(name);
+    }
+
+    /// How many gates wait for something, and since when the first of them does.
+    pub fn waiting_for(&self, what: WaitsFor) -> (usize, Option<Timestamp>) {
+        let those = self.closed.values().filter(|closed| closed.waits_for == what);
+        those.fold((0, None), |(count, first), closed| {
+            (count + 1, Some(first.map_or(closed.since, |first: Timestamp| first.min(closed.since))))
+        })
+    }
+}
+
+/// Since when a gate is closed: a namespace that lacks a place says so, and one whose gate was never open has been
+/// waiting since its birth. Of any other it is known when it was first seen so.
+fn closed(meta: &ObjectMeta, known: Option<Closed>, now: Timestamp) -> Closed {
+    let uid = meta.uid.clone().unwrap_or_default();
+    let unplaced = annotation(meta, keys::UNPLACED_SINCE);
+    let born = meta.creation_timestamp.as_ref().map(|born| born.0);
+    let never_open = annotation(meta, keys::BASELINE_HASH).is_none();
+    let waits_for = if unplaced.is_some() { WaitsFor::Place } else { WaitsFor::Baseline };
+    let known = known.filter(|known| known.uid == uid && known.waits_for == waits_for);
+    let since = unplaced
+        .and_then(|since| since.parse().ok())
+        .or(born.filter(|_| never_open && unplaced.is_none()))
+        .or(known.map(|known| known.since))
+        .unwrap_or(now);
+    Closed { uid, since, waits_for }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A run namespace that was born at a second, with annotations.
+    fn born(second: i64, annotations: &[(&str, &str)]) -> ObjectMeta {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        ObjectMeta {
+            name: Some("codex-issue-1".to_owned()),
+            uid: Some(second.to_string()),
+            creation_timestamp: Some(Time(at(second))),
+            labels: Some([(keys::MANAGED_BY.to_owned(), keys::MANAGED_BY_VALUE.to_owned())].into()),
+            annotations: Some(annotations.collect()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn hear_of(gates: &mut Gates, meta: &ObjectMeta, now: i64) {
+        gates.hear_of(&RunPolicy::default(), meta, at(now));
+    }
+
+    const HASH: (&str, &str) = (keys::BASELINE_HASH, "h");
+    const READY: (&str, &str) = (keys::BASELINE_READY_AT, "2026-02-01T12:00:00Z");
+
+    #[test]
+    fn a_gate_that_was_never_open_waits_from_birth_and_one_that_closed_from_when_it_was_seen() {
+        let mut gates = Gates::default();
+        hear_of(&mut gates, &born(10, &[]), 50);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(10))));
+        hear_of(&mut gates, &born(10, &[HASH, READY]), 60);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
+        hear_of(&mut gates, &born(10, &[HASH]), 70);
+        hear_of(&mut gates, &born(10, &[HASH]), 80);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(70))), "it was known already");
+        hear_of(&mut gates, &born(75, &[HASH]), 90);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(90))), "another one of the same name");
+        gates.lose("codex-issue-1");
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
+    }
+
+    #[test]
+    fn a_namespace_without_a_place_says_since_when() {
+        let mut gates = Gates::default();
+        let unplaced = (keys::UNPLACED_SINCE, "1970-01-01T00:00:30Z");
+        hear_of(&mut gates, &born(10, &[HASH, unplaced]), 50);
+        assert_eq!(gates.waiting_for(WaitsFor::Place), (1, Some(at(30))));
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
+        hear_of(&mut gates, &born(10, &[HASH]), 60);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(60))), "it waits for something else");
+    }
+
+    #[test]
+    fn a_new_list_forgets_who_is_not_in_it_and_remembers_since_when_the_others_wait() {
+        let mut gates = Gates::default();
+        let other = ObjectMeta { name: Some("codex-issue-2".to_owned()), ..born(20, &[HASH]) };
+        hear_of(&mut gates, &born(10, &[HASH]), 50);
+        hear_of(&mut gates, &other, 55);
+        gates.begin();
+        hear_of(&mut gates, &other, 60);
+        gates.end();
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(55))));
+    }
+
+    #[test]
+    fn who_is_on_its_way_out_or_protected_waits_for_nothing() {
+        let mut gates = Gates::default();
+        let ending = ObjectMeta { deletion_timestamp: Some(Time(at(40))), ..born(10, &[]) };
+        hear_of(&mut gates, &ending, 50);
+        hear_of(&mut gates, &ObjectMeta { name: Some("kube-system".to_owned()), ..born(10, &[]) }, 50);
+        assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
+    }
+}

@@ -1,0 +1,46 @@
+//! A span about each look at a namespace, for the collector of traces.
+
+use codex_k8s_shared::telemetry::SPANS;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use super::namespace::{Gate, Report};
+
+/// The span of a look that begins.
+pub(super) fn span(meta: &ObjectMeta) -> Span {
+    tracing::info_span!(
+        target: SPANS,
+        "look",
+        namespace = meta.name,
+        uid = meta.uid,
+        steps = Empty,
+        missing = Empty,
+        gate = Empty,
+        error = Empty,
+    )
+}
+
+/// Adds what was done, what is still missing, and what became of the gate.
+pub(super) fn tell(span: &Span, looked: &kube::Result<Report>) {
+    if span.is_disabled() {
+        return;
+    }
+    match looked {
+        Ok(report) => {
+            span.record("steps", report.done.len());
+            span.record("missing", report.left.missing().join(", "));
+            span.record(
+                "gate",
+                match report.gate {
+                    Gate::Unchanged => "unchanged",
+                    Gate::Opened => "opened",
+                    Gate::Closed => "closed",
+                },
+            );
+        }
+        Err(error) => {
+            span.record("error", display(error));
+        }
+    }
+}
