@@ -88,7 +88,7 @@ generate: ## Write what is generated from the code
 	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
 	cp deploy/alerts/alerts.yaml deploy/chart/files/alerts.yaml
 	cp deploy/grafana/codex-k8s-guard.json deploy/chart/files/dashboard.json
-	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- rendered::what_is_rendered
+	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as
 
 tools: $(CARGO_DENY) $(CYCLONEDX) ## Install the pinned tools into the cache
 

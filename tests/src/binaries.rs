@@ -49,6 +49,14 @@ const PROMTOOL: Source = Source {
     stamp: None,
 };
 
+/// What manifests are compared with schemas by.
+const KUBECONFORM: Source = Source {
+    name: "kubeconform",
+    required: "github.com/yannh/kubeconform",
+    programs: &[("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")],
+    stamp: None,
+};
+
 /// What makes a machine a node.
 const NODE: Source = Source {
     name: "node/kubernetes",
@@ -130,6 +138,14 @@ pub fn promtool() -> anyhow::Result<PathBuf> {
 /// If building fails; without Go, that is said.
 pub fn helm() -> anyhow::Result<PathBuf> {
     Ok(HELM.cached()?.join("helm"))
+}
+
+/// The path of kubeconform, which is built into the project's cache if it is not there.
+///
+/// # Errors
+/// If building fails; without Go, that is said.
+pub fn kubeconform() -> anyhow::Result<PathBuf> {
+    Ok(KUBECONFORM.cached()?.join("kubeconform"))
 }
 
 /// The folders of a node's programs, beside those of the control plane.

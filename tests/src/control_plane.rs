@@ -60,6 +60,19 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
+    /// As [`start`](Self::start), with every request of the admin in the audit log, those that only read as well: and
+    /// with them those of the `ServiceAccounts`, as whom the admin speaks.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
+        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
+        fs::write(control_plane.folder().join("audit-policy.yaml"), policy)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
+    }
+
     /// One that has all that its programs need, and whose programs are not started.
     pub(crate) fn prepare(playground: &Path, place: Place) -> anyhow::Result<Self> {
         let now = Timestamp::now();

@@ -63,10 +63,24 @@ impl Webhook {
         name: &str,
         args: &[String],
     ) -> anyhow::Result<Self> {
+        Self::start_as(control_plane, playground, name, &Identity::Admin, args)
+    }
+
+    /// As [`start`](Self::start), with the rights of an identity.
+    ///
+    /// # Errors
+    /// If it does not get ready; with the end of its log.
+    pub fn start_as(
+        control_plane: &ControlPlane,
+        playground: &Path,
+        name: &str,
+        identity: &Identity,
+        args: &[String],
+    ) -> anyhow::Result<Self> {
         let address = loopback()?;
         let mut all = vec!["serve".to_owned(), "--http1-only".to_owned(), format!("--listen={address}")];
         all.extend_from_slice(args);
-        let (health, process) = start(control_plane, playground, name, &Identity::Admin, all)?;
+        let (health, process) = start(control_plane, playground, name, identity, all)?;
         Ok(Self { address, health, process })
     }
 }

@@ -101,3 +101,43 @@ fn a_run_namespace_ends_without_the_webhook_and_its_baseline_is_guarded_until_th
     })
     .unwrap();
 }
+
+/// As docs/operations.md has it, by one who may delete nothing but the two configurations; and uninstalled in the wrong
+/// order, for the servers went first.
+#[test]
+fn the_glass_is_broken_while_nobody_answers_and_all_goes_on_unguarded() {
+    let outage = Outage::start();
+    outage.post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
+    outage.end_the_webhook();
+    let created = "/apis/batch/v1/namespaces/codex-issue-before/jobs";
+    Outage::is_missed(&outage.post(created, &job()));
+    let admin = outage.0.kubectl(&Identity::Admin).unwrap();
+    let run = |args: &[&str]| {
+        let ran = admin.run(args).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+    };
+    let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    run(&["create", "clusterrole", "break-glass", "--verb=delete", &format!("--resource={kinds}")]);
+    run(&["create", "clusterrolebinding", "break-glass", "--clusterrole=break-glass", "--user=oncall"]);
+    let oncall = outage.0.kubectl(&Identity::user("oncall")).unwrap();
+    let command =
+        ["delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration", "codex-k8s-guard"];
+    let ran = oncall.run(&command).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+    eventually("nothing is asked any more", Duration::from_secs(30), || {
+        let answers = [
+            outage.post(&format!("{created}?dryRun=All"), &job()),
+            outage.post("/api/v1/namespaces?dryRun=All", &namespace("codex-issue-after")),
+        ];
+        answers.iter().all(|answer| answer.code < 300).then_some(())
+    })
+    .unwrap();
+    // What was managed goes, with all that was in it, though nobody looks after it.
+    outage.ask(&Identity::Admin, "DELETE", "/api/v1/namespaces/codex-issue-before", &Value::Null).admitted();
+    eventually("the namespace is gone", Duration::from_mins(1), || {
+        let found =
+            outage.ask(&Identity::Admin, "GET", "/api/v1/namespaces/codex-issue-before", &Value::Null);
+        (found.code == 404).then_some(())
+    })
+    .unwrap();
+}

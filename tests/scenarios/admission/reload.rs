@@ -16,10 +16,14 @@ fn post(guard: &Guard, path: &str, body: &Value) -> Answer {
     send(&guard.control_plane, &Send { identity, method: "POST", path, content_type: JSON }, body)
 }
 
+fn wide_job_of(namespace: &str) -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "wide", "namespace": namespace},
+        "spec": {"parallelism": 3, "template": {"spec": {
+            "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
+}
+
 fn wide_job(guard: &Guard) -> Answer {
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "wide"}, "spec": {"parallelism": 3,
-        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
-    post(guard, JOBS, &job)
+    post(guard, JOBS, &wide_job_of("codex-issue-reload"))
 }
 
 /// The hash of the policy in force, as the metrics tell it.
@@ -69,6 +73,40 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     guard.write_policy("").unwrap();
     eventually("the first policy is back", PATIENCE, || (hash(&guard) == first).then_some(())).unwrap();
     wide_job(&guard).admitted();
+}
+
+/// The ladder of docs/install.md: first the audit log and the metrics, then whoever asks, then a refusal; and back.
+#[test]
+fn a_rule_is_rolled_out_from_audit_over_warn_to_enforce_and_taken_back_without_a_restart() {
+    let narrow =
+        |mode: &str| format!("jobs: {{parallelism: {{default: 1, max: 2}}}}\nrules: {{JOB010: {mode}}}\n");
+    let guard = Guard::start_with_policy(playground(), &narrow("audit")).unwrap();
+    post(&guard, "/api/v1/namespaces", &namespace("codex-issue-reload")).admitted();
+    let found = |outcome: &str| {
+        let metrics = guard.webhook.health.get("/metrics").unwrap();
+        let of = |line: &&str| {
+            line.contains("rule=\"JOB010\"") && line.contains(&format!("outcome=\"{outcome}\""))
+        };
+        metrics.lines().any(|line| of(&line))
+    };
+    let kubectl = guard.kubectl(&Identity::worker()).unwrap();
+    let ask = || {
+        let args = ["create", "--dry-run=server", "-f", "-"];
+        kubectl.run_with_input(&args, &wide_job_of("codex-issue-reload").to_string()).unwrap()
+    };
+    for (mode, outcome, admitted, told) in [
+        ("audit", "audited", true, false),
+        ("warn", "warned", true, true),
+        ("enforce", "denied", false, true),
+        ("warn", "warned", true, true),
+    ] {
+        guard.write_policy(&narrow(mode)).unwrap();
+        let ran = eventually(&format!("JOB010 is set to {mode}"), PATIENCE, || {
+            let ran = ask();
+            (ran.succeeded() == admitted && ran.stderr.contains("JOB010: ") == told).then_some(ran)
+        });
+        assert!(found(outcome), "{mode}: {ran:?}");
+    }
 }
 
 #[test]

@@ -218,8 +218,17 @@ impl Drop for Keeper {
 fn prepare(control_plane: &ControlPlane) {
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
     assert!(kubectl.run(&["create", "namespace", HOME]).unwrap().succeeded());
-    let rights = include_str!("../../../deploy/base/certificates.yaml");
-    let applied = kubectl.run_with_input(&["apply", "-f", "-"], rights).unwrap();
+    let texts = [
+        include_str!("../../../deploy/base/reconcile.yaml"),
+        include_str!("../../../deploy/base/serve.yaml"),
+    ];
+    let objects: Vec<Value> =
+        texts.iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).unwrap()).collect();
+    let rights: Vec<_> =
+        objects.into_iter().filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1").collect();
+    assert_eq!(rights.len(), 6);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": rights}).to_string();
+    let applied = kubectl.run_with_input(&["apply", "-f", "-"], &list).unwrap();
     assert!(applied.succeeded(), "{applied}");
 }
 

@@ -6,9 +6,11 @@ use std::process::{Command, Output};
 use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubectl};
 use serde_json::{Value, json};
 
+use crate::base::base;
+use crate::schemas::Schemas;
 use crate::values::{SETS, objects, rendered};
 
-fn playground() -> &'static Path {
+pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
@@ -24,6 +26,47 @@ fn restricted(kubectl: &Kubectl, name: &str) {
 fn is_of_others(object: &Value) -> bool {
     let version = object["apiVersion"].as_str().unwrap();
     version.starts_with("cert-manager.io/") || version.starts_with("monitoring.coreos.com/")
+}
+
+/// What kustomize makes of a folder.
+fn kustomized(kubectl: &Kubectl, folder: &str) -> Vec<Value> {
+    let ran = kubectl.run(&["kustomize", &base().join(folder).display().to_string()]).unwrap();
+    assert!(ran.succeeded() && ran.stderr.is_empty(), "{ran}");
+    objects(&ran.stdout)
+}
+
+#[test]
+fn the_kustomize_base_is_taken_by_a_real_api_server_and_then_its_registration() {
+    let control_plane = ControlPlane::start(playground()).unwrap();
+    let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+    for (folder, count) in [("", 20), ("registration", 4)] {
+        assert!(kustomized(&kubectl, folder).len() >= count, "{folder}");
+        let folder = base().join(folder).display().to_string();
+        let ran = kubectl.run(&["apply", "--server-side", "--validate=strict", "-k", &folder]).unwrap();
+        assert!(ran.succeeded() && !ran.to_string().contains("Warning"), "{ran}");
+    }
+    for file in ["check.yaml", "webhook-configurations.yaml"] {
+        let file = base().join(file).display().to_string();
+        let ran = kubectl.run(&["apply", "--server-side", "--validate=strict", "-f", &file]).unwrap();
+        assert!(ran.succeeded() && !ran.to_string().contains("Warning"), "{ran}");
+    }
+}
+
+#[test]
+fn all_of_it_is_as_the_schemas_say_that_the_api_server_publishes() {
+    let control_plane = ControlPlane::start(playground()).unwrap();
+    let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+    let mut all = kustomized(&kubectl, "");
+    all.extend(SETS.iter().flat_map(|set| objects(&rendered(set))));
+    all.retain(|object| !is_of_others(object));
+    let schemas = Schemas::read(&kubectl, &all);
+    let (wrong, valid) = schemas.findings(&all);
+    assert!(wrong.is_empty() && valid == all.len(), "{valid} of {}: {wrong:#?}", all.len());
+    // It does find what is wrong.
+    let mut mistaken = all.iter().find(|object| object["kind"] == "Deployment").unwrap().clone();
+    mistaken["spec"]["replica"] = json!(2);
+    let (wrong, valid) = schemas.findings(&[mistaken]);
+    assert!(valid == 0 && wrong.len() == 1 && wrong[0].contains("replica"), "{wrong:?}");
 }
 
 #[test]

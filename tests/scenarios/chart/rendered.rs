@@ -8,13 +8,13 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
+use crate::documented::writes;
 use crate::values::{SETS, Set, chart, helm, objects, pod, rendered, set};
 
 /// The whole of the first set; of the others, where they differ from it.
 #[test]
 fn what_is_rendered_is_what_it_was() {
     let folder = chart().join("snapshots");
-    let writes = std::env::var_os("CODEX_K8S_GUARD_WRITE_SNAPSHOTS").is_some();
     let usual = rendered(set("default"));
     let mut wrong = Vec::new();
     for set in &SETS {
@@ -26,7 +26,7 @@ fn what_is_rendered_is_what_it_was() {
             (format!("{}.diff", set.0), diff.unified_diff().context_radius(1).to_string())
         };
         let file = folder.join(&name);
-        if writes {
+        if writes() {
             fs::write(&file, &found).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
@@ -113,39 +113,4 @@ fn the_policy_is_one_and_knows_our_own_identities() {
     }
     let policy = rendered(set("policy"));
     assert!(policy.contains("JOB018: warn") && policy.contains("defaultTtl: 6h0m0s"), "{policy}");
-}
-
-/// The rules of a Role or `ClusterRole`.
-fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
-    let role = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
-    role.unwrap_or_else(|| panic!("no {kind} {name}"))["rules"].as_array().unwrap()
-}
-
-#[test]
-fn the_rights_are_those_that_the_manifests_were_tried_with() {
-    let chart = objects(&rendered(set("default")));
-    let manifest = |text: &str| objects(text);
-    let gc = manifest(include_str!("../../../deploy/base/gc.yaml"));
-    for kind in ["ClusterRole", "Role"] {
-        assert_eq!(rules(&chart, kind, "codex-k8s-gc"), rules(&gc, kind, "codex-k8s-gc"));
-    }
-    let certificates = manifest(include_str!("../../../deploy/base/certificates.yaml"));
-    for (kind, name, of) in [
-        ("ClusterRole", "codex-k8s-reconcile-certificates", "codex-k8s-reconcile"),
-        ("Role", "codex-k8s-reconcile-certificates", "codex-k8s-reconcile"),
-        ("ClusterRole", "codex-k8s-webhook-registration", "codex-k8s-webhook"),
-    ] {
-        for rule in rules(&certificates, kind, name) {
-            assert!(rules(&chart, kind, of).contains(rule), "{kind} {of} lacks {rule}");
-        }
-    }
-    // Without what a set does not need.
-    let cert_manager = objects(&rendered(set("cert-manager")));
-    for kind in ["ClusterRole", "Role"] {
-        let rules = format!("{:?}", rules(&cert_manager, kind, "codex-k8s-reconcile"));
-        assert!(!rules.contains("secrets") && !rules.contains("admissionregistration"), "{rules}");
-    }
-    let jobs =
-        |set: &Set| format!("{:?}", rules(&objects(&rendered(set)), "ClusterRole", "codex-k8s-reconcile"));
-    assert!(!jobs(set("default")).contains("jobs") && jobs(set("agent-jobs")).contains("jobs"));
 }

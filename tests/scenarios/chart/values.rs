@@ -24,7 +24,12 @@ pub(crate) const SETS: [Set; 15] = [
     ),
     ("database-daemon", HOME, "gc: {mode: daemon, auditStore: {secret: platform-database}}"),
     ("cert-manager", HOME, "certificates: {mode: cert-manager}"),
-    ("policy", HOME, "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}}"),
+    (
+        "policy",
+        HOME,
+        "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}, namespaces: {protected: [default, ours], home: []}}\n\
+         admissionPolicies: {trusted: [\"system:serviceaccount:tools:reloader\"]}",
+    ),
     ("agent-jobs", "agents-guard", "policy: {quotas: {agentJobsPerProject: {max: 4}}}"),
     ("recorded", HOME, "serve: {record: denied, args: [--max-in-flight=64]}\nlog: text"),
     (
@@ -41,7 +46,12 @@ pub(crate) const SETS: [Set; 15] = [
          traces: {endpoint: \"http://collector.tracing:4318\", to: [{namespaceSelector: {matchLabels: \
          {kubernetes.io/metadata.name: tracing}}}]}",
     ),
-    ("open-network", HOME, "networkPolicy: {enabled: false}"),
+    (
+        "open-network",
+        HOME,
+        "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\n\
+         admissionPolicies: {enabled: false}",
+    ),
     (
         "closed-network",
         HOME,

@@ -23,11 +23,12 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
 
 /// Without those about Jobs.
 fn rights() -> Vec<Value> {
-    let all = ["get", "list", "watch", "create", "patch", "update", "delete"];
+    let all = ["get", "list", "watch", "create", "patch", "delete"];
     let rbac = "rbac.authorization.k8s.io";
     vec![
         rule("", &["namespaces"], &["get", "list", "watch", "patch"]),
         rule("", &["serviceaccounts", "resourcequotas", "limitranges"], &all),
+        rule("", &["resourcequotas"], &["update"]),
         rule(rbac, &["roles", "rolebindings"], &all),
         rule(rbac, &["roles"], &["escalate", "bind"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
@@ -57,8 +58,7 @@ fn without_a_limit_nothing_is_asked_about_jobs_and_with_one_no_more_than_the_doc
     let ended = || (!cluster.guard.reconciler.process.is_running()).then_some(());
     cluster.eventually("the one with every right has ended", ended);
     grant(&admin, "least", None, &rights());
-    let own =
-        rule("coordination.k8s.io", &["leases"], &["get", "list", "create", "patch", "update", "delete"]);
+    let own = rule("coordination.k8s.io", &["leases"], &["get", "list", "create", "patch", "delete"]);
     let mut last_sweep = rule("", &["configmaps"], &["get"]);
     last_sweep["resourceNames"] = json!(["codex-k8s-gc-last-sweep"]);
     grant(&admin, "least", Some("codex-k8s-guard"), &[own, last_sweep]);

@@ -99,6 +99,7 @@ fn main() -> ExitCode {
         Command::Build => Binaries::find()
             .and_then(|_| binaries::helm())
             .and_then(|_| binaries::promtool())
+            .and_then(|_| binaries::kubeconform())
             .and_then(|_| Programs::find())
             .map(drop),
         Command::Image(args) => args.run(),

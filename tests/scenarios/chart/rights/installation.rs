@@ -1,0 +1,261 @@
+//! The programs of an installation, each with the rights of its ServiceAccount and no other.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use codex_k8s_tests::control_plane::free_port;
+use codex_k8s_tests::identity::EVERY_RIGHT;
+use codex_k8s_tests::process::Process;
+use codex_k8s_tests::{Answer, Caller, ControlPlane, Identity, Reconciler, Webhook, eventually};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::table::{KINDS, Request, Right, granted, requests};
+use crate::installed::playground;
+
+pub(crate) const HOME: &str = "codex-k8s-guard";
+pub(crate) const AUTHORITY: &str = "codex-k8s-webhook-ca";
+pub(crate) const LEAF: &str = "codex-k8s-webhook-tls";
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A control plane with the chart's rights, and what runs with them.
+pub(crate) struct Installation {
+    pub(crate) control_plane: ControlPlane,
+    runtime: Runtime,
+    admin: Caller,
+    roles: Vec<Value>,
+    /// Where the webhook serves.
+    pub(crate) address: SocketAddr,
+}
+
+impl Installation {
+    /// Applies the rights among rendered objects, and nothing else of them.
+    pub(crate) fn new(objects: &[Value]) -> Self {
+        let control_plane = ControlPlane::start_audited(playground()).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let admin = runtime.block_on(Caller::new(&control_plane, &Identity::Admin)).unwrap();
+        let of_rights = |object: &&Value| KINDS.iter().any(|kind| object["kind"] == *kind);
+        let roles = objects.iter().filter(of_rights).cloned().collect();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
+        let new = Self { control_plane, runtime, admin, roles, address };
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}});
+        let group = "rbac.authorization.k8s.io";
+        // People may do everything; our own ServiceAccounts what the chart lets them.
+        let people = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding",
+            "metadata": {"name": EVERY_RIGHT},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": group, "kind": "Group", "name": EVERY_RIGHT}]});
+        new.apply(&[home, people]);
+        new.apply(&new.roles);
+        new
+    }
+
+    /// Applies objects as the admin.
+    #[track_caller]
+    pub(crate) fn apply(&self, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        let kubectl = self.control_plane.kubectl(&Identity::Admin).unwrap();
+        let ran = kubectl
+            .run_with_input(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &list)
+            .unwrap();
+        assert!(ran.succeeded(), "{ran}");
+    }
+
+    pub(crate) fn send_as(&self, identity: &Identity, method: Method, path: &str, body: &Value) -> Answer {
+        self.runtime.block_on(async {
+            let caller = Caller::new(&self.control_plane, identity).await.unwrap();
+            caller.send_like_client_go(method, path, body).await.unwrap()
+        })
+    }
+
+    /// Sends a request as the admin.
+    pub(crate) fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.runtime.block_on(self.admin.send(method, path, body)).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn done(&self, method: Method, path: &str, body: &Value) -> Value {
+        self.send(method, path, body).object().unwrap()
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<Value> {
+        self.send(Method::GET, path, &Value::Null).object().ok()
+    }
+
+    /// What was asked so far with the rights of the chart.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        requests(&self.control_plane.audit_events(), HOME)
+    }
+
+    #[track_caller]
+    pub(crate) fn soon<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
+        eventually(what, PATIENCE, answer).unwrap_or_else(|error| {
+            let logs = ["bootstrap", "reconcile", "webhook"].map(|name| self.control_plane.log_tail(name));
+            panic!("{error}\n{}", logs.join("\n---\n"))
+        })
+    }
+
+    /// Takes one right away while something is done, and waits until that is refused for the lack of it.
+    #[track_caller]
+    pub(crate) fn without(&self, right: &Right, works: impl FnOnce()) {
+        let role = self.roles.iter().find(|role| {
+            role["rules"].is_array()
+                && role["metadata"]["name"] == *right.account
+                && role["metadata"].get("namespace").is_some() == right.namespace.is_some()
+        });
+        let role = role.unwrap();
+        let rules = granted_by(role).filter(|rule| !is(rule, right));
+        let mut less = role.clone();
+        less["rules"] = rules.collect();
+        self.apply(&[less]);
+        self.await_right(right, false);
+        let before = self.requests().len();
+        works();
+        self.soon(&format!("{right:?} is missed"), || {
+            self.requests().iter().skip(before).any(|request| lacks(request, right)).then_some(())
+        });
+        self.apply(std::slice::from_ref(role));
+        self.await_right(right, true);
+    }
+
+    fn await_right(&self, right: &Right, there: bool) {
+        let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": format!("system:serviceaccount:{HOME}:{}", right.account),
+            "resourceAttributes": {"namespace": right.namespace, "verb": right.verb, "group": right.group,
+                "resource": resource, "subresource": subresource, "name": right.name}}});
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        self.soon(&format!("{right:?}: {there}"), || {
+            (self.done(Method::POST, path, &review)["status"]["allowed"] == there).then_some(())
+        });
+    }
+
+    /// Starts a reconciler with these arguments beside the chart's own.
+    pub(crate) fn reconcile(&self, name: &str, args: &[String]) -> Reconciler {
+        let mut all = vec![
+            format!("--policy={}", self.policy_file()),
+            format!("--lease-namespace={HOME}"),
+            "--certificates".to_owned(),
+            "--reload-interval=200".to_owned(),
+            "--certificate-interval=500".to_owned(),
+            "--propagation=1".to_owned(),
+            "--authority-linger=1".to_owned(),
+            "--linger=500".to_owned(),
+        ];
+        all.extend_from_slice(args);
+        Reconciler::start(&self.control_plane, playground(), name, &Identity::reconciler(), &all).unwrap()
+    }
+
+    /// Brings what is in the Secret of the leaf to where the webhook reads it.
+    pub(crate) fn mount(&self) {
+        for part in ["tls.crt", "tls.key"] {
+            let secret = self.find(&format!("/api/v1/namespaces/{HOME}/secrets/{LEAF}")).unwrap();
+            let pem = BASE64.decode(secret["data"][part].as_str().unwrap()).unwrap();
+            fs::write(self.control_plane.folder().join(part), pem).unwrap();
+        }
+    }
+
+    /// Starts the webhook.
+    pub(crate) fn serve(&self) -> Webhook {
+        self.mount();
+        let file = |name: &str| self.control_plane.folder().join(name).display().to_string();
+        let args = [
+            format!("--listen={}", self.address),
+            format!("--tls-cert={}", file("tls.crt")),
+            format!("--tls-key={}", file("tls.key")),
+            format!("--policy={}", self.policy_file()),
+            format!("--verify-ca-bundle-of={HOME}"),
+            "--reload-interval=200".to_owned(),
+        ];
+        let identity = Identity::service_account(HOME, "codex-k8s-webhook");
+        Webhook::start_as(&self.control_plane, playground(), "webhook", &identity, &args).unwrap()
+    }
+
+    fn policy_file(&self) -> String {
+        self.control_plane.folder().join("policy.yaml").display().to_string()
+    }
+
+    /// Writes the policy that all of them read: what follows its first two lines.
+    pub(crate) fn write_policy(&self, text: &str) {
+        let unfinished = self.control_plane.folder().join("policy.new");
+        fs::write(&unfinished, format!("apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n{text}"))
+            .unwrap();
+        fs::rename(unfinished, self.policy_file()).unwrap();
+    }
+
+    /// Runs a program to its end as a ServiceAccount of ours.
+    pub(crate) fn run(&self, program: &str, account: &str, args: &[&str]) -> Output {
+        let identity = Identity::service_account(HOME, account);
+        let store = self.control_plane.folder().join("audit.db");
+        Command::new(playground())
+            .arg(program)
+            .args(args)
+            .arg(format!("--policy={}", self.policy_file()))
+            .env("KUBECONFIG", self.control_plane.kubeconfig(&identity).unwrap())
+            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", store.display()))
+            .output()
+            .unwrap()
+    }
+
+    /// Sweeps every second, as the daemon does.
+    pub(crate) fn sweep_on_schedule(&self) -> Process {
+        let listen = format!("--health-listen=127.0.0.1:{}", free_port().unwrap());
+        let policy = format!("--policy={}", self.policy_file());
+        let args = ["gc", "daemon", "--schedule=@every 1s", &policy, &listen].map(str::to_owned);
+        let kubeconfig = self.control_plane.kubeconfig(&Identity::collector()).unwrap();
+        let store = self.control_plane.folder().join("audit.db");
+        let env = [
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", store.display())),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value));
+        self.control_plane.run("daemon", playground().to_owned(), args.to_vec(), env.to_vec()).unwrap();
+        self.soon("the daemon runs", || Process::started_with(&listen).ok())
+    }
+
+    /// Ends a process and waits until it has.
+    pub(crate) fn end(&self, process: &Process) {
+        process.signal("TERM").unwrap();
+        self.soon("the process has ended", || (!process.is_running()).then_some(()));
+    }
+}
+
+/// The rules of a Role, one for each resource, name and verb.
+fn granted_by(origin: &Value) -> impl Iterator<Item = Value> {
+    let binding = json!({"kind": "ClusterRoleBinding", "roleRef": {"kind": origin["kind"], "name": origin["metadata"]["name"]},
+        "subjects": [{"name": "whoever"}]});
+    granted(&[origin.clone(), binding]).into_iter().map(|right| {
+        let mut rule =
+            json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]});
+        if let Some(name) = right.name {
+            rule["resourceNames"] = json!([name]);
+        }
+        rule
+    })
+}
+
+fn is(rule: &Value, right: &Right) -> bool {
+    rule["resources"][0] == *right.resource
+        && rule["verbs"][0] == *right.verb
+        && rule["resourceNames"][0].as_str() == right.name.as_deref()
+}
+
+/// Whether a request was refused because there is not this right. What is applied and not there has to be created;
+/// what grants more than one has, or binds it, has to be let.
+pub(crate) fn lacks(request: &Request, right: &Right) -> bool {
+    let (resource, words) = match right.verb.as_str() {
+        "escalate" => ("roles", "is attempting to grant RBAC permissions not currently held".to_owned()),
+        "bind" => ("rolebindings", "is attempting to grant RBAC permissions not currently held".to_owned()),
+        verb => (&*right.resource, format!("cannot {verb} resource \"{}\"", right.resource)),
+    };
+    request.account == right.account
+        && request.code == 403
+        && request.resource == resource
+        && request.message.contains(&words)
+}

@@ -1,0 +1,351 @@
+//! What the programs are for, one situation after the other.
+
+use std::collections::BTreeSet;
+
+use codex_k8s_tests::identity::EVERY_RIGHT;
+use codex_k8s_tests::process::Process;
+use codex_k8s_tests::{Answer, Identity};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::installation::{AUTHORITY, HOME, Installation, LEAF};
+use super::table::{Request, Right};
+
+/// Leases that may end soon, and a sweep that does not wait.
+const POLICY: &str =
+    "lease: {minTtl: 1s}\ncleanup: {grace: 1s}\nidentities: {breakGlass: {users: [vandal]}}\n";
+const LIMITED: &str = "quotas: {agentJobsPerProject: {max: 1}}\n";
+/// A baseline of which nothing is wanted any more.
+const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limitRange: null}}\n";
+
+pub(crate) const RECONCILE: &str = "codex-k8s-reconcile";
+pub(crate) const COLLECTOR: &str = "codex-k8s-gc";
+const REGISTRATION: &str = "codex-k8s-registration";
+pub(crate) const CONFIGURATIONS: [&str; 2] =
+    ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+
+/// A right that no request in the audit log shows, since the API server asks for it beside the request's own verb: to
+/// create what is applied and not there, to grant more than one has, to bind that.
+fn beside(account: &str, group: &str, resource: &str, verb: &str, granted: &BTreeSet<Right>) -> Right {
+    let right = granted.iter().find(|right| {
+        right.account == account && right.group == group && right.resource == resource && right.verb == verb
+    });
+    right.unwrap_or_else(|| panic!("{account} may not {verb} {resource}")).clone()
+}
+
+/// An installation in which all of them have been.
+pub(crate) struct Rights {
+    pub(crate) at: Installation,
+    pub(crate) granted: BTreeSet<Right>,
+    /// Those that were taken away, and missed.
+    pub(crate) missed: BTreeSet<Right>,
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"]["annotations"][format!("codex-k8s.dev/{key}")].as_str().unwrap_or_default()
+}
+
+fn path(name: &str) -> String {
+    format!("/api/v1/namespaces/{name}")
+}
+
+fn rbac(name: &str, resource: &str) -> String {
+    format!("/apis/{RBAC}/v1/namespaces/{name}/{resource}")
+}
+
+fn jobs(name: &str) -> String {
+    format!("/apis/batch/v1/namespaces/{name}/jobs")
+}
+
+/// The objects of a baseline, as paths.
+fn baseline(name: &str) -> [String; 5] {
+    [
+        format!("{}/serviceaccounts/codex-runner", path(name)),
+        format!("{}/codex-runner", rbac(name, "roles")),
+        format!("{}/codex-runner", rbac(name, "rolebindings")),
+        format!("{}/resourcequotas/codex-run-quota", path(name)),
+        format!("{}/limitranges/codex-run-limits", path(name)),
+    ]
+}
+
+impl Rights {
+    fn without(
+        &mut self,
+        account: &str,
+        group: &str,
+        resource: &str,
+        verb: &str,
+        works: impl FnOnce(&Installation),
+    ) {
+        let right = beside(account, group, resource, verb, &self.granted);
+        self.at.without(&right, || works(&self.at));
+        self.missed.insert(right);
+    }
+}
+
+impl Installation {
+    fn create_namespace(&self, name: &str, annotations: &Value) {
+        let mut object = namespace(name);
+        object["metadata"]["annotations"] = annotations.clone();
+        self.send_as(&Identity::developer(), Method::POST, "/api/v1/namespaces", &object).object().unwrap();
+    }
+
+    fn await_open(&self, name: &str) {
+        self.soon(&format!("the gate of {name} is open"), || {
+            self.find(&path(name)).filter(|found| !annotation(found, "baseline-ready-at").is_empty())
+        });
+    }
+
+    /// As one whom no rule keeps from anything.
+    fn vandalize(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.send_as(&Identity::user("vandal").in_group(EVERY_RIGHT), method, path, body)
+    }
+
+    fn delete(&self, path: &str) {
+        self.vandalize(Method::DELETE, path, &Value::Null).object().unwrap();
+    }
+
+    fn await_absence(&self, path: &str) {
+        self.soon(&format!("{path} is gone"), || self.find(path).is_none().then_some(()));
+    }
+
+    fn registration(&self, account: &str, args: &[&str]) -> bool {
+        self.run("webhook", account, &[&["registration"], args].concat()).status.success()
+    }
+
+    fn apply_registration(&self) -> bool {
+        let url = format!("https://{}", self.address);
+        self.registration(REGISTRATION, &["--apply", "--url", &url, "--wait=60"])
+    }
+}
+
+/// Goes through all of them, and ends what runs.
+pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
+    let mut rights = Rights { at, granted, missed: BTreeSet::new() };
+    rights.at.write_policy(POLICY);
+    let running = begin(&mut rights);
+    look_after(&mut rights);
+    limit_agent_jobs(&rights.at);
+    sweep(&mut rights);
+    assert!(rights.at.registration("codex-k8s-deregistration", &["--delete"]));
+    // What is watched is in the audit log once that has ended.
+    for process in running {
+        rights.at.end(&process);
+    }
+    rights
+}
+
+/// As it is installed: the keeper makes certificates before there is a webhook, behind a Service that has no Pods yet;
+/// then there are some; then the webhook is registered.
+fn begin(rights: &mut Rights) -> [Process; 2] {
+    let at = &rights.at;
+    let keeper = at.reconcile("bootstrap", &[format!("--service={HOME}/codex-k8s-webhook")]);
+    let leaf = format!("{}/secrets/{LEAF}", path(HOME));
+    let first = at.soon("there is a leaf", || at.find(&leaf));
+    at.end(&keeper.process);
+    let replica = [format!("--webhook-url=https://{}", at.address), format!("--replica={}", at.address)];
+    let keeper = at.reconcile("reconcile", &replica);
+    at.soon("the leaf is for where it serves", || {
+        at.find(&leaf).filter(|found| found["data"] != first["data"])
+    });
+    let webhook = at.serve();
+    for resource in CONFIGURATIONS {
+        rights.without(REGISTRATION, "admissionregistration.k8s.io", resource, "create", |at| {
+            assert!(!at.apply_registration());
+        });
+    }
+    assert!(rights.at.apply_registration() && rights.at.registration("codex-k8s-test", &["--probe"]));
+    [webhook.process, keeper.process]
+}
+
+/// Run namespaces that come, are vandalized and healed, are left by the policy, and go.
+fn look_after(rights: &mut Rights) {
+    let names = ["codex-issue-one", "codex-issue-two"];
+    for name in names {
+        rights.at.create_namespace(name, &Value::Null);
+        rights.at.await_open(name);
+    }
+    // Twice: the second Event of a kind is a change of the first.
+    for name in names.into_iter().cycle().take(4) {
+        heal(&rights.at, name);
+    }
+    for (number, (group, resource, verb)) in [
+        ("", "serviceaccounts", "create"),
+        (RBAC, "roles", "create"),
+        (RBAC, "roles", "escalate"),
+        (RBAC, "rolebindings", "create"),
+        (RBAC, "roles", "bind"),
+        ("", "resourcequotas", "create"),
+        ("", "limitranges", "create"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("codex-issue-without-{number}");
+        rights.without(RECONCILE, group, resource, verb, |at| at.create_namespace(&name, &Value::Null));
+        rights.at.await_open(&name);
+    }
+    let at = &rights.at;
+    // A binding elsewhere makes the webhook ask what is not in its cache.
+    let binding = json!({"apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding", "metadata": {"name": "robots"},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "elsewhere"}]});
+    at.send_as(&Identity::developer(), Method::POST, &rbac("default", "rolebindings"), &binding)
+        .object()
+        .unwrap();
+    at.write_policy(&format!("{POLICY}{BARE}"));
+    for path in names.iter().flat_map(|name| baseline(name)) {
+        at.await_absence(&path);
+    }
+    at.write_policy(POLICY);
+    for name in names {
+        at.await_open(name);
+    }
+    rotate(at);
+    contend(at);
+    at.delete(&path(names[1]));
+    at.await_absence(&path(names[1]));
+    at.soon("its place is free", || {
+        let deleted = |request: &Request| request.resource == "leases" && request.verb == "delete";
+        at.requests().iter().any(deleted).then_some(())
+    });
+}
+
+/// A new authority, and with it a new leaf.
+fn rotate(at: &Installation) {
+    let rotate = json!({"metadata": {"annotations": {"codex-k8s.dev/rotate": "now"}}});
+    let secrets = [AUTHORITY, LEAF].map(|name| format!("{}/secrets/{name}", path(HOME)));
+    let before = secrets.each_ref().map(|secret| at.find(secret).unwrap());
+    at.done(Method::PATCH, &secrets[0], &rotate);
+    for (secret, before) in secrets.iter().zip(before) {
+        at.soon(&format!("{secret} is renewed"), || {
+            at.find(secret).filter(|found| found["data"] != before["data"])
+        });
+    }
+    // What kubelet does with the Secret that it mounts.
+    at.mount();
+    at.soon("nothing else is trusted", || {
+        at.find(&secrets[0])
+            .filter(|found| found["data"]["previous.crt"].as_str().unwrap_or_default().is_empty())
+    });
+}
+
+/// A change of each: of a list that is replaced as a whole, of a label, and of a map, of which what nobody has applied
+/// stays under an apply.
+fn changes(name: &str) -> [Value; 5] {
+    [
+        json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "somebody"}}}),
+        json!({"rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}),
+        json!({"subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": name}]}),
+        json!({"spec": {"hard": {"configmaps": "1"}}}),
+        json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "64"}}, {"type": "Pod", "max": {"cpu": "64"}}]}}),
+    ]
+}
+
+/// What makes an object what it is.
+fn content(object: &Value) -> Value {
+    let label = &object["metadata"]["labels"]["codex-k8s.dev/managed-by"];
+    json!([object["rules"], object["subjects"], object["spec"], label])
+}
+
+/// Somebody was quicker: the place that a namespace would get is taken, and is looked at again.
+fn contend(at: &Installation) {
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases");
+    let held = |number: &u32| at.find(&format!("{leases}/place-cluster-{number}")).is_some();
+    let free = (1..100).find(|number| !held(number)).unwrap();
+    let name = format!("place-cluster-{free}");
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
+    at.done(Method::POST, &leases, &lease);
+    at.create_namespace("codex-issue-late", &Value::Null);
+    at.await_open("codex-issue-late");
+}
+
+/// What is deleted comes back, what is changed is changed back; a binding of another role is made anew.
+fn heal(at: &Installation, name: &str) {
+    for (path, change) in baseline(name).iter().zip(changes(name)) {
+        let before = content(&at.find(path).unwrap());
+        at.vandalize(Method::PATCH, path, &change).object().unwrap();
+        at.soon(&format!("{path} is healed"), || at.find(path).filter(|found| content(found) == before));
+        at.delete(path);
+        at.soon(&format!("{path} is back"), || at.find(path));
+        at.await_open(name);
+    }
+    let binding = &baseline(name)[2];
+    let mut other = at.find(binding).unwrap();
+    other["metadata"] = json!({"name": "codex-runner", "labels": other["metadata"]["labels"]});
+    other["roleRef"] = json!({"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"});
+    at.soon("somebody else's binding is there", || {
+        at.vandalize(Method::DELETE, binding, &Value::Null);
+        at.vandalize(Method::POST, &rbac(name, "rolebindings"), &other).is_ok().then_some(())
+    });
+    at.soon("the binding is made anew", || {
+        at.find(binding).filter(|found| found["roleRef"]["kind"] == "Role")
+    });
+    at.await_open(name);
+}
+
+/// Agent Jobs of which one works at a time.
+fn limit_agent_jobs(at: &Installation) {
+    at.write_policy(&format!("{POLICY}{LIMITED}"));
+    assert!(at.apply_registration());
+    let name = "codex-issue-jobs";
+    at.create_namespace(name, &Value::Null);
+    at.await_open(name);
+    let job = |name: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
+    };
+    at.soon("Jobs are limited", || {
+        let tried = at.send_as(
+            &Identity::developer(),
+            Method::POST,
+            &format!("{}?dryRun=All", jobs(name)),
+            &job("try"),
+        );
+        tried.is_ok().then_some(tried.body).filter(|job| job["spec"]["suspend"] == true)
+    });
+    for number in ["first", "second", "third"] {
+        at.send_as(&Identity::developer(), Method::POST, &jobs(name), &job(number)).object().unwrap();
+    }
+    let works = |number: &str| {
+        let found = at.find(&format!("{}/{number}", jobs(name)))?;
+        (found["spec"]["suspend"] != true).then_some(())
+    };
+    at.soon("the first one works", || works("first"));
+    for (ends, begins) in [("first", "second"), ("second", "third")] {
+        at.delete(&format!("{}/{ends}?propagationPolicy=Background", jobs(name)));
+        at.soon(&format!("the {begins} one works"), || works(begins));
+    }
+}
+
+/// Namespaces that are over, and sweeps of them.
+fn sweep(rights: &mut Rights) {
+    let names = ["codex-issue-over", "codex-issue-over-too"];
+    for name in names {
+        rights.at.create_namespace(name, &json!({"codex-k8s.dev/namespace-lease-ttl": "2s"}));
+    }
+    rights.without(COLLECTOR, "", "configmaps", "create", |at| {
+        assert!(!at.run("gc", COLLECTOR, &["sweep"]).status.success());
+    });
+    let at = &rights.at;
+    at.soon("both are gone", || {
+        at.run("gc", COLLECTOR, &["sweep"]);
+        names.iter().all(|name| at.find(&path(name)).is_none()).then_some(())
+    });
+    let daemon = at.sweep_on_schedule();
+    at.create_namespace(names[0], &json!({"codex-k8s.dev/namespace-lease-ttl": "2s"}));
+    at.await_absence(&path(names[0]));
+    at.end(&daemon);
+    // One that cannot be made is told as an Event, and so is the next of its kind.
+    for _ in 0..2 {
+        assert!(
+            !at.run("gc", COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success()
+        );
+    }
+}

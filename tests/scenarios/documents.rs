@@ -1,0 +1,141 @@
+//! Documents that claim something of the sources: that it is so.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The names of all tests in a folder of sources.
+fn collect(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            if !entry.ends_with("target") {
+                collect(&entry, found);
+            }
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&entry).unwrap();
+            let mut lines = text.lines().map(str::trim).peekable();
+            while let Some(line) = lines.next() {
+                // Of a property, the attribute stands within a macro; either way the function follows.
+                if line != "#[test]" && !line.starts_with("#[tokio::test") {
+                    continue;
+                }
+                while lines.next_if(|next| next.starts_with('#') || next.starts_with("//")).is_some() {}
+                let name = lines.peek().and_then(|line| line.split("fn ").nth(1)?.split('(').next());
+                found.extend(name.map(str::to_owned));
+            }
+        }
+    }
+}
+
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for crate_ in ["shared", "certs", "webhook", "gc", "tests"] {
+        collect(&root().join(crate_), &mut found);
+    }
+    found
+}
+
+#[test]
+fn each_way_round_is_tried_by_a_test_that_there_is_or_said_to_be_open() {
+    let known = tests();
+    assert!(known.len() > 500, "{}", known.len());
+    let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (_, rest) = text.split_once("<!-- threats -->").unwrap();
+    let (table, _) = rest.split_once("<!-- /threats -->").unwrap();
+    let mut number = 0;
+    for line in table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #") && !line.starts_with("| ---"))
+    {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [found, _, holds, tried] = cells.as_slice() else { panic!("four cells: {line}") };
+        number += 1;
+        assert_eq!(*found, number.to_string(), "{line}");
+        let named: Vec<_> =
+            tried.split(", ").map(|name| name.trim_matches('`')).filter(|name| !name.is_empty()).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
+        assert!(missing.is_empty(), "{line}\nno such test: {missing:?}");
+        assert!(
+            !named.is_empty() || holds.contains("not protected"),
+            "neither tried nor said to be open: {line}"
+        );
+    }
+    assert_eq!(number, 88);
+}
+
+/// The documents, by their paths.
+fn documents() -> Vec<(PathBuf, String)> {
+    let folder = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let beside = ["README.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name));
+    let all = folder.chain(beside).filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    all.map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars()
+        .filter(|rune| rune.is_alphanumeric() || " -_".contains(*rune))
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+#[test]
+fn links_lead_to_files_and_headings_that_there_are() {
+    let mut broken = Vec::new();
+    for (path, text) in documents() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let found = fs::read_to_string(&target).unwrap_or_default();
+            let has_heading = heading.is_empty()
+                || found.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+            if !target.exists() || !has_heading {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0]);
+}
+
+/// The lines of a document's shell blocks that call our programs, as words.
+fn calls(text: &str) -> Vec<Vec<String>> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).filter(|line| line.starts_with("codex-k8s-"));
+    let words = |line: &str| -> Vec<String> {
+        let call = line.split(['#', '>']).next().unwrap_or_default();
+        call.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+    };
+    lines.map(words).collect()
+}
+
+#[test]
+fn the_commands_of_operators_documents_are_ones_that_the_programs_take() {
+    let mut number = 0;
+    for (path, text) in documents() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !["first-day.md", "upgrade.md", "faq.md", "install.md", "alerts.md"].contains(&name) {
+            continue;
+        }
+        for line in calls(&text) {
+            let parsed = match line[0].as_str() {
+                "codex-k8s-webhook" => codex_k8s_webhook::cli::Cli::try_parse_from(&line).map(drop),
+                _ => codex_k8s_gc::cli::Cli::try_parse_from(&line).map(drop),
+            };
+            assert!(parsed.is_ok(), "{name}: {line:?}: {}", parsed.unwrap_err());
+            number += 1;
+        }
+    }
+    assert!(number > 5, "{number}");
+}
