@@ -21,3 +21,4 @@ pub mod runs;
 pub mod schedule;
 pub mod session;
 pub mod sweep;
+pub mod times;
