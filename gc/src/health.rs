@@ -29,6 +29,12 @@ impl Health {
         self.next.store(next.map_or(0, Timestamp::as_second), Ordering::Relaxed);
     }
 
+    /// When that is; `None` for never.
+    pub fn next_start(&self) -> Option<Timestamp> {
+        let next = self.next.load(Ordering::Relaxed);
+        (next != 0).then(|| Timestamp::from_second(next).ok()).flatten()
+    }
+
     fn render(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&self.last)));

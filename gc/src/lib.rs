@@ -14,6 +14,7 @@ pub mod health;
 pub mod home;
 pub mod leaks;
 pub mod outcome;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod rows;

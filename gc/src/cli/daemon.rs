@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::{PolicyArgs, SessionArgs, duration};
 use super::exit::{Ended, Exit, OrExit};
 use super::output::LogForm;
+use super::page::{Page, PageArgs};
 use crate::cluster::told;
 use crate::daemon::{self, Due};
 use crate::health::{self, Health};
@@ -19,8 +20,8 @@ use crate::progress::Unseen;
 use crate::schedule::Schedule;
 use crate::session::{Session, SessionError, Wish};
 
-/// Sweep on a schedule, as a `CronJob` would, and serve metrics. A start that was missed is made up for once; while one
-/// sweep goes on, no other begins.
+/// Sweep on a schedule, as a `CronJob` would, and serve metrics and, if it is asked for, a page. A start that was missed is
+/// made up for once; while one sweep goes on, no other begins.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -39,6 +40,8 @@ pub(super) struct Args {
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
     health_listen: SocketAddr,
+    #[command(flatten)]
+    page: PageArgs,
     /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
@@ -55,16 +58,18 @@ impl Args {
         let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
         // A policy that cannot be read is told at once, not at the first sweep.
         self.policy.read()?;
-        let session = self.session.session().await?;
+        let session = Arc::new(self.session.session().await?);
         let health = Arc::<Health>::default();
         let listener = tokio::net::TcpListener::bind(self.health_listen)
             .await
             .with_context(|| format!("failed to listen on {}", self.health_listen))
             .or_exit(Exit::Usage)?;
+        let page = self.page.page(&self.policy, &session, &health).await?;
         let stop = stop()?;
         tracing::info!(schedule = schedule.words(), "waiting for the first start");
         tokio::select! {
             served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
+            served = serve(page) => served.context("failed to serve the page")?,
             () = self.follow(&schedule, &session, &health, &stop) => {}
         }
         tracing::info!("ended");
@@ -136,6 +141,14 @@ impl Args {
                 health.last.note_broken(session.clock.now());
             }
         }
+    }
+}
+
+/// Serves the page, if there is one.
+async fn serve(page: Option<Page>) -> std::io::Result<()> {
+    match page {
+        Some(page) => page.serve().await,
+        None => std::future::pending().await,
     }
 }
 
