@@ -199,9 +199,14 @@ impl Cluster {
 
     /// A daemon that sweeps every second; killed when it is dropped.
     pub(crate) fn daemon(&self) -> Daemon {
+        self.daemon_with(&["--schedule=@every 1s"])
+    }
+
+    /// A daemon, with arguments; killed when it is dropped.
+    pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
         let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
         let listen = format!("--health-listen={address}");
-        let mut command = self.command(&["daemon", "--schedule=@every 1s", &listen]);
+        let mut command = self.command(&[&["daemon", &listen], args].concat());
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Daemon { health: Health(address), process, listen }
     }
