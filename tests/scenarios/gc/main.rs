@@ -10,6 +10,7 @@ mod database;
 mod harness;
 mod installed;
 mod outages;
+mod page;
 mod races;
 mod reports;
 mod states;
