@@ -37,11 +37,11 @@ pub(super) struct Args {
     /// A start that is later than this is left out
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     starting_deadline: Duration,
+    #[command(flatten)]
+    page: PageArgs,
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
     health_listen: SocketAddr,
-    #[command(flatten)]
-    page: PageArgs,
     /// The form of the log; its filter is `RUST_LOG`
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
@@ -83,10 +83,11 @@ impl Args {
         health: &Health,
         stop: &CancellationToken,
     ) {
+        let mut last = session.clock.now();
+        health.next(schedule.after(last));
         if let Ok(Some(before)) = session.home.last_sweep().await {
             health.last.note(before);
         }
-        let mut last = session.clock.now();
         while !stop.is_cancelled() {
             let now = session.clock.now();
             health.next(schedule.after(last));

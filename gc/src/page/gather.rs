@@ -20,6 +20,7 @@ use super::places::{Usage, usage};
 use super::watch::Watch;
 use crate::cluster::told;
 use crate::health::Health;
+use crate::outcome;
 use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Unseen;
 use crate::session::Session;
@@ -131,17 +132,17 @@ impl Gatherer {
         let now = self.session.clock.now();
         let policy = (self.policy)();
         let (sweep, rows, places, listed) = tokio::join!(
-            in_time("the last sweep", self.sweep()),
+            in_time("the last sweep", async { known(self.session.home.last_sweep().await) }),
             in_time("the audit rows", self.rows()),
             in_time("the places", self.places()),
             in_time("the namespaces", async { known(self.session.cluster.managed().await) }),
         );
         let places = fullness(&policy, &listed, places);
-        let before = sweep.as_ref().ok().and_then(Option::as_ref).map(|sweep| sweep.due);
         let namespaces = match listed {
-            Ok(listed) => Ok(Box::pin(self.decide(now, policy, before, listed)).await),
+            Ok(listed) => Ok(Box::pin(self.decide(now, policy, &sweep, listed)).await),
             Err(why) => Err(why),
         };
+        let sweep = sweep.map(|noted| later(noted, self.health.last.last()));
         let (next, denials) = (self.health.next_start(), self.watch.hour(now));
         Model { read_at: now, namespaces, places, rows, sweep, next, denials }
     }
@@ -151,29 +152,29 @@ impl Gatherer {
         &self,
         now: Timestamp,
         policy: Known<RunPolicy>,
-        due_before: Option<u32>,
+        last: &Known<Option<LastSweep>>,
         mut listed: Vec<Candidate>,
     ) -> Namespaces {
+        let session = &self.session;
         let facts = async {
             let policy = policy?;
-            let (session, around) = (&self.session, Surroundings::default());
             let runs = known(session.runs.open().await)?;
             let found = known(runs.look_up(&mut listed).await);
             runs.close().await;
             found?;
             known(inspect(&session.cluster, &policy, now, &mut listed, &Unseen).await)?;
-            let ahead = session.cluster.ahead(session.clock).await;
-            Ok((policy, known(ahead), Surroundings { due_before, runs_asked: runs.are_asked(), ..around }))
+            Ok((policy, runs.are_asked(), known(session.cluster.ahead(session.clock).await)))
         };
-        let (policy, ahead, around) = match Box::pin(in_time("what is decided by", facts)).await {
+        let (policy, runs_asked, ahead) = match Box::pin(in_time("what is decided by", facts)).await {
             Ok(facts) => facts,
             Err(why) => return Namespaces::undecided(listed, why),
         };
         let planned: Vec<_> =
             listed.into_iter().map(|candidate| Planned::new(&policy, now, candidate)).collect();
-        let trips = ahead.map(|ahead| {
-            let trips = plan::trips(&policy, &planned, &Surroundings { ahead, ..around });
-            trips.iter().map(ToString::to_string).collect()
+        let trips = ahead.and_then(|ahead| {
+            let due_before = outcome::due_before(last.as_ref().map_err(Clone::clone)?.as_ref());
+            let around = Surroundings { ahead, due_before, runs_asked, allowed: None };
+            Ok(plan::trips(&policy, &planned, &around).iter().map(ToString::to_string).collect())
         });
         let decided =
             |planned: Planned| Listed { candidate: planned.candidate, verdict: Some(planned.verdict) };
@@ -200,13 +201,11 @@ impl Gatherer {
         rows.reverse();
         Ok(rows)
     }
+}
 
-    /// The last sweep of any process, or what this one knows of a later one that was not to be.
-    async fn sweep(&self) -> Known<Option<LastSweep>> {
-        let noted = known(self.session.home.last_sweep().await)?;
-        let ours = self.health.last.last();
-        Ok([noted, ours].into_iter().flatten().max_by_key(|sweep| sweep.finished_at))
-    }
+/// The last sweep of any process, or what this one knows of a later one that was not to be.
+fn later(noted: Option<LastSweep>, ours: Option<LastSweep>) -> Option<LastSweep> {
+    [noted, ours].into_iter().flatten().max_by_key(|sweep| sweep.finished_at)
 }
 
 impl Namespaces {

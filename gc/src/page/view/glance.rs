@@ -49,12 +49,11 @@ fn namespaces(model: &Model) -> Figure {
 
 fn places(model: &Model) -> Figure {
     let usage = model.places.as_ref().map_err(|_| "places cannot be counted".to_owned())?;
-    let fullest = usage.iter().find_map(|usage| Some((usage, usage.percent()?)));
+    let fullest = usage.iter().find_map(|usage| Some((usage, usage.limit?, usage.percent()?)));
     Ok(match fullest {
-        Some((usage, percent)) => (
-            format!("{percent} %"),
-            format!("{} of {}: {}", usage.held, usage.limit.unwrap_or_default(), usage.scope),
-        ),
+        Some((usage, limit, percent)) => {
+            (format!("{percent} %"), format!("{} of {limit}: {}", usage.held, usage.scope))
+        }
         None => ("none".to_owned(), "the policy limits nothing".to_owned()),
     })
 }

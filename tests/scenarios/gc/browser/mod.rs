@@ -30,8 +30,8 @@ fn the_page_is_read_by_eye_by_keyboard_and_by_screen_reader_without_a_script() {
         browser.prefer(&[("prefers-color-scheme", scheme)]).unwrap();
         browser.open(&scene.address("")).unwrap();
         picture(&mut browser, &format!("{scheme}-{width}"));
-        is_seen(&mut browser, scheme, width);
         is_heard(&browser.accessible().unwrap());
+        is_seen(&mut browser, scheme, width);
     }
     browser.resize(1280, 900).unwrap();
     // Where the keyboard is, is looked at without waiting for the page to stand still.
@@ -44,10 +44,20 @@ fn the_page_is_read_by_eye_by_keyboard_and_by_screen_reader_without_a_script() {
     browser.evaluate("document.body.setAttribute('style', 'color: red')").unwrap();
     browser.evaluate("1").unwrap();
     assert!(browser.complaints().join("").contains("Content Security Policy"), "{:?}", browser.complaints());
+    browser.open(&scene.address("?state=gone&page=0")).unwrap();
+    let title = browser.evaluate("document.title").unwrap();
+    assert_eq!(title, "Error: run namespaces \u{b7} codex-k8s-guard");
+    picture(&mut browser, "error");
 }
+
+/// What the scene lacks of what a page may have, so that it is looked at too.
+const REST: &str = "document.querySelector('main').insertAdjacentHTML('beforeend', \
+    '<section><p class=unknown><strong>Not known</strong></p><div class=error><h3>Error</h3><a href=#main>a</a></div>\
+    <span class=\"badge kept\">Kept</span><span class=\"badge undecided\">Undecided</span></section>')";
 
 /// Everything can be told from what it stands on, nothing sticks out, and nothing moves for who does not want it to.
 fn is_seen(browser: &mut Chromium, scheme: &str, width: u32) {
+    browser.evaluate(REST).unwrap();
     let seen = browser.evaluate(include_str!("seen.js")).unwrap();
     let at = format!("{scheme}, {width} px");
     assert!(seen["texts"].as_u64().unwrap() > 200 && seen["shapes"].as_u64().unwrap() > 20, "{at}: {seen}");

@@ -114,12 +114,12 @@ impl Scene {
         }
         let denying = Denying::start();
         let page: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
-        let (listen, of) = (
-            format!("--admin-listen={page}"),
-            format!("--admin-denials-of=http://{}/metrics", denying.address),
-        );
+        let of = |address| format!("--admin-denials-of=http://{address}/metrics");
+        // One that answers, and one that does not.
+        let (of, of_nobody) = (of(denying.address), of(SocketAddr::from(([127, 0, 0, 1], 1))));
+        let listen = format!("--admin-listen={page}");
         let policy = cluster.policy(POLICY);
-        let daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, &of, &policy]);
+        let daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, &of, &of_nobody, &policy]);
         let counted = || Health(page).get("/").ok().filter(|page| page.contains("Counted since"));
         soon("denials are counted", counted);
         Self { page, _daemon: daemon, _denying: denying, cluster }
