@@ -57,7 +57,7 @@ pub enum State {
     Due,
     /// It stays for a cause that no time will mend.
     NeedsSomebody,
-    /// Its time has come, and something keeps it.
+    /// Something keeps it that may end: work in it, its run, the policy.
     Kept,
     /// It is being deleted.
     Terminating,
