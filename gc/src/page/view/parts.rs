@@ -58,8 +58,8 @@ pub(super) fn section(id: &str, heading: &str, content: &Markup) -> Markup {
 
 /// The head of a table.
 ///
-/// On a narrow screen its rows become cards. What is not laid out as a table is none for a screen reader any more, unless
-/// roles say so: hence those of tables, rows and cells here.
+/// On a narrow screen its rows become cards. In some browsers, what is not laid out as a table is none for a screen reader
+/// either, unless roles say so: hence those of tables, rows and cells here.
 pub(super) fn head(columns: &[(&str, bool)]) -> Markup {
     html! {
         thead role="rowgroup" {

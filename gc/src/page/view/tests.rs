@@ -38,6 +38,10 @@ fn every_table_has_a_caption_and_heads_and_every_field_a_label() {
         for head in table.all("th") {
             assert!(matches!(head.attribute("scope").as_deref(), Some("col" | "row")), "{}", head.text());
         }
+        for (name, role) in [("tr", "row"), ("td", "cell"), ("tbody", "rowgroup"), ("table", "table")] {
+            let roles = table.all(name).into_iter().map(|element| element.attribute("role"));
+            assert!(roles.eq(std::iter::repeat_n(Some(role.to_owned()), table.all(name).len())), "{name}");
+        }
         let columns = table.all("thead")[0].all("th").len();
         for row in table.all("tbody")[0].all("tr") {
             assert_eq!((row.all("th").len(), row.all("td").len()), (1, columns - 1), "{}", row.text());

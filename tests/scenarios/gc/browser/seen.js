@@ -35,9 +35,9 @@
   const wide = [...document.querySelectorAll("body *")].filter((element) => element.getBoundingClientRect().right > innerWidth + 1);
   return {
     texts: texts.length,
-    pale: texts.filter(([, ratio]) => ratio < 4.5),
+    pale: texts.filter(([, ratio]) => ratio < 4.5).slice(0, 5),
     shapes: shapes.length,
-    faint: shapes.filter(([, ratio]) => ratio < 3),
+    faint: shapes.filter(([, ratio]) => ratio < 3).slice(0, 5),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     wide: wide.map((element) => element.outerHTML.slice(0, 120)),
   };
