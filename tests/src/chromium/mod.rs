@@ -55,7 +55,11 @@ pub struct Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // It may have ended already.
+        self.session = None;
+        // It may have ended already. If not, it ends all its processes, so that none of them writes into its folder when
+        // that is removed.
+        let _ = self.call("Browser.close", &json!({}));
+        while self.messages.recv_timeout(PATIENCE).is_ok() {}
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

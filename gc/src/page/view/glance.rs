@@ -61,6 +61,9 @@ fn places(model: &Model) -> Figure {
 fn denials(hour: Option<&Hour>) -> Figure {
     let hour = hour.ok_or("nobody asks the webhooks")?;
     let since = hour.since.ok_or("there was no second look yet")?;
+    if hour.answered == 0 {
+        return Err("no webhook answers".to_owned());
+    }
     let sum: u64 = hour.rules.iter().map(|(_, count)| count.denied).sum();
     let others = if hour.failed.is_empty() { "" } else { "; others did not answer" };
     Ok((

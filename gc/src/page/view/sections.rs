@@ -10,6 +10,7 @@ use super::parts::{cell, clock, head, moment, number, plain, section, unknown, w
 use crate::page::denials::Hour;
 use crate::page::model::Model;
 use crate::page::places::Usage;
+use crate::times::whole;
 
 /// Scopes that are shown: the fullest.
 const SCOPES: usize = 20;
@@ -81,7 +82,7 @@ fn looks(hour: &Hour, now: Timestamp) -> Markup {
     html! {
         @for (source, why) in &hour.failed { (warning(&format!("{source} does not tell what it has denied: {why}"))) }
         @if let Some(looked_at) = hour.looked_at.filter(|at| now.duration_since(*at) > OLD) {
-            (warning(&format!("nobody has looked since {looked_at}")))
+            (warning(&format!("nobody has looked since {}", whole(looked_at))))
         }
     }
 }
@@ -91,6 +92,7 @@ pub(super) fn webhooks(count: usize) -> String {
     if count == 1 { "1 webhook".to_owned() } else { format!("{count} webhooks") }
 }
 
+/// The figures.
 fn rules(hour: &Hour, now: Timestamp) -> Markup {
     let Some(since) = hour.since else {
         let why = match hour.looked_at {
@@ -105,7 +107,8 @@ fn rules(hour: &Hour, now: Timestamp) -> Markup {
             "Counted since " (clock(since, now)) ", at least: what a webhook has denied between the last look and its end is lost. "
             (webhooks(hour.answered)) " answered the last look."
         }
-        @if hour.rules.is_empty() { p { "None." } }
+        @if hour.rules.is_empty() && hour.answered == 0 { (unknown("what was denied", "No webhook answers any more.")) }
+        @else if hour.rules.is_empty() { p { "None" @if !hour.failed.is_empty() { ", as far as those know that answered" } "." } }
         @else {
             table.cards role="table" {
                 caption { "Denied requests by rule, the most first; " code { "codex-k8s-webhook explain RULE" } " tells what a rule is about" }

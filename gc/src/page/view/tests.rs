@@ -117,6 +117,16 @@ fn figures_that_cover_less_than_they_seem_to_say_so() {
     assert!(denials(Some(once.clone())).contains("It takes two looks to tell"));
     let quiet = Hour { since: Some(now()), ..once.clone() };
     assert!(denials(Some(quiet.clone())).contains("None."));
+    let silent = Hour {
+        answered: 0,
+        failed: vec![("10.0.0.7:8080".to_owned(), "refused".to_owned())],
+        ..quiet.clone()
+    };
+    let text = denials(Some(silent));
+    assert!(
+        text.contains("Not known: what was denied. No webhook answers any more.") && !text.contains("None"),
+        "{text}"
+    );
     let rules = vec![("JOB004".to_owned(), Count { denied: 3, dry_run: 2 })];
     let failed = vec![("10.0.0.7:8080".to_owned(), "it answered 503".to_owned())];
     let text = denials(Some(Hour { failed, rules, ..quiet }));

@@ -108,7 +108,7 @@ fn is_heard(nodes: &[Value]) {
         let once: std::collections::BTreeSet<_> = found.iter().collect();
         assert_eq!(once.len(), found.len(), "two of one name: {found:?}");
     }
-    for (wanted, count) in [("banner", 1), ("main", 1), ("contentinfo", 1), ("table", 4), ("search", 1)] {
+    for (wanted, count) in [("banner", 1), ("main", 1), ("contentinfo", 1), ("table", 5), ("search", 1)] {
         assert_eq!(names(wanted).len(), count, "{wanted}");
     }
     assert_eq!(names("searchbox"), ["Text in name, run, requester or reason"]);
@@ -170,11 +170,14 @@ fn shown(browser: &mut Chromium) -> (u64, String) {
 /// What is looked for is found by typing it and pressing Enter, and a link leads to the next part.
 fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     browser.evaluate("document.querySelector('#text').focus()").unwrap();
-    browser.call("Input.insertText", &json!({"text": "failed migration"})).unwrap();
+    browser.call("Input.insertText", &json!({"text": "migration of the scene"})).unwrap();
     browser.press("Enter", ENTER).unwrap();
     browser.await_load().unwrap();
     let (rows, text) = shown(browser);
-    assert!(rows == 1 && text.contains("somebody holds it: looking into the failed migration"), "{text}");
+    assert!(
+        rows == 1 && text.contains("somebody holds it: looking into the migration of the scene"),
+        "{text}"
+    );
     picture(browser, "filtered");
     browser.open(&scene.address("?project=many")).unwrap();
     assert_eq!(shown(browser).0, 50);
@@ -183,7 +186,7 @@ fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     browser.await_load().unwrap();
     let (rows, text) = shown(browser);
     assert!(rows == 10 && text.contains("Part 2 of 2") && text.contains("60 of "), "{text}");
-    browser.open(&scene.address("?state=needs-somebody")).unwrap();
+    browser.open(&scene.address("?state=needs-somebody&project=scene")).unwrap();
     let (rows, text) = shown(browser);
     // What somebody wrote into an annotation is there to be read, and did nothing.
     assert!(rows == 3 && text.contains("<img src=x onerror=alert(1)>"), "{text}");

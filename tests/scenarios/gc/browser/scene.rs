@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use codex_k8s_shared::audit::EventType;
+use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep, SweepResult};
 use codex_k8s_shared::places::Scope;
 use codex_k8s_tests::Health;
 use codex_k8s_tests::control_plane::free_port;
@@ -101,7 +102,7 @@ impl Drop for Scene {
 impl Scene {
     pub(super) fn new() -> Self {
         let cluster = Cluster::new();
-        assert_eq!(cluster.sweep(&[]).code, 0);
+        last_sweep(&cluster);
         namespaces(&cluster);
         places(&cluster);
         for (event, name) in [
@@ -130,14 +131,36 @@ impl Scene {
     }
 }
 
+/// A sweep that kept some and failed at one.
+fn last_sweep(cluster: &Cluster) {
+    let last = LastSweep {
+        started_at: minutes(-8).parse().ok(),
+        finished_at: minutes(-7).parse().ok(),
+        last_success: minutes(-22).parse().ok(),
+        result: SweepResult::SomeFailed,
+        managed: 70,
+        due: 4,
+        deleted: 3,
+        failed: 1,
+        kept: [("held".to_owned(), 1), ("active_workloads_present".to_owned(), 2)].into(),
+        oldest_terminating: minutes(-50).parse().ok(),
+        ..LastSweep::default()
+    };
+    let data = json!({KEY: serde_json::to_string(&last).unwrap()});
+    let note = json!({"metadata": {"name": CONFIG_MAP}, "data": data});
+    cluster.create(&format!("/api/v1/namespaces/{HOME}/configmaps"), &note);
+}
+
 fn lease(namespace: Ns, hours: i64, from: i64, to: i64) -> Ns {
     namespace.lease(&format!("{hours}h0m0s"), &minutes(from), &minutes(to))
 }
 
 fn namespaces(cluster: &Cluster) {
-    let new = |prefix: &str| Ns::fresh(&unique(prefix)).label("scene", "page");
+    let new = |prefix: &str| {
+        Ns::fresh(&unique(prefix)).label("scene", "page").label("codex-k8s.dev/project-id", "scene")
+    };
     let ready = |namespace: Ns| namespace.annotation("codex-k8s.dev/baseline-ready-at", &minutes(-1));
-    let held = format!("{} looking into the failed migration", minutes(60 * 7));
+    let held = format!("{} looking into the migration of the scene", minutes(60 * 7));
     let evil = "jane\"><img src=x onerror=alert(1)>";
     for namespace in [
         ready(lease(new("codex-issue"), 1, -120, -60)),
@@ -153,7 +176,7 @@ fn namespaces(cluster: &Cluster) {
             .annotation("codex-k8s.dev/requested-by", evil)
             .annotation("codex-k8s.dev/hold", evil),
         new("codex-issue").annotation("codex-k8s.dev/namespace-lease-ttl", "a while"),
-        new("other-name").label("codex-k8s.dev/project-id", "p2"),
+        new("other-name"),
     ] {
         cluster.create_namespace(&namespace);
     }
@@ -170,7 +193,7 @@ fn namespaces(cluster: &Cluster) {
 
 fn places(cluster: &Cluster) {
     for (scope, count) in
-        [(Scope::Cluster, 70), (Scope::Project("p1".into()), 5), (Scope::Project("p2".into()), 2)]
+        [(Scope::Cluster, 70), (Scope::Project("scene".into()), 5), (Scope::Project("p2".into()), 2)]
     {
         for number in 0..count {
             let labels = json!({"guard.codex-k8s.dev/place": scope.kind(), "scene": "page"});
