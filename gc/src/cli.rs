@@ -6,6 +6,7 @@ mod daemon;
 mod exit;
 mod explain;
 mod output;
+mod page;
 mod progress;
 mod schedule;
 mod sweep;
@@ -30,7 +31,7 @@ pub struct Cli {
 enum Command {
     /// Delete the expired run namespaces, once
     Sweep(sweep::Args),
-    /// Sweep on a schedule, and serve metrics
+    /// Sweep on a schedule, and serve metrics and a page
     Daemon(daemon::Args),
     /// Tell why a namespace would go or stay, now, and what was decided about it before
     Explain(explain::Args),

@@ -24,6 +24,12 @@ pub struct Health {
 }
 
 impl Health {
+    /// When the next sweep is to begin; `None` for never.
+    pub fn next_start(&self) -> Option<Timestamp> {
+        let next = self.next.load(Ordering::Relaxed);
+        (next != 0).then(|| Timestamp::from_second(next).ok()).flatten()
+    }
+
     /// When the next one is to begin.
     pub fn next(&self, next: Option<Timestamp>) {
         self.next.store(next.map_or(0, Timestamp::as_second), Ordering::Relaxed);

@@ -17,6 +17,11 @@ pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
     }
 }
 
+/// What the sweep before found due; one that ended early is nothing to compare with.
+pub fn due_before(before: Option<&LastSweep>) -> Option<u32> {
+    before.filter(|before| before.result != SweepResult::Broken).map(|before| before.due)
+}
+
 /// What is noted of a sweep, after what was noted of the one before.
 pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSweep>) -> LastSweep {
     let result = result(report, error);

@@ -146,8 +146,7 @@ impl Session {
         before: Option<LastSweep>,
         lost: CancellationToken,
     ) -> Swept {
-        let due_before = before.as_ref().filter(|before| before.result != SweepResult::Broken);
-        let due_before = due_before.map(|before| before.due);
+        let due_before = outcome::due_before(before.as_ref());
         let (report, error) = self.run(policy, wish, progress, due_before, lost).await;
         let text = error.as_ref().map(|error| told(error));
         let outcome = outcome::last_sweep(&report, text.as_deref(), before.as_ref());

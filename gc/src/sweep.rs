@@ -7,6 +7,7 @@
 //! version that was read, and waited for until the API server does not know it any more.
 
 mod delete;
+pub mod inspect;
 mod repair;
 pub mod report;
 
@@ -14,12 +15,11 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
-use codex_k8s_shared::cleanup::{Candidate, Work};
+use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::runs::RunsError;
-use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
+use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -31,14 +31,12 @@ use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
 use crate::rows::{ALREADY_DELETED, Decision, Scribe};
 use crate::runs::Runs;
+use inspect::inspect;
 use report::{Line, Outcome, Report};
 
 /// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in
 /// the ten seconds that one takes.
 const IN_FLIGHT: usize = 64;
-
-/// From so many on, what works in them is listed for the whole cluster.
-const MANY: usize = 25;
 
 /// What ended a sweep before it was done. What was done by then stands in the report, and in the rows.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +176,7 @@ impl Sweep<'_> {
         self.runs.look_up(&mut listed).await?;
         let now = self.clock.now();
         let ahead = self.cluster.ahead(self.clock).await?;
-        self.inspect(now, &mut listed).await?;
+        inspect(self.cluster, self.policy, now, &mut listed, self.progress).await?;
         let mut planned: Vec<_> =
             listed.into_iter().map(|candidate| Planned::new(self.policy, now, candidate)).collect();
         plan::order(&mut planned);
@@ -192,30 +190,6 @@ impl Sweep<'_> {
         let lines = planned.iter().map(Line::new).collect();
         state.report.lock().unwrap_or_else(PoisonError::into_inner).decided(lines, trips);
         Ok(planned)
-    }
-
-    /// Looks at what works in those that would go if nothing did. Right before its deletion each is looked at again.
-    async fn inspect(&self, now: Timestamp, listed: &mut [Candidate]) -> Result<(), SweepError> {
-        let due: Vec<_> = listed
-            .iter_mut()
-            .filter(|candidate| Planned::is_to_be_inspected(self.policy, now, candidate))
-            .collect();
-        self.progress.phase("inspecting", due.len());
-        if due.len() > MANY {
-            let mut everywhere = self.cluster.work_everywhere().await?;
-            for candidate in due {
-                let found = everywhere.remove(&candidate.name);
-                candidate.work = found.map_or(Work::Idle, Work::Active);
-            }
-            return Ok(());
-        }
-        futures::stream::iter(due.into_iter().map(Ok))
-            .try_for_each_concurrent(usize::from(self.policy.cleanup.concurrency), async |candidate| {
-                candidate.work = self.cluster.work(&candidate.name).await?;
-                self.progress.step();
-                Ok(())
-            })
-            .await
     }
 
     /// Writes down what stays and why, and whether the breaker has tripped.

@@ -25,6 +25,18 @@ pub enum Scope {
     AgentJobs(Box<str>),
 }
 
+/// What the names of places begin with.
+const PREFIX: &str = "place-";
+
+/// A place, as its name tells it: the stem of its scope, and a number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// What the names of the scope's places begin with.
+    pub stem: String,
+    /// The number, from 0.
+    pub number: u32,
+}
+
 /// Label of a place of a namespace: the kind of its scope.
 pub const PLACE: &str = "guard.codex-k8s.dev/place";
 /// Label of a place of a namespace: the uid of the namespace that holds it.
@@ -82,6 +94,29 @@ impl Scope {
     pub fn wanted(&self, max: u32) -> String {
         let within = if matches!(self, Self::AgentJobs(_)) { "among" } else { "in" };
         format!("a place {within} {self}, whose limit is {max}")
+    }
+}
+
+impl Id {
+    /// The place that a Lease's name says.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
+        let id = Self { stem: stem.to_owned(), number: number.parse().ok()? };
+        (id.to_string() == name && !stem.is_empty()).then_some(id)
+    }
+
+    /// The kind of the scope.
+    pub fn kind(&self) -> &'static str {
+        Scope::KINDS
+            .into_iter()
+            .find(|kind| self.stem.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-')))
+            .unwrap_or("cluster")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{PREFIX}{}-{}", self.stem, self.number)
     }
 }
 
@@ -153,5 +188,25 @@ mod tests {
             (Scope::Project("unknown".into()), Scope::Requester("unknown".into()))
         );
         assert_eq!(Scope::of_jobs(None), Scope::AgentJobs("unknown".into()));
+    }
+
+    #[test]
+    fn the_name_of_a_place_says_which_it_is() {
+        for name in ["place-cluster-7", "place-project-p-1-f64551fc-0", "place-requester-jane-aa-4294967295"]
+        {
+            assert_eq!(Id::parse(name).unwrap().to_string(), name);
+        }
+        for (name, kind) in [
+            ("place-cluster-3", "cluster"),
+            ("place-project-p1-f64551fc-3", "project"),
+            ("place-agent-jobs-p1-f64551fc-3", "agent-jobs"),
+        ] {
+            assert_eq!(Id::parse(name).unwrap().kind(), kind);
+        }
+        for name in
+            ["codex-k8s-reconcile", "place-cluster-07", "place-cluster-", "place--1", "place-cluster-x"]
+        {
+            assert_eq!(Id::parse(name), None, "{name}");
+        }
     }
 }

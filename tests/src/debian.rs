@@ -12,6 +12,18 @@ pub(crate) fn is_here() -> bool {
     Command::new("apt-get").arg("--version").output().is_ok()
 }
 
+/// Where libraries lie below a folder into which packages were unpacked.
+pub(crate) fn libraries(root: &Path) -> [PathBuf; 2] {
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    [root.join("usr/lib").join(&triplet), root.join("lib").join(&triplet)]
+}
+
+/// The variable by which a program finds libraries in these folders.
+pub(crate) fn library_path(folders: &[PathBuf]) -> (String, String) {
+    let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    ("LD_LIBRARY_PATH".to_owned(), folders.join(":"))
+}
+
 /// An apt whose lists and downloads lie in a folder of ours.
 pub(crate) struct Apt {
     folder: PathBuf,

@@ -1,5 +1,5 @@
-//! A real control plane as a fixture: etcd, kube-apiserver and kube-controller-manager on loopback; and a real
-//! [PostgreSQL](postgres::Postgres).
+//! A real control plane as a fixture: etcd, kube-apiserver and kube-controller-manager on loopback; a real
+//! [PostgreSQL](postgres::Postgres) and a real [browser](chromium::Chromium).
 //!
 //! ```no_run
 //! use codex_k8s_tests::{ControlPlane, Identity};
@@ -20,6 +20,7 @@ pub mod bench;
 pub mod binaries;
 pub mod caller;
 pub mod chart;
+pub mod chromium;
 pub mod cluster;
 pub mod control_plane;
 mod debian;
@@ -41,6 +42,7 @@ pub mod supervisor;
 pub mod webhook;
 
 pub use caller::{Answer, Caller};
+pub use chromium::Chromium;
 pub use control_plane::ControlPlane;
 pub use eventually::eventually;
 pub use guard::Guard;

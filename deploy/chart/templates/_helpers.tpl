@@ -77,3 +77,21 @@ kind: RunPolicy
 {{ toYaml $policy }}
 {{- end }}
 {{- end }}
+
+{{/* What the daemon is told of its page: a list, in YAML. Takes the root. */}}
+{{- define "guard.pageArgs" -}}
+{{- with .Values.gc.page }}
+{{- if .enabled }}
+- --admin-denials-of=http://codex-k8s-webhook-metrics.{{ $.Release.Namespace }}.svc:8080/metrics
+{{- if .hosts }}
+- --admin-listen=0.0.0.0:8081
+- --admin-allow-remote
+{{- range .hosts }}
+- --admin-host={{ . }}
+{{- end }}
+{{- else }}
+- --admin-listen=127.0.0.1:8081
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -12,6 +12,7 @@ use super::connect::{StoreArgs, duration};
 use super::exit::{Ended, Exit, Failure, OrExit};
 use super::output::{self, Form};
 use super::table;
+use crate::times::whole;
 
 /// How often new rows are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -182,7 +183,7 @@ impl Prune {
         let age = SignedDuration::try_from(self.older_than).or_exit(Exit::Usage)?;
         let before = Timestamp::now().checked_sub(age).or_exit(Exit::Usage)?;
         let pruned = store.prune(before).await.or_exit(Exit::Database)?;
-        output::print(&format!("removed {pruned} rows from before {}\n", table::whole(before)))?;
+        output::print(&format!("removed {pruned} rows from before {}\n", whole(before)))?;
         Ok(Exit::Done)
     }
 }
@@ -202,8 +203,8 @@ impl Install {
 }
 
 fn event_type(text: &str) -> anyhow::Result<EventType> {
-    let whole = |text: &str| text.parse::<EventType>().ok();
-    whole(text).or_else(|| whole(&format!("run.namespace.{text}"))).with_context(|| {
+    let known = |text: &str| text.parse::<EventType>().ok();
+    known(text).or_else(|| known(&format!("run.namespace.{text}"))).with_context(|| {
         let known: Vec<_> =
             EventType::ALL.iter().map(|known| known.as_str().trim_start_matches("run.namespace.")).collect();
         format!("expected one of {}", known.join(", "))

@@ -16,7 +16,7 @@ use crate::runs::RunsSource;
 use crate::session::Session;
 
 /// The policy.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct PolicyArgs {
     /// The policy; the platform's own values without one
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GC_POLICY")]

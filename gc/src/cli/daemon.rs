@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{PolicyArgs, SessionArgs, duration};
 use super::exit::{Ended, Exit, OrExit};
+use super::page::{Page, PageArgs};
 use crate::cluster::told;
 use crate::daemon::{self, Due};
 use crate::health::{self, Health};
@@ -19,8 +20,8 @@ use crate::progress::Unseen;
 use crate::schedule::Schedule;
 use crate::session::{Session, SessionError, Wish};
 
-/// Sweep on a schedule, as a `CronJob` would, and serve metrics. A start that was missed is made up for once; while one
-/// sweep goes on, no other begins.
+/// Sweep on a schedule, as a `CronJob` would, and serve metrics and, if it is asked for, a page. A start that was missed is
+/// made up for once; while one sweep goes on, no other begins.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -36,6 +37,8 @@ pub(super) struct Args {
     /// A start that is later than this is left out
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     starting_deadline: Duration,
+    #[command(flatten)]
+    page: PageArgs,
     /// The plain address of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
     health_listen: SocketAddr,
@@ -56,16 +59,18 @@ impl Args {
         let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
         // A policy that cannot be read is told at once, not at the first sweep.
         self.policy.read()?;
-        let session = self.session.session().await?;
+        let session = Arc::new(self.session.session().await?);
         let health = Arc::<Health>::default();
         let listener = tokio::net::TcpListener::bind(self.health_listen)
             .await
             .with_context(|| format!("failed to listen on {}", self.health_listen))
             .or_exit(Exit::Usage)?;
+        let page = self.page.page(&self.policy, &session, &health).await?;
         let stop = stop()?;
         tracing::info!(schedule = schedule.words(), "waiting for the first start");
         tokio::select! {
             served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
+            served = serve(page) => served.context("failed to serve the page")?,
             () = self.follow(&schedule, &session, &health, &stop) => {}
         }
         tracing::info!("ended");
@@ -79,10 +84,11 @@ impl Args {
         health: &Health,
         stop: &CancellationToken,
     ) {
+        let mut last = session.clock.now();
+        health.next(schedule.after(last));
         if let Ok(Some(before)) = session.home.last_sweep().await {
             health.last.note(before);
         }
-        let mut last = session.clock.now();
         while !stop.is_cancelled() {
             let now = session.clock.now();
             health.next(schedule.after(last));
@@ -137,6 +143,14 @@ impl Args {
                 health.last.note_broken(session.clock.now());
             }
         }
+    }
+}
+
+/// Serves the page, if there is one.
+async fn serve(page: Option<Page>) -> std::io::Result<()> {
+    match page {
+        Some(page) => page.serve().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::connect::{ClusterArgs, PolicyArgs, RunsArgs, StoreArgs};
 use super::exit::{Ended, Exit, Failure, OrExit};
 use super::output::Form;
-use super::table;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::plan::Planned;
 use crate::runs::Runs;
 use crate::sweep::report::Line;
+use crate::times;
 
 /// So many of its rows are shown.
 const ROWS: u32 = 20;
@@ -114,7 +114,7 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
         Run::Unknown => "the database does not know it".to_owned(),
         Run::Active { status } => status.clone(),
         Run::Ended { outcome, at } => {
-            let at = at.map(|at| format!(" at {}", table::whole(at))).unwrap_or_default();
+            let at = at.map(|at| format!(" at {}", times::whole(at))).unwrap_or_default();
             format!("{outcome:?}{at}").to_lowercase()
         }
     };
@@ -128,7 +128,7 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
         ("state of the run", run),
         ("mode", label(keys::RUNTIME_MODE)),
         ("requested by", annotation(keys::REQUESTED_BY)),
-        ("created", candidate.created_at.map_or_else(missing, table::whole)),
+        ("created", candidate.created_at.map_or_else(missing, times::whole)),
         ("lease ends", annotation(keys::NAMESPACE_LEASE_EXPIRES_AT)),
         ("lease lasts", annotation(keys::NAMESPACE_LEASE_TTL)),
         ("hold", annotation(keys::HOLD)),
@@ -162,7 +162,7 @@ fn text(explanation: &Explanation) -> String {
     for row in &explanation.rows {
         let reason = row.reason.as_deref().unwrap_or_default();
         let details = row.details.join("; ");
-        let line = format!("  {}  {} {reason} {details}", table::whole(row.at), row.event);
+        let line = format!("  {}  {} {reason} {details}", times::whole(row.at), row.event);
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
@@ -173,7 +173,7 @@ fn last_end(explanation: &Explanation) -> String {
     match explanation.rows.iter().rfind(|row| row.event == cleaned) {
         Some(row) => format!(
             ": it was deleted at {} ({})",
-            table::whole(row.at),
+            times::whole(row.at),
             row.reason.as_deref().unwrap_or_default()
         ),
         None => ", and no row tells that it was deleted".to_owned(),
@@ -185,7 +185,7 @@ fn sentence(line: &Line, now: Timestamp) -> String {
     match (line.verdict, line.until) {
         ("delete", _) => format!("the next sweep deletes it: {message}"),
         (_, Some(until)) => {
-            format!("it stays until {} ({}): {message}", table::whole(until), table::relative(until, now))
+            format!("it stays until {} ({}): {message}", times::whole(until), times::relative(until, now))
         }
         _ => format!("it stays: {message}"),
     }

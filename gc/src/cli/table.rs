@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use codex_k8s_shared::audit::Row;
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 
 use crate::sweep::report::{Line, Outcome, Report};
+use crate::times::{relative, whole};
 
 /// A table with these columns: no lines, as kubectl's, and wrapped at a terminal.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -88,24 +89,6 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
     vec![line.namespace.clone(), verdict, when, reason]
 }
 
-/// A time as seen from another: `in 2h`, `3d ago`.
-pub(super) fn relative(time: Timestamp, now: Timestamp) -> String {
-    let seconds = time.duration_since(now).as_secs();
-    let far = seconds.unsigned_abs();
-    let span = match far {
-        0..120 => format!("{far}s"),
-        120..7200 => format!("{}m", far / 60),
-        7200..172_800 => format!("{}h", far / 3600),
-        _ => format!("{}d", far / 86_400),
-    };
-    if seconds > 0 { format!("in {span}") } else { format!("{span} ago") }
-}
-
-/// A time in whole seconds.
-pub(super) fn whole(time: Timestamp) -> String {
-    time.round(Unit::Second).unwrap_or(time).to_string()
-}
-
 /// Audit rows.
 pub(super) fn rows(rows: &[Row], header: bool) -> String {
     let columns = ["TIME", "EVENT", "NAMESPACE", "RUN", "REASON", "DECISION", "DETAILS"];
@@ -126,19 +109,4 @@ pub(super) fn rows(rows: &[Row], header: bool) -> String {
     };
     let text = table(&columns, rows.iter().map(line));
     if header { text } else { text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_people_do() {
-        let now = Timestamp::UNIX_EPOCH;
-        let at = |seconds| relative(Timestamp::from_second(seconds).unwrap(), now);
-        assert_eq!(at(90), "in 90s");
-        assert_eq!(at(-600), "10m ago");
-        assert_eq!(at(3600 * 24), "in 24h");
-        assert_eq!(at(-86_400 * 3), "3d ago");
-    }
 }

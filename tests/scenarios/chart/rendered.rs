@@ -55,6 +55,11 @@ fn the_chart_is_well_formed_and_a_value_that_is_mistaken_is_refused() {
         ("serve: {replica: 3}", "additional properties 'replica' not allowed"),
         ("serve: {replicas: 0}", "minimum"),
         ("gc: {mode: never}", "/gc/mode"),
+        (
+            "gc: {page: {enabled: true}}",
+            "gc.mode is cronjob; the page is the daemon's: set gc.mode to daemon",
+        ),
+        ("gc: {mode: daemon, page: {hosts: [\"a b\"]}}", "/gc/page/hosts"),
         ("image: {digest: latest}", "/image/digest"),
         ("policy: {kind: RunPolicy}", "/policy/kind"),
         ("networkPolicy: {apiServerPorts: [https]}", "/networkPolicy/apiServerPorts"),
@@ -113,4 +118,37 @@ fn the_policy_is_one_and_knows_our_own_identities() {
     }
     let policy = rendered(set("policy"));
     assert!(policy.contains("JOB018: warn") && policy.contains("defaultTtl: 6h0m0s"), "{policy}");
+}
+
+/// The rules of a Role or `ClusterRole`.
+fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
+    let role = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    role.unwrap_or_else(|| panic!("no {kind} {name}"))["rules"].as_array().unwrap()
+}
+
+#[test]
+fn the_page_needs_no_more_rights_and_is_reached_by_nobody_but_its_proxy() {
+    let usual = objects(&rendered(set("daemon")));
+    let (alone, proxied) = (objects(&rendered(set("page"))), objects(&rendered(set("page-behind-a-proxy"))));
+    let has = |objects: &[Value], kind: &str, name: &str| {
+        objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+    };
+    for objects in [&alone, &proxied] {
+        for kind in ["ClusterRole", "Role"] {
+            assert_eq!(rules(objects, kind, "codex-k8s-gc"), rules(&usual, kind, "codex-k8s-gc"));
+        }
+        assert!(has(objects, "Service", "codex-k8s-webhook-metrics"));
+    }
+    assert!(!has(&alone, "Service", "codex-k8s-gc-page") && has(&proxied, "Service", "codex-k8s-gc-page"));
+    assert!(!has(&usual, "Service", "codex-k8s-webhook-metrics"));
+    let ingress = |objects: &[Value]| {
+        let policy = |object: &&Value| {
+            object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == "codex-k8s-gc"
+        };
+        let ports = objects.iter().find(policy).unwrap()["spec"]["ingress"].as_array().unwrap();
+        ports.iter().filter(|rule| rule["ports"][0]["port"] == "page").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ingress(&alone), [] as [Value; 0]);
+    let proxy = json!({"podSelector": {"matchLabels": {"app": "proxy"}}});
+    assert_eq!(ingress(&proxied), [json!({"ports": [{"port": "page"}], "from": [proxy]})]);
 }

@@ -11,10 +11,17 @@ pub(crate) type Set = (&'static str, &'static str, &'static str);
 
 const HOME: &str = "codex-k8s-guard";
 
-pub(crate) const SETS: [Set; 15] = [
+pub(crate) const SETS: [Set; 17] = [
     ("default", HOME, ""),
     ("other-namespace", "agents-guard", ""),
     ("daemon", HOME, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
+    ("page", "agents-guard", "gc: {mode: daemon, page: {enabled: true}}"),
+    (
+        "page-behind-a-proxy",
+        HOME,
+        "gc: {mode: daemon, page: {enabled: true, hosts: [guard.example.org, guard]}}\n\
+         networkPolicy: {metrics: [{podSelector: {}}], page: [{podSelector: {matchLabels: {app: proxy}}}]}",
+    ),
     ("no-collector", HOME, "gc: {mode: \"off\"}"),
     ("undeleting", HOME, "gc: {disabled: true}"),
     (

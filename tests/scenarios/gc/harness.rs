@@ -199,11 +199,12 @@ impl Cluster {
 
     /// A daemon that sweeps every second; killed when it is dropped.
     pub(crate) fn daemon(&self) -> Daemon {
-        let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
-        let listen = format!("--health-listen={address}");
-        let mut command = self.command(&["daemon", "--schedule=@every 1s", &listen]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Daemon { health: Health(address), process, listen }
+        self.daemon_with(&["--schedule=@every 1s"])
+    }
+
+    /// A daemon, with arguments; killed when it is dropped.
+    pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
+        Daemon::start(self.command(&[&["daemon"], args].concat()))
     }
 
     /// Sweeps until it dies at a point.
@@ -305,6 +306,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Starts it; where it answers, is added to its arguments.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+        let listen = format!("--health-listen={address}");
+        let process = command.arg(&listen).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { health: Health(address), process, listen }
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn end(mut self) {
         Process::started_with(&self.listen).unwrap().signal("TERM").unwrap();

@@ -16,13 +16,13 @@ cleanup: {grace: 1s}
 ";
 
 /// A guarded cluster in which `ServiceAccounts` have only the rights that they are given, with the manifest installed.
-struct Installed {
-    guard: Guard,
+pub(crate) struct Installed {
+    pub(crate) guard: Guard,
     admin: Kubectl,
 }
 
 impl Installed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let guard = Guard::start_with_policy(playground(), POLICY).unwrap();
         let admin = guard.kubectl(&Identity::Admin).unwrap();
         let subjects = json!([
@@ -38,13 +38,13 @@ impl Installed {
     }
 
     #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
+    pub(crate) fn done(&self, args: &[&str]) -> String {
         let ran = self.admin.run(args).unwrap();
         assert!(ran.succeeded(), "{args:?}: {ran}");
         ran.stdout
     }
 
-    fn create(&self, name: &str, ttl: Option<&str>) {
+    pub(crate) fn create(&self, name: &str, ttl: Option<&str>) {
         let annotations = ttl.map(|ttl| json!({"codex-k8s.dev/namespace-lease-ttl": ttl}));
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "annotations": annotations}});

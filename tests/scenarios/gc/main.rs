@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod breaker;
+mod browser;
 mod commands;
 mod crashes;
 mod database;
 mod harness;
 mod installed;
 mod outages;
+mod page;
 mod races;
 mod reports;
 mod states;

@@ -52,6 +52,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
 }
 
 /// What is started.
+#[derive(Clone, Copy)]
 enum Server<'a> {
     Echo(&'a Path),
     Serve(&'a Path),

@@ -187,12 +187,9 @@ mod tests {
     #[test]
     fn the_hierarchies_of_version_1_are_read() {
         let text = "12:cpuset:/a/b\n5:cpu,cpuacct:/\n1:name=systemd:/a\n0::/unified\n";
-        let found = parsed(text);
-        let folders: Vec<_> = found.iter().map(|group| group.folder.to_string_lossy()).collect();
-        assert_eq!(
-            folders,
-            ["/sys/fs/cgroup/cpuset/a/b", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/systemd/a"]
-        );
+        let found: Vec<_> = parsed(text).into_iter().map(|group| group.folder).collect();
+        let below = |path| Path::new("/sys/fs/cgroup").join(path);
+        assert_eq!(found, [below("cpuset/a/b"), below("cpu,cpuacct"), below("systemd/a")]);
         assert_eq!(parsed("0::/user.slice\n"), []);
     }
 }

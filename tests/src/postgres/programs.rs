@@ -80,10 +80,7 @@ impl Programs {
     /// The variables that the programs need.
     pub(super) fn env(&self) -> Vec<(String, String)> {
         let Some(root) = &self.root else { return Vec::new() };
-        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
-        let libraries = [root.join("usr/lib").join(&triplet), root.join("lib").join(&triplet)];
-        let libraries = libraries.map(|folder| folder.display().to_string()).join(":");
-        vec![("LD_LIBRARY_PATH".to_owned(), libraries)]
+        vec![debian::library_path(&debian::libraries(root))]
     }
 
     fn works(&self) -> bool {

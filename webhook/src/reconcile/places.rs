@@ -20,11 +20,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use codex_k8s_shared::places::Id;
 use codex_k8s_shared::places::Scope;
 use jiff::Timestamp;
-
-/// What the names of places begin with.
-const PREFIX: &str = "place-";
 
 /// Who has a place, or is to have one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,15 +77,6 @@ pub struct Place {
     pub kept: bool,
 }
 
-/// The stem of a scope, and a number.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id {
-    /// What the names of the scope's places begin with.
-    pub stem: String,
-    /// The number, from 0.
-    pub number: u32,
-}
-
 /// Which object a Lease is, and in which version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -95,29 +84,6 @@ pub struct Stored {
     pub uid: String,
     /// Its version, which grows with every change of anything.
     pub version: u64,
-}
-
-impl Id {
-    /// The place that a Lease's name says.
-    pub fn parse(name: &str) -> Option<Self> {
-        let (stem, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
-        let id = Self { stem: stem.to_owned(), number: number.parse().ok()? };
-        (id.to_string() == name && !stem.is_empty()).then_some(id)
-    }
-
-    /// The kind of the scope.
-    pub fn kind(&self) -> &'static str {
-        Scope::KINDS
-            .into_iter()
-            .find(|kind| self.stem.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-')))
-            .unwrap_or("cluster")
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{PREFIX}{}-{}", self.stem, self.number)
-    }
 }
 
 /// Who is to have a place.

@@ -42,23 +42,6 @@ fn alone(held: &Held, who: &Candidate) -> Step {
 }
 
 #[test]
-fn the_name_of_a_place_says_which_it_is() {
-    for name in ["place-cluster-7", "place-project-p-1-f64551fc-0", "place-requester-jane-aa-4294967295"] {
-        assert_eq!(Id::parse(name).unwrap().to_string(), name);
-    }
-    for (name, kind) in [
-        ("place-cluster-3", "cluster"),
-        ("place-project-p1-f64551fc-3", "project"),
-        ("place-agent-jobs-p1-f64551fc-3", "agent-jobs"),
-    ] {
-        assert_eq!(Id::parse(name).unwrap().kind(), kind);
-    }
-    for name in ["codex-k8s-reconcile", "place-cluster-07", "place-cluster-", "place--1", "place-cluster-x"] {
-        assert_eq!(Id::parse(name), None, "{name}");
-    }
-}
-
-#[test]
 fn a_holder_is_told_by_its_text() {
     for text in ["codex-run-1", "codex-run-1/unit-tests", ""] {
         assert_eq!(Holder::parse(text).to_string(), text);

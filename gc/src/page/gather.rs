@@ -1,0 +1,216 @@
+//! Reads what the page shows.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codex_k8s_shared::audit::{AuditStore, Filter, Row, Store as _};
+use codex_k8s_shared::cleanup::Candidate;
+use codex_k8s_shared::last_sweep::LastSweep;
+use codex_k8s_shared::places::{JOB_PLACE, PLACE};
+use codex_k8s_shared::policy::RunPolicy;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tokio::sync::{mpsc, oneshot};
+
+use super::model::{Known, Listed, Model, Namespaces};
+use super::places::{Usage, usage};
+use super::watch::Watch;
+use crate::cluster::told;
+use crate::health::Health;
+use crate::outcome;
+use crate::plan::{self, Planned, Surroundings};
+use crate::progress::Unseen;
+use crate::session::Session;
+use crate::sweep::inspect::inspect;
+
+/// For how long what was read is shown: whoever reads the page over and over does not ask the API server so often.
+const FRESH: Duration = Duration::from_secs(5);
+/// Audit rows that are shown.
+const ROWS: u32 = 30;
+
+/// For how long a reader waits for any of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the policy.
+pub type ReadPolicy = Box<dyn Fn() -> Known<RunPolicy> + Send + Sync>;
+
+/// What there is to show, and what moment this is.
+pub type Answer = (Arc<Model>, Timestamp);
+
+/// Those who ask and wait at a time; more wait for their turn to ask.
+const WAITING: usize = 32;
+
+/// Whom to ask what there is to show.
+#[derive(Debug, Clone)]
+pub struct Desk(mpsc::Sender<oneshot::Sender<Answer>>);
+
+/// Those who have asked.
+pub type Questions = mpsc::Receiver<oneshot::Sender<Answer>>;
+
+impl Desk {
+    /// One, and where its questions go.
+    pub fn new() -> (Self, Questions) {
+        let (desk, questions) = mpsc::channel(WAITING);
+        (Self(desk), questions)
+    }
+
+    /// Asks; `None` if nobody answers any more.
+    pub async fn ask(&self) -> Option<Answer> {
+        let (question, answer) = oneshot::channel();
+        self.0.send(question).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Reads what the page shows, beside the sweeps and in the same task.
+pub struct Gatherer {
+    session: Arc<Session>,
+    policy: ReadPolicy,
+    health: Arc<Health>,
+    watch: Arc<Watch>,
+}
+
+impl fmt::Debug for Gatherer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Gatherer").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// What is asked for, with the causes of what went wrong in one line.
+fn known<T, E: std::error::Error>(found: Result<T, E>) -> Known<T> {
+    found.map_err(|error| told(&error))
+}
+
+/// What is found in time.
+async fn in_time<T>(what: &str, found: impl Future<Output = Known<T>>) -> Known<T> {
+    let found = tokio::time::timeout(PATIENCE, Box::pin(found)).await;
+    found.unwrap_or_else(|_| Err(format!("{what}: there was no answer within {} s", PATIENCE.as_secs())))
+}
+
+/// How full the scopes are.
+fn fullness(
+    policy: &Known<RunPolicy>,
+    listed: &Known<Vec<Candidate>>,
+    places: Known<Vec<String>>,
+) -> Known<Vec<Usage>> {
+    let (policy, listed) = (policy.as_ref().map_err(Clone::clone)?, listed.as_ref().map_err(Clone::clone)?);
+    Ok(usage(&policy.quotas, listed, places?.iter().map(String::as_str)))
+}
+
+impl Gatherer {
+    /// Reads by the means of a session.
+    pub const fn new(
+        session: Arc<Session>,
+        policy: ReadPolicy,
+        health: Arc<Health>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        Self { session, policy, health, watch }
+    }
+
+    /// Answers all who ask, for ever. Those who ask while something is read get that.
+    pub async fn answer(&self, mut questions: Questions) {
+        let mut last: Option<(Instant, Arc<Model>)> = None;
+        while let Some(question) = questions.recv().await {
+            let fresh = last.take().filter(|(read, _)| read.elapsed() < FRESH);
+            let (read, model) = if let Some(fresh) = fresh {
+                fresh
+            } else {
+                let model = Arc::new(Box::pin(self.read()).await);
+                (Instant::now(), model)
+            };
+            // Who asked may not wait any more.
+            let _ = question.send((Arc::clone(&model), self.session.clock.now()));
+            last = Some((read, model));
+        }
+    }
+
+    async fn read(&self) -> Model {
+        let now = self.session.clock.now();
+        let policy = (self.policy)();
+        let (sweep, rows, places, listed) = tokio::join!(
+            in_time("the last sweep", async { known(self.session.home.last_sweep().await) }),
+            in_time("the audit rows", self.rows()),
+            in_time("the places", self.places()),
+            in_time("the namespaces", async { known(self.session.cluster.managed().await) }),
+        );
+        let places = fullness(&policy, &listed, places);
+        let namespaces = match listed {
+            Ok(listed) => Ok(Box::pin(self.decide(now, policy, &sweep, listed)).await),
+            Err(why) => Err(why),
+        };
+        let sweep = sweep.map(|noted| later(noted, self.health.last.last()));
+        let (next, denials) = (self.health.next_start(), self.watch.hour(now));
+        Model { read_at: now, namespaces, places, rows, sweep, next, denials }
+    }
+
+    /// As a sweep would decide, now.
+    async fn decide(
+        &self,
+        now: Timestamp,
+        policy: Known<RunPolicy>,
+        last: &Known<Option<LastSweep>>,
+        mut listed: Vec<Candidate>,
+    ) -> Namespaces {
+        let session = &self.session;
+        let facts = async {
+            let policy = policy?;
+            let runs = known(session.runs.open().await)?;
+            let found = known(runs.look_up(&mut listed).await);
+            runs.close().await;
+            found?;
+            known(inspect(&session.cluster, &policy, now, &mut listed, &Unseen).await)?;
+            Ok((policy, runs.are_asked(), known(session.cluster.ahead(session.clock).await)))
+        };
+        let (policy, runs_asked, ahead) = match Box::pin(in_time("what is decided by", facts)).await {
+            Ok(facts) => facts,
+            Err(why) => return Namespaces::undecided(listed, why),
+        };
+        let planned: Vec<_> =
+            listed.into_iter().map(|candidate| Planned::new(&policy, now, candidate)).collect();
+        let trips = ahead.and_then(|ahead| {
+            let due_before = outcome::due_before(last.as_ref().map_err(Clone::clone)?.as_ref());
+            let around = Surroundings { ahead, due_before, runs_asked, allowed: None };
+            Ok(plan::trips(&policy, &planned, &around).iter().map(ToString::to_string).collect())
+        });
+        let decided =
+            |planned: Planned| Listed { candidate: planned.candidate, verdict: Some(planned.verdict) };
+        Namespaces { listed: planned.into_iter().map(decided).collect(), undecided: None, trips }
+    }
+
+    /// The names of the places that are held.
+    async fn places(&self) -> Known<Vec<String>> {
+        let (cluster, home) = (&self.session.cluster, &self.session.home_name);
+        let mut names = Vec::new();
+        for label in [PLACE, JOB_PLACE] {
+            let leases = Api::<Lease>::namespaced(cluster.client(), home);
+            let found = cluster.list_with("places", leases, &ListParams::default().labels(label)).await;
+            names.extend(known(found)?.iter().map(ResourceExt::name_any));
+        }
+        Ok(names)
+    }
+
+    async fn rows(&self) -> Known<Vec<Row>> {
+        let store = known(AuditStore::open(&self.session.store).await)?;
+        let rows = store.rows(&Filter { limit: Some(ROWS), ..Filter::default() }).await;
+        store.close().await;
+        let mut rows = known(rows)?;
+        rows.reverse();
+        Ok(rows)
+    }
+}
+
+/// The last sweep of any process, or what this one knows of a later one that was not to be.
+fn later(noted: Option<LastSweep>, ours: Option<LastSweep>) -> Option<LastSweep> {
+    [noted, ours].into_iter().flatten().max_by_key(|sweep| sweep.finished_at)
+}
+
+impl Namespaces {
+    fn undecided(listed: Vec<Candidate>, why: String) -> Self {
+        let listed = listed.into_iter().map(|candidate| Listed { candidate, verdict: None }).collect();
+        Self { listed, trips: Err(why.clone()), undecided: Some(why) }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which namespaces are shown: a form, links for each state, and parts.
+
+use std::collections::BTreeSet;
+
+use codex_k8s_shared::keys;
+use maud::{Markup, html};
+
+use crate::page::model::{Listed, State};
+use crate::page::query::{Query, Selection};
+
+/// Projects that are offered.
+const OFFERED: usize = 200;
+
+/// What was asked for and cannot be.
+pub(super) fn errors(wrong: &[String]) -> Markup {
+    html! {
+        div.error role="alert" {
+            h3 { "This cannot be shown" }
+            ul { @for problem in wrong { li { (problem) } } }
+            p { a href="?" { "Show all namespaces" } }
+        }
+    }
+}
+
+/// A link for each state that there is, with how many are in it.
+pub(super) fn states(listed: &[Listed], asked: &Query) -> Markup {
+    let count = |state: State| listed.iter().filter(|listed| listed.state() == state).count();
+    let to = |state| Query { state, ..asked.clone() }.address(0);
+    html! {
+        nav.states aria-label="Namespaces by state" {
+            ul {
+                li { a href=(to(None)) aria-current=[asked.state.is_none().then_some("true")] { "All " span.count { (listed.len()) } } }
+                @for (state, count) in State::ALL.map(|state| (state, count(state))) {
+                    @if count > 0 || asked.state == Some(state) {
+                        li {
+                            a href=(to(Some(state))) aria-current=[(asked.state == Some(state)).then_some("true")] {
+                                (badge(state)) " " span.count { (count) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A state: a word, with a colour for who sees one.
+pub(super) fn badge(state: State) -> Markup {
+    html! { span class={"badge " (state.code())} { (state.words()) } }
+}
+
+/// The form.
+pub(super) fn form(listed: &[Listed], asked: &Query) -> Markup {
+    let projects: BTreeSet<_> =
+        listed.iter().filter_map(|listed| listed.candidate.label(keys::PROJECT_ID)).collect();
+    html! {
+        form.filter method="get" role="search" aria-label="Namespaces" {
+            div {
+                label for="state" { "State" }
+                select id="state" name="state" {
+                    option value="" { "Any" }
+                    @for state in State::ALL {
+                        option value=(state.code()) selected[asked.state == Some(state)] { (state.words()) }
+                    }
+                }
+            }
+            div {
+                label for="project" { "Project" }
+                input id="project" name="project" list="projects" maxlength="63" autocomplete="off" value=(asked.project);
+                datalist id="projects" { @for project in projects.into_iter().take(OFFERED) { option value=(project) {} } }
+            }
+            div {
+                label for="text" { "Text in name, run, requester or reason" }
+                input id="text" name="text" type="search" maxlength="100" autocomplete="off" value=(asked.text);
+            }
+            button type="submit" { "Show" }
+            @if !asked.is_for_all() { a href="?" { "Show all" } }
+        }
+    }
+}
+
+/// Which part is shown, and the ways to the others.
+pub(super) fn parts(selection: &Selection<'_>, asked: &Query) -> Markup {
+    let (page, pages) = (selection.page, selection.pages);
+    html! {
+        @if pages > 1 {
+            nav.parts aria-label="Parts of the list" {
+                ul {
+                    @if page > 0 {
+                        li { a href=(asked.address(0)) { "First" } }
+                        li { a href=(asked.address(page - 1)) rel="prev" { "Previous" } }
+                    }
+                    li { span aria-current="page" { "Part " (page + 1) " of " (pages) } }
+                    @if page + 1 < pages {
+                        li { a href=(asked.address(page + 1)) rel="next" { "Next" } }
+                        li { a href=(asked.address(pages - 1)) { "Last" } }
+                    }
+                }
+            }
+        }
+    }
+}

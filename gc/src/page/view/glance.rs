@@ -1,0 +1,98 @@
+//! What a person wants to know first.
+
+use codex_k8s_shared::last_sweep::SweepResult;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::parts::{plain, section as with_heading};
+use super::sections::webhooks;
+use crate::page::denials::Hour;
+use crate::page::model::{Known, Model, State};
+use crate::times::relative;
+
+/// A figure, and what there is to say of it; or that it is not known.
+type Figure = Known<(String, String)>;
+
+/// All of it.
+pub(super) fn section(model: &Model, now: Timestamp) -> Markup {
+    let figures = [
+        ("Namespaces", "namespaces", namespaces(model)),
+        ("Fullest limit", "places", places(model)),
+        ("Denied in the last hour", "denials", denials(model.denials.as_ref())),
+        ("Last sweep", "sweep", sweep(model, now)),
+    ];
+    let content = html! {
+        dl.glance {
+            @for (what, id, figure) in figures {
+                div {
+                    dt { a href={"#" (id)} { (what) } }
+                    @match figure {
+                        Ok((figure, note)) => { dd.figure { (figure) } dd { (plain(&note)) } },
+                        Err(note) => { dd.figure.unknown { "not known" } dd { (plain(&note)) } },
+                    }
+                }
+            }
+        }
+    };
+    with_heading("glance", "At a glance", &content)
+}
+
+fn namespaces(model: &Model) -> Figure {
+    let found = model.namespaces.as_ref().map_err(|_| "they cannot be listed".to_owned())?;
+    let count = |state| found.listed.iter().filter(|listed| listed.state() == state).count();
+    let note = match found.undecided {
+        Some(_) => "nothing is decided about them".to_owned(),
+        None => format!("{} due, {} in need of somebody", count(State::Due), count(State::NeedsSomebody)),
+    };
+    Ok((found.listed.len().to_string(), note))
+}
+
+fn places(model: &Model) -> Figure {
+    let usage = model.places.as_ref().map_err(|_| "places cannot be counted".to_owned())?;
+    let fullest = usage.iter().find_map(|usage| Some((usage, usage.limit?, usage.percent()?)));
+    Ok(match fullest {
+        Some((usage, limit, percent)) => {
+            (format!("{percent} %"), format!("{} of {limit}: {}", usage.held, usage.scope))
+        }
+        None => ("none".to_owned(), "the policy limits nothing".to_owned()),
+    })
+}
+
+fn denials(hour: Option<&Hour>) -> Figure {
+    let hour = hour.ok_or("nobody asks the webhooks")?;
+    let since = hour.since.ok_or("there was no second look yet")?;
+    if hour.answered == 0 {
+        return Err("no webhook answers".to_owned());
+    }
+    let sum: u64 = hour.rules.iter().map(|(_, count)| count.denied).sum();
+    let others = if hour.failed.is_empty() { "" } else { "; others did not answer" };
+    Ok((
+        sum.to_string(),
+        format!("since {}, by {}{others}", since.strftime("%H:%M UTC"), webhooks(hour.answered)),
+    ))
+}
+
+fn sweep(model: &Model, now: Timestamp) -> Figure {
+    let last = model.sweep.as_ref().map_err(|_| "its outcome cannot be read".to_owned())?;
+    let next = model
+        .next
+        .map_or_else(|| "no next one".to_owned(), |next| format!("the next one {}", relative(next, now)));
+    Ok(match last {
+        None => ("none yet".to_owned(), next),
+        Some(last) => {
+            let ended =
+                last.finished_at.map_or_else(String::new, |ended| format!("{}, ", relative(ended, now)));
+            (result(last.result).to_owned(), format!("{ended}{next}"))
+        }
+    })
+}
+
+/// How a sweep ended.
+pub(super) const fn result(result: SweepResult) -> &'static str {
+    match result {
+        SweepResult::Done => "done",
+        SweepResult::SomeFailed => "some failed",
+        SweepResult::Refused => "refused",
+        SweepResult::Broken => "broken off",
+    }
+}

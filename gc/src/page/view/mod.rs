@@ -1,0 +1,97 @@
+//! The page, as HTML. Pure.
+//!
+//! Whatever comes from a cluster may have been written by somebody who means harm: all of it goes through the
+//! templates' escaping, and through [`parts::plain`], which leaves no character that hides or turns what stands beside it.
+
+mod filter;
+mod glance;
+mod namespaces;
+mod parts;
+mod sections;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use super::model::Model;
+use super::query::Query;
+
+/// How it looks.
+const STYLE: &str = include_str!("style.css");
+/// A small picture for the browser's tab: three bars of different ends.
+const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cg fill='%231a7f37'%3E\
+    %3Crect x='1' y='2' width='14' height='3'/%3E%3Crect x='1' y='7' width='9' height='3'/%3E%3Crect x='1' y='12' width='5' \
+    height='3'/%3E%3C/g%3E%3C/svg%3E";
+
+/// What a browser may do with the page: show it, in its own style, and send its one form back to where it is from.
+pub fn content_security_policy() -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        let hash = STANDARD.encode(Sha256::digest(STYLE));
+        format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'"
+        )
+    });
+    &POLICY
+}
+
+/// The page.
+pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -> String {
+    let asked = query.clone().unwrap_or_default();
+    let title = if query.is_ok() { "Run namespaces" } else { "Error: run namespaces" };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " \u{b7} codex-k8s-guard" }
+                link rel="icon" href=(ICON);
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header { (banner(model, &asked, now)) }
+                main id="main" tabindex="-1" {
+                    (glance::section(model, now))
+                    (namespaces::section(model, query, now))
+                    (sections::places(model))
+                    (sections::denials(model, now))
+                    (sections::sweep(model, now))
+                    (sections::rows(model, now))
+                }
+                footer {
+                    p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations.md" }
+                        "; " code { "codex-k8s-gc explain NAME" } " tells more about one namespace." }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn banner(model: &Model, asked: &Query, now: Timestamp) -> Markup {
+    html! {
+        div.title {
+            p.product { "codex-k8s-guard" }
+            h1 { "Run namespaces" }
+        }
+        p.read { "Read " (parts::moment(model.read_at, now)) ". " a href=(asked.address(asked.page)) { "Read again" } }
+        nav aria-label="Sections" {
+            ul {
+                @for (id, name) in [("namespaces", "Namespaces"), ("places", "Places"), ("denials", "Denials"), ("sweep", "Last sweep"), ("rows", "Audit rows")] {
+                    li { a href={"#" (id)} { (name) } }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The sections below the namespaces.
+
+use codex_k8s_shared::audit::Row;
+use codex_k8s_shared::last_sweep::LastSweep;
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, html};
+
+use super::glance::result;
+use super::parts::{cell, clock, head, moment, number, plain, section, unknown, warning};
+use crate::page::denials::Hour;
+use crate::page::model::Model;
+use crate::page::places::Usage;
+use crate::times::whole;
+
+/// Scopes that are shown: the fullest.
+const SCOPES: usize = 20;
+/// What was found longer ago is old: several looks were missed.
+const OLD: SignedDuration = SignedDuration::from_mins(3);
+
+/// Places.
+pub(super) fn places(model: &Model) -> Markup {
+    let content = match &model.places {
+        Err(why) => unknown("how many places are held", why),
+        Ok(usage) if usage.is_empty() => html! { p { "The policy limits nothing, and no place is held." } },
+        Ok(usage) => usage_table(usage),
+    };
+    section("places", "Places", &content)
+}
+
+fn usage_table(usage: &[Usage]) -> Markup {
+    html! {
+        table.cards role="table" {
+            caption { "Places that are held, of those that the policy lets there be; the fullest first" }
+            (head(&[("Of", false), ("Held", true), ("Limit", true), ("Full", false)]))
+            tbody role="rowgroup" {
+                @for usage in usage.iter().take(SCOPES) {
+                    tr role="row" {
+                        th role="rowheader" scope="row" { bdi { (plain(&usage.scope)) } }
+                        (number("Held", usage.held))
+                        @match usage.limit {
+                            Some(limit) => (number("Limit", limit)),
+                            None => (number("Limit", "none")),
+                        }
+                        (cell("Full", &fullness(usage)))
+                    }
+                }
+            }
+        }
+        @if usage.len() > SCOPES { p { (usage.len() - SCOPES) " more are less full." } }
+    }
+}
+
+fn fullness(usage: &Usage) -> Markup {
+    html! {
+        @match usage.percent() {
+            None => "without a limit",
+            Some(percent) => {
+                svg.gauge viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false" {
+                    rect.track x="0" y="0" width="100" height="10" {}
+                    rect class={"held" @if percent >= 100 { " full" }} x="0" y="0" width=(percent.min(100)) height="10" {}
+                }
+                (percent) " %" @if percent >= 100 { ", full" }
+            },
+        }
+    }
+}
+
+/// Denials.
+pub(super) fn denials(model: &Model, now: Timestamp) -> Markup {
+    let content = match &model.denials {
+        None => unknown(
+            "what was denied",
+            "This daemon was not told where webhooks serve their metrics; --admin-denials-of tells it.",
+        ),
+        Some(hour) => html! { (looks(hour, now)) (rules(hour, now)) },
+    };
+    section("denials", "Denials of the last hour", &content)
+}
+
+/// How far the figures can be believed.
+fn looks(hour: &Hour, now: Timestamp) -> Markup {
+    html! {
+        @for (source, why) in &hour.failed { (warning(&format!("{source} does not tell what it has denied: {why}"))) }
+        @if let Some(looked_at) = hour.looked_at.filter(|at| now.duration_since(*at) > OLD) {
+            (warning(&format!("nobody has looked since {}", whole(looked_at))))
+        }
+    }
+}
+
+/// So many of them.
+pub(super) fn webhooks(count: usize) -> String {
+    if count == 1 { "1 webhook".to_owned() } else { format!("{count} webhooks") }
+}
+
+/// The figures.
+fn rules(hour: &Hour, now: Timestamp) -> Markup {
+    let Some(since) = hour.since else {
+        let why = match hour.looked_at {
+            None => "Nobody has looked yet.",
+            Some(_) if hour.answered > 0 => "It takes two looks to tell, and there was one.",
+            Some(_) => "No webhook has answered twice within the hour.",
+        };
+        return unknown("what was denied", why);
+    };
+    html! {
+        p {
+            "Counted since " (clock(since, now)) ", at least: what a webhook has denied between the last look and its end is lost. "
+            (webhooks(hour.answered)) " answered the last look."
+        }
+        @if hour.rules.is_empty() && hour.answered == 0 { (unknown("what was denied", "No webhook answers any more.")) }
+        @else if hour.rules.is_empty() { p { "None" @if !hour.failed.is_empty() { ", as far as those know that answered" } "." } }
+        @else {
+            table.cards role="table" {
+                caption { "Denied requests by rule, the most first; " code { "codex-k8s-webhook explain RULE" } " tells what a rule is about" }
+                (head(&[("Rule", false), ("Denied", true), ("Dry runs denied", true)]))
+                tbody role="rowgroup" {
+                    @for (rule, count) in &hour.rules {
+                        tr role="row" {
+                            th role="rowheader" scope="row" { (rule) }
+                            (number("Denied", count.denied))
+                            (number("Dry runs denied", count.dry_run))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The last sweep.
+pub(super) fn sweep(model: &Model, now: Timestamp) -> Markup {
+    let last = match &model.sweep {
+        Err(why) => unknown("what the last sweep came to", why),
+        Ok(None) => html! { p { "There was none yet." } },
+        Ok(Some(last)) => outcome(last, now),
+    };
+    let content = html! {
+        (last)
+        p { "The next one begins " @match model.next { Some(next) => (moment(next, now)), None => "never, by its schedule" } "." }
+    };
+    section("sweep", "Last sweep", &content)
+}
+
+fn outcome(last: &LastSweep, now: Timestamp) -> Markup {
+    let lasted =
+        last.finished_at.zip(last.started_at).map(|(end, start)| end.duration_since(start).as_secs());
+    let counts = [
+        ("Managed", last.managed),
+        ("Due", last.due),
+        ("Deleted", last.deleted),
+        ("Failed", last.failed),
+        ("Still being deleted", last.stuck),
+        ("Left over", last.leaks),
+    ];
+    html! {
+        @if let Some(error) = &last.error { (warning(error)) }
+        @for code in &last.breaker { (warning(&format!("the breaker tripped, nothing was deleted: {code}"))) }
+        dl.facts {
+            div { dt { "Result" } dd { (result(last.result)) } }
+            @if let Some(ended) = last.finished_at { div { dt { "Ended" } dd { (moment(ended, now)) } } }
+            @if let Some(seconds) = lasted { div { dt { "Lasted" } dd { (seconds) " s" } } }
+            div {
+                dt { "Last success" }
+                dd { @match last.last_success { Some(at) => (moment(at, now)), None => "none is known" } }
+            }
+            @for (what, count) in counts { div { dt { (what) } dd { (count) } } }
+            @if let Some(end) = last.oldest_expired { div { dt { "Oldest lease that has ended" } dd { (moment(end, now)) } } }
+            @if let Some(since) = last.oldest_terminating { div { dt { "Longest deletion, since" } dd { (moment(since, now)) } } }
+        }
+        @if !last.kept.is_empty() {
+            table.cards role="table" {
+                caption { "Namespaces that it kept, by reason" }
+                (head(&[("Reason", false), ("Kept", true)]))
+                tbody role="rowgroup" {
+                    @for (reason, count) in &last.kept {
+                        tr role="row" { th role="rowheader" scope="row" { (plain(reason)) } (number("Kept", count)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Audit rows.
+pub(super) fn rows(model: &Model, now: Timestamp) -> Markup {
+    let content = match &model.rows {
+        Err(why) => unknown("what was done", why),
+        Ok(rows) if rows.is_empty() => html! { p { "There is no row yet." } },
+        Ok(rows) => html! {
+            table.cards role="table" {
+                caption { "The latest rows, the newest first; " code { "codex-k8s-gc audit list" } " lists more" }
+                (head(&[("Time", false), ("Event", false), ("Namespace", false), ("Reason", false), ("Details", false)]))
+                tbody role="rowgroup" { @for row in rows { (audit_row(row, now)) } }
+            }
+        },
+    };
+    section("rows", "Audit rows", &content)
+}
+
+fn audit_row(row: &Row, now: Timestamp) -> Markup {
+    let payload = &row.event.payload;
+    let details: Vec<_> = payload.error.iter().chain(&payload.guardrail_details).cloned().collect();
+    let event = row.event.event_type.as_str().trim_start_matches("run.namespace.").replace('_', " ");
+    let text = |text: &str| html! { @if text.is_empty() { "none" } @else { bdi { (plain(text)) } } };
+    html! {
+        tr role="row" {
+            th role="rowheader" scope="row" { (moment(row.event.created_at, now)) }
+            (cell("Event", &html! { (event) }))
+            (cell("Namespace", &text(&payload.namespace)))
+            (cell("Reason", &text(payload.reason.as_deref().unwrap_or_default())))
+            (cell("Details", &text(&details.join("; "))))
+        }
+    }
+}

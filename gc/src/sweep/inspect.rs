@@ -1,0 +1,44 @@
+//! What works in the namespaces whose time has come.
+
+use codex_k8s_shared::cleanup::{Candidate, Work};
+use codex_k8s_shared::policy::RunPolicy;
+use futures::TryStreamExt;
+use jiff::Timestamp;
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::plan::Planned;
+use crate::progress::Progress;
+
+/// From so many on, what works in them is listed for the whole cluster.
+const MANY: usize = 25;
+
+/// Looks at what works in those that would go if nothing did. Right before its deletion each is looked at again.
+///
+/// # Errors
+/// If the API server does not answer: what was not seen is not idle.
+pub async fn inspect(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    now: Timestamp,
+    listed: &mut [Candidate],
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let due: Vec<_> =
+        listed.iter_mut().filter(|candidate| Planned::is_to_be_inspected(policy, now, candidate)).collect();
+    progress.phase("inspecting", due.len());
+    if due.len() > MANY {
+        let mut everywhere = cluster.work_everywhere().await?;
+        for candidate in due {
+            let found = everywhere.remove(&candidate.name);
+            candidate.work = found.map_or(Work::Idle, Work::Active);
+        }
+        return Ok(());
+    }
+    futures::stream::iter(due.into_iter().map(Ok))
+        .try_for_each_concurrent(usize::from(policy.cleanup.concurrency), async |candidate| {
+            candidate.work = cluster.work(&candidate.name).await?;
+            progress.step();
+            Ok(())
+        })
+        .await
+}

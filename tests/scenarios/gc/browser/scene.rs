@@ -1,0 +1,205 @@
+//! Something to look at: a namespace in each state, a policy with limits, rows, a sweep, and a webhook that denies.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use codex_k8s_shared::audit::EventType;
+use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep, SweepResult};
+use codex_k8s_shared::places::Scope;
+use codex_k8s_tests::Health;
+use codex_k8s_tests::control_plane::free_port;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, Daemon, HOME, Ns, minutes, soon, unique};
+
+const POLICY: &str = "\
+quotas:
+  cluster: {max: 200}
+  perProject: {max: 8, overrides: {p2: 2}}
+cleanup: {grace: 30m}
+";
+
+/// A webhook, as far as its metrics tell of it: each time that it is asked, it has denied more.
+struct Denying {
+    address: SocketAddr,
+    ends: Arc<AtomicBool>,
+    answering: Option<JoinHandle<()>>,
+}
+
+impl Denying {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, ends) = (listener.local_addr().unwrap(), Arc::<AtomicBool>::default());
+        let until = Arc::clone(&ends);
+        let answering = std::thread::spawn(move || {
+            for (stream, times) in listener.incoming().zip(1..) {
+                if until.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Whoever asks sees what goes wrong.
+                let _ = answer(&mut stream.unwrap(), times);
+            }
+        });
+        Self { address, ends, answering: Some(answering) }
+    }
+}
+
+impl Drop for Denying {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // It waits for somebody.
+        let _ = TcpStream::connect(self.address);
+        let _ = self.answering.take().map(JoinHandle::join);
+    }
+}
+
+fn answer(stream: &mut TcpStream, times: u32) -> std::io::Result<()> {
+    let mut asked = [0; 1024];
+    let _ = stream.read(&mut asked)?;
+    let line = |rule: &str, dry_run: bool, count: u32| {
+        format!(
+            "codex_k8s_webhook_decisions_total{{entry=\"validate\",rule=\"{rule}\",operation=\"CREATE\",kind=\"Job\",\
+             dry_run=\"{dry_run}\",outcome=\"denied\"}} {count}\n"
+        )
+    };
+    let body = [
+        line("JOB004", false, 11 * times),
+        line("JOB004", true, 2 * times),
+        line("NS003", false, 4 * times),
+        line("GATE001", false, times),
+    ]
+    .concat();
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// It, and a daemon that shows it.
+pub(super) struct Scene {
+    page: SocketAddr,
+    _daemon: Daemon,
+    _denying: Denying,
+    cluster: Cluster,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // Other tests find the cluster without these.
+        let list = self.cluster.send(Method::GET, "/api/v1/namespaces?labelSelector=scene", &Value::Null);
+        for item in list.object().unwrap()["items"].as_array().unwrap() {
+            let name = item["metadata"]["name"].as_str().unwrap();
+            let unblock = json!({"metadata": {"finalizers": null}});
+            self.cluster.send(Method::PATCH, &format!("/api/v1/namespaces/{name}/configmaps/a"), &unblock);
+            self.cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
+        }
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases?labelSelector=scene");
+        self.cluster.send(Method::DELETE, &leases, &Value::Null);
+    }
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let cluster = Cluster::new();
+        last_sweep(&cluster);
+        namespaces(&cluster);
+        places(&cluster);
+        for (event, name) in [
+            (EventType::Prepared, "codex-issue-88"),
+            (EventType::CleanupIntended, "codex-issue-77"),
+            (EventType::Cleaned, "codex-issue-77"),
+            (EventType::CleanupSkipped, "codex-issue-<script>alert(1)</script>"),
+        ] {
+            cluster.append(event, name);
+        }
+        let denying = Denying::start();
+        let page: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+        let of = |address| format!("--admin-denials-of=http://{address}/metrics");
+        // One that answers, and one that does not.
+        let (of, of_nobody) = (of(denying.address), of(SocketAddr::from(([127, 0, 0, 1], 1))));
+        let listen = format!("--admin-listen={page}");
+        let policy = cluster.policy(POLICY);
+        let daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, &of, &of_nobody, &policy]);
+        let counted = || Health(page).get("/").ok().filter(|page| page.contains("Counted since"));
+        soon("denials are counted", counted);
+        Self { page, _daemon: daemon, _denying: denying, cluster }
+    }
+
+    pub(super) fn address(&self, query: &str) -> String {
+        format!("http://{}/{query}", self.page)
+    }
+}
+
+/// A sweep that kept some and failed at one.
+fn last_sweep(cluster: &Cluster) {
+    let last = LastSweep {
+        started_at: minutes(-8).parse().ok(),
+        finished_at: minutes(-7).parse().ok(),
+        last_success: minutes(-22).parse().ok(),
+        result: SweepResult::SomeFailed,
+        managed: 70,
+        due: 4,
+        deleted: 3,
+        failed: 1,
+        kept: [("held".to_owned(), 1), ("active_workloads_present".to_owned(), 2)].into(),
+        oldest_terminating: minutes(-50).parse().ok(),
+        ..LastSweep::default()
+    };
+    let data = json!({KEY: serde_json::to_string(&last).unwrap()});
+    let note = json!({"metadata": {"name": CONFIG_MAP}, "data": data});
+    cluster.create(&format!("/api/v1/namespaces/{HOME}/configmaps"), &note);
+}
+
+fn lease(namespace: Ns, hours: i64, from: i64, to: i64) -> Ns {
+    namespace.lease(&format!("{hours}h0m0s"), &minutes(from), &minutes(to))
+}
+
+fn namespaces(cluster: &Cluster) {
+    let new = |prefix: &str| {
+        Ns::fresh(&unique(prefix)).label("scene", "page").label("codex-k8s.dev/project-id", "scene")
+    };
+    let ready = |namespace: Ns| namespace.annotation("codex-k8s.dev/baseline-ready-at", &minutes(-1));
+    let held = format!("{} looking into the migration of the scene", minutes(60 * 7));
+    let evil = "jane\"><img src=x onerror=alert(1)>";
+    for namespace in [
+        ready(lease(new("codex-issue"), 1, -120, -60)),
+        ready(lease(new("codex-issue"), 24, -30, 24 * 60 - 30)),
+        ready(lease(new("codex-issue"), 6, -90, 270)),
+        ready(lease(new("codex-issue"), 6, -350, 10)).label("codex-k8s.dev/project-id", "p2"),
+        ready(lease(new("codex-issue"), 2, -130, -10)),
+        ready(lease(new("codex-issue"), 3, -240, -60)).annotation("codex-k8s.dev/hold", &held),
+        new("codex-issue")
+            .annotation("codex-k8s.dev/baseline-waits-for", "ResourceQuota codex-runner does not count yet"),
+        lease(new("codex-issue"), 1, -45, 15).annotation("codex-k8s.dev/unplaced-since", &minutes(-45)),
+        new("codex-issue")
+            .annotation("codex-k8s.dev/requested-by", evil)
+            .annotation("codex-k8s.dev/hold", evil),
+        new("codex-issue").annotation("codex-k8s.dev/namespace-lease-ttl", "a while"),
+        new("other-name"),
+    ] {
+        cluster.create_namespace(&namespace);
+    }
+    for number in 0..60 {
+        let namespace = lease(new("codex-issue"), 24, -number * 11, 24 * 60 - number * 11);
+        cluster.create_namespace(&ready(namespace.label("codex-k8s.dev/project-id", "many")));
+    }
+    let name = unique("codex-issue");
+    cluster.create_namespace(&Ns::fresh(&name).label("scene", "page"));
+    let blocked = json!({"metadata": {"name": "a", "finalizers": ["example.org/block"]}});
+    cluster.create(&format!("/api/v1/namespaces/{name}/configmaps"), &blocked);
+    cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
+}
+
+fn places(cluster: &Cluster) {
+    for (scope, count) in
+        [(Scope::Cluster, 70), (Scope::Project("scene".into()), 5), (Scope::Project("p2".into()), 2)]
+    {
+        for number in 0..count {
+            let labels = json!({"guard.codex-k8s.dev/place": scope.kind(), "scene": "page"});
+            let place =
+                json!({"metadata": {"name": format!("place-{}-{number}", scope.stem()), "labels": labels}});
+            cluster.create(&format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases"), &place);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The page: behind our own webhook with the rights of the garbage collector's own roles, and where something is amiss.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use codex_k8s_tests::control_plane::free_port;
+use codex_k8s_tests::{Health, Identity};
+use serde_json::Value;
+
+use crate::harness::{Cluster, Daemon, HOME, Ns, playground, soon, unique};
+use crate::installed::Installed;
+
+fn address() -> SocketAddr {
+    format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap()
+}
+
+/// What a section of a page says, without the tags.
+fn section(page: &str, id: &str) -> String {
+    let from = page.find(&format!("<section id=\"{id}\"")).unwrap();
+    let part = &page[from..];
+    let part = &part[..part.find("</section>").unwrap()];
+    let text = part.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
+    text.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_own_roles() {
+    let cluster = Installed::new();
+    let (goes, lives) = ("codex-issue-goes", "codex-issue-lives");
+    cluster.create(lives, Some("1h0m0s"));
+    let page = address();
+    let kubeconfig = cluster.guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
+    let command = |args: &[&str]| {
+        let mut command = Command::new(playground());
+        command.arg("gc").args(args).env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", HOME);
+        command.arg(format!("--policy={}", cluster.guard.file("policy.yaml").display()));
+        command.arg(format!("--audit-store=sqlite:{}", cluster.guard.file("audit.db").display()));
+        command
+    };
+    let of = format!("--admin-denials-of=http://{}/metrics", cluster.guard.webhook.health.0);
+    let listen = format!("--admin-listen={page}");
+    let _daemon = Daemon::start(command(&["daemon", "--schedule=@every 1s", &listen, &of]));
+    let shown = |id: &'static str, words: &str| {
+        let text =
+            || Health(page).get("/").ok().map(|page| section(&page, id)).filter(|text| text.contains(words));
+        soon(&format!("{id} says {words:?}"), text)
+    };
+    // What is denied before the second look is what the second look finds.
+    shown("denials", "It takes two looks to tell");
+    let jane = cluster.guard.kubectl(&Identity::developer()).unwrap();
+    let refused = jane.run(&["label", "namespace", lives, "codex-k8s.dev/managed-by-"]).unwrap();
+    let rule =
+        refused.stderr.split("denied the request: ").nth(1).unwrap().split(':').next().unwrap().to_owned();
+    cluster.create(goes, None);
+    shown("rows", &format!("cleaned {goes} ttl_expired"));
+    let namespaces = shown("namespaces", "Live 1");
+    assert!(namespaces.contains(lives) && namespaces.contains("ready since"), "{namespaces}");
+    shown("places", "the cluster 1 1000");
+    shown("sweep", "Result done");
+    shown("denials", &format!("{rule} 1 0"));
+    let page = Health(page).get("/").unwrap();
+    assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
+
+    // It says of a namespace what `explain` says.
+    let explained = command(&["explain", lives, "--output=json"]).output().unwrap();
+    let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    let until = explained["verdict"]["until"].as_str().unwrap();
+    assert!(page.contains(&format!("<time datetime=\"{until}\">")), "{explained} {page}");
+}
+
+#[test]
+fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
+    let cluster = Cluster::new();
+    let name = unique("codex-issue");
+    cluster.create_namespace(&Ns::fresh(&name));
+    let (page, policy) = (address(), cluster.policy(""));
+    let runs = "--runs=postgres://gc@127.0.0.1:1/platform";
+    std::fs::write(cluster.store(), "no store").unwrap();
+    let listen = format!("--admin-listen={page}");
+    let args =
+        ["--schedule=0 0 1 1 *", &*listen, &policy, runs, "--admin-denials-of=http://127.0.0.1:1/metrics"];
+    let _daemon = cluster.daemon_with(&args);
+    let got = soon("the page is there", || {
+        Health(page).get("/").ok().filter(|page| page.contains("does not tell"))
+    });
+    for (id, words) in [
+        ("namespaces", "Not known: what becomes of the namespaces. the platform's runs cannot be read"),
+        ("namespaces", "Undecided nobody can say what becomes of it"),
+        ("rows", "Not known: what was done. the audit store is damaged"),
+        ("sweep", "There was none yet."),
+        ("denials", "127.0.0.1:1 does not tell what it has denied: Connection refused"),
+        ("denials", "Not known: what was denied. No webhook has answered twice"),
+        ("places", "the cluster 0 1000"),
+        ("glance", "Denied in the last hour not known"),
+    ] {
+        let text = section(&got, id);
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+    cluster.policy("lease: {defaultTtl: soon}\n");
+    let told = || {
+        let page = Health(page).get("/").ok()?;
+        let (namespaces, places) = (section(&page, "namespaces"), section(&page, "places"));
+        (namespaces.contains("is no usable policy") && places.contains("is no usable policy")).then_some(())
+    };
+    soon("the policy is told to be unusable", told);
+    cluster.delete_wholly(&name);
+}
+
+#[test]
+fn the_page_is_for_loopback_and_for_who_asks_for_it_by_its_own_name() {
+    let cluster = Cluster::new();
+    for (args, words) in [
+        (
+            &["--admin-listen=0.0.0.0:0"][..],
+            "can be reached from elsewhere, and the page asks nobody who he is",
+        ),
+        (&["--admin-host=guard.example.org"], "--admin-listen"),
+        (&["--admin-listen=127.0.0.1:0", "--admin-denials-of=https://a/metrics"], "names no metrics"),
+    ] {
+        let ran = cluster.run(&[&["daemon", "--health-listen=127.0.0.1:0"], args].concat());
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.code() == Some(2) && told.contains(words), "{args:?}: {told}");
+    }
+    let page = address();
+    let listen = format!("--admin-listen={page}");
+    let _daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, "--admin-host=guard.example.org"]);
+    soon("the page is there", || Health(page).get("/").ok());
+    let ask = |method: &str, host: &str| {
+        let mut stream = TcpStream::connect(page).unwrap();
+        write!(stream, "{method} /?state=live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let good = ask("GET", "guard.example.org");
+    assert!(good.starts_with("HTTP/1.1 200") && good.contains("Run namespaces"), "{good}");
+    assert!(good.contains("content-security-policy: default-src 'none'; style-src 'sha256-"), "{good}");
+    let head = ask("HEAD", "localhost");
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    let rebound = ask("GET", "evil.example.org");
+    assert!(rebound.starts_with("HTTP/1.1 421") && !rebound.contains("Run namespaces"), "{rebound}");
+    assert!(ask("POST", "localhost").starts_with("HTTP/1.1 405"));
+    let bad = Health(page).get("/?state=gone").unwrap();
+    assert!(bad.starts_with("HTTP/1.1 400"), "{bad}");
+    assert!(section(&bad, "namespaces").contains("is none; expected one of due,"), "{bad}");
+}
