@@ -1,5 +1,7 @@
 //! The file is the program by whose name it is called.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 

@@ -23,6 +23,7 @@ pub(crate) fn playground() -> &'static Path {
 }
 
 /// Whether the machine can have a node; why not, is told.
+#[allow(clippy::print_stderr, reason = "why nothing is tried has to be said")]
 pub(crate) fn machine_can() -> bool {
     let hindrance = Node::hindrance();
     if let Some(hindrance) = &hindrance {

@@ -29,7 +29,7 @@ impl Asked {
         let named =
             |name: String| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         match self {
-            Self::Guarded if number % 2 == 0 => {
+            Self::Guarded if number.is_multiple_of(2) => {
                 ("/api/v1/namespaces?dryRun=All", named(format!("codex-run-load-{number}")))
             }
             Self::Guarded => {
@@ -46,7 +46,7 @@ impl Asked {
 
     fn is_as_it_has_to_be(self, number: u64, answer: &Answer) -> bool {
         match self {
-            Self::Guarded if number % 2 == 0 => {
+            Self::Guarded if number.is_multiple_of(2) => {
                 answer.code == 201
                     && answer.body["metadata"]["labels"]["codex-k8s.dev/managed-by"] == "codex-k8s-worker"
             }
@@ -68,6 +68,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Tells a person who looks at the figures.
+    #[allow(clippy::print_stdout, reason = "for whoever runs it with --nocapture")]
     pub(crate) fn tell(&self, what: &str) {
         println!(
             "{what}: {} of {} failed, {:.0} a second, the slowest took {:?}",
