@@ -61,7 +61,7 @@ image-parts: $(CYCLONEDX)
 	SOURCE_DATE_EPOCH=0 $(CYCLONEDX) cyclonedx --quiet --format json --target $(TARGET) --no-build-deps \
 		--manifest-path deploy/image/Cargo.toml --override-filename codex-k8s-guard.cdx
 	sed 's#$(CURDIR)#/guard#g' deploy/image/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
-	rm -f */codex-k8s-guard.cdx.json */*/codex-k8s-guard.cdx.json # one of each crate
+	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs deploy/image gc shared tests webhook) # one of each crate
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
