@@ -23,6 +23,12 @@ use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+/// The common name that the API server shows webhooks, if it shows them one.
+pub const CALLER: &str = "kube-apiserver-webhooks";
+/// The file of the authority that vouches for that; it is there if the API server shows one.
+pub const CALLERS_AUTHORITY: &str = "callers-ca.crt";
+/// What the API server is told about admission, if anything.
+const ADMISSION: &str = "admission.yaml";
 /// The address of the Service `kubernetes`: the first of the Services' network.
 const SERVICE: [u8; 4] = [10, 0, 0, 1];
 
@@ -69,6 +75,36 @@ impl ControlPlane {
         let control_plane = Self::prepare(playground, Place::Machine)?;
         let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
         fs::write(control_plane.folder().join("audit-policy.yaml"), policy)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
+    }
+
+    /// As [`start`](Self::start), whose API server shows webhooks a client certificate: of the name [`CALLER`], and of the
+    /// authority in [`CALLERS_AUTHORITY`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_caller(playground: &Path) -> anyhow::Result<Self> {
+        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let pair = control_plane.authority.issue(Timestamp::now(), &Leaf::of_client(CALLER, &[]))?;
+        let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": {
+            "client-certificate-data": BASE64.encode(pair.certificate),
+            "client-key-data": BASE64.encode(pair.key),
+        }}]});
+        let write = |name: &str, text: String| fs::write(control_plane.folder().join(name), text);
+        write("webhooks.kubeconfig", kubeconfig.to_string())?;
+        let plugin = |name: &str| {
+            json!({"name": name, "configuration": {
+                "apiVersion": "apiserver.config.k8s.io/v1",
+                "kind": "WebhookAdmissionConfiguration",
+                "kubeConfigFile": control_plane.file("webhooks.kubeconfig"),
+            }})
+        };
+        let plugins = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"].map(plugin);
+        let configuration = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+            "plugins": plugins});
+        write(ADMISSION, configuration.to_string())?;
+        write(CALLERS_AUTHORITY, control_plane.authority.pem().certificate.clone())?;
         control_plane.start_programs()?;
         Ok(control_plane)
     }
@@ -219,6 +255,9 @@ impl ControlPlane {
             format!("--audit-log-path={}", self.file("audit.jsonl")),
             format!("--cert-dir={}", self.file("api-server")),
         ];
+        if self.folder().join(ADMISSION).exists() {
+            args.push(format!("--admission-control-config-file={}", self.file(ADMISSION)));
+        }
         args.extend(match self.place {
             Place::Machine => vec![
                 "--bind-address=127.0.0.1".to_owned(),

@@ -10,7 +10,7 @@ use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{CALLER, CALLERS_AUTHORITY, ControlPlane};
 use crate::identity::{EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
 use crate::webhook::{Reconciler, Webhook};
@@ -232,6 +232,10 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
         "--drain-delay=200".to_owned(),
     ];
     args.extend(policy_argument(control_plane));
+    let callers = control_plane.folder().join(CALLERS_AUTHORITY);
+    if callers.exists() {
+        args.extend([format!("--client-ca={}", callers.display()), format!("--client-name={CALLER}")]);
+    }
     if control_plane.folder().join(RECORDS).exists() {
         args.extend([format!("--record={}", file(RECORDS)), "--record-what=all".to_owned()]);
         args.extend([format!("--record-max-files={}", u32::MAX), format!("--record-max-bytes={}", u32::MAX)]);

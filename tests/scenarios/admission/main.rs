@@ -5,6 +5,7 @@
 mod agent_jobs;
 mod agents;
 mod bypasses;
+mod callers;
 mod check;
 mod coverage;
 mod dry_run;

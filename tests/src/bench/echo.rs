@@ -41,7 +41,7 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         let resolver = Arc::new(ReloadableResolver::empty());
         FileSource::new(&self.tls_cert, &self.tls_key).load(&resolver, Timestamp::now())?;
-        let tls = RustlsConfig::from_config(Arc::new(tls_config(resolver, Alpn::Http1)?));
+        let tls = RustlsConfig::from_config(Arc::new(tls_config(resolver, Alpn::Http1, None)?));
         let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
         let listener = TcpListener::bind(self.listen)?;
         let answer = if self.parse { routing::post(parsing) } else { routing::post(empty) };

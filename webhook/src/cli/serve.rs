@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_k8s_certs::{FileSource, ReloadableResolver};
+use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::telemetry::TelemetryArgs;
 use jiff::Timestamp;
@@ -45,6 +45,13 @@ pub(super) struct Args {
     /// Its private key
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_KEY")]
     tls_key: PathBuf,
+    /// Answer only callers that show a client certificate of this authority, in PEM; kube-apiserver shows one if its
+    /// AdmissionConfiguration says so
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_CLIENT_CA")]
+    client_ca: Option<PathBuf>,
+    /// The common name that its certificate has to have; any of them, if given several times
+    #[arg(long = "client-name", value_name = "NAME", requires = "client_ca")]
+    client_names: Vec<String>,
     /// Be ready only while the caBundles of the webhook configurations of this name vouch for the certificate
     #[arg(long, value_name = "NAME", env = "CODEX_K8S_WEBHOOK_VERIFY_CA_BUNDLE_OF")]
     verify_ca_bundle_of: Option<String>,
@@ -124,6 +131,7 @@ impl Args {
         let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         let listener = bind(self.listen)?;
         let health_listener = bind(self.health_listen)?;
+        let limits = self.limits()?;
         let process = Process::new(policy, &self).await?;
         self.load_certificate(&process)?;
         tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
@@ -144,7 +152,7 @@ impl Args {
             Arc::clone(&process.engine),
             Arc::clone(&process.metrics),
             process.readiness.clone(),
-            self.limits(),
+            limits,
             shutdown,
         );
         // Whatever of these ends first ends the process: a webhook without its cache or its health is none.
@@ -165,15 +173,24 @@ impl Args {
         Ok(())
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> anyhow::Result<Limits> {
+        Ok(Limits {
             connections: self.max_connections,
             in_flight: self.max_in_flight,
             drain_delay: Duration::from_millis(self.drain_delay),
             drain_timeout: Duration::from_millis(self.drain_timeout),
             alpn: if self.http1_only { Alpn::Http1 } else { Alpn::Both },
+            callers: self.callers()?,
             ..Limits::default()
-        }
+        })
+    }
+
+    fn callers(&self) -> anyhow::Result<Option<Arc<Callers>>> {
+        let Some(file) = &self.client_ca else { return Ok(None) };
+        let told = || format!("--client-ca {}", file.display());
+        let authority = std::fs::read(file).with_context(told)?;
+        let callers = Callers::of(&authority, self.client_names.clone()).with_context(told)?;
+        Ok(Some(Arc::new(callers)))
     }
 
     fn certificate(&self) -> FileSource {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use codex_k8s_certs::ReloadableResolver;
+use codex_k8s_certs::{Callers, ReloadableResolver};
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// The versions of HTTP that are offered.
     pub alpn: Alpn,
+    /// Who may call; anybody without one.
+    pub callers: Option<Arc<Callers>>,
 }
 
 impl Default for Limits {
@@ -68,20 +70,28 @@ impl Default for Limits {
             drain_delay: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
             alpn: Alpn::Both,
+            callers: None,
         }
     }
 }
 
-/// The TLS configuration: 1.2 and 1.3, the certificate from the resolver at every handshake.
+/// The TLS configuration: 1.2 and 1.3, the certificate from the resolver at every handshake, which only callers end, if it is said
+/// who these are.
 ///
 /// # Errors
 /// If the cryptography does not support these versions.
-pub fn tls_config(resolver: Arc<ReloadableResolver>, alpn: Alpn) -> Result<ServerConfig, rustls::Error> {
+pub fn tls_config(
+    resolver: Arc<ReloadableResolver>,
+    alpn: Alpn,
+    callers: Option<Arc<Callers>>,
+) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(codex_k8s_certs::resolver::provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = match callers {
+        Some(callers) => config.with_client_cert_verifier(callers),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config.with_cert_resolver(resolver);
     let http1 = b"http/1.1".to_vec();
     config.alpn_protocols = match alpn {
         Alpn::Http1 => vec![http1],
@@ -104,7 +114,7 @@ pub async fn serve<R: Reviewer>(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = RustlsConfig::from_config(Arc::new(tls_config(resolver, limits.alpn)?));
+    let tls = RustlsConfig::from_config(Arc::new(tls_config(resolver, limits.alpn, limits.callers.clone())?));
     let rustls = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake);
     let rustls = rustls.acceptor(axum_server::accept::NoDelayAcceptor::new());
     let acceptor = connection::CappedAcceptor::new(rustls, limits.connections, Arc::clone(&metrics));
