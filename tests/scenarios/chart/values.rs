@@ -11,7 +11,7 @@ pub(crate) type Set = (&'static str, &'static str, &'static str);
 
 const HOME: &str = "codex-k8s-guard";
 
-pub(crate) const SETS: [Set; 17] = [
+pub(crate) const SETS: [Set; 18] = [
     ("default", HOME, ""),
     ("other-namespace", "agents-guard", ""),
     ("daemon", HOME, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
@@ -53,6 +53,7 @@ pub(crate) const SETS: [Set; 17] = [
          traces: {endpoint: \"http://collector.tracing:4318\", to: [{namespaceSelector: {matchLabels: \
          {kubernetes.io/metadata.name: tracing}}}]}",
     ),
+    ("known-callers", HOME, "serve: {callers: {secret: api-server-ca, names: [kube-apiserver-webhooks]}}"),
     (
         "open-network",
         HOME,

