@@ -158,9 +158,13 @@ impl Installed {
         eventually(what, PATIENCE, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))
     }
 
-    /// The collector's rows about a namespace.
+    /// The collector's rows about a namespace; none before its first sweep, which has to be the one that makes the file.
     pub(crate) fn rows_of(&self, namespace: &str) -> String {
-        let store = format!("sqlite:{}", self.rows.join("audit.db").display());
+        let file = self.rows.join("audit.db");
+        if !file.exists() {
+            return String::new();
+        }
+        let store = format!("sqlite:{}", file.display());
         let ran = std::process::Command::new(playground())
             .args(["gc", "audit", "list", namespace])
             .env("CODEX_K8S_GC_AUDIT_STORE", store)
