@@ -1,11 +1,13 @@
 //! Programs out of Debian's packages, unpacked into the cache: it takes no root, and nothing of the machine is changed.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+
+use crate::binaries::cache;
 
 /// Whether this machine has Debian's packages at all.
 pub(crate) fn is_here() -> bool {
@@ -22,6 +24,30 @@ pub(crate) fn libraries(root: &Path) -> [PathBuf; 2] {
 pub(crate) fn library_path(folders: &[PathBuf]) -> (String, String) {
     let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
     ("LD_LIBRARY_PATH".to_owned(), folders.join(":"))
+}
+
+/// What is found below a folder of the project's cache that packages are unpacked into, with another folder beside it
+/// for whatever that takes; unpacked if it is not there yet.
+///
+/// # Errors
+/// If nothing can be unpacked, or nothing is found even then.
+pub(crate) fn kept<T>(
+    name: &str,
+    find: impl Fn(&Path) -> Option<T>,
+    unpack: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<T> {
+    let cache = cache()?.join(name);
+    fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
+    // Test binaries that start at once unpack once.
+    let lock = File::create(cache.join(".lock"))?;
+    lock.lock()?;
+    let root = cache.join("root");
+    if let Some(found) = find(&root) {
+        return Ok(found);
+    }
+    unpack(&cache, &root)?;
+    find(&root)
+        .with_context(|| format!("what was unpacked of Debian's packages for {name} does not run here"))
 }
 
 /// An apt whose lists and downloads lie in a folder of ours.

@@ -1,12 +1,11 @@
 //! Chromium itself: found on this machine, or unpacked from Debian's packages into the cache.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
-use crate::binaries::{cache, tell};
+use crate::binaries::tell;
 use crate::debian::{self, Apt};
 
 /// Where to find the program.
@@ -32,22 +31,8 @@ impl Program {
         }
         match installed().find(Self::works) {
             Some(found) => Ok(found),
-            None => Self::of_cache(),
+            None => debian::kept("chromium", Self::unpacked, unpack),
         }
-    }
-
-    fn of_cache() -> anyhow::Result<Self> {
-        let cache = cache()?.join("chromium");
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        // Tests that start at once unpack once.
-        let lock = File::create(cache.join(".lock"))?;
-        lock.lock()?;
-        let root = cache.join("root");
-        if let Some(found) = Self::unpacked(&root) {
-            return Ok(found);
-        }
-        unpack(&cache, &root)?;
-        Self::unpacked(&root).context("what was unpacked of Debian's packages is no Chromium that runs here")
     }
 
     fn unpacked(root: &Path) -> Option<Self> {

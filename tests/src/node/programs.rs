@@ -1,12 +1,11 @@
 //! What a node is made of, beside the control plane.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
-use crate::binaries::{NodeBinaries, cache, tell};
+use crate::binaries::{NodeBinaries, tell};
 use crate::debian::{self, Apt};
 
 /// Where the programs are.
@@ -26,7 +25,7 @@ impl Programs {
     /// If they cannot be built or unpacked.
     pub(super) fn find() -> anyhow::Result<Self> {
         let NodeBinaries { kubernetes, containers, images } = NodeBinaries::find()?;
-        Ok(Self { kubernetes, containers, images, root: unpacked()? })
+        Ok(Self { kubernetes, containers, images, root: debian::kept("node/debian", found, unpack)? })
     }
 
     pub(super) fn runc(&self) -> String {
@@ -42,35 +41,22 @@ impl Programs {
 
     /// What the programs need of variables.
     pub(super) fn env(&self) -> Vec<(String, String)> {
-        let libraries = self.root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
-        vec![
-            ("PATH".to_owned(), self.search_path()),
-            ("LD_LIBRARY_PATH".to_owned(), libraries.display().to_string()),
-        ]
+        vec![("PATH".to_owned(), self.search_path()), debian::library_path(&debian::libraries(&self.root))]
     }
 }
 
-fn works(root: &Path) -> bool {
-    ["runc", "nft"].iter().all(|program| root.join("usr/sbin").join(program).is_file())
+/// The folder of what Debian's packages have, if it has all that is needed of it.
+fn found(root: &Path) -> Option<PathBuf> {
+    let programs = root.join("usr/sbin");
+    ["runc", "nft"].iter().all(|program| programs.join(program).is_file()).then(|| root.to_owned())
 }
 
-/// The folder of what Debian's packages have; what the machine has installed of it does not matter.
-fn unpacked() -> anyhow::Result<PathBuf> {
-    let cache = cache()?.join("node/debian");
-    fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-    // Test binaries that start at once unpack once.
-    let lock = File::create(cache.join(".lock"))?;
-    lock.lock()?;
-    let root = cache.join("root");
-    if works(&root) {
-        return Ok(root);
-    }
+/// Unpacks the programs and what they need; what the machine has installed of it does not matter.
+fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     ensure!(debian::is_here(), "a node needs runc and nft, and this is no Debian to unpack them from");
     tell("unpacking runc and nftables from Debian's packages, once: seconds");
     let apt = Apt::in_folder(cache.join("apt"))?;
     let own = ["runc", "nftables", "libnftables1", "libnftnl11"].map(str::to_owned);
     let wanted: BTreeSet<String> = apt.lacking(&["runc", "nftables"])?.into_iter().chain(own).collect();
-    apt.unpack(&wanted, &cache, &root)?;
-    ensure!(works(&root), "Debian's packages have no runc and nft where they are looked for");
-    Ok(root)
+    apt.unpack(&wanted, cache, root)
 }

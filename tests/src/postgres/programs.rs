@@ -2,13 +2,13 @@
 //! and nothing of the machine is changed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::binaries::{cache, tell};
+use crate::binaries::tell;
 use crate::debian::{self, Apt};
 
 /// The first version that the stores are made for.
@@ -47,18 +47,7 @@ impl Programs {
     }
 
     fn of_cache() -> anyhow::Result<Self> {
-        let cache = cache()?.join("postgresql");
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        // Test binaries that start at once unpack once.
-        let lock = File::create(cache.join(".lock"))?;
-        lock.lock()?;
-        let root = cache.join("root");
-        if let Some(found) = Self::unpacked(&root) {
-            return Ok(found);
-        }
-        unpack(&cache, &root)?;
-        Self::unpacked(&root)
-            .context("what was unpacked of Debian's packages is no PostgreSQL that runs here")
+        debian::kept("postgresql", Self::unpacked, unpack)
     }
 
     /// The programs below a folder into which packages were unpacked.
