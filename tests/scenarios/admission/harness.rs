@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use codex_k8s_tests::guard::{WITHOUT_QUOTAS, grant_every_right};
-use codex_k8s_tests::{ControlPlane, Guard, Identity, eventually};
+use codex_k8s_tests::{ControlPlane, Guard, Identity, chart, eventually};
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -31,8 +31,10 @@ pub(crate) fn cluster() -> &'static ControlPlane {
         return &guard().control_plane;
     }
     let installed = INSTALLED.get_or_init(|| {
-        let installed = Installed::with(&format!("policy:\n  {WITHOUT_QUOTAS}"));
+        let installed = Installed::prepared();
+        // Before our own rules would not have it.
         grant_every_right(installed.node.control_plane()).unwrap();
+        installed.release("install", &chart::folder(), "1", &format!("policy:\n  {WITHOUT_QUOTAS}"));
         installed
     });
     installed.node.control_plane()
