@@ -67,6 +67,13 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Tells the figures; none may have failed.
+    #[track_caller]
+    pub(crate) fn without_a_failure(&self, what: &str) {
+        self.tell(what);
+        assert!(self.failed.is_empty(), "{:?}", self.failed);
+    }
+
     /// Tells a person who looks at the figures.
     #[allow(clippy::print_stdout, reason = "for whoever runs it with --nocapture")]
     pub(crate) fn tell(&self, what: &str) {

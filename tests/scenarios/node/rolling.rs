@@ -29,14 +29,12 @@ fn restarts_and_upgrades_under_load_lose_no_request() {
     let cluster = Installed::with(VALUES);
     cluster.import("2");
     let restarted = during(&cluster, Asked::Guarded, REQUESTS, || restart(&cluster));
-    restarted.tell("a rolling restart of three webhooks");
-    assert!(restarted.failed.is_empty(), "{:?}", restarted.failed);
+    restarted.without_a_failure("a rolling restart of three webhooks");
     let upgraded = during(&cluster, Asked::Guarded, REQUESTS, || {
         upgrade(&cluster, VALUES, "2");
         upgrade(&cluster, VALUES, "1");
     });
-    upgraded.tell("an upgrade to another image, and back");
-    assert!(upgraded.failed.is_empty(), "{:?}", upgraded.failed);
+    upgraded.without_a_failure("an upgrade to another image, and back");
 }
 
 /// The servers of the node, as processes of this machine.
@@ -72,8 +70,7 @@ fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
         meanwhile.failed
     );
     let after = during(&cluster, Asked::Guarded, 5_000, || {});
-    after.tell("while one hangs that is left out");
-    assert!(after.failed.is_empty(), "{:?}", after.failed);
+    after.without_a_failure("while one hangs that is left out");
     hanging.signal("CONT").unwrap();
     cluster.eventually("it is ready again", || (ready() == 3).then_some(()));
 }
@@ -104,6 +101,5 @@ fn with_every_replica_killed_at_once_what_is_not_guarded_goes_on() {
         });
         println!("{refused} guarded requests were refused while nobody served");
     });
-    killed.tell("what is not guarded, with every webhook killed");
-    assert!(killed.failed.is_empty(), "{:?}", killed.failed);
+    killed.without_a_failure("what is not guarded, with every webhook killed");
 }

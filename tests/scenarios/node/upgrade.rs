@@ -53,16 +53,14 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
 
     let upgraded =
         during(&cluster, Asked::Guarded, REQUESTS, || cluster.release("upgrade", charts[1], "1", VALUES));
-    upgraded.tell(&format!("an upgrade from the chart before, with image {tag:?}"));
-    assert!(upgraded.failed.is_empty(), "{:?}", upgraded.failed);
+    upgraded.without_a_failure(&format!("an upgrade from the chart before, with image {tag:?}"));
     is_looked_after(&cluster, "codex-issue-after");
     sweep(&cluster, "after");
 
     let back = during(&cluster, Asked::Guarded, REQUESTS, || {
         cluster.helm(&["rollback", "guard", "1", "--wait", "--timeout", "3m"], "");
     });
-    back.tell("the way back");
-    assert!(back.failed.is_empty(), "{:?}", back.failed);
+    back.without_a_failure("the way back");
     is_looked_after(&cluster, "codex-issue-back");
     sweep(&cluster, "back");
     let stays = cluster.get(&["namespace", namespace]).unwrap();

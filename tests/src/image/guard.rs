@@ -1,13 +1,13 @@
 //! Our own image: both programs, in one file, on nothing at all.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use object::Endianness;
 use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 
-use super::{Entry, Image};
+use super::{Entry, Image, read};
 
 /// Where the image finds its programs.
 pub const PATH: &str = "/usr/bin";
@@ -58,12 +58,14 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
         Entry::File("usr/share/doc/codex-k8s-guard/LICENSE", 0o644, LICENSE.into()),
     ];
     let program = &contents.program;
-    ensure!(is_static(program)?, "{} asks for a loader: the image has no libraries", program.display());
-    entries.push(Entry::program("usr/bin/codex-k8s-guard", program)?);
+    let bytes = read(program)?;
+    let is_static = is_static(&bytes)
+        .with_context(|| format!("{} is no program of a 64-bit Linux", program.display()))?;
+    ensure!(is_static, "{} asks for a loader: the image has no libraries", program.display());
+    entries.push(Entry::File("usr/bin/codex-k8s-guard", 0o755, bytes));
     entries.push(Entry::Link("usr/bin/codex-k8s-gc", "codex-k8s-guard"));
     entries.push(Entry::Link("usr/bin/codex-k8s-webhook", "codex-k8s-guard"));
-    let bom =
-        std::fs::read(&contents.bom).with_context(|| format!("failed to read {}", contents.bom.display()))?;
+    let bom = read(&contents.bom)?;
     entries.push(Entry::File("usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json", 0o644, bom));
     let version = ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION").to_owned());
     let labels = LABELS.iter().map(|(name, value)| (*name, (*value).to_owned()));
@@ -77,10 +79,8 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
 }
 
 /// Whether a program names no loader, and so needs no library.
-fn is_static(program: &Path) -> anyhow::Result<bool> {
-    let bytes = std::fs::read(program).with_context(|| format!("failed to read {}", program.display()))?;
-    let file = ElfFile64::<Endianness>::parse(bytes.as_slice())
-        .with_context(|| format!("{} is no program of a 64-bit Linux", program.display()))?;
+fn is_static(program: &[u8]) -> object::Result<bool> {
+    let file = ElfFile64::<Endianness>::parse(program)?;
     let endian = file.endian();
     Ok(file.elf_program_headers().iter().all(|header| header.p_type(endian) != PT_INTERP))
 }

@@ -57,9 +57,12 @@ impl Entry {
     /// # Errors
     /// If that cannot be read.
     pub fn program(path: &'static str, from: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(from).with_context(|| format!("failed to read {}", from.display()))?;
-        Ok(Self::File(path, 0o755, bytes))
+        Ok(Self::File(path, 0o755, read(from)?))
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
 impl Image {

@@ -1,6 +1,7 @@
 use tokio::sync::watch;
 
 use super::*;
+use crate::rules::tests::run_namespace;
 use crate::rules::{Holders, ManagedNamespace};
 
 /// A cache that has not heard of any namespace yet, over an API server that has one.
@@ -12,18 +13,7 @@ impl Lookup for Behind {
     }
 
     async fn get_fresh(&self, name: &str) -> Result<Option<Arc<ManagedNamespace>>, LookupError> {
-        let young = ManagedNamespace {
-            name: name.into(),
-            mode: codex_k8s_shared::run::RuntimeMode::FullEnv,
-            run_id: "r1".into(),
-            project_id: "p1".into(),
-            requested_by: None,
-            correlation_id: None,
-            expires_at: None,
-            terminating: false,
-            ready: true,
-            waits_for: None,
-        };
+        let young = run_namespace("codex-issue-young");
         Ok((name == "codex-issue-young").then(|| Arc::new(young)))
     }
 

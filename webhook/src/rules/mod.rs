@@ -22,7 +22,7 @@ pub mod requester;
 pub mod workload;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ pub(super) fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Va
     }
 }
 
-pub(super) fn run_namespace(name: &str) -> ManagedNamespace {
+pub(crate) fn run_namespace(name: &str) -> ManagedNamespace {
     ManagedNamespace {
         name: name.into(),
         mode: RuntimeMode::FullEnv,

@@ -4,8 +4,7 @@ use codex_k8s_shared::last_sweep::SweepResult;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::parts::{plain, section as with_heading};
-use super::sections::webhooks;
+use super::parts::{plain, section as with_heading, webhooks};
 use crate::page::denials::Hour;
 use crate::page::model::{Known, Model, State};
 use crate::times::relative;

@@ -41,6 +41,11 @@ pub(super) fn unknown(what: &str, why: &str) -> Markup {
     html! { p.unknown { strong { "Not known: " } (what) ". " (plain(why)) } }
 }
 
+/// So many webhooks.
+pub(super) fn webhooks(count: usize) -> String {
+    if count == 1 { "1 webhook".to_owned() } else { format!("{count} webhooks") }
+}
+
 /// Something to be looked at.
 pub(super) fn warning(what: &str) -> Markup {
     html! { p.warning { strong { "Look: " } (plain(what)) } }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::glance::result;
-use super::parts::{cell, clock, head, moment, number, plain, section, unknown, warning};
+use super::parts::{cell, clock, head, moment, number, plain, section, unknown, warning, webhooks};
 use crate::page::denials::Hour;
 use crate::page::model::Model;
 use crate::page::places::Usage;
@@ -85,11 +85,6 @@ fn looks(hour: &Hour, now: Timestamp) -> Markup {
             (warning(&format!("nobody has looked since {}", whole(looked_at))))
         }
     }
-}
-
-/// So many of them.
-pub(super) fn webhooks(count: usize) -> String {
-    if count == 1 { "1 webhook".to_owned() } else { format!("{count} webhooks") }
 }
 
 /// The figures.
