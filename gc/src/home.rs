@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use codex_k8s_shared::home::SWEEP_LEASE;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep};
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Patch, PatchParams};
@@ -15,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{BoxError, ClusterError};
 
-/// The Lease that a sweep holds.
-const LEASE: &str = "codex-k8s-gc";
 /// For how many seconds a Lease is held that is not renewed: a sweep that was killed blocks the next for so long.
 const LEASE_SECONDS: u64 = 15;
 /// So many seconds before that, it is renewed.
@@ -44,7 +43,7 @@ impl std::fmt::Debug for Home {
 pub enum LeaseError {
     /// Another one is at work.
     #[error(
-        "another sweep is at work: it has held the Lease {namespace}/{LEASE} for the {waited:?} that were waited"
+        "another sweep is at work: it has held the Lease {namespace}/{SWEEP_LEASE} for the {waited:?} that were waited"
     )]
     Held {
         /// The namespace of the Lease.
@@ -54,7 +53,7 @@ pub enum LeaseError {
     },
     /// The Lease cannot be had at all.
     #[error(
-        "failed to take the Lease {namespace}/{LEASE}; does namespace {namespace} exist? --namespace names another, and \
+        "failed to take the Lease {namespace}/{SWEEP_LEASE}; does namespace {namespace} exist? --namespace names another, and \
          --no-lease sweeps without"
     )]
     Unreachable {
@@ -161,7 +160,7 @@ impl Home {
     pub async fn take_lease(&self, patience: Duration) -> Result<Held, LeaseError> {
         let namespace = self.namespace.clone();
         let unreachable = |source| LeaseError::Unreachable { namespace, source: Box::new(source) };
-        let manager = LeaseManagerBuilder::new(self.client.clone(), LEASE)
+        let manager = LeaseManagerBuilder::new(self.client.clone(), SWEEP_LEASE)
             .with_namespace(&self.namespace)
             .with_identity(&self.identity)
             .with_duration(LEASE_SECONDS)

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod database;
 pub mod demand;
 pub mod hold;
+pub mod home;
 pub mod identity;
 pub mod keys;
 pub mod last_sweep;

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod lint;
 pub mod metrics;
 pub mod namespaces;
+pub mod purge;
 pub mod reconcile;
 pub mod record;
 pub mod registration;

@@ -83,8 +83,9 @@ fn files() -> BTreeMap<String, String> {
     let mut templates = by_template(&rendered(set("default")));
     templates.retain(|name, _| !name.starts_with("tests/"));
     let mut registration = templates.remove("registration").unwrap();
-    // The one that takes it away is a line of kubectl here.
-    registration.retain(|document| !document.contains("codex-k8s-deregistration"));
+    // Those that take away are a line of kubectl each here.
+    let takes_away = ["codex-k8s-deregistration", "codex-k8s-purge"];
+    registration.retain(|document| !takes_away.iter().any(|name| document.contains(name)));
     let check = by_template(&rendered(&WITH_CHECK)).remove("check").unwrap();
     let mut files: BTreeMap<_, _> =
         templates.iter().map(|(name, documents)| (format!("{name}.yaml"), written(documents))).collect();

@@ -8,6 +8,7 @@ mod documented;
 mod installed;
 mod monitoring;
 mod policies;
+mod purged;
 mod rendered;
 mod rights;
 mod schemas;

@@ -1,10 +1,10 @@
 //! One installation, used with nothing but kubectl.
 
 use codex_k8s_tests::node::PAUSE;
-use codex_k8s_tests::{Identity, Kubectl};
+use codex_k8s_tests::{Identity, Kubectl, eventually};
 use serde_json::{Value, json};
 
-use crate::harness::{HOME, Installed, machine_can};
+use crate::harness::{HOME, Installed, PATIENCE, machine_can};
 
 /// Leases that may be short, and a sweep every minute.
 const VALUES: &str = "\
@@ -116,15 +116,40 @@ impl Tour {
     fn uninstalling_leaves_the_cluster_free(self, name: &str) {
         let cluster = &self.cluster;
         cluster.helm(&["uninstall", "guard", "--wait"], "");
-        let left = "all,configmap,secret,role,rolebinding,serviceaccount,networkpolicy,poddisruptionbudget";
-        let own = ["-A", "-l", "app.kubernetes.io/part-of=codex-k8s-guard"];
-        let kinds =
-            "clusterrole,clusterrolebinding,validatingwebhookconfiguration,mutatingwebhookconfiguration";
-        let both = format!("{left},{kinds}");
-        cluster.eventually("nothing is left", || {
-            let found = cluster.get(&[&[both.as_str()], own.as_slice()].concat()).unwrap();
-            found["items"].as_array().unwrap().is_empty().then_some(())
-        });
+        // Every kind that there is; Events go by themselves.
+        let kinds = |namespaced: &str| {
+            let args = ["api-resources", "--verbs=list", "-o=name", &format!("--namespaced={namespaced}")];
+            let listed = cluster.done(&args);
+            listed.lines().filter(|kind| !kind.starts_with("events")).collect::<Vec<_>>().join(",")
+        };
+        let names = |args: &[&str]| -> Vec<String> {
+            let found = cluster.get(args).unwrap();
+            let items = found["items"].as_array().unwrap().iter();
+            items
+                .map(|item| format!("{} {}", item["kind"], item["metadata"]["name"]).replace('"', ""))
+                .collect()
+        };
+        let namespaced = kinds("true");
+        // What every namespace has; and what was deleted, and why, which is kept.
+        let stays = [
+            "ConfigMap kube-root-ca.crt",
+            "PersistentVolumeClaim codex-k8s-gc-audit",
+            "ServiceAccount default",
+        ];
+        let mut left = vec![];
+        let what = "nothing is left in the namespace";
+        eventually(what, PATIENCE, || {
+            left = names(&[&namespaced, "-n", HOME]);
+            left.sort();
+            (left == stays).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {left:?}"));
+        let ours = ["-l", "app.kubernetes.io/part-of=codex-k8s-guard"];
+        assert_eq!(names(&[&[kinds("false").as_str()], ours.as_slice()].concat()), [""; 0]);
+        assert_eq!(
+            names(&[&[namespaced.as_str(), "-A"], ours.as_slice()].concat()),
+            ["PersistentVolumeClaim codex-k8s-gc-audit"]
+        );
         for kind in ["validatingwebhookconfiguration", "mutatingwebhookconfiguration"] {
             let found = cluster.get(&[kind]).unwrap();
             assert_eq!(found["items"], json!([]), "{kind}");

@@ -5,6 +5,7 @@ mod certificate;
 mod check;
 mod input;
 mod policy;
+mod purge;
 mod reconcile;
 mod registration;
 mod render;
@@ -13,8 +14,10 @@ mod serve;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use codex_k8s_shared::cli::{output, pages};
+use kube::Client;
 
 /// Admission webhook for run namespaces and agent Jobs.
 #[derive(Debug, Parser)]
@@ -41,6 +44,8 @@ enum Command {
     Policy(policy::Command),
     /// Print the webhook configurations, or apply them and wait until they are enforced
     Registration(registration::Args),
+    /// Delete what the programs have made in their own namespace, after they are uninstalled
+    Purge(purge::Args),
     /// Make a certificate authority and a serving certificate
     Certificate(certificate::Args),
     /// Print what completes the command line in a shell
@@ -64,6 +69,7 @@ impl Cli {
                 Err(error) => Err(error),
             },
             Command::Registration(args) => args.run(),
+            Command::Purge(args) => args.run(),
             Command::Certificate(args) => args.run(),
             Command::Completions(args) => args.run::<Self>(),
             Command::Manpages(args) => args.run::<Self>(),
@@ -81,4 +87,8 @@ impl Cli {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+async fn client() -> anyhow::Result<Client> {
+    Client::try_default().await.context("failed to find a cluster to talk to")
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use codex_k8s_shared::home::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::telemetry::TelemetryArgs;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -30,7 +31,6 @@ use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller, las
 use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
-const LEASE: &str = "codex-k8s-reconcile";
 /// How long the Lease may take to be given back at the end.
 const GIVING_BACK: Duration = Duration::from_secs(3);
 /// How long a look waits for a quota to be counted: seconds after a burst.
@@ -90,7 +90,7 @@ impl Args {
 
     async fn once(&self) -> anyhow::Result<()> {
         let policy = self.policy()?;
-        let client = client().await?;
+        let client = super::client().await?;
         let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
@@ -119,7 +119,7 @@ impl Args {
 
     async fn forever(self) -> anyhow::Result<()> {
         let policy = Arc::new(ArcSwap::from_pointee(self.policy()?));
-        let (client, shutdown) = (client().await?, signals()?);
+        let (client, shutdown) = (super::client().await?, signals()?);
         let metrics = Arc::<Metrics>::default();
         let readiness = Readiness::waiting_for(&[LEADER]);
         let render = Arc::clone(&metrics);
@@ -179,7 +179,7 @@ impl Args {
     }
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
-        LeaseManagerBuilder::new(client.clone(), LEASE)
+        LeaseManagerBuilder::new(client.clone(), LEADER_LEASE)
             .with_namespace(&self.lease_namespace)
             .with_identity(self.identity())
             .with_duration(15)
@@ -269,10 +269,6 @@ async fn settle(
         (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
     }
     Ok(report)
-}
-
-async fn client() -> anyhow::Result<Client> {
-    Client::try_default().await.context("failed to find a cluster to talk to")
 }
 
 /// What was done in a namespace, or would be, with each difference on a line of its own.

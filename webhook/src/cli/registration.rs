@@ -101,7 +101,7 @@ impl Args {
     }
 
     async fn install(&self, policy: &RunPolicy, wanted: Vec<serde_json::Value>) -> anyhow::Result<()> {
-        let client = client().await?;
+        let client = super::client().await?;
         let validating = self.only != Only::Mutating;
         for configuration in wanted {
             let name = apply(&client, configuration).await?;
@@ -125,7 +125,7 @@ impl Args {
 
 impl Args {
     async fn take_away(&self) -> anyhow::Result<()> {
-        let client = client().await?;
+        let client = super::client().await?;
         for (which, kind) in [
             (Only::Validating, "ValidatingWebhookConfiguration"),
             (Only::Mutating, "MutatingWebhookConfiguration"),
@@ -137,10 +137,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-async fn client() -> anyhow::Result<kube::Client> {
-    kube::Client::try_default().await.context("failed to find a cluster to talk to")
 }
 
 /// `NAMESPACE/NAME`.

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use codex_k8s_shared::home::PART_OF;
 use codex_k8s_shared::places::{JOB_PLACE, JOB_UID, NAMESPACE_UID, PLACE};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use super::places::{Candidate, Holder, Id, Place, Stored};
-use crate::registration::NAME;
 
-/// Label of all that is ours.
-pub(super) const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Annotation of a place: that it is never just given back.
 pub(super) const KEPT: &str = "guard.codex-k8s.dev/kept";
 
@@ -36,7 +34,7 @@ pub(super) fn number(text: &str) -> u64 {
 pub(super) fn lease(id: &Id, who: &Candidate) -> Lease {
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let Labels { kind, uid } = labels(who.holder.is_job());
-    let labels = [label(PART_OF, NAME), label(kind, id.kind()), label(uid, &who.uid)];
+    let labels = [label(PART_OF.0, PART_OF.1), label(kind, id.kind()), label(uid, &who.uid)];
     let annotations = who.open.then(|| BTreeMap::from([label(KEPT, "true")]));
     let metadata = ObjectMeta {
         name: Some(id.to_string()),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use codex_k8s_shared::home::{LIMITED_JOBS_LEASE, PART_OF};
 use codex_k8s_shared::places::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -14,14 +15,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::leases::{KEPT, PART_OF, lease, number, place};
+use super::leases::{KEPT, lease, number, place};
 use super::metrics::Metrics;
 use super::places::{Candidate, Held, Holder, Id, Place, Step, plan, turn};
-use crate::registration::{FIELD_MANAGER, NAME};
-
-/// The Lease that says that agent Jobs are, or were, held back: whoever finds it lets go of those that wait, should
-/// the policy not limit them any more.
-const MARK: &str = "agent-jobs-are-limited";
+use crate::registration::FIELD_MANAGER;
 
 /// The places, and who waits for one.
 #[derive(Debug)]
@@ -249,11 +246,12 @@ impl Ledger {
     /// If the API server does not answer.
     pub async fn read(&self) -> kube::Result<bool> {
         let (mut places, mut marked, mut version) = (Vec::new(), false, 0);
-        let mut params = ListParams::default().labels(&format!("{PART_OF}={NAME}")).limit(500);
+        let mut params = ListParams::default().labels(&format!("{}={}", PART_OF.0, PART_OF.1)).limit(500);
         loop {
             let page = self.leases.list(&params).await?;
             places.extend(page.items.iter().filter_map(place));
-            marked |= page.items.iter().any(|lease| lease.metadata.name.as_deref() == Some(MARK));
+            marked |=
+                page.items.iter().any(|lease| lease.metadata.name.as_deref() == Some(LIMITED_JOBS_LEASE));
             version = page.metadata.resource_version.as_deref().map_or(version, number);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -273,8 +271,8 @@ impl Ledger {
     /// If the API server does not answer.
     pub async fn mark(&self) -> kube::Result<()> {
         let metadata = ObjectMeta {
-            name: Some(MARK.to_owned()),
-            labels: Some(BTreeMap::from([(PART_OF.to_owned(), NAME.to_owned())])),
+            name: Some(LIMITED_JOBS_LEASE.to_owned()),
+            labels: Some(BTreeMap::from([(PART_OF.0.to_owned(), PART_OF.1.to_owned())])),
             ..ObjectMeta::default()
         };
         match self.leases.create(&creating(), &Lease { metadata, spec: None }).await {
@@ -298,7 +296,7 @@ impl Ledger {
         for place in &places {
             self.delete(place).await?;
         }
-        match self.leases.delete(MARK, &DeleteParams::default()).await {
+        match self.leases.delete(LIMITED_JOBS_LEASE, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             other => drop(other?),
         }

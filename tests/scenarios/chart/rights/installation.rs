@@ -191,12 +191,16 @@ impl Installation {
 
     /// Runs a program to its end as a ServiceAccount of ours.
     pub(crate) fn run(&self, program: &str, account: &str, args: &[&str]) -> Output {
+        self.run_plainly(program, account, &[args, &[&format!("--policy={}", self.policy_file())]].concat())
+    }
+
+    /// The same, of what needs no policy.
+    pub(crate) fn run_plainly(&self, program: &str, account: &str, args: &[&str]) -> Output {
         let identity = Identity::service_account(HOME, account);
         let store = self.control_plane.folder().join("audit.db");
         Command::new(playground())
             .arg(program)
             .args(args)
-            .arg(format!("--policy={}", self.policy_file()))
             .env("KUBECONFIG", self.control_plane.kubeconfig(&identity).unwrap())
             .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", store.display()))
             .output()

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::documented::document;
 use crate::values::{SETS, objects, rendered, set};
 use installation::{HOME, Installation, lacks};
-use situations::{COLLECTOR, CONFIGURATIONS, RECONCILE, Rights};
+use situations::{COLLECTOR, CONFIGURATIONS, PURGE, RECONCILE, Rights};
 use table::{Request, Right, markdown};
 
 /// With everything that asks for rights.
@@ -53,7 +53,9 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
 /// Whether a right is for keeping certificates.
 fn keeps(right: &Right) -> bool {
     let resources = ["secrets", "endpointslices"].iter().chain(&CONFIGURATIONS);
-    right.account == RECONCILE && resources.into_iter().any(|resource| right.resource == **resource)
+    let of_reconcile =
+        right.account == RECONCILE && resources.into_iter().any(|resource| right.resource == **resource);
+    of_reconcile || (right.account == PURGE && right.resource == "secrets")
 }
 
 #[test]

@@ -20,6 +20,7 @@ const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limi
 
 pub(crate) const RECONCILE: &str = "codex-k8s-reconcile";
 pub(crate) const COLLECTOR: &str = "codex-k8s-gc";
+pub(crate) const PURGE: &str = "codex-k8s-purge";
 const REGISTRATION: &str = "codex-k8s-registration";
 pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -138,6 +139,7 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     for process in running {
         rights.at.end(&process);
     }
+    purge(&rights.at);
     rights
 }
 
@@ -348,4 +350,22 @@ fn sweep(rights: &mut Rights) {
             !at.run("gc", COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success()
         );
     }
+}
+
+/// What is left of all that, after all who made it have ended.
+fn purge(at: &Installation) {
+    let left = |kind: &str, group: &str| {
+        let list = at.find(&format!("{group}/namespaces/{HOME}/{kind}")).unwrap();
+        let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone());
+        names.collect::<Vec<_>>()
+    };
+    let leases = || left("leases", "/apis/coordination.k8s.io/v1");
+    let (secrets, config_maps) = (|| left("secrets", "/api/v1"), || left("configmaps", "/api/v1"));
+    assert!(leases().len() > 2 && secrets() == [AUTHORITY, LEAF] && config_maps().len() == 2);
+    let ran = at.run_plainly("webhook", PURGE, &["purge"]);
+    assert!(ran.status.success(), "{ran:?}");
+    // Jobs were limited, and the place that was taken by hand is not ours.
+    let kept = leases();
+    assert!(kept.len() == 2 && kept[0] == "agent-jobs-are-limited", "{kept:?}");
+    assert_eq!((secrets(), config_maps()), (vec![], vec![json!("kube-root-ca.crt")]));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use codex_k8s_certs::Leaf;
 use codex_k8s_certs::plan::Settings;
+use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
 use http::Uri;
 
 use crate::cli::registration::{self, Service};
@@ -28,10 +29,10 @@ pub(super) struct Certificates {
     #[arg(long, value_name = "ADDRESS", requires = "certificates")]
     replica: Vec<SocketAddr>,
     /// The Secret of the authority; nobody but this command reads it
-    #[arg(long, value_name = "SECRET", default_value = "codex-k8s-webhook-ca")]
+    #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
     authority_secret: String,
     /// The Secret of the leaf, which the webhook mounts
-    #[arg(long, value_name = "SECRET", default_value = "codex-k8s-webhook-tls")]
+    #[arg(long, value_name = "SECRET", default_value = LEAF_SECRET)]
     leaf_secret: String,
     /// How long an authority is valid, in days; its successor comes after two thirds
     #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]

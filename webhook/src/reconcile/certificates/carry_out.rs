@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use codex_k8s_certs::plan::{AuthorityData, AuthorityWrite, Confirmation, LeafData, Part, Step, Stored};
+use codex_k8s_shared::home::KEPT_BY;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -10,7 +11,7 @@ use kube::api::{DynamicObject, PostParams};
 use serde_json::Value;
 
 use super::observe::{self, CERTIFICATE, KEY, PREVIOUS, Seen, TLS_CERTIFICATE, TLS_KEY};
-use super::{CONFIRMED, Certificates, Failure, OURS, ROTATE};
+use super::{CONFIRMED, Certificates, Failure, ROTATE};
 use crate::reconcile::fault::{self, Point, Written};
 use crate::registration::FIELD_MANAGER;
 use crate::registration::registered::Which;
@@ -79,7 +80,7 @@ impl Certificates {
         let mut secret =
             seen.cloned().unwrap_or_else(|| Secret { type_: Some(kind.to_owned()), ..Secret::default() });
         secret.metadata.name = Some(name.to_owned());
-        secret.labels_mut().insert(OURS.0.to_owned(), OURS.1.to_owned());
+        secret.labels_mut().insert(KEPT_BY.0.to_owned(), KEPT_BY.1.to_owned());
         if !rotate {
             secret.annotations_mut().remove(ROTATE);
         }

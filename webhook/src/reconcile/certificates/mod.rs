@@ -24,8 +24,6 @@ pub use replicas::Where;
 use super::metrics::Metrics;
 use crate::registration::Endpoint;
 
-/// The label of Secrets that are ours to write.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "codex-k8s-reconcile");
 /// Asks for a successor of what is in a Secret, whatever its value.
 pub const ROTATE: &str = "codex-k8s.dev/rotate";
 /// On a webhook configuration: which generation was seen to say what it is to say, and since when.

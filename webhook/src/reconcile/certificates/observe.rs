@@ -1,6 +1,7 @@
 //! Everything that decides what is to be done, as the cluster tells it.
 
 use codex_k8s_certs::plan::{AuthorityData, Configuration, Confirmation, LeafData, Part, State, Stored};
+use codex_k8s_shared::home::KEPT_BY;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Secret;
@@ -8,7 +9,7 @@ use kube::api::DynamicObject;
 use kube::client::Body;
 use kube::{Api, ResourceExt};
 
-use super::{CONFIRMED, Certificates, Failure, OURS, ROTATE};
+use super::{CONFIRMED, Certificates, Failure, ROTATE};
 use crate::registration::NAME;
 use crate::registration::registered::{Which, bundles};
 
@@ -76,7 +77,7 @@ pub(super) const fn part(which: Which) -> Part {
 }
 
 fn stored_secret<T>(found: Option<&Secret>, data: impl Fn(&Secret) -> T) -> Stored<T> {
-    let is_ours = |secret: &Secret| secret.labels().get(OURS.0).is_some_and(|value| value == OURS.1);
+    let is_ours = |secret: &Secret| secret.labels().get(KEPT_BY.0).is_some_and(|value| value == KEPT_BY.1);
     match found {
         None => Stored::Missing,
         Some(secret) if is_ours(secret) => Stored::Ours(data(secret)),
@@ -148,7 +149,7 @@ mod tests {
     fn a_secret_without_our_label_is_foreign_whatever_it_holds() {
         let mut secret = Secret::default();
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Foreign);
-        secret.labels_mut().insert(OURS.0.to_owned(), OURS.1.to_owned());
+        secret.labels_mut().insert(KEPT_BY.0.to_owned(), KEPT_BY.1.to_owned());
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Ours(LeafData::default()));
         assert_eq!(stored_secret(None, leaf_data), Stored::Missing);
     }

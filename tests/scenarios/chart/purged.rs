@@ -1,0 +1,117 @@
+//! What is left in our own namespace is deleted, once nobody needs it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use codex_k8s_tests::{ControlPlane, Identity, Kubectl, eventually};
+use serde_json::{Value, json};
+
+use crate::installed::playground;
+
+const HOME: &str = "codex-k8s-guard";
+const PART: &str = "app.kubernetes.io/part-of=codex-k8s-guard";
+
+struct Cluster {
+    control_plane: ControlPlane,
+    kubectl: Kubectl,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let control_plane = ControlPlane::start(playground()).unwrap();
+        let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+        let cluster = Self { control_plane, kubectl };
+        cluster.kubectl(&["create", "namespace", HOME], &Value::Null);
+        let account = ["get", "serviceaccount", "default", "-n", HOME];
+        let can = || cluster.kubectl.run(&account).unwrap().succeeded().then_some(());
+        eventually("Pods can be created", Duration::from_secs(30), can).unwrap();
+        cluster
+    }
+
+    #[track_caller]
+    fn kubectl(&self, args: &[&str], input: &Value) -> String {
+        let ran = self.kubectl.run_with_input(args, &input.to_string()).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+        ran.stdout
+    }
+
+    #[track_caller]
+    fn create(&self, version: &str, kind: &str, name: &str, labels: &[&str]) {
+        let labels: serde_json::Map<_, _> = labels
+            .iter()
+            .map(|label| label.split_once('=').unwrap())
+            .map(|(key, value)| (key.to_owned(), json!(value)))
+            .collect();
+        let mut object =
+            json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}});
+        if kind == "Pod" {
+            object["spec"] = json!({"containers": [{"name": "c", "image": "guard"}]});
+        }
+        self.kubectl(&["create", "-n", HOME, "-f", "-"], &object);
+    }
+
+    /// Runs the command, and sees how it ends and what it says.
+    #[track_caller]
+    fn purge(&self, args: &[&str], code: i32, words: &str) {
+        let ran = Command::new(playground())
+            .args(["webhook", "purge"])
+            .args(args)
+            .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin).unwrap())
+            .output()
+            .unwrap();
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {told}");
+        assert!(told.contains(words), "{args:?}: {told}");
+    }
+
+    /// What is in our namespace, as kinds with names.
+    fn left(&self) -> Vec<String> {
+        let args = ["get", "secret,lease,configmap", "-n", HOME, "-o", "name"];
+        self.kubectl(&args, &Value::Null).lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
+    let cluster = Cluster::new();
+    let registration = "ValidatingWebhookConfiguration";
+    cluster.create("admissionregistration.k8s.io/v1", registration, "codex-k8s-guard", &[]);
+    cluster.create("v1", "Pod", "reconcile-0", &[PART, "app.kubernetes.io/name=codex-k8s-reconcile"]);
+    let keeper = "app.kubernetes.io/managed-by=codex-k8s-reconcile";
+    cluster.create("v1", "Secret", "codex-k8s-webhook-ca", &[keeper]);
+    cluster.create("v1", "Secret", "codex-k8s-webhook-tls", &["app.kubernetes.io/managed-by=somebody"]);
+    for (name, labels) in [
+        ("codex-k8s-reconcile", vec![]),
+        ("codex-k8s-gc", vec![]),
+        ("place-cluster-1", vec![PART]),
+        ("agent-jobs-are-limited", vec![PART]),
+        ("of-somebody", vec![]),
+    ] {
+        cluster.create("coordination.k8s.io/v1", "Lease", name, &labels);
+    }
+    cluster.create("v1", "ConfigMap", "codex-k8s-gc-last-sweep", &[]);
+    let before = cluster.left();
+
+    let needed = "nothing was deleted, for it is needed: after 0 s there still is";
+    let both = format!("{needed} {registration}/codex-k8s-guard, Pod/reconcile-0; uninstall first");
+    cluster.purge(&["--wait=0"], 1, &both);
+    cluster.kubectl(&["delete", registration, "codex-k8s-guard"], &Value::Null);
+    cluster.purge(&["--wait=0"], 1, &format!("{needed} Pod/reconcile-0; uninstall first"));
+    cluster.kubectl(&["delete", "pod", "reconcile-0", "-n", HOME, "--now"], &Value::Null);
+    cluster.purge(&["--dry-run"], 0, "Secret/codex-k8s-webhook-ca would be deleted\n");
+    assert_eq!(cluster.left(), before);
+
+    cluster.purge(&["--keep-secrets"], 0, "Lease/place-cluster-1 deleted\n");
+    let secrets = ["secret/codex-k8s-webhook-ca", "secret/codex-k8s-webhook-tls"];
+    let others = [
+        "lease.coordination.k8s.io/agent-jobs-are-limited",
+        "lease.coordination.k8s.io/of-somebody",
+        "configmap/kube-root-ca.crt",
+    ];
+    assert_eq!(cluster.left(), [secrets.as_slice(), &others].concat());
+    cluster.purge(&[], 0, "Secret/codex-k8s-webhook-tls kept: it has no label of ours\n");
+    assert_eq!(cluster.left(), [&secrets[1..], &others].concat());
+    cluster.purge(&[], 0, "Lease/agent-jobs-are-limited kept: agent Jobs may wait");
+    cluster.purge(&["--namespace=default"], 0, "nothing is left in namespace default\n");
+}

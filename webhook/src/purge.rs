@@ -1,0 +1,127 @@
+//! What the programs have made in their own namespace, and nobody needs once they are gone: the Secrets of the
+//! certificates, Leases, the outcome of the last sweep.
+//!
+//! Nothing is deleted while somebody could miss it: as long as the webhook is registered, or a program that would
+//! write it again is there. Audit rows are no part of it.
+
+use std::fmt;
+
+use codex_k8s_shared::home::{KEPT_BY, LEADER_LEASE, LIMITED_JOBS_LEASE, PART_OF, SWEEP_LEASE};
+use codex_k8s_shared::last_sweep::CONFIG_MAP;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt as _};
+
+use crate::registration::NAME;
+use crate::registration::registered::Which;
+
+/// The programs that write in their own namespace, as their Pods' `app.kubernetes.io/name` has them.
+const WRITERS: &str = "codex-k8s-reconcile,codex-k8s-gc";
+
+/// The namespace that was ours, and the names in it that can be chosen.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The namespace.
+    pub namespace: String,
+    /// The Secrets of authority and leaf.
+    pub secrets: Vec<String>,
+}
+
+/// Something that is left.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// Its name.
+    pub name: String,
+    /// Why it stays, if it does.
+    pub kept: Option<&'static str>,
+    resource: ApiResource,
+    uid: Option<String>,
+}
+
+impl Leftover {
+    fn new<K: Resource<DynamicType = ()>>(found: &PartialObjectMeta<K>, kept: Option<&'static str>) -> Self {
+        Self { name: found.name_any(), kept, resource: ApiResource::erase::<K>(&()), uid: found.uid() }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.resource.kind, self.name)
+    }
+}
+
+/// Who would miss it.
+///
+/// # Errors
+/// If the API server does not tell.
+pub async fn in_use(client: &Client, namespace: &str) -> kube::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for which in Which::BOTH {
+        if which.api(client.clone()).get_opt(NAME).await?.is_some() {
+            found.push(format!("{}/{NAME}", which.kind()));
+        }
+    }
+    let labels = format!("{}={},app.kubernetes.io/name in ({WRITERS})", PART_OF.0, PART_OF.1);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = pods.list(&ListParams::default().labels(&labels)).await?;
+    found.extend(pods.iter().filter(|pod| !has_ended(pod)).map(|pod| format!("Pod/{}", pod.name_any())));
+    Ok(found)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// All that is left.
+///
+/// # Errors
+/// If the API server does not tell.
+pub async fn leftovers(client: &Client, home: &Home) -> kube::Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &home.namespace);
+    for name in &home.secrets {
+        if let Some(secret) = secrets.get_metadata_opt(name).await? {
+            let is_ours = secret.labels().get(KEPT_BY.0).is_some_and(|value| value == KEPT_BY.1);
+            let kept = (!is_ours).then_some("it has no label of ours");
+            found.push(Leftover::new(&secret, kept));
+        }
+    }
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &home.namespace);
+    for lease in leases.list_metadata(&ListParams::default()).await? {
+        if is_our_lease(&lease) {
+            let kept = (lease.name_any() == LIMITED_JOBS_LEASE).then_some(
+                "agent Jobs may wait: whoever is installed next finds by it that it may let them go",
+            );
+            found.push(Leftover::new(&lease, kept));
+        }
+    }
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &home.namespace);
+    if let Some(outcome) = config_maps.get_metadata_opt(CONFIG_MAP).await? {
+        found.push(Leftover::new(&outcome, None));
+    }
+    Ok(found)
+}
+
+fn is_our_lease(lease: &PartialObjectMeta<Lease>) -> bool {
+    let name = lease.name_any();
+    name == LEADER_LEASE
+        || name == SWEEP_LEASE
+        || lease.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1)
+}
+
+/// Deletes one, unless it was made anew since it was found.
+///
+/// # Errors
+/// If the API server refuses it or cannot be reached.
+pub async fn delete(client: &Client, namespace: &str, found: &Leftover) -> kube::Result<()> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &found.resource);
+    let preconditions = Preconditions { uid: found.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api.delete(&found.name, &params).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop),
+    }
+}
