@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What is built from one Go module, and how.
@@ -17,6 +18,8 @@ struct Source {
     required: &'static str,
     /// The programs, and the packages that they are built from; those of our own begin with `./`.
     programs: &'static [(&'static str, &'static str)],
+    /// Files that are kept beside them: definitions of the kinds of others, by their paths in the module.
+    definitions: &'static [&'static str],
     /// What tells a program its version.
     stamp: Option<fn(&str) -> String>,
 }
@@ -30,6 +33,7 @@ const CONTROL_PLANE: Source = Source {
         ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
         ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     ],
+    definitions: &[],
     stamp: Some(kubernetes_version),
 };
 
@@ -38,6 +42,7 @@ const HELM: Source = Source {
     name: "helm",
     required: "helm.sh/helm/v4",
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    definitions: &[],
     stamp: None,
 };
 
@@ -46,6 +51,7 @@ const PROMTOOL: Source = Source {
     name: "promtool",
     required: "github.com/prometheus/prometheus",
     programs: &[("promtool", "github.com/prometheus/prometheus/cmd/promtool")],
+    definitions: &[],
     stamp: None,
 };
 
@@ -54,6 +60,33 @@ const KUBECONFORM: Source = Source {
     name: "kubeconform",
     required: "github.com/yannh/kubeconform",
     programs: &[("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform")],
+    definitions: &[],
+    stamp: None,
+};
+
+/// What issues certificates in clusters that have it: its controllers, and the kinds that these know.
+const CERT_MANAGER: Source = Source {
+    name: "cert-manager",
+    required: "github.com/cert-manager/cert-manager",
+    programs: &[("cert-manager", "./controllers")],
+    definitions: &[
+        "deploy/crds/cert-manager.io_certificaterequests.yaml",
+        "deploy/crds/cert-manager.io_certificates.yaml",
+        "deploy/crds/cert-manager.io_clusterissuers.yaml",
+        "deploy/crds/cert-manager.io_issuers.yaml",
+    ],
+    stamp: None,
+};
+
+/// The kinds that Prometheus is told by, in clusters that have its operator.
+const PROMETHEUS_OPERATOR: Source = Source {
+    name: "prometheus-operator",
+    required: "github.com/prometheus-operator/prometheus-operator",
+    programs: &[],
+    definitions: &[
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+    ],
     stamp: None,
 };
 
@@ -66,6 +99,7 @@ const NODE: Source = Source {
         ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
         ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
     ],
+    definitions: &[],
     stamp: Some(kubernetes_version),
 };
 
@@ -81,6 +115,7 @@ const CONTAINERS: Source = Source {
         ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
         ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
     ],
+    definitions: &[],
     stamp: Some(containerd_version),
 };
 
@@ -89,6 +124,7 @@ const IMAGES: Source = Source {
     name: "node/images",
     required: "github.com/coredns/coredns",
     programs: &[("coredns", "./coredns"), ("pause", "./pause")],
+    definitions: &[],
     stamp: None,
 };
 
@@ -107,7 +143,7 @@ impl Binaries {
     pub fn find() -> anyhow::Result<Self> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
             let found = Self { folder: assets.into() };
-            if let Some(missing) = missing(CONTROL_PLANE.programs, &found.folder) {
+            if let Some(missing) = CONTROL_PLANE.missing(&found.folder) {
                 bail!(
                     "KUBEBUILDER_ASSETS ({}) has no {missing}; unset it to build one",
                     found.folder.display()
@@ -148,6 +184,27 @@ pub fn kubeconform() -> anyhow::Result<PathBuf> {
     Ok(KUBECONFORM.cached()?.join("kubeconform"))
 }
 
+/// The path of cert-manager's controllers in one program, which is built into the project's cache if it is not there.
+///
+/// # Errors
+/// If building fails; without Go, that is said.
+pub fn cert_manager() -> anyhow::Result<PathBuf> {
+    Ok(CERT_MANAGER.cached()?.join("cert-manager"))
+}
+
+/// The files that define the kinds of cert-manager and of the Prometheus operator.
+///
+/// # Errors
+/// If they cannot be fetched or built; without Go, that is said.
+pub fn definitions() -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for source in [&CERT_MANAGER, &PROMETHEUS_OPERATOR] {
+        let folder = source.cached()?;
+        files.extend(source.definitions.iter().map(|file| folder.join(name_of(file))));
+    }
+    Ok(files)
+}
+
 /// The folders of a node's programs, beside those of the control plane.
 #[derive(Debug, Clone)]
 pub struct NodeBinaries {
@@ -169,8 +226,9 @@ impl NodeBinaries {
     }
 }
 
-fn missing(programs: &[(&'static str, &str)], folder: &Path) -> Option<&'static str> {
-    programs.iter().map(|(program, _)| *program).find(|program| !folder.join(program).is_file())
+/// The last part of a path.
+fn name_of(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(_, name)| name)
 }
 
 /// The folder of what is built once and kept: `CODEX_K8S_GUARD_CACHE`, else below the user's cache folder.
@@ -186,6 +244,13 @@ pub fn cache() -> anyhow::Result<PathBuf> {
 }
 
 impl Source {
+    /// What a folder lacks.
+    fn missing(&self, folder: &Path) -> Option<&'static str> {
+        let programs = self.programs.iter().map(|(program, _)| *program);
+        let mut all = programs.chain(self.definitions.iter().map(|file| name_of(file)));
+        all.find(|name| !folder.join(name).is_file())
+    }
+
     /// The folder of the cache that has the programs in it.
     fn cached(&'static self) -> anyhow::Result<PathBuf> {
         Module::read(self)?.cached()
@@ -232,7 +297,7 @@ impl Module {
         let lock = File::create(cache.join(".lock"))?;
         lock.lock()?;
         let folder = cache.join(&self.key);
-        if missing(self.source.programs, &folder).is_some() {
+        if self.source.missing(&folder).is_some() {
             self.build(&folder)?;
         }
         Ok(folder)
@@ -261,10 +326,33 @@ impl Module {
                 begun.elapsed().as_secs()
             ));
         }
+        self.copy_definitions(unfinished.path())?;
         if into.exists() {
             fs::remove_dir_all(into)?;
         }
         fs::rename(unfinished.keep(), into).context("failed to move what was built into the cache")
+    }
+
+    fn copy_definitions(&self, into: &Path) -> anyhow::Result<()> {
+        if self.source.definitions.is_empty() {
+            return Ok(());
+        }
+        // What the lock file knows of it is verified.
+        let told = Command::new("go")
+            .current_dir(&self.folder)
+            .args(["mod", "download", "-json", self.source.required])
+            .output()
+            .context("failed to run go mod download")?;
+        let told: Value = serde_json::from_slice(&told.stdout).context("go mod download tells no JSON")?;
+        let module = told.get("Dir").and_then(Value::as_str);
+        let module =
+            module.with_context(|| format!("failed to download {}: {told}", self.source.required))?;
+        for file in self.source.definitions {
+            let text =
+                fs::read(Path::new(module).join(file)).with_context(|| format!("failed to read {file}"))?;
+            fs::write(into.join(name_of(file)), text)?;
+        }
+        Ok(())
     }
 
     fn build_one(&self, package: &str, output: &Path) -> anyhow::Result<()> {

@@ -1,9 +1,11 @@
 //! What is rendered, on a real API server.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubectl};
+use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubectl, binaries, eventually};
 use serde_json::{Value, json};
 
 use crate::base::base;
@@ -22,10 +24,20 @@ fn restricted(kubectl: &Kubectl, name: &str) {
     assert!(ran.succeeded(), "{ran}");
 }
 
-/// What cert-manager and the Prometheus operator define, which are not there.
-fn is_of_others(object: &Value) -> bool {
-    let version = object["apiVersion"].as_str().unwrap();
-    version.starts_with("cert-manager.io/") || version.starts_with("monitoring.coreos.com/")
+/// Has the API server know what cert-manager and the Prometheus operator define, and `objects` are of.
+pub(crate) fn define(kubectl: &Kubectl, objects: &[Value]) {
+    for file in binaries::definitions().unwrap() {
+        let ran = kubectl.run(&["apply", "--server-side", "-f", &file.display().to_string()]).unwrap();
+        assert!(ran.succeeded(), "{ran}");
+    }
+    let versions: BTreeSet<_> = objects.iter().map(|object| object["apiVersion"].as_str().unwrap()).collect();
+    for version in versions.into_iter().filter(|version| version.contains('.')) {
+        eventually(&format!("{version} is published"), Duration::from_mins(1), || {
+            let published = kubectl.run(&["get", "--raw", &format!("/openapi/v3/apis/{version}")]).unwrap();
+            published.succeeded().then_some(())
+        })
+        .unwrap();
+    }
 }
 
 /// What kustomize makes of a folder.
@@ -58,15 +70,17 @@ fn all_of_it_is_as_the_schemas_say_that_the_api_server_publishes() {
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
     let mut all = kustomized(&kubectl, "");
     all.extend(SETS.iter().flat_map(|set| objects(&rendered(set))));
-    all.retain(|object| !is_of_others(object));
+    define(&kubectl, &all);
     let schemas = Schemas::read(&kubectl, &all);
     let (wrong, valid) = schemas.findings(&all);
     assert!(wrong.is_empty() && valid == all.len(), "{valid} of {}: {wrong:#?}", all.len());
     // It does find what is wrong.
-    let mut mistaken = all.iter().find(|object| object["kind"] == "Deployment").unwrap().clone();
-    mistaken["spec"]["replica"] = json!(2);
-    let (wrong, valid) = schemas.findings(&[mistaken]);
-    assert!(valid == 0 && wrong.len() == 1 && wrong[0].contains("replica"), "{wrong:?}");
+    for kind in ["Deployment", "Certificate", "PodMonitor"] {
+        let mut mistaken = all.iter().find(|object| object["kind"] == kind).unwrap().clone();
+        mistaken["spec"]["replica"] = json!(2);
+        let (wrong, valid) = schemas.findings(&[mistaken]);
+        assert!(valid == 0 && wrong.len() == 1 && wrong[0].contains("replica"), "{kind}: {wrong:?}");
+    }
 }
 
 #[test]
@@ -76,13 +90,12 @@ fn a_real_api_server_takes_all_of_it_without_a_warning() {
     for namespace in ["codex-k8s-guard", "agents-guard"] {
         restricted(&kubectl, namespace);
     }
+    define(&kubectl, &SETS.iter().flat_map(|set| objects(&rendered(set))).collect::<Vec<_>>());
     // The first one last: it is created, and a Pod can be tried only where its ServiceAccount is.
     for set in SETS.iter().rev() {
         let (dry_run, skipped) = if set.0 == "default" { ("none", "") } else { ("server", "Pod") };
-        let taken: Vec<_> = objects(&rendered(set))
-            .into_iter()
-            .filter(|object| object["kind"] != skipped && !is_of_others(object))
-            .collect();
+        let taken: Vec<_> =
+            objects(&rendered(set)).into_iter().filter(|object| object["kind"] != skipped).collect();
         assert!(taken.len() > 20, "{}", set.0);
         let list = json!({"apiVersion": "v1", "kind": "List", "items": taken}).to_string();
         let dry_run = format!("--dry-run={dry_run}");

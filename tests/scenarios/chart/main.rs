@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "what is found is shown")]
 
 mod base;
+mod cert_manager;
 mod documented;
 mod installed;
 mod monitoring;

@@ -66,10 +66,18 @@ impl Schemas {
     }
 }
 
-/// What a schema does not name, there is not: it does not say so itself.
+/// What a schema does not name, there is not, on any level: it does not say so itself.
 fn close(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else { return };
-    if fields.contains_key("properties") && !fields.contains_key("additionalProperties") {
-        fields.insert("additionalProperties".to_owned(), false.into());
+    match schema {
+        Value::Array(parts) => parts.iter_mut().for_each(close),
+        Value::Object(fields) => {
+            let is_open = fields.contains_key("additionalProperties")
+                || fields.get("x-kubernetes-preserve-unknown-fields").is_some_and(|open| *open == true);
+            if fields.get("properties").is_some_and(Value::is_object) && !is_open {
+                fields.insert("additionalProperties".to_owned(), false.into());
+            }
+            fields.values_mut().for_each(close);
+        }
+        _ => {}
     }
 }

@@ -100,6 +100,7 @@ fn main() -> ExitCode {
             .and_then(|_| binaries::helm())
             .and_then(|_| binaries::promtool())
             .and_then(|_| binaries::kubeconform())
+            .and_then(|_| binaries::definitions())
             .and_then(|_| Programs::find())
             .map(drop),
         Command::Image(args) => args.run(),

@@ -9,9 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use codex_k8s_tests::control_plane::free_port;
 use codex_k8s_tests::identity::EVERY_RIGHT;
+use codex_k8s_tests::load::Dialer;
 use codex_k8s_tests::process::Process;
 use codex_k8s_tests::{Answer, Caller, ControlPlane, Identity, Reconciler, Webhook, eventually};
 use http::Method;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -96,7 +99,8 @@ impl Installation {
     #[track_caller]
     pub(crate) fn soon<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
         eventually(what, PATIENCE, answer).unwrap_or_else(|error| {
-            let logs = ["bootstrap", "reconcile", "webhook"].map(|name| self.control_plane.log_tail(name));
+            let logs = ["bootstrap", "reconcile", "webhook", "cert-manager"]
+                .map(|name| self.control_plane.log_tail(name));
             panic!("{error}\n{}", logs.join("\n---\n"))
         })
     }
@@ -159,6 +163,15 @@ impl Installation {
             let pem = BASE64.decode(secret["data"][part].as_str().unwrap()).unwrap();
             fs::write(self.control_plane.folder().join(part), pem).unwrap();
         }
+    }
+
+    /// Whether what is mounted is served, to whoever trusts an authority in PEM.
+    pub(crate) fn serves_what_is_mounted(&self, authority: &str) -> Option<()> {
+        let mounted = fs::read(self.control_plane.folder().join("tls.crt")).unwrap();
+        let mounted = CertificateDer::from_pem_slice(&mounted).unwrap();
+        let dialer = Dialer::trusting(authority.as_bytes()).unwrap();
+        let connection = self.runtime.block_on(dialer.connect(self.address)).ok()?;
+        (connection.certificate() == Some(&*mounted)).then_some(())
     }
 
     /// Starts the webhook.
