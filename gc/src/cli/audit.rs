@@ -118,7 +118,7 @@ impl Command {
 
 impl List {
     async fn run(self) -> Ended {
-        let store = self.store.open().await?;
+        let store = self.store.open_to_read().await?;
         let mut filter = Filter {
             namespace: self.namespace.clone(),
             run_id: self.run.clone(),
@@ -179,7 +179,7 @@ pub(super) fn print(form: Form, rows: &[Row]) -> anyhow::Result<()> {
 
 impl Prune {
     async fn run(self) -> Ended {
-        let store = self.store.open().await?;
+        let store = self.store.open_to_read().await?;
         let age = SignedDuration::try_from(self.older_than).or_exit(Exit::Usage)?;
         let before = Timestamp::now().checked_sub(age).or_exit(Exit::Usage)?;
         let pruned = store.prune(before).await.or_exit(Exit::Database)?;

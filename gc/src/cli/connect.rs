@@ -89,6 +89,34 @@ impl StoreArgs {
     pub(super) async fn open(&self) -> Result<AuditStore, Failure> {
         AuditStore::open(&self.address()?).await.or_exit(Exit::Database)
     }
+
+    /// The store, if there is one.
+    pub(super) async fn open_existing(&self) -> Result<Option<AuditStore>, Failure> {
+        existing(&self.address()?).await
+    }
+
+    /// The store whose rows are asked for.
+    pub(super) async fn open_to_read(&self) -> Result<AuditStore, Failure> {
+        let address = self.address()?;
+        let missing = || {
+            format!(
+                "there are no audit rows at {address}: nothing has swept yet that writes there; --audit-store names \
+                 another place"
+            )
+        };
+        existing(&address).await?.with_context(missing).or_exit(Exit::Database)
+    }
+}
+
+/// A store that is there. A file is not made: whoever only reads may be somebody whose files the collector cannot write.
+async fn existing(address: &StoreAddress) -> Result<Option<AuditStore>, Failure> {
+    if let StoreAddress::Sqlite(file) = address {
+        let is_there = file.try_exists().with_context(|| format!("failed to look for {}", file.display()));
+        if !is_there.or_exit(Exit::Database)? {
+            return Ok(None);
+        }
+    }
+    AuditStore::open(address).await.map(Some).or_exit(Exit::Database)
 }
 
 fn state_folder() -> Option<PathBuf> {

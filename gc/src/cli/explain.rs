@@ -74,7 +74,10 @@ impl Args {
         let cluster = self.cluster.connect().await?;
         let now = self.now.unwrap_or_else(|| Clock::of_this_machine().now());
         let filter = Filter { namespace: Some(self.name.clone()), limit: Some(ROWS), ..Filter::default() };
-        let rows = self.store.open().await?.rows(&filter).await.or_exit(Exit::Database)?;
+        let rows = match self.store.open_existing().await? {
+            Some(store) => store.rows(&filter).await.or_exit(Exit::Database)?,
+            None => vec![],
+        };
         let runs = self.runs.source()?.open().await.or_exit(Exit::Database)?;
         let planned = planned(&cluster, &runs, &policy, &self.name, now).await?;
         let explanation = Explanation {

@@ -162,6 +162,24 @@ fn each_way_to_fail_has_its_code_and_says_what_it_is() {
 }
 
 #[test]
+fn reading_rows_makes_no_store_that_the_collector_could_not_write() {
+    let cluster = Cluster::new();
+    let file = cluster.file("never.db");
+    let store = format!("--audit-store=sqlite:{}", file.display());
+    for args in [["audit", "list", &store].as_slice(), &["audit", "prune", "--older-than=1h", &store]] {
+        let (code, text) = refused(&cluster, args);
+        let expected = format!("there are no audit rows at sqlite:{}: nothing has swept yet", file.display());
+        assert!(code == 5 && text.contains(&expected), "{text}");
+    }
+    let text = told(&cluster, &["explain", "codex-issue-never", &store]);
+    assert_eq!(text, "codex-issue-never is not there, and no row tells that it was deleted\n");
+    assert!(!file.exists());
+    let text = told(&cluster, &["audit", "install", &store]);
+    assert_eq!(text, format!("rows can be kept at sqlite:{}\n", file.display()));
+    assert_eq!(told(&cluster, &["audit", "list", &store]), "no rows\n");
+}
+
+#[test]
 fn a_daemon_sweeps_on_its_schedule_and_shows_the_last_sweep_as_metrics() {
     let cluster = Cluster::new();
     let name = unique("codex-issue");

@@ -158,13 +158,9 @@ impl Installed {
         eventually(what, PATIENCE, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))
     }
 
-    /// The collector's rows about a namespace; none before its first sweep, which has to be the one that makes the file.
+    /// The collector's rows about a namespace; none before its first sweep.
     pub(crate) fn rows_of(&self, namespace: &str) -> String {
-        let file = self.rows.join("audit.db");
-        if !file.exists() {
-            return String::new();
-        }
-        let store = format!("sqlite:{}", file.display());
+        let store = format!("sqlite:{}", self.rows.join("audit.db").display());
         let ran = std::process::Command::new(playground())
             .args(["gc", "audit", "list", namespace])
             .env("CODEX_K8S_GC_AUDIT_STORE", store)
