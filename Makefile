@@ -1,7 +1,7 @@
 # Everything that people and CI run. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test test-node soak fuzz lint bench generate tools image image-root
+.PHONY: help demo cluster cluster-down test test-node soak fuzz lint bench generate tools image image-root reproduce
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
@@ -11,12 +11,15 @@ CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 # What says what a program is made of.
 CYCLONEDX_VERSION := 0.5.9
 CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
-# The image: its programs need no library, and where they were built does not show in them.
+# The image: its programs need no library, and neither where nor when they were built shows in them. What was compiled
+# otherwise is not mixed in.
 TARGET := $(shell rustc --version --verbose | sed -n 's/^host: //p')
 IMAGE := target/image
-IMAGE_RUSTFLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/guard \
-	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
-PACK = $(PLAYGROUND) image --program target/$(TARGET)/release/codex-k8s-guard --bom $(IMAGE)/codex-k8s-guard.cdx.json
+CARGO_FILES := $(or $(CARGO_HOME),$(HOME)/.cargo)
+IMAGE_ENV := RUSTFLAGS='-C target-feature=+crt-static' RUSTC_WRAPPER=$(CURDIR)/deploy/image/rustc.sh \
+	GUARD_SOURCE=$(CURDIR) GUARD_CARGO=$(CARGO_FILES) SOURCE_DATE_EPOCH=0 CARGO_TARGET_DIR=$(IMAGE)/build \
+	CFLAGS='-ffile-prefix-map=$(CURDIR)=/guard -ffile-prefix-map=$(CARGO_FILES)=/cargo'
+PACK = $(PLAYGROUND) image --program $(MADE)$(IMAGE)/build/$(TARGET)/release/codex-k8s-guard --bom $(MADE)$(IMAGE)/codex-k8s-guard.cdx.json
 # What is upgraded from: the chart of this commit, and its image, if that is put there as image.tar.
 PREVIOUS ?= HEAD~1
 BEFORE := target/before
@@ -55,9 +58,17 @@ image: image-parts ## Pack the image as an OCI archive, with no daemon: target/i
 image-root: image-parts # for the Dockerfile
 	$(PACK) --root $(ROOT)
 
+reproduce: private MADE = $(IMAGE)/again/
+reproduce: image ## Pack the image of the last commit once more in a folder of its own, and compare
+	rm -rf $(IMAGE)/again && git clone --quiet . $(IMAGE)/again
+	$(MAKE) --directory $(IMAGE)/again image-parts
+	$(PACK) --out $(IMAGE)/again.tar
+	cmp $(IMAGE)/codex-k8s-guard.tar $(IMAGE)/again.tar
+	rm -rf $(IMAGE)/again $(IMAGE)/again.tar
+
 .PHONY: image-parts
 image-parts: $(CYCLONEDX)
-	RUSTFLAGS='$(IMAGE_RUSTFLAGS)' $(CARGO) build --locked --release --target $(TARGET) -p codex-k8s-guard
+	$(IMAGE_ENV) $(CARGO) build --locked --release --target $(TARGET) -p codex-k8s-guard
 	mkdir -p $(IMAGE)
 	SOURCE_DATE_EPOCH=0 $(CYCLONEDX) cyclonedx --quiet --format json --target $(TARGET) --no-build-deps \
 		--manifest-path deploy/image/Cargo.toml --override-filename codex-k8s-guard.cdx
