@@ -489,6 +489,14 @@ mod tests {
     }
 
     #[test]
+    fn zones_are_known_where_no_time_zone_database_is_installed() {
+        let bundled = jiff::tz::TimeZoneDatabase::bundled();
+        for name in ["Etc/UTC", "Europe/Berlin"] {
+            assert!(bundled.get(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
     fn a_schedule_is_told_in_words() {
         let words = |text: &str| text.parse::<Schedule>().unwrap().words();
         assert_eq!(words("*/15 * * * *"), "at minute 0, 15, 30 and 45 of every hour, every day");

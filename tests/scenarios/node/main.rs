@@ -9,5 +9,6 @@ mod fixture;
 mod harness;
 mod installed;
 mod load;
+mod page;
 mod rolling;
 mod upgrade;

@@ -1,0 +1,72 @@
+//! The daemon's page, as an operator reaches it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use codex_k8s_tests::binaries::Binaries;
+use codex_k8s_tests::{Health, Identity, eventually};
+use serde_json::Value;
+
+use crate::harness::{HOME, Installed, PATIENCE, machine_can};
+
+const VALUES: &str = "gc: {mode: daemon, page: {enabled: true}}";
+
+/// A port of the loopback that leads to the page, until it is dropped: as the chart's notes have it.
+struct Forwarded {
+    kubectl: Child,
+    page: Health,
+}
+
+impl Forwarded {
+    fn new(cluster: &Installed) -> Self {
+        let kubeconfig = cluster.node.control_plane().kubeconfig(&Identity::Admin).unwrap();
+        let mut kubectl = Command::new(Binaries::find().unwrap().path("kubectl"))
+            .args(["port-forward", "--namespace", HOME, "deployment/codex-k8s-gc", ":8081"])
+            .arg("--address=127.0.0.1")
+            .env("KUBECONFIG", kubeconfig)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        BufReader::new(kubectl.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
+        let port =
+            told.trim().strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{told:?}"));
+        Self { kubectl, page: Health(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) }
+    }
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
+    }
+}
+
+#[test]
+#[ignore = "takes a real node: make test-node"]
+fn the_page_is_reached_by_kubectl_port_forward_and_tells_what_each_webhook_denied() {
+    if !machine_can() {
+        return;
+    }
+    let cluster = Installed::with(VALUES);
+    let name = "codex-issue-seen";
+    cluster.done(&["create", "namespace", name]);
+    let forwarded = Forwarded::new(&cluster);
+    let shown = |what: &str, words: &[&str]| {
+        let mut text = String::new();
+        eventually(what, PATIENCE, || {
+            text = forwarded.page.get("/").unwrap_or_else(|error| error.to_string());
+            words.iter().all(|word| text.contains(word)).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", cluster.happened()));
+        text
+    };
+    let text = shown("both webhooks have answered twice", &[name, "2 webhooks answered the last look"]);
+    assert!(text.starts_with("HTTP/1.1 200") && !text.contains(">NS002<"), "{text}");
+    let unlabel = ["label", "namespace", name, "codex-k8s.dev/managed-by-"];
+    cluster.refused(&Identity::developer(), &unlabel, &Value::Null, "denied the request: NS0");
+    shown("it tells of the denial", &["scope=\"row\">NS0"]);
+}
