@@ -63,7 +63,7 @@ pub async fn in_use(client: &Client, namespace: &str) -> kube::Result<Vec<String
             found.push(format!("{}/{NAME}", which.kind()));
         }
     }
-    let labels = format!("{}={},app.kubernetes.io/name in ({WRITERS})", PART_OF.0, PART_OF.1);
+    let labels = format!("{PART_OF},app.kubernetes.io/name in ({WRITERS})");
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = pods.list(&ListParams::default().labels(&labels)).await?;
     found.extend(pods.iter().filter(|pod| !has_ended(pod)).map(|pod| format!("Pod/{}", pod.name_any())));
@@ -84,8 +84,7 @@ pub async fn leftovers(client: &Client, home: &Home) -> kube::Result<Vec<Leftove
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &home.namespace);
     for name in &home.secrets {
         if let Some(secret) = secrets.get_metadata_opt(name).await? {
-            let is_ours = secret.labels().get(KEPT_BY.0).is_some_and(|value| value == KEPT_BY.1);
-            let kept = (!is_ours).then_some("it has no label of ours");
+            let kept = (!KEPT_BY.is_among(secret.labels())).then_some("it has no label of ours");
             found.push(Leftover::new(&secret, kept));
         }
     }
@@ -107,9 +106,7 @@ pub async fn leftovers(client: &Client, home: &Home) -> kube::Result<Vec<Leftove
 
 fn is_our_lease(lease: &PartialObjectMeta<Lease>) -> bool {
     let name = lease.name_any();
-    name == LEADER_LEASE
-        || name == SWEEP_LEASE
-        || lease.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1)
+    name == LEADER_LEASE || name == SWEEP_LEASE || PART_OF.is_among(lease.labels())
 }
 
 /// Deletes one, unless it was made anew since it was found.

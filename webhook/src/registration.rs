@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use codex_k8s_shared::home::PART_OF;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -112,7 +113,7 @@ fn extend(configuration: &mut Value, more: Vec<Value>) {
 }
 
 fn metadata() -> Value {
-    json!({"name": NAME, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", "app.kubernetes.io/part-of": NAME}})
+    json!({"name": NAME, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", PART_OF.key: PART_OF.value}})
 }
 
 fn webhook(

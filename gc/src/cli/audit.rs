@@ -192,7 +192,9 @@ impl Install {
     async fn run(self) -> Ended {
         let address = self.store.address()?;
         match &address {
-            StoreAddress::Sqlite(_) => self.store.open().await?.close().await,
+            StoreAddress::Sqlite(_) => {
+                AuditStore::open(&address).await.or_exit(Exit::Database)?.close().await;
+            }
             StoreAddress::Postgres(postgres) => {
                 PostgresStore::install(postgres).await.or_exit(Exit::Database)?.close().await;
             }

@@ -86,10 +86,6 @@ impl StoreArgs {
         Ok(StoreAddress::Sqlite(folder.join("audit.db")))
     }
 
-    pub(super) async fn open(&self) -> Result<AuditStore, Failure> {
-        AuditStore::open(&self.address()?).await.or_exit(Exit::Database)
-    }
-
     /// The store, if there is one.
     pub(super) async fn open_existing(&self) -> Result<Option<AuditStore>, Failure> {
         existing(&self.address()?).await

@@ -34,7 +34,7 @@ pub(super) fn number(text: &str) -> u64 {
 pub(super) fn lease(id: &Id, who: &Candidate) -> Lease {
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let Labels { kind, uid } = labels(who.holder.is_job());
-    let labels = [label(PART_OF.0, PART_OF.1), label(kind, id.kind()), label(uid, &who.uid)];
+    let labels = [PART_OF.entry(), label(kind, id.kind()), label(uid, &who.uid)];
     let annotations = who.open.then(|| BTreeMap::from([label(KEPT, "true")]));
     let metadata = ObjectMeta {
         name: Some(id.to_string()),

@@ -246,7 +246,7 @@ impl Ledger {
     /// If the API server does not answer.
     pub async fn read(&self) -> kube::Result<bool> {
         let (mut places, mut marked, mut version) = (Vec::new(), false, 0);
-        let mut params = ListParams::default().labels(&format!("{}={}", PART_OF.0, PART_OF.1)).limit(500);
+        let mut params = ListParams::default().labels(&PART_OF.to_string()).limit(500);
         loop {
             let page = self.leases.list(&params).await?;
             places.extend(page.items.iter().filter_map(place));
@@ -272,7 +272,7 @@ impl Ledger {
     pub async fn mark(&self) -> kube::Result<()> {
         let metadata = ObjectMeta {
             name: Some(LIMITED_JOBS_LEASE.to_owned()),
-            labels: Some(BTreeMap::from([(PART_OF.0.to_owned(), PART_OF.1.to_owned())])),
+            labels: Some(BTreeMap::from([PART_OF.entry()])),
             ..ObjectMeta::default()
         };
         match self.leases.create(&creating(), &Lease { metadata, spec: None }).await {

@@ -80,7 +80,7 @@ impl Certificates {
         let mut secret =
             seen.cloned().unwrap_or_else(|| Secret { type_: Some(kind.to_owned()), ..Secret::default() });
         secret.metadata.name = Some(name.to_owned());
-        secret.labels_mut().insert(KEPT_BY.0.to_owned(), KEPT_BY.1.to_owned());
+        secret.labels_mut().extend([KEPT_BY.entry()]);
         if !rotate {
             secret.annotations_mut().remove(ROTATE);
         }

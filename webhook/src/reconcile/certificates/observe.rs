@@ -1,7 +1,7 @@
 //! Everything that decides what is to be done, as the cluster tells it.
 
 use codex_k8s_certs::plan::{AuthorityData, Configuration, Confirmation, LeafData, Part, State, Stored};
-use codex_k8s_shared::home::KEPT_BY;
+use codex_k8s_shared::home::{KEPT_BY, PART_OF};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Secret;
@@ -77,10 +77,9 @@ pub(super) const fn part(which: Which) -> Part {
 }
 
 fn stored_secret<T>(found: Option<&Secret>, data: impl Fn(&Secret) -> T) -> Stored<T> {
-    let is_ours = |secret: &Secret| secret.labels().get(KEPT_BY.0).is_some_and(|value| value == KEPT_BY.1);
     match found {
         None => Stored::Missing,
-        Some(secret) if is_ours(secret) => Stored::Ours(data(secret)),
+        Some(secret) if KEPT_BY.is_among(secret.labels()) => Stored::Ours(data(secret)),
         Some(_) => Stored::Foreign,
     }
 }
@@ -109,7 +108,7 @@ fn leaf_data(secret: &Secret) -> LeafData {
 /// A configuration that lacks the label of every one that we register is somebody else's.
 fn configuration(found: Option<&DynamicObject>) -> Stored<Configuration> {
     let Some(found) = found else { return Stored::Missing };
-    if found.labels().get("app.kubernetes.io/part-of").is_none_or(|part| part != NAME) {
+    if !PART_OF.is_among(found.labels()) {
         return Stored::Foreign;
     }
     Stored::Ours(Configuration {
@@ -149,7 +148,7 @@ mod tests {
     fn a_secret_without_our_label_is_foreign_whatever_it_holds() {
         let mut secret = Secret::default();
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Foreign);
-        secret.labels_mut().insert(KEPT_BY.0.to_owned(), KEPT_BY.1.to_owned());
+        secret.labels_mut().extend([KEPT_BY.entry()]);
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Ours(LeafData::default()));
         assert_eq!(stored_secret(None, leaf_data), Stored::Missing);
     }
