@@ -143,8 +143,9 @@ pub enum Creation {
 pub struct Namespaces {
     /// A name that starts with one of these and a `-` is a run namespace from birth, labels or not.
     pub prefixes: Vec<String>,
-    /// Whether `<project>-dev-<n>` is a slot name: born bare, labelled later by a manager.
-    pub slots: bool,
+    /// The projects that have slots, namespaces of the name `<project>-dev-<n>`: created bare and labelled later, by a
+    /// manager each time. Empty: there are no slots. A name of that form with another project is not a run's.
+    pub slot_projects: Vec<String>,
     /// The platform's own namespaces: never managed, their workloads left as they are.
     pub home: Vec<String>,
     /// Namespaces that can never become run namespaces, whoever asks.
@@ -161,7 +162,7 @@ impl Default for Namespaces {
     fn default() -> Self {
         Self {
             prefixes: strings(&["codex-issue", "codex-run"]),
-            slots: true,
+            slot_projects: strings(&["codex-k8s"]),
             home: strings(&["codex-k8s-ai-staging", "codex-k8s-prod"]),
             protected: strings(&[
                 "default",
@@ -184,11 +185,11 @@ impl Namespaces {
         self.protected.iter().chain(&self.home).any(|listed| listed == name)
     }
 
-    /// Whether the name is that of a slot. A reserved name is a run namespace's from birth, whatever its end says:
+    /// Whether the name is that of a slot of one of the projects that have slots. A reserved name is a run namespace's from birth, whatever its end says:
     /// else whoever chose `codex-issue-x-dev-1` would get the looser rules of a slot.
     pub fn is_slot(&self, name: &str) -> bool {
-        self.slots
-            && crate::names::slot_namespace(name).is_some()
+        crate::names::slot_namespace(name)
+            .is_some_and(|slot| self.slot_projects.iter().any(|project| project == slot.project))
             && crate::names::reserved_prefix(name, &self.prefixes).is_none()
     }
 
@@ -212,6 +213,14 @@ impl Namespaces {
             {
                 let problem = format!("{prefix:?} would also claim the protected namespace {name:?}");
                 return Err(invalid(&field, problem));
+            }
+        }
+        for (index, project) in self.slot_projects.iter().enumerate() {
+            if !is_dns_label(project) {
+                let problem = format!(
+                    "found {project:?}; expected lower-case letters, digits and '-', 50 characters at most, such as codex-k8s"
+                );
+                return Err(invalid(&format!("namespaces.slotProjects[{index}]"), problem));
             }
         }
         Ok(())

@@ -59,9 +59,23 @@ fn an_empty_prefix_never_means_every_namespace() {
 fn a_reserved_name_is_no_slot_whatever_its_end_says() {
     let mut namespaces = RunPolicy::default().namespaces;
     assert!(namespaces.is_slot("codex-k8s-dev-1"));
+    namespaces.slot_projects.push("codex-issue-x".to_owned());
     assert!(!namespaces.is_slot("codex-issue-x-dev-1"));
-    namespaces.slots = false;
+    namespaces.slot_projects.clear();
     assert!(!namespaces.is_slot("codex-k8s-dev-1"));
+}
+
+#[test]
+fn only_projects_that_the_policy_lists_have_slots() {
+    let namespaces = RunPolicy::default().namespaces;
+    for name in ["evil-dev-1", "codex-k8s-x-dev-1", "x-codex-k8s-dev-1", "codex-k8s-dev-1-dev-1"] {
+        assert!(!namespaces.is_slot(name), "{name}");
+        assert!(!namespaces.is_of_a_run(name), "{name}");
+    }
+    for project in ["\"\"", "Codex", "a.b", "-a"] {
+        let message = refused(&format!("namespaces:\n  slotProjects: [{project}]\n"));
+        assert!(message.starts_with("namespaces.slotProjects[0]: found "), "{message}");
+    }
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn finalizers_are_not_added_through_a_subresource_and_can_always_be_removed() {
         );
     }
     // Planted while nobody looked, it is still there when the slot becomes managed: told then, not kept.
-    let slot = format!("p{}-dev-1", unique());
+    let slot = slot_name();
     let mut bare = namespace(&slot);
     bare["metadata"]["finalizers"] = json!(["example.dev/stay"]);
     create_namespace(&Identity::developer(), &bare).admitted();
@@ -227,14 +227,14 @@ fn finalizers_are_not_added_through_a_subresource_and_can_always_be_removed() {
 
 #[test]
 fn what_was_planted_in_a_bare_slot_is_forgotten_when_it_becomes_managed() {
-    let slot = format!("p{}-dev-1", unique());
+    let slot = slot_name();
     let mut bare = with_annotation(namespace(&slot), "requested-by", "mallory");
     bare = with_annotation(bare, "baseline-ready-at", "2026-01-01T00:00:00Z");
     create_namespace(&Identity::developer(), &bare).admitted();
     let stored = merge(&Identity::worker(), &slot, &slot_labels(&slot)).admitted();
     assert!(annotation(&stored, "requested-by").ends_with(":codex-k8s-worker"), "{stored}");
     assert_eq!(annotation(&stored, "baseline-ready-at"), "");
-    let slot = format!("p{}-dev-1", unique());
+    let slot = slot_name();
     let bare = with_annotation(namespace(&slot), "surprise", "x");
     create_namespace(&Identity::developer(), &bare).admitted();
     merge(&Identity::worker(), &slot, &slot_labels(&slot)).refused(403, "NS009", "surprise", "no such key");

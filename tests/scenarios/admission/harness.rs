@@ -132,8 +132,17 @@ pub(crate) fn send(cluster: &ControlPlane, send: &Send<'_>, body: &Value) -> Ans
 
 /// A suffix that no other test uses.
 pub(crate) fn unique() -> String {
+    format!("t{}", next_number())
+}
+
+/// The name of a slot that no other test uses.
+pub(crate) fn slot_name() -> String {
+    format!("codex-k8s-dev-{}", next_number())
+}
+
+fn next_number() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 pub(crate) fn namespace(name: &str) -> Value {
@@ -219,7 +228,7 @@ pub(crate) fn code_only() -> String {
 /// A slot, labelled by the worker.
 #[track_caller]
 pub(crate) fn slot() -> String {
-    let name = format!("stack{}-dev-1", unique());
+    let name = slot_name();
     create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
     let mut labels = json!({"metadata": {"labels": {
         "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",

@@ -459,7 +459,7 @@ fn a_managed_namespace_with_content_terminates_fully() {
 
 #[test]
 fn a_slot_is_born_bare_and_labelled_later_by_a_manager_only() {
-    let name = format!("proj{}-dev-1", unique());
+    let name = slot_name();
     let stored = create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
     assert_eq!(label(&stored, "managed-by"), "", "a slot is born bare");
     let mut labels = json!({"metadata": {"labels": {

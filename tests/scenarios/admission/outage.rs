@@ -70,7 +70,7 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
         ("/api/v1/namespaces", namespace("codex-issue-after")),
         ("/apis/batch/v1/namespaces/codex-issue-before/jobs", job()),
         (&elsewhere, binding("RoleBinding", "codex-issue-before")),
-        (&format!("{rbac}/clusterrolebindings"), binding("ClusterRoleBinding", "stack-dev-1")),
+        (&format!("{rbac}/clusterrolebindings"), binding("ClusterRoleBinding", "codex-k8s-dev-1")),
     ] {
         Outage::is_missed(&outage.post(path, &body));
     }

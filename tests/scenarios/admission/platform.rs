@@ -107,7 +107,7 @@ fn the_workers_ensure_can_be_repeated_on_what_is_stored() {
 
 #[test]
 fn at_b_a_slot_takes_the_platforms_stack_and_its_runs_but_not_an_agents_escape() {
-    let name = format!("stack{}-dev-2", unique());
+    let name = slot_name();
     let run = format!("run-{}", unique());
     create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
     let mut labels = json!({"metadata": {"labels": {

@@ -44,7 +44,7 @@ impl Run {
 
     /// The run of a number in the slot of that number.
     pub(crate) fn in_slot(number: usize) -> Self {
-        Self { namespace: format!("stack-dev-{number}"), ..Self::of_issue(number) }
+        Self { namespace: format!("codex-k8s-dev-{number}"), ..Self::of_issue(number) }
     }
 
     fn read(&self, fixture: &str) -> Value {

@@ -157,21 +157,23 @@ fn names_newly(expression: &str) -> String {
     )
 }
 
+/// The beginnings of the names that a run's namespace can have: of a slot's, its project and `-dev-`.
+fn run_name_stems(policy: &RunPolicy) -> impl Iterator<Item = String> {
+    let namespaces = &policy.namespaces;
+    let reserved = namespaces.prefixes.iter().map(|prefix| format!("{prefix}-"));
+    reserved.chain(namespaces.slot_projects.iter().map(|project| format!("{project}-dev-")))
+}
+
 fn reaches_into_a_run(policy: &RunPolicy) -> String {
     let starts = |field: &str, lead: &str| {
-        let prefixes = policy.namespaces.prefixes.iter();
-        prefixes
-            .map(|prefix| format!("{field}.startsWith({})", cel(&format!("{lead}{prefix}-"))))
+        run_name_stems(policy)
+            .map(|stem| format!("{field}.startsWith({})", cel(&format!("{lead}{stem}"))))
             .collect::<Vec<_>>()
     };
     let mut namespaces = starts("s.namespace", "");
     let mut names = vec![format!("s.name == {}", cel("system:serviceaccounts"))];
     names.extend(starts("s.name", "system:serviceaccounts:"));
     names.extend(starts("s.name", "system:serviceaccount:"));
-    if policy.namespaces.slots {
-        namespaces.push("s.namespace.matches('-dev-[1-9][0-9]*$')".to_owned());
-        names.push("s.name.matches('^system:serviceaccounts?:[^:]*-dev-[1-9][0-9]*(:|$)')".to_owned());
-    }
     if namespaces.is_empty() {
         // Without prefixes and slots no name tells a run namespace.
         namespaces.push("false".to_owned());

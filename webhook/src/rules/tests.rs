@@ -70,8 +70,7 @@ const WORKER: &str = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
 
 /// A slot as its worker labels it, with what somebody prepared while nobody was looking.
 fn slot(planted: &Value) -> (Value, Value) {
-    let mut bare =
-        json!({"metadata": {"name": "p1-dev-1", "annotations": {}}, "spec": {"finalizers": ["kubernetes"]}});
+    let mut bare = json!({"metadata": {"name": "codex-k8s-dev-1", "annotations": {}}, "spec": {"finalizers": ["kubernetes"]}});
     json_patch::merge(&mut bare, planted);
     let mut managed = bare.clone();
     json_patch::merge(
@@ -141,11 +140,11 @@ fn change_of_the_platforms(change: &Value) -> Vec<&'static str> {
     let mut new = old.clone();
     json_patch::merge(&mut new, change);
     let facts = Facts {
-        namespace: Some(Arc::new(run_namespace("p1-dev-1"))),
+        namespace: Some(Arc::new(run_namespace("codex-k8s-dev-1"))),
         requester_is_managed: true,
         ..Facts::at(NOW.parse().unwrap())
     };
-    let agent = "system:serviceaccount:p1-dev-1:codex-runner";
+    let agent = "system:serviceaccount:codex-k8s-dev-1:codex-runner";
     refusals(&facts, &request(agent, Kind::Template, Some(old), Some(new)))
 }
 

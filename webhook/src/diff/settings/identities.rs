@@ -82,8 +82,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         EVERY,
     ),
     setting(
-        "namespaces.slots",
-        Value("whether <project>-dev-<n> is a slot, born bare and labelled later by a manager: {value}"),
+        "namespaces.slotProjects",
+        List(
+            "projects that have slots, namespaces called <project>-dev-<n> that managers create bare and label later",
+        ),
         Unclear,
         OF_SLOTS,
     ),

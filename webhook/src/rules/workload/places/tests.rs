@@ -210,7 +210,7 @@ fn a_job_that_has_a_place_is_suspended_and_resumed_as_its_creator_likes() {
 
 #[test]
 fn the_platforms_own_stack_in_a_slot_is_not_counted_and_a_run_there_is() {
-    let (policy, slot) = (limited(), facts("p1-dev-1"));
+    let (policy, slot) = (limited(), facts("codex-k8s-dev-1"));
     let stack = json!({"metadata": {"name": "migrate"}, "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}});
     for user in [WORKER, CRON] {
         assert_eq!(mended(&policy, &slot, user, None, &stack), stack);
@@ -223,7 +223,7 @@ fn the_platforms_own_stack_in_a_slot_is_not_counted_and_a_run_there_is() {
     let resumed = request("jane", Kind::Job, Some(rests), Some(stack.clone()));
     let verdict = decide(&policy, &slot, &resumed, Entry::Validate);
     assert!(verdict.findings.iter().all(|finding| finding.rule.id != "QUOTA004"), "{:?}", verdict.findings);
-    let agents = mended(&policy, &slot, "system:serviceaccount:p1-dev-1:codex-runner", None, &stack);
+    let agents = mended(&policy, &slot, "system:serviceaccount:codex-k8s-dev-1:codex-runner", None, &stack);
     assert_eq!(agents["spec"]["suspend"], true);
 }
 
