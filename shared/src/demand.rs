@@ -195,18 +195,25 @@ impl<'a> Demand<'a> {
     fn peak(&self, side: Side, resource: &str) -> Vec<(&'a str, Quantity)> {
         let part = |container: &Container<'a>| Some((container.name, find(container.side(side), resource)?));
         let runs_first = |container: &&Container<'_>| container.list == "initContainers" && !container.stays;
-        let beside = self.containers.iter().filter(|container| !runs_first(container));
-        let mut peak: Vec<_> = beside.filter_map(part).collect();
-        let total =
-            |parts: &[(&str, Quantity)]| parts.iter().map(|(_, quantity)| *quantity).sum::<Quantity>();
-        for init in self.containers.iter().filter(runs_first) {
-            let sidecars = self.containers.iter().filter(|other| other.stays && other.index < init.index);
-            let moment: Vec<_> = sidecars.chain([init]).filter_map(part).collect();
-            if total(&moment) > total(&peak) || peak.is_empty() {
-                peak = moment;
+        let together: Vec<_> =
+            self.containers.iter().filter(|container| !runs_first(container)).filter_map(part).collect();
+        // One pass, with the sum of the sidecars so far: there may be thousands of init containers.
+        let mut most = (!together.is_empty()).then(|| (together.iter().map(|(_, asked)| *asked).sum(), None));
+        let mut sidecars: Option<Quantity> = None;
+        for container in self.containers.iter().filter(|container| container.list == "initContainers") {
+            let own = part(container).map(|(_, asked)| asked);
+            let moment = own.into_iter().chain(sidecars).reduce(std::ops::Add::add);
+            if container.stays {
+                sidecars = moment;
+            } else if let Some(moment) = moment
+                && most.is_none_or(|(most, _): (Quantity, _)| moment > most)
+            {
+                most = Some((moment, Some(container)));
             }
         }
-        peak
+        let Some((_, Some(first))) = most else { return together };
+        let beside = self.containers.iter().filter(|other| other.stays && other.index < first.index);
+        beside.chain([first]).filter_map(part).collect()
     }
 }
 
@@ -320,6 +327,17 @@ mod tests {
         let large = [sidecar("s", "100m"), container("i", "700m"), sidecar("late", "50m")];
         let with_large = cpu(&json!({"containers": main, "initContainers": large}));
         assert_eq!(with_large, ("800m".to_owned(), "s 100m + i 700m".to_owned()));
+    }
+
+    #[test]
+    fn an_init_container_counts_beside_the_sidecars_before_it_only() {
+        let spec = json!({
+            "containers": [container("c", "1")],
+            "initContainers": [container("a", "4"), sidecar("s", "2"), container("b", "3"), sidecar("t", "1")],
+        });
+        let amount = Demand::of_pod(&spec, None).amount("cpu").unwrap();
+        let parts: Vec<_> = amount.parts.iter().map(|part| part.of.as_str()).collect();
+        assert_eq!((amount.total, parts), (Quantity::of(5), vec!["s", "b"]));
     }
 
     #[test]

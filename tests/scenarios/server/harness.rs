@@ -110,6 +110,13 @@ pub(crate) fn review(uid: &str) -> Bytes {
     serde_json::to_vec(&review).unwrap().into()
 }
 
+/// As [`review`], too large to be decided where it was read.
+pub(crate) fn large_review(uid: &str) -> Bytes {
+    let mut review: Value = serde_json::from_slice(&review(uid)).unwrap();
+    review["request"]["object"]["padding"] = "x".repeat(100_000).into();
+    serde_json::to_vec(&review).unwrap().into()
+}
+
 /// The `response` of an answer.
 pub(crate) fn response(body: &[u8]) -> Value {
     let mut answer: Value = serde_json::from_slice(body).unwrap();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, Server, limits, response, review};
+use crate::harness::{PATIENCE, Server, large_review, limits, response, review};
 
 #[tokio::test]
 async fn requests_over_the_cap_are_told_to_come_back() {
@@ -29,6 +29,46 @@ async fn requests_over_the_cap_are_told_to_come_back() {
     let mut third = dialer.connect(server.address).await.unwrap();
     assert_eq!(third.post("/validate", review("next")).await.unwrap().status, StatusCode::OK);
     assert!(server.counted(r#"codex_k8s_webhook_requests_refused_total{reason="in_flight"} 1"#));
+}
+
+#[tokio::test]
+async fn large_reviews_wait_for_each_other_and_small_ones_do_not_wait_for_them() {
+    let server = Server::start(Limits { in_flight: 1, ..limits() });
+    let dialer = server.dialer();
+    let mut deciding = Vec::new();
+    for _ in 0..4 {
+        let mut connection = dialer.connect(server.address).await.unwrap();
+        deciding.push(tokio::spawn(async move { connection.post("/validate", large_review("wait")).await }));
+        timeout(PATIENCE, server.reviewer.waiting.notified()).await.unwrap();
+    }
+    let mut fifth = dialer.connect(server.address).await.unwrap();
+    let late = timeout(PATIENCE, fifth.post("/validate?timeout=300ms", large_review("late")));
+    let late = late.await.expect("it does not begin after its deadline").unwrap();
+    assert_eq!((late.status, late.retry_after.as_deref()), (StatusCode::TOO_MANY_REQUESTS, Some("1")));
+    assert!(server.counted(r#"codex_k8s_webhook_requests_refused_total{reason="large"} 1"#));
+    let mut other = dialer.connect(server.address).await.unwrap();
+    for uid in ["1", "2", "3"] {
+        let answered = timeout(PATIENCE, other.post("/validate", review(uid))).await.unwrap().unwrap();
+        assert_eq!(response(&answered.body)["uid"], uid);
+    }
+    for waiting in deciding {
+        server.reviewer.release.notify_one();
+        let answered = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+        assert_eq!(response(&answered.body)["uid"], "wait");
+    }
+    let mut next = dialer.connect(server.address).await.unwrap();
+    assert_eq!(next.post("/validate", large_review("next")).await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_large_review_that_panics_or_is_not_decided_is_answered_like_any_other() {
+    let server = Server::start(limits());
+    let mut connection = server.dialer().connect(server.address).await.unwrap();
+    for (uid, code) in [("panic", 500), ("hang", 429)] {
+        let answered = timeout(PATIENCE, connection.post("/validate?timeout=300ms", large_review(uid)));
+        let answer = response(&answered.await.expect("it is answered").unwrap().body);
+        assert_eq!((&answer["uid"], &answer["status"]["code"]), (&json!(uid), &json!(code)));
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Between the protocol and the rules: a review as a request, and a verdict, or that there is none, as an answer.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
@@ -77,6 +78,9 @@ pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Reque
     })
 }
 
+/// The number of warnings that an answer carries: kube-apiserver cuts them off at 4,096 characters in all.
+const WARNINGS: usize = 50;
+
 /// Puts a verdict into the words of the protocol.
 pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
     if !verdict.concerned {
@@ -94,7 +98,7 @@ pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
     Outcome {
         patch: verdict.patch.clone(),
         denial,
-        warnings: warned.map(ToString::to_string).collect(),
+        warnings: warned.take(WARNINGS).map(ToString::to_string).collect(),
         audit,
     }
 }
@@ -111,16 +115,48 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     };
     // A delay to wait would put a controller's worker to sleep.
     let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
+    let (told, left_out) = shortened(&denials);
     let mut message = String::new();
-    for finding in &denials {
+    for finding in &told {
         let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
     }
+    for (rule, count) in &left_out {
+        let _ = write!(message, "\n{rule}: {count} more problems of this kind are not listed");
+    }
     let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
-    let causes = denials.iter().map(|finding| Cause {
+    let mut causes: Vec<_> = told.iter().map(|finding| cause(finding)).collect();
+    causes.extend(left_out.into_iter().map(|(rule, count)| Cause {
+        reason: rule,
+        message: format!("{rule}: {count} more problems of this kind are not listed"),
+        field: String::new(),
+    }));
+    Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes })
+}
+
+fn cause(finding: &Finding) -> Cause {
+    Cause {
         reason: finding.rule.id,
         // Of a 422, kubectl shows the causes and not the message.
         message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
         field: finding.path.clone(),
-    });
-    Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes: causes.collect() })
+    }
+}
+
+/// The number of findings of one rule that a denial lists: a list of thousands is not read, and is copied into the
+/// audit log.
+const LISTED: usize = 10;
+
+/// The findings that a denial lists, and the number of those that it leaves out, by rule.
+fn shortened<'a>(denials: &[&'a Finding]) -> (Vec<&'a Finding>, BTreeMap<&'static str, usize>) {
+    let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut listed = Vec::new();
+    for finding in denials {
+        let count = seen.entry(finding.rule.id).or_default();
+        *count += 1;
+        if *count <= LISTED {
+            listed.push(*finding);
+        }
+    }
+    seen.retain(|_, count| *count > LISTED);
+    (listed, seen.into_iter().map(|(rule, count)| (rule, count - LISTED)).collect())
 }

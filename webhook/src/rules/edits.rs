@@ -1,5 +1,7 @@
 //! Building a JSON patch that only ever adds what is absent, parents included.
 
+use std::collections::HashSet;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use serde_json::{Value, json};
@@ -8,14 +10,15 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub struct Edits<'a> {
     object: &'a Value,
-    created: Vec<String>,
+    /// The paths that are created on the way, as JSON pointers.
+    created: HashSet<String>,
     operations: Vec<PatchOperation>,
 }
 
 impl<'a> Edits<'a> {
     /// No edits of `object` yet.
     pub fn new(object: &'a Value) -> Self {
-        Self { object, created: Vec::new(), operations: Vec::new() }
+        Self { object, created: HashSet::new(), operations: Vec::new() }
     }
 
     /// Adds a label below `holder.metadata`.
@@ -75,8 +78,7 @@ impl<'a> Edits<'a> {
     fn ensure_one(&mut self, path: &[&str], empty: &Value) {
         let pointer = PointerBuf::from_tokens(path.iter().copied());
         let present = pointer.resolve(self.object).is_ok_and(|value| !value.is_null());
-        if !present && !self.created.iter().any(|created| created == pointer.as_str()) {
-            self.created.push(pointer.as_str().to_owned());
+        if !present && self.created.insert(pointer.as_str().to_owned()) {
             self.add(path, empty.clone());
         }
     }

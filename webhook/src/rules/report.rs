@@ -1,5 +1,6 @@
 //! What rules say of a request.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use codex_k8s_shared::policy::Mode;
@@ -41,8 +42,9 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    fn is_about_the_same_as(&self, other: &Self) -> bool {
-        self.path == other.path && self.found == other.found
+    /// The field and its value: equal for findings about the same state.
+    fn state(&self) -> (&str, &str) {
+        (&self.path, &self.found)
     }
 }
 
@@ -91,7 +93,8 @@ impl Report {
 
     /// Drops what `before` found as well: an update is not blamed for what was already so.
     pub fn retain_what_is_new(&mut self, before: &Self) {
-        self.findings.retain(|finding| !before.findings.iter().any(|old| finding.is_about_the_same_as(old)));
+        let before: HashSet<_> = before.findings.iter().map(Finding::state).collect();
+        self.findings.retain(|finding| !before.contains(&finding.state()));
     }
 
     /// The findings.

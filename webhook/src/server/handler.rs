@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
@@ -48,10 +48,28 @@ struct App<R> {
     reviewer: Arc<R>,
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
+    large: Large,
     body: usize,
     default_timeout: Duration,
     draining: CancellationToken,
 }
+
+/// The limits of large reviews, which have no part in those of the others: they wait for each other alone.
+struct Large {
+    /// The reviews that wait or are decided.
+    places: Semaphore,
+    /// The memory for bodies, in KiB.
+    memory: Arc<Semaphore>,
+}
+
+/// A body up to this length is decided where it was read, within a millisecond or two. The largest review that the
+/// platform sends has a few KiB. A longer one goes to a thread of its own.
+const SMALL: usize = 64 * 1024;
+/// Large reviews that may wait. Each holds a connection meanwhile.
+const LARGE_PLACES: usize = 64;
+/// The smallest share of the memory that a large review takes: no more than four are decided at a time.
+const LARGE_SHARES: usize = 4;
+const KIB: usize = 1024;
 
 /// What is left of the client's patience when we give up, so that our answer still reaches it.
 const MARGIN: Duration = Duration::from_millis(100);
@@ -67,6 +85,10 @@ pub fn router<R: Reviewer>(
         reviewer,
         metrics,
         in_flight: Semaphore::new(limits.in_flight),
+        large: Large {
+            places: Semaphore::new(LARGE_PLACES),
+            memory: Arc::new(Semaphore::new(limits.body.div_ceil(KIB))),
+        },
         body: limits.body,
         default_timeout: limits.request,
         draining,
@@ -85,13 +107,22 @@ pub fn router<R: Reviewer>(
 
 async fn answer<R: Reviewer>(app: Arc<App<R>>, entry: Entry, request: Request) -> Response {
     let http1 = request.version() < Version::HTTP_2;
-    let mut response = if let Ok(_permit) = app.in_flight.try_acquire() {
+    let length = request.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let is_small = length.is_some_and(|length| length <= SMALL);
+    let places = if is_small { &app.in_flight } else { &app.large.places };
+    let mut response = if let Ok(_permit) = places.try_acquire() {
         app.metrics.in_flight.inc();
-        let response = admit(&app, entry, request).await;
+        let timeout = timeout(request.uri().query()).unwrap_or(app.default_timeout);
+        let deadline = tokio::time::Instant::now() + timeout.saturating_sub(MARGIN).max(MARGIN);
+        let response = if is_small {
+            admit(&app, entry, request, deadline).await
+        } else {
+            admit_large(&app, entry, request, length, deadline).await
+        };
         app.metrics.in_flight.dec();
         response
     } else {
-        app.metrics.refused("in_flight");
+        app.metrics.refused(if is_small { "in_flight" } else { "large" });
         overloaded()
     };
     if http1 && app.draining.is_cancelled() {
@@ -100,33 +131,80 @@ async fn answer<R: Reviewer>(app: Arc<App<R>>, entry: Entry, request: Request) -
     response
 }
 
-async fn admit<R: Reviewer>(app: &App<R>, entry: Entry, request: Request) -> Response {
+async fn admit<R: Reviewer>(app: &App<R>, entry: Entry, request: Request, deadline: Deadline) -> Response {
+    match read_in_time(app, request, deadline).await {
+        Ok(body) => decide(app, entry, &body, deadline, deadline).await,
+        Err(response) => response,
+    }
+}
+
+/// As [`admit`], on a thread of its own, and not before there is memory for it: until then its body is not read. What
+/// has not begun at the deadline does not begin. It does not wait at the gate, where others would wait behind it.
+async fn admit_large<R: Reviewer>(
+    app: &Arc<App<R>>,
+    entry: Entry,
+    request: Request,
+    length: Option<usize>,
+    deadline: Deadline,
+) -> Response {
+    let kib = length.unwrap_or(app.body).clamp(app.body / LARGE_SHARES, app.body).div_ceil(KIB);
+    let share = Arc::clone(&app.large.memory).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX));
+    let Ok(Ok(share)) = tokio::time::timeout_at(deadline, share).await else {
+        app.metrics.refused("large");
+        return overloaded();
+    };
+    let body = match read_in_time(app, request, deadline).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let (app, runtime) = (Arc::clone(app), tokio::runtime::Handle::current());
+    let decided = tokio::task::spawn_blocking(move || {
+        let _until_it_ends = share;
+        runtime.block_on(decide(&app, entry, &body, deadline, tokio::time::Instant::now()))
+    });
+    decided.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "failed to decide a large review");
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this request; its log tells more")
+    })
+}
+
+type Deadline = tokio::time::Instant;
+
+/// The body, or the answer to a request without one.
+async fn read_in_time<R>(app: &App<R>, request: Request, deadline: Deadline) -> Result<Bytes, Response> {
     if !is_json(&request) {
         app.metrics.refused("content_type");
-        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json");
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
     }
-    let timeout = timeout(request.uri().query()).unwrap_or(app.default_timeout);
-    let deadline = tokio::time::Instant::now() + timeout.saturating_sub(MARGIN).max(MARGIN);
-    let body = match tokio::time::timeout_at(deadline, read(request, app.body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err((reason, response))) => {
+    match tokio::time::timeout_at(deadline, read(request, app.body)).await {
+        Ok(read) => read.map_err(|(reason, response)| {
             app.metrics.refused(reason);
-            return response;
-        }
+            response
+        }),
         Err(_) => {
             app.metrics.refused("slow_body");
-            return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+            Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
         }
-    };
+    }
+}
+
+/// Decides a review until the deadline; one that comes too early waits at the gate until `gate`.
+async fn decide<R: Reviewer>(
+    app: &App<R>,
+    entry: Entry,
+    body: &[u8],
+    deadline: Deadline,
+    gate: Deadline,
+) -> Response {
     let begun = Instant::now();
-    let parsed = match review::parse(&body) {
+    let parsed = match review::parse(body) {
         Ok(parsed) => parsed,
         Err(error) => {
             app.metrics.refused("malformed");
             return plain(StatusCode::BAD_REQUEST, &error.to_string());
         }
     };
-    let decided = AssertUnwindSafe(app.reviewer.review(entry, &parsed, deadline)).catch_unwind();
+    let decided = AssertUnwindSafe(app.reviewer.review(entry, &parsed, gate)).catch_unwind();
     let outcome = match tokio::time::timeout_at(deadline, decided).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => {

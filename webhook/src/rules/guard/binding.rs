@@ -6,7 +6,7 @@ use codex_k8s_shared::baseline::{BaselineKind, names};
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
-use super::{Context, MOST_TOLD, Write};
+use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
@@ -37,7 +37,7 @@ fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut 
         check_role(context, &bound, report);
     }
     let strangers = new_subjects(write).filter(|(_, subject)| !is_allowed(context, &namespace.name, subject));
-    for (index, subject) in strangers.take(MOST_TOLD) {
+    for (index, subject) in strangers {
         let remedy = format!(
             "expected a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
             namespace.name

@@ -7,7 +7,7 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
-use super::{Context, MOST_TOLD, Write};
+use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::text;
 use crate::rules::report::Report;
@@ -89,7 +89,7 @@ fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Rep
         };
         Some((index, subject, remedy))
     });
-    for (index, subject, remedy) in reaching.take(MOST_TOLD) {
+    for (index, subject, remedy) in reaching {
         report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
     }
 }

@@ -32,9 +32,6 @@ pub use token::KUBELETS;
 /// The name under which kube-apiserver itself writes: what it needs to start must never be hindered.
 pub const API_SERVER: &str = "system:apiserver";
 
-/// How much of what is wrong with one list is told: who sends thousands does not read them.
-const MOST_TOLD: usize = 10;
-
 /// What every rule about what a namespace holds can see.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {

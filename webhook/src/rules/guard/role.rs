@@ -7,7 +7,7 @@ use codex_k8s_shared::permissions::covers;
 use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
-use super::{Context, MOST_TOLD, Write};
+use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
@@ -24,6 +24,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
     check: Check::Guard { judge: grants_no_more, mend: None },
 }];
 
+/// The most rules that a Role in a run namespace may have, and the most groups, resources, verbs and names in all of
+/// them. Comparing a Role costs its values times its rules; the platform's own largest Role has ten rules.
+const MOST_RULES: usize = 256;
+const MOST_VALUES: usize = 2_000;
+
 fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Kind::Role, Some(namespace), Some(new)) = (context.kind, context.namespace(), write.new) else {
         return;
@@ -31,30 +36,46 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     if context.is_the_platforms() {
         return;
     }
-    let maximum = maximum(context.policy, namespace.mode, context.is_in_slot());
     let known: HashSet<_> = rules(write.old).collect();
-    let remedy = format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
-    let added = || rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule));
-    let urls = added().filter_map(|(index, rule)| Some((index, at(rule, &["nonResourceURLs"])?)));
-    for (index, urls) in urls.filter(|(_, urls)| items(Some(urls)).next().is_some()).take(MOST_TOLD) {
-        let path = format!("rules[{index}].nonResourceURLs");
-        report.forbid(path, clean(&urls.to_string()), "a Role is about its namespace; leave them out");
+    let added: Vec<_> = rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule)).collect();
+    if !added.is_empty()
+        && let Some((found, most)) = beyond_size(new)
+    {
+        return report.invalid("rules", found, format!("must be at most {most}"));
     }
-    let beyond = added().filter_map(|(index, rule)| Some((index, beyond(&maximum, &read(rule), write.old)?)));
-    for (index, beyond) in beyond.take(MOST_TOLD) {
-        report.forbid(format!("rules[{index}]"), clean(&beyond), remedy.as_str());
+    for (index, rule) in &added {
+        let urls = at(rule, &["nonResourceURLs"]).filter(|urls| items(Some(urls)).next().is_some());
+        if let Some(urls) = urls {
+            let path = format!("rules[{index}].nonResourceURLs");
+            report.forbid(path, clean(&urls.to_string()), "a Role is about its namespace; leave them out");
+        }
+    }
+    let profiles = maximum(context.policy, namespace.mode, context.is_in_slot());
+    // What the Role grants already, an update does not bring. One that is too large to compare with counts for nothing.
+    let granted: Vec<_> = match write.old {
+        Some(old) if beyond_size(old).is_none() => rules(Some(old)).map(read).collect(),
+        _ => Vec::new(),
+    };
+    let both: Vec<_> = profiles.iter().copied().chain(&granted).collect();
+    let remedy = format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
+    for (index, rule) in added {
+        let asked = read(rule);
+        if let Err(beyond) = covers(&both, &asked) {
+            report.forbid(format!("rules[{index}]"), clean(&beyond.to_string()), remedy.as_str());
+        }
     }
 }
 
-/// What a rule grants beyond the maximum, and beyond what the Role grants already: that, an update does not bring.
-fn beyond(maximum: &[&PolicyRule], asked: &PolicyRule, old: Option<&Value>) -> Option<String> {
-    let beyond = covers(maximum, asked).err()?;
-    let granted: Vec<_> = rules(old).map(read).collect();
-    if granted.is_empty() {
-        return Some(beyond.to_string());
+/// How a Role is larger than it may be, and the limit.
+fn beyond_size(role: &Value) -> Option<(String, usize)> {
+    let count = rules(Some(role)).count();
+    if count > MOST_RULES {
+        return Some((format!("{count} rules"), MOST_RULES));
     }
-    let both: Vec<_> = maximum.iter().copied().chain(&granted).collect();
-    covers(&both, asked).err().map(|beyond| beyond.to_string())
+    const LISTS: [&str; 4] = ["apiGroups", "resources", "verbs", "resourceNames"];
+    let values = |rule: &Value| LISTS.iter().map(|list| items(rule.get(list)).count()).sum::<usize>();
+    let values: usize = rules(Some(role)).map(values).sum();
+    (values > MOST_VALUES).then(|| (format!("{values} groups, resources, verbs and names"), MOST_VALUES))
 }
 
 fn rules(role: Option<&Value>) -> impl Iterator<Item = &Value> {

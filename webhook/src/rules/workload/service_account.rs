@@ -1,5 +1,7 @@
 //! What a workload may say to Kubernetes: its ServiceAccount and its tokens.
 
+use std::collections::HashSet;
+
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
 use serde_json::Value;
@@ -151,11 +153,12 @@ fn remove_injected_token(spec: &Value, edits: &mut Edits<'_>) {
         .filter_map(|(index, volume)| Some((index, text(volume, "name")?)))
         .filter(|(_, name)| name.starts_with(INJECTED))
         .collect();
+    let names: HashSet<&str> = injected.iter().map(|(_, name)| *name).collect();
     for list in ["containers", "initContainers"] {
         for (index, container) in items(spec.get(list)).enumerate() {
             let mounts: Vec<_> = items(container.get("volumeMounts")).collect();
             for (mount, value) in mounts.iter().enumerate().rev() {
-                if injected.iter().any(|(_, name)| text(value, "name") == Some(name)) {
+                if text(value, "name").is_some_and(|name| names.contains(name)) {
                     edits.remove(&["spec", list, &index.to_string(), "volumeMounts", &mount.to_string()]);
                 }
             }

@@ -1,0 +1,71 @@
+//! The size of a workload: what it costs to evaluate it must not be up to its author.
+
+use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
+
+use super::{Context, Workload};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items};
+use crate::rules::report::Report;
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "JOB024",
+    title: "The lists of a Pod are of a bounded length",
+    why: "A Pod of thousands of containers runs nowhere, and costs the API server and this webhook seconds of CPU for \
+          each evaluation. Requests of other users wait for that.",
+    remedy: "Use at most 100 containers, init containers and ephemeral containers in all, and at most 1,000 entries in \
+             each other list of a Pod or a container.",
+    default_mode: Mode::Enforce,
+    check: Check::Workload { judge: lists_are_bounded, mend: None },
+}];
+
+/// The most containers of a Pod, its three lists together.
+const MOST_CONTAINERS: usize = 100;
+/// The most entries of any other list of a Pod or of a container.
+const MOST_ENTRIES: usize = 1_000;
+
+fn lists_are_bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    // The template was evaluated when it was written.
+    if context.generated {
+        return;
+    }
+    let count = workload.containers().count();
+    if count > MOST_CONTAINERS {
+        let remedy = format!("must be at most {MOST_CONTAINERS}");
+        return report.invalid(workload.pod_field("containers"), format!("{count} containers"), remedy);
+    }
+    let of_pod = workload.pod_spec().map(|spec| (spec, None));
+    let of_containers = workload.containers().map(|container| (container.value, Some(container)));
+    for (holder, container) in of_pod.into_iter().chain(of_containers) {
+        for (list, length) in long_lists(holder) {
+            let path = match container {
+                Some(container) => container.field(workload, &list),
+                None => workload.pod_field(&list),
+            };
+            report.invalid(path, format!("{length} entries"), format!("must be at most {MOST_ENTRIES}"));
+        }
+    }
+}
+
+/// The lists that are too long, directly in a Pod's spec or a container, or one level below it.
+fn long_lists(holder: &Value) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    let mut look = |path: String, value: &Value| {
+        let length = items(Some(value)).count();
+        if length > MOST_ENTRIES {
+            found.push((path, length));
+        }
+    };
+    for (key, value) in holder.as_object().into_iter().flatten() {
+        look(key.clone(), value);
+        for (inner, value) in value.as_object().into_iter().flatten() {
+            look(format!("{key}.{inner}"), value);
+        }
+    }
+    for (index, volume) in items(at(holder, &["volumes"])).enumerate() {
+        if let Some(sources) = at(volume, &["projected", "sources"]) {
+            look(format!("volumes[{index}].projected.sources"), sources);
+        }
+    }
+    found
+}
