@@ -22,6 +22,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::rules::guard::KUBELETS;
+
 /// The name of both configurations.
 pub const NAME: &str = "codex-k8s-guard";
 /// The field manager of all that this product applies.
@@ -228,13 +230,26 @@ fn not_bookkeeping(policy: &RunPolicy) -> String {
     )
 }
 
-/// What the cluster's controllers note on what they have made is none of our business, and must go on without us.
+/// What the cluster's own controllers note on what they have made is none of our business, and must go on without us.
 fn workload_conditions(policy: &RunPolicy) -> Value {
     let same = |field: &str, empty: &str| {
         let of = |object: &str| format!("{object}.?metadata.?{field}.orValue({empty})");
         format!("{} == {}", of("object"), of("oldObject"))
     };
-    let mut unchanged = vec![same("labels", "{}"), same("finalizers", "[]")];
+    let phase = |object: &str| format!("{object}.?status.?phase.orValue('')");
+    let mut unchanged = vec![
+        same("labels", "{}"),
+        same("finalizers", "[]"),
+        // The platform takes a run's result from its Job, and the Job's from the phases of its Pods. Kubelets must be
+        // able to write them while this webhook is down.
+        "request.resource.resource != 'jobs'".to_owned(),
+        format!(
+            "(request.resource.resource != 'pods' || {} in request.?userInfo.?groups.orValue([]) || {} == {})",
+            cel(KUBELETS),
+            phase("object"),
+            phase("oldObject")
+        ),
+    ];
     if policy.quotas.agent_jobs_per_project.is_some() {
         // Whoever may write a status must not say with it that a Job has a place.
         let keys = [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT];

@@ -414,6 +414,8 @@ pub struct Jobs {
     pub priority_classes: Vec<String>,
     /// Runtime classes; none by default.
     pub runtime_classes: Vec<String>,
+    /// Types of volumes, as the field of a Pod's volume is called; by default those of Pod Security's `restricted`.
+    pub volumes: Vec<String>,
     /// Tolerations; by default those that the API server adds to every Pod.
     pub tolerations: Vec<Toleration>,
     /// Values of `metadata.finalizers` on workloads and their templates.
@@ -436,6 +438,17 @@ impl Default for Jobs {
             schedulers: strings(&["default-scheduler"]),
             priority_classes: Vec::new(),
             runtime_classes: Vec::new(),
+            volumes: strings(&[
+                "configMap",
+                "csi",
+                "downwardAPI",
+                "emptyDir",
+                "ephemeral",
+                "image",
+                "persistentVolumeClaim",
+                "projected",
+                "secret",
+            ]),
             tolerations: vec![
                 toleration("node.kubernetes.io/not-ready"),
                 toleration("node.kubernetes.io/unreachable"),

@@ -59,7 +59,7 @@ impl Rule {
         match self.check {
             Check::Namespace { mend, .. } => mend.is_some(),
             Check::Workload { mend, .. } => mend.is_some(),
-            Check::Passage { .. } => true,
+            Check::Passage { mend, .. } => mend.is_some(),
             Check::Guard { mend, .. } => mend.is_some(),
         }
     }
@@ -84,10 +84,12 @@ pub enum Check {
     },
     /// About how a workload comes to be what it is.
     Passage {
+        /// Whether it applies to the change.
+        applies: workload::AppliesToPassage,
         /// What it judges, the old object beside the new one.
         judge: workload::JudgePassage,
         /// What it sets.
-        mend: workload::MendPassage,
+        mend: Option<workload::MendPassage>,
     },
     /// About what a run namespace holds.
     Guard {

@@ -152,6 +152,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("jobs.managedBy", List("controllers that may run a Job"), Listed, &["JOB011"]),
     setting("jobs.schedulers", List("schedulers that a workload may name"), Listed, &["JOB014"]),
     setting("jobs.priorityClasses", List("priority classes that a workload may name"), Listed, &["JOB013"]),
+    setting("jobs.volumes", List("types of volumes that a workload may mount"), Listed, &["JOB019"]),
     setting("jobs.runtimeClasses", List("runtime classes that a workload may name"), Listed, &["JOB015"]),
     setting("jobs.tolerations", List("taints that a workload may tolerate"), Listed, &["JOB016"]),
     setting("jobs.finalizers", List("finalizers that a workload may carry"), Listed, &["JOB003"]),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true, items, text};
-use crate::rules::report::{Report, quoted};
+use crate::rules::report::{Report, clean, quoted};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -20,24 +20,36 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB018",
         title: "A workload stays out of the host's namespaces and ports",
-        why: "On the host's network a Pod speaks as the node; among the host's processes it can look into all.",
-        remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out.",
+        why: "On the host's network a Pod speaks as the node; among the host's processes it can look into all. Probes and \
+              lifecycle handlers are sent by kubelet, from the node: with a host of its own, one reaches what the node \
+              reaches.",
+        remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes and lifecycle handlers: \
+                 they then go to the Pod.",
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: host_namespaces_are_left, mend: None },
+        check: Check::Workload {
+            judge: |context, workload, report| {
+                host_namespaces_are_left(context, workload, report);
+                probes_go_to_the_pod(workload, report);
+            },
+            mend: None,
+        },
     },
     Rule {
         id: "JOB019",
-        title: "A workload mounts nothing of the host",
-        why: "The host's files hold the node's keys and every other Pod's data.",
-        remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim.",
+        title: "Volumes are of types that the policy allows",
+        why: "The host's files hold the node's keys and every other Pod's data. A flexVolume runs a program of the node \
+              as root, and the volume types of single vendors mount shares past every StorageClass.",
+        remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim, or another type that jobs.volumes of the \
+                 policy lists.",
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: host_paths_are_left, mend: None },
+        check: Check::Workload { judge: volume_types_are_listed, mend: None },
     },
     Rule {
         id: "JOB020",
         title: "Kernel protections stay on",
         why: "Added capabilities and switched-off profiles are the usual ways out of a container.",
-        remedy: "Add no capability beyond the default ones; leave seccomp, AppArmor, procMount and sysctls alone.",
+        remedy: "Add no capability beyond the default ones; leave seccomp, AppArmor, SELinux, procMount and sysctls \
+                 alone. Of SELinux, the types of containers may be set.",
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: protections_stay_on, mend: None },
     },
@@ -106,16 +118,41 @@ fn host_namespaces_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &m
     }
 }
 
-fn host_paths_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+/// The handlers of a container that kubelet calls by itself.
+const HANDLERS: [&[&str]; 5] = [
+    &["livenessProbe"],
+    &["readinessProbe"],
+    &["startupProbe"],
+    &["lifecycle", "postStart"],
+    &["lifecycle", "preStop"],
+];
+
+/// Pod Security's `baseline` as well, from 1.34 on: `hostProbesAndHostLifecycle`.
+fn probes_go_to_the_pod(workload: &Workload<'_>, report: &mut Report) {
+    for container in workload.containers() {
+        for handler in HANDLERS {
+            for action in ["httpGet", "tcpSocket"] {
+                let call = at(container.value, handler).and_then(|handler| at(handler, &[action]));
+                if let Some(host) = call.and_then(|call| text(call, "host")) {
+                    let path = container.field(workload, &format!("{}.{action}.host", handler.join(".")));
+                    report.forbid(path, quoted(host), "leave it out: the probe goes to the Pod");
+                }
+            }
+        }
+    }
+}
+
+fn volume_types_are_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
     let volumes = items(workload.pod_spec().and_then(|spec| spec.get("volumes")));
     for (index, volume) in volumes.enumerate() {
-        if let Some(host) = at(volume, &["hostPath"]) {
-            let found = quoted(text(host, "path").unwrap_or_default());
-            report.forbid(
-                workload.pod_field(&format!("volumes[{index}].hostPath")),
-                found,
-                "host paths are not mounted",
-            );
+        // One that names no type is an emptyDir.
+        let types = volume.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        for (kind, source) in types.filter(|(key, _)| *key != "name") {
+            if !context.policy.jobs.volumes.iter().any(|listed| listed == kind) {
+                let found = text(source, "path").map_or_else(|| "a volume of this type".to_owned(), quoted);
+                let path = workload.pod_field(&format!("volumes[{index}].{}", clean(kind)));
+                report.forbid(path, found, "volumes of this type are not in jobs.volumes of the policy");
+            }
         }
     }
 }
@@ -163,7 +200,23 @@ fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     }
 }
 
+/// The SELinux types that Pod Security's `baseline` allows, from 1.31 on.
+const CONTAINER_TYPES: [&str; 4] =
+    ["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+
+/// The kernel's profiles in the security context of a Pod or of a container.
 fn check_profiles(security: &Value, path: impl Fn(&str) -> String, report: &mut Report) {
+    let options = at(security, &["seLinuxOptions"]);
+    let option = |field: &str| options.and_then(|options| text(options, field));
+    if let Some(found) = option("type").filter(|found| !CONTAINER_TYPES.contains(found)) {
+        let remedy = format!("expected {}", CONTAINER_TYPES.join(" or "));
+        report.forbid(path("seLinuxOptions.type"), quoted(found), remedy);
+    }
+    for field in ["user", "role"] {
+        if let Some(found) = option(field) {
+            report.forbid(path(&format!("seLinuxOptions.{field}")), quoted(found), "leave it out");
+        }
+    }
     for profile in ["seccompProfile", "appArmorProfile"] {
         let kind = at(security, &[profile]).and_then(|profile| text(profile, "type"));
         if kind == Some("Unconfined") {

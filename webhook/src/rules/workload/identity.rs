@@ -42,14 +42,16 @@ const fn is_bound(context: &Context<'_>, workload: &Workload<'_>) -> bool {
 }
 
 fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    if !is_bound(context, workload) {
+    if context.generated {
         return;
     }
+    // A Deployment and its like need not say whose they are. What they say, their Pods say after them.
+    let is_due = is_bound(context, workload);
     for holder in workload.holders() {
         let meta = workload.meta_at(holder);
-        let project_is_due = holder.is_empty();
+        let project_is_due = is_due && holder.is_empty();
         for (key, wanted, due) in [
-            (keys::RUN_ID, &context.namespace.run_id, true),
+            (keys::RUN_ID, &context.namespace.run_id, is_due),
             (keys::PROJECT_ID, &context.namespace.project_id, project_is_due),
         ] {
             let found = meta.label(key);

@@ -14,6 +14,8 @@ mod quota;
 mod resources;
 mod scheduling;
 mod service_account;
+mod size;
+mod status;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::{keys, names};
@@ -23,6 +25,7 @@ pub use environment::TOLD as RUN_VARIABLES;
 pub use host::APP_ARMOR;
 
 use super::catalogue::{Check, Rule};
+use super::guard::KUBELETS;
 use super::object::{at, items};
 use super::{
     Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Report, Request, Requester, Role,
@@ -44,6 +47,19 @@ pub struct Context<'a> {
     pub by_agent: bool,
     /// Whether the reconciler asks.
     pub by_reconciler: bool,
+    /// Whether a manager asks.
+    pub by_manager: bool,
+    /// Whether a kubelet asks.
+    pub by_kubelet: bool,
+    /// The subresource, such as `status`; `None` for the object itself.
+    pub subresource: Option<&'a str>,
+}
+
+impl Context<'_> {
+    /// Whether the namespace is a slot.
+    pub fn is_in_slot(&self) -> bool {
+        self.policy.namespaces.is_slot(&self.namespace.name)
+    }
 }
 
 /// A workload object.
@@ -62,6 +78,9 @@ pub type Judge = fn(&Context<'_>, &Workload<'_>, &mut Report);
 
 /// What a rule adds where it is missing, when the workload is created.
 pub type Mend = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
+
+/// Whether a rule about a change applies to it. The old object is `None` on its creation.
+pub type AppliesToPassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>) -> bool;
 
 /// What a rule judges of how a workload changes. The old object is `None` on its creation.
 pub type JudgePassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report);
@@ -198,6 +217,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         quota::RULES,
         places::RULES,
         gate::RULES,
+        size::RULES,
+        status::RULES,
     ]
     .into_iter()
     .flatten()
@@ -222,48 +243,80 @@ pub fn decide(
     let generated = requester.is_cluster_controller(policy);
     let by_agent = requester.role == Role::Agent;
     let by_reconciler = requester.role == Role::Reconciler;
-    let context = Context { policy, namespace, name, generated, by_agent, by_reconciler };
+    let by_manager = requester.is_manager();
+    let by_kubelet = request.groups.contains(&KUBELETS);
+    let subresource = request.subresource;
+    let context = Context {
+        policy,
+        namespace,
+        name,
+        generated,
+        by_agent,
+        by_reconciler,
+        by_manager,
+        by_kubelet,
+        subresource,
+    };
     let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
     // A namespace that is being deleted is judged as well: what an update did not break is never held against it.
-    let concerns = Concerns {
-        state: !is_left_alone(&context, &workload, requester, request.operation),
-        passage: places::is_concerned(&context, requester, old.as_ref(), &workload),
+    let scope = scope(&context, &workload, request.operation);
+    let passes = |rule: &&Rule| match rule.check {
+        Check::Passage { applies, .. } => applies(&context, old.as_ref(), &workload),
+        _ => {
+            scope == Scope::All || (scope == Scope::Gate && gate::RULES.iter().any(|gate| gate.id == rule.id))
+        }
     };
-    if !concerns.state && !concerns.passage {
+    let rules: Vec<_> =
+        rules().filter(|rule| super::mode(policy, rule) != Mode::Off).filter(passes).collect();
+    if rules.is_empty() {
         return Verdict::default();
     }
     let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    // What is too large is told so, and nothing else is spent on it.
+    let too_large: Vec<_> =
+        rules.iter().copied().filter(|rule| size::RULES.iter().any(|size| size.id == rule.id)).collect();
+    let findings = judge(&context, &too_large, old.as_ref(), &workload);
+    if findings.iter().any(|finding| finding.mode == Mode::Enforce) {
+        verdict.asked = too_large;
+        if entry == Entry::Validate {
+            verdict.findings = findings;
+        }
+        return verdict;
+    }
     match entry {
         Entry::Mutate => {
-            verdict.patch = mend(&context, concerns, old.as_ref(), &workload, &mut verdict.asked);
+            (verdict.patch, verdict.asked) = mend(&context, &rules, old.as_ref(), &workload);
         }
         Entry::Validate => {
-            verdict.findings = judge(&context, concerns, old.as_ref(), &workload, &mut verdict.asked);
+            verdict.findings = judge(&context, &rules, old.as_ref(), &workload);
+            verdict.asked = rules;
         }
     }
     verdict
 }
 
-/// Which rules ask about a workload.
-#[derive(Debug, Clone, Copy)]
-struct Concerns {
-    /// Those about what it is.
-    state: bool,
-    /// Those about how it came to be so.
-    passage: bool,
+/// The rules about the state of a workload that apply to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All of them.
+    All,
+    /// The gate alone.
+    Gate,
+    /// None.
+    None,
 }
 
-/// The platform's own stack in a slot, what controllers make of it, and the bookkeeping of controllers.
-fn is_left_alone(
-    context: &Context<'_>,
-    workload: &Workload<'_>,
-    requester: &Requester<'_>,
-    operation: Operation,
-) -> bool {
-    let slot = context.policy.namespaces.is_slot(&context.namespace.name);
-    let platform = slot && requester.is_manager() && !workload.is_of_a_run(context.name);
-    let bookkeeping = context.generated && (slot || operation == Operation::Update);
-    platform || bookkeeping
+/// The platform's own stack in a slot is left alone, and so are the bookkeeping of controllers and what they make of
+/// that stack: but for the gate, without which Pods would pass before the quota of the slot counts.
+fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -> Scope {
+    if context.generated && operation == Operation::Update {
+        return Scope::None;
+    }
+    match context.is_in_slot() {
+        true if context.generated => Scope::Gate,
+        true if context.by_manager && !workload.is_of_a_run(context.name) => Scope::None,
+        _ => Scope::All,
+    }
 }
 
 /// Whether a rule is about what a Pod may do beyond its namespace. Such rights were granted to what runs there: who
@@ -274,39 +327,35 @@ fn is_privilege(rule: &Rule) -> bool {
 
 fn mend(
     context: &Context<'_>,
-    concerns: Concerns,
+    rules: &[&'static Rule],
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
-    asked: &mut Vec<&'static Rule>,
-) -> json_patch::Patch {
+) -> (json_patch::Patch, Vec<&'static Rule>) {
     let mut edits = Edits::new(new.object);
-    for rule in rules().filter(|rule| super::mode(context.policy, rule) != Mode::Off) {
+    let mut asked = Vec::new();
+    for rule in rules {
         match rule.check {
-            Check::Workload { mend: Some(mend), .. } if concerns.state && old.is_none() => {
-                mend(context, new, &mut edits);
-            }
-            Check::Passage { mend, .. } if concerns.passage => mend(context, old, new, &mut edits),
+            Check::Workload { mend: Some(mend), .. } if old.is_none() => mend(context, new, &mut edits),
+            Check::Passage { mend: Some(mend), .. } => mend(context, old, new, &mut edits),
             _ => continue,
         }
-        asked.push(rule);
+        asked.push(*rule);
     }
-    edits.finish()
+    (edits.finish(), asked)
 }
 
 fn judge(
     context: &Context<'_>,
-    concerns: Concerns,
+    rules: &[&'static Rule],
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
-    asked: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for rule in rules() {
+    for rule in rules {
         let mode = super::mode(context.policy, rule);
         let mut report = Report::new(rule, mode);
         match rule.check {
-            _ if mode == Mode::Off => continue,
-            Check::Workload { judge, .. } if concerns.state => {
+            Check::Workload { judge, .. } => {
                 judge(context, new, &mut report);
                 let inherited = old.filter(|old| !is_privilege(rule) || new.runs_the_same_as(old));
                 if let Some(old) = inherited.filter(|_| !report.is_empty()) {
@@ -315,10 +364,9 @@ fn judge(
                     report.retain_what_is_new(&before);
                 }
             }
-            Check::Passage { judge, .. } if concerns.passage => judge(context, old, new, &mut report),
+            Check::Passage { judge, .. } => judge(context, old, new, &mut report),
             _ => continue,
         }
-        asked.push(rule);
         findings.extend(report.into_findings());
     }
     findings

@@ -9,7 +9,7 @@ use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true};
 use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
-use crate::rules::{Edits, Kind, Requester};
+use crate::rules::{Edits, Kind};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA004",
@@ -22,27 +22,21 @@ pub(super) const RULES: &[Rule] = &[Rule {
              is resumed and has a place. Only the reconciler lifts the suspension of one that waits and writes \
              codex-k8s.dev/job-placed-at.",
     default_mode: Mode::Enforce,
-    check: Check::Passage { judge, mend },
+    check: Check::Passage { applies, judge, mend: Some(mend) },
 }];
 
 /// Whether a workload is an agent Job, or makes some, while those are limited. In a slot, what the platform and the
 /// cluster's controllers make is the platform's own stack, unless it says that it is of a run.
-pub(super) fn is_concerned(
-    context: &Context<'_>,
-    requester: &Requester<'_>,
-    old: Option<&Workload<'_>>,
-    new: &Workload<'_>,
-) -> bool {
+fn applies(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
     let limited = context.policy.quotas.agent_jobs_per_project.is_some();
     if !limited || !matches!(new.kind, Kind::Job | Kind::CronJob) {
         return false;
     }
-    let slot = context.policy.namespaces.is_slot(&context.namespace.name);
     let theirs = |workload: &Workload<'_>| workload.is_of_a_run(context.name);
     match old {
-        _ if !slot => true,
+        _ if !context.is_in_slot() => true,
         Some(old) => theirs(old) || theirs(new),
-        None => theirs(new) || !(requester.is_manager() || context.generated),
+        None => theirs(new) || !(context.by_manager || context.generated),
     }
 }
 

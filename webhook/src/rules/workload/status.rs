@@ -1,0 +1,54 @@
+//! The status of a workload: the platform reads a run's success from it.
+
+use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
+
+use super::{Context, Workload};
+use crate::rules::Kind;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, text};
+use crate::rules::report::{Report, clean, quoted_or_nothing};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "JOB025",
+    title: "The status of a Job and the phase of a Pod are written by the cluster",
+    why: "The platform takes the condition of a run's Job for the result of the run. With a status of one's own, or with \
+          a Pod that is said to have succeeded, a run reports success without having worked.",
+    remedy: "Leave the status to the Job controller and to kubelet; identities.workloadControllers of the policy lists \
+             the controllers of the cluster.",
+    default_mode: Mode::Enforce,
+    check: Check::Passage { applies: is_written_to, judge: stays_as_it_is, mend: None },
+}];
+
+/// In a slot as well, and for managers too: the platform reads these statuses and writes none.
+fn is_written_to(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
+    let is_status = context.subresource == Some("status") && old.is_some();
+    let by_the_cluster = context.generated || (context.by_kubelet && new.kind == Kind::Pod);
+    is_status && !by_the_cluster && matches!(new.kind, Kind::Job | Kind::Pod)
+}
+
+fn stays_as_it_is(_: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    let Some(old) = old else { return };
+    let status = |workload: &Workload<'_>| at(workload.object, &["status"]).cloned().unwrap_or_default();
+    let (before, after) = (status(old), status(new));
+    if new.kind == Kind::Pod {
+        // Conditions of a Pod belong to many controllers; the Job controller counts by its phase.
+        let (before, after) = (text(&before, "phase"), text(&after, "phase"));
+        if before != after {
+            let remedy = format!(
+                "it stays {}: only kubelet and the cluster's controllers change it",
+                quoted_or_nothing(before)
+            );
+            report.forbid("status.phase", quoted_or_nothing(after), remedy);
+        }
+        return;
+    }
+    let fields = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(|status| status.keys());
+    let mut changed: Vec<_> = fields.filter(|field| before.get(*field) != after.get(*field)).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    for field in changed {
+        let found = after.get(field).map_or_else(|| "nothing".to_owned(), |value| clean(&value.to_string()));
+        report.forbid(format!("status.{field}"), found, "only the cluster's Job controller writes it");
+    }
+}
