@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 19] = [
     include_str!("agent_jobs.rs"),
     include_str!("agents.rs"),
     include_str!("bypasses.rs"),
@@ -19,10 +19,12 @@ const SCENARIOS: [&str; 17] = [
     include_str!("guard_rights.rs"),
     include_str!("guard_tokens.rs"),
     include_str!("leases.rs"),
+    include_str!("load.rs"),
     include_str!("modes.rs"),
     include_str!("namespaces.rs"),
     include_str!("platform.rs"),
     include_str!("quota.rs"),
+    include_str!("results.rs"),
     include_str!("takeovers.rs"),
     include_str!("workloads.rs"),
     include_str!("../baseline/gate.rs"),

@@ -319,6 +319,65 @@ fn host_paths_are_refused_and_empty_dirs_are_not() {
 }
 
 #[test]
+fn volumes_of_types_that_the_policy_does_not_list_are_refused() {
+    let at = format!("{POD}/volumes");
+    for (kind, source) in [
+        ("flexVolume", json!({"driver": "example.dev/any"})),
+        ("nfs", json!({"server": "10.0.0.1", "path": "/"})),
+        ("iscsi", json!({"targetPortal": "10.0.0.1", "iqn": "iqn.2001-04.com.example:a", "lun": 0})),
+    ] {
+        let volumes = json!([{"name": "v", kind: source}]);
+        developer_sets(&at, volumes).refused(403, "JOB019", &format!("volumes[0].{kind}"), "jobs.volumes");
+    }
+    for source in [
+        json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
+        json!({"name": "v", "csi": {"driver": "example.dev"}}),
+        json!({"name": "v", "image": {"reference": "busybox:1.36"}}),
+        json!({"name": "v"}),
+    ] {
+        developer_sets(&at, json!([source])).admitted();
+    }
+}
+
+/// Pod Security would refuse the Pods of it in a run namespace; in a slot, nothing else does.
+#[test]
+fn in_a_slot_too_selinux_options_and_hosts_of_probes_are_refused() {
+    let slot = slot();
+    let container = |field: &str, value: Value| {
+        let mut container = json!({"name": "c", "image": "busybox:1.36"});
+        container[field] = value;
+        with(job("j"), &format!("{POD}/containers"), json!([container]))
+    };
+    let selinux = |options: Value| container("securityContext", json!({"seLinuxOptions": options}));
+    let get = json!({"httpGet": {"host": "169.254.169.254", "port": 80}});
+    for (object, rule, field) in [
+        (selinux(json!({"type": "spc_t"})), "JOB020", "securityContext.seLinuxOptions.type"),
+        (selinux(json!({"user": "system_u"})), "JOB020", "securityContext.seLinuxOptions.user"),
+        (selinux(json!({"role": "system_r"})), "JOB020", "securityContext.seLinuxOptions.role"),
+        (container("livenessProbe", get.clone()), "JOB018", "livenessProbe.httpGet.host"),
+        (
+            container("readinessProbe", json!({"tcpSocket": {"host": "10.0.0.1", "port": 80}})),
+            "JOB018",
+            "readinessProbe.tcpSocket.host",
+        ),
+        (container("lifecycle", json!({"preStop": get})), "JOB018", "lifecycle.preStop.httpGet.host"),
+    ] {
+        create(&Identity::agent(&slot), &jobs(&slot), &object).refused(403, rule, field, "");
+    }
+    let pod = with(job("j"), &format!("{POD}/securityContext"), json!({"seLinuxOptions": {"type": "spc_t"}}));
+    create(&Identity::agent(&slot), &jobs(&slot), &pod).refused(
+        403,
+        "JOB020",
+        "spec.template.spec.securityContext.seLinuxOptions.type",
+        "expected container_t or",
+    );
+    let stored = Send { identity: &Identity::Admin, method: "GET", path: jobs(&slot), content_type: JSON };
+    assert_eq!(stored.body(&Value::Null).admitted()["items"], json!([]));
+    let fine = selinux(json!({"type": "container_t", "level": "s0:c1,c2"}));
+    create(&Identity::agent(&slot), &jobs(&slot), &fine).admitted();
+}
+
+#[test]
 fn capabilities_and_unconfined_profiles_are_refused() {
     let container =
         |security: Value| json!([{"name": "c", "image": "busybox:1.36", "securityContext": security}]);

@@ -6,23 +6,39 @@ use codex_k8s_tests::{Identity, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, at, baseline, guard, job, jobs, unique};
+use crate::harness::{Client, PATIENCE, at, baseline, guard, job, jobs, namespace, unique};
+use crate::worker::{Run, Version};
 
 /// A run namespace whose gate is closed, for a foreign object stands in the way of its baseline.
 struct Closed {
     client: Client<'static>,
     name: String,
+    /// The baseline object that is not the reconciler's any more.
+    foreign: String,
 }
 
 impl Closed {
     fn new() -> Self {
         let client = Client::new(guard(), &Identity::reconciler());
         let name = client.ready_namespace();
-        Self { client, name }
+        let [.., (_, foreign)] = baseline(&name);
+        Self { client, name, foreign }
+    }
+
+    /// A slot, labelled by the worker.
+    fn slot(number: usize) -> Self {
+        let (client, run) = (Client::new(guard(), &Identity::reconciler()), Run::in_slot(number));
+        let platform = Client::new(guard(), &Identity::platform_control_plane());
+        platform.create("/api/v1/namespaces", &namespace(&run.namespace));
+        let worker = Client::new(guard(), &Identity::worker());
+        worker.patch(&at(&run.namespace), &json!({"metadata": run.namespace(Version::B)["metadata"]}));
+        client.await_gate(&run.namespace);
+        let [.., (_, foreign), _] = baseline(&run.namespace);
+        Self { client, name: run.namespace, foreign }
     }
 
     fn close(&self) {
-        let path = &baseline(&self.name)[4].1;
+        let path = &self.foreign;
         let foreign = json!({"metadata": {"labels": null, "managedFields": [{}]}});
         self.client.patch(path, &foreign);
         let closed = || (!self.client.is_open(&self.name)).then_some(());
@@ -35,7 +51,7 @@ impl Closed {
     }
 
     fn open(&self) {
-        self.client.delete(&baseline(&self.name)[4].1);
+        self.client.delete(&self.foreign);
         self.client.await_gate(&self.name);
     }
 }
@@ -81,6 +97,36 @@ fn a_closed_gate_delays_no_job_of_another_namespace() {
     assert_eq!(pods(client, name), 0);
     closed.open();
     eventually("all have their Pods", PATIENCE, || (pods(client, name) == DENIED).then_some(())).unwrap();
+}
+
+/// Pods that a controller makes before the quota of the slot counts would pass beside it for good.
+#[test]
+fn in_a_slot_too_controllers_make_no_pods_while_the_gate_is_closed() {
+    let closed = Closed::slot(9001);
+    let (client, name) = (&closed.client, &closed.name);
+    let agent = Client::new(guard(), &Identity::agent(name));
+    closed.close();
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "many"}, "spec": {
+        "replicas": 24, "selector": {"matchLabels": {"app": "many"}}, "template": {"metadata": {"labels": {"app": "many"}},
+            "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
+    agent.create(&format!("/apis/apps/v1/namespaces/{name}/deployments"), &deployment);
+    eventually("Pods are refused", PATIENCE, || {
+        let events = client.get(&format!("{}/events", at(name)));
+        let refused = |event: &Value| event["message"].to_string().contains("GATE001");
+        events["items"].as_array().unwrap().iter().any(refused).then_some(())
+    })
+    .unwrap();
+    assert_eq!(pods(client, name), 0);
+    closed.open();
+    eventually("as many Pods as the quota has", PATIENCE, || (pods(client, name) == 20).then_some(()))
+        .unwrap();
+    eventually("and no more", PATIENCE, || {
+        let events = client.get(&format!("{}/events", at(name)));
+        let refused = |event: &Value| event["message"].to_string().contains("exceeded quota");
+        events["items"].as_array().unwrap().iter().any(refused).then_some(())
+    })
+    .unwrap();
+    assert_eq!(pods(client, name), 20);
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Run {
         self.read(include_str!("../../fixtures/job-full-env.yaml"))
     }
 
-    fn namespace(&self, version: Version) -> Value {
+    pub(crate) fn namespace(&self, version: Version) -> Value {
         let mut namespace = self.read(include_str!("../../fixtures/namespace.yaml"));
         if version == Version::B {
             let lease = Lease::grant(jiff::Timestamp::now(), "24h".parse().unwrap()).unwrap();

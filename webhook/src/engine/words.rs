@@ -1,6 +1,5 @@
 //! Between the protocol and the rules: a review as a request, and a verdict, or that there is none, as an answer.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
@@ -115,21 +114,17 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     };
     // A delay to wait would put a controller's worker to sleep.
     let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
-    let (told, left_out) = shortened(&denials);
+    let (listed, left_out) = shortened(&denials);
     let mut message = String::new();
-    for finding in &told {
+    for finding in &listed {
         let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
     }
-    for (rule, count) in &left_out {
-        let _ = write!(message, "\n{rule}: {count} more problems of this kind are not listed");
+    for left_out in &left_out {
+        let _ = write!(message, "\n{}", left_out.message);
     }
     let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
-    let mut causes: Vec<_> = told.iter().map(|finding| cause(finding)).collect();
-    causes.extend(left_out.into_iter().map(|(rule, count)| Cause {
-        reason: rule,
-        message: format!("{rule}: {count} more problems of this kind are not listed"),
-        field: String::new(),
-    }));
+    let mut causes: Vec<_> = listed.into_iter().map(cause).collect();
+    causes.extend(left_out);
     Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes })
 }
 
@@ -146,17 +141,23 @@ fn cause(finding: &Finding) -> Cause {
 /// audit log.
 const LISTED: usize = 10;
 
-/// The findings that a denial lists, and the number of those that it leaves out, by rule.
-fn shortened<'a>(denials: &[&'a Finding]) -> (Vec<&'a Finding>, BTreeMap<&'static str, usize>) {
-    let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut listed = Vec::new();
-    for finding in denials {
-        let count = seen.entry(finding.rule.id).or_default();
-        *count += 1;
-        if *count <= LISTED {
-            listed.push(*finding);
+/// The findings that a denial lists, and for each rule that has more of them, their number and the field of the first.
+fn shortened<'a>(denials: &[&'a Finding]) -> (Vec<&'a Finding>, Vec<Cause>) {
+    let (mut listed, mut left_out) = (Vec::new(), Vec::new());
+    for of_rule in denials.chunk_by(|one, next| one.rule.id == next.rule.id) {
+        let (shown, rest) = of_rule.split_at(of_rule.len().min(LISTED));
+        listed.extend_from_slice(shown);
+        if let Some(first) = rest.first() {
+            left_out.push(Cause {
+                reason: first.rule.id,
+                message: format!(
+                    "{}: {} more problems of this kind are not listed",
+                    first.rule.id,
+                    rest.len()
+                ),
+                field: first.path.clone(),
+            });
         }
     }
-    seen.retain(|_, count| *count > LISTED);
-    (listed, seen.into_iter().map(|(rule, count)| (rule, count - LISTED)).collect())
+    (listed, left_out)
 }
