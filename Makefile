@@ -24,7 +24,7 @@ PACK = $(PLAYGROUND) image --program $(MADE)$(IMAGE)/build/$(TARGET)/release/cod
 PREVIOUS ?= HEAD~1
 BEFORE := target/before
 # Scenarios that start a server of their own, or look into its files: they say nothing about what the chart installs.
-OWN_SERVER := agent_jobs callers dry_run check guard_fight live modes outage records reload render rollover
+OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage records reload render rollover
 WEBHOOK := $(CARGO) run --quiet --locked -p codex-k8s-webhook --
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
 

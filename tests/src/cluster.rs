@@ -97,7 +97,7 @@ pub fn hold(playground: &Path, dir: &Path) -> anyhow::Result<()> {
 }
 
 fn start(playground: &Path, dir: &Path) -> anyhow::Result<Guard> {
-    let guard = Guard::start(playground)?;
+    let guard = Guard::start_as_installed(playground)?;
     let namespace = "codex-issue-playground";
     let identities = [
         ("admin", Identity::Admin),

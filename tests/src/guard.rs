@@ -10,6 +10,7 @@ use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::chart;
 use crate::control_plane::{CALLER, CALLERS_AUTHORITY, ControlPlane};
 use crate::identity::{EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
@@ -68,15 +69,33 @@ impl Guard {
         Self::over(control_plane, playground)
     }
 
-    /// As [`start`](Self::start), over a control plane that runs already.
+    /// Starts what an operator would have, under the default policy: `ServiceAccounts` have the rights that the chart
+    /// and the platform give them, and the chart's admission policies are installed.
+    ///
+    /// # Errors
+    /// If anything does not start; with the end of its log.
+    pub fn start_as_installed(playground: &Path) -> anyhow::Result<Self> {
+        let control_plane = ControlPlane::start(playground)?;
+        let_developers_do_all(&control_plane)?;
+        chart::install_rights(&control_plane)?;
+        let identity = Identity::service_account("codex-k8s-guard", "codex-k8s-webhook");
+        Self::beside(control_plane, playground, &identity)
+    }
+
+    /// As [`start`](Self::start), over a control plane that runs already. Only admission says no: RBAC lets every
+    /// ServiceAccount do everything.
     ///
     /// # Errors
     /// If the webhook does not start; with the end of its log.
     pub fn over(control_plane: ControlPlane, playground: &Path) -> anyhow::Result<Self> {
         grant_every_right(&control_plane)?;
+        Self::beside(control_plane, playground, &Identity::Admin)
+    }
+
+    fn beside(control_plane: ControlPlane, playground: &Path, serving_as: &Identity) -> anyhow::Result<Self> {
         write_certificate(&control_plane)?;
         let args = serving(&control_plane);
-        let webhook = Webhook::start(&control_plane, playground, "webhook", &args)?;
+        let webhook = Webhook::start_as(&control_plane, playground, "webhook", serving_as, &args)?;
         register(&control_plane, playground, webhook.address)?;
         let (identity, args) = (Identity::reconciler(), reconciling(&control_plane));
         let reconciler = Reconciler::start(&control_plane, playground, "reconcile", &identity, &args)?;

@@ -18,6 +18,7 @@ mod harness;
 #[allow(dead_code, reason = "the scenarios of the node use all of it")]
 mod installed;
 mod leases;
+mod least_rights;
 mod live;
 mod load;
 mod modes;
