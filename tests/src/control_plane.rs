@@ -222,12 +222,20 @@ impl ControlPlane {
         self.run("etcd", self.binaries.path("etcd"), args, Vec::new())
     }
 
+    /// The process of kube-apiserver.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn api_server(&self) -> anyhow::Result<Process> {
+        Process::started_with(&format!("--secure-port={}", self.port))
+    }
+
     /// Kills the API server; everything else goes on.
     ///
     /// # Errors
     /// If it does not run.
     pub fn kill_api_server(&self) -> anyhow::Result<()> {
-        let process = Process::started_with(&format!("--secure-port={}", self.port))?;
+        let process = self.api_server()?;
         process.signal("KILL")?;
         eventually("kube-apiserver has ended", PATIENCE, || (!process.is_running()).then_some(()))?;
         // Its memory goes before its sockets do, and whoever starts it anew needs the port.

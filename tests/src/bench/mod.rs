@@ -8,6 +8,7 @@ mod check;
 pub mod echo;
 mod end_to_end;
 mod image;
+mod load;
 mod reconcile;
 mod report;
 mod server;
@@ -45,6 +46,8 @@ const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 pub enum Section {
     /// Reviews, by the webhook and by the floor
     Webhook,
+    /// Large requests, and small ones beside them
+    Load,
     /// The reconciler of baselines
     Reconcile,
     /// A sweep of the garbage collector
@@ -63,6 +66,9 @@ pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     let is_wanted = |section| sections.is_empty() || sections.contains(&section);
     if is_wanted(Section::Webhook) {
         webhook(playground)?;
+    }
+    if is_wanted(Section::Load) {
+        load::run(playground)?;
     }
     if is_wanted(Section::Reconcile) {
         reconcile::run(playground)?;
