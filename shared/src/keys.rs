@@ -69,6 +69,49 @@ pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enfor
 /// Label: workloads below this Pod Security level earn a warning.
 pub const POD_SECURITY_WARN: &str = "pod-security.kubernetes.io/warn";
 
+/// A label or annotation of Kubernetes itself that gives a namespace, or the Pods in it, privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Privilege {
+    /// The key.
+    pub key: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// What it gives.
+    pub gives: &'static str,
+    /// The source file of Kubernetes 1.37 that reads it.
+    pub source: &'static str,
+}
+
+/// Every key of a Namespace that Kubernetes 1.37 reads and that widens what the namespace may do, but for the Pod
+/// Security labels, which have a rule of their own. The others that it reads name the namespace
+/// (`kubernetes.io/metadata.name`, which the API server writes itself).
+pub const PRIVILEGES: &[Privilege] = &[
+    Privilege {
+        key: "resource.kubernetes.io/admin-access",
+        place: Place::Label,
+        gives: "ResourceClaims with adminAccess to every device of a node",
+        source: "pkg/registry/resource/utils.go",
+    },
+    Privilege {
+        key: "scheduler.alpha.kubernetes.io/node-selector",
+        place: Place::Annotation,
+        gives: "Pods on other nodes than the cluster's default node selector",
+        source: "plugin/pkg/admission/podnodeselector/admission.go",
+    },
+    Privilege {
+        key: "scheduler.alpha.kubernetes.io/defaultTolerations",
+        place: Place::Annotation,
+        gives: "every Pod tolerations that it does not ask for",
+        source: "plugin/pkg/admission/podtolerationrestriction/admission.go",
+    },
+    Privilege {
+        key: "scheduler.alpha.kubernetes.io/tolerationsWhitelist",
+        place: Place::Annotation,
+        gives: "Pods other tolerations than the cluster's list",
+        source: "plugin/pkg/admission/podtolerationrestriction/admission.go",
+    },
+];
+
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -137,6 +180,11 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(UNPLACED_SINCE, Since::Guard, "when no place was found for it and its lease was cut short"),
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
+
+/// The labels that the contract knows on namespaces.
+pub fn known_labels() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().filter(|known| known.place == Place::Label).map(|known| known.key)
+}
 
 /// Whether a key lies in the domain itself; a subdomain is somebody else's.
 pub fn in_domain(key: &str) -> bool {

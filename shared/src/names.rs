@@ -66,10 +66,15 @@ pub struct Slot<'a> {
     pub number: u32,
 }
 
+/// The most digits of a slot's number: an expression that the API server evaluates says the same.
+pub const SLOT_DIGITS: usize = 9;
+
 /// The slot that a namespace name stands for: `<project>-dev-<n>`.
 pub fn slot_namespace(name: &str) -> Option<Slot<'_>> {
     let (project, number) = name.rsplit_once("-dev-")?;
-    let canonical = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+    let canonical = number.len() <= SLOT_DIGITS
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && !number.starts_with('0');
     let number = number.parse().ok().filter(|_| canonical)?;
     (!project.is_empty()).then_some(Slot { project, number })
 }
@@ -209,6 +214,7 @@ mod tests {
     #[test]
     fn slots_are_recognised() {
         assert_eq!(slot_namespace("codex-k8s-dev-2"), Some(Slot { project: "codex-k8s", number: 2 }));
+        assert_eq!(slot_namespace("a-dev-999999999"), Some(Slot { project: "a", number: 999_999_999 }));
         for name in [
             "codex-k8s-dev-0",
             "codex-k8s-dev-02",
@@ -216,6 +222,7 @@ mod tests {
             "-dev-1",
             "codex-k8s-dev-x",
             "prod",
+            "a-dev-1000000000",
             "a-dev-99999999999",
         ] {
             assert_eq!(slot_namespace(name), None, "{name}");

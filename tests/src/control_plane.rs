@@ -142,7 +142,7 @@ impl ControlPlane {
     }
 
     /// The port of loopback at which the API server is reached.
-    pub(crate) const fn port(&self) -> u16 {
+    pub const fn port(&self) -> u16 {
         self.port
     }
 

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use codex_k8s_shared::home::PART_OF;
 use codex_k8s_shared::keys;
+use codex_k8s_shared::names::SLOT_DIGITS;
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -179,8 +180,11 @@ fn managed_selector() -> Value {
     json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "Exists"}]})
 }
 
-/// A namespace with a label of the domain, before or after, or with a reserved name. Nothing here can fail to be
-/// evaluated, whatever is missing: with `Fail`, that would refuse what is none of our business.
+/// A namespace with a label of the contract, before or after, or with a reserved name, or a new one of a slot's name.
+/// Nothing here can fail to be evaluated, whatever is missing: with `Fail`, that would refuse what is none of our
+/// business. The labels are looked up and never iterated over, because the API server evaluates this for every
+/// namespace of the cluster, and its cost must not grow with the object. A key of the domain that the contract does not
+/// know has no effect on a namespace that is not managed; a managed one has a known key.
 fn namespace_conditions(policy: &RunPolicy) -> Value {
     let names = policy.namespaces.prefixes.iter().flat_map(|prefix| {
         ["name", "generateName"].map(|field| {
@@ -190,15 +194,16 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
             )
         })
     });
-    let labels = format!(
-        "(has(o.metadata.labels) && o.metadata.labels.exists(k, k.startsWith({})))",
-        cel(keys::DOMAIN)
-    );
+    let known: Vec<_> = keys::known_labels().map(str::to_owned).collect();
+    let labels =
+        format!("(has(o.metadata.labels) && {}.exists(k, k in o.metadata.labels))", cel_list(&known));
     let any: Vec<_> = [labels].into_iter().chain(names).collect();
+    let claimed = format!("[object, oldObject].exists(o, o != null && ({}))", any.join(" || "));
+    let run_namespaces = [claimed].into_iter().chain(creates_slot(policy)).collect::<Vec<_>>().join(" || ");
     json!([
         {
             "name": "run-namespaces",
-            "expression": format!("[object, oldObject].exists(o, o != null && ({}))", any.join(" || ")),
+            "expression": run_namespaces,
         },
         {
             "name": "not-a-termination",
@@ -209,6 +214,19 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
             ),
         },
     ])
+}
+
+/// Returns the expression for a namespace that is created with the whole name of a slot, if there are slots. Names that
+/// only begin like one are left alone, because what this matches is refused while no replica answers.
+fn creates_slot(policy: &RunPolicy) -> Option<String> {
+    // The policy's check lets a project have letters, digits and '-' alone: none has a meaning in an expression.
+    let projects = &policy.namespaces.slot_projects;
+    let name = format!("^(?:{})-dev-[1-9][0-9]{{0,{}}}$", projects.join("|"), SLOT_DIGITS - 1);
+    let expression = format!(
+        "(request.operation == 'CREATE' && object != null && has(object.metadata.name) && object.metadata.name.matches({}))",
+        cel(&name)
+    );
+    (!projects.is_empty()).then_some(expression)
 }
 
 /// Jobs that are resumed, while agent Jobs are limited: one whose creator had suspended it needs a place then.
@@ -385,6 +403,20 @@ mod tests {
                 assert_eq!(webhook["clientConfig"]["caBundle"], "Y2E=");
             }
         }
+    }
+
+    #[test]
+    fn the_labels_of_a_namespace_are_looked_up_and_never_iterated_over() {
+        let conditions = namespace_conditions(&RunPolicy::default());
+        let expression = conditions[0]["expression"].as_str().unwrap();
+        assert!(!expression.contains("labels.exists") && !expression.contains("labels.all"), "{expression}");
+        for key in keys::known_labels() {
+            assert!(expression.contains(&cel(key)), "{key}: {expression}");
+        }
+        assert!(expression.contains("matches('^(?:codex-k8s)-dev-[1-9][0-9]{0,8}$')"), "{expression}");
+        let mut policy = RunPolicy::default();
+        policy.namespaces.slot_projects.clear();
+        assert!(!namespace_conditions(&policy).to_string().contains("matches"));
     }
 
     #[test]

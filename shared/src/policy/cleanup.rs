@@ -29,6 +29,10 @@ pub struct Cleanup {
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_hold: Duration,
+    /// How long after a namespace's creation a hold may end, unless a manager sets it: no renewal goes beyond.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub max_hold_lifetime: Duration,
     /// How long run namespaces stay after their run, by mode and outcome.
     pub retention: Retentions,
     /// When a sweep refuses to delete anything.
@@ -138,6 +142,8 @@ impl Default for Cleanup {
             unknown_run: UnknownRun::Keep,
             unproven: Unproven::Keep,
             max_hold: Duration::from_hours(24 * 7),
+            // As long as anyone may extend a lease, and one hold more.
+            max_hold_lifetime: Duration::from_hours(24 * 37),
             retention: Retentions::default(),
             breaker: Breaker::default(),
             concurrency: 4,
@@ -189,6 +195,9 @@ impl Cleanup {
         }
         if self.breaker.max_jump == 0 {
             return Err(invalid("cleanup.breaker.maxJump", "found 0; expected 1 or more"));
+        }
+        if self.max_hold_lifetime < self.max_hold {
+            return Err(invalid("cleanup.maxHoldLifetime", "is shorter than cleanup.maxHold"));
         }
         // The API server tells whole seconds only.
         if self.breaker.max_clock_skew < Duration::from_secs(2) {

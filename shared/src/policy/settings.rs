@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{PolicyError, invalid};
+use crate::keys;
 
 /// What happens when a rule is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -156,6 +157,10 @@ pub struct Namespaces {
     pub allowed_finalizers: Vec<String>,
     /// Kinds, as `apiVersion/kind`, that may own a run namespace.
     pub allowed_owners: Vec<String>,
+    /// Keys of labels and annotations that give a namespace or its Pods privileges and that a run namespace may carry
+    /// nevertheless: `resource.kubernetes.io/admin-access`, `scheduler.alpha.kubernetes.io/node-selector`,
+    /// `scheduler.alpha.kubernetes.io/defaultTolerations` and `scheduler.alpha.kubernetes.io/tolerationsWhitelist`.
+    pub allowed_privileges: Vec<String>,
 }
 
 impl Default for Namespaces {
@@ -175,6 +180,7 @@ impl Default for Namespaces {
             creation: Creation::Anyone,
             allowed_finalizers: Vec::new(),
             allowed_owners: Vec::new(),
+            allowed_privileges: Vec::new(),
         }
     }
 }
@@ -221,6 +227,13 @@ impl Namespaces {
                     "found {project:?}; expected lower-case letters, digits and '-', 50 characters at most, such as codex-k8s"
                 );
                 return Err(invalid(&format!("namespaces.slotProjects[{index}]"), problem));
+            }
+        }
+        for (index, key) in self.allowed_privileges.iter().enumerate() {
+            if !keys::PRIVILEGES.iter().any(|privilege| privilege.key == key) {
+                let known: Vec<_> = keys::PRIVILEGES.iter().map(|privilege| privilege.key).collect();
+                let problem = format!("found {key:?}; supported values: {}", known.join(", "));
+                return Err(invalid(&format!("namespaces.allowedPrivileges[{index}]"), problem));
             }
         }
         Ok(())

@@ -153,6 +153,21 @@ fn a_token_that_kubernetes_would_not_grant_is_no_maximum() {
 }
 
 #[test]
+fn a_privilege_that_is_not_one_and_a_hold_shorter_than_the_longest_are_refused() {
+    let refused = |text: &str| {
+        let head = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+        RunPolicy::from_yaml(&format!("{head}{text}")).unwrap_err().to_string()
+    };
+    let message = refused("namespaces:\n  allowedPrivileges: [example.dev/x]\n");
+    assert!(
+        message.starts_with("namespaces.allowedPrivileges[0]: found \"example.dev/x\"; supported"),
+        "{message}"
+    );
+    let message = refused("cleanup: {maxHold: 48h, maxHoldLifetime: 24h}\n");
+    assert!(message.starts_with("cleanup.maxHoldLifetime: is shorter than cleanup.maxHold"), "{message}");
+}
+
+#[test]
 fn the_published_schema_is_the_one_of_the_code() {
     let published = include_str!("../../../docs/run-policy.schema.json");
     let generated = serde_json::to_string_pretty(&RunPolicy::json_schema()).unwrap();

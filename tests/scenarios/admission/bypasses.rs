@@ -214,7 +214,7 @@ fn finalizers_are_not_added_through_a_subresource_and_can_always_be_removed() {
     let slot = slot_name();
     let mut bare = namespace(&slot);
     bare["metadata"]["finalizers"] = json!(["example.dev/stay"]);
-    create_namespace(&Identity::developer(), &bare).admitted();
+    create_namespace(&Identity::platform_control_plane(), &bare).admitted();
     merge(&Identity::worker(), &slot, &slot_labels(&slot)).refused(
         403,
         "NS012",
@@ -227,16 +227,24 @@ fn finalizers_are_not_added_through_a_subresource_and_can_always_be_removed() {
 
 #[test]
 fn what_was_planted_in_a_bare_slot_is_forgotten_when_it_becomes_managed() {
-    let slot = slot_name();
-    let mut bare = with_annotation(namespace(&slot), "requested-by", "mallory");
-    bare = with_annotation(bare, "baseline-ready-at", "2026-01-01T00:00:00Z");
-    create_namespace(&Identity::developer(), &bare).admitted();
-    let stored = merge(&Identity::worker(), &slot, &slot_labels(&slot)).admitted();
+    let bare_slot = || {
+        let slot = slot_name();
+        create_namespace(&Identity::platform_control_plane(), &namespace(&slot)).admitted();
+        slot
+    };
+    let slot = bare_slot();
+    let planted: [(&str, &Value); 3] = [
+        ("requested-by", &"mallory".into()),
+        ("baseline-ready-at", &"2026-01-01T00:00:00Z".into()),
+        ("hold", &"9999-01-01T00:00:00Z for ever".into()),
+    ];
+    annotate(&Identity::developer(), &slot, &planted).admitted();
+    merge(&Identity::worker(), &slot, &slot_labels(&slot)).admitted();
+    let stored = read_namespace(&slot);
     assert!(annotation(&stored, "requested-by").ends_with(":codex-k8s-worker"), "{stored}");
-    assert_eq!(annotation(&stored, "baseline-ready-at"), "");
-    let slot = slot_name();
-    let bare = with_annotation(namespace(&slot), "surprise", "x");
-    create_namespace(&Identity::developer(), &bare).admitted();
+    assert_eq!((annotation(&stored, "baseline-ready-at"), annotation(&stored, "hold")), ("", ""));
+    let slot = bare_slot();
+    annotate(&Identity::developer(), &slot, &[("surprise", &"x".into())]).admitted();
     merge(&Identity::worker(), &slot, &slot_labels(&slot)).refused(403, "NS009", "surprise", "no such key");
 }
 

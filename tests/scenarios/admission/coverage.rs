@@ -85,9 +85,9 @@ fn a_run_gets_another_namespace_once_its_first_is_being_deleted() {
     let first = managed();
     let run_id = label(&read_namespace(&first), "run-id").to_owned();
     delete_namespace(&Identity::worker(), &first).admitted();
-    let second = with_label(namespace(&format!("experiment-{}", unique())), "run-id", &run_id);
+    let second = with_label(namespace(&format!("codex-run-{}", unique())), "run-id", &run_id);
     eventually("the cache knows that the first one goes", Duration::from_secs(10), || {
-        (create_namespace(&Identity::worker(), &second).code < 300).then_some(())
+        (create_namespace(&Identity::developer(), &second).code < 300).then_some(())
     })
     .unwrap();
 }

@@ -153,26 +153,17 @@ fn a_role_binding_binds_nobody_but_the_namespaces_own_service_accounts() {
     );
 }
 
-/// A managed namespace whose name tells nothing.
-fn experiment() -> String {
-    let name = format!("experiment-{}", unique());
-    let object = with_label(namespace(&name), "run-id", &name);
-    create_namespace(&Identity::worker(), &object).admitted();
-    await_baseline(&name);
-    name
-}
-
 #[test]
 fn a_cluster_role_binding_names_no_service_account_of_a_run_namespace() {
-    let (reserved, any_name) = (managed(), experiment());
+    let (reserved, a_slot) = (managed(), slot());
     for subject in [
         account(&reserved, "codex-runner"),
-        account(&any_name, "codex-runner"),
+        account(&a_slot, "codex-runner"),
         account("codex-issue-not-born-yet", "codex-runner"),
         named("User", &format!("system:serviceaccount:{reserved}:codex-runner")),
-        named("User", &format!("system:serviceaccount:{any_name}:codex-runner")),
+        named("User", &format!("system:serviceaccount:{a_slot}:codex-runner")),
         named("Group", &format!("system:serviceaccounts:{reserved}")),
-        named("Group", &format!("system:serviceaccounts:{any_name}")),
+        named("Group", &format!("system:serviceaccounts:{a_slot}")),
         named("Group", "system:serviceaccounts"),
     ] {
         for identity in
@@ -190,9 +181,9 @@ fn a_cluster_role_binding_names_no_service_account_of_a_run_namespace() {
 
 #[test]
 fn a_role_binding_in_another_namespace_names_no_service_account_of_a_run_namespace() {
-    let (reserved, any_name, elsewhere) = (managed(), experiment(), unmanaged());
+    let (reserved, a_slot, elsewhere) = (managed(), slot(), unmanaged());
     let bindings = path(&elsewhere, "rolebindings");
-    for namespace in [&reserved, &any_name] {
+    for namespace in [&reserved, &a_slot] {
         let subjects = [account(&elsewhere, "default"), account(namespace, "codex-runner")];
         let binding = binding("RoleBinding", "mine", &named("ClusterRole", "edit"), &subjects);
         create(&Identity::developer(), &bindings, &binding).refused(
@@ -227,10 +218,10 @@ fn a_binding_of_thousands_is_admitted_and_hides_nobody() {
         (0..5000).map(|number| named("User", &format!("somebody-{number}@example.dev"))).collect();
     let stored = create(&developer, CLUSTER, &view(&subjects)).admitted();
     let at = format!("{CLUSTER}/{}", stored["metadata"]["name"].as_str().unwrap());
-    let (any_name, elsewhere) = (experiment(), unmanaged());
+    let (a_slot, elsewhere) = (slot(), unmanaged());
     subjects.extend((0..3000).map(|number| account(&elsewhere, &format!("robot-{number}"))));
     patch_at(&developer, at.clone(), MERGE, &json!({"subjects": subjects})).admitted();
-    for namespace in [any_name, managed()] {
+    for namespace in [a_slot, managed()] {
         let mut more = subjects.clone();
         more.push(account(&namespace, "codex-runner"));
         patch_at(&developer, at.clone(), MERGE, &json!({"subjects": more})).refused(

@@ -15,6 +15,7 @@ use crate::harness::{
 const POLICY: &str = "\
 namespaces: {creation: managers, allowedFinalizers: [example.dev/backup], allowedOwners: [example.dev/v1/Tenant]}
 lease: {maxLifetime: 25h}
+cleanup: {maxHold: 30h, maxHoldLifetime: 30h}
 identities: {breakGlass: {users: [rescuer]}}
 jobs:
   priorityClasses: [batch-low]
@@ -148,7 +149,7 @@ fn a_rule_that_only_warns_by_default_can_be_enforced() {
 #[test]
 fn where_the_policy_says_so_only_managers_create_run_namespaces() {
     let reserved = namespace(&format!("codex-issue-{}", unique()));
-    let other = with_label(namespace(&format!("experiment-{}", unique())), "run-id", "r1");
+    let other = with_label(namespace(&format!("codex-run-{}", unique())), "run-id", "r1");
     let generated =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "codex-issue-"}});
     for object in [&reserved, &other, &generated] {
@@ -184,6 +185,40 @@ fn only_managers_extend_a_lease_beyond_the_longest_lifetime() {
         "only a manager extends it beyond",
     );
     extend(&Identity::worker(), "48h").admitted();
+}
+
+#[test]
+fn a_hold_is_not_renewed_beyond_the_longest_in_all_but_by_a_manager() {
+    let name = managed();
+    let path = || format!("/api/v1/namespaces/{name}");
+    let text = |seconds: i64| {
+        let until = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + seconds).unwrap();
+        format!("{until} looking into it")
+    };
+    let hold = |identity: &Identity, text: &str| {
+        let change = json!({"metadata": {"annotations": {format!("{DOMAIN}/hold"): text}}});
+        ask(identity, "PATCH", path(), &change)
+    };
+    let stored = || {
+        let read = ask(&Identity::Admin, "GET", path(), &Value::Null).admitted();
+        read["metadata"]["annotations"][format!("{DOMAIN}/hold")].as_str().unwrap_or_default().to_owned()
+    };
+    let first = text(29 * 3600);
+    hold(&Identity::developer(), &first).admitted();
+    // By now the namespace is older than what the hold ends before the bound that is counted from now.
+    std::thread::sleep(Duration::from_secs(4));
+    let renewed = text(30 * 3600 - 1);
+    for identity in [Identity::developer(), Identity::Admin] {
+        hold(&identity, &renewed).refused(
+            403,
+            "LEASE008",
+            "codex-k8s.dev/hold",
+            "only a manager holds it beyond",
+        );
+        assert_eq!(stored(), first);
+    }
+    hold(&Identity::worker(), &renewed).admitted();
+    assert_eq!(stored(), renewed);
 }
 
 #[test]

@@ -71,15 +71,6 @@ fn a_namespace_of_another_name_without_labels_is_left_as_it_is() {
 }
 
 #[test]
-fn labels_alone_make_a_namespace_of_any_name_managed() {
-    let name = format!("experiment-{}", unique());
-    let object = with_label(namespace(&name), "run-id", &name);
-    let stored = create_namespace(&Identity::developer(), &object).admitted();
-    assert_eq!(label(&stored, "managed-by"), "codex-k8s-worker");
-    assert_eq!(label(&stored, "run-id"), name);
-}
-
-#[test]
 fn a_foreign_value_of_a_constant_label_is_refused() {
     let object = with_label(namespace(&format!("codex-issue-{}", unique())), "managed-by", "somebody");
     create_namespace(&Identity::Admin, &object).refused(
@@ -172,18 +163,19 @@ fn a_manager_rebinds_a_namespace_to_another_run_with_a_renewed_lease() {
 fn a_second_living_namespace_for_a_run_is_refused() {
     let first = managed();
     let run_id = label(&read_namespace(&first), "run-id").to_owned();
-    let second = with_label(namespace(&format!("experiment-{}", unique())), "run-id", &run_id);
+    let second = with_label(namespace(&format!("codex-run-{}", unique())), "run-id", &run_id);
+    let developer = Identity::developer();
     // The cache follows the watch: wait for it by asking again, as a retrying client would.
     codex_k8s_tests::eventually(
         "the cache knows the first namespace",
         std::time::Duration::from_secs(10),
         || {
             let path = "/api/v1/namespaces?dryRun=All";
-            (create(&Identity::worker(), path, &second).code == 403).then_some(())
+            (create(&developer, path, &second).code == 403).then_some(())
         },
     )
     .unwrap();
-    create_namespace(&Identity::worker(), &second).refused(403, "NS004", "codex-k8s.dev/run-id", &first);
+    create_namespace(&developer, &second).refused(403, "NS004", "codex-k8s.dev/run-id", &first);
 }
 
 #[test]

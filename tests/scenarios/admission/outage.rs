@@ -4,7 +4,7 @@ use codex_k8s_tests::{Guard, Identity, eventually};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::harness::{Answer, JSON, Send, annotation, namespace, playground, send};
+use crate::harness::{Answer, JSON, Send, annotation, namespace, playground, send, with_label};
 
 /// A guarded cluster of one's own, whose webhook can be ended.
 struct Outage(Guard);
@@ -66,8 +66,18 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
         .admitted();
     let elsewhere = format!("{rbac}/namespaces/payments/rolebindings");
     outage.post(&elsewhere, &binding("RoleBinding", "monitoring")).admitted();
+    // Names and labels that only look like ours.
+    for name in
+        ["codex-k8s-dev-notes", "codex-k8s-dev-1-notes", "codex-k8s-dev-01", "other-dev-1", "codex-issues-1"]
+    {
+        outage.post("/api/v1/namespaces", &namespace(name)).admitted();
+    }
+    let look_alike = with_label(namespace("look-alike"), "Managed-By", "codex-k8s-worker");
+    outage.post("/api/v1/namespaces", &look_alike).admitted();
     for (path, body) in [
         ("/api/v1/namespaces", namespace("codex-issue-after")),
+        ("/api/v1/namespaces", namespace("codex-k8s-dev-7")),
+        ("/api/v1/namespaces", with_label(namespace("payroll"), "managed-by", "codex-k8s-worker")),
         ("/apis/batch/v1/namespaces/codex-issue-before/jobs", job()),
         (&elsewhere, binding("RoleBinding", "codex-issue-before")),
         (&format!("{rbac}/clusterrolebindings"), binding("ClusterRoleBinding", "codex-k8s-dev-1")),

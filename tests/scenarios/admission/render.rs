@@ -85,9 +85,10 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
     for (id, payload) in
         [("aaaa0001-9d47-4a06-b5e2-7c81d0f4a913", A), ("aaaa0002-9d47-4a06-b5e2-7c81d0f4a913", B)]
     {
-        for (identity, id) in
-            [(Identity::worker(), id.to_owned()), (Identity::developer(), id.replace("aaaa", "bbbb"))]
-        {
+        for (identity, id) in [
+            (Identity::worker(), id.to_owned()),
+            (Identity::platform_control_plane(), id.replace("aaaa", "bbbb")),
+        ] {
             let args = ["--run-id", &id, "--project-id", "a74d653c-adf0-5b7c-8c41-88ceadd6edd3"];
             let sent = rendered(&args, payload);
             let [namespace, job] = sent.as_slice() else { panic!("{sent:?}") };
@@ -146,7 +147,7 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     let id = "cccc0001-9d47-4a06-b5e2-7c81d0f4a913";
     let args = ["--run-id", id, "--apply", "-"];
     let foreign = "codex-issue-project-i77-rcccc00019d47";
-    create_namespace(&Identity::developer(), &namespace(foreign)).admitted();
+    create_namespace(&Identity::worker(), &namespace(foreign)).admitted();
     let before = read_namespace(foreign);
     let refused = told(&run(&Identity::developer(), &args, A), 3);
     let run_id =
@@ -200,7 +201,7 @@ fn end_pod(namespace: &str, job: &str, phase: &str) {
 /// Follows the Job of a run, which comes to this end by its status; the code, and the last line.
 fn followed(id: &str, end: impl FnOnce(&str, &str)) -> (i32, String) {
     let args = ["--run-id", id, "--wait", "-"];
-    let mut process = command(&Identity::developer(), &args).spawn().unwrap();
+    let mut process = command(&Identity::worker(), &args).spawn().unwrap();
     process.stdin.take().unwrap().write_all(A.as_bytes()).unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
     let job = format!("codex-k8s-run-{id}");

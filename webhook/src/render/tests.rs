@@ -238,7 +238,8 @@ fn a_prefix_is_one_of_the_policys() {
 #[tokio::test]
 async fn the_webhook_changes_nothing_that_is_rendered_and_adds_nothing_to_the_job() {
     let worker = "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker";
-    for user in ["jane", worker] {
+    let control_plane = "system:serviceaccount:codex-k8s-prod:codex-k8s-control-plane";
+    for user in [control_plane, worker] {
         for payload in [A, B] {
             let Manifests { namespace, job } = rendered(payload);
             let requester = Requester { user: user.to_owned(), groups: Vec::new() };

@@ -9,7 +9,7 @@ use super::*;
 
 const NOW: &str = "2026-02-01T12:00:00Z";
 
-pub(super) fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Request<'_> {
+pub(crate) fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Request<'_> {
     let operation = match (&old, &new) {
         (None, _) => Operation::Create,
         (_, None) => Operation::Delete,

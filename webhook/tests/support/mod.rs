@@ -112,9 +112,9 @@ pub(crate) fn users() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Who may say which run a new namespace is for.
+/// The users who may say which run of the platform a new namespace is for.
 pub(crate) fn creators() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["jane", WORKER])
+    prop::sample::select(vec!["system:serviceaccount:codex-k8s-prod:codex-k8s-control-plane", WORKER])
 }
 
 pub(crate) fn modes() -> impl Strategy<Value = RuntimeMode> {

@@ -13,7 +13,7 @@ use crate::check::{Asked, Checker, Judgement, Report, Requester, Severity, Verdi
 use crate::registration::FIELD_MANAGER;
 use crate::rules::Kind;
 
-const NAME: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
+const NAME: &str = "codex-issue-a74d653cadf0-i42-rnightly";
 const BORN: &str = "2026-02-01T12:00:00Z";
 const NOW: &str = "2026-02-01T20:00:00Z";
 
@@ -344,10 +344,10 @@ async fn a_namespace_that_would_be_deleted_at_another_time_is_told_of() {
 async fn whoever_is_asked_about_is_the_one_who_creates_what_no_controller_made() {
     let agent = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut job = job().await;
-    job["metadata"]["name"] = "codex-k8s-run-3f2b8c1e9d47".into();
+    job["metadata"]["name"] = "codex-k8s-run-nightly".into();
     let outcome = Cluster::complete().await.with(job).survey_as(Some(agent), None).await;
     let Outcome::Verdicts(report) = outcome else { panic!("{outcome:?}") };
-    let judgement = of(&report, &format!("Job {NAME}/codex-k8s-run-3f2b8c1e9d47"));
+    let judgement = of(&report, &format!("Job {NAME}/codex-k8s-run-nightly"));
     assert_eq!((judgement.result, judgement.rules()), (Verdict::Denied, vec!["JOB002"]));
 }
 

@@ -6,8 +6,8 @@ use super::{EVERY, Setting, setting};
 
 /// What tells managers from others; their own stack in slots is left alone.
 const OF_MANAGERS: &[&str] = &[
-    "NS001", "NS003", "NS005", "NS006", "NS011", "NS015", "LEASE004", "LEASE006", "JOB*", "QUOTA001",
-    "QUOTA002", "QUOTA004", "GATE001", "BASE001", "BASE002", "RBAC*",
+    "NS001", "NS003", "NS004", "NS005", "NS006", "NS011", "NS015", "NS017", "NS019", "LEASE004", "LEASE006",
+    "LEASE008", "JOB*", "QUOTA001", "QUOTA002", "QUOTA004", "GATE001", "BASE001", "BASE002", "RBAC*",
 ];
 /// What tells the reconciler from others.
 const OF_RECONCILERS: &[&str] =
@@ -22,8 +22,8 @@ const OF_THE_END: &[&str] =
     &["NS*", "LEASE*", "JOB*", "QUOTA001", "QUOTA002", "QUOTA004", "GATE001", "BASE001", "BASE002", "RBAC*"];
 /// What tells slots from other run namespaces.
 const OF_SLOTS: &[&str] = &[
-    "NS006", "NS011", "NS014", "LEASE005", "JOB*", "QUOTA002", "QUOTA004", "GATE001", "BASE001", "RBAC*",
-    "TOKEN002",
+    "NS006", "NS011", "NS014", "NS016", "NS017", "LEASE005", "JOB*", "QUOTA002", "QUOTA004", "GATE001",
+    "BASE001", "RBAC*", "TOKEN002",
 ];
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -93,13 +93,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "namespaces.home",
         List("the platform's own namespaces, which are never managed"),
         Unclear,
-        &["NS006", "NS008", "RBAC003"],
+        &["NS006", "NS008", "NS016", "RBAC003"],
     ),
     setting(
         "namespaces.protected",
         List("namespaces that can never become run namespaces"),
         Unclear,
-        &["NS006", "NS008", "RBAC003"],
+        &["NS006", "NS008", "NS016", "RBAC003"],
     ),
     setting(
         "namespaces.creation",
@@ -109,6 +109,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("namespaces.allowedFinalizers", List("finalizers of run namespaces"), Listed, &["NS012"]),
     setting("namespaces.allowedOwners", List("kinds that may own a run namespace"), Listed, &["NS012"]),
+    setting(
+        "namespaces.allowedPrivileges",
+        List("labels and annotations of Kubernetes that may give a run namespace privileges"),
+        Listed,
+        &["NS018"],
+    ),
     setting(
         "rbac.roles",
         List("Roles that may be bound in run namespaces beside the profiles'"),

@@ -155,6 +155,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("cleanup.maxHold", Value("a hold ends no further ahead than {value}"), Longer, &["LEASE007"]),
     setting(
+        "cleanup.maxHoldLifetime",
+        Value("others than managers hold a namespace up to {value} after it was created"),
+        Longer,
+        &["LEASE008"],
+    ),
+    setting(
         "cleanup.retention.fullEnv|codeOnly.succeeded|failed|canceled.afterLease",
         Optional(
             "{0} namespaces whose run {1} stay for {value} beyond the end of their lease",

@@ -87,6 +87,13 @@ pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits
     }
 }
 
+/// The removal of a hold that a bare slot carries when it becomes managed: until then, any user may annotate it.
+pub(super) fn hold(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
+    if context.granted && namespace.meta.annotation(keys::HOLD).is_some() {
+        edits.remove(&["metadata", "annotations", keys::HOLD]);
+    }
+}
+
 /// The Pod Security levels of the policy.
 pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let levels = super::security::levels(context);

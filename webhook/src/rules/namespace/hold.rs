@@ -4,26 +4,40 @@ use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::{GoDuration, later};
 use codex_k8s_shared::policy::Mode;
+use jiff::Timestamp;
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Judge, Namespace, defaults};
 use crate::rules::catalogue::{Check, Rule};
-use crate::rules::report::{Report, annotation_path, quoted};
+use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 
-pub(super) const RULES: &[Rule] = &[Rule {
-    id: "LEASE007",
-    title: "A hold names its end and its reason",
-    why: "A namespace that is held for ever, by nobody knows whom and for what, is a leak with a label.",
-    remedy: "Write codex-k8s.dev/hold as a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z looking \
-             into the failed migration\", no further ahead than cleanup.maxHold of the policy.",
-    default_mode: Mode::Enforce,
-    check: Check::Namespace {
-        judge: &[Judge::Birth(hold_is_bounded), Judge::Change(new_hold_is_bounded)],
-        mend: None,
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "LEASE007",
+        title: "A hold names its end and its reason",
+        why: "A namespace that is held for ever, by nobody knows whom and for what, is a leak with a label.",
+        remedy: "Write codex-k8s.dev/hold as a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z \
+                 looking into the failed migration\", no further ahead than cleanup.maxHold of the policy.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace {
+            judge: &[Judge::Birth(hold_is_bounded), Judge::Change(new_hold_is_bounded)],
+            mend: Some(defaults::hold),
+        },
     },
-}];
+    Rule {
+        id: "LEASE008",
+        title: "Only managers hold a namespace beyond the longest hold in all",
+        why: "A hold that is renewed every week has no end, and the namespace keeps its share of the quota.",
+        remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask the platform.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace {
+            judge: &[Judge::Birth(first_hold_ends), Judge::Change(renewed_hold_ends)],
+            mend: None,
+        },
+    },
+];
 
 fn new_hold_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    if old.meta.annotation(keys::HOLD) != new.meta.annotation(keys::HOLD) {
+    if old.meta.annotation(keys::HOLD) != new.meta.annotation(keys::HOLD) || context.granted {
         hold_is_bounded(context, new, report);
     }
 }
@@ -41,4 +55,36 @@ fn hold_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
         let remedy = format!("expected a time at most {} ahead of now", GoDuration::from(longest));
         report.invalid(path, quoted(text), remedy);
     }
+}
+
+fn first_hold_ends(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    hold_ends_in_time(context, Some(context.facts.now), None, namespace, report);
+}
+
+fn renewed_hold_ends(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+    let created = old.meta.text("creationTimestamp").and_then(|text| text.parse().ok());
+    hold_ends_in_time(context, created, readable(old), new, report);
+}
+
+/// The end is counted from the namespace's creation, which no update changes, so that renewals add up to nothing. A hold
+/// that ends no later than the one before it may always be written.
+fn hold_ends_in_time(
+    context: &Context<'_>,
+    created: Option<Timestamp>,
+    before: Option<Hold>,
+    namespace: &Namespace<'_>,
+    report: &mut Report,
+) {
+    let latest = created.and_then(|created| later(created, context.policy.cleanup.max_hold_lifetime));
+    let (Some(latest), Some(hold)) = (latest, readable(namespace)) else { return };
+    let is_longer = before.is_none_or(|before| hold.until > before.until);
+    if hold.until.timestamp() > latest && is_longer && !context.requester.is_manager() {
+        let found = quoted_or_nothing(namespace.meta.annotation(keys::HOLD));
+        let remedy = format!("only a manager holds it beyond {latest}");
+        report.forbid(annotation_path(keys::HOLD), found, remedy);
+    }
+}
+
+fn readable(namespace: &Namespace<'_>) -> Option<Hold> {
+    namespace.meta.annotation(keys::HOLD).and_then(|text| text.parse().ok())
 }

@@ -6,6 +6,7 @@ use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_shared::{keys, sanitize};
 
 use super::{Context, Judge, Namespace, defaults};
+use crate::rules::ManagedNamespace;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 
@@ -45,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "NS004",
         title: "Only one living namespace carries a run id",
         why: "The platform looks a run's namespace up by its run id and takes the first it finds. A second one \
-              takes over the run.",
+              takes over the run. Only what the platform itself created keeps a manager from using a run id.",
         remedy: "Use the namespace that the run already has, or delete it first.",
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -204,11 +205,21 @@ fn run_id_is_unique(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
         &*holder.name != context.name
             && !holder.terminating
             && holder.expires_at.is_none_or(|expires_at| expires_at > context.facts.now)
+            && !(context.requester.is_manager() && is_of_another_user(context, holder))
     });
     if let Some(holder) = living {
         let remedy = format!("namespace {} already belongs to this run", quoted(&holder.name));
         report.forbid(label_path("", keys::RUN_ID), quoted(run_id), remedy);
     }
+}
+
+/// Whether a namespace is known not to be a manager's: a manager does not give way to it. One without the annotation is
+/// older than the webhook and may be the platform's, and so may any where managers are listed by their groups, because
+/// the groups of its creator are not recorded.
+fn is_of_another_user(context: &Context<'_>, holder: &ManagedNamespace) -> bool {
+    let managers = &context.policy.identities.managers;
+    let user = holder.requested_by.as_deref();
+    managers.groups.is_empty() && user.is_some_and(|user| !managers.contains(user, []))
 }
 
 fn new_run_id_is_unique(

@@ -1,10 +1,13 @@
 //! Rules about run namespaces.
 //!
 //! A namespace is **managed** when it carries the label `codex-k8s.dev/managed-by`. It **claims** to be a run
-//! namespace when it carries any label of the domain, or a name under a reserved prefix; whoever creates such a
-//! namespace gets it mended into a managed one. Once born without either, it can never become one (save a slot).
+//! namespace when it carries any label of the contract, or a name under a reserved prefix. A namespace of a run's name
+//! is created as a managed one; with any other name, such a label is not allowed. A namespace that was created without
+//! either can never become managed, unless it is a slot.
 
 mod adoption;
+mod claims;
+mod creation;
 mod defaults;
 mod deletion;
 mod hold;
@@ -12,7 +15,10 @@ mod identity;
 mod lease;
 mod metadata;
 mod places;
+mod privileges;
 mod security;
+#[cfg(test)]
+mod tests;
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
@@ -71,9 +77,9 @@ impl<'a> Namespace<'a> {
         self.meta.label(keys::MANAGED_BY).is_some()
     }
 
-    /// Whether it carries any label of the domain.
-    pub fn has_domain_label(&self) -> bool {
-        self.meta.labels().any(|(key, _)| keys::in_domain(key))
+    /// Whether it carries any label of the contract. Others of the domain have no effect on a namespace.
+    pub fn has_contract_label(&self) -> bool {
+        keys::known_labels().any(|key| self.meta.label(key).is_some())
     }
 }
 
@@ -101,6 +107,9 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         metadata::RULES,
         security::RULES,
         deletion::RULES,
+        creation::RULES,
+        privileges::RULES,
+        claims::RULES,
         lease::RULES,
         hold::RULES,
         places::RULES,
@@ -145,12 +154,24 @@ pub fn decide(
     verdict
 }
 
+/// Whether a slot is created without labels: it is not managed until a manager labels it.
+fn creates_bare_slot(
+    context: &Context<'_>,
+    old: Option<&Namespace<'_>>,
+    new: Option<&Namespace<'_>>,
+) -> bool {
+    old.is_none() && context.is_slot() && new.is_some_and(|new| !new.has_contract_label())
+}
+
 /// Managed before or after, claiming to be, or about to carry labels that nobody else may use.
 fn is_concerned(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
-    let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_domain_label);
+    let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_contract_label);
     match (old, new) {
         (None, Some(new)) => {
-            new.has_domain_label() || context.is_reserved() || claims_by_generated_name(context, new)
+            new.has_contract_label()
+                || context.is_reserved()
+                || context.is_slot()
+                || claims_by_generated_name(context, new)
         }
         (Some(old), None) => old.is_managed(),
         (old, new) => labelled(old) || labelled(new),
@@ -174,8 +195,9 @@ fn mend(
 ) -> json_patch::Patch {
     // An update is mended only where a manager labels a slot that was born bare; all else is the writer's own.
     let granted = context.granted && context.is_slot() && context.requester.is_manager();
+    let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
     let mut edits = Edits::new(new.object);
-    if old.is_none() || granted {
+    if created || granted {
         for rule in rules() {
             if let Check::Namespace { mend: Some(mend), .. } = rule.check
                 && super::mode(context.policy, rule) != Mode::Off
@@ -195,14 +217,16 @@ fn judge(
     new: Option<&Namespace<'_>>,
     asked: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
-    let adoption = findings(context, adoption::RULES.iter(), old, new, asked);
-    if adoption.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed)
-    {
-        return adoption;
+    let first = || adoption::RULES.iter().chain(creation::RULES);
+    let barred = findings(context, first(), old, new, asked);
+    let is_barred =
+        barred.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed);
+    if is_barred || creates_bare_slot(context, old, new) {
+        return barred;
     }
-    let others = rules().filter(|rule| !adoption::RULES.iter().any(|adoption| adoption.id == rule.id));
+    let others = rules().filter(|rule| !first().any(|first| first.id == rule.id));
     let mut all = findings(context, others, old, new, asked);
-    all.extend(adoption);
+    all.extend(barred);
     all
 }
 
@@ -244,7 +268,7 @@ fn run(
     match (judge, old, new) {
         (Judge::State(judge), None, Some(new)) => judge(context, new, report),
         // What left management is for the rule about stripping to judge, not for each rule about its labels.
-        (Judge::State(judge), Some(old), Some(new)) if new.has_domain_label() => {
+        (Judge::State(judge), Some(old), Some(new)) if new.has_contract_label() => {
             let mut after = Report::new(rule, mode);
             judge(context, new, &mut after);
             // What was put there before the namespace was managed, nobody has judged.

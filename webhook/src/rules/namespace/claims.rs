@@ -1,0 +1,45 @@
+//! The run ids that only managers claim.
+
+use codex_k8s_shared::identity::is_uuid;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::names::parse_run_namespace;
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Judge, Namespace};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, label_path, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "NS019",
+    title: "Only managers claim a run id of the platform's form",
+    why: "The platform takes the first namespace that carries a run's id, or its name, for the run's own. A user who \
+          creates that namespace before the platform does gets the run's agent and its secrets.",
+    remedy: "Use a run id that is not a UUID. Where users start the platform's runs with render --apply, list them in \
+             identities.managers or set this rule to warn.",
+    default_mode: Mode::Enforce,
+    check: Check::Namespace { judge: &[Judge::Birth(run_is_not_the_platforms)], mend: None },
+}];
+
+/// Later changes of the label have a rule of their own: they are the managers' alone.
+fn run_is_not_the_platforms(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    if context.requester.is_manager() {
+        return;
+    }
+    let remedy = "only managers claim a run id of the platform's form (a UUID)";
+    if let Some(run_id) = namespace.meta.label(keys::RUN_ID).filter(|run_id| is_uuid(run_id)) {
+        report.forbid(label_path("", keys::RUN_ID), quoted(run_id), remedy);
+    }
+    let parsed = parse_run_namespace(context.name, &context.policy.namespaces.prefixes);
+    if parsed.and_then(|parsed| parsed.run).is_some_and(is_start_of_a_uuid) {
+        report.forbid(
+            "metadata.name",
+            quoted(context.name),
+            "only managers create the namespace of a run of the platform",
+        );
+    }
+}
+
+/// Whether a name's part for the run is what the platform's worker makes of a UUID: its first 12 digits.
+fn is_start_of_a_uuid(run: &str) -> bool {
+    run.len() == 12 && run.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

@@ -1,0 +1,56 @@
+//! The names that a new run namespace may have, and the creation of slots.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::{Mode, Namespaces};
+
+use super::{Context, Judge, Namespace};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, quoted};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "NS016",
+        title: "A run namespace has the name of one",
+        why: "The garbage collector deletes only namespaces whose name is a run's. One of any other name would be \
+              managed, hold its quota and never be deleted.",
+        remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
+                 codex-k8s.dev/.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Birth(name_is_of_a_run)], mend: None },
+    },
+    Rule {
+        id: "NS017",
+        title: "Only managers create a slot",
+        why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. Those \
+              rules are not given to every user who can choose a name.",
+        remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
+        default_mode: Mode::Enforce,
+        check: Check::Namespace { judge: &[Judge::Birth(slot_is_of_a_manager)], mend: None },
+    },
+];
+
+fn name_is_of_a_run(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let names = &context.policy.namespaces;
+    // A protected name has a rule of its own, which says why.
+    if names.is_of_a_run(context.name) || names.is_protected(context.name) {
+        return;
+    }
+    let Some(label) = keys::known_labels().find(|key| namespace.meta.label(key).is_some()) else { return };
+    let remedy = format!("the label {label} is allowed only on a namespace whose name {}", forms(names));
+    report.forbid("metadata.name", quoted(context.name), remedy);
+}
+
+/// The forms of a run namespace's name, as the end of a sentence.
+fn forms(names: &Namespaces) -> String {
+    let prefixes = names.prefixes.iter().map(|prefix| format!("begins with \"{prefix}-\""));
+    let slots = names.slot_projects.iter().map(|project| format!("is \"{project}-dev-<number>\""));
+    let all: Vec<_> = prefixes.chain(slots).collect();
+    if all.is_empty() { "the policy reserves, which are none".to_owned() } else { all.join(" or ") }
+}
+
+fn slot_is_of_a_manager(context: &Context<'_>, _: &Namespace<'_>, report: &mut Report) {
+    if context.is_slot() && !context.requester.is_manager() {
+        let remedy = "the name is a slot's, and only managers create slots";
+        report.forbid("metadata.name", quoted(context.name), remedy);
+    }
+}

@@ -1,0 +1,33 @@
+//! Labels and annotations of Kubernetes that give a namespace privileges.
+
+use codex_k8s_shared::keys::{PRIVILEGES, Place};
+use codex_k8s_shared::policy::Mode;
+
+use super::{Context, Judge, Namespace};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, annotation_path, label_path, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "NS018",
+    title: "No label or annotation of Kubernetes gives a run namespace privileges",
+    why: "Some keys of a Namespace are grants: with resource.kubernetes.io/admin-access its Pods reach devices that \
+          other Pods use, with others its Pods run on nodes that the cluster keeps for something else.",
+    remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
+    default_mode: Mode::Enforce,
+    check: Check::Namespace { judge: &[Judge::State(no_privilege_is_given)], mend: None },
+}];
+
+fn no_privilege_is_given(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    let allowed = &context.policy.namespaces.allowed_privileges;
+    for privilege in PRIVILEGES.iter().filter(|privilege| !allowed.iter().any(|key| key == privilege.key)) {
+        let (found, path) = match privilege.place {
+            Place::Label => (namespace.meta.label(privilege.key), label_path("", privilege.key)),
+            Place::Annotation => (namespace.meta.annotation(privilege.key), annotation_path(privilege.key)),
+        };
+        if let Some(found) = found {
+            let remedy =
+                format!("it gives {}; not in namespaces.allowedPrivileges of the policy", privilege.gives);
+            report.forbid(path, quoted(found), remedy);
+        }
+    }
+}
