@@ -52,7 +52,7 @@ fn policies() -> BoxedStrategy<RunPolicy> {
             policy.namespaces.home = home;
             policy.namespaces.protected = protected;
             policy.namespaces.creation = if by_managers { Creation::Managers } else { Creation::Anyone };
-            RunPolicy::from_yaml(&serde_json::to_string(&policy).unwrap()).ok()
+            policy.check().is_ok().then_some(policy)
         });
     valid.boxed()
 }

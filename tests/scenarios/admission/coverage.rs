@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SCENARIOS: [&str; 19] = [
+const SCENARIOS: [&str; 20] = [
     include_str!("agent_jobs.rs"),
     include_str!("agents.rs"),
     include_str!("bypasses.rs"),
@@ -21,6 +21,7 @@ const SCENARIOS: [&str; 19] = [
     include_str!("leases.rs"),
     include_str!("load.rs"),
     include_str!("modes.rs"),
+    include_str!("names.rs"),
     include_str!("namespaces.rs"),
     include_str!("platform.rs"),
     include_str!("quota.rs"),

@@ -149,7 +149,7 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     let foreign = "codex-issue-project-i77-rcccc00019d47";
     create_namespace(&Identity::worker(), &namespace(foreign)).admitted();
     let before = read_namespace(foreign);
-    let refused = told(&run(&Identity::developer(), &args, A), 3);
+    let refused = told(&run(&Identity::worker(), &args, A), 3);
     let run_id =
         "codex-k8s.dev/run-id is \"cccc00019d47\"; expected \"cccc0001-9d47-4a06-b5e2-7c81d0f4a913\"";
     let expected =
@@ -162,15 +162,16 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     let squatter = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("codex-k8s-run-{id}")},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
     create(&Identity::developer(), &path, &squatter).admitted();
-    let refused = told(&run(&Identity::developer(), &[&args[..], &["--home", &home]].concat(), "{}"), 3);
+    let refused = told(&run(&Identity::worker(), &[&args[..], &["--home", &home]].concat(), "{}"), 3);
     let told_job = format!(
         "job {home}/codex-k8s-run-{id} exists and is not this run's: codex-k8s.dev/run-id is not there"
     );
     assert!(refused.contains(&told_job), "{refused}");
     // A namespace that is nobody's, and what the API server itself refuses.
-    let bare = unmanaged();
+    let bare = slot_name();
+    create_namespace(&Identity::platform_control_plane(), &namespace(&bare)).admitted();
     let payload = B.replace(r#""mode":"#, &format!(r#""namespace":"{bare}","mode":"#));
-    let refused = told(&run(&Identity::developer(), &args, &payload), 3);
+    let refused = told(&run(&Identity::worker(), &args, &payload), 3);
     assert!(
         refused.contains("codex-k8s.dev/managed-by is not there; expected \"codex-k8s-worker\""),
         "{refused}"
