@@ -87,7 +87,7 @@ lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
 	$(CARGO_DENY) --log-level error check bans licenses sources
 
-bench: $(if $(filter-out webhook load reconcile sweep check,$(or $(SECTIONS),image)),image) ## Measure against the floor, in one run
+bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SECTIONS),image)),image) ## Measure against the floor, in one run
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
 		$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench $(SECTIONS)
 

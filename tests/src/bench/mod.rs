@@ -3,6 +3,7 @@
 //! Floor and webhook are processes of their own, asked by turns in short rounds, so that whatever else the machine
 //! does falls on all of them alike.
 
+pub mod api_server;
 mod cache;
 mod check;
 pub mod echo;
@@ -54,6 +55,8 @@ pub enum Section {
     Sweep,
     /// Files, judged without a cluster
     Check,
+    /// The API server's cost of our conditions, for namespaces of many labels
+    ApiServer,
     /// The image, and the start of its server
     Image,
 }
@@ -78,6 +81,9 @@ pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     }
     if is_wanted(Section::Check) {
         check::run(playground)?;
+    }
+    if is_wanted(Section::ApiServer) {
+        api_server::run(playground)?;
     }
     if is_wanted(Section::Image) {
         image::run(playground)?;
