@@ -9,6 +9,7 @@ mod crashes;
 mod crowds;
 mod database;
 mod harness;
+mod hostile;
 mod idle;
 mod installed;
 mod outages;

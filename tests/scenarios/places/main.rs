@@ -6,6 +6,7 @@
 mod agents;
 mod cycles;
 mod exactness;
+mod forged;
 mod forwarder;
 mod harness;
 mod jobs;
