@@ -65,7 +65,7 @@ pub(super) const fn of_sweep(error: &SweepError) -> Exit {
 pub(super) const fn of_session(error: &SessionError) -> Exit {
     match error {
         SessionError::Lease(LeaseError::Held { .. }) => Exit::Busy,
-        SessionError::Lease(LeaseError::Unreachable { .. }) => Exit::Cluster,
+        SessionError::Lease(LeaseError::Unreachable { .. } | LeaseError::Refused { .. }) => Exit::Cluster,
         SessionError::Sweep(error) => of_sweep(error),
     }
 }

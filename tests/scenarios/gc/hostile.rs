@@ -131,7 +131,8 @@ fn a_policy_that_denies_everything_of_the_collector_ends_the_sweep_in_time_and_n
     let begun = Instant::now();
     let swept = sweep(&cluster, &[]);
     assert_eq!(swept.code, 4, "{swept:?}");
-    assert!(swept.told.contains("not on my watch"), "{}", swept.told);
+    let told = "failed to take the Lease codex-k8s-guard/codex-k8s-gc within";
+    assert!(swept.told.contains(told) && swept.told.contains("not on my watch"), "{}", swept.told);
     assert!(names.iter().all(|name| cluster.lives(name) && cluster.rows(name).is_empty()));
     // Without the Lease it gets as far as the deletions, and says so in the rows.
     let swept = sweep(&cluster, &["--no-lease"]);
@@ -140,7 +141,7 @@ fn a_policy_that_denies_everything_of_the_collector_ends_the_sweep_in_time_and_n
         let events: Vec<_> = cluster.rows(name).into_iter().map(|(event, _)| event).collect();
         assert_eq!((cluster.lives(name), events), (true, vec![CleanupIntended, CleanupFailed]));
     }
-    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(3), "{:?}", begun.elapsed());
     drop(denial);
     soon("they are deleted once nothing denies it", || {
         let swept = sweep(&cluster, &[]);
