@@ -36,7 +36,7 @@ Exit codes:
   1  some of it failed: a namespace could not be deleted, or is still being deleted
   2  bad usage, or a policy that cannot be read
   3  the breaker tripped: nothing was deleted but what was due by its own lease
-  4  the API server is not to be reached, or refused to answer
+  4  the API server is not to be reached, or refused to answer or to give the Lease
   5  the audit store or the platform's database is not to be reached, or cannot be used
   6  another sweep is at work";
 
