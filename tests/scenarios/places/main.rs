@@ -11,4 +11,5 @@ mod forwarder;
 mod harness;
 mod jobs;
 mod limits;
+mod orphans;
 mod rights;
