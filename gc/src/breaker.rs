@@ -1,7 +1,10 @@
-//! The breaker: looks at a whole sweep before its first deletion, and refuses one that cannot be right.
+//! The breaker: looks at a whole sweep before its first deletion, and refuses what cannot be right.
 //!
-//! A selector that matches everything, a policy with a short lease, a clock a year ahead, a database that was restored
-//! empty: each makes every single decision look right. What they have in common is that too much is due at once.
+//! A selector that matches everything, a policy that reads missing leases as over, a clock a year ahead, a database
+//! that was restored empty: each makes every single decision look right. What they have in common is that too much is
+//! due at once. What is due by its own lease alone is not among that: anyone who may create run namespaces can have any
+//! number of them end at the same moment, and would stop the cleanup of everybody else's. It is deleted, the oldest
+//! first, up to `maxDeletions` in one sweep. A wrong clock makes leases end as well: that check holds for all.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +19,9 @@ pub struct Sweep {
     pub managed: u32,
     /// How many of them are to be deleted.
     pub due: u32,
-    /// How many the last sweep found due; `None` if there was none.
+    /// How many of those are due by anything but their own leases.
+    pub due_by_policy: u32,
+    /// How many of that kind the last sweep found; `None` if there was none.
     pub due_before: Option<u32>,
     /// How far our clock is ahead of the API server's; `None` if it did not tell.
     pub ahead: Option<SignedDuration>,
@@ -96,18 +101,21 @@ impl fmt::Display for Trip {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count { due, most } => {
-                write!(out, "{due} namespaces are due; one sweep deletes {most} at most")
+                write!(
+                    out,
+                    "{due} namespaces are due otherwise than by their own leases; one sweep deletes {most} at most"
+                )
             }
             Self::Share { due, managed, most_percent } => {
                 write!(
                     out,
-                    "{due} of {managed} managed namespaces are due; one sweep deletes {most_percent} % at most"
+                    "{due} of {managed} managed namespaces are due otherwise than by their own leases; one sweep deletes {most_percent} % at most"
                 )
             }
             Self::Jump { due, before, most_times } => {
                 write!(
                     out,
-                    "{due} namespaces are due, {before} were at the last sweep; {most_times} times as many are believed at most"
+                    "{due} namespaces are due otherwise than by their own leases, {before} were at the last sweep; {most_times} times as many are believed at most"
                 )
             }
             Self::Clock { ahead, most } => {
@@ -143,23 +151,23 @@ pub fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip
         database(sweep),
     ];
     let is_allowed =
-        |trip: &Trip| trip.can_be_allowed() && allowed.is_some_and(|allowed| sweep.due <= allowed);
+        |trip: &Trip| trip.can_be_allowed() && allowed.is_some_and(|allowed| sweep.due_by_policy <= allowed);
     found.into_iter().flatten().filter(|trip| !is_allowed(trip)).collect()
 }
 
 fn count(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
-    let (due, most) = (sweep.due, breaker.max_deletions);
+    let (due, most) = (sweep.due_by_policy, breaker.max_deletions);
     (due > most).then_some(Trip::Count { due, most })
 }
 
 fn share(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
-    let (due, managed, most_percent) = (sweep.due, sweep.managed, breaker.max_share_percent);
+    let (due, managed, most_percent) = (sweep.due_by_policy, sweep.managed, breaker.max_share_percent);
     let too_large = u64::from(due) * 100 > u64::from(managed) * u64::from(most_percent);
     (due >= breaker.share_from && too_large).then_some(Trip::Share { due, managed, most_percent })
 }
 
 fn jump(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
-    let (due, before, most_times) = (sweep.due, sweep.due_before?, breaker.max_jump);
+    let (due, before, most_times) = (sweep.due_by_policy, sweep.due_before?, breaker.max_jump);
     let believed = before.max(1).saturating_mul(most_times).saturating_add(breaker.share_from);
     (due > believed).then_some(Trip::Jump { due, before, most_times })
 }
@@ -188,7 +196,8 @@ mod tests {
     use super::*;
 
     fn sweep(managed: u32, due: u32) -> Sweep {
-        Sweep { managed, due, ahead: Some(SignedDuration::ZERO), ..Sweep::default() }
+        let ahead = Some(SignedDuration::ZERO);
+        Sweep { managed, due, due_by_policy: due, ahead, ..Sweep::default() }
     }
 
     fn codes(sweep: &Sweep, allowed: Option<u32>) -> Vec<&'static str> {
@@ -215,6 +224,17 @@ mod tests {
         assert_eq!(codes(&sweep(30, 20), None), ["too_large_a_share"]);
         assert_eq!(codes(&Sweep { due_before: Some(2), ..sweep(300, 41) }, None), ["sudden_jump"]);
         assert_eq!(codes(&Sweep { due_before: Some(0), ..sweep(300, 31) }, None), ["sudden_jump"]);
+    }
+
+    #[test]
+    fn what_is_due_by_its_own_lease_trips_nothing_but_a_wrong_clock() {
+        let own = Sweep { due_by_policy: 0, due_before: Some(0), ..sweep(1000, 1000) };
+        assert_eq!(codes(&own, None), [""; 0]);
+        let ahead = Some(SignedDuration::from_hours(24 * 365));
+        assert_eq!(codes(&Sweep { ahead, ..own }, None), ["clock_skew"]);
+        assert_eq!(codes(&Sweep { ahead: None, ..own }, None), ["server_time_unknown"]);
+        let mixed = Sweep { due_by_policy: 31, ..own };
+        assert_eq!(codes(&mixed, None), ["sudden_jump"], "beside as many as there may be by lease");
     }
 
     #[test]
@@ -245,7 +265,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "90 of 100 managed namespaces are due; one sweep deletes 50 % at most",
+                "90 of 100 managed namespaces are due otherwise than by their own leases; one sweep deletes 50 % at most",
                 "our clock is 3600 s behind the API server's; 30 s at most are trusted",
             ]
         );

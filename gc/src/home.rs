@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use codex_k8s_shared::home::SWEEP_LEASE;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -50,6 +51,19 @@ pub enum LeaseError {
         namespace: String,
         /// How long was waited.
         waited: Duration,
+    },
+    /// No other sweep holds the Lease, and the API server does not let this one take it.
+    #[error(
+        "failed to take the Lease {namespace}/{SWEEP_LEASE} within {waited:?}; --no-lease sweeps without"
+    )]
+    Refused {
+        /// The namespace of the Lease.
+        namespace: String,
+        /// How long was waited.
+        waited: Duration,
+        /// The answer of the API server.
+        #[source]
+        source: Box<ClusterError>,
     },
     /// The Lease cannot be had at all.
     #[error(
@@ -178,7 +192,23 @@ impl Home {
             return Ok(held);
         }
         held.give_back().await;
-        Err(LeaseError::Held { namespace: self.namespace.clone(), waited: patience })
+        let namespace = self.namespace.clone();
+        Err(match self.try_lease().await {
+            Ok(()) => LeaseError::Held { namespace, waited: patience },
+            Err(source) => LeaseError::Refused { namespace, waited: patience, source: Box::new(source) },
+        })
+    }
+
+    /// Whether the API server would let the Lease be written, by a dry run: with a policy in the way, the wait for it
+    /// looks like that for another sweep.
+    async fn try_lease(&self) -> Result<(), ClusterError> {
+        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"spec": {"holderIdentity": self.identity}}));
+        let tried = api.patch(SWEEP_LEASE, &params, &patch).await;
+        tried.map(drop).map_err(|error| {
+            ClusterError::new(format!("write Lease {}/{SWEEP_LEASE}", self.namespace), error)
+        })
     }
 }
 

@@ -17,9 +17,9 @@ pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
     }
 }
 
-/// What the sweep before found due; one that ended early is nothing to compare with.
+/// What the sweep before found due by anything but leases; one that ended early is nothing to compare with.
 pub fn due_before(before: Option<&LastSweep>) -> Option<u32> {
-    before.filter(|before| before.result != SweepResult::Broken).map(|before| before.due)
+    before.filter(|before| before.result != SweepResult::Broken).map(|before| before.due_by_policy)
 }
 
 /// What is noted of a sweep, after what was noted of the one before.
@@ -37,10 +37,12 @@ pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSwee
         error: error.map(str::to_owned),
         managed: report.managed(),
         due: report.due(),
+        due_by_policy: report.due_by_policy(),
         deleted: report.deleted(),
         failed: report.failed(),
         stuck: report.stuck(),
         kept: report.kept().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        overdue: report.overdue().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
         oldest_expired: there()
             .filter(|line| line.terminating_since.is_none())
             .filter_map(|line| line.lease_expires_at)

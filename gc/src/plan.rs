@@ -1,6 +1,6 @@
 //! A whole sweep, decided: what is to go and in which order, what stays, and whether that can be right. Pure.
 
-use codex_k8s_shared::cleanup::{Candidate, Reason, Run, Verdict, Work, decide};
+use codex_k8s_shared::cleanup::{Candidate, Reason, Run, Verdict, Work, decide, is_due_by_lease, is_overdue};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,12 +13,18 @@ pub struct Planned {
     pub candidate: Candidate,
     /// What is to become of it.
     pub verdict: Verdict,
+    /// Whether its own lease alone says so, if it is due.
+    pub is_due_by_lease: bool,
+    /// Whether it is kept beyond lease, retention, hold and `cleanup.workGrace`.
+    pub is_overdue: bool,
 }
 
 impl Planned {
     /// Decides about one.
     pub fn new(policy: &RunPolicy, now: Timestamp, candidate: Candidate) -> Self {
-        Self { verdict: decide(policy, now, &candidate), candidate }
+        let verdict = decide(policy, now, &candidate);
+        let is_overdue = is_overdue(policy, now, &candidate, &verdict);
+        Self { verdict, is_due_by_lease: is_due_by_lease(policy, now, &candidate), is_overdue, candidate }
     }
 
     /// Whether it would go if nothing worked in it: only of these it matters.
@@ -79,12 +85,24 @@ pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> 
     let sweep = breaker::Sweep {
         managed: count(&|_| true),
         due: count(&Planned::is_due),
+        due_by_policy: count(&|planned| planned.is_due() && !planned.is_due_by_lease),
         due_before: around.due_before,
         ahead: around.ahead,
         runs_asked: if around.runs_asked { count(&|_| true) } else { 0 },
         runs_unknown: count(&|planned| planned.candidate.run == Run::Unknown),
     };
     breaker::trips(&policy.cleanup.breaker, &sweep, around.allowed)
+}
+
+/// What of an ordered plan may be deleted, the oldest first: nothing but what is due by its own lease if the breaker
+/// refuses the rest.
+pub fn deletions<'a>(planned: &'a [Planned], trips: &[Trip]) -> Vec<&'a Candidate> {
+    // By a clock or a database that is wrong, no verdict can be trusted.
+    let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
+    let passes = |planned: &&Planned| {
+        verdicts_hold && planned.is_due() && (trips.is_empty() || planned.is_due_by_lease)
+    };
+    planned.iter().filter(passes).map(|planned| &planned.candidate).collect()
 }
 
 #[cfg(test)]
@@ -101,6 +119,28 @@ mod tests {
         Planned {
             candidate: Candidate { name: name.to_owned(), annotations, ..Candidate::default() },
             verdict,
+            is_due_by_lease: false,
+            is_overdue: false,
+        }
+    }
+
+    #[test]
+    fn what_is_due_by_its_own_lease_goes_whatever_else_the_breaker_refuses() {
+        let due = |name: &str, by_lease| Planned {
+            is_due_by_lease: by_lease,
+            ..planned(name, Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z")
+        };
+        let kept = planned("k", Verdict::Keep(Reason::Protected), "2026-01-01T00:00:00Z");
+        let all = [due("a", false), due("b", true), due("c", true), kept];
+        let count = Trip::Count { due: 3, most: 2 };
+        for (trips, expected) in [
+            (&[][..], &["a", "b", "c"][..]),
+            (&[count], &["b", "c"]),
+            (&[count, Trip::NoClock], &[]),
+            (&[Trip::Database { asked: 9 }], &[]),
+        ] {
+            let deleted: Vec<_> = deletions(&all, trips).iter().map(|it| &*it.name).collect();
+            assert_eq!(deleted, expected, "{trips:?}");
         }
     }
 

@@ -229,7 +229,7 @@ fn details(candidate: &Candidate, reason: &Reason) -> Vec<String> {
         Reason::ActiveWorkloads { work } => work.clone(),
         Reason::NotInspected => Vec::new(),
         other => match &candidate.work {
-            Work::Active(work) => work.clone(),
+            Work::Active { found, .. } => found.clone(),
             _ => vec![other.to_string()],
         },
     }

@@ -207,7 +207,8 @@ impl Session {
             SweepResult::Done => {}
             SweepResult::Refused => {
                 let note = format!(
-                    "nothing was deleted: {}; `codex-k8s-gc sweep --dry-run` shows what is due",
+                    "{} deleted by their own leases, nothing else: {}; `codex-k8s-gc sweep --dry-run` shows what is due",
+                    outcome.deleted,
                     outcome.breaker.join(", ")
                 );
                 self.home.warn("BreakerTripped", &note).await;

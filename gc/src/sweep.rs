@@ -1,11 +1,12 @@
 //! One sweep over all managed namespaces.
 //!
-//! A sweep is bounded and can be repeated: it looks at everything anew, deletes at most what the breaker lets through,
+//! A sweep is bounded and can be repeated: it looks at everything anew, deletes `maxDeletions` namespaces at most,
 //! and returns what it saw. In order: what an earlier sweep has begun is brought to its end in the rows; all managed
 //! namespaces are listed, and decided; what works in those that are due is looked at; the breaker looks at the whole;
 //! and then each that is due, the oldest first, is read again, decided again, written down, deleted in exactly the
 //! version that was read, and waited for until the API server does not know it any more.
 
+mod budget;
 mod delete;
 pub mod inspect;
 mod repair;
@@ -31,6 +32,7 @@ use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
 use crate::rows::{ALREADY_DELETED, Decision, Scribe};
 use crate::runs::Runs;
+use budget::Budget;
 use inspect::inspect;
 use report::{Line, Outcome, Report};
 
@@ -101,6 +103,7 @@ struct State {
     /// The first thing that keeps everything from going on.
     stopped: Mutex<Option<SweepError>>,
     sending: Semaphore,
+    budget: Budget,
 }
 
 impl State {
@@ -131,6 +134,7 @@ impl Sweep<'_> {
             report: Mutex::new(Report::new(self.clock.now(), self.policy, self.dry_run)),
             stopped: Mutex::default(),
             sending: Semaphore::new(self.policy.cleanup.concurrency.into()),
+            budget: Budget::new(self.most()),
         };
         let done = self.all(&state).await;
         let stopped = state.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -145,13 +149,16 @@ impl Sweep<'_> {
         let planned = self.plan(state).await?;
         fault::point(Point::AfterList, "").await;
         self.tell_prepared(&planned).await?;
-        let tripped = self.tell(state, &planned).await?;
-        let due = planned.iter().filter(|planned| planned.is_due() && !tripped).map(|due| &due.candidate);
+        let due = self.tell(state, &planned).await?;
         if self.dry_run == DryRun::Client {
-            due.for_each(|due| state.note(&due.name, &due.uid, Outcome::WouldDelete));
+            let most = usize::try_from(self.most()).unwrap_or(usize::MAX);
+            for (position, due) in due.into_iter().enumerate() {
+                let outcome = if position < most { Outcome::WouldDelete } else { Outcome::Postponed };
+                state.note(&due.name, &due.uid, outcome);
+            }
             return Ok(());
         }
-        let due = due.cloned().map(Task::Delete);
+        let due = due.into_iter().cloned().map(Task::Delete);
         let tasks: Vec<_> = begun.going.iter().cloned().map(Task::Await).chain(due).collect();
         self.progress.phase("deleting", tasks.len());
         futures::stream::iter(tasks).for_each_concurrent(IN_FLIGHT, |task| self.end(state, task)).await;
@@ -192,8 +199,17 @@ impl Sweep<'_> {
         Ok(planned)
     }
 
-    /// Writes down what stays and why, and whether the breaker has tripped.
-    async fn tell(&self, state: &State, planned: &[Planned]) -> Result<bool, SweepError> {
+    /// The most namespaces that this sweep deletes.
+    fn most(&self) -> u32 {
+        self.policy.cleanup.breaker.max_deletions.max(self.allowed.unwrap_or_default())
+    }
+
+    /// Writes down what stays and why, and what the breaker refuses. Returns what is to be deleted, the oldest first.
+    async fn tell<'a>(
+        &self,
+        state: &State,
+        planned: &'a [Planned],
+    ) -> Result<Vec<&'a Candidate>, SweepError> {
         let trips = state.report.lock().unwrap_or_else(PoisonError::into_inner).trips().to_vec();
         let now = self.clock.now();
         if !trips.is_empty() {
@@ -204,7 +220,7 @@ impl Sweep<'_> {
         for kept in planned.iter().filter(|planned| verdicts_hold && planned.is_told(now)) {
             self.tell_kept(kept).await?;
         }
-        Ok(!trips.is_empty())
+        Ok(plan::deletions(planned, &trips))
     }
 
     async fn tell_kept(&self, kept: &Planned) -> Result<(), SweepError> {

@@ -71,8 +71,14 @@ pub enum Work {
     NotInspected,
     /// Nothing.
     Idle,
-    /// These, by kind: `pods=a,b`.
-    Active(Vec<String>),
+    /// What may still come to work, and what runs.
+    Active {
+        /// All of it by kind, as the platform counts it: `jobs=a,b`.
+        found: Vec<String>,
+        /// The Pods among it that a node runs or is about to run: `pods=a,b`. All that counts once
+        /// `cleanup.workGrace` is over.
+        scheduled: Vec<String>,
+    },
 }
 
 /// A namespace and what is known of it.
@@ -167,8 +173,61 @@ fn verdict(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<
     match &candidate.work {
         Work::Idle => Ok(Verdict::Delete(reason)),
         Work::NotInspected => Err(Verdict::Keep(Reason::NotInspected)),
-        Work::Active(work) => Err(Verdict::Keep(Reason::ActiveWorkloads { work: work.clone() })),
+        Work::Active { found, scheduled } => match overdue_since(policy, candidate) {
+            Some(since) if since <= now && scheduled.is_empty() => Ok(Verdict::Delete(reason)),
+            Some(since) if since <= now => {
+                Err(Verdict::Keep(Reason::ActiveWorkloads { work: scheduled.clone() }))
+            }
+            _ => Err(Verdict::Keep(Reason::ActiveWorkloads { work: found.clone() })),
+        },
     }
+}
+
+/// When `cleanup.workGrace` after the end of lease, retention and hold is over; `None` if no lease says so. From then
+/// on only scheduled Pods count as work, and a namespace that is still kept is overdue.
+pub fn overdue_since(policy: &RunPolicy, candidate: &Candidate) -> Option<Timestamp> {
+    let mode = candidate.label(keys::RUNTIME_MODE)?.parse().ok()?;
+    let retention = retention(policy, candidate, mode);
+    let by_lease = lease_end(policy, candidate).ok().and_then(|end| release(policy, end, retention))?;
+    let held_until = match candidate.annotation(keys::HOLD).map(str::parse::<Hold>) {
+        None => by_lease,
+        Some(Ok(hold)) => hold.until.timestamp(),
+        Some(Err(_)) => return None,
+    };
+    later(by_lease.max(held_until), policy.cleanup.work_grace)
+}
+
+/// Whether a namespace is kept although [`overdue_since`] is past: its reason is one that an operator should know.
+pub fn is_overdue(policy: &RunPolicy, now: Timestamp, candidate: &Candidate, verdict: &Verdict) -> bool {
+    let in_scope = match verdict {
+        Verdict::Delete(_) => false,
+        Verdict::Keep(reason) => {
+            !matches!(reason, Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
+        }
+        Verdict::Wait { .. } => true,
+    };
+    in_scope && overdue_since(policy, candidate).is_some_and(|since| since <= now)
+}
+
+/// Whether a namespace that is due is so by its own lease alone: one that is readable, consistent, was alive when the
+/// namespace was created, and is over together with all that the policy adds to it.
+///
+/// Such a lease was promised to the requester when it was written, and admission refuses every other one. What is due
+/// by anything else (the policy's reading of a missing lease, retention after the end of a run, labels without proof
+/// of origin, a lease that ended before its namespace existed, as in a restored backup) may be due because a policy, a
+/// database or a selector is wrong.
+pub fn is_due_by_lease(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
+    let Ok(mode) = is_ours(policy, candidate) else { return false };
+    if !is_proven(candidate) {
+        return false;
+    }
+    let Some(lease) = candidate.lease().filter(|lease| lease.is_consistent(policy.lease.tolerance)) else {
+        return false;
+    };
+    let end = lease.expires_at.timestamp();
+    let is_promised = candidate.created_at.is_some_and(|created_at| created_at < end);
+    let by_lease = release(policy, end, retention(policy, candidate, mode));
+    is_promised && by_lease.is_some_and(|by_lease| by_lease <= now)
 }
 
 fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Verdict> {
@@ -202,11 +261,20 @@ fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Ver
     if candidate.label(keys::RUN_ID).is_none() {
         return keep(Reason::MissingRunId);
     }
-    let proven = candidate.annotation(keys::REQUESTED_BY).is_some_and(|by| !by.is_empty());
-    if !proven && policy.cleanup.unproven == Unproven::Keep {
+    if !is_proven(candidate) && policy.cleanup.unproven == Unproven::Keep {
         return keep(Reason::Unproven);
     }
     Ok(mode)
+}
+
+/// Whether the webhook wrote who asked for the namespace, as it does at each creation.
+fn is_proven(candidate: &Candidate) -> bool {
+    candidate.annotation(keys::REQUESTED_BY).is_some_and(|by| !by.is_empty())
+}
+
+/// When a namespace may go by its lease: after `cleanup.grace` and the retention.
+fn release(policy: &RunPolicy, lease_end: Timestamp, retention: Retention) -> Option<Timestamp> {
+    later(lease_end, policy.cleanup.grace.saturating_add(retention.after_lease.unwrap_or_default()))
 }
 
 /// A namespace that is younger than now tells of a clock that is wrong, and then every lease may be read wrong.
@@ -259,8 +327,7 @@ fn is_due(
 ) -> Result<Reason, Verdict> {
     let retention = retention(policy, candidate, mode);
     let lease_end = lease_end(policy, candidate)?;
-    let beyond = policy.cleanup.grace.saturating_add(retention.after_lease.unwrap_or_default());
-    let by_lease = later(lease_end, beyond).ok_or(Verdict::Keep(Reason::ContradictoryLease))?;
+    let by_lease = release(policy, lease_end, retention).ok_or(Verdict::Keep(Reason::ContradictoryLease))?;
     let ended_at = match candidate.run {
         Run::Ended { at, .. } => at,
         _ => None,

@@ -25,7 +25,7 @@ pub enum SweepResult {
     Done,
     /// Some namespaces could not be deleted.
     SomeFailed,
-    /// The breaker tripped: nothing was deleted.
+    /// The breaker tripped: only what was due by its own lease was deleted, or nothing at all.
     Refused,
     /// It ended early: something was not to be reached. Also what a later version may call otherwise.
     #[default]
@@ -84,6 +84,8 @@ pub struct LastSweep {
     pub managed: u32,
     /// Those that were due.
     pub due: u32,
+    /// Those among them that were due by anything but their own leases.
+    pub due_by_policy: u32,
     /// Those that are gone now.
     pub deleted: u32,
     /// Those that could not be deleted.
@@ -92,6 +94,8 @@ pub struct LastSweep {
     pub stuck: u32,
     /// Those that stay, by the code of the reason.
     pub kept: BTreeMap<String, u32>,
+    /// Those that stay beyond lease, retention, hold and `cleanup.workGrace`, by the code of the reason.
+    pub overdue: BTreeMap<String, u32>,
     /// The end of the lease of the namespace that should have gone first and is still there.
     pub oldest_expired: Option<Timestamp>,
     /// Since when the namespace is being deleted that has been for longest.

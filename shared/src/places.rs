@@ -142,6 +142,7 @@ impl Quotas {
             Scope::Cluster => self.cluster.map(|limit| limit.max),
             Scope::Project(of) => self.per_project.as_ref().map(|limit| limit.of(of)),
             Scope::AgentJobs(of) => self.agent_jobs_per_project.as_ref().map(|limit| limit.of(of)),
+            Scope::Requester(of) if self.managers.iter().any(|manager| **manager == **of) => None,
             Scope::Requester(_) => self.per_requester.map(|limit| limit.max),
         }
     }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use codex_k8s_shared::cleanup::{Candidate, Outcome, Run, Verdict, Work, decide};
+use codex_k8s_shared::cleanup::{
+    Candidate, Outcome, Run, Verdict, Work, decide, is_due_by_lease, is_overdue, overdue_since,
+};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::RunPolicy;
@@ -221,9 +223,102 @@ fn retention_keeps_a_failed_run_longer_and_lets_a_finished_one_go_before_its_lea
 
 #[test]
 fn what_works_or_could_not_be_seen_keeps_its_namespace() {
-    let active = Work::Active(vec!["jobs=a".to_owned()]);
+    let active = Work::Active { found: vec!["jobs=a".to_owned()], scheduled: Vec::new() };
     assert_eq!(told(|it| it.work = active), "keep active_workloads_present");
     assert_eq!(told(|it| it.work = Work::NotInspected), "keep workload_inspection_failed");
+}
+
+fn work(scheduled: &[&str]) -> Work {
+    let scheduled = scheduled.iter().map(|it| (*it).to_owned()).collect();
+    Work::Active { found: vec!["jobs=a".to_owned()], scheduled }
+}
+
+#[test]
+fn beyond_its_grace_only_a_scheduled_pod_counts_as_work() {
+    // The lease ended 24 h after its renewal; 5 min of grace and 24 h of grace for work come after that.
+    let leased = |hours, scheduled: &'static [&str]| {
+        move |it: &mut Candidate| {
+            renew(it, at(hours));
+            it.work = work(scheduled);
+        }
+    };
+    assert_eq!(told(leased(-48, &[])), "keep active_workloads_present");
+    assert_eq!(told(leased(-49, &[])), "delete ttl_expired");
+    assert_eq!(told(leased(-1000, &["pods=a"])), "keep active_workloads_present");
+    let short = policy("cleanup: {workGrace: 1h}");
+    assert_eq!(told_under(&short, leased(-26, &[])), "delete ttl_expired");
+    assert_eq!(told_under(&short, leased(-25, &[])), "keep active_workloads_present");
+    let held = |it: &mut Candidate| {
+        leased(-49, &[])(it);
+        annotate(it, keys::HOLD, "2026-02-01T11:00:00Z jane is still reading the logs");
+    };
+    assert_eq!(told(held), "keep active_workloads_present", "the hold has ended an hour ago");
+    assert_eq!(told_under(&short, held), "delete ttl_expired");
+    let retained = policy("cleanup: {retention: {fullEnv: {failed: {afterLease: 48h}}}}");
+    let failed = |it: &mut Candidate| {
+        leased(-90, &[])(it);
+        it.run = Run::Ended { outcome: Outcome::Failed, at: None };
+    };
+    assert_eq!(told_under(&retained, failed), "keep active_workloads_present");
+    let running = |it: &mut Candidate| {
+        leased(-49, &[])(it);
+        it.run = Run::Active { status: "running".to_owned() };
+    };
+    assert_eq!(told(running), "keep active_run_in_db", "the platform says that it is not over");
+}
+
+#[test]
+fn what_is_kept_beyond_every_grace_is_overdue_whatever_the_reason() {
+    let overdue = |change: &dyn Fn(&mut Candidate)| {
+        let (policy, mut candidate) = (RunPolicy::default(), expired());
+        renew(&mut candidate, at(-49));
+        change(&mut candidate);
+        let verdict = decide(&policy, at(0), &candidate);
+        is_overdue(&policy, at(0), &candidate, &verdict)
+    };
+    assert!(overdue(&|it| it.work = work(&["pods=a"])));
+    assert!(overdue(&|it| it.run = Run::Unknown));
+    assert!(overdue(&|it| it.name = "payroll-x".to_owned()));
+    assert!(!overdue(&|_| {}), "it is deleted");
+    assert!(!overdue(&|it| renew(it, at(-48))), "its grace is not over");
+    assert!(!overdue(&|it| it.terminating_since = Some(at(-9))), "that has a metric of its own");
+    assert!(!overdue(&|it| annotate(it, keys::HOLD, "2026-02-01T13:00:00Z jane looks into it")));
+    let mut broken = expired();
+    annotate(&mut broken, keys::HOLD, "for ever");
+    assert_eq!(overdue_since(&RunPolicy::default(), &broken), None, "nothing says until when it is held");
+}
+
+#[test]
+fn only_a_lease_that_was_promised_makes_a_namespace_due_by_itself() {
+    let by_lease = |policy: &RunPolicy, change: &dyn Fn(&mut Candidate)| {
+        let mut candidate = expired();
+        renew(&mut candidate, at(-30));
+        candidate.created_at = Some(at(-30));
+        change(&mut candidate);
+        let deleted = matches!(decide(policy, at(0), &candidate), Verdict::Delete(_));
+        (deleted, is_due_by_lease(policy, at(0), &candidate))
+    };
+    let default = RunPolicy::default();
+    assert_eq!(by_lease(&default, &|_| {}), (true, true));
+    let without = |it: &mut Candidate| {
+        it.annotations.retain(|key, _| !key.contains("lease"));
+    };
+    assert_eq!(by_lease(&policy("cleanup: {withoutLease: age}"), &without), (true, false));
+    let broken = |it: &mut Candidate| annotate(it, keys::NAMESPACE_LEASE_TTL, "soon");
+    assert_eq!(by_lease(&policy("cleanup: {withoutLease: age}"), &broken), (true, false));
+    let unproven = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
+    assert_eq!(by_lease(&policy("cleanup: {unproven: believe}"), &unproven), (true, false));
+    let restored = |it: &mut Candidate| it.created_at = Some(at(-1));
+    assert_eq!(by_lease(&default, &restored), (true, false), "over before the namespace existed");
+    let finish = policy("cleanup: {retention: {fullEnv: {succeeded: {afterFinish: 1s}}}}");
+    let finished = |hours| {
+        move |it: &mut Candidate| {
+            renew(it, at(hours));
+            it.run = Run::Ended { outcome: Outcome::Succeeded, at: Some(at(-2)) };
+        }
+    };
+    assert_eq!(by_lease(&finish, &finished(-3)), (true, false), "its lease lives");
+    assert_eq!(by_lease(&finish, &finished(-30)), (true, true), "its lease is over as well");
 }
 
 #[test]
@@ -264,8 +359,7 @@ fn any_candidate() -> impl Strategy<Value = Candidate> {
         Just(Run::Active { status: "running".to_owned() }),
         (-50_i64..50).prop_map(|hours| Run::Ended { outcome: Outcome::Failed, at: Some(at(hours)) }),
     ];
-    let work =
-        prop_oneof![3 => Just(Work::Idle), 1 => Just(Work::NotInspected), 1 => Just(Work::Active(vec![]))];
+    let work = prop_oneof![3 => Just(Work::Idle), 1 => Just(Work::NotInspected), 1 => Just(Work::Active { found: vec![], scheduled: vec![] })];
     let times = (-60_i64..3, -60_i64..3, proptest::option::weighted(0.1, Just(at(-1))));
     (proptest::collection::vec(change, 0..3), name, run, work, times).prop_map(
         |(changes, name, run, work, (created, renewed, terminating_since))| {

@@ -270,7 +270,7 @@ fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
 }
 
 /// A policy that does not limit how many run namespaces there are, for those who fill a cluster with them.
-pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null}\n";
+pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null, perRequester: null}\n";
 
 /// The folder of records: where it is there, every decision is recorded.
 const RECORDS: &str = "records";

@@ -273,8 +273,14 @@ fn workload_conditions(policy: &RunPolicy) -> Value {
         let keys = [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT];
         unchanged.extend(keys.map(|key| same(&format!("annotations[?{}]", cel(key)), "''")));
     }
+    let mut not_bookkeeping = not_bookkeeping(policy);
+    if policy.quotas.agent_jobs_per_project.is_some() {
+        // A Pod that the garbage collector takes from its Job would go on beside those that are counted.
+        let same_owners = same("ownerReferences", "[]");
+        not_bookkeeping = format!("{not_bookkeeping} || (request.kind.kind == 'Pod' && !({same_owners}))");
+    }
     json!([
-        {"name": "not-bookkeeping", "expression": not_bookkeeping(policy)},
+        {"name": "not-bookkeeping", "expression": not_bookkeeping},
         {
             "name": "not-a-mere-status",
             "expression": format!(

@@ -35,8 +35,8 @@ Exit codes:
   0  all was done, or there was nothing to do
   1  some of it failed: a namespace could not be deleted, or is still being deleted
   2  bad usage, or a policy that cannot be read
-  3  the breaker tripped: nothing was deleted
-  4  the API server is not to be reached, or refused to answer
+  3  the breaker tripped: nothing was deleted but what was due by its own lease
+  4  the API server is not to be reached, or refused to answer or to give the Lease
   5  the audit store or the platform's database is not to be reached, or cannot be used
   6  another sweep is at work";
 
@@ -65,7 +65,7 @@ pub(super) const fn of_sweep(error: &SweepError) -> Exit {
 pub(super) const fn of_session(error: &SessionError) -> Exit {
     match error {
         SessionError::Lease(LeaseError::Held { .. }) => Exit::Busy,
-        SessionError::Lease(LeaseError::Unreachable { .. }) => Exit::Cluster,
+        SessionError::Lease(LeaseError::Unreachable { .. } | LeaseError::Refused { .. }) => Exit::Cluster,
         SessionError::Sweep(error) => of_sweep(error),
     }
 }

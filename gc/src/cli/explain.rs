@@ -14,6 +14,7 @@ use super::exit::{Ended, Exit, Failure, OrExit};
 use super::output::Form;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::cluster::work::Deadline;
 use crate::plan::Planned;
 use crate::runs::Runs;
 use crate::sweep::report::Line;
@@ -101,7 +102,8 @@ async fn planned(
 ) -> Result<Option<Planned>, Failure> {
     let Some(mut candidate) = cluster.fresh(name).await.or_exit(Exit::Cluster)? else { return Ok(None) };
     if candidate.label(keys::MANAGED_BY).is_some() {
-        candidate.work = cluster.work(name).await.or_exit(Exit::Cluster)?;
+        let deadline = Deadline { now, to_start: policy.cleanup.work_grace };
+        candidate.work = cluster.work(name, deadline).await.or_exit(Exit::Cluster)?;
         runs.look_up(std::slice::from_mut(&mut candidate)).await.or_exit(Exit::Database)?;
     }
     Ok(Some(Planned::new(policy, now, candidate)))
@@ -124,7 +126,10 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
     let work = match &candidate.work {
         Work::NotInspected => "not looked at".to_owned(),
         Work::Idle => "nothing".to_owned(),
-        Work::Active(work) => work.join(" "),
+        Work::Active { found, scheduled } if scheduled.is_empty() => {
+            format!("{}; none of its Pods is scheduled", found.join(" "))
+        }
+        Work::Active { found, .. } => found.join(" "),
     };
     vec![
         ("run", label(keys::RUN_ID)),

@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// whether it would let each go
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
     dry_run: Option<Where>,
-    /// Let the breaker pass so many deletions this once, because somebody has looked
+    /// Allow up to COUNT deletions in this run even if the breaker trips
     #[arg(long, value_name = "COUNT")]
     allow_mass_deletion: Option<u32>,
     /// The form of the report

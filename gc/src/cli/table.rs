@@ -47,10 +47,14 @@ pub(super) fn report(report: &Report) -> String {
 
 fn advice(report: &Report) -> String {
     if report.breaker.iter().all(|tripped| tripped.can_be_allowed) {
-        let due = report.due();
+        let (left, deleted) = (report.left(), report.deleted());
+        let done = match deleted {
+            0 => "Nothing was deleted.".to_owned(),
+            _ => format!("Nothing was deleted but {deleted} whose own leases ended."),
+        };
         format!(
-            "Nothing was deleted. Look at the verdicts above; if they are right, let them pass this once:\n  \
-             codex-k8s-gc sweep --allow-mass-deletion={due}\n"
+            "{done} Look at the verdicts above; if they are right, let them pass this once:\n  \
+             codex-k8s-gc sweep --allow-mass-deletion={left}\n"
         )
     } else {
         "Nothing was deleted, and nothing will be until that is mended.\n".to_owned()
@@ -63,7 +67,11 @@ fn summary(report: &Report) -> String {
         return format!("{managed} managed, {due} due; nothing was done (dry run: {})", report.dry_run);
     }
     let mut text = format!("{managed} managed, {due} due, {} deleted", report.deleted());
-    for (count, what) in [(report.failed(), "failed"), (report.stuck(), "still being deleted")] {
+    for (count, what) in [
+        (report.failed(), "failed"),
+        (report.stuck(), "still being deleted"),
+        (report.postponed(), "left to the next sweep"),
+    ] {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
         }
@@ -79,6 +87,7 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
         None => (line.verdict.to_owned(), line.message.clone()),
         Some(Outcome::Deleted) => ("deleted".to_owned(), line.message.clone()),
         Some(Outcome::AlreadyDeleted) => ("gone".to_owned(), "somebody else has deleted it".to_owned()),
+        Some(Outcome::Postponed) => ("next sweep".to_owned(), line.message.clone()),
         Some(Outcome::WouldDelete) => ("would delete".to_owned(), line.message.clone()),
         Some(Outcome::Kept { message, .. }) => ("keep".to_owned(), message.clone()),
         Some(Outcome::Failed { error }) => ("failed".to_owned(), error.clone()),

@@ -1,13 +1,16 @@
 //! What is at work in a namespace (contract.md, section 6: the platform's own list).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use codex_k8s_shared::cleanup::Work;
+use codex_k8s_shared::lease::later;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, try_join_all};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::{NamespaceResourceScope, Resource};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -22,6 +25,20 @@ const TOLD: usize = 10;
 trait Active {
     /// Whether it works, or is about to.
     fn is_active(&self) -> bool;
+
+    /// Whether a node runs it, or has just been chosen to.
+    fn is_scheduled(&self, _: &Deadline) -> bool {
+        false
+    }
+}
+
+/// The time of an inspection, and how long a Pod may take from its node's choice to its first container.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    /// The time.
+    pub now: Timestamp,
+    /// How long a scheduled Pod counts without a container that has started: `cleanup.workGrace`.
+    pub to_start: Duration,
 }
 
 impl Active for Pod {
@@ -29,6 +46,47 @@ impl Active for Pod {
         let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
         !matches!(phase, Some("Succeeded" | "Failed"))
     }
+
+    fn is_scheduled(&self, deadline: &Deadline) -> bool {
+        let has_node = self
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.node_name.as_deref().is_some_and(|node| !node.is_empty()));
+        has_node
+            && !is_past_its_deletion(self, deadline)
+            && (has_started(self) || is_starting(self, deadline))
+    }
+}
+
+/// Whether a Pod should be gone: its deletion timestamp already contains its grace period. After that no node answers
+/// for it.
+fn is_past_its_deletion(pod: &Pod, deadline: &Deadline) -> bool {
+    pod.metadata.deletion_timestamp.as_ref().is_some_and(|due| due.0 <= deadline.now)
+}
+
+/// Whether any of its containers has started.
+fn has_started(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let containers = [&status.init_container_statuses, &status.container_statuses];
+    let has_run = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    status.phase.as_deref() == Some("Running")
+        || containers
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|container| container.restart_count > 0 || container.state.as_ref().is_some_and(has_run))
+}
+
+/// Whether it was given its node so recently that it may still start. An image that cannot be pulled or a volume that
+/// does not exist keeps a Pod here for ever.
+fn is_starting(pod: &Pod, deadline: &Deadline) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let scheduled = conditions.into_iter().flatten().find(|found| found.type_ == "PodScheduled");
+    let since = scheduled
+        .and_then(|scheduled| scheduled.last_transition_time.as_ref())
+        .or(pod.metadata.creation_timestamp.as_ref());
+    // Without any time it has just been written.
+    since.is_none_or(|since| later(since.0, deadline.to_start).is_none_or(|end| end > deadline.now))
 }
 
 impl Active for Job {
@@ -88,52 +146,59 @@ impl Active for DaemonSet {
 }
 
 /// What is at work, by the namespace that it is in.
-pub type Everywhere = HashMap<String, Vec<String>>;
+pub type Everywhere = HashMap<String, Work>;
 
-/// Something that works: the namespace that it is in, and its name.
-type Found = (String, String);
+/// Something that is at work, or is deleted while a node still runs it.
+#[derive(Debug)]
+struct Found {
+    namespace: String,
+    name: String,
+    /// Whether the platform counts it as work.
+    is_active: bool,
+    /// Whether it is a Pod that a node runs or is about to run.
+    is_scheduled: bool,
+}
 
 impl Cluster {
     /// What is at work in a namespace.
     ///
     /// # Errors
     /// If any of its kinds cannot be listed: what was not seen is not idle.
-    pub async fn work(&self, namespace: &str) -> Result<Work, ClusterError> {
-        let mut found = self.active_in(Some(namespace)).await?;
-        Ok(found.remove(namespace).map_or(Work::Idle, Work::Active))
+    pub async fn work(&self, namespace: &str, deadline: Deadline) -> Result<Work, ClusterError> {
+        let mut found = self.active_in(Some(namespace), deadline).await?;
+        Ok(found.remove(namespace).unwrap_or(Work::Idle))
     }
 
     /// What is at work in any namespace: for many of them, this is seven lists and not seven for each.
     ///
     /// # Errors
     /// As [`work`](Self::work).
-    pub async fn work_everywhere(&self) -> Result<Everywhere, ClusterError> {
-        self.active_in(None).await
+    pub async fn work_everywhere(&self, deadline: Deadline) -> Result<Everywhere, ClusterError> {
+        self.active_in(None, deadline).await
     }
 
-    async fn active_in(&self, namespace: Option<&str>) -> Result<Everywhere, ClusterError> {
+    async fn active_in(
+        &self,
+        namespace: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Everywhere, ClusterError> {
         let kinds: [LocalBoxFuture<'_, _>; 7] = [
-            self.active::<Pod>(namespace, "pods").boxed_local(),
-            self.active::<Job>(namespace, "jobs").boxed_local(),
-            self.active::<CronJob>(namespace, "cronjobs").boxed_local(),
-            self.active::<Deployment>(namespace, "deployments").boxed_local(),
-            self.active::<StatefulSet>(namespace, "statefulsets").boxed_local(),
-            self.active::<ReplicaSet>(namespace, "replicasets").boxed_local(),
-            self.active::<DaemonSet>(namespace, "daemonsets").boxed_local(),
+            self.active::<Pod>(namespace, "pods", deadline).boxed_local(),
+            self.active::<Job>(namespace, "jobs", deadline).boxed_local(),
+            self.active::<CronJob>(namespace, "cronjobs", deadline).boxed_local(),
+            self.active::<Deployment>(namespace, "deployments", deadline).boxed_local(),
+            self.active::<StatefulSet>(namespace, "statefulsets", deadline).boxed_local(),
+            self.active::<ReplicaSet>(namespace, "replicasets", deadline).boxed_local(),
+            self.active::<DaemonSet>(namespace, "daemonsets", deadline).boxed_local(),
         ];
-        let mut everywhere = Everywhere::new();
-        for (kind, found) in try_join_all(kinds).await? {
-            for (namespace, names) in by_namespace(found) {
-                everywhere.entry(namespace).or_default().push(told(kind, names));
-            }
-        }
-        Ok(everywhere)
+        Ok(by_namespace(try_join_all(kinds).await?))
     }
 
     async fn active<K>(
         &self,
         namespace: Option<&str>,
         kind: &'static str,
+        deadline: Deadline,
     ) -> Result<(&'static str, Vec<Found>), ClusterError>
     where
         K: Active + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -145,10 +210,7 @@ impl Cluster {
         };
         let page = async |params: &ListParams| api.list(params).await;
         let params = ListParams::default();
-        let found = paged::kept(&params, page, |object| {
-            let works = object.meta().deletion_timestamp.is_none() && object.is_active();
-            works.then(|| (object.namespace().unwrap_or_default(), object.name_any()))
-        });
+        let found = paged::kept(&params, page, |object| found(&object, deadline));
         let place = namespace.map(|namespace| format!(" of {namespace}")).unwrap_or_default();
         let found =
             found.await.map_err(|error| ClusterError::new(format!("list the {kind}{place}"), error))?;
@@ -156,12 +218,43 @@ impl Cluster {
     }
 }
 
-fn by_namespace(found: Vec<Found>) -> HashMap<String, Vec<String>> {
-    let mut by_namespace = HashMap::<_, Vec<_>>::new();
-    for (namespace, name) in found {
-        by_namespace.entry(namespace).or_default().push(name);
+fn found<K: Active + kube::Resource<DynamicType = ()>>(object: &K, deadline: Deadline) -> Option<Found> {
+    let may_work = object.is_active();
+    let is_active = may_work && object.meta().deletion_timestamp.is_none();
+    let is_scheduled = may_work && object.is_scheduled(&deadline);
+    (is_active || is_scheduled).then(|| Found {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        is_active,
+        is_scheduled,
+    })
+}
+
+/// What is at work in each namespace. A Pod that is being deleted is no work by itself, as the platform counts; beside
+/// other work it is what still runs of it.
+fn by_namespace(kinds: Vec<(&'static str, Vec<Found>)>) -> Everywhere {
+    let mut everywhere = HashMap::<String, [Vec<String>; 2]>::new();
+    for (kind, found) in kinds {
+        let mut names = HashMap::<String, [Vec<String>; 2]>::new();
+        for Found { namespace, name, is_active, is_scheduled } in found {
+            let [active, scheduled] = names.entry(namespace).or_default();
+            if is_scheduled {
+                scheduled.push(name.clone());
+            }
+            if is_active {
+                active.push(name);
+            }
+        }
+        for (namespace, [active, scheduled]) in names {
+            let [all_active, all_scheduled] = everywhere.entry(namespace).or_default();
+            all_active.extend((!active.is_empty()).then(|| told(kind, active)));
+            all_scheduled.extend((!scheduled.is_empty()).then(|| told(kind, scheduled)));
+        }
     }
-    by_namespace
+    let work = |[found, scheduled]: [Vec<String>; 2]| {
+        if found.is_empty() { Work::Idle } else { Work::Active { found, scheduled } }
+    };
+    everywhere.into_iter().map(|(namespace, lists)| (namespace, work(lists))).collect()
 }
 
 /// Those of one kind, as `kind=a,b`.
@@ -191,6 +284,57 @@ mod tests {
             assert_eq!(active::<Pod>(json!({"status": {"phase": phase}})), works, "{phase}");
         }
         assert!(active::<Pod>(json!({})));
+    }
+
+    const NOW: &str = "2026-02-01T12:00:00Z";
+
+    fn scheduled(pod: Value) -> bool {
+        let deadline = Deadline { now: NOW.parse().unwrap(), to_start: Duration::from_hours(24) };
+        serde_json::from_value::<Pod>(pod).unwrap().is_scheduled(&deadline)
+    }
+
+    #[test]
+    fn a_pod_is_scheduled_while_its_node_runs_it_or_may_still_start_it() {
+        let pod = |status: Value| json!({"spec": {"nodeName": "n", "containers": []}, "status": status});
+        assert!(scheduled(pod(json!({"phase": "Running"}))));
+        assert!(!scheduled(json!({"spec": {"containers": []}, "status": {"phase": "Pending"}})), "no node");
+        let condition = |since: &str| {
+            json!({"phase": "Pending", "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": since}]})
+        };
+        assert!(scheduled(pod(condition("2026-02-01T11:00:00Z"))), "its image is being pulled");
+        assert!(!scheduled(pod(condition("2026-01-31T11:00:00Z"))), "its image cannot be pulled");
+        let mut init = condition("2026-01-31T11:00:00Z");
+        init["initContainerStatuses"] = json!([{"name": "i", "image": "i", "imageID": "i", "ready": false,
+            "restartCount": 0, "state": {"running": {}}}]);
+        assert!(scheduled(pod(init)), "an init container runs");
+    }
+
+    #[test]
+    fn a_pod_whose_deletion_is_overdue_is_not_scheduled_any_more() {
+        let deleted = |due: &str| {
+            scheduled(
+                json!({"metadata": {"deletionTimestamp": due}, "spec": {"nodeName": "n", "containers": []},
+                "status": {"phase": "Running"}}),
+            )
+        };
+        assert!(deleted("2026-02-01T12:00:30Z"), "it is ending");
+        assert!(!deleted("2026-02-01T11:59:59Z"), "its node is lost");
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_is_work_only_beside_other_work() {
+        let one = |name: &str, is_active, is_scheduled| Found {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            is_active,
+            is_scheduled,
+        };
+        let pods = || ("pods", vec![one("p", false, true)]);
+        assert_eq!(by_namespace(vec![pods()]), Everywhere::from([("n".to_owned(), Work::Idle)]));
+        let work = Work::Active { found: vec!["jobs=j".to_owned()], scheduled: vec!["pods=p".to_owned()] };
+        let both = by_namespace(vec![pods(), ("jobs", vec![one("j", true, false)])]);
+        assert_eq!(both, Everywhere::from([("n".to_owned(), work)]));
     }
 
     #[test]

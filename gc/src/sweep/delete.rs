@@ -9,6 +9,7 @@ use super::report::Outcome;
 use super::{DryRun, State, Sweep, SweepError};
 use crate::cluster::Deletion;
 use crate::cluster::blockers::Remains;
+use crate::cluster::work::Deadline;
 use crate::fault::{self, Point};
 use crate::plan::Planned;
 use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
@@ -31,6 +32,9 @@ enum Sent {
 impl Sweep<'_> {
     /// Deletes a namespace, if it still is to go, and waits until it is gone.
     pub(super) async fn delete(&self, state: &State, candidate: &Candidate) {
+        let Some(slot) = state.budget.take().await else {
+            return state.note(&candidate.name, &candidate.uid, Outcome::Postponed);
+        };
         let sent = {
             // The semaphore is never closed.
             let _permit = state.sending.acquire().await.ok();
@@ -42,6 +46,11 @@ impl Sweep<'_> {
             }
             self.send(candidate).await
         };
+        if matches!(sent, Ok(Sent::Accepted(_) | Sent::Over(Outcome::WouldDelete))) {
+            slot.spend();
+        } else {
+            drop(slot);
+        }
         match sent {
             Ok(Sent::Accepted(decision)) => self.await_gone(state, &decision).await,
             Ok(Sent::Over(outcome)) => state.note(&candidate.name, &candidate.uid, outcome),
@@ -73,7 +82,8 @@ impl Sweep<'_> {
             self.tell_absent(candidate).await?;
             return Ok(Sent::Over(Outcome::AlreadyDeleted));
         };
-        fresh.work = self.cluster.work(&fresh.name).await?;
+        let deadline = Deadline { now: self.clock.now(), to_start: self.policy.cleanup.work_grace };
+        fresh.work = self.cluster.work(&fresh.name, deadline).await?;
         self.runs.look_up(std::slice::from_mut(&mut fresh)).await?;
         let now = self.clock.now();
         let planned = Planned::new(self.policy, now, fresh);

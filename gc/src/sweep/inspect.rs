@@ -5,6 +5,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 
+use crate::cluster::work::Deadline;
 use crate::cluster::{Cluster, ClusterError};
 use crate::plan::Planned;
 use crate::progress::Progress;
@@ -26,17 +27,17 @@ pub async fn inspect(
     let due: Vec<_> =
         listed.iter_mut().filter(|candidate| Planned::is_to_be_inspected(policy, now, candidate)).collect();
     progress.phase("inspecting", due.len());
+    let deadline = Deadline { now, to_start: policy.cleanup.work_grace };
     if due.len() > MANY {
-        let mut everywhere = cluster.work_everywhere().await?;
+        let mut everywhere = cluster.work_everywhere(deadline).await?;
         for candidate in due {
-            let found = everywhere.remove(&candidate.name);
-            candidate.work = found.map_or(Work::Idle, Work::Active);
+            candidate.work = everywhere.remove(&candidate.name).unwrap_or(Work::Idle);
         }
         return Ok(());
     }
     futures::stream::iter(due.into_iter().map(Ok))
         .try_for_each_concurrent(usize::from(policy.cleanup.concurrency), async |candidate| {
-            candidate.work = cluster.work(&candidate.name).await?;
+            candidate.work = cluster.work(&candidate.name, deadline).await?;
             progress.step();
             Ok(())
         })

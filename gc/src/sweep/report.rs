@@ -26,7 +26,7 @@ pub struct Report {
     pub policy_hash: String,
     /// Whether everything was looked at; else it ended early.
     pub complete: bool,
-    /// Why nothing was deleted, if the breaker tripped.
+    /// What the breaker tripped at: only what was due by its own lease was deleted, or nothing at all.
     pub breaker: Vec<Tripped>,
     /// The namespaces: what is due first, the oldest first.
     pub namespaces: Vec<Line>,
@@ -91,6 +91,12 @@ pub struct Line {
     /// Whether an operator ought to know.
     #[serde(skip)]
     pub is_lasting: bool,
+    /// Whether it is due by anything but its own lease.
+    #[serde(skip)]
+    pub is_due_by_policy: bool,
+    /// Whether it is kept beyond lease, retention, hold and `cleanup.workGrace`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_overdue: bool,
 }
 
 /// What came of a namespace that was due.
@@ -103,6 +109,8 @@ pub enum Outcome {
     AlreadyDeleted,
     /// It would be deleted.
     WouldDelete,
+    /// It is left to the next sweep, because this one has deleted as many as it may.
+    Postponed,
     /// It stays after all: it was changed after the list.
     Kept {
         /// Why, as a code.
@@ -147,7 +155,10 @@ impl Line {
             lease_expires_at: candidate.lease().map(|lease| lease.expires_at.timestamp()),
             terminating_since: candidate.terminating_since,
             outcome: None,
-            is_lasting: matches!(planned.verdict, Verdict::Keep(_)) && reason.is_lasting(),
+            is_lasting: planned.is_overdue
+                || (matches!(planned.verdict, Verdict::Keep(_)) && reason.is_lasting()),
+            is_due_by_policy: planned.is_due() && !planned.is_due_by_lease,
+            is_overdue: planned.is_overdue,
         }
     }
 
@@ -165,6 +176,8 @@ impl Line {
             terminating_since: None,
             outcome: None,
             is_lasting: false,
+            is_due_by_policy: false,
+            is_overdue: false,
         }
     }
 }
@@ -240,6 +253,34 @@ impl Report {
     /// Those that were due.
     pub fn due(&self) -> u32 {
         self.count(|line| line.verdict == "delete" && line.reason != "begun_earlier")
+    }
+
+    /// Those that were due by anything but their own leases.
+    pub fn due_by_policy(&self) -> u32 {
+        self.count(|line| line.is_due_by_policy)
+    }
+
+    /// Those that were due and are still there.
+    pub fn left(&self) -> u32 {
+        self.count(|line| {
+            line.verdict == "delete"
+                && line.reason != "begun_earlier"
+                && !matches!(line.outcome, Some(Outcome::Deleted | Outcome::AlreadyDeleted))
+        })
+    }
+
+    /// Those that are left to the next sweep.
+    pub fn postponed(&self) -> u32 {
+        self.count(|line| line.outcome == Some(Outcome::Postponed))
+    }
+
+    /// Those that are kept beyond lease, retention, hold and `cleanup.workGrace`, by reason.
+    pub fn overdue(&self) -> BTreeMap<&'static str, u32> {
+        let mut overdue = BTreeMap::new();
+        for line in self.namespaces.iter().filter(|line| line.is_overdue) {
+            *overdue.entry(line.reason).or_default() += 1;
+        }
+        overdue
     }
 
     /// Those that are gone now.

@@ -1,5 +1,6 @@
 //! The last sweep as metrics: the same ones wherever they are asked for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
@@ -46,10 +47,11 @@ fn seconds(time: Option<Timestamp>) -> Vec<(Option<(&'static str, &'static str)>
     time.map(|time| (None, time.as_second())).into_iter().collect()
 }
 
-fn metrics(last: &LastSweep) -> Vec<Metric<'_>> {
+fn metrics<'a>(last: &'a LastSweep) -> Vec<Metric<'a>> {
     let count = |count: u32| vec![(None, i64::from(count))];
-    let kept =
-        last.kept.iter().map(|(reason, count)| (Some(("reason", &**reason)), i64::from(*count))).collect();
+    let by_reason = |counts: &'a BTreeMap<String, u32>| {
+        counts.iter().map(|(reason, count)| (Some(("reason", &**reason)), i64::from(*count))).collect()
+    };
     let results =
         SweepResult::ALL.map(|result| (Some(("result", result.as_str())), i64::from(result == last.result)));
     let lasted =
@@ -61,10 +63,20 @@ fn metrics(last: &LastSweep) -> Vec<Metric<'_>> {
         ("last_sweep_result", "1 for the way in which the last sweep ended", results.into()),
         ("managed_namespaces", "Managed namespaces that the last sweep found", count(last.managed)),
         ("due_namespaces", "Those that were due", count(last.due)),
+        (
+            "due_by_policy_namespaces",
+            "Those that were due by anything but their own leases",
+            count(last.due_by_policy),
+        ),
         ("deleted_namespaces", "Those that it deleted", count(last.deleted)),
         ("failed_namespaces", "Those that it could not delete", count(last.failed)),
         ("stuck_namespaces", "Those that are still being deleted after their time", count(last.stuck)),
-        ("kept_namespaces", "Those that stay, by reason", kept),
+        ("kept_namespaces", "Those that stay, by reason", by_reason(&last.kept)),
+        (
+            "overdue_namespaces",
+            "Namespaces kept beyond lease, hold and cleanup.workGrace, by reason",
+            by_reason(&last.overdue),
+        ),
         (
             "oldest_expired_timestamp_seconds",
             "End of the oldest lease that has ended",
@@ -128,6 +140,7 @@ mod tests {
             result: SweepResult::SomeFailed,
             managed: 9,
             kept: [("held".to_owned(), 2)].into(),
+            overdue: [("active_workloads_present".to_owned(), 1)].into(),
             ..LastSweep::default()
         });
         let text = rendered(&collector);
@@ -138,6 +151,7 @@ mod tests {
             "codex_k8s_gc_last_sweep_result{result=\"done\"} 0",
             "codex_k8s_gc_managed_namespaces 9",
             "codex_k8s_gc_kept_namespaces{reason=\"held\"} 2",
+            "codex_k8s_gc_overdue_namespaces{reason=\"active_workloads_present\"} 1",
             "codex_k8s_gc_breaker_open 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");

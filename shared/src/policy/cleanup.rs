@@ -19,6 +19,11 @@ pub struct Cleanup {
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub grace: Duration,
+    /// How long after lease, retention and hold everything that may still come to work keeps a namespace. After that
+    /// only scheduled Pods do: a suspended Job or a Pod that fits no node keeps it no longer.
+    #[serde(with = "go_duration")]
+    #[schemars(with = "String")]
+    pub work_grace: Duration,
     /// What becomes of a namespace whose lease is missing or cannot be read.
     pub without_lease: WithoutLease,
     /// What becomes of a namespace whose run the platform's database does not know.
@@ -115,17 +120,18 @@ pub struct Retention {
     pub after_finish: Option<Duration>,
 }
 
-/// When a sweep refuses to delete anything: somebody has to look first.
+/// When a sweep refuses to delete what is not due by its own lease: an operator has to look first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Breaker {
-    /// The most namespaces that one sweep may delete.
+    /// The most namespaces that one sweep deletes. More that are due by their own leases wait for the next sweep; more
+    /// that are due by anything else are refused.
     pub max_deletions: u32,
-    /// The largest share of all managed namespaces that one sweep may delete, in percent.
+    /// The largest share of all managed namespaces that may be due by anything but their own leases, in percent.
     pub max_share_percent: u8,
     /// Below so many deletions the share does not matter.
     pub share_from: u32,
-    /// How many times as many as the last sweep found, beyond `shareFrom`, may be due at once.
+    /// How many times as many as the last sweep found, beyond `shareFrom`, may be due by anything but their own leases.
     pub max_jump: u32,
     /// How far our clock may be from the API server's.
     #[serde(with = "go_duration")]
@@ -138,6 +144,7 @@ impl Default for Cleanup {
         Self {
             enabled: true,
             grace: Duration::from_mins(5),
+            work_grace: Duration::from_hours(24),
             without_lease: WithoutLease::Keep,
             unknown_run: UnknownRun::Keep,
             unproven: Unproven::Keep,

@@ -134,8 +134,9 @@ impl RunPolicy {
     /// # Errors
     /// [`PolicyError`], which names the field, what was found and what is expected.
     pub fn from_yaml(text: &str) -> Result<Self, PolicyError> {
-        let policy: Self =
+        let mut policy: Self =
             serde_saphyr::from_str(text).map_err(|error| PolicyError::Parse(error.to_string()))?;
+        policy.quotas.managers.clone_from(&policy.identities.managers.users);
         policy.check()?;
         Ok(policy)
     }

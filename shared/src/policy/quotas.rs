@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{LeasePolicy, go_duration};
+use super::settings::{Identities, LeasePolicy, go_duration};
 use super::{PolicyError, invalid};
 use crate::lease::GoDuration;
 use crate::sanitize;
@@ -19,8 +19,8 @@ pub struct Quotas {
     pub cluster: Option<Limit>,
     /// Of each project, by the label `codex-k8s.dev/project-id`.
     pub per_project: Option<ProjectLimit>,
-    /// Of each user, by the annotation `codex-k8s.dev/requested-by`. With a platform that asks for all of them
-    /// itself, this is one user.
+    /// Of each user, by the annotation `codex-k8s.dev/requested-by`. Users of `identities.managers` are exempt, because
+    /// the platform requests the namespaces of all its users itself.
     pub per_requester: Option<Limit>,
     /// How many agent Jobs of each project may work at once, by the label `codex-k8s.dev/project-id` of their
     /// namespaces. Those for which there is no place are suspended until there is one.
@@ -29,6 +29,9 @@ pub struct Quotas {
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub unplaced_ttl: Duration,
+    /// The users whom `perRequester` does not limit: those of `identities.managers`.
+    #[serde(skip)]
+    pub managers: Vec<String>,
 }
 
 /// A limit.
@@ -55,9 +58,10 @@ impl Default for Quotas {
         Self {
             cluster: Some(Limit { max: 1000 }),
             per_project: Some(ProjectLimit { max: 250, overrides: BTreeMap::new() }),
-            per_requester: None,
+            per_requester: Some(Limit { max: 25 }),
             agent_jobs_per_project: None,
             unplaced_ttl: Duration::from_mins(15),
+            managers: Identities::default().managers.users,
         }
     }
 }

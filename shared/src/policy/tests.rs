@@ -86,14 +86,19 @@ fn limits_are_there_unless_they_are_taken_away() {
     let default = quotas("");
     assert_eq!(default.limit(&cluster), Some(1000));
     assert_eq!(default.limit(&project), Some(250));
-    assert_eq!(default.limit(&requester), None);
+    assert_eq!(default.limit(&requester), Some(25));
+    let worker = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
+    assert_eq!(default.limit(&Scope::Requester(worker.into())), None, "it requests them for all its users");
+    let renamed = quotas("identities: {managers: {users: [builder]}}");
+    assert_eq!(renamed.limit(&Scope::Requester("builder".into())), None);
+    assert_eq!(renamed.limit(&Scope::Requester(worker.into())), Some(25));
     let own =
         quotas("quotas: {cluster: null, perProject: {max: 2, overrides: {p1: 7}}, perRequester: {max: 3}}");
     assert_eq!(own.limit(&cluster), None);
     assert_eq!(own.limit(&project), Some(7));
     assert_eq!(own.limit(&Scope::Project("p2".into())), Some(2));
     assert_eq!(own.limit(&requester), Some(3));
-    assert!(!quotas("quotas: {cluster: null, perProject: null}").is_on());
+    assert!(!quotas("quotas: {cluster: null, perProject: null, perRequester: null}").is_on());
     let jobs = Scope::of_jobs(Some("p1"));
     assert_eq!(default.limit(&jobs), None);
     let capped = quotas("quotas: {agentJobsPerProject: {max: 5, overrides: {p2: 0}}}");

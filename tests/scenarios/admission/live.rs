@@ -323,8 +323,9 @@ fn end(looked: &Looked, name: &str) -> String {
     told["verdict"]["until"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned()
 }
 
-const IN_FORCE: &str = "quotas: {cluster: null, perProject: null}\nrules: {JOB010: warn}\n";
-const PROPOSED: &str = "quotas: {cluster: null, perProject: null}
+const IN_FORCE: &str =
+    "quotas: {cluster: null, perProject: null, perRequester: null}\nrules: {JOB010: warn}\n";
+const PROPOSED: &str = "quotas: {cluster: null, perProject: null, perRequester: null}
 lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}
 jobs: {parallelism: {default: 1, max: 2}}
 rules: {JOB018: warn}

@@ -2,6 +2,7 @@
 
 use codex_k8s_shared::audit::{EventType, Filter};
 use http::Method;
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, HOME, Ns, Swept, unique};
@@ -14,6 +15,7 @@ fn codes(swept: &Swept) -> Vec<&str> {
     tripped.iter().map(|tripped| tripped["code"].as_str().unwrap()).collect()
 }
 
+/// Leases that were over before their namespaces were created, as a restored backup has them: not promised to anyone.
 fn expired(cluster: &Cluster, count: usize) -> Vec<String> {
     let names: Vec<_> = (0..count).map(|_| unique("codex-issue")).collect();
     for name in &names {
@@ -36,7 +38,7 @@ fn refusals(cluster: &Cluster) -> Vec<String> {
     rows.map(|row| row.event.payload.reason.unwrap()).collect()
 }
 
-fn last_sweep(cluster: &Cluster) -> Value {
+pub(crate) fn last_sweep(cluster: &Cluster) -> Value {
     let path = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-gc-last-sweep");
     let noted = cluster.send(Method::GET, &path, &Value::Null).object().unwrap();
     serde_json::from_str(noted["data"]["sweep.json"].as_str().unwrap()).unwrap()
@@ -82,7 +84,10 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
     );
     assert_eq!((&noted["due"], &noted["deleted"]), (&json!(3), &json!(0)));
     let told = String::from_utf8(cluster.run(&["sweep", &policy]).stdout).unwrap();
-    assert!(told.contains("3 namespaces are due; one sweep deletes 2 at most"), "{told}");
+    assert!(
+        told.contains("3 namespaces are due otherwise than by their own leases; one sweep deletes 2 at most"),
+        "{told}"
+    );
     assert!(told.contains("codex-k8s-gc sweep --allow-mass-deletion=3"), "{told}");
     let events = cluster.send(Method::GET, &format!("/api/v1/namespaces/{HOME}/events"), &Value::Null).body;
     assert!(events.to_string().contains("BreakerTripped"), "{events}");
@@ -97,12 +102,71 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
 
 #[test]
 fn too_large_a_share_is_what_a_bad_policy_or_selector_makes_of_all_leases() {
-    let cluster = Cluster::new();
-    let names = expired(&cluster, 2);
-    let policy = cluster.policy("cleanup: {breaker: {maxSharePercent: 1, shareFrom: 2}}\n");
+    let cluster = tidy();
+    // A policy that reads missing leases as over after a second.
+    let names: Vec<_> = (0..2).map(|_| unique("codex-issue")).collect();
+    for name in &names {
+        let keys = ["ttl", "updated-at", "expires-at"];
+        let without = keys.iter().fold(Ns::expired(name), |namespace, key| {
+            namespace.without("annotations", &format!("codex-k8s.dev/namespace-lease-{key}"))
+        });
+        cluster.create_namespace(&without);
+    }
+    let policy = cluster.policy(
+        "lease: {minTtl: 1s, defaultTtl: 1s}\n\
+         cleanup: {grace: 1s, withoutLease: age, breaker: {maxSharePercent: 1, shareFrom: 2}}\n",
+    );
+    std::thread::sleep(std::time::Duration::from_secs(3));
     let swept = cluster.sweep(&[&policy]);
     assert_eq!((swept.code, codes(&swept)), (3, vec!["too_large_a_share"]), "{}", swept.told);
     assert!(names.iter().all(|name| cluster.lives(name)));
+}
+
+/// A lease that was alive when its namespace was created, and is over a moment later.
+fn promised(name: &str) -> Ns {
+    let at = |seconds| {
+        let now = Timestamp::now().round(Unit::Second).unwrap();
+        now.checked_add(SignedDuration::from_secs(seconds)).unwrap().to_string()
+    };
+    Ns::expired(name).lease("1h0m0s", &at(4 - HOUR), &at(4))
+}
+
+#[test]
+fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
+    let cluster = tidy();
+    let restored = expired(&cluster, 3);
+    let own: Vec<_> = (0..3).map(|_| unique("codex-issue")).collect();
+    for name in &own {
+        cluster.create_namespace(&promised(name));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    let policy = cluster.policy("cleanup: {grace: 1s, breaker: {maxDeletions: 2}}\n");
+    let planned = cluster.sweep(&[&policy, "--dry-run"]);
+    assert_eq!(planned.code, 3, "{}", planned.told);
+    let swept = cluster.sweep(&[&policy]);
+    assert_eq!((swept.code, codes(&swept)), (3, vec!["too_many_deletions"]), "{}", swept.told);
+    assert!(restored.iter().all(|name| cluster.lives(name)), "{swept:?}");
+    assert_eq!(
+        own.iter().map(|name| swept.outcome(name)).collect::<Vec<_>>(),
+        ["deleted", "deleted", "postponed"]
+    );
+    let noted = last_sweep(&cluster);
+    assert_eq!((&noted["due"], &noted["dueByPolicy"], &noted["deleted"]), (&json!(6), &json!(3), &json!(2)));
+    assert_eq!(noted["result"], "refused");
+    let swept = cluster.sweep(&[&policy]);
+    assert_eq!((swept.code, swept.outcome(&own[2])), (3, "deleted"), "{}", swept.told);
+    for name in &own {
+        let rows =
+            [EventType::CleanupIntended, EventType::Cleaned].map(|event| (event, "ttl_expired".to_owned()));
+        assert_eq!((cluster.read(name), cluster.rows(name)), (None, rows.into()));
+    }
+    // A wrong clock stops these as well.
+    let late = unique("codex-issue");
+    cluster.create_namespace(&promised(&late));
+    let mut command = cluster.command(&["sweep", "--output=json", &policy]);
+    let swept = Swept::of(&command.env("CODEX_K8S_CLOCK_AHEAD", YEAR.to_string()).output().unwrap());
+    assert_eq!(swept.code, 3, "{}", swept.told);
+    assert!(codes(&swept).contains(&"clock_skew") && cluster.lives(&late), "{swept:?}");
 }
 
 #[test]

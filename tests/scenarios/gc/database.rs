@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use codex_k8s_tests::Postgres;
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::harness::{Cluster, Ns, Swept, playground, unique};
@@ -225,4 +226,68 @@ fn a_database_that_knows_none_of_the_runs_trips_the_breaker() {
     assert_eq!(swept.code, 3, "{}", swept.told);
     assert_eq!(swept.report["breaker"][0]["code"], "implausible_database", "{}", swept.report["breaker"]);
     assert!(names.iter().all(|name| platform.events(name).is_empty()), "what is wrong is not told");
+}
+
+#[test]
+fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing_else() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let before = platform.postgres.sql("platform", "SELECT count(*) FROM agent_runs").unwrap();
+    let long = "\u{20ac}".repeat(20_000);
+    let texts = [
+        "'); DELETE FROM flow_events; DROP TABLE agent_runs; --",
+        "\"}, \"reason\": \"run_finished\", {\"",
+        "a\u{0}b \\u0000 \\ud800 $1 %s \\",
+        "{\"decision_id\": \"forged\", \"namespace\": \"default\"}",
+        "\u{202e}\u{feff}\u{7f}\u{85}\r\n\t\u{1f600}",
+        &long,
+    ];
+    let names: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            let name = platform.namespace(Ns::expired, Some("succeeded"));
+            let hostile = json!({"codex-k8s.dev/correlation-id": text, "codex-k8s.dev/requested-by": text,
+                "example.org/note": text});
+            cluster.annotate(&name, &hostile);
+            name
+        })
+        .collect();
+    // One that is kept tells what the hold says.
+    let held = platform.namespace(Ns::expired, Some("succeeded"));
+    let hold = format!("{} {}", crate::harness::minutes(60), texts[0]);
+    cluster.annotate(&held, &json!({"codex-k8s.dev/hold": hold}));
+    let other = platform.namespace(Ns::expired, Some("succeeded"));
+
+    for _ in 0..2 {
+        let swept = platform.sweep(&["--allow-mass-deletion=1000"]);
+        assert_eq!(swept.code, 0, "{}", swept.told);
+        for name in names.iter().chain([&other]) {
+            assert_eq!(platform.events(name), ["cleanup_intended ttl_expired", "cleaned ttl_expired"]);
+            assert_eq!(cluster.read(name), None, "{name}");
+        }
+    }
+    assert!(cluster.lives(&held));
+    let of_held = format!(
+        "SELECT payload -> 'guardrail_details' ->> 0 FROM flow_events WHERE payload ->> 'namespace' = '{held}'"
+    );
+    let told = platform.postgres.sql("platform", &of_held).unwrap();
+    assert_eq!(told, format!("hold={}", texts[0]), "told once, as it is");
+    for (text, name) in texts.iter().zip(&names).take(5) {
+        let stored = text.replace('\0', "\u{fffd}").replace('\'', "''");
+        let query = format!(
+            "SELECT count(*) FROM flow_events WHERE payload ->> 'namespace' = '{name}' AND correlation_id = '{stored}'"
+        );
+        assert_eq!(platform.postgres.sql("platform", &query).unwrap(), "2", "{text:?}");
+    }
+    assert_eq!(
+        platform
+            .postgres
+            .sql("platform", "SELECT max(length(correlation_id)) < 1025 FROM flow_events")
+            .unwrap(),
+        "t"
+    );
+    let runs = platform.postgres.sql("platform", "SELECT count(*) FROM agent_runs").unwrap();
+    assert_eq!(runs.parse::<usize>().unwrap(), before.parse::<usize>().unwrap() + names.len() + 2);
+    let forged = "SELECT count(*) FROM flow_events WHERE payload ->> 'decision_id' = 'forged' OR payload ->> 'namespace' = 'default'";
+    assert_eq!(platform.postgres.sql("platform", forged).unwrap(), "0");
 }

@@ -24,7 +24,7 @@ pub(crate) fn playground() -> &'static Path {
 /// Whoever breaks the glass passes the early look, and gets no further than the gate.
 const POLICY: &str = "\
 identities: {breakGlass: {users: [rescuer]}}
-quotas: {cluster: null, perProject: {max: 100, overrides: {narrow: 1}}}
+quotas: {cluster: null, perRequester: null, perProject: {max: 100, overrides: {narrow: 1}}}
 ";
 
 fn guard() -> &'static Guard {

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use crate::harness::{Cluster, person};
 
 pub(crate) fn policy(rest: &str) -> String {
-    format!("quotas: {{cluster: null, perProject: null, agentJobsPerProject: {rest}}}\n")
+    format!("quotas: {{cluster: null, perProject: null, perRequester: null, agentJobsPerProject: {rest}}}\n")
 }
 
 pub(crate) fn limit(max: usize) -> String {

@@ -17,7 +17,9 @@ const LIMIT: usize = 20;
 const AT_ONCE: usize = 200;
 
 fn policy(limit: usize, mode: &str) -> String {
-    format!("quotas: {{cluster: {{max: {limit}}}, perProject: null}}\nrules: {{QUOTA003: {mode}}}\n")
+    format!(
+        "quotas: {{cluster: {{max: {limit}}}, perProject: null, perRequester: null}}\nrules: {{QUOTA003: {mode}}}\n"
+    )
 }
 
 /// Watches how many work at a time, until it is dropped.

@@ -6,8 +6,10 @@
 mod agents;
 mod cycles;
 mod exactness;
+mod forged;
 mod forwarder;
 mod harness;
 mod jobs;
 mod limits;
+mod orphans;
 mod rights;

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// Every namespace takes two places: one in the cluster, one in its project.
 /// What a policy is proposed to change: every namespace's lease is too long for it.
 const SHORTER: &str = "lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n";
-const POLICY: &str = "quotas: {cluster: {max: 5000}, perProject: {max: 5000}}\n";
+const POLICY: &str = "quotas: {cluster: {max: 5000}, perProject: {max: 5000}, perRequester: null}\n";
 
 /// Measures and prints.
 ///

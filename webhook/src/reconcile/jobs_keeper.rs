@@ -204,8 +204,9 @@ impl Pass<'_> {
     }
 
     async fn release_one(&self, holder: Holder, uid: String) -> kube::Result<()> {
+        let can_exist = holder.can_exist();
         let Holder::Job { namespace, name } = holder else { return Ok(()) };
-        if self.context.jobs.is_over(&namespace, &name, &uid).await? {
+        if !can_exist || self.context.jobs.is_over(&namespace, &name, &uid).await? {
             let released = self.context.places.ledger.release(&uid).await?;
             tracing::info!(namespace, job = name, released, "the Job is done with its place");
         }

@@ -246,7 +246,8 @@ impl Ledger {
     /// If the API server does not answer.
     pub async fn read(&self) -> kube::Result<bool> {
         let (mut places, mut marked, mut version) = (Vec::new(), false, 0);
-        let mut params = ListParams::default().labels(&PART_OF.to_string()).limit(500);
+        // Without a selector: a Lease of a reservation's name takes its number whatever labels it has.
+        let mut params = ListParams::default().limit(500);
         loop {
             let page = self.leases.list(&params).await?;
             places.extend(page.items.iter().filter_map(place));

@@ -47,10 +47,28 @@ impl Holder {
         }
     }
 
+    /// Whether the API server can know an object of this name. A Lease that others have written may name anything; what
+    /// cannot be requested does not exist.
+    pub fn can_exist(&self) -> bool {
+        match self {
+            Self::Namespace(name) => is_object_name(name),
+            Self::Job { namespace, name } => is_object_name(namespace) && is_object_name(name),
+        }
+    }
+
     /// Whether it is a Job.
     pub const fn is_job(&self) -> bool {
         matches!(self, Self::Job { .. })
     }
+}
+
+/// Whether a text is a DNS subdomain, as the names of objects are.
+fn is_object_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_part)
 }
 
 impl fmt::Display for Holder {

@@ -190,7 +190,8 @@ impl Places {
     /// # Errors
     /// If the API server does not answer: that is not "gone".
     pub async fn release(&self, name: &str, uid: &str) -> kube::Result<usize> {
-        let found = self.cluster.namespace(name).await?;
+        let can_exist = Holder::Namespace(name.to_owned()).can_exist();
+        let found = if can_exist { self.cluster.namespace(name).await? } else { None };
         if found.is_some_and(|meta| meta.uid.as_deref() == Some(uid) && is_managed(&meta)) {
             return Ok(0);
         }

@@ -149,7 +149,7 @@ fn outcome(last: &LastSweep, now: Timestamp) -> Markup {
     ];
     html! {
         @if let Some(error) = &last.error { (warning(error)) }
-        @for code in &last.breaker { (warning(&format!("the breaker tripped, nothing was deleted: {code}"))) }
+        @for code in &last.breaker { (warning(&format!("the breaker tripped, nothing was deleted but by its own lease: {code}"))) }
         dl.facts {
             div { dt { "Result" } dd { (result(last.result)) } }
             @if let Some(ended) = last.finished_at { div { dt { "Ended" } dd { (moment(ended, now)) } } }

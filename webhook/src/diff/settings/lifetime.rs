@@ -81,7 +81,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "quotas.perRequester",
         Optional(
-            "the run namespaces of a user that work at once are limited",
+            "the run namespaces of a user that work at once are limited, except for managers",
             "nothing limits how many run namespaces of a user work at once",
         ),
         Absent,
@@ -89,7 +89,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "quotas.perRequester.max",
-        Value("{value} run namespaces of a user work at once, and no more"),
+        Value("{value} run namespaces of a user who is not a manager work at once, and no more"),
         More,
         &["QUOTA003"],
     ),
@@ -132,6 +132,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "cleanup.grace",
         Value("a namespace is left alone for {value} after the end of its lease"),
+        Unclear,
+        &[],
+    ),
+    setting(
+        "cleanup.workGrace",
+        Value("workloads without a scheduled Pod keep a namespace for {value} beyond lease and hold"),
         Unclear,
         &[],
     ),
@@ -186,19 +192,23 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "cleanup.breaker.maxSharePercent",
-        Value("a sweep deletes {value} percent of the managed namespaces at most"),
+        Value(
+            "{value} percent of the managed namespaces may be due otherwise than by their own leases at most",
+        ),
         Unclear,
         &[],
     ),
     setting(
         "cleanup.breaker.shareFrom",
-        Value("below {value} deletions, their share does not matter"),
+        Value(
+            "below {value} namespaces that are due otherwise than by their own leases, their share does not matter",
+        ),
         Unclear,
         &[],
     ),
     setting(
         "cleanup.breaker.maxJump",
-        Value("{value} times as many deletions as the last sweep found may be due at once"),
+        Value("{value} times as many as the last sweep found may be due otherwise than by their own leases"),
         Unclear,
         &[],
     ),

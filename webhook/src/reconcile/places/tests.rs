@@ -370,3 +370,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_holder_of_a_name_that_no_object_has_cannot_exist() {
+    for text in ["codex-run-1", "a.b-c.d", "codex-run-1/job.1", "0"] {
+        assert!(Holder::parse(text).can_exist(), "{text}");
+    }
+    let long = "a".repeat(254);
+    for text in [
+        "", "/", "a/", "/a", "..", "a/..", "a/../b", "a b", "a?b", "a%2e", "A", "-a", "a-", "a\n", "\u{e9}",
+        &long,
+    ] {
+        assert!(!Holder::parse(text).can_exist(), "{text:?}");
+    }
+}

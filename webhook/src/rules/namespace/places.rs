@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     title: "There are no more run namespaces at once than the policy has places for",
     why: "Namespaces that nobody counts fill the cluster, and a burst of one project leaves no room for any other.",
     remedy: "Delete a run namespace that is done with, wait until a lease ends, or raise the limit under quotas in \
-             the policy. Managers are bound as well. A namespace that slips through a full limit, among many created \
+             the policy. Managers are bound as well, except by quotas.perRequester. A namespace that slips through a full limit, among many created \
              at once, waits for its place without running anything.",
     default_mode: Mode::Enforce,
     check: Check::Namespace {

@@ -4,10 +4,11 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::places::{Scope, UNTOLD};
 use codex_k8s_shared::policy::Mode;
+use serde_json::Value;
 
 use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
-use crate::rules::object::{at, is_true};
+use crate::rules::object::{at, is_true, items};
 use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
 use crate::rules::{Edits, Kind};
 
@@ -20,7 +21,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
              is a place, the oldest first, and its annotation codex-k8s.dev/job-waits-for says for what. To hasten it, \
              delete a Job that is done with or raise the limit. A Job that you have suspended yourself starts when it \
              is resumed and has a place. Only the reconciler lifts the suspension of one that waits and writes \
-             codex-k8s.dev/job-placed-at.",
+             codex-k8s.dev/job-placed-at. A Pod stays with its Job until it has ended: delete a Job without \
+             --cascade=orphan.",
     default_mode: Mode::Enforce,
     check: Check::Passage { applies, judge, mend: Some(mend) },
 }];
@@ -29,7 +31,12 @@ pub(super) const RULES: &[Rule] = &[Rule {
 /// cluster's controllers make is the platform's own stack, unless it says that it is of a run.
 fn applies(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
     let limited = context.policy.quotas.agent_jobs_per_project.is_some();
-    if !limited || !matches!(new.kind, Kind::Job | Kind::CronJob) {
+    let can_matter = match new.kind {
+        Kind::Job | Kind::CronJob => true,
+        Kind::Pod => old.is_some_and(|old| leaves_its_job(old, new)),
+        _ => false,
+    };
+    if !limited || !can_matter {
         return false;
     }
     let theirs = |workload: &Workload<'_>| workload.is_of_a_run(context.name);
@@ -71,6 +78,7 @@ fn judge(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, 
     match (new.kind, old) {
         _ if context.by_reconciler => {}
         (Kind::CronJob, old) => template_says_nothing(old, new, report),
+        (Kind::Pod, old) => stays_with_its_job(old, new, report),
         (_, None) => waits_from_the_start(context, new, report),
         (_, Some(old)) => goes_on_waiting(context, old, new, report),
     }
@@ -86,6 +94,34 @@ fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report:
             let path = format!("{}{}", dotted(TEMPLATE), annotation_path(key));
             report.forbid(path, quoted(found), "leave it out: each of its Jobs gets its own");
         }
+    }
+}
+
+/// The uid of the Job that controls a Pod.
+fn controlling_job<'a>(pod: &Workload<'a>) -> Option<&'a str> {
+    let owners = items(at(pod.object, &["metadata", "ownerReferences"]));
+    let mut jobs = owners.filter(|owner| {
+        let is = |key: &str, value: &str| owner.get(key).and_then(Value::as_str) == Some(value);
+        is("kind", "Job") && is("apiVersion", "batch/v1") && is_true(owner, "controller")
+    });
+    jobs.next()?.get("uid")?.as_str()
+}
+
+/// Whether a Pod that may still run is taken from the Job that it is counted with, as a deletion of the Job does that
+/// leaves its dependents.
+fn leaves_its_job(old: &Workload<'_>, new: &Workload<'_>) -> bool {
+    let phase = at(old.object, &["status", "phase"]).and_then(Value::as_str);
+    let is_over = matches!(phase, Some("Succeeded" | "Failed"))
+        || at(new.object, &["metadata", "deletionTimestamp"]).is_some();
+    let job = controlling_job(old);
+    job.is_some() && !is_over && controlling_job(new) != job
+}
+
+fn stays_with_its_job(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    if old.is_some_and(|old| leaves_its_job(old, new)) {
+        let remedy = "the Job stays its controller until the Pod has ended, because agent Jobs are counted with their \
+                      Pods: delete the Job without --cascade=orphan, or delete the Pod";
+        report.forbid("metadata.ownerReferences", quoted_or_nothing(controlling_job(new)), remedy);
     }
 }
 

@@ -256,3 +256,25 @@ fn the_rule_has_its_modes_like_any_other() {
     assert!(verdict.is_allowed() && verdict.findings.len() == 1, "{:?}", verdict.findings);
     assert_eq!(mended(&warn, &facts, WORKER, None, &job())["spec"]["suspend"], true);
 }
+
+#[test]
+fn a_pod_that_may_still_run_is_not_taken_from_its_job() {
+    let owner = |uid: &str| json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": uid, "controller": true}]);
+    let pod = |owners: Value, phase: &str| {
+        json!({"metadata": {"name": "p", "labels": {"codex-k8s.dev/run-id": "r1"}, "ownerReferences": owners},
+            "spec": {"containers": []}, "status": {"phase": phase}})
+    };
+    let leaves = |old: &Value, new: &Value| {
+        leaves_its_job(&Workload::of(Kind::Pod, old), &Workload::of(Kind::Pod, new))
+    };
+    for phase in ["Pending", "Running"] {
+        assert!(leaves(&pod(owner("u"), phase), &pod(json!([]), phase)), "{phase}");
+        assert!(leaves(&pod(owner("u"), phase), &pod(owner("other"), phase)), "{phase}");
+        assert!(!leaves(&pod(owner("u"), phase), &pod(owner("u"), phase)), "{phase}");
+        assert!(!leaves(&pod(json!([]), phase), &pod(owner("u"), phase)), "{phase}: it is adopted");
+    }
+    assert!(!leaves(&pod(owner("u"), "Succeeded"), &pod(json!([]), "Succeeded")), "it has ended");
+    let ending =
+        with(pod(json!([]), "Running"), &json!({"metadata": {"deletionTimestamp": "2026-02-01T12:00:00Z"}}));
+    assert!(!leaves(&pod(owner("u"), "Running"), &ending), "it is ending");
+}
