@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Caller, ControlPlane, Guard, Identity, eventually};
-use codex_k8s_webhook::check::live::as_created;
+use codex_k8s_webhook::created::as_created;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
