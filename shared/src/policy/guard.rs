@@ -41,7 +41,7 @@ impl Default for Rbac {
 }
 
 impl Rbac {
-    /// `ClusterRoles` of Kubernetes that let their holder take over the cluster, or what all of its agents use.
+    /// `ClusterRoles` of Kubernetes that let their holder take over the cluster, or other agents' namespaces.
     const TOO_MUCH: [&str; 3] = ["admin", "cluster-admin", "edit"];
 
     pub(super) fn check(&self) -> Result<(), PolicyError> {

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | a binding elsewhere | in a slot, because a manager may bind the candidate accounts there, and nothing else |
 //! | a RoleBinding in a slot | if it names only accounts of the slot that no agent runs as |
-//! | a Role in a slot | if it is bound, and only by such RoleBindings |
+//! | a Role in a slot | if it is bound, and only by such a RoleBinding |
 //! | a workload in a slot | as far as its ServiceAccount and the host's network are concerned: image builds use that |
 //!
 //! Rules about rights and about the host count. A missing label or deadline does not keep a gate closed.
@@ -61,7 +61,7 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, elsewhere, name, rule } = self;
-        let place = elsewhere.iter().map(|namespace| format!("{namespace}/")).collect::<String>();
+        let place = elsewhere.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
         write!(out, "{kind} {place}{} ({rule})", clean(name))
     }
 }

@@ -48,7 +48,9 @@ fn pod(home: &str, name: &str, spec: &Value) -> Existing {
 
 fn violations(home: &str, within: &[Existing], elsewhere: &[Existing]) -> Vec<String> {
     let mut bindings = BindingsElsewhere::default();
-    elsewhere.iter().for_each(|binding| bindings.add(binding));
+    for binding in elsewhere {
+        bindings.add(binding);
+    }
     let (policy, namespace) = (RunPolicy::of(Profile::B), namespace(home, RuntimeMode::FullEnv));
     let baseline = [(BaselineKind::Role, "codex-runner".to_owned())];
     let now = "2026-02-01T12:00:00Z".parse().unwrap();
