@@ -227,13 +227,15 @@ impl Inspected<'_> {
     /// Whether a finding about an object in the namespace keeps the gate closed.
     fn keeps_closed(&self, finding: &Finding) -> bool {
         const OF_RIGHTS: [&str; 3] = ["RBAC001", "RBAC002", "SECRET001"];
+        // What is too large is evaluated no further.
+        const OF_SIZE: &str = "JOB024";
         // The rules about ServiceAccounts, and about the host's namespaces and ports.
         const OF_THE_STACK: [&str; 3] = ["JOB004", "JOB005", "JOB006"];
         let of_the_network = |path: &str| path.ends_with("hostNetwork") || path.ends_with("hostPort");
         let id = finding.rule.id;
         let is_the_platforms =
             self.is_slot() && (OF_THE_STACK.contains(&id) || of_the_network(&finding.path));
-        OF_RIGHTS.contains(&id) || (is_privilege(finding.rule) && !is_the_platforms)
+        OF_RIGHTS.contains(&id) || id == OF_SIZE || (is_privilege(finding.rule) && !is_the_platforms)
     }
 
     /// The first finding that counts, if an object were created now.

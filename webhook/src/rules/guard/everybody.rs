@@ -7,7 +7,7 @@ use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
 use super::role::{read, rules};
-use super::{Context, MOST_TOLD, Write};
+use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
@@ -52,7 +52,7 @@ fn is_not_widened(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
         let permission = covers(&maximum, &read(rule)).err().map(|beyond| beyond.to_string());
         Some((index, permission.or_else(|| Urls::of(rule).beyond(&urls))?))
     });
-    for (index, beyond) in beyond.take(MOST_TOLD) {
+    for (index, beyond) in beyond.take(MOST_COMPARED) {
         report.forbid(format!("rules[{index}]"), clean(&beyond), remedy.as_str());
     }
 }

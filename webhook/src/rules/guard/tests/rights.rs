@@ -206,7 +206,7 @@ fn what_all_users_are_bound_to_is_not_widened_in_any_way() {
     let many: Value = (0..20_000).map(|number| granting(&format!("r{number}"), "get")).collect();
     let begun = std::time::Instant::now();
     let found = refused(&facts, "jane", Kind::ClusterRole, Some(role(name, old)), Some(role(name, many)));
-    assert_eq!(found.len(), 10);
+    assert_eq!(found.len(), 64);
     assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
