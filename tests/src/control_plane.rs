@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::eventually::eventually;
-use crate::identity::Identity;
+use crate::identity::{EVERY_ACCOUNT, Identity};
 use crate::kubectl::Kubectl;
 use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
@@ -372,6 +372,7 @@ impl ControlPlane {
                 "system:serviceaccounts".to_owned(),
                 format!("system:serviceaccounts:{namespace}"),
                 "system:authenticated".to_owned(),
+                EVERY_ACCOUNT.to_owned(),
             ];
             user.insert("as-groups".to_owned(), groups.to_vec().into());
         }

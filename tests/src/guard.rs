@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::chart;
 use crate::control_plane::{CALLER, CALLERS_AUTHORITY, ControlPlane};
-use crate::identity::{EVERY_RIGHT, Identity};
+use crate::identity::{EVERY_ACCOUNT, EVERY_RIGHT, Identity};
 use crate::kubectl::Kubectl;
 use crate::webhook::{Reconciler, Webhook};
 
@@ -191,13 +191,13 @@ fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr
     Ok(())
 }
 
-/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` do everything. Our own namespace
+/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` of tests do everything. Our own namespace
 /// is there as well.
 ///
 /// # Errors
 /// If it cannot be said so.
 pub fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
-    grant(control_plane, &[EVERY_RIGHT, "system:serviceaccounts"])?;
+    grant(control_plane, &[EVERY_RIGHT, EVERY_ACCOUNT])?;
     let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
     apply(control_plane, &home)
 }

@@ -92,5 +92,9 @@ impl Identity {
     }
 }
 
+/// A group of the `ServiceAccounts` of tests alone, which a guarded cluster gives every right of RBAC. Their own groups
+/// would do too, but rights of all `ServiceAccounts` are an agent's rights: no gate opens beside these.
+pub const EVERY_ACCOUNT: &str = "every-account";
+
 /// A group that a guarded cluster gives every right of RBAC, so that only admission says no.
 pub const EVERY_RIGHT: &str = "every-right";

@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
-use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -22,7 +21,7 @@ use crate::record::recorder::Recorder;
 use crate::review::{AdmissionRequest, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
-use crate::rules::{self, Facts, Finding, Kind, Occupancy, Request, Verdict};
+use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Occupancy, Request, Verdict};
 
 pub use lookup::{Lookup, LookupError};
 use words::is_controller;
@@ -200,10 +199,11 @@ impl<L: Lookup> Engine<L> {
         review: &AdmissionRequest<'_>,
         deadline: Instant,
     ) -> Result<Verdict, LookupError> {
+        // A ClusterRole lies in no namespace, and none needs to be looked up for it.
         let name = review.namespace().unwrap_or_default();
-        facts.namespace = self.lookup.get(name).await?;
+        facts.namespace = or_bare_slot(policy, name, self.lookup.get(name).await?);
         if entry == Entry::Validate && facts.namespace.is_none() {
-            facts.named = self.managed_among(rules::guard::namespaces(policy, request, Some(name))).await?;
+            facts.named = self.managed_among(rules::guard::namespaces(policy, request, Some(name)));
         }
         let home = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
@@ -219,7 +219,7 @@ impl<L: Lookup> Engine<L> {
         let fresh = match self.lookup.get_fresh(name).await {
             // Come back later is all that would be said of this as well.
             Err(_) if verdict.is_early() => return Ok(verdict),
-            fresh => fresh?,
+            fresh => or_bare_slot(policy, name, fresh?),
         };
         if fresh == facts.namespace {
             return Ok(verdict);
@@ -228,10 +228,11 @@ impl<L: Lookup> Engine<L> {
         Ok(decide(policy, facts, request, entry, dry_run))
     }
 
-    /// Those of the namespaces that are managed. One that cannot be looked up is an error.
-    async fn managed_among(&self, names: BTreeSet<&str>) -> Result<Vec<Box<str>>, LookupError> {
-        let found = try_join_all(names.into_iter().map(|name| self.lookup.get(name))).await?;
-        Ok(found.into_iter().flatten().map(|namespace| namespace.name.clone()).collect())
+    /// Returns those of the namespaces that are managed. The cache is enough: no namespace becomes managed under a name
+    /// that tells nothing, and the ones that did under an earlier policy are older than the cache. A binding may name
+    /// thousands.
+    fn managed_among(&self, names: BTreeSet<&str>) -> Vec<Box<str>> {
+        names.into_iter().filter_map(|name| Some(self.lookup.cached(name)?.name.clone())).collect()
     }
 
     /// Waits at the gate, on the cache, for half of the time there is: the rest is for the last look and for an API
@@ -330,6 +331,16 @@ impl<L: Lookup> Engine<L> {
             self.metrics.decided(&Decision { rule: finding.rule.id, outcome, ..decision.clone() });
         }
     }
+}
+
+/// A namespace of a slot's name counts as the slot before it is managed: what lies in it then is still there afterwards.
+fn or_bare_slot(
+    policy: &RunPolicy,
+    name: &str,
+    found: Option<Arc<ManagedNamespace>>,
+) -> Option<Arc<ManagedNamespace>> {
+    let bare = || policy.namespaces.is_slot(name) && !policy.namespaces.is_protected(name);
+    found.or_else(|| bare().then(|| Arc::new(ManagedNamespace::bare(name))))
 }
 
 /// Tells the log of a refusal: by its id, of what it was, and by which rules.

@@ -54,6 +54,7 @@ impl Decision {
                 Some(Kind::ServiceAccount) => "ServiceAccount",
                 Some(Kind::Role) => "Role",
                 Some(Kind::RoleBinding) => "RoleBinding",
+                Some(Kind::ClusterRole) => "ClusterRole",
                 Some(Kind::ClusterRoleBinding) => "ClusterRoleBinding",
                 Some(Kind::ResourceQuota) => "ResourceQuota",
                 Some(Kind::LimitRange) => "LimitRange",

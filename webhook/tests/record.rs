@@ -47,6 +47,7 @@ fn named(kind: Kind) -> (&'static str, &'static str) {
         ("", "Secret"),
         ("rbac.authorization.k8s.io", "Role"),
         ("rbac.authorization.k8s.io", "RoleBinding"),
+        ("rbac.authorization.k8s.io", "ClusterRole"),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
         ("authentication.k8s.io", "TokenRequest"),
     ];

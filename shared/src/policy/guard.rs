@@ -7,8 +7,8 @@ use super::settings::{Subjects, strings};
 use super::{PolicyError, invalid};
 
 /// What `RoleBindings` in run namespaces may bind beside the Roles of the access profiles, and to whom beside the
-/// namespace's own `ServiceAccounts`. Nothing, by default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// namespace's own `ServiceAccounts`: nothing, by default. And what all users may be granted elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rbac {
     /// Names of Roles in the namespace. What they grant is capped by the profiles' rules all the same.
@@ -17,6 +17,46 @@ pub struct Rbac {
     pub cluster_roles: Vec<String>,
     /// Users and groups that may be bound.
     pub subjects: Subjects,
+    /// Names of `ClusterRoles` that may be bound to the groups which include every agent, such as
+    /// `system:authenticated`; by default those that Kubernetes binds so itself. Their rules are not widened while they
+    /// are listed.
+    pub everybody: Vec<String>,
+}
+
+impl Default for Rbac {
+    fn default() -> Self {
+        Self {
+            roles: Vec::new(),
+            cluster_roles: Vec::new(),
+            subjects: Subjects::default(),
+            everybody: strings(&[
+                "system:basic-user",
+                "system:cluster-trust-bundle-discovery",
+                "system:discovery",
+                "system:public-info-viewer",
+                "system:service-account-issuer-discovery",
+            ]),
+        }
+    }
+}
+
+impl Rbac {
+    /// `ClusterRoles` of Kubernetes that let their holder take over the cluster, or other agents' namespaces.
+    const TOO_MUCH: [&str; 3] = ["admin", "cluster-admin", "edit"];
+
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        for (index, name) in self.everybody.iter().enumerate() {
+            let field = format!("rbac.everybody[{index}]");
+            if name.is_empty() {
+                return Err(invalid(&field, "found \"\"; expected the name of a ClusterRole"));
+            }
+            if Self::TOO_MUCH.contains(&name.as_str()) {
+                let problem = format!("found {name:?}; expected a ClusterRole that every agent may hold");
+                return Err(invalid(&field, problem));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a token of a ServiceAccount of a run namespace may be. Kubelets ask for those of Pods, which are judged as

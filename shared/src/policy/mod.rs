@@ -150,6 +150,7 @@ impl RunPolicy {
         self.lease.check()?;
         self.baseline.check()?;
         self.jobs.check()?;
+        self.rbac.check()?;
         self.tokens.check()?;
         self.cleanup.check()?;
         self.quotas.check(&self.lease)

@@ -51,6 +51,14 @@ fn a_prefix_that_would_claim_a_protected_namespace_is_refused() {
 }
 
 #[test]
+fn a_cluster_role_that_rules_the_cluster_is_never_everybodys() {
+    for name in ["admin", "cluster-admin", "edit", "\"\""] {
+        let message = refused(&format!("rbac: {{everybody: [system:discovery, {name}]}}\n"));
+        assert!(message.starts_with("rbac.everybody[1]: found "), "{message}");
+    }
+}
+
+#[test]
 fn an_empty_prefix_never_means_every_namespace() {
     assert!(refused("namespaces:\n  prefixes: [\"\"]\n").starts_with("namespaces.prefixes[0]: found \"\""));
 }

@@ -230,6 +230,13 @@ pub(crate) fn code_only() -> String {
 pub(crate) fn slot() -> String {
     let name = slot_name();
     create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
+    adopt(&name);
+    name
+}
+
+/// Labels a bare slot as the worker does, and waits until its gate is open.
+#[track_caller]
+pub(crate) fn adopt(name: &str) {
     let mut labels = json!({"metadata": {"labels": {
         "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
         "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": name, "codex-k8s.dev/project-id": "stack",
@@ -237,9 +244,8 @@ pub(crate) fn slot() -> String {
     for (key, value) in lease("24h", 0) {
         labels["metadata"]["annotations"][format!("{DOMAIN}/{key}")] = value;
     }
-    merge(&Identity::worker(), &name, &labels).admitted();
-    await_baseline(&name);
-    name
+    merge(&Identity::worker(), name, &labels).admitted();
+    await_baseline(name);
 }
 
 /// A namespace that is none of our business.

@@ -7,6 +7,7 @@ mod drift;
 mod faults;
 mod gate;
 mod harness;
+mod inspection;
 mod keepalive;
 mod leaders;
 mod sequence;

@@ -232,7 +232,8 @@ impl Checker {
         if matches!(kind, Some(Kind::Namespace)) {
             return Some(document.name().to_owned());
         }
-        let lies_in_one = kind.is_some() && !matches!(kind, Some(Kind::ClusterRoleBinding));
+        let lies_in_one =
+            kind.is_some() && !matches!(kind, Some(Kind::ClusterRole | Kind::ClusterRoleBinding));
         let usual = || lies_in_one.then(|| self.asked.default_namespace.clone());
         document.namespace().map(str::to_owned).or_else(usual)
     }

@@ -64,9 +64,9 @@ async fn what_the_webhook_does_not_know_is_not_its_business() {
 async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
-    let slot = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-k8s-dev-1}\n";
-    checker.assume(&read("n.yaml", slot.as_bytes()).unwrap());
-    let job = JOB.replace("codex-issue-demo", "codex-k8s-dev-1");
+    let bare = "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n";
+    checker.assume(&read("n.yaml", bare.as_bytes()).unwrap());
+    let job = JOB.replace("codex-issue-demo", "payments");
     let all = checker.judge_all(&read("f.yaml", job.as_bytes()).unwrap()).await.unwrap();
     assert_eq!(results(&all), [Verdict::NotOurs], "it is not managed");
 }

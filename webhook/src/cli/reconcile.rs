@@ -23,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 use super::serve::{bind, signals};
 use super::{output, policy};
 use crate::reconcile::certificates::Certificates;
+use crate::reconcile::inspection::reason;
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
 use crate::reconcile::places_cluster::Standing;
 use crate::reconcile::plan::{Drift, Step};
-use crate::reconcile::{AtOnce, Cluster, Context, Places, Report, controller, last_sweep};
+use crate::reconcile::{AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep};
 use crate::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
@@ -95,11 +96,12 @@ impl Args {
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
         namespaces.retain(|meta| is_concerned(&policy, meta));
+        let inspector = Inspector::new(client.clone());
         let places = Places::new(client, &self.lease_namespace, cluster.clone(), Arc::default());
         places.settle(&policy.quotas).await.context("failed to count the places")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
-            match settle(&cluster, &policy, meta, &places).await {
+            match settle(&cluster, &policy, meta, &places, &inspector).await {
                 Ok(report) => {
                     waiting += usize::from(!report.is_settled());
                     output::print(&told(&report, self.dry_run))?;
@@ -258,15 +260,17 @@ async fn settle(
     policy: &RunPolicy,
     meta: &ObjectMeta,
     places: &Places,
+    inspector: &Inspector,
 ) -> kube::Result<Report> {
     let begun = Instant::now();
-    let mut report = reconcile(cluster, policy, meta, places, &AtOnce).await?;
+    let mut report = reconcile(cluster, policy, meta, places, inspector, &AtOnce).await?;
     while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
-        let later = reconcile(cluster, policy, &meta, places, &AtOnce).await?;
+        let later = reconcile(cluster, policy, &meta, places, inspector, &AtOnce).await?;
         report.done.extend(later.done);
         (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
+        report.violations = later.violations;
     }
     Ok(report)
 }
@@ -290,6 +294,7 @@ fn told(report: &Report, dry_run: bool) -> String {
     }
     let changes = report.gate != Gate::Unchanged || !report.done.is_empty();
     let state = match &report.left {
+        _ if !report.violations.is_empty() => format!("waits: {}", reason(&report.violations)),
         _ if let Standing::Waits(waits) = &report.standing => format!("waits: {waits}"),
         left if left.is_complete() && dry_run && changes => "would then be ready".to_owned(),
         left if left.is_complete() => "ready".to_owned(),

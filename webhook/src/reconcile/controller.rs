@@ -24,6 +24,8 @@ use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument as _;
 
 use super::cluster::Cluster;
+use super::inspection::reason;
+use super::inspection_cluster::Inspector;
 use super::jobs_cluster::AgentJobs;
 use super::metrics::Metrics;
 use super::namespace::{Gate, Report, annotation, is_being_built, is_concerned, reconcile};
@@ -41,6 +43,8 @@ const AGAIN: Duration = Duration::from_mins(10);
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// One that waits for something, after this: the watches are quicker.
 const SOON: Duration = Duration::from_secs(5);
+/// A namespace that holds what has to be removed is inspected again after this: a dozen lists each time.
+const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
 type Meta = PartialObjectMeta<Namespace>;
 
@@ -57,6 +61,7 @@ pub struct Context {
     /// How long Jobs that wait are still looked for once nothing limits them any more.
     pub linger: Duration,
     cluster: Cluster,
+    inspector: Inspector,
     pub(super) recorder: Recorder,
     patience: Growing,
 }
@@ -79,6 +84,7 @@ impl Context {
             linger,
             metrics,
             cluster,
+            inspector: Inspector::new(client.clone()),
             recorder: Recorder::new(client, reporter),
             patience: Growing::default(),
         }
@@ -135,10 +141,10 @@ async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Actio
     }
     context.metrics.looks.inc();
     let span = traces::span(&namespace.metadata);
-    let looked =
-        reconcile(&context.cluster, &policy, &namespace.metadata, &context.places, &context.patience)
-            .instrument(span.clone())
-            .await;
+    let Context { cluster, places, inspector, patience, .. } = &*context;
+    let looked = reconcile(cluster, &policy, &namespace.metadata, places, inspector, patience)
+        .instrument(span.clone())
+        .await;
     traces::tell(&span, &looked);
     let report = looked?;
     context.tell(&report, &namespace.metadata).await;
@@ -175,6 +181,7 @@ impl Context {
         });
         match put_off.min() {
             Some(delay) => delay.max(Duration::from_millis(100)),
+            None if !report.violations.is_empty() => INSPECTION_INTERVAL,
             None if report.standing == Standing::Uncounted => AT_ONCE,
             // Whoever waits for a place is looked at when there is one.
             None if report.left.is_complete() => AGAIN,
@@ -201,6 +208,16 @@ impl Context {
                 self.event_of_namespace(meta, EventType::Warning, "GateClosed", note).await;
             }
             Gate::Unchanged => {}
+        }
+        if report.told && !report.violations.is_empty() {
+            let violations = reason(&report.violations);
+            tracing::warn!(
+                namespace,
+                violations,
+                "the gate stays closed because of objects that the rules refuse"
+            );
+            let note = format!("new workloads wait for {violations}; the gate opens once they are gone");
+            self.event_of_namespace(meta, EventType::Warning, "GateStaysClosed", note).await;
         }
         for step in &report.done {
             self.metrics.wrote(step);

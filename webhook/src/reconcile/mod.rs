@@ -10,6 +10,8 @@ mod events;
 pub mod fault;
 mod gate;
 pub mod gates;
+pub mod inspection;
+pub mod inspection_cluster;
 pub mod jobs;
 pub mod jobs_cluster;
 pub mod jobs_keeper;
@@ -28,5 +30,6 @@ pub mod waits;
 
 pub use cluster::Cluster;
 pub use controller::Context;
+pub use inspection_cluster::Inspector;
 pub use namespace::{AtOnce, Report};
 pub use places_cluster::Places;

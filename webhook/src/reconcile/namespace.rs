@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
 use super::gate;
+use super::inspection::{Violation, reason};
+use super::inspection_cluster::Inspector;
 use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::{Observed, Plan, Step, plan};
 
@@ -32,12 +34,16 @@ pub struct Report {
     pub standing: Standing,
     /// Whether it is told for the first time that there is no place for it.
     pub newly_unplaced: bool,
+    /// What was there before the namespace was guarded, and has to be removed before its gate opens.
+    pub violations: Vec<Violation>,
 }
 
 impl Report {
     /// Whether nothing is waited for.
     pub fn is_settled(&self) -> bool {
-        self.left.is_complete() && !matches!(self.standing, Standing::Waits(_) | Standing::Uncounted)
+        self.left.is_complete()
+            && self.violations.is_empty()
+            && !matches!(self.standing, Standing::Waits(_) | Standing::Uncounted)
     }
 }
 
@@ -113,6 +119,7 @@ pub async fn reconcile(
     policy: &RunPolicy,
     meta: &ObjectMeta,
     places: &Places,
+    inspector: &Inspector,
     patience: &impl Patience,
 ) -> kube::Result<Report> {
     let look = Look::new(cluster, policy, meta);
@@ -146,10 +153,17 @@ pub async fn reconcile(
     }
     // What was written may have been changed on its way in: only what is stored counts.
     left = plan(&look.wanted, &observed);
-    if left.is_complete() {
+    if left.is_complete() && look.was_never_open() {
+        report.violations = inspector.inspect(policy, meta, &look.wanted).await?;
+    }
+    if left.is_complete() && report.violations.is_empty() {
         look.stand(places, &mut report).await?;
     } else {
         places.step_aside(meta);
+    }
+    if !report.violations.is_empty() && said.as_deref() != Some(&*reason(&report.violations)) {
+        gate::close(cluster, meta, &reason(&report.violations)).await?;
+        report.told = true;
     }
     let lasts = !left.foreign.is_empty() || !(left.steps.is_empty() || early);
     if lasts && said != Some(words(&left)) {
@@ -188,6 +202,11 @@ impl<'a> Look<'a> {
             wanted,
             hash,
         }
+    }
+
+    /// Whether the gate has never been open: only the reconciler writes the hash, and nothing removes it.
+    fn was_never_open(&self) -> bool {
+        annotation(self.meta, keys::BASELINE_HASH).is_none()
     }
 
     /// What is left over of another baseline is looked for only before this one is called complete: afterwards there

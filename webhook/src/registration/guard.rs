@@ -9,7 +9,7 @@ use codex_k8s_shared::policy::{RunPolicy, Subjects};
 use serde_json::{Value, json};
 
 use super::{cel, cel_list, managed_selector, rule, webhook};
-use crate::rules::guard::{API_SERVER, KUBELETS, TOKEN_SECRET};
+use crate::rules::guard::{ANONYMOUS, API_SERVER, EVERYBODY, KUBELETS, TOKEN_SECRET};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const WRITES: [&str; 2] = ["CREATE", "UPDATE"];
@@ -69,6 +69,8 @@ pub(super) fn validating(policy: &RunPolicy, client_config: &Value) -> Vec<Value
         ),
     ];
     all.extend(bindings_elsewhere(policy, client_config));
+    all.extend(everybodys_roles(policy, client_config));
+    all.extend(bare_slots(policy, client_config));
     all
 }
 
@@ -81,9 +83,9 @@ fn baseline_rules() -> Value {
     ])
 }
 
-/// Bindings outside of managed namespaces. Those that reach for a name that is reserved, or a slot's, or for every
-/// ServiceAccount are refused while we are gone; any other, whose namespace may happen to be managed, is not: nobody
-/// is to be locked out of what is none of our business.
+/// Bindings outside of managed namespaces. Those that reach for a name that a run namespace can have, or for all users
+/// or `ServiceAccounts`, are refused while we are gone; any other, whose namespace may happen to be managed, is not:
+/// nobody is to be locked out of what is none of our business.
 fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     let rules = json!([
         rule(RBAC, &["rolebindings"], &WRITES, "Namespaced"),
@@ -106,6 +108,77 @@ fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
         entry("bindings-into-runs", "Fail", "into-runs", &into_runs),
         entry("other-bindings", "Ignore", "other-accounts", &others),
     ]
+}
+
+/// `ClusterRoles` that all users hold, by their names.
+fn everybodys_roles(policy: &RunPolicy, client_config: &Value) -> Option<Value> {
+    if policy.rbac.everybody.is_empty() {
+        return None;
+    }
+    let rules = json!([rule(RBAC, &["clusterroles"], &WRITES, "Cluster")]);
+    let not_the_api_server = format!("request.userInfo.username != {}", cel(API_SERVER));
+    let listed = format!(
+        "object != null && has(object.metadata.name) && object.metadata.name in {}",
+        cel_list(&policy.rbac.everybody)
+    );
+    let conditions =
+        conditions(&[("not-the-api-server", &not_the_api_server), ("bound-to-all-users", &listed)]);
+    Some(webhook("cluster-roles", "Fail", client_config, &rules, &conditions, None))
+}
+
+/// What is written into namespaces of a slot's name before they are managed. One webhook, because there is hardly ever
+/// such a namespace, and every workload of the cluster pays for the condition.
+fn bare_slots(policy: &RunPolicy, client_config: &Value) -> Option<Value> {
+    let in_a_slot: Vec<_> = policy
+        .namespaces
+        .slot_projects
+        .iter()
+        .map(|project| {
+            let stem = format!("{project}-dev-");
+            let number = stem.len();
+            format!(
+                "(request.namespace.startsWith({}) && request.namespace.substring({number}).matches('^[1-9][0-9]*$'))",
+                cel(&stem)
+            )
+        })
+        .collect();
+    if in_a_slot.is_empty() {
+        return None;
+    }
+    let apps = ["deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"];
+    let rules = json!([
+        rule("batch", &["jobs", "cronjobs"], &WRITES, "Namespaced"),
+        rule("", &["pods", "replicationcontrollers", "serviceaccounts"], &WRITES, "Namespaced"),
+        rule("", &["pods/ephemeralcontainers"], &["UPDATE"], "Namespaced"),
+        rule("apps", &apps, &WRITES, "Namespaced"),
+        rule(RBAC, &["roles", "rolebindings"], &WRITES, "Namespaced"),
+        rule(
+            "",
+            &["secrets", "serviceaccounts/token", "bindings", "pods/binding"],
+            &["CREATE"],
+            "Namespaced"
+        ),
+    ]);
+    let bookkeeping = format!(
+        "!((request.operation == 'UPDATE' || request.kind.kind in ['Binding', 'ControllerRevision', 'ServiceAccount']) \
+         && request.userInfo.username in {})",
+        cel_list(&cluster_controllers(policy).users)
+    );
+    let kubelet = format!("!(has(request.userInfo.groups) && {} in request.userInfo.groups)", cel(KUBELETS));
+    let token = format!(
+        "request.kind.kind != 'Secret' || (object != null && has(object.type) && object.type == {})",
+        cel(TOKEN_SECRET)
+    );
+    let accounts = format!("request.kind.kind != 'ServiceAccount' || {}", is_baseline(policy));
+    let conditions = conditions(&[
+        ("in-a-slot", &in_a_slot.join(" || ")),
+        ("not-bookkeeping", &bookkeeping),
+        ("accounts-of-the-baseline", &accounts),
+        ("not-a-kubelets", &kubelet),
+        ("token-secrets", &token),
+    ]);
+    let unmanaged = json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "DoesNotExist"}]});
+    Some(webhook("bare-slots", "Fail", client_config, &rules, &conditions, Some(unmanaged)))
 }
 
 fn conditions(pairs: &[(&str, &str)]) -> Value {
@@ -171,15 +244,17 @@ fn reaches_into_a_run(policy: &RunPolicy) -> String {
             .collect::<Vec<_>>()
     };
     let mut namespaces = starts("s.namespace", "");
-    let mut names = vec![format!("s.name == {}", cel("system:serviceaccounts"))];
+    let everybody: Vec<_> = EVERYBODY.into_iter().chain([ANONYMOUS]).map(str::to_owned).collect();
+    let mut names = vec![format!("s.name in {}", cel_list(&everybody))];
     names.extend(starts("s.name", "system:serviceaccounts:"));
     names.extend(starts("s.name", "system:serviceaccount:"));
     if namespaces.is_empty() {
         // Without prefixes and slots no name tells a run namespace.
         namespaces.push("false".to_owned());
     }
+    // Most names are a person's, and are done with after the first comparison.
     format!(
-        "(has(s.namespace) && ({})) || (has(s.name) && ({}))",
+        "(has(s.namespace) && ({})) || (has(s.name) && s.name.startsWith('system:') && ({}))",
         namespaces.join(" || "),
         names.join(" || ")
     )

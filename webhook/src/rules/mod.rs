@@ -86,6 +86,8 @@ pub enum Kind {
     Role,
     /// A RoleBinding.
     RoleBinding,
+    /// A `ClusterRole`.
+    ClusterRole,
     /// A `ClusterRoleBinding`.
     ClusterRoleBinding,
     /// A ResourceQuota.
@@ -113,6 +115,7 @@ impl Kind {
             ("", "Secret") => Some(Self::Secret),
             ("rbac.authorization.k8s.io", "Role") => Some(Self::Role),
             ("rbac.authorization.k8s.io", "RoleBinding") => Some(Self::RoleBinding),
+            ("rbac.authorization.k8s.io", "ClusterRole") => Some(Self::ClusterRole),
             ("rbac.authorization.k8s.io", "ClusterRoleBinding") => Some(Self::ClusterRoleBinding),
             ("authentication.k8s.io", "TokenRequest") => Some(Self::TokenRequest),
             ("apps", "ControllerRevision") => Some(Self::Revision),
@@ -138,7 +141,7 @@ pub struct Facts {
     pub run_holders: Vec<Arc<ManagedNamespace>>,
     /// Whether who asks is a ServiceAccount of a managed namespace.
     pub requester_is_managed: bool,
-    /// The managed namespaces whose `ServiceAccounts` a binding elsewhere newly names.
+    /// The managed namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere newly names.
     pub named: Vec<Box<str>>,
     /// How full the limited scopes are that the request's Namespace would come into; empty if it is in them already.
     pub places: Vec<Occupancy>,
@@ -182,6 +185,24 @@ pub struct ManagedNamespace {
     pub ready: bool,
     /// What its baseline waits for, where the reconciler has said so.
     pub waits_for: Option<Box<str>>,
+}
+
+impl ManagedNamespace {
+    /// A slot that is not managed yet. Its gate is not closed, because there is none.
+    pub fn bare(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            mode: RuntimeMode::FullEnv,
+            run_id: Box::default(),
+            project_id: Box::default(),
+            requested_by: None,
+            correlation_id: None,
+            expires_at: None,
+            terminating: false,
+            ready: true,
+            waits_for: None,
+        }
+    }
 }
 
 /// What came of a request.
@@ -238,6 +259,7 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
         Kind::ServiceAccount
         | Kind::Role
         | Kind::RoleBinding
+        | Kind::ClusterRole
         | Kind::ClusterRoleBinding
         | Kind::ResourceQuota
         | Kind::LimitRange

@@ -131,6 +131,7 @@ pub(crate) fn kinds() -> impl Strategy<Value = Kind> {
         Kind::ServiceAccount,
         Kind::Role,
         Kind::RoleBinding,
+        Kind::ClusterRole,
         Kind::ClusterRoleBinding,
         Kind::ResourceQuota,
         Kind::LimitRange,

@@ -194,13 +194,13 @@ fn look_after(rights: &mut Rights) {
         rights.at.await_open(&name);
     }
     let at = &rights.at;
-    // A binding elsewhere makes the webhook ask what is not in its cache.
-    let binding = json!({"apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding", "metadata": {"name": "robots"},
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "elsewhere"}]});
-    at.send_as(&Identity::developer(), Method::POST, &rbac("default", "rolebindings"), &binding)
-        .object()
-        .unwrap();
+    // Before a refusal, the webhook does not rely on its cache.
+    let wide = json!({"apiVersion": format!("{RBAC}/v1"), "kind": "Role", "metadata": {"name": "wide"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]});
+    for name in names {
+        let refused = at.send_as(&Identity::developer(), Method::POST, &rbac(name, "roles"), &wide);
+        assert_eq!(refused.code, 403, "{refused:?}");
+    }
     at.write_policy(&format!("{POLICY}{BARE}"));
     for path in names.iter().flat_map(|name| baseline(name)) {
         at.await_absence(&path);

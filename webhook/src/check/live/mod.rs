@@ -14,7 +14,6 @@ mod survey;
 mod tests;
 
 pub use change::{Change, Effect, RolloutReport, RolloutSummary};
-pub use created::as_created;
 pub use drift::{REMEDY, RULE, TITLE, WHY};
 pub use survey::{Outcome, Survey};
 

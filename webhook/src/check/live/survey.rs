@@ -11,13 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::change::{Change, RolloutReport, changes, expiry};
-use super::created::{as_created, creator};
+use super::created::creator;
 use super::drift::compare;
 use super::kinds::Listed;
 use super::{Live, Place, place};
 use crate::check::{
     Asked, CheckError, Checker, Document, Judgement, Report, Requester, Verdict, VirtualCluster,
 };
+use crate::created::as_created;
 use crate::reconcile::namespace::{annotation, is_concerned};
 use crate::reconcile::plan::{Key, Observed, is_applied};
 

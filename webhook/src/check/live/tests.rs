@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::kinds::{LISTED, Listed};
 use super::*;
 use crate::check::{Asked, Checker, Judgement, Report, Requester, Severity, Verdict, read};
+use crate::created::as_created;
 use crate::registration::FIELD_MANAGER;
 use crate::rules::Kind;
 

@@ -133,6 +133,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         Listed,
         &["RBAC002"],
     ),
+    setting(
+        "rbac.everybody",
+        List("ClusterRoles that may be bound to all users, and so to every agent"),
+        Listed,
+        &["RBAC003", "RBAC004"],
+    ),
     setting("tokens.audiences", List("audiences that a token may be for"), Listed, &["TOKEN001"]),
     setting("tokens.maxSeconds", Value("a token lives for at most {value} seconds"), More, &["TOKEN001"]),
 ];

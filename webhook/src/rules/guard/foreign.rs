@@ -1,15 +1,14 @@
 //! Bindings outside a run namespace that reach into it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use codex_k8s_shared::names::reserved_prefix;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
 use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
-use crate::rules::object::text;
+use crate::rules::object::{at, text};
 use crate::rules::report::Report;
 use crate::rules::requester::service_account;
 use crate::rules::{Kind, Request};
@@ -18,15 +17,23 @@ pub(super) const RULES: &[Rule] = &[Rule {
     id: "RBAC003",
     title: "No binding elsewhere names a ServiceAccount of a run namespace",
     why: "A ClusterRoleBinding, or a RoleBinding in another namespace, gives an agent rights that its namespace's own \
-          rules cannot see. The group of all ServiceAccounts takes in every agent, of today and of tomorrow.",
-    remedy: "Bind a ServiceAccount outside of run namespaces; in a run namespace, the baseline grants what a run \
-             needs. The platform's own copies in slots are bound by a manager.",
+          rules cannot see. A binding that waits for the name of a run namespace does so too, once there is one. The \
+          groups of all ServiceAccounts and of all users include every agent, of today and of tomorrow.",
+    remedy: "Bind a ServiceAccount outside of run namespaces, or the users and groups that are meant; in a run \
+             namespace, the baseline grants what a run needs. The platform's own copies in slots are bound by a \
+             manager. ClusterRoles that may be bound to all users are listed in rbac.everybody of the policy.",
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: nothing_reaches_in, mend: None },
 }];
 
-/// Every ServiceAccount there is; those of one namespace follow a `:`.
-const ALL: &str = "system:serviceaccounts";
+/// The group of all `ServiceAccounts`; those of one namespace follow a `:`.
+pub(super) const ALL: &str = "system:serviceaccounts";
+
+/// The groups that include every agent, or every request that an agent can send.
+pub const EVERYBODY: [&str; 3] = [ALL, "system:authenticated", "system:unauthenticated"];
+
+/// The user that a request without credentials is from. An agent can send one.
+pub const ANONYMOUS: &str = "system:anonymous";
 
 /// What a subject has to do with `ServiceAccounts`.
 enum Named<'a> {
@@ -34,7 +41,7 @@ enum Named<'a> {
     One(&'a str, &'a str),
     /// All of a namespace.
     AllOf(&'a str),
-    /// All of the cluster.
+    /// All of the cluster, among others perhaps.
     All,
 }
 
@@ -43,8 +50,9 @@ impl<'a> Named<'a> {
         let name = text(subject, "name").unwrap_or_default();
         match text(subject, "kind")? {
             "ServiceAccount" => Some(Self::One(text(subject, "namespace")?, name)),
+            "User" if name == ANONYMOUS => Some(Self::All),
             "User" => service_account(name).map(|(namespace, name)| Self::One(namespace, name)),
-            "Group" if name == ALL => Some(Self::All),
+            "Group" if EVERYBODY.contains(&name) => Some(Self::All),
             "Group" => name.strip_prefix(ALL)?.strip_prefix(':').map(Self::AllOf),
             _ => None,
         }
@@ -58,8 +66,22 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The namespaces that the subjects which a binding brings are of, and of which it must be known whether they are
-/// managed; `home` is the binding's own.
+/// Whose `ServiceAccounts` a subject includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Included<'a> {
+    /// Those of a namespace, or one of them.
+    Of(&'a str),
+    /// Those of every namespace.
+    All,
+}
+
+/// Returns whose `ServiceAccounts` a subject of a binding includes.
+pub fn included(subject: &Value) -> Option<Included<'_>> {
+    Named::by(subject).map(|named| named.namespace().map_or(Included::All, Included::Of))
+}
+
+/// The namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere brings: of these it must be
+/// known whether they are managed. `home` is the binding's own.
 pub fn namespaces<'a>(policy: &RunPolicy, request: &'a Request<'_>, home: Option<&str>) -> BTreeSet<&'a str> {
     if !matches!(request.kind, Kind::RoleBinding | Kind::ClusterRoleBinding) {
         return BTreeSet::new();
@@ -69,7 +91,7 @@ pub fn namespaces<'a>(policy: &RunPolicy, request: &'a Request<'_>, home: Option
     new_subjects(&write)
         .filter_map(|(_, subject)| Named::by(subject)?.namespace())
         .filter(unknown)
-        .filter(|name| reserved_prefix(name, &policy.namespaces.prefixes).is_none())
+        .filter(|name| !policy.namespaces.is_of_a_run(name))
         .collect()
 }
 
@@ -78,13 +100,17 @@ fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Rep
     if !is_binding || context.namespace().is_some() {
         return;
     }
+    let managed: HashSet<&str> = context.facts.named.iter().map(|name| &**name).collect();
+    let for_everybody = write.new.is_some_and(|binding| binds_what_is_everybodys(context, binding));
     let reaching = new_subjects(write).filter_map(|(index, subject)| {
         let named = Named::by(subject)?;
         let remedy = match named {
+            Named::All if for_everybody => return None,
             Named::All => {
-                "it takes in the agents of every run namespace; name the ServiceAccounts that are meant"
+                "it includes the agents of every run namespace; name the subjects that are meant, or bind a \
+                 ClusterRole that rbac.everybody of the policy lists"
             }
-            _ if !reaches_in(context, &named) => return None,
+            _ if !reaches_in(context, &managed, &named) => return None,
             _ => "a run has rights in its own namespace alone; bind a ServiceAccount of another namespace",
         };
         Some((index, subject, remedy))
@@ -94,15 +120,22 @@ fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Rep
     }
 }
 
-/// Whether it is a run namespace that is reached into. A reserved name is one from birth: a binding that waits for it
-/// is refused as well.
-fn reaches_in(context: &Context<'_>, named: &Named<'_>) -> bool {
+/// Whether the role is one that the policy lets everybody have.
+fn binds_what_is_everybodys(context: &Context<'_>, binding: &Value) -> bool {
+    let role = |field| at(binding, &["roleRef"]).and_then(|role| text(role, field));
+    let listed = &context.policy.rbac.everybody;
+    role("kind") == Some("ClusterRole")
+        && role("name").is_some_and(|name| listed.iter().any(|listed| listed == name))
+}
+
+/// Whether a run namespace is reached into. A name that a run namespace can have counts as one before there is such a
+/// namespace, so that a binding that waits for it is refused as well.
+fn reaches_in(context: &Context<'_>, managed: &HashSet<&str>, named: &Named<'_>) -> bool {
     let policy = context.policy;
     let Some(namespace) = named.namespace().filter(|name| !policy.namespaces.is_protected(name)) else {
         return false;
     };
-    let managed = reserved_prefix(namespace, &policy.namespaces.prefixes).is_some()
-        || context.facts.named.iter().any(|managed| &**managed == namespace);
+    let is_run = policy.namespaces.is_of_a_run(namespace) || managed.contains(namespace);
     let platforms = match named {
         Named::One(_, name) => {
             context.requester.is_manager()
@@ -111,5 +144,5 @@ fn reaches_in(context: &Context<'_>, named: &Named<'_>) -> bool {
         }
         Named::AllOf(_) | Named::All => false,
     };
-    managed && !platforms
+    is_run && !platforms
 }

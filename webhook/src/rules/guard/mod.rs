@@ -7,6 +7,7 @@
 
 mod baseline;
 mod binding;
+mod everybody;
 mod foreign;
 mod quota;
 mod role;
@@ -25,7 +26,7 @@ use super::catalogue::{Check, Rule};
 use super::report::Report;
 use super::{Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Request, Requester, Role, Verdict};
 
-pub use foreign::namespaces;
+pub use foreign::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
 pub use secret::TOKEN as TOKEN_SECRET;
 pub use token::KUBELETS;
 
@@ -114,9 +115,18 @@ impl<'a> Context<'a> {
 
 /// The rules about what a namespace holds, in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [baseline::RULES, role::RULES, binding::RULES, foreign::RULES, secret::RULES, token::RULES, quota::RULES]
-        .into_iter()
-        .flatten()
+    [
+        baseline::RULES,
+        role::RULES,
+        binding::RULES,
+        foreign::RULES,
+        everybody::RULES,
+        secret::RULES,
+        token::RULES,
+        quota::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Decides a request about what a namespace holds, or about a binding elsewhere.
@@ -153,9 +163,13 @@ pub fn decide(
     verdict
 }
 
-/// Whatever lies in a managed namespace, and bindings anywhere; but not the bookkeeping of the cluster's controllers,
-/// which must go on, and with it the end of a namespace.
+/// Whatever lies in a managed namespace, bindings anywhere, and `ClusterRoles` that all users hold; but not the
+/// bookkeeping of the cluster's controllers, which must go on, and with it the end of a namespace.
 fn is_concerned(context: &Context<'_>) -> bool {
+    if context.kind == Kind::ClusterRole {
+        // The controller that fills aggregated roles is not excepted: others' labels choose what it writes.
+        return everybody::is_listed(context) && context.requester.user != API_SERVER;
+    }
     let is_binding = matches!(context.kind, Kind::RoleBinding | Kind::ClusterRoleBinding);
     let grants = matches!(context.kind, Kind::Secret | Kind::TokenRequest) || context.status;
     let bookkeeping = !grants

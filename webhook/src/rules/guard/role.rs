@@ -78,11 +78,11 @@ fn beyond_size(role: &Value) -> Option<(String, usize)> {
     (values > MOST_VALUES).then(|| (format!("{values} groups, resources, verbs and names"), MOST_VALUES))
 }
 
-fn rules(role: Option<&Value>) -> impl Iterator<Item = &Value> {
+pub(super) fn rules(role: Option<&Value>) -> impl Iterator<Item = &Value> {
     items(role.and_then(|role| at(role, &["rules"])))
 }
 
-fn read(rule: &Value) -> PolicyRule {
+pub(super) fn read(rule: &Value) -> PolicyRule {
     let strings = |field| items(rule.get(field)).filter_map(Value::as_str).map(str::to_owned).collect();
     PolicyRule {
         api_groups: strings("apiGroups"),

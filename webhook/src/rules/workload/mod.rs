@@ -321,7 +321,8 @@ fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -
 
 /// Whether a rule is about what a Pod may do beyond its namespace. Such rights were granted to what runs there: who
 /// puts another program in its place does not inherit them.
-fn is_privilege(rule: &Rule) -> bool {
+#[must_use]
+pub fn is_privilege(rule: &Rule) -> bool {
     service_account::RULES.iter().chain(host::RULES).any(|privilege| privilege.id == rule.id)
 }
 

@@ -123,15 +123,23 @@ fn a_binding_elsewhere_reaches_into_no_run_namespace() {
     for subject in [
         account("experiment"),
         account("codex-issue-not-born-yet"),
+        account("codex-k8s-dev-77"),
         json!({"kind": "User", "name": "system:serviceaccount:experiment:codex-runner"}),
         json!({"kind": "Group", "name": "system:serviceaccounts:experiment"}),
         json!({"kind": "Group", "name": "system:serviceaccounts"}),
+        json!({"kind": "Group", "name": "system:authenticated"}),
+        json!({"kind": "Group", "name": "system:unauthenticated"}),
+        json!({"kind": "User", "name": "system:anonymous"}),
     ] {
         assert_eq!(of(&known, subject.clone()), 1, "{subject}");
     }
     for subject in [
         account("payments"),
         account("kube-system"),
+        account("payments-dev-77"),
+        account("codex-k8s-dev-notes"),
+        json!({"kind": "User", "name": "system:authenticated"}),
+        json!({"kind": "Group", "name": "system:masters"}),
         json!({"kind": "User", "name": "experiment"}),
         json!({"kind": "Group", "name": "system:serviceaccounts:payments"}),
         json!({"kind": "Group", "name": "experiment"}),
@@ -140,6 +148,66 @@ fn a_binding_elsewhere_reaches_into_no_run_namespace() {
     }
     let named = binding(&account("experiment"));
     assert_eq!(refused(&known, "jane", Kind::RoleBinding, Some(named.clone()), Some(named)), [""; 0]);
+}
+
+#[test]
+fn all_users_are_bound_to_what_the_policy_lists_for_them_and_to_nothing_else() {
+    let facts = Facts::at("2026-02-01T12:00:00Z".parse().unwrap());
+    let of = |kind: &str, role: &str| {
+        let binding = json!({"metadata": {"name": "b"}, "roleRef": {"kind": kind, "name": role},
+            "subjects": [{"kind": "Group", "name": "system:authenticated"}]});
+        refused(&facts, "jane", Kind::ClusterRoleBinding, None, Some(binding)).len()
+    };
+    assert_eq!(of("ClusterRole", "system:discovery"), 0);
+    assert_eq!(of("Role", "system:discovery"), 1, "a namesake of another kind");
+    for role in ["cluster-admin", "edit", "system:discovery2"] {
+        assert_eq!(of("ClusterRole", role), 1, "{role}");
+    }
+}
+
+#[test]
+fn what_all_users_are_bound_to_is_not_widened_in_any_way() {
+    let facts = Facts::at("2026-02-01T12:00:00Z".parse().unwrap());
+    let role = |name: &str, rules: Value| json!({"metadata": {"name": name}, "rules": rules});
+    let urls = |urls: &[&str], verbs: &[&str]| json!({"nonResourceURLs": urls, "verbs": verbs});
+    let of = |user, name: &str, old: Option<Value>, new: Value| {
+        let new = role(name, new);
+        refused(&facts, user, Kind::ClusterRole, old.map(|old| role(name, old)), Some(new))
+    };
+    let name = "system:discovery";
+    let old = json!([urls(&["/api", "/api/*"], &["get"]), granting("pods", "get")]);
+    for (rules, found) in [
+        (json!([granting("secrets", "get")]), r#"verb "get" on "secrets""#),
+        (json!([granting("pods", "*")]), r#"verb "*" on "pods""#),
+        (json!([urls(&["/metrics"], &["get"])]), r#"verb "get" on path "/metrics""#),
+        (json!([urls(&["*"], &["get"])]), r#"verb "get" on path "*""#),
+        (json!([urls(&["/api"], &["post"])]), r#"verb "post" on path "/api""#),
+    ] {
+        let expected = [format!("RBAC004 rules[0] {found}")];
+        assert_eq!(of("jane", name, Some(old.clone()), rules.clone()), expected);
+        assert_eq!(of("jane", name, None, rules.clone()), expected, "created");
+        let filled_in = "system:serviceaccount:kube-system:clusterrole-aggregation-controller";
+        assert_eq!(of(filled_in, name, Some(old.clone()), rules.clone()), expected);
+        assert_eq!(of(API_SERVER, name, Some(old.clone()), rules.clone()), [""; 0]);
+        assert_eq!(of("jane", "view", Some(old.clone()), rules), [""; 0], "another role");
+    }
+    for rules in [json!([]), json!(null), old.clone(), json!([urls(&["/api/v1", "/api/apps*"], &["get"])])] {
+        assert_eq!(of("jane", name, Some(old.clone()), rules), [""; 0]);
+    }
+    let mut aggregated = role(name, old.clone());
+    aggregated["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]});
+    let of =
+        |old: &Value| refused(&facts, "jane", Kind::ClusterRole, Some(old.clone()), Some(aggregated.clone()));
+    assert_eq!(
+        of(&role(name, old.clone())),
+        [r#"RBAC004 aggregationRule {"clusterRoleSelectors":[{"matchLabels":{"a":"b"}}]}"#]
+    );
+    assert_eq!(of(&aggregated), [""; 0]);
+    let many: Value = (0..20_000).map(|number| granting(&format!("r{number}"), "get")).collect();
+    let begun = std::time::Instant::now();
+    let found = refused(&facts, "jane", Kind::ClusterRole, Some(role(name, old)), Some(role(name, many)));
+    assert_eq!(found.len(), 64);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! What an inspection reads of the API server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codex_k8s_shared::baseline::Desired;
+use codex_k8s_shared::policy::RunPolicy;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client};
+use tokio::sync::Mutex;
+
+use super::inspection::{BindingsElsewhere, Existing, Inspected, Violation};
+use crate::namespaces::managed;
+use crate::rules::Kind;
+
+/// Objects of a page.
+const PAGE: u32 = 500;
+/// How often a list that the API server does not remember any more is begun again.
+const MAX_RESTARTS: usize = 5;
+/// How old a list of all bindings may be. Namespaces are created in bursts, and share it.
+const MAX_AGE: Duration = Duration::from_secs(2);
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// A resource that is listed: its API group, its kind, its name in paths, and what the rules know it as.
+type Listed = (&'static str, &'static str, &'static str, Kind);
+
+/// Bindings, wherever they are.
+const BINDINGS: [Listed; 2] = [
+    (RBAC, "ClusterRoleBinding", "clusterrolebindings", Kind::ClusterRoleBinding),
+    (RBAC, "RoleBinding", "rolebindings", Kind::RoleBinding),
+];
+
+/// What lies in a namespace. Secrets are not listed: whoever may list them reads them all.
+const WITHIN: [Listed; 11] = [
+    (RBAC, "Role", "roles", Kind::Role),
+    (RBAC, "RoleBinding", "rolebindings", Kind::RoleBinding),
+    ("batch", "CronJob", "cronjobs", Kind::CronJob),
+    ("batch", "Job", "jobs", Kind::Job),
+    ("apps", "Deployment", "deployments", Kind::Template),
+    ("apps", "ReplicaSet", "replicasets", Kind::Template),
+    ("apps", "StatefulSet", "statefulsets", Kind::Template),
+    ("apps", "DaemonSet", "daemonsets", Kind::Template),
+    ("apps", "ControllerRevision", "controllerrevisions", Kind::Revision),
+    ("", "ReplicationController", "replicationcontrollers", Kind::Template),
+    ("", "Pod", "pods", Kind::Pod),
+];
+
+/// Bindings, and when their list began.
+type Dated = (Instant, Arc<BindingsElsewhere>);
+
+/// Inspects namespaces. Clones share the last list of all bindings.
+#[derive(Clone)]
+pub struct Inspector {
+    client: Client,
+    bindings: Arc<Mutex<Option<Dated>>>,
+}
+
+impl Inspector {
+    /// Returns an inspector of a cluster.
+    pub fn new(client: Client) -> Self {
+        Self { client, bindings: Arc::default() }
+    }
+
+    /// Returns the objects that have to be removed before the gate of a namespace opens.
+    ///
+    /// # Errors
+    /// If any of it cannot be read.
+    pub async fn inspect(
+        &self,
+        policy: &RunPolicy,
+        meta: &ObjectMeta,
+        baseline: &[Desired],
+    ) -> kube::Result<Vec<Violation>> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let lists = try_join_all(WITHIN.iter().map(|listed| self.within(listed, name)));
+        let (within, elsewhere) = futures::try_join!(lists, self.elsewhere())?;
+        let within: Vec<_> = within.into_iter().flatten().collect();
+        let baseline: Vec<_> = baseline.iter().map(Desired::key).collect();
+        let namespace = managed(meta);
+        let inspected =
+            Inspected { policy, namespace: &namespace, baseline: &baseline, now: Timestamp::now() };
+        Ok(inspected.violations(&within, &elsewhere))
+    }
+
+    async fn within(&self, listed: &Listed, namespace: &str) -> kube::Result<Vec<Existing>> {
+        let api = Api::namespaced_with(self.client.clone(), namespace, &resource(listed));
+        let mut all = Vec::new();
+        list(&api, listed, |restarted, page| {
+            if restarted {
+                all.clear();
+            }
+            all.extend(page);
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// All bindings that name accounts of other namespaces.
+    async fn elsewhere(&self) -> kube::Result<Arc<BindingsElsewhere>> {
+        let mut last = self.bindings.lock().await;
+        if let Some((_, bindings)) = last.as_ref().filter(|(began, _)| began.elapsed() < MAX_AGE) {
+            return Ok(Arc::clone(bindings));
+        }
+        let began = Instant::now();
+        let mut bindings = BindingsElsewhere::default();
+        for listed in &BINDINGS {
+            let api = Api::all_with(self.client.clone(), &resource(listed));
+            let mut of_kind = BindingsElsewhere::default();
+            list(&api, listed, |restarted, page| {
+                if restarted {
+                    of_kind = BindingsElsewhere::default();
+                }
+                page.for_each(|binding| of_kind.add(&binding));
+            })
+            .await?;
+            bindings.append(of_kind);
+        }
+        let bindings = Arc::new(bindings);
+        *last = Some((began, Arc::clone(&bindings)));
+        Ok(bindings)
+    }
+}
+
+/// Passes on each page of a list, and whether the list began again with it.
+async fn list(
+    api: &Api<DynamicObject>,
+    &(_, kind_name, _, kind): &Listed,
+    mut take: impl FnMut(bool, &mut dyn Iterator<Item = Existing>),
+) -> kube::Result<()> {
+    let first = ListParams::default().limit(PAGE);
+    let (mut params, mut restarts, mut restarted) = (first.clone(), 0, false);
+    loop {
+        let page = match api.list(&params).await {
+            Err(kube::Error::Api(status)) if status.code == 410 && restarts < MAX_RESTARTS => {
+                (params, restarted) = (first.clone(), true);
+                restarts += 1;
+                continue;
+            }
+            page => page?,
+        };
+        let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+        let mut existing = page.items.into_iter().map(|object| Existing {
+            kind,
+            kind_name,
+            // Made from JSON a moment ago: it goes back.
+            object: serde_json::to_value(object).unwrap_or_default(),
+        });
+        take(std::mem::take(&mut restarted), &mut existing);
+        match token {
+            Some(token) => params = first.clone().continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn resource(&(group, kind, plural, _): &Listed) -> ApiResource {
+    ApiResource {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}

@@ -1,0 +1,86 @@
+//! `ClusterRoles` that all users hold: their rules are every agent's rules.
+
+use std::collections::{BTreeSet, HashSet};
+
+use codex_k8s_shared::permissions::covers;
+use codex_k8s_shared::policy::{Mode, PolicyRule};
+use serde_json::Value;
+
+use super::role::{read, rules};
+use super::{Context, Write};
+use crate::rules::Kind;
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, items};
+use crate::rules::report::{Report, clean, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "RBAC004",
+    title: "A ClusterRole that is bound to all users is not widened",
+    why: "Kubernetes binds a few ClusterRoles to system:authenticated and the like. A rule that is added to one of them, \
+          directly or by aggregation, is a right of every agent.",
+    remedy: "Add the rules to another ClusterRole, and bind that to the subjects that are meant. A ClusterRole of your \
+             own is created before rbac.everybody of the policy lists it.",
+    default_mode: Mode::Enforce,
+    check: Check::Guard { judge: is_not_widened, mend: None },
+}];
+
+/// Changed rules that are compared by what they allow. A rule beyond these has to be one that the role already has.
+const MOST_COMPARED: usize = 64;
+
+/// Whether the policy lets the `ClusterRole` be bound to all users.
+pub(super) fn is_listed(context: &Context<'_>) -> bool {
+    context.policy.rbac.everybody.iter().any(|listed| listed == context.name)
+}
+
+fn is_not_widened(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let (Kind::ClusterRole, Some(new)) = (context.kind, write.new) else { return };
+    let remedy = format!("ClusterRole {} is bound to all users, and so to every agent", quoted(context.name));
+    let aggregation = |role: &Value| at(role, &["aggregationRule"]).filter(|rule| !rule.is_null()).cloned();
+    let aggregates = aggregation(new);
+    if aggregates.is_some() && aggregates != write.old.and_then(aggregation) {
+        report.forbid("aggregationRule", clean(&aggregates.unwrap_or_default().to_string()), remedy.as_str());
+    }
+    let known: HashSet<_> = rules(write.old).collect();
+    let granted: Vec<PolicyRule> = rules(write.old).map(read).collect();
+    let maximum: Vec<&PolicyRule> = granted.iter().collect();
+    let urls: Vec<Urls<'_>> = rules(write.old).map(Urls::of).collect();
+    let added = rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule)).enumerate();
+    let beyond = added.filter_map(|(place, (index, rule))| {
+        if place >= MOST_COMPARED {
+            return Some((index, "a changed rule after many others".to_owned()));
+        }
+        let permission = covers(&maximum, &read(rule)).err().map(|beyond| beyond.to_string());
+        Some((index, permission.or_else(|| Urls::of(rule).beyond(&urls))?))
+    });
+    for (index, beyond) in beyond.take(MOST_COMPARED) {
+        report.forbid(format!("rules[{index}]"), clean(&beyond), remedy.as_str());
+    }
+}
+
+/// The part of a rule that is about paths of the API server.
+struct Urls<'a> {
+    urls: BTreeSet<&'a str>,
+    verbs: BTreeSet<&'a str>,
+}
+
+impl<'a> Urls<'a> {
+    fn of(rule: &'a Value) -> Self {
+        let strings = |field| items(rule.get(field)).filter_map(Value::as_str).collect();
+        Self { urls: strings("nonResourceURLs"), verbs: strings("verbs") }
+    }
+
+    fn allows(&self, url: &str, verb: &str) -> bool {
+        let matches = |listed: &&str| match listed.strip_suffix('*') {
+            Some(start) => url.starts_with(start),
+            None => *listed == url,
+        };
+        (self.verbs.contains("*") || self.verbs.contains(verb)) && self.urls.iter().any(matches)
+    }
+
+    /// The first path and verb that none of the rules allow.
+    fn beyond(&self, granted: &[Self]) -> Option<String> {
+        let asked = self.urls.iter().flat_map(|url| self.verbs.iter().map(move |verb| (*url, *verb)));
+        let mut refused = asked.filter(|(url, verb)| !granted.iter().any(|rule| rule.allows(url, verb)));
+        refused.next().map(|(url, verb)| format!("verb {verb:?} on path {url:?}"))
+    }
+}
