@@ -127,15 +127,15 @@ async fn a_managed_namespace_of_any_name_is_found_in_the_cache_and_refused() {
 #[tokio::test]
 async fn a_binding_of_thousands_of_other_namespaces_is_admitted_without_a_look_up() {
     let names: Vec<String> = (0..3000).map(|number| format!("payments-{number}")).collect();
-    let mut named: Vec<&str> = names.iter().map(String::as_str).chain(["lost", "kube-system"]).collect();
-    let (outcome, requested) = bind(&[], &named).await;
+    let mut subjects: Vec<&str> = names.iter().map(String::as_str).chain(["lost", "kube-system"]).collect();
+    let (outcome, requested) = bind(&[], &subjects).await;
     assert!(outcome.denial.is_none() && requested.is_empty(), "{outcome:?} {requested:?}");
     for waits_for in ["codex-issue-not-created-yet", "codex-k8s-dev-9"] {
-        named.push(waits_for);
-        let (outcome, requested) = bind(&[], &named).await;
+        subjects.push(waits_for);
+        let (outcome, requested) = bind(&[], &subjects).await;
         let message = outcome.denial.unwrap().message;
         assert!(message.starts_with("RBAC003: subjects[3002]: "), "{message}");
         assert_eq!(requested, [""; 0], "its name says what it is");
-        named.pop();
+        subjects.pop();
     }
 }

@@ -104,7 +104,7 @@ fn changes(likely: f64) -> BoxedStrategy<Value> {
     let key = move |key: &'static str, right: &'static [&'static str], likely: f64| {
         prop::option::weighted(likely, values(right)).prop_map(move |value| (key, value)).boxed()
     };
-    let labels = (
+    let labels = vec![
         key(keys::MANAGED_BY, &["codex-k8s-worker"], likely),
         key(keys::NAMESPACE_PURPOSE, &["run"], likely),
         key(keys::RUNTIME_MODE, &["full-env", "code-only"], likely),
@@ -114,21 +114,18 @@ fn changes(likely: f64) -> BoxedStrategy<Value> {
         key("codex-k8s.dev/Managed-By", &["codex-k8s-worker"], 0.02),
         key(keys::POD_SECURITY_ENFORCE, &["privileged", "baseline", "restricted"], 0.1),
         key("resource.kubernetes.io/admin-access", &["true"], 0.02),
-    );
+    ];
     let times = &["2026-02-01T12:00:00Z", "2026-02-02T12:00:00Z", "2026-02-03T12:00:00Z"];
-    let annotations = (
+    let annotations = vec![
         key(keys::NAMESPACE_LEASE_TTL, &["24h0m0s", "48h0m0s", "9999h0m0s"], likely / 4.0),
         key(keys::NAMESPACE_LEASE_EXPIRES_AT, times, likely / 4.0),
         key(keys::NAMESPACE_LEASE_UPDATED_AT, times, likely / 4.0),
         key(keys::HOLD, &["2026-02-03T12:00:00Z why", "9999-01-01T00:00:00Z why", "mine"], 0.1),
         key(keys::REQUESTED_BY, &["jane", WORKER], 0.05),
         key(keys::BASELINE_READY_AT, times, 0.05),
-    );
+    ];
     let both = (labels, annotations).prop_map(|(labels, annotations)| {
-        let (a, b, c, d, e, f, g, h, i) = labels;
-        let labels = written(&[a, b, c, d, e, f, g, h, i]);
-        let (a, b, c, d, e, f) = annotations;
-        json!({"metadata": {"labels": labels, "annotations": written(&[a, b, c, d, e, f])}})
+        json!({"metadata": {"labels": written(&labels), "annotations": written(&annotations)}})
     });
     both.boxed()
 }

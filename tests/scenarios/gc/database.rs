@@ -253,9 +253,9 @@ fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing
         })
         .collect();
     // One that is kept tells what the hold says.
-    let held = platform.namespace(Ns::expired, Some("succeeded"));
+    let kept = platform.namespace(Ns::expired, Some("succeeded"));
     let hold = format!("{} {}", crate::harness::minutes(60), texts[0]);
-    cluster.annotate(&held, &json!({"codex-k8s.dev/hold": hold}));
+    cluster.annotate(&kept, &json!({"codex-k8s.dev/hold": hold}));
     let other = platform.namespace(Ns::expired, Some("succeeded"));
 
     for _ in 0..2 {
@@ -266,9 +266,9 @@ fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing
             assert_eq!(cluster.read(name), None, "{name}");
         }
     }
-    assert!(cluster.lives(&held));
+    assert!(cluster.lives(&kept));
     let of_held = format!(
-        "SELECT payload -> 'guardrail_details' ->> 0 FROM flow_events WHERE payload ->> 'namespace' = '{held}'"
+        "SELECT payload -> 'guardrail_details' ->> 0 FROM flow_events WHERE payload ->> 'namespace' = '{kept}'"
     );
     let told = platform.postgres.sql("platform", &of_held).unwrap();
     assert_eq!(told, format!("hold={}", texts[0]), "told once, as it is");

@@ -141,5 +141,8 @@ fn a_cluster_without_places_is_found_with_the_limits_that_are_never_reached() {
 #[test]
 fn a_project_with_more_places_than_the_cluster_is_found_where_it_stands() {
     let body = "quotas:\n  perRequester: null\n  cluster: {max: 10}\n  perProject:\n    max: 10\n    overrides:\n      small: 10\n      large: 11\n";
-    assert_eq!(found(body), [(Severity::Warning, 10, 7, "quotas.perProject.overrides[\"large\"]".to_owned())]);
+    assert_eq!(
+        found(body),
+        [(Severity::Warning, 10, 7, "quotas.perProject.overrides[\"large\"]".to_owned())]
+    );
 }

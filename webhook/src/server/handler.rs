@@ -176,16 +176,14 @@ async fn read_in_time<R>(app: &App<R>, request: Request, deadline: Deadline) -> 
         app.metrics.refused("content_type");
         return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
     }
-    match tokio::time::timeout_at(deadline, read(request, app.body)).await {
-        Ok(read) => read.map_err(|(reason, response)| {
-            app.metrics.refused(reason);
-            response
-        }),
-        Err(_) => {
-            app.metrics.refused("slow_body");
-            Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
-        }
-    }
+    let Ok(read) = tokio::time::timeout_at(deadline, read(request, app.body)).await else {
+        app.metrics.refused("slow_body");
+        return Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"));
+    };
+    read.map_err(|(reason, response)| {
+        app.metrics.refused(reason);
+        response
+    })
 }
 
 /// Decides a review until the deadline; one that comes too early waits at the gate until `gate`.

@@ -68,11 +68,11 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
 
 /// How a Role is larger than it may be, and the limit.
 fn beyond_size(role: &Value) -> Option<(String, usize)> {
+    const LISTS: [&str; 4] = ["apiGroups", "resources", "verbs", "resourceNames"];
     let count = rules(Some(role)).count();
     if count > MOST_RULES {
         return Some((format!("{count} rules"), MOST_RULES));
     }
-    const LISTS: [&str; 4] = ["apiGroups", "resources", "verbs", "resourceNames"];
     let values = |rule: &Value| LISTS.iter().map(|list| items(rule.get(list)).count()).sum::<usize>();
     let values: usize = rules(Some(role)).map(values).sum();
     (values > MOST_VALUES).then(|| (format!("{values} groups, resources, verbs and names"), MOST_VALUES))

@@ -200,7 +200,7 @@ fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     }
 }
 
-/// The SELinux types that Pod Security's `baseline` allows, from 1.31 on.
+/// The `SELinux` types that Pod Security's `baseline` allows, from 1.31 on.
 const CONTAINER_TYPES: [&str; 4] =
     ["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 

@@ -6,7 +6,7 @@ use codex_k8s_shared::{keys, names, sanitize};
 use super::{Context, Workload, dotted};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
-use crate::rules::{Edits, Kind, mode};
+use crate::rules::{Edits, Kind, Role, mode};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -97,7 +97,7 @@ fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &m
     let expected = names::run_job_name(run_id);
     let can_be_a_run = matches!(workload.kind, Kind::Job | Kind::Pod);
     if can_be_a_run && context.name == expected {
-        if context.by_agent {
+        if context.role == Role::Agent {
             // A slot's next run would find its Job taken, and what the last run's agent left counted as its work.
             report.forbid(
                 "metadata.name",

@@ -43,12 +43,8 @@ pub struct Context<'a> {
     pub name: &'a str,
     /// Whether a controller of the cluster makes it from a template.
     pub generated: bool,
-    /// Whether an agent asks.
-    pub by_agent: bool,
-    /// Whether the reconciler asks.
-    pub by_reconciler: bool,
-    /// Whether a manager asks.
-    pub by_manager: bool,
+    /// The requester, as the platform knows it.
+    pub role: Role,
     /// Whether a kubelet asks.
     pub by_kubelet: bool,
     /// The subresource, such as `status`; `None` for the object itself.
@@ -241,22 +237,10 @@ pub fn decide(
         name => name,
     };
     let generated = requester.is_cluster_controller(policy);
-    let by_agent = requester.role == Role::Agent;
-    let by_reconciler = requester.role == Role::Reconciler;
-    let by_manager = requester.is_manager();
     let by_kubelet = request.groups.contains(&KUBELETS);
     let subresource = request.subresource;
-    let context = Context {
-        policy,
-        namespace,
-        name,
-        generated,
-        by_agent,
-        by_reconciler,
-        by_manager,
-        by_kubelet,
-        subresource,
-    };
+    let context =
+        Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
     let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
     // A namespace that is being deleted is judged as well: what an update did not break is never held against it.
     let scope = scope(&context, &workload, request.operation);
@@ -314,7 +298,7 @@ fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -
     }
     match context.is_in_slot() {
         true if context.generated => Scope::Gate,
-        true if context.by_manager && !workload.is_of_a_run(context.name) => Scope::None,
+        true if context.role == Role::Manager && !workload.is_of_a_run(context.name) => Scope::None,
         _ => Scope::All,
     }
 }

@@ -10,7 +10,7 @@ use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true, items};
 use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
-use crate::rules::{Edits, Kind};
+use crate::rules::{Edits, Kind, Role};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA004",
@@ -43,7 +43,7 @@ fn applies(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>
     match old {
         _ if !context.is_in_slot() => true,
         Some(old) => theirs(old) || theirs(new),
-        None => theirs(new) || !(context.by_manager || context.generated),
+        None => theirs(new) || !(context.role == Role::Manager || context.generated),
     }
 }
 
@@ -59,7 +59,7 @@ fn is_resumed(old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
 /// A new Job waits, unless its creator has suspended it; and so does one that its creator resumes. One that waits
 /// already is not touched, so that whoever resumes it is told.
 fn mend(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, edits: &mut Edits<'_>) {
-    if new.kind != Kind::Job || context.by_reconciler {
+    if new.kind != Kind::Job || context.role == Role::Reconciler {
         return;
     }
     if old.is_none() && new.meta.label(keys::RUN_ID).is_none() && !identity::names_the_run(context) {
@@ -76,7 +76,7 @@ fn mend(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, e
 
 fn judge(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
     match (new.kind, old) {
-        _ if context.by_reconciler => {}
+        _ if context.role == Role::Reconciler => {}
         (Kind::CronJob, old) => template_says_nothing(old, new, report),
         (Kind::Pod, old) => stays_with_its_job(old, new, report),
         (_, None) => waits_from_the_start(context, new, report),
