@@ -141,7 +141,18 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
         ("lease lasts", annotation(keys::NAMESPACE_LEASE_TTL)),
         ("hold", annotation(keys::HOLD)),
         ("at work", work),
+        ("gate", gate(candidate)),
     ]
+}
+
+/// The state of the gate, and the reason why it is closed, as the reconciler wrote them.
+fn gate(candidate: &Candidate) -> String {
+    let reason = candidate.annotation(keys::BASELINE_WAITS_FOR);
+    match (candidate.annotation(keys::BASELINE_READY_AT), reason) {
+        (Some(at), _) => format!("open since {at}"),
+        (None, Some(reason)) => format!("closed: waits for {reason}"),
+        (None, None) => "closed".to_owned(),
+    }
 }
 
 fn told(row: &Row) -> Told {
@@ -196,5 +207,23 @@ fn sentence(line: &Line, now: Timestamp) -> String {
             format!("it stays until {} ({}): {message}", times::whole(until), times::relative(until, now))
         }
         _ => format!("it stays: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_is_explained_by_the_reason_for_which_it_is_closed() {
+        let with = |annotations: &[(&str, &str)]| {
+            let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            gate(&Candidate { annotations: annotations.collect(), ..Candidate::default() })
+        };
+        let waits = (keys::BASELINE_WAITS_FOR, "the removal of Pod root (JOB017)");
+        assert_eq!(with(&[]), "closed");
+        assert_eq!(with(&[waits]), "closed: waits for the removal of Pod root (JOB017)");
+        let ready = (keys::BASELINE_READY_AT, "2026-02-01T12:00:00Z");
+        assert_eq!(with(&[ready]), "open since 2026-02-01T12:00:00Z");
     }
 }

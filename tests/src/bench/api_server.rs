@@ -13,7 +13,6 @@ use super::report;
 use crate::control_plane::ControlPlane;
 use crate::guard::{Guard, grant_every_right};
 use crate::identity::Identity;
-use crate::process::Process;
 
 /// Labels of a small namespace, of the one that a red team sent, and of twice that.
 const LABELS: [usize; 3] = [10, 20_000, 40_000];
@@ -48,7 +47,7 @@ pub fn cpu_of_creation(control_plane: &ControlPlane, labels: usize) -> anyhow::R
         (0..labels).map(|number| (format!("example.dev/label-{number}"), "x".into())).collect();
     let namespace: Namespace =
         serde_json::from_value(json!({"metadata": {"name": "measured", "labels": labels}}))?;
-    let process = Process::started_with(&format!("--secure-port={}", control_plane.port()))?;
+    let process = control_plane.api_server()?;
     runtime.block_on(async {
         let api = Api::<Namespace>::all(control_plane.client(&Identity::developer()).await?);
         let dry_run = PostParams { dry_run: true, field_manager: None };

@@ -78,18 +78,11 @@ fn job(name: &str, containers: usize) -> Value {
 
 fn kinds(namespace: &str) -> Vec<Large> {
     let jobs = format!("/apis/batch/v1/namespaces/{namespace}/jobs?dryRun=All");
-    let labels: serde_json::Map<_, _> =
-        (0..20_000).map(|index| (format!("example.dev/l{index}"), "v".into())).collect();
     let subject =
         |index| json!({"kind": "ServiceAccount", "name": "a", "namespace": format!("team-{index}")});
     let binding = json!({"metadata": {"name": "bench-wide"}, "subjects": (0..9_000).map(subject).collect::<Vec<_>>(),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
     vec![
-        Large {
-            name: "namespace, 20,000 labels",
-            path: "/api/v1/namespaces?dryRun=All".to_owned(),
-            body: json!({"metadata": {"name": "bench-wide", "labels": labels}}),
-        },
         Large { name: "Job, 5,000 containers", path: jobs.clone(), body: job("wide", 5_000) },
         Large { name: "Job, 10,000 containers", path: jobs, body: job("wide", 10_000) },
         Large {
@@ -133,9 +126,6 @@ fn print(alone: &[(&'static str, Cost)], with_us: &[(&'static str, Cost)]) -> an
             milliseconds(with_us.api_server),
             milliseconds(with_us.webhook)
         ))?;
-        if name.starts_with("namespace") {
-            report::at_most("a namespace of 20,000 labels, with us / alone", ratio, 1.5)?;
-        }
     }
     let of = |name: &str| with_us.iter().find(|(found, _)| *found == name).map(|(_, cost)| cost.webhook);
     let five = of("Job, 5,000 containers").context("not measured")?;
