@@ -50,7 +50,7 @@ test-node: image ## Run what takes a real node: root, and some minutes more the 
 		$(CARGO) test --locked -p codex-k8s-tests --test node -- --ignored --test-threads=1 --nocapture
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar CODEX_K8S_GUARD_ON_NODE=1 \
 		$(CARGO) test --locked -p codex-k8s-tests --test admission -- $(foreach part,$(OWN_SERVER),--skip $(part)::) \
-			--skip a_kubelet_asks # a made-up one, which the real node's admission does not believe
+			--skip a_kubelet_asks --skip a_pod_that_has_not_run --skip a_pod_does_not_take # of a made-up kubelet, which NodeRestriction does not believe
 
 image: image-parts ## Pack the image as an OCI archive, with no daemon: target/image/codex-k8s-guard.tar
 	$(PACK) --out $(IMAGE)/codex-k8s-guard.tar

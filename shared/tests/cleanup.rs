@@ -397,7 +397,14 @@ proptest! {
             && candidate.annotation(keys::HOLD).is_none()
             && lease.is_some_and(|lease| lease.expires_at.timestamp() < at(0))
             && matches!(candidate.run, Run::NotAsked | Run::Ended { .. })
-            && candidate.work == Work::Idle;
+            && match &candidate.work {
+                Work::Idle => true,
+                // After a day, what no node has been given does not count.
+                Work::Active { scheduled, .. } => {
+                    scheduled.is_empty() && lease.is_some_and(|lease| lease.expires_at.timestamp() < at(-24))
+                }
+                Work::NotInspected => false,
+            };
         prop_assert!(!matches!(verdict, Verdict::Delete(_)) || meets, "{:?} for {:?}", verdict, candidate);
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::chart;
 use crate::control_plane::{CALLER, CALLERS_AUTHORITY, ControlPlane};
-use crate::identity::{EVERY_ACCOUNT, EVERY_RIGHT, Identity};
+use crate::identity::{EVERY_ACCOUNT, EVERY_RIGHT, Identity, KUBELETS};
 use crate::kubectl::Kubectl;
 use crate::webhook::{Reconciler, Webhook};
 
@@ -197,7 +197,7 @@ fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr
 /// # Errors
 /// If it cannot be said so.
 pub fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
-    grant(control_plane, &[EVERY_RIGHT, EVERY_ACCOUNT])?;
+    grant(control_plane, &[EVERY_RIGHT, EVERY_ACCOUNT, KUBELETS])?;
     let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
     apply(control_plane, &home)
 }

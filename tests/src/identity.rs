@@ -64,6 +64,11 @@ impl Identity {
         Self::service_account("codex-k8s-guard", "codex-k8s-gc")
     }
 
+    /// The kubelet of a node that does not exist.
+    pub fn kubelet() -> Self {
+        Self::user("system:node:n1").in_group(KUBELETS)
+    }
+
     /// The agent of a run namespace.
     pub fn agent(namespace: &str) -> Self {
         Self::service_account(namespace, "codex-runner")
@@ -96,5 +101,7 @@ impl Identity {
 /// would do too, but rights of all `ServiceAccounts` are an agent's rights: no gate opens beside these.
 pub const EVERY_ACCOUNT: &str = "every-account";
 
+/// The group of kubelets.
+pub const KUBELETS: &str = "system:nodes";
 /// A group that a guarded cluster gives every right of RBAC, so that only admission says no.
 pub const EVERY_RIGHT: &str = "every-right";

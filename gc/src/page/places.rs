@@ -89,6 +89,7 @@ mod tests {
         let quotas = Quotas {
             per_project: Some(ProjectLimit { max: 4, overrides }),
             cluster: Some(Limit { max: 100 }),
+            per_requester: None,
             ..Quotas::default()
         };
         let stem = Scope::Project("p2".into()).stem();
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_held_without_a_limit_or_a_namespace_is_told_all_the_same() {
-        let quotas = Quotas { cluster: None, per_project: None, ..Quotas::default() };
+        let quotas = Quotas { cluster: None, per_project: None, per_requester: None, ..Quotas::default() };
         let jobs = format!("place-{}-0", Scope::of_jobs(Some("p1")).stem());
         let usage = usage(&quotas, &[namespace("p1")], [&*jobs, "place-project-x-00000000-3"]);
         let expected = [

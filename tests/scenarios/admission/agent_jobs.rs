@@ -53,6 +53,12 @@ fn ready() -> (String, String) {
     (name, jobs)
 }
 
+/// Deletes the Pods of a Job as well, as kubectl and the platform do. The API's own default for Jobs is to orphan them,
+/// and then the Job keeps its place until they have ended.
+fn background() -> Value {
+    json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+}
+
 fn job(name: &str) -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template": {"spec": {
         "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
@@ -130,7 +136,7 @@ fn nobody_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
     // What has nothing to do with it is anybody's.
     ask(&Identity::developer(), "PATCH", &path, MERGE, &json!({"metadata": {"annotations": {"a": "b"}}}))
         .admitted();
-    ask(&Identity::worker(), "DELETE", &format!("{jobs}/first"), JSON, &Value::Null).admitted();
+    ask(&Identity::worker(), "DELETE", &format!("{jobs}/first"), JSON, &background()).admitted();
     let started = await_start(&path);
     assert!(
         annotation(&started, "job-waits-for").is_empty() && !annotation(&started, "job-placed-at").is_empty()
@@ -210,7 +216,7 @@ fn a_job_that_its_creator_has_suspended_is_left_to_him_until_he_resumes_it() {
     let resumed =
         ask(&Identity::worker(), "PATCH", &path, MERGE, &json!({"spec": {"suspend": false}})).admitted();
     assert!(waits(&resumed), "{resumed}");
-    ask(&Identity::worker(), "DELETE", &format!("{jobs}/other"), JSON, &Value::Null).admitted();
+    ask(&Identity::worker(), "DELETE", &format!("{jobs}/other"), JSON, &background()).admitted();
     await_start(&path);
 }
 

@@ -9,7 +9,7 @@ use crate::harness::{JSON, Send, namespace, playground, send, unique};
 
 /// Two places in each project, and one for an agent Job.
 const POLICY: &str = "\
-quotas: {cluster: null, perProject: {max: 2}, agentJobsPerProject: {max: 1}}
+quotas: {cluster: null, perRequester: null, perProject: {max: 2}, agentJobsPerProject: {max: 1}}
 ";
 const PATIENCE: Duration = Duration::from_mins(1);
 const DRY: &str = "--dry-run=server";

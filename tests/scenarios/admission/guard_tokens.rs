@@ -48,13 +48,7 @@ fn a_token_is_for_this_api_server_and_for_an_hour() {
 #[test]
 fn a_kubelet_asks_for_the_tokens_of_its_pods_without_us() {
     let namespace = managed();
-    let rights = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": format!("kubelets-{}", unique())},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}]});
-    create(&Identity::Admin, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &rights).admitted();
-    let kubelet = Identity::user("system:node:n1").in_group("system:nodes");
-    ask(&kubelet, &namespace, "codex-runner", &json!({"audiences": ["vault"]})).admitted();
+    ask(&Identity::kubelet(), &namespace, "codex-runner", &json!({"audiences": ["vault"]})).admitted();
 }
 
 #[test]

@@ -162,8 +162,7 @@ fn a_pod_does_not_take_another_runs_identity_through_its_status() {
         );
     }
     let running = json!({"status": {"phase": "Running"}});
-    let node = Identity::user("system:node:n1").in_group("system:masters");
-    patch_at(&node, format!("{}/p/status", pods(&namespace)), MERGE, &running).admitted();
+    patch_at(&Identity::kubelet(), format!("{}/p/status", pods(&namespace)), MERGE, &running).admitted();
 }
 
 #[test]

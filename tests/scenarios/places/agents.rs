@@ -196,7 +196,8 @@ impl Cluster {
         });
         let succeeded = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
         let (pod, params) = (pod.metadata.name.unwrap(), PatchParams::default());
-        self.runtime.block_on(pods.patch_status(&pod, &params, &succeeded)).unwrap();
+        let kubelet = Api::<Pod>::namespaced(self.client(&Identity::kubelet()), namespace);
+        self.runtime.block_on(kubelet.patch_status(&pod, &params, &succeeded)).unwrap();
         self.eventually(&format!("{job} is complete"), || {
             has_ended(&self.read_job(namespace, name)).then_some(())
         });

@@ -46,9 +46,9 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_place_until_they_have_ended(
     );
 
     // It ends, as a kubelet would say; then the Job goes, and the second has its place.
-    let admin = Api::<Pod>::namespaced(cluster.client(&Identity::Admin), &namespace);
+    let kubelet = Api::<Pod>::namespaced(cluster.client(&Identity::kubelet()), &namespace);
     let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
-    cluster.runtime.block_on(admin.patch_status(&pod, &PatchParams::default(), &ended)).unwrap();
+    cluster.runtime.block_on(kubelet.patch_status(&pod, &PatchParams::default(), &ended)).unwrap();
     cluster.eventually("the second works", || {
         (cluster.names("p", works) == [format!("{namespace}/second")]).then_some(())
     });

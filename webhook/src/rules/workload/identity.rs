@@ -45,9 +45,11 @@ fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, re
     if context.generated {
         return;
     }
-    // A Deployment and its like need not say whose they are. What they say, their Pods say after them.
+    // A Deployment and its like need not say whose they are; what the template says, its Pods say after it. Labels of
+    // such an object itself may be the API server's: a ReplicationController without any gets those of its template.
     let is_due = is_bound(context, workload);
-    for holder in workload.holders() {
+    let holders = workload.holders();
+    for holder in holders.iter().skip(if is_due { 0 } else { holders.len() - 1 }) {
         let meta = workload.meta_at(holder);
         let project_is_due = is_due && holder.is_empty();
         for (key, wanted, due) in [
