@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Guard, Health, Identity, Reconciler, eventually};
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ fn end(reconciler: &Reconciler) {
 
 #[test]
 fn a_restart_two_at_once_and_a_handover_write_nothing_that_is_there() {
-    let guard = Guard::start(playground()).unwrap();
+    let guard = Guard::start_with_policy(playground(), WITHOUT_QUOTAS).unwrap();
     let client = Client::new(&guard, &Identity::developer());
     let (begun, before) = (Instant::now(), requests(&client));
     let names: Vec<_> = (0..MANY).map(|_| client.namespace()).collect();
@@ -77,7 +78,8 @@ fn a_restart_two_at_once_and_a_handover_write_nothing_that_is_there() {
         "{MANY} namespaces were ready after {} ms, with about {each} requests each, our own polls among them",
         took.as_millis()
     );
-    assert!(each <= 45, "{each} requests for a namespace");
+    // Eleven of them are the lists of the inspection before the gate opens.
+    assert!(each <= 56, "{each} requests for a namespace");
 
     // The Lease is given back: the next one leads at once, and finds nothing to do.
     let begun = Instant::now();
