@@ -19,9 +19,9 @@ pub struct Sweep {
     pub managed: u32,
     /// How many of them are to be deleted.
     pub due: u32,
-    /// How many of those are due by anything but their own leases.
+    /// The number of those that are due by anything but their own leases.
     pub due_by_policy: u32,
-    /// How many of that kind the last sweep found; `None` if there was none.
+    /// The number of that kind that the last sweep found; `None` if there was none.
     pub due_before: Option<u32>,
     /// How far our clock is ahead of the API server's; `None` if it did not tell.
     pub ahead: Option<SignedDuration>,

@@ -26,7 +26,7 @@ trait Active {
     /// Whether it works, or is about to.
     fn is_active(&self) -> bool;
 
-    /// Whether a node runs it, or has just been chosen to.
+    /// True if a node runs it, or has just been chosen to.
     fn is_scheduled(&self, _: &Deadline) -> bool {
         false
     }
@@ -37,7 +37,7 @@ trait Active {
 pub struct Deadline {
     /// The time.
     pub now: Timestamp,
-    /// How long a scheduled Pod counts without a container that has started: `cleanup.workGrace`.
+    /// The time for which a scheduled Pod counts without a container that has started: `cleanup.workGrace`.
     pub to_start: Duration,
 }
 
@@ -58,7 +58,7 @@ impl Active for Pod {
     }
 }
 
-/// Whether a Pod should be gone: its deletion timestamp already contains its grace period. After that no node answers
+/// Returns true if a Pod should be gone: its deletion timestamp already contains its grace period. After that no node answers
 /// for it.
 fn is_past_its_deletion(pod: &Pod, deadline: &Deadline) -> bool {
     pod.metadata.deletion_timestamp.as_ref().is_some_and(|due| due.0 <= deadline.now)
