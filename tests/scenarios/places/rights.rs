@@ -21,7 +21,7 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-/// Without those about Jobs.
+/// Every right but those that a limit on Jobs takes.
 fn rights() -> Vec<Value> {
     let all = ["get", "list", "watch", "create", "patch", "delete"];
     let rbac = "rbac.authorization.k8s.io";
@@ -31,6 +31,14 @@ fn rights() -> Vec<Value> {
         rule("", &["resourcequotas"], &["update"]),
         rule(rbac, &["roles", "rolebindings"], &all),
         rule(rbac, &["roles"], &["escalate", "bind"]),
+        rule(rbac, &["clusterrolebindings"], &["list"]),
+        rule("", &["pods", "replicationcontrollers"], &["list"]),
+        rule(
+            "apps",
+            &["deployments", "replicasets", "statefulsets", "daemonsets", "controllerrevisions"],
+            &["list"],
+        ),
+        rule("batch", &["jobs", "cronjobs"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ]
 }
@@ -74,7 +82,7 @@ fn without_a_limit_nothing_is_asked_about_jobs_and_with_one_no_more_than_the_doc
     let registered = admin.run(&["get", "mutatingwebhookconfigurations", "-o", "json"]).unwrap();
     assert!(!registered.stdout.contains("resumptions"), "{registered}");
 
-    let jobs = rule("batch", &["jobs"], &["get", "list", "watch", "patch"]);
+    let jobs = rule("batch", &["jobs"], &["get", "watch", "patch"]);
     grant(&admin, "least-jobs", None, &[jobs]);
     cluster.guard.write_policy(&policy("{max: 2}")).unwrap();
     let holds_one = |name: &str| cluster.job_places().contains(&format!("{namespace}/{name}")).then_some(());
