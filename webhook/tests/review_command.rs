@@ -150,7 +150,7 @@ fn an_explained_review_tells_why_and_how_to_comply() {
     for part in [
         "\nJOB018: A workload stays out of the host's namespaces and ports\n  spec.template.spec.hostNetwork: found true; ",
         "  Why:    On the host's network a Pod speaks as the node;",
-        "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out.\n",
+        "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes",
     ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }

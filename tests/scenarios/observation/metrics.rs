@@ -71,6 +71,7 @@ fn sweeping() -> String {
         finished_at: now,
         last_success: now,
         kept: [("held".to_owned(), 1)].into(),
+        overdue: [("held".to_owned(), 1)].into(),
         oldest_expired: now,
         oldest_terminating: now,
         ..LastSweep::default()

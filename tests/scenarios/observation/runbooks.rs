@@ -33,7 +33,7 @@ use Outcome::{Fails, Prints};
 const NO_LOG: Outcome = Prints("");
 
 /// Each command, by the alert that it helps with, and what it comes to.
-const EXPECTED: [(&str, &str, Outcome); 19] = [
+const EXPECTED: [(&str, &str, Outcome); 20] = [
     (
         "CodexGuardCertificateEndsSoon",
         "kubectl -n codex-k8s-guard logs deployment/codex-k8s-reconcile --all-pods | grep -i certificate",
@@ -62,6 +62,7 @@ const EXPECTED: [(&str, &str, Outcome); 19] = [
         // The one that is stuck is not to be helped so.
         Fails(1, "1 due, 1 deleted, 1 still being deleted"),
     ),
+    ("CodexGuardNamespacesOverdue", "codex-k8s-gc explain NAME", Prints("example.org/block")),
     ("CodexGuardTerminatingTooLong", "codex-k8s-gc explain NAME", Prints("example.org/block")),
     ("CodexGuardTerminatingTooLong", "kubectl get apiservice", Prints("v1.apps")),
     (

@@ -243,7 +243,7 @@ fn what_a_change_means_is_told_with_the_old_value_and_which_way_it_goes() {
             "quotas: {perRequester: null}",
             "quotas: {perRequester: {max: 3}}",
             "quotas.perRequester",
-            "the run namespaces of a user that work at once are limited",
+            "the run namespaces of a user that work at once are limited, except for managers",
             Some(Narrows),
         ),
         (
