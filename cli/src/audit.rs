@@ -8,11 +8,12 @@ use codex_k8s_shared::audit::{AuditStore, EventType, Filter, PostgresStore, Row,
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::connect::{StoreArgs, duration};
-use super::exit::{Ended, Exit, Failure, OrExit};
-use super::output::{self, Form};
-use super::table;
-use crate::times::whole;
+use crate::connect::StoreArgs;
+use crate::duration::duration;
+use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
+use crate::output::{self, Form};
+use crate::{process, table};
+use codex_k8s_gc::times::whole;
 
 /// How often new rows are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(super) enum Command {
 
 /// List rows.
 #[derive(Debug, clap::Args)]
+#[command(after_help = examples())]
 pub(super) struct List {
     #[command(flatten)]
     store: StoreArgs,
@@ -57,7 +59,7 @@ pub(super) struct List {
     #[arg(long, short)]
     follow: bool,
     /// The form of what is printed; JSON is one line a row when following
-    #[arg(long, short, value_enum, default_value = "table")]
+    #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
 
@@ -77,6 +79,15 @@ pub(super) struct Prune {
 pub(super) struct Install {
     #[command(flatten)]
     store: StoreArgs,
+}
+
+fn examples() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard audit list --since 24h
+  codex-k8s-guard audit list codex-issue-demo --event cleaned --output json
+  codex-k8s-guard audit list --follow --audit-store postgres://guard@db/codex";
+    format!("{examples}\n\n{}", exit::HELP)
 }
 
 /// A row as it is printed: the table's own columns.
@@ -107,7 +118,7 @@ impl<'a> From<&'a Row> for Printed<'a> {
 
 impl Command {
     pub(super) fn run(self) -> Ended {
-        let runtime = super::runtime()?;
+        let runtime = process::runtime()?;
         match self {
             Self::List(list) => runtime.block_on(list.run()),
             Self::Prune(prune) => runtime.block_on(prune.run()),
@@ -154,8 +165,8 @@ impl List {
 
     fn print_more(&self, rows: &[Row], header: bool) -> anyhow::Result<()> {
         match self.output {
-            Form::Table if rows.is_empty() && !header => Ok(()),
-            Form::Table => output::print(&table::rows(rows, header)),
+            Form::Human if rows.is_empty() && !header => Ok(()),
+            Form::Human => output::print(&table::rows(rows, header)),
             Form::Json => {
                 let lines = rows.iter().map(|row| serde_json::to_string(&Printed::from(row)));
                 output::print(&lines.map(|line| line.map(|line| line + "\n")).collect::<Result<String, _>>()?)

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use codex_k8s_certs::{Authority, Leaf};
 use jiff::Timestamp;
 
-use super::output;
+use crate::output;
 
 /// Make a certificate authority and a serving certificate.
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The Service that the certificate is for, as NAMESPACE/NAME
-    #[arg(long, value_parser = super::registration::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
-    service: super::registration::Service,
+    #[arg(long, value_parser = super::register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
+    service: super::register::Service,
     /// Make it good for localhost and 127.0.0.1 as well
     #[arg(long)]
     loopback: bool,

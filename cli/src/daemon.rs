@@ -1,38 +1,51 @@
 //! `daemon`: sweeps on a schedule.
 
+mod page;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_k8s_shared::telemetry::TelemetryArgs;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{PolicyArgs, SessionArgs, duration};
-use super::exit::{Ended, Exit, OrExit};
-use super::page::{Page, PageArgs};
-use crate::cluster::told;
-use crate::daemon::{self, Due};
-use crate::health::{self, Health};
-use crate::home::LeaseError;
-use crate::progress::Unseen;
-use crate::schedule::Schedule;
-use crate::session::{Session, SessionError, Wish};
+use crate::connect::{CleanupArgs, SessionArgs};
+use crate::duration::duration;
+use crate::exit::{self, Ended, Exit, OrExit as _};
+use crate::process::{self, signals};
+use crate::telemetry::TelemetryArgs;
+use codex_k8s_gc::cluster::told;
+use codex_k8s_gc::daemon::{self, Due};
+use codex_k8s_gc::health::{self, Health};
+use codex_k8s_gc::home::LeaseError;
+use codex_k8s_gc::progress::Unseen;
+use codex_k8s_gc::schedule::Schedule;
+use codex_k8s_gc::session::{Session, SessionError, Wish};
+use page::{Page, PageArgs};
+
+fn help() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard daemon --policy policy.yaml --schedule '*/15 * * * *'
+  codex-k8s-guard daemon --schedule @hourly --time-zone Europe/Berlin --starting-deadline 10m
+  codex-k8s-guard daemon --admin-listen 127.0.0.1:8081 --audit-store sqlite:audit.db";
+    format!("{examples}\n\n{}", exit::HELP)
+}
 
 /// Sweep on a schedule, as a `CronJob` would, and serve metrics and, if it is asked for, a page. A start that was missed is
 /// made up for once; while one sweep goes on, no other begins.
 #[derive(Debug, clap::Args)]
+#[command(after_help = help())]
 pub(super) struct Args {
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: CleanupArgs,
     #[command(flatten)]
     session: SessionArgs,
     /// When to sweep, as a `CronJob` says it
-    #[arg(long, default_value = "*/15 * * * *", value_name = "EXPRESSION", env = "CODEX_K8S_GC_SCHEDULE")]
+    #[arg(long, default_value = "*/15 * * * *", value_name = "EXPRESSION", env = "CODEX_K8S_GUARD_SCHEDULE")]
     schedule: String,
     /// The time zone whose clock counts
-    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE", env = "CODEX_K8S_GC_TIME_ZONE")]
+    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE", env = "CODEX_K8S_GUARD_TIME_ZONE")]
     time_zone: String,
     /// A start that is later than this is left out
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
@@ -40,7 +53,7 @@ pub(super) struct Args {
     #[command(flatten)]
     page: PageArgs,
     /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GC_HEALTH_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
     health_listen: SocketAddr,
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -48,7 +61,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Ended {
-        let runtime = super::runtime()?;
+        let runtime = process::runtime()?;
         let _telemetry =
             self.telemetry.begin("codex-k8s-gc", "info", runtime.handle()).or_exit(Exit::Usage)?;
         runtime.block_on(self.sweep_for_ever())
@@ -66,7 +79,7 @@ impl Args {
             .with_context(|| format!("failed to listen on {}", self.health_listen))
             .or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health).await?;
-        let stop = stop()?;
+        let stop = signals()?;
         tracing::info!(schedule = schedule.words(), "waiting for the first start");
         tokio::select! {
             served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
@@ -113,7 +126,7 @@ impl Args {
         }
     }
 
-    /// One sweep. It is not cut off by a signal: what it has begun, it ends.
+    /// One sweep. The first signal does not cut it off: what it has begun, it ends.
     async fn sweep(&self, session: &Session, health: &Health) {
         let policy = match self.policy.read() {
             Ok(policy) => policy,
@@ -152,16 +165,4 @@ async fn serve(page: Option<Page>) -> std::io::Result<()> {
         Some(page) => page.serve().await,
         None => std::future::pending().await,
     }
-}
-
-/// Cancelled by SIGTERM or SIGINT.
-fn stop() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let token = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        token.cancel();
-    });
-    Ok(stop)
 }

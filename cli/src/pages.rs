@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Command, CommandFactory, ValueEnum};
 
-use super::output;
+use crate::output;
 
 /// Print what completes the command line in a shell.
 #[derive(Debug, clap::Args)]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell
     shell: Shell,
 }
 
 /// Write the man pages, one for each command.
 #[derive(Debug, clap::Args)]
-pub struct Manpages {
+pub(super) struct Manpages {
     /// The folder that they are written to, such as ~/.local/share/man/man1; it is made if it is missing
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -35,14 +35,14 @@ pub enum Shell {
 
 impl Completions {
     /// Prints the script for a program.
-    pub fn run<P: CommandFactory>(&self) -> anyhow::Result<()> {
+    pub(super) fn run<P: CommandFactory>(&self) -> anyhow::Result<()> {
         output::print(&script(self.shell, P::command())?)
     }
 }
 
 impl Manpages {
     /// Writes the pages of a program.
-    pub fn run<P: CommandFactory>(&self) -> anyhow::Result<()> {
+    pub(super) fn run<P: CommandFactory>(&self) -> anyhow::Result<()> {
         write_pages(P::command(), &self.folder)
     }
 }

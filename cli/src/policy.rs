@@ -5,21 +5,37 @@ mod print;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 
-use super::{input, output};
-use crate::check::Severity;
-use crate::lint::{Finding, lint};
-use crate::rules::catalogue;
+use crate::exit::{Ended, Exit, OrExit as _, ended};
+use crate::{input, output};
+use codex_k8s_webhook::check::Severity;
+use codex_k8s_webhook::lint::{Finding, lint};
+use codex_k8s_webhook::rules::catalogue;
 
-/// The exit codes of `policy lint`.
-const FOUND: u8 = 1;
-const UNREAD: u8 = 2;
+/// The policy.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// The policy; the platform's own values without one
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_POLICY")]
+    policy: Option<PathBuf>,
+}
+
+impl PolicyArgs {
+    /// The policy, checked against the rules that exist.
+    pub(crate) fn read(&self) -> anyhow::Result<RunPolicy> {
+        Ok(self.file().map(read).transpose()?.unwrap_or_default())
+    }
+
+    /// Its file, if one is named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+}
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -29,8 +45,8 @@ pub(super) enum Command {
     Print(print::Args),
     /// Print the JSON Schema of the policy file
     Schema,
-    /// Check that a file is a policy, and print its hash
-    Check {
+    /// Print the hash of a policy, by which logs, metrics and denials name it
+    Hash {
         /// The policy file
         file: PathBuf,
     },
@@ -56,18 +72,20 @@ pub(super) enum FailOn {
 }
 
 impl Command {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> Ended {
         match self {
-            Self::PrintDefaults => output::print(&plain(&RunPolicy::default())?)?,
-            Self::Print(args) => args.run()?,
-            Self::Schema => {
-                output::print(&format!("{}\n", serde_json::to_string_pretty(&RunPolicy::json_schema())?))?;
+            Self::PrintDefaults => ended(output::print(&plain(&RunPolicy::default())?)),
+            Self::Print(args) => ended(args.run()),
+            Self::Schema => ended(output::print(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&RunPolicy::json_schema())?
+            ))),
+            Self::Hash { file } => {
+                ended(output::print(&format!("{} {}\n", read(&file)?.hash(), file.display())))
             }
-            Self::Check { file } => output::print(&format!("{} {}\n", read(&file)?.hash(), file.display()))?,
-            Self::Lint { file, fail_on } => return look_through(&file, fail_on),
-            Self::Diff(args) => return Ok(args.run()),
+            Self::Lint { file, fail_on } => look_through(&file, fail_on),
+            Self::Diff(args) => args.run(),
         }
-        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -76,18 +94,12 @@ fn plain(policy: &RunPolicy) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(policy)?)
 }
 
-fn look_through(file: &Path, fail_on: FailOn) -> anyhow::Result<ExitCode> {
-    let text = match input::text(file) {
-        Ok(text) => text,
-        Err(error) => {
-            output::complain(&error);
-            return Ok(ExitCode::from(UNREAD));
-        }
-    };
+fn look_through(file: &Path, fail_on: FailOn) -> Ended {
+    let text = input::text(file).or_exit(Exit::Usage)?;
     let findings = lint(&text);
     let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);
     output::even_unread(output::print(&told(file, &findings)))?;
-    Ok(if fails { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+    Ok(if fails { Exit::Failed } else { Exit::Done })
 }
 
 fn told(file: &Path, findings: &[Finding]) -> String {
@@ -111,6 +123,9 @@ pub(super) fn read(file: &Path) -> anyhow::Result<RunPolicy> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     parse(&text).with_context(|| format!("{} is no usable policy", file.display()))
 }
+
+/// Files are not read again more often than this.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Reads a policy file again and again, for ever, and reports each time that it changed.
 pub(super) async fn follow(

@@ -5,7 +5,6 @@ mod certificates;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,23 +12,28 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::home::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::telemetry::TelemetryArgs;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{bind, signals};
-use super::{output, policy};
-use crate::reconcile::certificates::Certificates;
-use crate::reconcile::inspection::reason;
-use crate::reconcile::metrics::Metrics;
-use crate::reconcile::namespace::{Gate, is_concerned, reconcile};
-use crate::reconcile::places_cluster::Standing;
-use crate::reconcile::plan::{Drift, Step};
-use crate::reconcile::{AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep};
-use crate::server::{Readiness, health};
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::duration::duration;
+use crate::output;
+use crate::policy::{self, PolicyArgs};
+use crate::process::{self, bind, signals};
+use crate::telemetry::TelemetryArgs;
+use codex_k8s_webhook::reconcile::certificates::Certificates;
+use codex_k8s_webhook::reconcile::inspection::reason;
+use codex_k8s_webhook::reconcile::metrics::Metrics;
+use codex_k8s_webhook::reconcile::namespace::{Gate, is_concerned, reconcile};
+use codex_k8s_webhook::reconcile::places_cluster::Standing;
+use codex_k8s_webhook::reconcile::plan::{Drift, Step};
+use codex_k8s_webhook::reconcile::{
+    AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep,
+};
+use codex_k8s_webhook::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
 /// How long the Lease may take to be given back at the end.
@@ -37,12 +41,22 @@ const GIVING_BACK: Duration = Duration::from_secs(3);
 /// How long a look waits for a quota to be counted: seconds after a burst.
 const COUNTED: Duration = Duration::from_secs(15);
 
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard reconcile --policy policy.yaml --dry-run
+  codex-k8s-guard reconcile --policy policy.yaml --once
+  codex-k8s-guard reconcile --policy policy.yaml --certificates --leaf-lifetime 2160h";
+
 /// Put the baseline into every managed namespace, heal it, and open the gate of those that have it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The policy; the platform's own values without one
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     /// Look once at every managed namespace, print what was done, and end
     #[arg(long)]
     once: bool,
@@ -50,24 +64,21 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_RECONCILE_HEALTH_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
     health_listen: SocketAddr,
-    /// The namespace of the Lease that says who leads, and of the Leases that are places
-    #[arg(long, default_value = "codex-k8s-guard", value_name = "NAMESPACE")]
-    lease_namespace: String,
     /// Who this process is in the Lease; the host's name without one
     #[arg(long, env = "POD_NAME")]
     identity: Option<String>,
     /// Work without asking who leads: two that do so at once are safe, but do everything twice
     #[arg(long)]
     no_leader_election: bool,
-    /// How often the policy is read again, in milliseconds
-    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
-    reload_interval: u64,
-    /// How long agent Jobs that wait are still let go once the policy does not limit them any more, in milliseconds:
-    /// at least until every webhook has read it
-    #[arg(long, default_value_t = 300_000, value_name = "MILLISECONDS")]
-    linger: u64,
+    /// How often the policy is read again
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    reload_interval: Duration,
+    /// How long agent Jobs that wait are still let go once the policy does not limit them any more: at least until every
+    /// webhook has read it
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    linger: Duration,
     #[command(flatten)]
     certificates: certificates::Certificates,
     #[command(flatten)]
@@ -76,7 +87,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let runtime = super::runtime()?;
+        let runtime = process::runtime()?;
         let _telemetry = self.telemetry.begin("codex-k8s-reconcile", "info", runtime.handle())?;
         if self.once || self.dry_run {
             runtime.block_on(self.once())
@@ -85,19 +96,15 @@ impl Args {
         }
     }
 
-    fn policy(&self) -> anyhow::Result<RunPolicy> {
-        Ok(self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default())
-    }
-
     async fn once(&self) -> anyhow::Result<()> {
-        let policy = self.policy()?;
-        let client = super::client().await?;
+        let policy = self.policy.read()?;
+        let client = self.cluster.client().await?;
         let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
         namespaces.retain(|meta| is_concerned(&policy, meta));
         let inspector = Inspector::new(client.clone());
-        let places = Places::new(client, &self.lease_namespace, cluster.clone(), Arc::default());
+        let places = Places::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
         places.settle(&policy.quotas).await.context("failed to count the places")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
@@ -120,8 +127,8 @@ impl Args {
     }
 
     async fn forever(self) -> anyhow::Result<()> {
-        let policy = Arc::new(ArcSwap::from_pointee(self.policy()?));
-        let (client, shutdown) = (super::client().await?, signals()?);
+        let policy = Arc::new(ArcSwap::from_pointee(self.policy.read()?));
+        let (client, shutdown) = (self.cluster.client().await?, signals()?);
         let metrics = Arc::<Metrics>::default();
         let readiness = Readiness::waiting_for(&[LEADER]);
         let render = Arc::clone(&metrics);
@@ -131,13 +138,12 @@ impl Args {
             Arc::new(move || render.render()),
             CancellationToken::new(),
         );
-        let linger = Duration::from_millis(self.linger);
-        let context =
-            Context::new(client.clone(), Arc::clone(&policy), metrics, &self.lease_namespace, linger);
+        let namespace = &self.install.install_namespace;
+        let context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
         let context = Arc::new(context);
         let (notify, changes) = watch::channel(());
         let metrics = &context.metrics;
-        let certificates = self.certificates.options(&self.lease_namespace)?.map(|options| {
+        let certificates = self.certificates.options(namespace)?.map(|options| {
             Certificates::new(client.clone(), options, Arc::clone(&policy), Arc::clone(metrics))
         });
         let work = Work { context: &context, changes: &changes, certificates: certificates.as_ref() };
@@ -145,7 +151,7 @@ impl Args {
             ended = self.lead(&client, &work, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
             () = self.reload(&policy, &notify) => {}
-            () = last_sweep::follow(client.clone(), &self.lease_namespace, &metrics.last_sweep) => {}
+            () = last_sweep::follow(client.clone(), namespace, &metrics.last_sweep) => {}
         }
         tracing::info!("ended");
         Ok(())
@@ -182,8 +188,8 @@ impl Args {
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
         LeaseManagerBuilder::new(client.clone(), LEADER_LEASE)
-            .with_namespace(&self.lease_namespace)
-            .with_identity(self.identity())
+            .with_namespace(&self.install.install_namespace)
+            .with_identity(process::identity(self.identity.as_deref()))
             .with_duration(15)
             .with_grace(5)
             .build()
@@ -191,15 +197,9 @@ impl Args {
             .context("failed to take part in the election")
     }
 
-    fn identity(&self) -> String {
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let name = self.identity.clone().or_else(host).unwrap_or_default();
-        format!("{}-{}", name.trim(), std::process::id())
-    }
-
     async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>) {
-        let interval = Duration::from_millis(self.reload_interval.max(10));
-        policy::follow(self.policy.as_deref(), interval, |read| match read {
+        let interval = self.reload_interval.max(policy::SHORTEST_INTERVAL);
+        policy::follow(self.policy.file(), interval, |read| match read {
             Ok(new) => {
                 tracing::info!(policy = %new.hash(), "a new policy is in force");
                 policy.store(Arc::new(new));

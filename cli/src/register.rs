@@ -1,14 +1,19 @@
-//! `registration`: the two webhook configurations, printed or applied.
+//! `register`: the two webhook configurations, applied or printed.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::registration::{Endpoint, apply, configurations, inject_ca_from};
+use serde_json::Value;
 
-use super::{output, policy};
-use crate::registration::{Endpoint, NAME, apply, await_enforcement, configurations, delete, inject_ca_from};
+use crate::cluster::ClusterArgs;
+use crate::duration::duration;
+use crate::policy::PolicyArgs;
+use crate::verify::verify;
+use crate::{output, process};
 
 /// A Service.
 #[derive(Debug, Clone)]
@@ -17,8 +22,16 @@ pub(super) struct Service {
     pub(super) name: String,
 }
 
-/// Print the webhook configurations, apply them, or take them away.
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard register --policy policy.yaml --ca ca.crt
+  codex-k8s-guard register --print > webhook-configurations.yaml
+  codex-k8s-guard register --url https://127.0.0.1:8443 --ca ca.crt --wait 2m
+  codex-k8s-guard register --inject-ca-from codex-k8s-guard/codex-k8s-webhook";
+
+/// Apply the two webhook configurations, and wait until the rules are enforced.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The Service of the webhook, as NAMESPACE/NAME
     #[arg(long, value_parser = service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
@@ -26,31 +39,33 @@ pub(super) struct Args {
     /// An address to call instead of the Service, such as <https://127.0.0.1:8443>
     #[arg(long, conflicts_with = "service")]
     url: Option<String>,
-    /// The certificate authority that the API server is to trust, in PEM. Without it whatever is trusted stays trusted: for
+    /// The certificate authority that the API server must trust, in PEM. Without it whatever is trusted stays trusted: for
     /// `reconcile --certificates`, or cert-manager, to fill in
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The Certificate whose authority cert-manager is to fill in, as NAMESPACE/NAME
+    /// The Certificate whose authority cert-manager must fill in, as NAMESPACE/NAME
     #[arg(long, value_parser = service, value_name = "CERTIFICATE", conflicts_with = "ca")]
     inject_ca_from: Option<Service>,
-    /// The policy, whose prefixes and identities the conditions name
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    policy: Option<PathBuf>,
-    /// Apply the configurations with the current kubeconfig, and wait until they are enforced
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Print the configurations as YAML, and change nothing; this needs no cluster
     #[arg(long)]
-    apply: bool,
-    /// Delete the configurations with the current kubeconfig: nothing is guarded from then on
-    #[arg(long, conflicts_with_all = ["apply", "ca", "inject_ca_from", "probe"])]
-    delete: bool,
-    /// Wait until the rules are enforced, and change nothing
-    #[arg(long, conflicts_with = "apply")]
-    probe: bool,
+    print: bool,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// How long to wait for enforcement
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    wait: Duration,
+}
+
+/// Which of the two configurations.
+#[derive(Debug, clap::Args)]
+pub(super) struct WhichArgs {
     /// Which of the two configurations
     #[arg(long, value_enum, default_value = "both")]
     only: Only,
-    /// How long to wait for enforcement, in seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    wait: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,12 +75,29 @@ enum Only {
     Validating,
 }
 
+impl WhichArgs {
+    pub(super) fn mutating(&self) -> bool {
+        self.only != Only::Validating
+    }
+
+    pub(super) fn validating(&self) -> bool {
+        self.only != Only::Mutating
+    }
+}
+
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        if self.delete {
-            return super::runtime()?.block_on(self.take_away());
+        let policy = self.policy.read()?;
+        let configurations = self.configurations(&policy)?;
+        if self.print {
+            let documents: Vec<_> =
+                configurations.iter().map(serde_saphyr::to_string).collect::<Result<_, _>>()?;
+            return output::print(&documents.join("---\n"));
         }
-        let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        process::runtime()?.block_on(self.register(&policy, configurations))
+    }
+
+    fn configurations(&self, policy: &RunPolicy) -> anyhow::Result<Vec<Value>> {
         let ca = self
             .ca
             .as_ref()
@@ -79,61 +111,27 @@ impl Args {
                 name: self.service.name.clone(),
             },
         };
-        let (mutating, validating) = configurations(&policy, &endpoint, ca.as_deref());
-        let mut wanted: Vec<_> = [(Only::Mutating, mutating), (Only::Validating, validating)]
+        let (mutating, validating) = configurations(policy, &endpoint, ca.as_deref());
+        let mut all: Vec<_> = [(self.which.mutating(), mutating), (self.which.validating(), validating)]
             .into_iter()
-            .filter(|(which, _)| self.only == Only::Both || self.only == *which)
-            .map(|(_, configuration)| configuration)
+            .filter_map(|(is_meant, configuration)| is_meant.then_some(configuration))
             .collect();
         if let Some(Service { namespace, name }) = &self.inject_ca_from {
-            for configuration in &mut wanted {
+            for configuration in &mut all {
                 inject_ca_from(configuration, namespace, name);
             }
         }
-        if self.probe {
-            wanted.clear();
-        }
-        if self.apply || self.probe {
-            return super::runtime()?.block_on(self.install(&policy, wanted));
-        }
-        let documents: Vec<_> = wanted.iter().map(serde_saphyr::to_string).collect::<Result<_, _>>()?;
-        output::print(&documents.join("---\n"))
+        Ok(all)
     }
 
-    async fn install(&self, policy: &RunPolicy, wanted: Vec<serde_json::Value>) -> anyhow::Result<()> {
-        let client = super::client().await?;
-        let validating = self.only != Only::Mutating;
-        for configuration in wanted {
+    async fn register(&self, policy: &RunPolicy, configurations: Vec<Value>) -> anyhow::Result<()> {
+        let client = self.cluster.client().await?;
+        for configuration in configurations {
             let name = apply(&client, configuration).await?;
             output::print(&format!("{name} applied\n"))?;
         }
-        if validating {
-            output::print("waiting until a known-bad request is refused\n")?;
-            let patience = Duration::from_secs(self.wait);
-            if !await_enforcement(&client, policy, patience).await? {
-                bail!(
-                    "the API server does not enforce the rules after {} s: does `serve` run, is it reached, and does the \
-                     caBundle of the configurations vouch for its certificate?",
-                    self.wait
-                );
-            }
-            output::print("enforced\n")?;
-        }
-        Ok(())
-    }
-}
-
-impl Args {
-    async fn take_away(&self) -> anyhow::Result<()> {
-        let client = super::client().await?;
-        for (which, kind) in [
-            (Only::Validating, "ValidatingWebhookConfiguration"),
-            (Only::Mutating, "MutatingWebhookConfiguration"),
-        ] {
-            if self.only == Only::Both || self.only == which {
-                let told = if delete(&client, kind).await? { "deleted" } else { "was not there" };
-                output::print(&format!("{kind}/{NAME} {told}\n"))?;
-            }
+        if self.which.validating() {
+            verify(&client, policy, self.wait).await?;
         }
         Ok(())
     }

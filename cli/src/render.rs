@@ -1,31 +1,45 @@
 //! `render`: the Namespace and the Job of a run, printed or created.
 
-mod exit;
 mod progress;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::ValueEnum;
-use codex_k8s_shared::database::PgAddress;
 use codex_k8s_shared::identity::{ProjectId, RunId};
 use codex_k8s_shared::run::Release;
 use codex_k8s_shared::runs::read_run;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{input, output, policy};
-use crate::render::{
-    Applied, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
+use crate::cluster::ClusterArgs;
+use crate::connect::RunsArgs;
+use crate::exit::{Ended, Exit, Failure, OrExit as _};
+use crate::policy::PolicyArgs;
+use crate::{input, output, process};
+use codex_k8s_webhook::render::{
+    Applied, ApplyError, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
 };
-use exit::{Ended, Exit, Failure, OrExit as _};
 use progress::Progress;
+
+const HELP: &str = "\
+Examples:
+  codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913
+  codex-k8s-guard render - --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --release b --output json
+  codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --wait
+
+Exit codes:
+  0  printed or created; with --wait, the Job succeeded
+  1  the Job failed, or was deleted before its end
+  2  bad usage, a policy that cannot be read, or a run that has no manifests
+  3  refused: a namespace or Job of that name is another's, or the API server says no
+  4  the API server is not to be reached, or failed to answer
+  5  the platform's database is not to be reached, cannot be used, or does not know the run";
 
 /// Print the Namespace and the agent Job of a run as the platform's worker would create them, or create them. The same run
 /// gives the same bytes at any time: what depends on the time or on who asks is added by the webhook.
 #[derive(Debug, clap::Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     /// The run's payload, in JSON; `-` for standard input; without a file, the run is read from --runs
     file: Option<PathBuf>,
@@ -38,21 +52,21 @@ pub(super) struct Args {
     /// What ties all rows of the run together, beside a file; the run's id, without one
     #[arg(long, value_name = "ID", requires = "file")]
     correlation_id: Option<String>,
-    /// The platform's database, `postgres://USER@HOST/DATABASE`, whose table `agent_runs` has the run
-    #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_WEBHOOK_RUNS", hide_env_values = true)]
-    runs: Option<String>,
+    #[command(flatten)]
+    runs: RunsArgs,
     /// The state of the platform whose reading of the payload is meant; B if the payload has a `runtime`, else A
     #[arg(long, value_enum)]
     release: Option<ReleaseName>,
-    /// The policy; the platform's own values without one
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     settings: SettingsArgs,
     /// The form of what is printed
     #[arg(long, short, value_enum, default_value = "yaml")]
     output: Form,
-    /// Create them with the current kubeconfig; what the run has already is reused
+    /// Create them in the cluster; what the run has already is reused
     #[arg(long)]
     apply: bool,
     /// Follow the Job to its end; implies --apply
@@ -97,20 +111,12 @@ enum Form {
 }
 
 impl Args {
-    pub(super) fn run(self) -> ExitCode {
-        let ended = super::runtime().or_exit(Exit::Usage).and_then(|runtime| runtime.block_on(self.go()));
-        match ended {
-            Ok(exit) => exit.into(),
-            Err(failure) if output::is_closed_pipe(&failure.error) => Exit::Done.into(),
-            Err(failure) => {
-                output::complain(&failure.error);
-                failure.exit.into()
-            }
-        }
+    pub(super) fn run(self) -> Ended {
+        process::runtime().or_exit(Exit::Usage)?.block_on(self.go())
     }
 
     async fn go(&self) -> Ended {
-        let policy = self.policy.as_deref().map(policy::read).transpose().or_exit(Exit::Usage)?;
+        let policy = self.policy.read().or_exit(Exit::Usage)?;
         let run = self.read().await?;
         let settings = &self.settings;
         let settings = Settings {
@@ -120,7 +126,7 @@ impl Args {
             command: settings.command.clone(),
             slot: settings.slot,
         };
-        let manifests = render(&policy.unwrap_or_default(), &settings, &run).or_exit(Exit::Usage)?;
+        let manifests = render(&policy, &settings, &run).or_exit(Exit::Usage)?;
         if self.apply || self.wait {
             return self.create(&manifests).await;
         }
@@ -131,15 +137,12 @@ impl Args {
 
     async fn read(&self) -> Result<Run, Failure> {
         let id = RunId::new(&self.run_id);
-        let (project, correlation_id, payload) = match (&self.file, &self.runs) {
+        let (project, correlation_id, payload) = match (&self.file, self.runs.address()?) {
             (Some(file), _) => {
                 let correlation_id = self.correlation_id.clone().unwrap_or_else(|| self.run_id.clone());
                 (ProjectId::new(&self.project_id), correlation_id, input::text(file).or_exit(Exit::Usage)?)
             }
-            (None, Some(runs)) => {
-                // Not by clap, which would print an address that it cannot read, password and all.
-                let address: PgAddress =
-                    runs.parse().context("--runs names no database").or_exit(Exit::Usage)?;
+            (None, Some(address)) => {
                 let stored = read_run(&address, &id).await.or_exit(Exit::Database)?;
                 let unknown = || anyhow!("--run-id: the database {} has no run {id}", address.database());
                 let stored = stored.ok_or_else(unknown).or_exit(Exit::Database)?;
@@ -161,12 +164,11 @@ impl Args {
     }
 
     async fn create(&self, manifests: &Manifests) -> Ended {
-        let client = kube::Client::try_default().await.context("failed to find a cluster to talk to");
-        let cluster = Cluster::new(client.or_exit(Exit::Cluster)?);
+        let cluster = Cluster::new(self.cluster.client().await.or_exit(Exit::Cluster)?);
         if let Some(namespace) = &manifests.namespace {
-            tell(&cluster.apply_namespace(namespace).await?);
+            tell(&cluster.apply_namespace(namespace).await.map_err(refused)?);
         }
-        tell(&cluster.apply_job(&manifests.job).await?);
+        tell(&cluster.apply_job(&manifests.job).await.map_err(refused)?);
         if !self.wait {
             return Ok(Exit::Done);
         }
@@ -182,11 +184,21 @@ impl Args {
             };
             progress.tell(&state);
             if state.is_the_end() {
-                return Ok(if state == State::Succeeded { Exit::Done } else { Exit::JobFailed });
+                return Ok(if state == State::Succeeded { Exit::Done } else { Exit::Failed });
             }
         }
         Err(Failure { exit: Exit::Cluster, error: anyhow!("the Job cannot be followed any more") })
     }
+}
+
+fn refused(error: ApplyError) -> Failure {
+    let exit = match error {
+        ApplyError::Failed { .. } => Exit::Cluster,
+        ApplyError::Foreign { .. } | ApplyError::Terminating { .. } | ApplyError::Refused { .. } => {
+            Exit::Refused
+        }
+    };
+    Failure { exit, error: error.into() }
 }
 
 fn tell((object, applied): &(String, Applied)) {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
 
-use super::input;
-use crate::check::{Asked, Checker, Requester};
-use crate::record::replay::{self, Replay, Said, Stored};
-use crate::record::{Answer, Record, folder};
-use crate::rules::report::clean;
-use crate::rules::{Facts, ManagedNamespace};
+use crate::{input, process};
+use codex_k8s_webhook::check::{Asked, Checker, Requester};
+use codex_k8s_webhook::record::replay::{self, Replay, Said, Stored};
+use codex_k8s_webhook::record::{Answer, Record, folder};
+use codex_k8s_webhook::rules::report::clean;
+use codex_k8s_webhook::rules::{Facts, ManagedNamespace};
 
 /// Which decision.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ impl Args {
             Stored::Review(body) => {
                 let nobody = Requester { user: String::new(), groups: Vec::new() };
                 let checker = Checker::new(policy, Asked::creation(nobody));
-                super::runtime()?.block_on(replay::review(&body, &checker))
+                process::runtime()?.block_on(replay::review(&body, &checker))
             }
         };
         Ok(Shown::One(Box::new(replay.with_context(context)?)))

@@ -4,13 +4,19 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::exit::{Ended, Exit, OrExit};
-use super::output::Form;
-use super::table;
-use crate::schedule::Schedule;
+use crate::exit::{Ended, Exit, OrExit as _};
+use crate::output::Form;
+use crate::table;
+use codex_k8s_gc::schedule::Schedule;
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard schedule '*/15 * * * *'
+  codex-k8s-guard schedule @daily --time-zone Europe/Berlin -n 3 --after 2026-03-28T00:00:00Z";
 
 /// Show when a schedule fires next, and what it says in words: as a Kubernetes `CronJob` reads it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The expression, such as `*/15 * * * *` or `@daily`
     expression: String,
@@ -24,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     after: Option<Timestamp>,
     /// The form of what is printed
-    #[arg(long, short, value_enum, default_value = "table")]
+    #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
 

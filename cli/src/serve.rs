@@ -1,27 +1,30 @@
 //! `serve`: the webhook as a process.
 
 use std::error::Error;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::telemetry::TelemetryArgs;
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::policy;
-use crate::engine::Engine;
-use crate::metrics::Metrics;
-use crate::namespaces::Namespaces;
-use crate::record::folder::Bounds;
-use crate::record::recorder::{Recorder, What};
-use crate::server::trust::TRUSTED;
-use crate::server::{self, Alpn, Limits, Readiness, Trust, health};
+use crate::cluster::ClusterArgs;
+use crate::duration::duration;
+use crate::policy::{self, PolicyArgs};
+use crate::process::{self, bind, signals};
+use crate::telemetry::TelemetryArgs;
+use codex_k8s_webhook::engine::Engine;
+use codex_k8s_webhook::metrics::Metrics;
+use codex_k8s_webhook::namespaces::Namespaces;
+use codex_k8s_webhook::record::folder::Bounds;
+use codex_k8s_webhook::record::recorder::{Recorder, What};
+use codex_k8s_webhook::server::trust::TRUSTED;
+use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
 
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";
@@ -29,44 +32,51 @@ const CERTIFICATE: &str = "certificate";
 /// How long the last records may take.
 const FLUSH: Duration = Duration::from_secs(2);
 
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --policy policy.yaml
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443 --drain-delay 0s
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --record records --record-what all";
+
 /// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The address that kube-apiserver calls
-    #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_WEBHOOK_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
     listen: SocketAddr,
     /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_WEBHOOK_HEALTH_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
     health_listen: SocketAddr,
     /// The serving certificate, in PEM; a mounted Secret's tls.crt
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_CERT")]
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_CERT")]
     tls_cert: PathBuf,
     /// Its private key
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_TLS_KEY")]
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_KEY")]
     tls_key: PathBuf,
     /// Answer only callers that show a client certificate of this authority, in PEM; kube-apiserver shows one if its
     /// AdmissionConfiguration says so
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_CLIENT_CA")]
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_CLIENT_CA")]
     client_ca: Option<PathBuf>,
     /// The common name that its certificate has to have; any of them, if given several times
     #[arg(long = "client-name", value_name = "NAME", requires = "client_ca")]
     client_names: Vec<String>,
     /// Be ready only while the caBundles of the webhook configurations of this name vouch for the certificate
-    #[arg(long, value_name = "NAME", env = "CODEX_K8S_WEBHOOK_VERIFY_CA_BUNDLE_OF")]
+    #[arg(long, value_name = "NAME", env = "CODEX_K8S_GUARD_VERIFY_CA_BUNDLE_OF")]
     verify_ca_bundle_of: Option<String>,
-    /// The policy; the platform's own values without one
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    policy: Option<PathBuf>,
-    /// How often policy and certificate are read again, in milliseconds
-    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
-    reload_interval: u64,
-    /// How long requests are still taken after SIGTERM, in milliseconds
-    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
-    drain_delay: u64,
-    /// How long the last requests may take after that, in milliseconds
-    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
-    drain_timeout: u64,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// How often policy and certificate are read again
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    reload_interval: Duration,
+    /// How long requests are still taken after SIGTERM
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    drain_delay: Duration,
+    /// How long the last requests may take after that
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    drain_timeout: Duration,
     /// Connections at a time
     #[arg(long, default_value_t = 512)]
     max_connections: usize,
@@ -86,11 +96,11 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 struct Recording {
     /// Record decisions, redacted, into a folder of this process's own
-    #[arg(long, value_name = "DIR", env = "CODEX_K8S_WEBHOOK_RECORD")]
+    #[arg(long, value_name = "DIR", env = "CODEX_K8S_GUARD_RECORD")]
     record: Option<PathBuf>,
     /// Which decisions are recorded
     #[arg(long, value_enum, default_value = "denied", requires = "record")]
-    record_what: What,
+    record_what: Recorded,
     /// Records to keep; the oldest go first
     #[arg(long, default_value_t = 1000, value_name = "N", requires = "record")]
     record_max_files: usize,
@@ -99,12 +109,29 @@ struct Recording {
     record_max_bytes: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Recorded {
+    /// Those that refuse a request
+    Denied,
+    /// All about run namespaces and what lies in them
+    All,
+}
+
+impl From<Recorded> for What {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::Denied => Self::Denied,
+            Recorded::All => Self::All,
+        }
+    }
+}
+
 impl Recording {
     fn start(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Recorder>> {
         let bounds = Bounds { files: self.record_max_files.max(1), bytes: self.record_max_bytes };
         let start = |folder: &PathBuf| {
             tracing::info!(folder = %folder.display(), "recording decisions");
-            Recorder::start(folder.clone(), bounds, self.record_what, Arc::clone(metrics))
+            Recorder::start(folder.clone(), bounds, self.record_what.into(), Arc::clone(metrics))
         };
         self.record.as_ref().map(start).transpose().context("failed to start recording")
     }
@@ -122,13 +149,13 @@ struct Process {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let runtime = super::runtime()?;
+        let runtime = process::runtime()?;
         let _telemetry = self.telemetry.begin("codex-k8s-webhook", "info", runtime.handle())?;
         runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<()> {
-        let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        let policy = self.policy.read()?;
         let listener = bind(self.listen)?;
         let health_listener = bind(self.health_listen)?;
         let limits = self.limits()?;
@@ -177,8 +204,8 @@ impl Args {
         Ok(Limits {
             connections: self.max_connections,
             in_flight: self.max_in_flight,
-            drain_delay: Duration::from_millis(self.drain_delay),
-            drain_timeout: Duration::from_millis(self.drain_timeout),
+            drain_delay: self.drain_delay,
+            drain_timeout: self.drain_timeout,
             alpn: if self.http1_only { Alpn::Http1 } else { Alpn::Both },
             callers: self.callers()?,
             ..Limits::default()
@@ -198,7 +225,7 @@ impl Args {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_millis(self.reload_interval.max(10))
+        self.reload_interval.max(policy::SHORTEST_INTERVAL)
     }
 
     fn load_certificate(&self, process: &Process) -> anyhow::Result<()> {
@@ -233,13 +260,13 @@ impl Args {
 
     async fn reload_policy(&self, process: &Process) {
         let report = |read| process.replace_policy(read);
-        policy::follow(self.policy.as_deref(), self.interval(), report).await;
+        policy::follow(self.policy.file(), self.interval(), report).await;
     }
 }
 
 impl Process {
     async fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
-        let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+        let client = args.cluster.client().await?;
         let metrics = Arc::new(Metrics::default());
         let namespaces = Namespaces::new(client.clone());
         let recorder = args.recording.start(&metrics)?;
@@ -284,24 +311,4 @@ impl Process {
             }
         }
     }
-}
-
-pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
-}
-
-/// The first SIGTERM or SIGINT drains; the second ends the process at once.
-pub(super) fn signals() -> anyhow::Result<CancellationToken> {
-    let shutdown = CancellationToken::new();
-    let token = shutdown.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::spawn(async move {
-        let mut next = async || tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
-        next().await;
-        token.cancel();
-        next().await;
-        tracing::warn!("a second signal: ending at once");
-        std::process::exit(130);
-    });
-    Ok(shutdown)
 }

@@ -1,23 +1,35 @@
 //! `sweep`: once.
 
+mod progress;
+
 use clap::ValueEnum;
 
-use super::connect::{PolicyArgs, SessionArgs};
-use super::exit::{self, Ended, Exit, Failure, OrExit as _};
-use super::output::Form;
-use super::progress::Shown;
-use super::table;
-use crate::session::{Swept, Wish};
-use crate::sweep::DryRun;
+use codex_k8s_gc::session::{Swept, Wish};
+use codex_k8s_gc::sweep::DryRun;
 use codex_k8s_shared::last_sweep::SweepResult;
-use codex_k8s_shared::telemetry::TelemetryArgs;
+
+use crate::connect::{CleanupArgs, SessionArgs};
+use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
+use crate::output::Form;
+use crate::telemetry::TelemetryArgs;
+use crate::{process, table};
+use progress::Shown;
+
+fn help() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard sweep --dry-run
+  codex-k8s-guard sweep --policy policy.yaml --output json
+  codex-k8s-guard sweep --allow-mass-deletion=40 --lease-timeout 5m";
+    format!("{examples}\n\n{}", exit::HELP)
+}
 
 /// Delete the run namespaces whose leases have ended and in which nothing works, each with its audit rows.
 #[derive(Debug, clap::Args)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = help())]
 pub(super) struct Args {
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: CleanupArgs,
     #[command(flatten)]
     session: SessionArgs,
     /// Print the verdict on every managed namespace and do nothing; with `server`, the API server is asked as well
@@ -28,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "COUNT")]
     allow_mass_deletion: Option<u32>,
     /// The form of the report
-    #[arg(long, short, value_enum, default_value = "table")]
+    #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -45,8 +57,8 @@ enum Where {
 
 impl Args {
     pub(super) fn run(self) -> Ended {
-        let runtime = super::runtime()?;
-        let usual = "warn,codex_k8s_gc=info";
+        let runtime = process::runtime()?;
+        let usual = "warn,codex_k8s_gc=info,codex_k8s_guard=info";
         let _telemetry =
             self.telemetry.begin("codex-k8s-gc", usual, runtime.handle()).or_exit(Exit::Usage)?;
         runtime.block_on(self.sweep())
@@ -78,6 +90,6 @@ fn ended(swept: Swept) -> Ended {
     Ok(match swept.outcome.result {
         SweepResult::Done => Exit::Done,
         SweepResult::Refused => Exit::Refused,
-        SweepResult::SomeFailed | SweepResult::Broken => Exit::SomeFailed,
+        SweepResult::SomeFailed | SweepResult::Broken => Exit::Failed,
     })
 }

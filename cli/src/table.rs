@@ -6,8 +6,8 @@ use codex_k8s_shared::audit::Row;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 
-use crate::sweep::report::{Line, Outcome, Report};
-use crate::times::{relative, whole};
+use codex_k8s_gc::sweep::report::{Line, Outcome, Report};
+use codex_k8s_gc::times::{relative, whole};
 
 /// A table with these columns: no lines, as kubectl's, and wrapped at a terminal.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -54,7 +54,7 @@ fn advice(report: &Report) -> String {
         };
         format!(
             "{done} Look at the verdicts above; if they are right, let them pass this once:\n  \
-             codex-k8s-gc sweep --allow-mass-deletion={left}\n"
+             codex-k8s-guard sweep --allow-mass-deletion={left}\n"
         )
     } else {
         "Nothing was deleted, and nothing will be until that is mended.\n".to_owned()

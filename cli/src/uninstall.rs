@@ -1,24 +1,35 @@
-//! `purge`: what the programs leave in their own namespace is taken away.
+//! `uninstall`: deletes what the program leaves in its own namespace.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
+use codex_k8s_shared::lease::GoDuration;
 use kube::Client;
 
-use super::output;
-use crate::purge::{Home, delete, in_use, leftovers};
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::duration::duration;
+use crate::{output, process};
+use codex_k8s_webhook::purge::{Home, delete, in_use, leftovers};
 
 /// How often those who still write are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Delete what the programs have made in their own namespace, after they are uninstalled: certificates, Leases, the
-/// outcome of the last sweep. Audit rows are never deleted.
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard uninstall --dry-run
+  codex-k8s-guard uninstall --install-namespace codex-k8s-guard --wait 5m
+  codex-k8s-guard uninstall --keep-secrets";
+
+/// Delete what the program has made in its own namespace, after the chart is uninstalled: certificates, Leases, the outcome
+/// of the last sweep. Audit rows are never deleted.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The namespace that was theirs
-    #[arg(long, default_value = "codex-k8s-guard", value_name = "NAMESPACE")]
-    namespace: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     /// The Secret of the authority
     #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
     authority_secret: String,
@@ -31,21 +42,21 @@ pub(super) struct Args {
     /// Print what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
-    /// How long the programs may take to end, in seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    wait: u64,
+    /// How long the installed programs may take to end
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    wait: Duration,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::runtime()?.block_on(self.purge())
+        process::runtime()?.block_on(self.uninstall())
     }
 
-    async fn purge(self) -> anyhow::Result<()> {
-        let client = super::client().await?;
+    async fn uninstall(self) -> anyhow::Result<()> {
+        let client = self.cluster.client().await?;
         self.await_end(&client).await?;
         let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
-        let home = Home { namespace: self.namespace, secrets };
+        let home = Home { namespace: self.install.install_namespace, secrets };
         let all = leftovers(&client, &home)
             .await
             .with_context(|| format!("failed to find what is left in namespace {}", home.namespace))?;
@@ -69,18 +80,19 @@ impl Args {
 
     async fn await_end(&self, client: &Client) -> anyhow::Result<()> {
         let begun = Instant::now();
+        let namespace = &self.install.install_namespace;
         loop {
-            let found = in_use(client, &self.namespace)
+            let found = in_use(client, namespace)
                 .await
-                .with_context(|| format!("failed to see who works in namespace {}", self.namespace))?;
+                .with_context(|| format!("failed to see who works in namespace {namespace}"))?;
             if found.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() >= Duration::from_secs(self.wait) {
+            if begun.elapsed() >= self.wait {
                 bail!(
-                    "nothing was deleted, for it is needed: after {} s there still is {}; uninstall first \
-                     (`helm uninstall`, or `registration --delete` and `kubectl delete`)",
-                    self.wait,
+                    "nothing was deleted, because it is needed: after {} there still is {}; uninstall the chart first \
+                     (`helm uninstall`, or `codex-k8s-guard unregister` and `kubectl delete`)",
+                    GoDuration::from(self.wait),
                     found.join(", ")
                 );
             }

@@ -17,7 +17,7 @@ struct Ended {
 fn check(input: &[u8]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f.yaml"), input).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let output = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .args(["check", "f.yaml"])
         .current_dir(folder.path())
         .output()
@@ -96,7 +96,7 @@ fn who_stops_reading_changes_no_verdict() {
         NAMESPACE.replace("codex-issue-demo", "codex-issue-demo, labels: {codex-k8s.dev/managed-by: me}");
     // More than a pipe holds.
     std::fs::write(folder.path().join("f.yaml"), vec![denied; 500].join("---\n")).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .args(["check", "f.yaml"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())

@@ -22,7 +22,7 @@ spec:
 
 /// The exit code, what was printed, and what was complained of.
 fn check(folder: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .arg("check")
         .args(args)
         .current_dir(folder)
@@ -83,7 +83,7 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
     ];
     assert_eq!(lines[2..7], shown, "{told}");
     assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{told}");
-    assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-webhook explain JOB018"));
+    assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-guard explain JOB018"));
     let (code, json, _) = check(folder.path(), &["--output=json", "manifests/b.yaml"], b"");
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(

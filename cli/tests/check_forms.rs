@@ -50,7 +50,7 @@ spec:
     }
 
     fn check(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+        Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
             .arg("check")
             .args(args)
             .current_dir(self.folder.path())

@@ -1,4 +1,4 @@
-//! The file is the program by whose name it is called.
+//! The names by which the program can be called.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,22 +13,29 @@ fn ran(command: &mut Command) -> (Option<i32>, String) {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_codex-k8s-guard");
 
 #[test]
-fn it_is_the_program_that_its_name_says() {
+fn called_as_a_plugin_of_kubectl_it_shows_itself_as_one() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["codex-k8s-webhook", "codex-k8s-gc"] {
-        let link = folder.path().join(name);
-        symlink(PROGRAM, &link).unwrap();
-        let version = (Some(0), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
-        assert_eq!(ran(Command::new(&link).arg("--version")), version);
-        assert_eq!(ran(Command::new(PROGRAM).args([name, "--version"])), version);
-    }
+    let link = folder.path().join("kubectl-guard");
+    symlink(PROGRAM, &link).unwrap();
+    let (code, help) = ran(Command::new(&link).args(["check", "--help"]));
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Usage: kubectl guard check"), "{help}");
+    assert!(help.contains("\n  kubectl guard check manifests/\n"), "{help}");
+    let (code, refused) = ran(Command::new(&link).arg("sweeep"));
+    assert_eq!(code, Some(2));
+    assert!(refused.contains("Usage: kubectl guard"), "{refused}");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(ran(Command::new(&link).arg("--version")), (Some(0), format!("kubectl-guard {version}\n")));
 }
 
 #[test]
-fn without_a_name_of_ours_it_says_what_it_is() {
-    for args in [&[][..], &["serve"], &["--help"]] {
-        let (code, told) = ran(Command::new(PROGRAM).args(args));
-        assert_eq!(code, Some(2));
-        assert!(told.contains("call it by one of these names, or name one first"), "{told}");
-    }
+fn called_by_any_other_name_it_is_codex_k8s_guard() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        ran(Command::new(PROGRAM).arg("--version")),
+        (Some(0), format!("codex-k8s-guard {version}\n"))
+    );
+    let (code, help) = ran(Command::new(PROGRAM).args(["sweep", "--help"]));
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Usage: codex-k8s-guard sweep") && help.contains("Exit codes:"), "{help}");
 }

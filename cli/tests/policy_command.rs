@@ -12,7 +12,7 @@ const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n
 
 /// The exit code, what was printed, and what was complained of.
 fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"));
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"));
     let output = process.arg("policy").args(args).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -20,7 +20,7 @@ fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
 
 /// As [`policy`], with something to read on standard input.
 fn policy_of_input(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .arg("policy")
         .args(args)
         .current_dir(folder)

@@ -13,7 +13,7 @@ const PAYLOAD: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":42}}"#;
 
 /// The exit code, what was printed, and what was complained of.
 fn render(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .arg("render")
         .args(args)
         .current_dir(folder)

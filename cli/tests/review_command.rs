@@ -60,9 +60,9 @@ fn recorded() -> tempfile::TempDir {
 
 /// The exit code, what was printed, and what was complained of.
 fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"));
     let output =
-        command.env_remove("CODEX_K8S_WEBHOOK_POLICY").args(args).current_dir(folder).output().unwrap();
+        command.env_remove("CODEX_K8S_GUARD_POLICY").args(args).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

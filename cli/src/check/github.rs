@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::human;
-use crate::check::{Judgement, Problem, Report, Severity};
+use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity};
 
 /// The report: each problem is an annotation, and the summary a line of the log.
 pub(super) fn told(report: &Report) -> String {

@@ -7,8 +7,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use crate::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
-use crate::rules::catalogue;
+use codex_k8s_webhook::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
+use codex_k8s_webhook::rules::catalogue;
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
@@ -50,7 +50,7 @@ pub(super) fn object(judgement: &Judgement, before: &Value) -> String {
 pub(super) fn advice<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> String {
     let rules = judgements.into_iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
     let rule = rules.filter(|rule| catalogue::find(rule).is_some()).min();
-    rule.map(|rule| format!("Why, and how to comply: codex-k8s-webhook explain {rule}\n")).unwrap_or_default()
+    rule.map(|rule| format!("Why, and how to comply: codex-k8s-guard explain {rule}\n")).unwrap_or_default()
 }
 
 fn headline(judgement: &Judgement) -> String {

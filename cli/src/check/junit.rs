@@ -2,7 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use crate::check::{Judgement, Report, Verdict};
+use codex_k8s_webhook::check::{Judgement, Report, Verdict};
 
 /// The report.
 pub(super) fn told(report: &Report) -> Result<String, SerializeError> {

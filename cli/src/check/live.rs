@@ -1,7 +1,6 @@
 //! `check --live`: the verdict on what is in a cluster, and what another policy would change there.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -9,15 +8,16 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use serde_json::Value;
 
 use super::{FailOn, Form, human};
-use crate::check::live::read::{Progress, Reader};
-use crate::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
-use crate::check::{Report, Severity, Verdict};
-use crate::cli::{policy, runtime};
+use crate::cluster::ClusterArgs;
+use crate::exit::Exit;
+use crate::{policy, process};
+use codex_k8s_webhook::check::live::read::{Progress, Reader};
+use codex_k8s_webhook::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
+use codex_k8s_webhook::check::{Report, Severity, Verdict};
 
 /// How long the API server may take to be reached, and to answer.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -35,12 +35,6 @@ pub(super) struct Args {
     /// Look at a live cluster instead of files: every managed namespace and what is in it
     #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource", "write"])]
     live: bool,
-    /// The context of the kubeconfig; its current one without it
-    #[arg(long, requires = "live", value_name = "NAME")]
-    context: Option<String>,
-    /// The kubeconfig; `KUBECONFIG`, ~/.kube/config or the Pod's ServiceAccount without it
-    #[arg(long, requires = "live", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
     /// A resource that is not read, such as one that you may not list; may be given again
     #[arg(long, requires = "live", value_name = "RESOURCE", value_parser = resources())]
     without: Vec<String>,
@@ -54,39 +48,27 @@ impl Args {
     pub(super) const fn is_asked(&self) -> bool {
         self.live
     }
+}
 
-    async fn client(&self) -> anyhow::Result<Client> {
-        let mut config = match (&self.kubeconfig, &self.context) {
-            (None, None) => Config::infer().await?,
-            (file, context) => {
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-                match file {
-                    Some(file) => {
-                        Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?
-                    }
-                    None => Config::from_kubeconfig(&options).await?,
-                }
-            }
-        };
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(ANSWER);
-        Ok(Client::try_from(config)?)
-    }
+async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
+    let mut config = cluster.config().await?;
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(ANSWER);
+    Client::try_from(config).context("failed to find a cluster to talk to")
 }
 
 impl super::Args {
     /// Looks at the cluster, and tells what there is.
-    pub(super) fn survey(&self) -> anyhow::Result<u8> {
-        let read = |file: Option<&Path>| file.map(policy::read).transpose();
-        let in_force = read(self.in_force.as_deref())?.unwrap_or_default();
-        let proposed = read(self.policy.as_deref())?;
+    pub(super) fn survey(&self) -> anyhow::Result<Exit> {
+        let in_force = self.policy.read()?;
+        let proposed = self.proposed.as_deref().map(policy::read).transpose()?;
         let now = self.now.unwrap_or_else(Timestamp::now);
         let requester = self.requester(&in_force);
         let mut survey = Survey::new(in_force, proposed.clone(), requester, now, self.namespace.is_none());
         let bar = bar();
         let show = |progress: Progress| tell(&bar, progress);
-        let requests = runtime()?.block_on(async {
-            let client = self.live.client().await.context("failed to find a cluster to talk to")?;
+        let requests = process::runtime()?.block_on(async {
+            let client = client(&self.cluster).await?;
             let reader = Reader::new(client, self.namespace.as_deref(), &self.live.without, &show);
             reader.read(&mut survey).await?;
             anyhow::Ok(reader.requests())
@@ -135,7 +117,7 @@ fn tell(bar: &ProgressBar, Progress { resource, done, of, read, left }: Progress
 
 /// The verdicts for people: of what is as it is to be, only the number.
 fn verdicts(report: &Report) -> String {
-    let is_told = |judgement: &&crate::check::Judgement| {
+    let is_told = |judgement: &&codex_k8s_webhook::check::Judgement| {
         judgement.result != Verdict::Admitted
             || judgement.problems.iter().any(|problem| problem.severity == Severity::Warning)
     };

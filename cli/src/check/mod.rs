@@ -9,35 +9,43 @@ mod sarif;
 mod write;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 
-use super::{output, policy, review};
-use crate::check::live::RolloutReport;
-use crate::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
-use crate::review::Operation;
+use crate::cluster::ClusterArgs;
+use crate::exit::{Ended, Exit, OrExit as _};
+use crate::policy::PolicyArgs;
+use crate::{output, process, review};
+use codex_k8s_webhook::check::live::RolloutReport;
+use codex_k8s_webhook::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
+use codex_k8s_webhook::review::Operation;
 
-/// All is admitted.
-const ADMITTED: u8 = 0;
-/// Something is denied.
-const DENIED: u8 = 1;
-/// Something could not be judged, or not be written.
-const UNJUDGED: u8 = 2;
+const HELP: &str = "\
+Examples:
+  codex-k8s-guard check manifests/
+  kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --as worker
+  codex-k8s-guard check job.yaml --operation update --old before.yaml
+  codex-k8s-guard check --live --policy policy.yaml --proposed new.yaml --output json
+
+Exit codes:
+  0  all is admitted
+  1  something is denied or has drifted, or would be newly denied or sooner deleted under --proposed; with --fail-on
+     warn, or warned about
+  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,
+     a cluster that could not be read; with --write, something could not be written";
 
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
 /// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
 /// are taken to be live, and places to be free.
 ///
 /// With --live, about what is in a cluster: each object of each managed namespace as if it were created now, and each
-/// baseline as the policy has it. With --live and --policy, about what that policy would change. Nothing is written.
+/// baseline as the policy has it. With --live and --proposed, about what that policy would change. Nothing is written.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read; with --write, something could not be written"
-)]
+#[command(after_help = HELP)]
+#[command(mut_arg("kubeconfig", |option| option.requires("live")), mut_arg("context", |option| option.requires("live")))]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
     #[arg(conflicts_with = "review")]
@@ -46,12 +54,13 @@ pub(super) struct Args {
     review: review::Args,
     #[command(flatten)]
     live: live::Args,
-    /// The policy; without, the one in force
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// The policy that is in force; without one, the platform's own values
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    in_force: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Another policy: print what it would change in the cluster
+    #[arg(long, value_name = "FILE", requires = "live")]
+    proposed: Option<PathBuf>,
     /// Who does it: a user, `agent` for the ServiceAccount of each object's namespace, or `worker` for the first of the
     /// policy's managers. Without, `developer`; with --live, whoever seems to have made each object: its controller, or
     /// whoever asked for its namespace
@@ -89,8 +98,8 @@ pub(super) struct Args {
     /// The form of what is printed
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
-    /// Print the JSON Schema of what --output json prints, and judge nothing: of verdicts, or of what --live and --policy
-    /// tell
+    /// Print the JSON Schema of what --output json prints, and judge nothing: of verdicts, or of what --live and --proposed
+    /// print
     #[arg(long, exclusive = true, value_enum, value_name = "REPORT", num_args = 0..=1, default_missing_value = "check")]
     schema: Option<Schema>,
     /// Whether it is coloured
@@ -150,31 +159,23 @@ impl Form {
 
 impl Args {
     /// Errors are what could not be judged.
-    pub(super) fn run(self) -> ExitCode {
-        match self.judge() {
-            Ok(code) => code.into(),
-            Err(error) if output::is_closed_pipe(&error) => ADMITTED.into(),
-            Err(error) => {
-                output::complain(&error);
-                UNJUDGED.into()
-            }
-        }
+    pub(super) fn run(self) -> Ended {
+        self.judge().or_exit(Exit::Usage)
     }
 
-    fn judge(&self) -> anyhow::Result<u8> {
+    fn judge(&self) -> anyhow::Result<Exit> {
         if let Some(schema) = self.schema {
             let schema = match schema {
                 Schema::Check => Report::json_schema(),
                 Schema::Rollout => RolloutReport::json_schema(),
             };
             let schema = serde_json::to_string_pretty(&schema)?;
-            return output::print(&format!("{schema}\n")).map(|()| ADMITTED);
+            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
         }
         if self.live.is_asked() {
             return self.survey();
         }
-        let policy = self.policy.as_deref().or(self.in_force.as_deref());
-        let policy = policy.map(policy::read).transpose()?.unwrap_or_default();
+        let policy = self.policy.read()?;
         if self.review.is_given() {
             return self.replay(policy);
         }
@@ -187,7 +188,7 @@ impl Args {
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let mut judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
+        let mut judged = process::runtime()?.block_on(checker.judge_all(&documents))?;
         if self.write {
             write::write(&documents, &mut judged);
         }
@@ -195,7 +196,7 @@ impl Args {
         let human = |report: &Report| human::told(report, &documents);
         let ended = self.ended(&self.told(&report, human)?, self.fails(&report));
         let is_unwritten = write::complain(&report.objects);
-        if is_unwritten { ended.map(|_| UNJUDGED) } else { ended }
+        if is_unwritten { ended.map(|_| Exit::Usage) } else { ended }
     }
 
     fn fails(&self, report: &Report) -> bool {
@@ -204,15 +205,15 @@ impl Args {
     }
 
     /// Tells what came of it, and with what the program ends.
-    fn ended(&self, told: &str, fails: bool) -> anyhow::Result<u8> {
+    fn ended(&self, told: &str, fails: bool) -> anyhow::Result<Exit> {
         output::even_unread(output::print_coloured(told, self.color))?;
-        Ok(if fails { DENIED } else { ADMITTED })
+        Ok(if fails { Exit::Failed } else { Exit::Done })
     }
 
-    fn replay(&self, policy: RunPolicy) -> anyhow::Result<u8> {
+    fn replay(&self, policy: RunPolicy) -> anyhow::Result<Exit> {
         let replay = match self.review.replay(policy)? {
             review::Shown::One(replay) => replay,
-            review::Shown::List(list) => return output::print(&list).map(|()| ADMITTED),
+            review::Shown::List(list) => return output::print(&list).map(|()| Exit::Done),
         };
         output::print(&match self.output {
             Form::Human => review::human(&replay),
@@ -221,7 +222,7 @@ impl Args {
             form => anyhow::bail!("--output {}: a review is told in human, json or yaml only", form.name()),
         })?;
         let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
-        Ok(if replay.verdict.result == Verdict::Denied || is_warned { DENIED } else { ADMITTED })
+        Ok(if replay.verdict.result == Verdict::Denied || is_warned { Exit::Failed } else { Exit::Done })
     }
 
     fn told(&self, report: &Report, human: impl Fn(&Report) -> String) -> anyhow::Result<String> {

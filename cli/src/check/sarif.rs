@@ -9,8 +9,8 @@ use serde_sarif::sarif::{
     ToolComponent, Version,
 };
 
-use crate::check::{Judgement, Problem, Report, Severity, live};
-use crate::rules::catalogue::{self, Rule};
+use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity, live};
+use codex_k8s_webhook::rules::catalogue::{self, Rule};
 
 /// What of a path is not written as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');

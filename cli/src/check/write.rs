@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::ValueEnum as _;
 
 use super::{Done, output};
-use crate::check::{Document, Judgement, Verdict, Written, rewritten};
+use codex_k8s_webhook::check::{Document, Judgement, Verdict, Written, rewritten};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 
-use super::connect::PolicyArgs;
-use super::exit::{Exit, Failure, OrExit};
-use crate::health::Health;
-use crate::page::gather::{Desk, Gatherer, Questions};
-use crate::page::server::{self, Hosts};
-use crate::page::watch::{Exposed, Watch};
-use crate::session::Session;
+use crate::connect::CleanupArgs;
+use crate::exit::{Exit, Failure, OrExit as _};
+use codex_k8s_gc::health::Health;
+use codex_k8s_gc::page::gather::{Desk, Gatherer, Questions};
+use codex_k8s_gc::page::server::{self, Hosts};
+use codex_k8s_gc::page::watch::{Exposed, Watch};
+use codex_k8s_gc::session::Session;
 
 /// The page.
 #[derive(Debug, clap::Args)]
 pub(super) struct PageArgs {
     /// The plain address of a read-only page about the run namespaces, such as 127.0.0.1:8081; without one there is no
     /// page. Nobody is asked who he is: whoever reaches the address may read
-    #[arg(long = "admin-listen", value_name = "ADDRESS", env = "CODEX_K8S_GC_ADMIN_LISTEN")]
+    #[arg(long = "admin-listen", value_name = "ADDRESS", env = "CODEX_K8S_GUARD_ADMIN_LISTEN")]
     listen: Option<SocketAddr>,
     /// Let that address be another than a loopback one, for a proxy that asks who comes
     #[arg(long = "admin-allow-remote", requires = "listen")]
@@ -48,7 +48,7 @@ impl PageArgs {
     /// The page, if there is to be one, on its own listener.
     pub(super) async fn page(
         &self,
-        policy: &PolicyArgs,
+        policy: &CleanupArgs,
         session: &Arc<Session>,
         health: &Arc<Health>,
     ) -> Result<Option<Page>, Failure> {

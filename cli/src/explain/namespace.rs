@@ -1,4 +1,4 @@
-//! `explain`: why a namespace would go or stay.
+//! `explain ns/NAME`: why a namespace would go or stay.
 
 use std::fmt::Write as _;
 
@@ -9,29 +9,26 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::connect::{ClusterArgs, PolicyArgs, RunsArgs, StoreArgs};
-use super::exit::{Ended, Exit, Failure, OrExit};
-use super::output::Form;
-use crate::clock::Clock;
-use crate::cluster::Cluster;
-use crate::cluster::work::Deadline;
-use crate::plan::Planned;
-use crate::runs::Runs;
-use crate::sweep::report::Line;
-use crate::times;
+use crate::connect::{RunsArgs, StoreArgs, SweptArgs};
+use crate::exit::{Ended, Exit, Failure, OrExit as _};
+use crate::output::Form;
+use crate::process;
+use codex_k8s_gc::clock::Clock;
+use codex_k8s_gc::cluster::Cluster;
+use codex_k8s_gc::cluster::work::Deadline;
+use codex_k8s_gc::plan::Planned;
+use codex_k8s_gc::runs::Runs;
+use codex_k8s_gc::sweep::report::Line;
+use codex_k8s_gc::times;
 
 /// So many of its rows are shown.
 const ROWS: u32 = 20;
 
-/// Tell why a namespace would go or stay, now, and what was decided about it before. Nothing is changed.
+/// How a namespace is explained.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The namespace
-    name: String,
+pub(super) struct NamespaceArgs {
     #[command(flatten)]
-    policy: PolicyArgs,
-    #[command(flatten)]
-    cluster: ClusterArgs,
+    cluster: SweptArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -40,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// The form of what is printed
-    #[arg(long, short, value_enum, default_value = "table")]
+    #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
 
@@ -65,24 +62,24 @@ struct Told {
     details: Vec<String>,
 }
 
-impl Args {
-    pub(super) fn run(self) -> Ended {
-        super::runtime()?.block_on(self.explain())
+impl NamespaceArgs {
+    /// Explains a namespace under a policy.
+    pub(super) fn run(self, name: String, policy: &RunPolicy) -> Ended {
+        process::runtime()?.block_on(self.explain(name, policy))
     }
 
-    async fn explain(self) -> Ended {
-        let policy = self.policy.read()?;
+    async fn explain(self, name: String, policy: &RunPolicy) -> Ended {
         let cluster = self.cluster.connect().await?;
         let now = self.now.unwrap_or_else(|| Clock::of_this_machine().now());
-        let filter = Filter { namespace: Some(self.name.clone()), limit: Some(ROWS), ..Filter::default() };
+        let filter = Filter { namespace: Some(name.clone()), limit: Some(ROWS), ..Filter::default() };
         let rows = match self.store.open_existing().await? {
             Some(store) => store.rows(&filter).await.or_exit(Exit::Database)?,
             None => vec![],
         };
         let runs = self.runs.source()?.open().await.or_exit(Exit::Database)?;
-        let planned = planned(&cluster, &runs, &policy, &self.name, now).await?;
+        let planned = planned(&cluster, &runs, policy, &name, now).await?;
         let explanation = Explanation {
-            namespace: self.name,
+            namespace: name,
             now,
             verdict: planned.as_ref().map(Line::new),
             facts: planned.as_ref().map(|planned| facts(&planned.candidate)).unwrap_or_default(),

@@ -1,52 +1,21 @@
-//! `explain`: the rule catalogue, for people.
+//! `explain`: the rule catalogue.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use codex_k8s_shared::policy::Mode;
+use codex_k8s_webhook::rules::catalogue::{Rule, Subject, all, find};
 
-use super::{output, policy, review};
-use crate::rules::catalogue::{Rule, Subject, all, find};
-
-/// Explain the rules.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The rule's id, such as NS001; all rules in a table if it is left out
-    #[arg(conflicts_with = "review")]
-    id: Option<String>,
-    /// Print the whole catalogue as Markdown (docs/rules.md)
-    #[arg(long, conflicts_with = "id")]
-    markdown: bool,
-    #[command(flatten)]
-    review: review::Args,
-    /// The policy that the review is judged under; the platform's own values without one
-    #[arg(long, value_name = "FILE", env = "CODEX_K8S_WEBHOOK_POLICY")]
-    policy: Option<PathBuf>,
-}
-
-impl Args {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self.id {
-            _ if self.markdown => output::print(&markdown()),
-            _ if self.review.is_given() => {
-                let policy = self.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
-                output::print(&match self.review.replay(policy)? {
-                    review::Shown::One(replay) => review::why(&replay),
-                    review::Shown::List(list) => list,
-                })
-            }
-            None => output::print(&table()),
-            Some(id) => {
-                if let Some(rule) = find(&id) {
-                    output::print(&entry(rule))
-                } else {
-                    let known: Vec<_> = all().map(|rule| rule.id).collect();
-                    bail!("no rule has the id {id:?}; the rules are {}", known.join(", "))
-                }
-            }
-        }
-    }
+/// A rule, by its id.
+pub(super) fn rule(id: &str) -> anyhow::Result<String> {
+    let unknown = || {
+        let known: Vec<_> = all().map(|rule| rule.id).collect();
+        format!(
+            "no rule has the id {id:?}; the rules are {}; a namespace is named as ns/NAME",
+            known.join(", ")
+        )
+    };
+    find(id).map(entry).with_context(unknown)
 }
 
 const fn mode(mode: Mode) -> &'static str {
@@ -66,7 +35,8 @@ const fn mends(rule: &Rule) -> &'static str {
     }
 }
 
-fn table() -> String {
+/// All rules in a table.
+pub(super) fn table() -> String {
     all().fold(String::new(), |mut text, rule| {
         let _ = writeln!(text, "{:<9} {:<8} {}", rule.id, mode(rule.default_mode), rule.title);
         text
@@ -88,7 +58,7 @@ fn entry(rule: &Rule) -> String {
 }
 
 /// The catalogue as a page.
-pub(crate) fn markdown() -> String {
+pub(super) fn markdown() -> String {
     let mut page = String::from(
         "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
          `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is judged as its creator.\n",

@@ -2,22 +2,18 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
-use clap::{ColorChoice, ValueEnum};
+use clap::ColorChoice;
 use codex_k8s_shared::policy::RunPolicy;
 use serde_json::Value;
 
-use super::super::{input, output};
-use crate::diff::{Change, Effect, PolicyDiff, diff, plain};
-use crate::rules::catalogue;
-
-/// The exit codes, which are those of diff.
-const SAME: u8 = 0;
-const DIFFERENT: u8 = 1;
-const UNREAD: u8 = 2;
+use crate::exit::{Ended, Exit, OrExit as _};
+use crate::output::Form;
+use crate::{input, output};
+use codex_k8s_webhook::diff::{Change, Effect, PolicyDiff, diff, plain};
+use codex_k8s_webhook::rules::catalogue;
 
 const STRONG: Style = Style::new().bold();
 const WIDER: Style = AnsiColor::Yellow.on_default();
@@ -26,9 +22,9 @@ const NARROWER: Style = AnsiColor::Green.on_default();
 /// Tell what differs between two policies, in words and by rule
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes, as those of diff:\n  0  nothing differs\n  1  something does\n  2  bad usage, or no usable policy"
+    after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, as those of diff:\n  0  nothing differs\n  1  something does\n  2  bad usage, or no usable policy"
 )]
-pub(in crate::cli) struct Args {
+pub(crate) struct Args {
     /// The old policy; - for standard input
     #[arg(required_unless_present = "schema")]
     old: Option<PathBuf>,
@@ -46,45 +42,24 @@ pub(in crate::cli) struct Args {
     color: ColorChoice,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people
-    Human,
-    /// For programs
-    Json,
-    /// For both
-    Yaml,
-}
-
 impl Args {
     /// Errors are what could not be read.
-    pub(super) fn run(self) -> ExitCode {
-        match self.compare() {
-            Ok(code) => code.into(),
-            Err(error) if output::is_closed_pipe(&error) => SAME.into(),
-            Err(error) => {
-                output::complain(&error);
-                UNREAD.into()
-            }
-        }
+    pub(super) fn run(self) -> Ended {
+        self.compare().or_exit(Exit::Usage)
     }
 
-    fn compare(&self) -> anyhow::Result<u8> {
+    fn compare(&self) -> anyhow::Result<Exit> {
         let (Some(old), Some(new)) = (&self.old, &self.new) else {
             let schema = serde_json::to_string_pretty(&PolicyDiff::json_schema())?;
-            return output::print(&format!("{schema}\n")).map(|()| SAME);
+            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
         };
         if old == Path::new("-") && old == new {
             anyhow::bail!("OLD and NEW are both standard input; name a file for one of them");
         }
         let found = diff(&read(old)?, &read(new)?);
-        let told = match self.output {
-            Form::Human => told(&found),
-            Form::Json => format!("{}\n", serde_json::to_string_pretty(&found)?),
-            Form::Yaml => serde_saphyr::to_string(&found)?,
-        };
+        let told = self.output.write(&found, told)?;
         output::even_unread(output::print_coloured(&told, self.color))?;
-        Ok(if found.changes.is_empty() { SAME } else { DIFFERENT })
+        Ok(if found.changes.is_empty() { Exit::Done } else { Exit::Failed })
     }
 }
 
@@ -105,7 +80,7 @@ fn told(found: &PolicyDiff) -> String {
     }
     text.push_str(&summary(&found.changes));
     if found.registration {
-        text.push_str("The webhook configurations differ as well: apply `registration --policy NEW` again\n");
+        text.push_str("The webhook configurations differ as well: apply them again: register --policy NEW\n");
     }
     text
 }

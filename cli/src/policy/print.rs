@@ -6,14 +6,14 @@ use clap::ValueEnum;
 use codex_k8s_shared::policy::{Profile, RunPolicy};
 use serde_json::Value;
 
-use super::super::output;
+use crate::output;
 
 /// How wide comments are.
 const WIDTH: usize = 100;
 
 /// Print a whole policy to begin with, with what each field means beside it
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(crate) struct Args {
     /// The state of the platform whose values they are
     #[arg(long, value_enum, default_value = "a")]
     profile: ProfileName,
@@ -54,8 +54,8 @@ fn page(policy: &RunPolicy, schema_url: &str) -> anyhow::Result<String> {
     let body = commented(&super::plain(policy)?, &schema);
     Ok(format!(
         "# yaml-language-server: $schema={schema_url}\n\
-         # The schema: codex-k8s-webhook policy schema > run-policy.schema.json\n\
-         # What is left out is as `codex-k8s-webhook policy print-defaults` prints it.\n\n{body}"
+         # The schema: codex-k8s-guard policy schema > run-policy.schema.json\n\
+         # What is left out is as `codex-k8s-guard policy print-defaults` prints it.\n\n{body}"
     ))
 }
 
@@ -113,8 +113,8 @@ fn comment(description: &str, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Severity;
-    use crate::lint::lint;
+    use codex_k8s_webhook::check::Severity;
+    use codex_k8s_webhook::lint::lint;
 
     fn printed(profile: Profile) -> String {
         page(&RunPolicy::of(profile), "run-policy.schema.json").unwrap()

@@ -9,9 +9,13 @@ use codex_k8s_certs::plan::Settings;
 use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
 use http::Uri;
 
-use crate::cli::registration::{self, Service};
-use crate::reconcile::certificates::{Options, Where};
-use crate::registration::Endpoint;
+use crate::duration::duration;
+use crate::register::{self, Service};
+use codex_k8s_webhook::reconcile::certificates::{Options, Where};
+use codex_k8s_webhook::registration::Endpoint;
+
+/// The certificates are not inspected more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Who keeps the certificates, and of what.
 #[derive(Debug, clap::Args)]
@@ -20,7 +24,7 @@ pub(super) struct Certificates {
     #[arg(id = "certificates", long = "certificates", conflicts_with_all = ["once", "dry_run"])]
     wanted: bool,
     /// The Service of the webhook, as NAMESPACE/NAME
-    #[arg(long, value_parser = registration::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
+    #[arg(long, value_parser = register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: Service,
     /// An address that the API server calls instead of the Service, such as <https://10.0.0.7:8443>
     #[arg(long, requires = "replica", requires = "certificates")]
@@ -34,21 +38,21 @@ pub(super) struct Certificates {
     /// The Secret of the leaf, which the webhook mounts
     #[arg(long, value_name = "SECRET", default_value = LEAF_SECRET)]
     leaf_secret: String,
-    /// How long an authority is valid, in days; its successor comes after two thirds
-    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    authority_days: u32,
-    /// How long a leaf is valid, in days; its successor comes after two thirds
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=825))]
-    leaf_days: u32,
-    /// How long every API server may take to trust a new authority, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    propagation: u64,
-    /// How long the authority before is trusted after its last leaf was replaced, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    authority_linger: u64,
-    /// How often the certificates are looked at, in milliseconds
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 30_000)]
-    certificate_interval: u64,
+    /// How long an authority is valid, between 24h and 876000h; its successor comes after two thirds
+    #[arg(long, value_name = "DURATION", default_value = "87600h", value_parser = authority_lifetime)]
+    authority_lifetime: Duration,
+    /// How long a leaf is valid, between 24h and 19800h; its successor comes after two thirds
+    #[arg(long, value_name = "DURATION", default_value = "2160h", value_parser = leaf_lifetime)]
+    leaf_lifetime: Duration,
+    /// How long every API server may take to trust a new authority
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    propagation: Duration,
+    /// How long the previous authority is trusted after its last leaf was replaced
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    authority_linger: Duration,
+    /// How often the certificates are inspected
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    certificate_interval: Duration,
 }
 
 impl Certificates {
@@ -69,10 +73,10 @@ impl Certificates {
             (Endpoint::Service { namespace: of_service, name }, leaf)
         };
         let settings = Settings {
-            authority_lifetime: days(self.authority_days),
-            leaf_lifetime: days(self.leaf_days),
-            propagation: Duration::from_secs(self.propagation),
-            linger: Duration::from_secs(self.authority_linger),
+            authority_lifetime: self.authority_lifetime,
+            leaf_lifetime: self.leaf_lifetime,
+            propagation: self.propagation,
+            linger: self.authority_linger,
             ..Settings::of(leaf)
         };
         Ok(Some(Options {
@@ -82,13 +86,26 @@ impl Certificates {
             endpoint,
             replicas,
             settings,
-            interval: Duration::from_millis(self.certificate_interval.max(10)),
+            interval: self.certificate_interval.max(SHORTEST_INTERVAL),
         }))
     }
 }
 
-fn days(days: u32) -> Duration {
-    Duration::from_hours(24 * u64::from(days))
+/// A hundred years at most.
+fn authority_lifetime(text: &str) -> anyhow::Result<Duration> {
+    lifetime(text, 36_500)
+}
+
+/// 825 days at most: verifiers refuse leaves that are valid for longer.
+fn leaf_lifetime(text: &str) -> anyhow::Result<Duration> {
+    lifetime(text, 825)
+}
+
+fn lifetime(text: &str, days: u64) -> anyhow::Result<Duration> {
+    let (found, longest) = (duration(text)?, 24 * days);
+    let is_sensible = found >= Duration::from_hours(24) && found <= Duration::from_hours(longest);
+    ensure!(is_sensible, "must be between 24h and {longest}h");
+    Ok(found)
 }
 
 /// The leaf of whoever is called by an address.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::progress::Progress;
+use codex_k8s_gc::progress::Progress;
 
 /// Lines are this far apart, at least.
 const PAUSE: Duration = Duration::from_secs(5);

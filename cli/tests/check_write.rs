@@ -1,15 +1,17 @@
-//! The command: what it tells, how it ends, and what it leaves of files.
+//! `check --write`: its output, its exit code, and the files afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::NAMESPACE;
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: codex-issue-demo\n";
 
 /// The exit code, what was printed, and what was complained of.
 fn check(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_codex-k8s-webhook"))
+    let output = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
         .arg("check")
         .args(args)
         .current_dir(folder)
