@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
+use codex_k8s_gc::times::whole;
 use codex_k8s_shared::audit::{AuditStore, EventType, Filter, PostgresStore, Row, Store, StoreAddress};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -13,7 +14,6 @@ use crate::duration::duration;
 use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
 use crate::output::{self, Form};
 use crate::{process, table};
-use codex_k8s_gc::times::whole;
 
 /// How often new rows are looked for.
 const LOOK: Duration = Duration::from_secs(1);

@@ -7,13 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio_util::sync::CancellationToken;
-
-use crate::connect::{CleanupArgs, SessionArgs};
-use crate::duration::duration;
-use crate::exit::{self, Ended, Exit, OrExit as _};
-use crate::process::{self, signals};
-use crate::telemetry::TelemetryArgs;
 use codex_k8s_gc::cluster::told;
 use codex_k8s_gc::daemon::{self, Due};
 use codex_k8s_gc::health::{self, Health};
@@ -21,6 +14,13 @@ use codex_k8s_gc::home::LeaseError;
 use codex_k8s_gc::progress::Unseen;
 use codex_k8s_gc::schedule::Schedule;
 use codex_k8s_gc::session::{Session, SessionError, Wish};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{CleanupArgs, SessionArgs};
+use crate::duration::duration;
+use crate::exit::{self, Ended, Exit, OrExit as _};
+use crate::process::{self, signals};
+use crate::telemetry::TelemetryArgs;
 use page::{Page, PageArgs};
 
 fn help() -> String {

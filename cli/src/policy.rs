@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
-
-use crate::exit::{Ended, Exit, OrExit as _, ended};
-use crate::{input, output};
 use codex_k8s_webhook::check::Severity;
 use codex_k8s_webhook::lint::{Finding, lint};
 use codex_k8s_webhook::rules::catalogue;
+
+use crate::exit::{Ended, Exit, OrExit as _, ended};
+use crate::{input, output};
 
 /// The policy.
 #[derive(Debug, Clone, clap::Args)]

@@ -12,6 +12,16 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use codex_k8s_shared::home::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::reconcile::certificates::Certificates;
+use codex_k8s_webhook::reconcile::inspection::reason;
+use codex_k8s_webhook::reconcile::metrics::Metrics;
+use codex_k8s_webhook::reconcile::namespace::{Gate, is_concerned, reconcile};
+use codex_k8s_webhook::reconcile::places_cluster::Standing;
+use codex_k8s_webhook::reconcile::plan::{Drift, Step};
+use codex_k8s_webhook::reconcile::{
+    AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep,
+};
+use codex_k8s_webhook::server::{Readiness, health};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
@@ -24,16 +34,6 @@ use crate::output;
 use crate::policy::{self, PolicyArgs};
 use crate::process::{self, bind, signals};
 use crate::telemetry::TelemetryArgs;
-use codex_k8s_webhook::reconcile::certificates::Certificates;
-use codex_k8s_webhook::reconcile::inspection::reason;
-use codex_k8s_webhook::reconcile::metrics::Metrics;
-use codex_k8s_webhook::reconcile::namespace::{Gate, is_concerned, reconcile};
-use codex_k8s_webhook::reconcile::places_cluster::Standing;
-use codex_k8s_webhook::reconcile::plan::{Drift, Step};
-use codex_k8s_webhook::reconcile::{
-    AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep,
-};
-use codex_k8s_webhook::server::{Readiness, health};
 
 const LEADER: &str = "leader elected or standing by";
 /// How long the Lease may take to be given back at the end.

@@ -9,6 +9,9 @@ use clap::ValueEnum;
 use codex_k8s_shared::identity::{ProjectId, RunId};
 use codex_k8s_shared::run::Release;
 use codex_k8s_shared::runs::read_run;
+use codex_k8s_webhook::render::{
+    Applied, ApplyError, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
+};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -17,9 +20,6 @@ use crate::connect::RunsArgs;
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::policy::PolicyArgs;
 use crate::{input, output, process};
-use codex_k8s_webhook::render::{
-    Applied, ApplyError, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
-};
 use progress::Progress;
 
 const HELP: &str = "\

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
-
-use crate::{input, process};
 use codex_k8s_webhook::check::{Asked, Checker, Requester};
 use codex_k8s_webhook::record::replay::{self, Replay, Said, Stored};
 use codex_k8s_webhook::record::{Answer, Record, folder};
 use codex_k8s_webhook::rules::report::clean;
 use codex_k8s_webhook::rules::{Facts, ManagedNamespace};
+
+use crate::{input, process};
 
 /// Which decision.
 #[derive(Debug, clap::Args)]

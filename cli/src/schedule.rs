@@ -1,13 +1,13 @@
 //! `schedule`: when an expression fires.
 
 use anyhow::Context as _;
+use codex_k8s_gc::schedule::Schedule;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::exit::{Ended, Exit, OrExit as _};
 use crate::output::Form;
 use crate::table;
-use codex_k8s_gc::schedule::Schedule;
 
 const EXAMPLES: &str = "\
 Examples:

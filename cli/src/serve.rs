@@ -10,6 +10,13 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::engine::Engine;
+use codex_k8s_webhook::metrics::Metrics;
+use codex_k8s_webhook::namespaces::Namespaces;
+use codex_k8s_webhook::record::folder::Bounds;
+use codex_k8s_webhook::record::recorder::{Recorder, What};
+use codex_k8s_webhook::server::trust::TRUSTED;
+use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +25,6 @@ use crate::duration::duration;
 use crate::policy::{self, PolicyArgs};
 use crate::process::{self, bind, signals};
 use crate::telemetry::TelemetryArgs;
-use codex_k8s_webhook::engine::Engine;
-use codex_k8s_webhook::metrics::Metrics;
-use codex_k8s_webhook::namespaces::Namespaces;
-use codex_k8s_webhook::record::folder::Bounds;
-use codex_k8s_webhook::record::recorder::{Recorder, What};
-use codex_k8s_webhook::server::trust::TRUSTED;
-use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
 
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";

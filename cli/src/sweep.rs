@@ -3,7 +3,6 @@
 mod progress;
 
 use clap::ValueEnum;
-
 use codex_k8s_gc::session::{Swept, Wish};
 use codex_k8s_gc::sweep::DryRun;
 use codex_k8s_shared::last_sweep::SweepResult;

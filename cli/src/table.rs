@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
+use codex_k8s_gc::sweep::report::{Line, Outcome, Report};
+use codex_k8s_gc::times::{relative, whole};
 use codex_k8s_shared::audit::Row;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
-
-use codex_k8s_gc::sweep::report::{Line, Outcome, Report};
-use codex_k8s_gc::times::{relative, whole};
 
 /// A table with these columns: no lines, as kubectl's, and wrapped at a terminal.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
 use codex_k8s_shared::lease::GoDuration;
+use codex_k8s_webhook::purge::{Home, delete, in_use, leftovers};
 use kube::Client;
 
 use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::duration::duration;
 use crate::{output, process};
-use codex_k8s_webhook::purge::{Home, delete, in_use, leftovers};
 
 /// How often those who still write are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);

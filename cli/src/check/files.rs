@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use codex_k8s_webhook::check::{Document, LARGEST, read};
 
 use crate::input;
-use codex_k8s_webhook::check::{Document, LARGEST, read};
 
 /// The objects of files and folders; of standard input, where there are none.
 pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {

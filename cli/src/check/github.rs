@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::human;
 use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity};
+
+use super::human;
 
 /// The report: each problem is an annotation, and the summary a line of the log.
 pub(super) fn told(report: &Report) -> String {

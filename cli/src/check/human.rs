@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anstyle::{AnsiColor, Style};
-use serde_json::Value;
-
 use codex_k8s_webhook::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
 use codex_k8s_webhook::rules::catalogue;
+use serde_json::Value;
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();

@@ -1,8 +1,7 @@
 //! A report as JUnit XML: each file is a suite, or each namespace of a live cluster, and each object a case of it.
 
-use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
-
 use codex_k8s_webhook::check::{Judgement, Report, Verdict};
+use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 /// The report.
 pub(super) fn told(report: &Report) -> Result<String, SerializeError> {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
+use codex_k8s_webhook::check::live::read::{Progress, Reader};
+use codex_k8s_webhook::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
+use codex_k8s_webhook::check::{Report, Severity, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use kube::Client;
@@ -15,9 +18,6 @@ use super::{FailOn, Form, human};
 use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
 use crate::{policy, process};
-use codex_k8s_webhook::check::live::read::{Progress, Reader};
-use codex_k8s_webhook::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
-use codex_k8s_webhook::check::{Report, Severity, Verdict};
 
 /// How long the API server may take to be reached, and to answer.
 const CONNECT: Duration = Duration::from_secs(10);

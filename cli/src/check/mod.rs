@@ -13,15 +13,15 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::check::live::RolloutReport;
+use codex_k8s_webhook::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
+use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
 use crate::cluster::ClusterArgs;
 use crate::exit::{Ended, Exit, OrExit as _};
 use crate::policy::PolicyArgs;
 use crate::{output, process, review};
-use codex_k8s_webhook::check::live::RolloutReport;
-use codex_k8s_webhook::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
-use codex_k8s_webhook::review::Operation;
 
 const HELP: &str = "\
 Examples:

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity, live};
+use codex_k8s_webhook::rules::catalogue::{self, Rule};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_sarif::sarif::{
     ArtifactLocation, Location, LogicalLocation, Message, MultiformatMessageString, PhysicalLocation, Region,
     ReportingDescriptor, Result as Finding, ResultColumnKind, ResultLevel, Run, SCHEMA_URL, Sarif, Tool,
     ToolComponent, Version,
 };
-
-use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity, live};
-use codex_k8s_webhook::rules::catalogue::{self, Rule};
 
 /// What of a path is not written as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::ValueEnum as _;
+use codex_k8s_webhook::check::{Document, Judgement, Verdict, Written, rewritten};
 
 use super::{Done, output};
-use codex_k8s_webhook::check::{Document, Judgement, Verdict, Written, rewritten};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use tokio::net::TcpListener;
-
-use crate::connect::CleanupArgs;
-use crate::exit::{Exit, Failure, OrExit as _};
 use codex_k8s_gc::health::Health;
 use codex_k8s_gc::page::gather::{Desk, Gatherer, Questions};
 use codex_k8s_gc::page::server::{self, Hosts};
 use codex_k8s_gc::page::watch::{Exposed, Watch};
 use codex_k8s_gc::session::Session;
+use tokio::net::TcpListener;
+
+use crate::connect::CleanupArgs;
+use crate::exit::{Exit, Failure, OrExit as _};
 
 /// The page.
 #[derive(Debug, clap::Args)]

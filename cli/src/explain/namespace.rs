@@ -2,6 +2,13 @@
 
 use std::fmt::Write as _;
 
+use codex_k8s_gc::clock::Clock;
+use codex_k8s_gc::cluster::Cluster;
+use codex_k8s_gc::cluster::work::Deadline;
+use codex_k8s_gc::plan::Planned;
+use codex_k8s_gc::runs::Runs;
+use codex_k8s_gc::sweep::report::Line;
+use codex_k8s_gc::times;
 use codex_k8s_shared::audit::{EventType, Filter, Row, Store};
 use codex_k8s_shared::cleanup::{Candidate, Run, Work};
 use codex_k8s_shared::keys;
@@ -13,13 +20,6 @@ use crate::connect::{RunsArgs, StoreArgs, SweptArgs};
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::output::Form;
 use crate::process;
-use codex_k8s_gc::clock::Clock;
-use codex_k8s_gc::cluster::Cluster;
-use codex_k8s_gc::cluster::work::Deadline;
-use codex_k8s_gc::plan::Planned;
-use codex_k8s_gc::runs::Runs;
-use codex_k8s_gc::sweep::report::Line;
-use codex_k8s_gc::times;
 
 /// So many of its rows are shown.
 const ROWS: u32 = 20;

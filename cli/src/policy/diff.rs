@@ -7,13 +7,13 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::ColorChoice;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::diff::{Change, Effect, PolicyDiff, diff, plain};
+use codex_k8s_webhook::rules::catalogue;
 use serde_json::Value;
 
 use crate::exit::{Ended, Exit, OrExit as _};
 use crate::output::Form;
 use crate::{input, output};
-use codex_k8s_webhook::diff::{Change, Effect, PolicyDiff, diff, plain};
-use codex_k8s_webhook::rules::catalogue;
 
 const STRONG: Style = Style::new().bold();
 const WIDER: Style = AnsiColor::Yellow.on_default();

@@ -7,12 +7,12 @@ use anyhow::ensure;
 use codex_k8s_certs::Leaf;
 use codex_k8s_certs::plan::Settings;
 use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
+use codex_k8s_webhook::reconcile::certificates::{Options, Where};
+use codex_k8s_webhook::registration::Endpoint;
 use http::Uri;
 
 use crate::duration::duration;
 use crate::register::{self, Service};
-use codex_k8s_webhook::reconcile::certificates::{Options, Where};
-use codex_k8s_webhook::registration::Endpoint;
 
 /// The certificates are not inspected more often than this.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

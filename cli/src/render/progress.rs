@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal as _};
 
-use crate::output;
 use codex_k8s_webhook::render::State;
+
+use crate::output;
 
 /// Back to the beginning of the line, and away with what stood there.
 const OVER: &str = "\r\x1b[2K";

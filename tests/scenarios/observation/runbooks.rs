@@ -109,7 +109,7 @@ const EXPECTED: [(&str, &str, Outcome); 19] = [
 /// What stands for something that only the reader knows.
 const PLACEHOLDERS: [(&str, &str); 3] = [
     ("deletion=N", "deletion=5"),
-    ("explain NAME", "explain codex-issue-stuck"),
+    ("explain ns/NAME", "explain ns/codex-issue-stuck"),
     ("explain RULE", "explain JOB004"),
 ];
 
