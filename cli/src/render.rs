@@ -137,22 +137,12 @@ impl Args {
 
     async fn read(&self) -> Result<Run, Failure> {
         let id = RunId::new(&self.run_id);
-        let (project, correlation_id, payload) = match (&self.file, self.runs.address()?) {
-            (Some(file), _) => {
+        let (project, correlation_id, payload) = match &self.file {
+            Some(file) => {
                 let correlation_id = self.correlation_id.clone().unwrap_or_else(|| self.run_id.clone());
                 (ProjectId::new(&self.project_id), correlation_id, input::text(file).or_exit(Exit::Usage)?)
             }
-            (None, Some(address)) => {
-                let stored = read_run(&address, &id).await.or_exit(Exit::Database)?;
-                let unknown = || anyhow!("--run-id: the database {} has no run {id}", address.database());
-                let stored = stored.ok_or_else(unknown).or_exit(Exit::Database)?;
-                (stored.project, stored.correlation_id, stored.payload)
-            }
-            (None, None) => {
-                let error =
-                    anyhow!("found no payload; name its file, - for standard input, or a database: --runs");
-                return Err(Failure { exit: Exit::Usage, error });
-            }
+            None => self.read_stored(&id).await?,
         };
         let payload = read_payload(&payload).or_exit(Exit::Usage)?;
         let release = match self.release {
@@ -161,6 +151,17 @@ impl Args {
             None => release_of(&payload),
         };
         Ok(Run { id, project, correlation_id, release, payload })
+    }
+
+    /// The project, the correlation id and the payload of a run in the platform's database.
+    async fn read_stored(&self, id: &RunId) -> Result<(ProjectId, String, String), Failure> {
+        let missing =
+            || anyhow!("found no payload; name its file, - for standard input, or a database: --runs");
+        let address = self.runs.address()?.ok_or_else(missing).or_exit(Exit::Usage)?;
+        let stored = read_run(&address, id).await.or_exit(Exit::Database)?;
+        let unknown = || anyhow!("--run-id: the database {} has no run {id}", address.database());
+        let stored = stored.ok_or_else(unknown).or_exit(Exit::Database)?;
+        Ok((stored.project, stored.correlation_id, stored.payload))
     }
 
     async fn create(&self, manifests: &Manifests) -> Ended {
