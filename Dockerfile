@@ -1,4 +1,4 @@
-# Both programs on nothing at all: `docker build .`. What has no Docker makes the same with `make image`.
+# The program on nothing at all: `docker build .`. What has no Docker makes the same with `make image`.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -15,4 +15,4 @@ LABEL org.opencontainers.image.title="codex-k8s-guard" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="scratch" \
       org.opencontainers.image.version="0.1.0"
-ENTRYPOINT ["codex-k8s-webhook"]
+ENTRYPOINT ["codex-k8s-guard"]

@@ -11,7 +11,7 @@ CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 # What says what a program is made of.
 CYCLONEDX_VERSION := 0.5.9
 CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
-# The image: its programs need no library, and neither where nor when they were built shows in them. What was compiled
+# The image: its program needs no library, and neither where nor when it was built shows in it. What was compiled
 # otherwise is not mixed in.
 TARGET := $(shell rustc --version --verbose | sed -n 's/^host: //p')
 IMAGE := target/image
@@ -25,7 +25,7 @@ PREVIOUS ?= HEAD~1
 BEFORE := target/before
 # Scenarios that start a server of their own, or look into its files: they say nothing about what the chart installs.
 OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage records reload render rollover
-WEBHOOK := $(CARGO) run --quiet --locked -p codex-k8s-webhook --
+GUARD := $(CARGO) run --quiet --locked -p codex-k8s-guard --
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
 
 help: ## List the targets
@@ -71,9 +71,9 @@ image-parts: $(CYCLONEDX)
 	$(IMAGE_ENV) $(CARGO) build --locked --release --target $(TARGET) -p codex-k8s-guard
 	mkdir -p $(IMAGE)
 	SOURCE_DATE_EPOCH=0 $(CYCLONEDX) cyclonedx --quiet --format json --target $(TARGET) --no-build-deps \
-		--manifest-path deploy/image/Cargo.toml --override-filename codex-k8s-guard.cdx
-	sed 's#$(CURDIR)#/guard#g' deploy/image/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
-	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs deploy/image gc shared tests webhook) # one of each crate
+		--manifest-path cli/Cargo.toml --override-filename codex-k8s-guard.cdx
+	sed 's#$(CURDIR)#/guard#g' cli/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
+	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests webhook) # one of each crate
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
@@ -92,12 +92,12 @@ bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SE
 		$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench $(SECTIONS)
 
 generate: ## Write what is generated from the code
-	$(WEBHOOK) explain --markdown > docs/rules.md
-	$(WEBHOOK) policy schema > docs/run-policy.schema.json
-	$(WEBHOOK) policy diff --schema > docs/policy-diff.schema.json
-	$(WEBHOOK) check --schema > docs/check-report.schema.json
-	$(WEBHOOK) check --schema=rollout > docs/rollout-report.schema.json
-	$(WEBHOOK) registration > deploy/base/webhook-configurations.yaml
+	$(GUARD) explain --markdown > docs/rules.md
+	$(GUARD) policy schema > docs/run-policy.schema.json
+	$(GUARD) policy diff --schema > docs/policy-diff.schema.json
+	$(GUARD) check --schema > docs/check-report.schema.json
+	$(GUARD) check --schema=rollout > docs/rollout-report.schema.json
+	$(GUARD) register --print > deploy/base/webhook-configurations.yaml
 	cp deploy/alerts/alerts.yaml deploy/chart/files/alerts.yaml
 	cp deploy/grafana/codex-k8s-guard.json deploy/chart/files/dashboard.json
 	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as

@@ -83,13 +83,12 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The cluster of `KUBECONFIG`, or of the Pod; it is asked so often in a second at most.
+    /// The cluster that a configuration names; it is sent at most this many requests in a second.
     ///
     /// # Errors
-    /// If there is none to be found.
-    pub async fn connect(requests_per_second: u32) -> Result<Self, ClusterError> {
-        let failed = "find a cluster to talk to; KUBECONFIG names one, and so does a Pod's ServiceAccount";
-        let mut config = Config::infer().await.map_err(|error| ClusterError::new(failed, error))?;
+    /// If the configuration cannot be used.
+    pub fn new(mut config: Config, requests_per_second: u32) -> Result<Self, ClusterError> {
+        let failed = "connect to the cluster";
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
         // By itself the client would go on for minutes.
@@ -212,7 +211,7 @@ impl Cluster {
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn told(error: &dyn Error) -> String {
+pub fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

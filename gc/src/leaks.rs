@@ -137,7 +137,7 @@ fn of_row(decision: &Decision) -> Leak {
     let (name, id) = (&decision.candidate.name, &decision.id);
     Leak {
         what: format!("nobody has told the end of decision {id} about {name}"),
-        command: "codex-k8s-gc sweep".to_owned(),
+        command: "codex-k8s-guard sweep".to_owned(),
     }
 }
 

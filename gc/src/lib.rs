@@ -5,7 +5,6 @@
 //! them, [`sweep`] reads, writes and deletes.
 
 pub mod breaker;
-pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod daemon;

@@ -207,7 +207,7 @@ impl Session {
             SweepResult::Done => {}
             SweepResult::Refused => {
                 let note = format!(
-                    "{} deleted by their own leases, nothing else: {}; `codex-k8s-gc sweep --dry-run` shows what is due",
+                    "{} deleted by their own leases, nothing else: {}; `codex-k8s-guard sweep --dry-run` shows what is due",
                     outcome.deleted,
                     outcome.breaker.join(", ")
                 );

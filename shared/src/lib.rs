@@ -1,6 +1,6 @@
 //! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
 //! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows and the platform's runs;
-//! behind `cli`, what the command lines of the programs share; behind `telemetry`, their logs and traces.
+//! behind `telemetry`, the logs and traces of the program.
 //!
 //! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
 //! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
@@ -9,8 +9,6 @@
 pub mod audit;
 pub mod baseline;
 pub mod cleanup;
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "audit-stores")]
 pub mod database;
 pub mod demand;

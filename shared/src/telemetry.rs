@@ -8,7 +8,6 @@ mod collector;
 use std::io::{self, IsTerminal};
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
@@ -25,24 +24,13 @@ use collector::{Collector, Endpoint};
 pub const SPANS: &str = "codex_k8s::spans";
 
 /// The form of the log.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default)]
 pub enum LogForm {
     /// A line of text each
     #[default]
     Text,
     /// A line of JSON each
     Json,
-}
-
-/// How a program tells of itself.
-#[derive(Debug, clap::Args)]
-pub struct TelemetryArgs {
-    /// The form of the log; its filter is `RUST_LOG`
-    #[arg(long, value_enum, default_value = "text")]
-    log: LogForm,
-    /// The collector that traces are sent to, by OTLP over HTTP: such as `http://collector:4318`; nobody without one
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
 }
 
 /// Sends what is left of the traces when it goes.
@@ -52,34 +40,38 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-impl TelemetryArgs {
-    /// From now on, what is logged goes to standard error, filtered as `usual` unless `RUST_LOG` says otherwise, and
-    /// spans to the collector, if one is named. It is to go before the runtime does.
-    ///
-    /// # Errors
-    /// If the collector's address is none, or it cannot be spoken to as that asks for.
-    pub fn begin(&self, program: &'static str, usual: &str, runtime: &Handle) -> anyhow::Result<Telemetry> {
-        // An empty variable is as good as none.
-        let endpoint = self.otlp_endpoint.as_deref().filter(|text| !text.is_empty()).map(str::parse);
-        let endpoint = endpoint.transpose().context("--otlp-endpoint names no collector")?;
-        let traces = endpoint.map(|endpoint| traces(&endpoint, program, runtime)).transpose()?;
-        let spans = traces.as_ref().map(|traces| {
-            tracing_opentelemetry::layer()
-                .with_tracer(traces.tracer(program))
-                .with_location(false)
-                .with_threads(false)
-                .with_tracked_inactivity(false)
-                .with_filter(filter_fn(|found| found.target() == SPANS))
-        });
-        let colours = io::stderr().is_terminal();
-        let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
-        let log = match self.log {
-            LogForm::Text => log.boxed(),
-            LogForm::Json => log.json().boxed(),
-        };
-        tracing_subscriber::registry().with(log.with_filter(filter(usual))).with(spans).init();
-        Ok(Telemetry { traces })
-    }
+/// From now on, what is logged goes to standard error, filtered as `usual` unless `RUST_LOG` says otherwise, and spans to the
+/// collector at `endpoint`, if it names one. What is returned must be dropped before the runtime is.
+///
+/// # Errors
+/// If the endpoint is not a valid address, or the collector cannot be reached in the way that it names.
+pub fn begin(
+    form: LogForm,
+    endpoint: Option<&str>,
+    program: &'static str,
+    usual: &str,
+    runtime: &Handle,
+) -> anyhow::Result<Telemetry> {
+    // An empty variable is as good as none.
+    let endpoint = endpoint.filter(|text| !text.is_empty()).map(str::parse);
+    let endpoint = endpoint.transpose().context("--otlp-endpoint names no collector")?;
+    let traces = endpoint.map(|endpoint| traces(&endpoint, program, runtime)).transpose()?;
+    let spans = traces.as_ref().map(|traces| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer(program))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(|found| found.target() == SPANS))
+    });
+    let colours = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let log = match form {
+        LogForm::Text => log.boxed(),
+        LogForm::Json => log.json().boxed(),
+    };
+    tracing_subscriber::registry().with(log.with_filter(filter(usual))).with(spans).init();
+    Ok(Telemetry { traces })
 }
 
 impl Drop for Telemetry {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
+use codex_k8s_guard::Cli;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -37,7 +38,7 @@ fn collect(folder: &Path, found: &mut BTreeSet<String>) {
 
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for crate_ in ["shared", "certs", "webhook", "gc", "tests"] {
+    for crate_ in ["shared", "certs", "webhook", "gc", "cli", "tests"] {
         collect(&root().join(crate_), &mut found);
     }
     found
@@ -109,10 +110,10 @@ fn links_lead_to_files_and_headings_that_there_are() {
     assert_eq!(broken, [""; 0]);
 }
 
-/// The lines of a document's shell blocks that call our programs, as words.
+/// The lines of a document's shell blocks that call our program, as words.
 fn calls(text: &str) -> Vec<Vec<String>> {
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines = blocks.flat_map(str::lines).filter(|line| line.starts_with("codex-k8s-"));
+    let lines = blocks.flat_map(str::lines).filter(|line| line.starts_with("codex-k8s-guard "));
     let words = |line: &str| -> Vec<String> {
         let call = line.split(['#', '>']).next().unwrap_or_default();
         call.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
@@ -121,7 +122,7 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_commands_of_operators_documents_are_ones_that_the_programs_take() {
+fn the_commands_of_operators_documents_are_ones_that_the_program_takes() {
     let mut number = 0;
     for (path, text) in documents() {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -129,10 +130,7 @@ fn the_commands_of_operators_documents_are_ones_that_the_programs_take() {
             continue;
         }
         for line in calls(&text) {
-            let parsed = match line[0].as_str() {
-                "codex-k8s-webhook" => codex_k8s_webhook::cli::Cli::try_parse_from(&line).map(drop),
-                _ => codex_k8s_gc::cli::Cli::try_parse_from(&line).map(drop),
-            };
+            let parsed = Cli::try_parse_from(&line).map(drop);
             assert!(parsed.is_ok(), "{name}: {line:?}: {}", parsed.unwrap_err());
             number += 1;
         }

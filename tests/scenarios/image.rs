@@ -80,7 +80,6 @@ fn what_is_packed_is_an_image_by_the_specification() {
     assert_eq!(configuration.rootfs().diff_ids().as_slice(), [format!("sha256:{}", sha256(&plain))]);
     let inside = self::files(&plain);
     assert_eq!(inside["usr/bin/codex-k8s-guard"], static_program());
-    assert!(inside.contains_key("usr/bin/codex-k8s-webhook") && inside.contains_key("usr/bin/codex-k8s-gc"));
     assert_eq!(inside["usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json"], b"{}");
     assert!(inside["usr/share/doc/codex-k8s-guard/LICENSE"].ends_with(b"\n"), "a licence");
     assert!(String::from_utf8_lossy(&inside["etc/passwd"]).contains("guard:x:65532:65532:"));
@@ -132,7 +131,7 @@ fn the_dockerfile_says_what_the_archive_says() {
     let said = |line: &str| assert!(dockerfile.lines().any(|found| found == line), "no {line}");
     said(&format!("ENV PATH={PATH}"));
     said(&format!("USER {USER}"));
-    said("ENTRYPOINT [\"codex-k8s-webhook\"]");
+    said("ENTRYPOINT [\"codex-k8s-guard\"]");
     let version = ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION"));
     let labels = dockerfile.lines().find(|line| line.starts_with("LABEL")).unwrap();
     for (name, value) in LABELS.iter().chain([&version]) {

@@ -181,7 +181,7 @@ impl Guard {
 /// Registers the webhook as an installer does, and waits until a known-bad request is refused.
 fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let registered = std::process::Command::new(playground)
-        .args(["webhook", "registration", "--apply", "--url", &format!("https://{address}"), "--ca"])
+        .args(["guard", "register", "--url", &format!("https://{address}"), "--ca"])
         .arg(control_plane.folder().join("webhook-ca.crt"))
         .args(policy_argument(control_plane))
         .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin)?)
@@ -247,8 +247,8 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
     let mut args = vec![
         format!("--tls-cert={}", file("webhook.crt")),
         format!("--tls-key={}", file("webhook.key")),
-        "--reload-interval=200".to_owned(),
-        "--drain-delay=200".to_owned(),
+        "--reload-interval=200ms".to_owned(),
+        "--drain-delay=200ms".to_owned(),
     ];
     args.extend(policy_argument(control_plane));
     let callers = control_plane.folder().join(CALLERS_AUTHORITY);
@@ -264,7 +264,7 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
 
 /// The arguments of every reconciler of a cluster.
 fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
-    let mut args = vec!["--reload-interval=200".to_owned()];
+    let mut args = vec!["--reload-interval=200ms".to_owned()];
     args.extend(policy_argument(control_plane));
     args
 }

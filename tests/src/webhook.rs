@@ -42,7 +42,7 @@ fn start(
 ) -> anyhow::Result<(Health, Process)> {
     let health = loopback()?;
     let listen = format!("--health-listen={health}");
-    let mut all = vec!["webhook".to_owned()];
+    let mut all = vec!["guard".to_owned()];
     all.extend(args);
     all.push(listen.clone());
     let kubeconfig = control_plane.kubeconfig(identity)?.display().to_string();

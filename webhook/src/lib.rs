@@ -1,7 +1,6 @@
 //! Admission webhook for run namespaces and agent Jobs.
 
 pub mod check;
-pub mod cli;
 pub mod coalesce;
 pub mod created;
 pub mod diff;

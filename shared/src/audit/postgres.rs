@@ -69,9 +69,9 @@ impl PostgresStore {
         let database = Database::open(address, Session::Durable, patience).await?;
         let Some(table) = Table::find(&database, TABLE).await? else {
             let advice = if address.schema().is_some() {
-                "`codex-k8s-gc audit install` makes it"
+                "`codex-k8s-guard audit install` makes it"
             } else {
-                "is it the platform's? `codex-k8s-gc audit install` makes one in a schema of ours, which the address \
+                "is it the platform's? `codex-k8s-guard audit install` makes one in a schema of ours, which the address \
                  then names: ?schema=codex_k8s_guard"
             };
             let table =

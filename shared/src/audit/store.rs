@@ -75,7 +75,7 @@ pub enum StoreError {
     #[error("the audit store is read-only")]
     ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nothing more fits.
-    #[error("the audit store is full; `codex-k8s-gc audit prune` removes old rows")]
+    #[error("the audit store is full; `codex-k8s-guard audit prune` removes old rows")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It is no audit store, or a broken one.
     #[error("the audit store is damaged, or is no audit store; move it away and a new one is begun")]

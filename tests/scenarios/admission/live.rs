@@ -88,9 +88,9 @@ impl Looked {
     /// `check --live` as an identity, under the policy that the cluster runs under.
     fn check_as(&self, identity: &Identity, args: &[&str]) -> Output {
         std::process::Command::new(playground())
-            .args(["webhook", "check", "--live", "--kubeconfig"])
+            .args(["guard", "check", "--live", "--kubeconfig"])
             .arg(self.guard.control_plane.kubeconfig(identity).unwrap())
-            .arg("--in-force")
+            .arg("--policy")
             .arg(self.guard.file("policy.yaml"))
             .args(args)
             .env_remove("KUBECONFIG")
@@ -324,7 +324,7 @@ fn predicted(report: &Value, effect: &str) -> BTreeMap<String, Value> {
 /// When the garbage collector says that it would delete a namespace.
 fn end(looked: &Looked, name: &str) -> String {
     let ran = std::process::Command::new(playground())
-        .args(["gc", "explain", name, "--output=json", "--policy"])
+        .args(["guard", "explain", &format!("ns/{name}"), "--output=json", "--policy"])
         .arg(looked.guard.file("policy.yaml"))
         .arg(format!("--audit-store=sqlite:{}", looked.guard.file("audit.db").display()))
         .env("KUBECONFIG", looked.guard.control_plane.kubeconfig(&Identity::Admin).unwrap())
@@ -383,7 +383,7 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
     let answered = |object: &Value| answered(&looked, object, now);
     let refused: Vec<_> = all.iter().filter(|object| answered(object).is_some()).map(what).collect();
     assert_eq!(refused, ["Job codex-issue-slipped/escape"]);
-    let report = looked.report(1, &["--policy", proposed.to_str().unwrap(), "--now", &now.to_string()]);
+    let report = looked.report(1, &["--proposed", proposed.to_str().unwrap(), "--now", &now.to_string()]);
     println!("{:#}", report["summary"]);
     let denied = predicted(&report, "newlyDenied");
     assert_eq!(

@@ -118,7 +118,7 @@ fn a_webhook_does_not_start_with_a_bad_policy() {
     )
     .unwrap();
     let ran = std::process::Command::new(playground())
-        .args(["webhook", "serve", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0"])
+        .args(["guard", "serve", "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0"])
         .args(["--tls-cert=absent.crt", "--tls-key=absent.key", "--policy"])
         .arg(guard.path())
         .output()

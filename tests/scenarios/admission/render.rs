@@ -16,7 +16,7 @@ const B: &str = r#"{"repository":{"full_name":"o/r"},"trigger":{"kind":"dev","so
 /// `render` as an identity.
 fn command(identity: &Identity, args: &[&str]) -> Command {
     let mut command = Command::new(playground());
-    command.args(["webhook", "render"]).args(args);
+    command.args(["guard", "render"]).args(args);
     command.env("KUBECONFIG", cluster().kubeconfig(identity).unwrap());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -97,7 +97,7 @@ fn start(name: &str, folder: &Path) -> Webhook {
         format!("--tls-cert={}", file("tls.crt")),
         format!("--tls-key={}", file("tls.key")),
         format!("--policy={}", file("policy.yaml")),
-        "--drain-delay=1500".to_owned(),
+        "--drain-delay=1.5s".to_owned(),
     ];
     guard().one_more(name, &args).unwrap()
 }

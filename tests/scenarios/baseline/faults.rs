@@ -41,7 +41,7 @@ impl ByHand {
     fn reconcile(&self, args: &[&str], fault: Option<&str>) -> Output {
         let kubeconfig = self.guard.control_plane.kubeconfig(&Identity::reconciler()).unwrap();
         Command::new(playground())
-            .args(["webhook", "reconcile"])
+            .args(["guard", "reconcile"])
             .args(args)
             .env("KUBECONFIG", kubeconfig)
             .envs(fault.map(|fault| ("CODEX_K8S_FAULT", fault)))

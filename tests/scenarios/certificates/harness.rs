@@ -89,7 +89,7 @@ impl Installation {
     /// Registers as a chart does: without a caBundle, which the keeper fills in.
     pub(crate) fn register(&self) {
         let printed = Command::new(playground())
-            .args(["webhook", "registration", "--url", &format!("https://{}", self.addresses[0])])
+            .args(["guard", "register", "--print", "--url", &format!("https://{}", self.addresses[0])])
             .output()
             .unwrap();
         let kubectl = self.control_plane.kubectl(&Identity::Admin).unwrap();
@@ -129,7 +129,7 @@ impl Installation {
     pub(crate) fn die(&self, point: &str) -> Output {
         let kubeconfig = self.control_plane.kubeconfig(&Identity::reconciler()).unwrap();
         Command::new(playground())
-            .args(["webhook", "reconcile", "--health-listen=127.0.0.1:0"])
+            .args(["guard", "reconcile", "--health-listen=127.0.0.1:0"])
             .args(keeping(self.addresses))
             .env("KUBECONFIG", kubeconfig)
             .env("CODEX_K8S_FAULT", format!("{point}:{HOME}"))
@@ -237,9 +237,9 @@ fn keeping(addresses: [SocketAddr; 2]) -> Vec<String> {
         "--no-leader-election".to_owned(),
         "--certificates".to_owned(),
         format!("--webhook-url=https://{}", addresses[0]),
-        "--propagation=2".to_owned(),
-        "--authority-linger=2".to_owned(),
-        "--certificate-interval=500".to_owned(),
+        "--propagation=2s".to_owned(),
+        "--authority-linger=2s".to_owned(),
+        "--certificate-interval=500ms".to_owned(),
     ];
     args.extend(addresses.map(|address| format!("--replica={address}")));
     args
@@ -258,7 +258,7 @@ fn start_server(control_plane: &ControlPlane, mount: &Path, name: &str, address:
         format!("--tls-cert={}", file("tls.crt")),
         format!("--tls-key={}", file("tls.key")),
         format!("--verify-ca-bundle-of={HOME}"),
-        "--reload-interval=200".to_owned(),
+        "--reload-interval=200ms".to_owned(),
     ];
     Webhook::start(control_plane, playground(), name, &args).unwrap()
 }

@@ -122,7 +122,7 @@ fn what_is_rendered_into_the_base_is_what_the_chart_says() {
     for folder in ["", "registration/"] {
         for file in fs::read_dir(base().join(folder)).unwrap().map(Result::unwrap) {
             let name = format!("{folder}{}", file.file_name().to_str().unwrap());
-            // What `registration` prints, which a test of its own compares.
+            // What `register --print` prints, which a test of its own compares.
             let known =
                 name == "registration" || name == "webhook-configurations.yaml" || files.contains_key(&name);
             assert!(known, "{name} is not rendered any more");

@@ -94,11 +94,7 @@ fn cert_manager_issues_what_is_served_and_its_injector_has_it_trusted_and_so_are
     let webhook = at.serve();
     let url = format!("https://{}", at.address);
     let from = format!("--inject-ca-from={HOME}/{LEAF}");
-    let ran = at.run(
-        "webhook",
-        "codex-k8s-registration",
-        &["registration", "--apply", "--url", &url, &from, "--wait=90"],
-    );
+    let ran = at.run("codex-k8s-registration", &["register", "--url", &url, &from, "--wait=90s"]);
     assert!(ran.status.success(), "{ran:?}\n{}", at.control_plane.log_tail("cert-manager"));
     let enforced = || {
         let (code, message) = cluster.asked();

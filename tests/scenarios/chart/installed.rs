@@ -105,9 +105,9 @@ fn a_real_api_server_takes_all_of_it_without_a_warning() {
     }
 }
 
-fn registration(guard: &Guard, args: &[&str]) -> Output {
+fn ran(guard: &Guard, args: &[&str]) -> Output {
     Command::new(playground())
-        .args(["webhook", "registration"])
+        .arg("guard")
         .args(args)
         .env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::Admin).unwrap())
         .output()
@@ -125,7 +125,7 @@ const KINDS: [&str; 2] = ["validatingwebhookconfiguration", "mutatingwebhookconf
 impl Registered {
     #[track_caller]
     fn told(&self, args: &[&str], code: i32, words: &str) {
-        let ran = registration(&self.guard, args);
+        let ran = ran(&self.guard, args);
         let told =
             format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         assert_eq!(ran.status.code(), Some(code), "{args:?}: {told}");
@@ -162,20 +162,24 @@ fn registrations_are_probed_renewed_and_taken_away() {
     let guard = Guard::start(playground()).unwrap();
     let kubectl = guard.kubectl(&Identity::Admin).unwrap();
     let cluster = Registered { guard, kubectl };
-    cluster.told(&["--probe"], 0, "enforced");
+    cluster.told(&["verify"], 0, "enforced");
     let trusted = cluster.bundles().remove(0);
-    cluster.told(&["--delete"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard deleted");
-    cluster.told(&["--delete"], 0, "MutatingWebhookConfiguration/codex-k8s-guard was not there");
-    cluster.told(&["--probe", "--wait=1"], 1, "does not enforce the rules after 1 s");
+    cluster.told(&["unregister"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard deleted");
+    cluster.told(&["unregister"], 0, "MutatingWebhookConfiguration/codex-k8s-guard was not there");
+    cluster.told(&["verify", "--wait=1s"], 1, "does not enforce the rules after 1s");
 
     let url = format!("https://{}", cluster.guard.webhook.address);
     // Registered without an authority, nobody is trusted until somebody fills it in.
-    cluster.told(&["--apply", "--url", &url, "--wait=1"], 1, "does the caBundle of the configurations vouch");
+    cluster.told(
+        &["register", "--url", &url, "--wait=1s"],
+        1,
+        "does the caBundle of the configurations vouch",
+    );
     cluster.trust(&trusted);
-    cluster.told(&["--probe"], 0, "enforced");
+    cluster.told(&["verify"], 0, "enforced");
     // The next upgrade leaves it in place.
-    cluster.told(&["--apply", "--url", &url], 0, "enforced");
+    cluster.told(&["register", "--url", &url], 0, "enforced");
     assert!(cluster.bundles().iter().all(|bundle| *bundle == trusted));
-    let from = ["--inject-ca-from=guard/tls", "--url", &url];
+    let from = ["register", "--print", "--inject-ca-from=guard/tls", "--url", &url];
     cluster.told(&from, 0, "cert-manager.io/inject-ca-from: guard/tls");
 }

@@ -54,7 +54,7 @@ impl Cluster {
     #[track_caller]
     fn purge(&self, args: &[&str], code: i32, words: &str) {
         let ran = Command::new(playground())
-            .args(["webhook", "purge"])
+            .args(["guard", "uninstall"])
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin).unwrap())
             .output()
@@ -93,11 +93,11 @@ fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
     cluster.create("v1", "ConfigMap", "codex-k8s-gc-last-sweep", &[]);
     let before = cluster.left();
 
-    let needed = "nothing was deleted, for it is needed: after 0 s there still is";
-    let both = format!("{needed} {registration}/codex-k8s-guard, Pod/reconcile-0; uninstall first");
-    cluster.purge(&["--wait=0"], 1, &both);
+    let needed = "nothing was deleted, because it is needed: after 0s there still is";
+    let both = format!("{needed} {registration}/codex-k8s-guard, Pod/reconcile-0; uninstall the chart first");
+    cluster.purge(&["--wait=0s"], 1, &both);
     cluster.kubectl(&["delete", registration, "codex-k8s-guard"], &Value::Null);
-    cluster.purge(&["--wait=0"], 1, &format!("{needed} Pod/reconcile-0; uninstall first"));
+    cluster.purge(&["--wait=0s"], 1, &format!("{needed} Pod/reconcile-0; uninstall the chart first"));
     cluster.kubectl(&["delete", "pod", "reconcile-0", "-n", HOME, "--now"], &Value::Null);
     cluster.purge(&["--dry-run"], 0, "Secret/codex-k8s-webhook-ca would be deleted\n");
     assert_eq!(cluster.left(), before);
@@ -113,5 +113,5 @@ fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
     cluster.purge(&[], 0, "Secret/codex-k8s-webhook-tls kept: it has no label of ours\n");
     assert_eq!(cluster.left(), [&secrets[1..], &others].concat());
     cluster.purge(&[], 0, "Lease/agent-jobs-are-limited kept: agent Jobs may wait");
-    cluster.purge(&["--namespace=default"], 0, "nothing is left in namespace default\n");
+    cluster.purge(&["--install-namespace=default"], 0, "nothing is left in namespace default\n");
 }

@@ -88,7 +88,7 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
         told.contains("3 namespaces are due otherwise than by their own leases; one sweep deletes 2 at most"),
         "{told}"
     );
-    assert!(told.contains("codex-k8s-gc sweep --allow-mass-deletion=3"), "{told}");
+    assert!(told.contains("codex-k8s-guard sweep --allow-mass-deletion=3"), "{told}");
     let events = cluster.send(Method::GET, &format!("/api/v1/namespaces/{HOME}/events"), &Value::Null).body;
     assert!(events.to_string().contains("BreakerTripped"), "{events}");
 

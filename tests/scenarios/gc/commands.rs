@@ -34,30 +34,30 @@ fn explain_tells_why_a_namespace_stays_or_goes_or_has_gone() {
     let why = format!("{until} the failed migration");
     cluster.create_namespace(&Ns::expired(&held).annotation("codex-k8s.dev/hold", &why));
     cluster.create_namespace(&Ns::fresh(&lives));
-    let text = told(&cluster, &["explain", &goes]);
+    let text = told(&cluster, &["explain", &format!("ns/{goes}")]);
     assert!(text.starts_with(&format!("{goes}: the next sweep deletes it: its lease has ended\n")), "{text}");
     assert!(text.contains("at work           nothing\n"), "{text}");
     assert_eq!(cluster.sweep(&[]).code, 0);
-    let text = told(&cluster, &["explain", &goes]);
+    let text = told(&cluster, &["explain", &format!("ns/{goes}")]);
     assert!(text.starts_with(&format!("{goes} is not there: it was deleted at ")), "{text}");
     assert!(text.contains("run.namespace.cleanup_intended ttl_expired\n"), "{text}");
-    let text = told(&cluster, &["explain", &held]);
+    let text = told(&cluster, &["explain", &format!("ns/{held}")]);
     assert!(text.starts_with(&format!("{held}: it stays until {until} (in ")), "{text}");
     assert!(text.contains("somebody holds it: the failed migration"), "{text}");
     assert!(text.contains("run.namespace.cleanup_skipped held hold=the failed migration"), "{text}");
     // Now, and in a while.
-    let now = told(&cluster, &["explain", &lives, "--output=json"]);
+    let now = told(&cluster, &["explain", &format!("ns/{lives}"), "--output=json"]);
     let now: Value = serde_json::from_str(&now).unwrap();
     assert_eq!(now["verdict"]["reason"], "lease_lives");
-    let later = told(&cluster, &["explain", &lives, "--output=json", "--now", &minutes(120)]);
+    let later = told(&cluster, &["explain", &format!("ns/{lives}"), "--output=json", "--now", &minutes(120)]);
     let later: Value = serde_json::from_str(&later).unwrap();
     assert_eq!(
         (&later["verdict"]["verdict"], &later["verdict"]["reason"]),
         (&json!("delete"), &json!("ttl_expired"))
     );
-    let text = told(&cluster, &["explain", "default"]);
+    let text = told(&cluster, &["explain", "ns/default"]);
     assert!(text.starts_with("default: it stays: it carries no managed-by label\n"), "{text}");
-    let text = told(&cluster, &["explain", "codex-issue-never"]);
+    let text = told(&cluster, &["explain", "ns/codex-issue-never"]);
     assert_eq!(text, "codex-issue-never is not there, and no row tells that it was deleted\n");
 }
 
@@ -155,7 +155,7 @@ fn each_way_to_fail_has_its_code_and_says_what_it_is() {
     assert!(code == 2 && text.contains("expected sqlite:FILE") && !text.contains("secret"), "{text}");
     let (code, text) = refused(&cluster, &["sweep", "--runs=http://u:secret@h/d"]);
     assert!(code == 2 && !text.contains("secret"), "{text}");
-    let (code, text) = refused(&cluster, &["sweep", "--namespace=absent"]);
+    let (code, text) = refused(&cluster, &["sweep", "--install-namespace=absent"]);
     assert!(code == 4 && text.contains("does namespace absent exist?"), "{text}");
     let (code, text) = refused(&cluster, &["audit", "list", "--audit-store=sqlite:/dev/full"]);
     assert_eq!(code, 5, "{text}");
@@ -171,7 +171,7 @@ fn reading_rows_makes_no_store_that_the_collector_could_not_write() {
         let expected = format!("there are no audit rows at sqlite:{}: nothing has swept yet", file.display());
         assert!(code == 5 && text.contains(&expected), "{text}");
     }
-    let text = told(&cluster, &["explain", "codex-issue-never", &store]);
+    let text = told(&cluster, &["explain", "ns/codex-issue-never", &store]);
     assert_eq!(text, "codex-issue-never is not there, and no row tells that it was deleted\n");
     assert!(!file.exists());
     let text = told(&cluster, &["audit", "install", &store]);

@@ -78,10 +78,10 @@ impl Crowded {
     fn sweep(&self) -> Swept {
         let mut command = Command::new(playground());
         command
-            .args(["gc", "sweep", "--output=json"])
+            .args(["guard", "sweep", "--output=json"])
             .arg(format!("--policy={}", self.guard.file("policy.yaml").display()))
             .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector()).unwrap())
-            .env("CODEX_K8S_GC_AUDIT_STORE", self.store());
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", self.store());
         Swept::of(&command.output().unwrap())
     }
 

@@ -164,10 +164,10 @@ impl Cluster {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(playground());
         command
-            .arg("gc")
+            .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin).unwrap())
-            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", self.store().display()));
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", self.store().display()));
         command
     }
 

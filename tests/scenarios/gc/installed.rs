@@ -58,7 +58,7 @@ impl Installed {
         let texts = |key: &str| -> Vec<String> {
             container[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(texts("command"), ["codex-k8s-gc"]);
+        assert_eq!(texts("command"), ["codex-k8s-guard"]);
         let volume = self.guard.file("audit-volume");
         std::fs::create_dir_all(&volume).unwrap();
         let mounts = container["volumeMounts"].as_array().unwrap();
@@ -67,7 +67,7 @@ impl Installed {
         let policy = self.guard.file("policy.yaml").display().to_string();
         let args = texts("args").into_iter().map(|arg| arg.replace("/policy/policy.yaml", &policy));
         let mut command = Command::new(playground());
-        command.arg("gc").args(args).arg("--output=json").args(more);
+        command.arg("guard").args(args).arg("--output=json").args(more);
         for variable in container["env"].as_array().unwrap() {
             let value = match variable["value"].as_str() {
                 Some(value) => value.replace(mounted, &volume.display().to_string()),
@@ -170,8 +170,8 @@ fn a_persons_hold_and_a_managers_extension_by_kubectl_keep_a_namespace_within_th
     let lasts = "codex-k8s.dev/namespace-lease-ttl=1h0m0s";
     let ran = run(&["annotate", "--overwrite", "namespace", extended, &ends, lasts]);
     assert!(ran.succeeded(), "{ran}");
-    let container = json!({"command": ["codex-k8s-gc"], "args": ["sweep", "--policy=/policy/policy.yaml"], "env": [
-        {"name": "CODEX_K8S_GC_AUDIT_STORE", "value": "sqlite:/volume/audit.db"}],
+    let container = json!({"command": ["codex-k8s-guard"], "args": ["sweep", "--policy=/policy/policy.yaml"], "env": [
+        {"name": "CODEX_K8S_GUARD_AUDIT_STORE", "value": "sqlite:/volume/audit.db"}],
         "volumeMounts": [{"name": "audit", "mountPath": "/volume"}]});
     let swept = || {
         let swept = cluster.run(&container, &[]);

@@ -33,7 +33,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     let kubeconfig = cluster.guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
     let command = |args: &[&str]| {
         let mut command = Command::new(playground());
-        command.arg("gc").args(args).env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", HOME);
+        command.arg("guard").args(args).env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", HOME);
         command.arg(format!("--policy={}", cluster.guard.file("policy.yaml").display()));
         command.arg(format!("--audit-store=sqlite:{}", cluster.guard.file("audit.db").display()));
         command
@@ -63,7 +63,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
 
     // It says of a namespace what `explain` says.
-    let explained = command(&["explain", lives, "--output=json"]).output().unwrap();
+    let explained = command(&["explain", &format!("ns/{lives}"), "--output=json"]).output().unwrap();
     let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
     let until = explained["verdict"]["until"].as_str().unwrap();
     assert!(page.contains(&format!("<time datetime=\"{until}\">")), "{explained} {page}");

@@ -162,8 +162,8 @@ impl Installed {
     pub(crate) fn rows_of(&self, namespace: &str) -> String {
         let store = format!("sqlite:{}", self.rows.join("audit.db").display());
         let ran = std::process::Command::new(playground())
-            .args(["gc", "audit", "list", namespace])
-            .env("CODEX_K8S_GC_AUDIT_STORE", store)
+            .args(["guard", "audit", "list", namespace])
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", store)
             .output()
             .unwrap();
         String::from_utf8_lossy(&ran.stdout).into_owned()

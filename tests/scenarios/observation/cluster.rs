@@ -148,10 +148,10 @@ fn a_quiet_cluster_is_heard_and_a_dead_one_is_not() {
 fn daemon(guard: &Guard) -> Health {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let store = guard.file("audit.db").display().to_string();
-    let args = ["gc", "daemon", "--schedule=@yearly", &format!("--health-listen={address}")];
+    let args = ["guard", "daemon", "--schedule=@yearly", &format!("--health-listen={address}")];
     let variables = [
         ("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::Admin).unwrap().display().to_string()),
-        ("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{store}")),
+        ("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{store}")),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let args = args.map(str::to_owned).to_vec();

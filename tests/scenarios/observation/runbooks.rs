@@ -54,16 +54,16 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "kubectl -n codex-k8s-guard get cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
         Prints("cronjob.batch/codex-k8s-gc"),
     ),
-    ("CodexGuardCollectorSilent", "codex-k8s-gc sweep --dry-run", Prints("1 due; nothing was done")),
-    ("CodexGuardBreakerOpen", "codex-k8s-gc sweep --dry-run", Prints("1 due; nothing was done")),
+    ("CodexGuardCollectorSilent", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was done")),
+    ("CodexGuardBreakerOpen", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was done")),
     (
         "CodexGuardBreakerOpen",
-        "codex-k8s-gc sweep --allow-mass-deletion=N",
+        "codex-k8s-guard sweep --allow-mass-deletion=N",
         // The one that is stuck is not to be helped so.
         Fails(1, "1 due, 1 deleted, 1 still being deleted"),
     ),
-    ("CodexGuardNamespacesOverdue", "codex-k8s-gc explain NAME", Prints("example.org/block")),
-    ("CodexGuardTerminatingTooLong", "codex-k8s-gc explain NAME", Prints("example.org/block")),
+    ("CodexGuardNamespacesOverdue", "codex-k8s-guard explain ns/NAME", Prints("example.org/block")),
+    ("CodexGuardTerminatingTooLong", "codex-k8s-guard explain ns/NAME", Prints("example.org/block")),
     ("CodexGuardTerminatingTooLong", "kubectl get apiservice", Prints("v1.apps")),
     (
         "CodexGuardNobodyAnswers",
@@ -75,7 +75,7 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "kubectl -n codex-k8s-guard logs deployment/codex-k8s-webhook --all-pods --tail=20",
         NO_LOG,
     ),
-    ("CodexGuardDenialsJump", "codex-k8s-webhook explain RULE", Prints("JOB004")),
+    ("CodexGuardDenialsJump", "codex-k8s-guard explain RULE", Prints("JOB004")),
     (
         "CodexGuardGateClosedTooLong",
         "kubectl get namespace -l codex-k8s.dev/managed-by -o custom-columns='NAME:.metadata.name,\
@@ -90,7 +90,7 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
     ),
     (
         "CodexGuardGateClosedTooLong",
-        "codex-k8s-webhook reconcile --dry-run",
+        "codex-k8s-guard reconcile --dry-run",
         Prints("codex-issue-closed: waits: LimitRange codex-run-limits is somebody else's"),
     ),
     ("CodexGuardCacheStale", "kubectl get --raw /readyz", Prints("ok")),
@@ -104,13 +104,13 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "kubectl -n codex-k8s-guard logs deployment/codex-k8s-webhook --all-pods --tail=20",
         NO_LOG,
     ),
-    ("CodexGuardReloadFails", "codex-k8s-webhook policy lint policy.yaml", Fails(1, "policy.yaml:3")),
+    ("CodexGuardReloadFails", "codex-k8s-guard policy lint policy.yaml", Fails(1, "policy.yaml:3")),
 ];
 
 /// What stands for something that only the reader knows.
 const PLACEHOLDERS: [(&str, &str); 3] = [
     ("deletion=N", "deletion=5"),
-    ("explain NAME", "explain codex-issue-stuck"),
+    ("explain ns/NAME", "explain ns/codex-issue-stuck"),
     ("explain RULE", "explain JOB004"),
 ];
 
@@ -137,7 +137,7 @@ fn one_line(code: &str) -> String {
 }
 
 fn is_command(code: &str) -> bool {
-    ["kubectl ", "codex-k8s-gc ", "codex-k8s-webhook "].iter().any(|program| code.starts_with(program))
+    ["kubectl ", "codex-k8s-guard "].iter().any(|program| code.starts_with(program))
 }
 
 /// A guarded cluster with the chart's objects, and a shell whose programs are ours.
@@ -159,7 +159,7 @@ impl Operator {
             create(&control_plane, &object);
         }
         write_collectors_policy(folder.path(), "5s");
-        let ran = run(&control_plane, folder.path(), "codex-k8s-gc sweep");
+        let ran = run(&control_plane, folder.path(), "codex-k8s-guard sweep");
         assert_eq!(ran.status.code(), Some(1), "it does not end: {ran:?}");
         write_collectors_policy(folder.path(), "30s");
         create(&control_plane, &expired("codex-issue-expired"));
@@ -220,16 +220,15 @@ impl Operator {
     }
 }
 
-/// A folder for the `PATH`: our two programs, and the pinned kubectl.
+/// A folder for the `PATH`: our program, and the pinned kubectl.
 fn provide_programs(folder: &Path) {
     let programs = folder.join("bin");
     fs::create_dir(&programs).unwrap();
     symlink(Binaries::find().unwrap().path("kubectl"), programs.join("kubectl")).unwrap();
-    for (name, command) in [("codex-k8s-webhook", "webhook"), ("codex-k8s-gc", "gc")] {
-        let script = format!("#!/bin/sh\nexec '{}' {command} \"$@\"\n", playground().display());
-        fs::write(programs.join(name), script).unwrap();
-        fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let script = format!("#!/bin/sh\nexec '{}' guard \"$@\"\n", playground().display());
+    let program = programs.join(codex_k8s_guard::NAME);
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// For a collector that waits no longer than this for a namespace to be gone.
@@ -246,8 +245,8 @@ fn run(control_plane: &ControlPlane, folder: &Path, command: &str) -> Output {
         .env("PATH", path)
         .env("HOME", folder)
         .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin).unwrap())
-        .env("CODEX_K8S_GC_AUDIT_STORE", "sqlite:audit.db")
-        .env("CODEX_K8S_GC_POLICY", COLLECTORS_POLICY)
+        .env("CODEX_K8S_GUARD_AUDIT_STORE", "sqlite:audit.db")
+        .env("CODEX_K8S_GUARD_POLICY", COLLECTORS_POLICY)
         .output()
         .unwrap()
 }

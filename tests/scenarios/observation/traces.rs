@@ -146,7 +146,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     collector.await_spans("codex-k8s-reconcile", "look", &[("namespace", NAME), ("missing", "")]);
 
     let swept = Command::new(playground())
-        .args(["gc", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
+        .args(["guard", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
         .env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::Admin).unwrap())
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", collector.address))
         .output()
@@ -181,7 +181,7 @@ fn an_address_that_is_no_collectors_is_refused_and_an_empty_one_is_none() {
         ("", 4, "/nowhere"),
     ] {
         let ran = Command::new(playground())
-            .args(["gc", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
+            .args(["guard", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
             .env("KUBECONFIG", "/nowhere")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
             .output()

@@ -141,7 +141,7 @@ fn a_limit_counts_what_works_already_and_evicts_nobody_and_lets_all_go_when_it_i
         assert!(works(&created), "nothing limits it");
     }
     cluster.guard.reconciler.process.signal("KILL").unwrap();
-    let reconciler = one_more(&cluster, "reconcile-2", &["--linger=3000"]);
+    let reconciler = one_more(&cluster, "reconcile-2", &["--linger=3s"]);
 
     cluster.guard.write_policy(&limit(2)).unwrap();
     let old = cluster.names("p", |_| true);
@@ -184,7 +184,7 @@ fn taken_away_while_nobody_looks(cluster: &Cluster, namespace: &str, reconciler:
     });
     reconciler.process.signal("KILL").unwrap();
     cluster.guard.write_policy(&policy("null")).unwrap();
-    one_more(cluster, "reconcile-3", &["--linger=0"]);
+    one_more(cluster, "reconcile-3", &["--linger=0s"]);
     cluster.eventually("it goes", || works(&cluster.read_job(namespace, "last")).then_some(()));
     nothing_is_left(cluster);
 }
@@ -208,7 +208,7 @@ fn one_that_dies_at_any_step_of_a_start_leaves_it_to_the_next() {
         let fault = format!("{point}:{namespace}/{point}");
         let kubeconfig = cluster.guard.control_plane.kubeconfig(&Identity::reconciler()).unwrap();
         let died = std::process::Command::new(crate::harness::playground())
-            .args(["webhook", "reconcile", "--no-leader-election", "--health-listen=127.0.0.1:0", "--policy"])
+            .args(["guard", "reconcile", "--no-leader-election", "--health-listen=127.0.0.1:0", "--policy"])
             .arg(cluster.guard.file("policy.yaml"))
             .env("KUBECONFIG", kubeconfig)
             .env("CODEX_K8S_FAULT", fault)

@@ -62,7 +62,7 @@ fn stream(size: usize) -> String {
 
 fn judge(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
     let mut check = Command::new(playground);
-    check.args(["webhook", "check", "--output=json", "-"]).stdin(File::open(file)?).stdout(Stdio::null());
+    check.args(["guard", "check", "--output=json", "-"]).stdin(File::open(file)?).stdout(Stdio::null());
     let (status, took, peak) = watched(&mut check)?;
     ensure!(status.success(), "check failed: {status}");
     Ok((took, peak))

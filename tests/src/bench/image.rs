@@ -80,9 +80,7 @@ fn started(guard: &Guard, server: Server<'_>) -> anyhow::Result<(Duration, u64)>
     };
     match server {
         Server::Echo(_) => command.arg("echo"),
-        Server::Serve(_) => {
-            command.args(["codex-k8s-webhook", "serve", &format!("--health-listen={health}")])
-        }
+        Server::Serve(_) => command.args(["serve", &format!("--health-listen={health}")]),
     };
     command
         .arg(format!("--listen={listen}"))

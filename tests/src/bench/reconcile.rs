@@ -75,12 +75,11 @@ fn check(guard: &Guard, playground: &Path) -> anyhow::Result<()> {
     let proposed = guard.file("proposed.yaml");
     fs::write(&proposed, format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{POLICY}{SHORTER}"))?;
     let proposed = proposed.display().to_string();
-    for (what, args) in [("check --live", vec![]), ("with a proposed policy", vec!["--policy", &proposed])] {
+    for (what, args) in [("check --live", vec![]), ("with a proposed policy", vec!["--proposed", &proposed])]
+    {
         let answer = guard.file("checked.json");
         let mut check = Command::new(playground);
-        check
-            .args(["webhook", "check", "--live", "--output=json", "--in-force"])
-            .arg(guard.file("policy.yaml"));
+        check.args(["guard", "check", "--live", "--output=json", "--policy"]).arg(guard.file("policy.yaml"));
         check.args(args).stdout(fs::File::create(&answer)?);
         check.env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::auditor())?);
         let (status, took, peak) = watched(&mut check)?;

@@ -126,10 +126,10 @@ impl Bench<'_> {
         let store = format!("sqlite:{}", self.file("bench.db").display());
         let report = std::fs::File::create(self.file("report.json"))?;
         let mut swept = Command::new(self.playground)
-            .args(["gc", "sweep", "--output=json", "--requests-per-second=2000"])
+            .args(["guard", "sweep", "--output=json", "--requests-per-second=2000"])
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin)?)
-            .env("CODEX_K8S_GC_AUDIT_STORE", store)
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", store)
             .stdout(report)
             .stderr(Stdio::inherit())
             .spawn()?;

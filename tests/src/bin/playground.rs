@@ -1,5 +1,6 @@
 //! The `playground` binary: the demo, a cluster to try things by hand, and what tests need as a process.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,19 +41,12 @@ enum Command {
     Echo(bench::echo::Args),
     /// Fill the cache with the programs of the control plane and of PostgreSQL
     Build,
-    /// Run the webhook's own command line
+    /// Run the program's own command line
     #[command(disable_help_flag = true)]
-    Webhook {
+    Guard {
         /// Its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// Run the garbage collector's own command line
-    #[command(disable_help_flag = true)]
-    Gc {
-        /// Its arguments
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        args: Vec<OsString>,
     },
     /// Hold a guarded control plane until SIGTERM
     #[command(hide = true)]
@@ -76,20 +70,16 @@ enum Command {
     },
 }
 
-/// The webhook's own: what it costs must not depend on which binary it is measured in.
+/// The program's own: what it costs must not depend on which binary it is measured in.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let playground = std::env::current_exe().unwrap_or_default();
     let done = match Cli::parse().command {
-        Command::Webhook { args } => {
-            let args = [String::from("codex-k8s-webhook")].into_iter().chain(args);
-            return codex_k8s_webhook::cli::Cli::parse_from(args).run();
-        }
-        Command::Gc { args } => {
-            let args = [String::from("codex-k8s-gc")].into_iter().chain(args);
-            return codex_k8s_gc::cli::Cli::parse_from(args).run();
+        Command::Guard { args } => {
+            let line = [OsString::from(codex_k8s_guard::NAME)].into_iter().chain(args);
+            return codex_k8s_guard::Cli::parse_from(line).run();
         }
         Command::Demo => demo::run(&playground),
         Command::Up { dir } => cluster::up(&playground, &dir),

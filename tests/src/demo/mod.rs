@@ -122,19 +122,23 @@ impl Show<'_> {
     /// Runs the garbage collector, as its own ServiceAccount, and gives what it printed.
     fn collector(&self, args: &[&str]) -> anyhow::Result<String> {
         let ran = Command::new(self.playground)
-            .arg("gc")
+            .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector())?)
-            .env("CODEX_K8S_GC_POLICY", self.guard.file("policy.yaml"))
-            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", self.guard.file("audit.db").display()))
+            .env("CODEX_K8S_GUARD_POLICY", self.guard.file("policy.yaml"))
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", self.guard.file("audit.db").display()))
             .output()?;
         let told = String::from_utf8_lossy(&ran.stdout).into_owned();
-        ensure!(ran.status.success(), "codex-k8s-gc failed:\n{told}{}", String::from_utf8_lossy(&ran.stderr));
+        ensure!(
+            ran.status.success(),
+            "the garbage collector failed:\n{told}{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
         Ok(told)
     }
 
     fn shown(&self, args: &[&str], words: &[&str]) -> anyhow::Result<()> {
-        self.stage.command("collector", "codex-k8s-gc", args)?;
+        self.stage.command("collector", "codex-k8s-guard", args)?;
         let told = self.collector(args)?;
         self.stage.write("0", told.trim_end())?;
         self.stage.pause(1200);
@@ -164,8 +168,8 @@ impl Show<'_> {
         self.shown(&["sweep", "--dry-run"], &[SHORT, "would delete", "its lease lives until"])?;
         self.shown(&["sweep"], &["1 due, 1 deleted"])?;
         self.shown(&["audit", "list", SHORT], &["cleanup_intended", "cleaned", "ttl_expired"])?;
-        self.shown(&["explain", SHORT], &["is not there: it was deleted at"])?;
-        self.shown(&["explain", NAMESPACE], &["it stays until", "its lease lives until"])
+        self.shown(&["explain", &format!("ns/{SHORT}")], &["is not there: it was deleted at"])?;
+        self.shown(&["explain", &format!("ns/{NAMESPACE}")], &["it stays until", "its lease lives until"])
     }
 
     fn a_namespace_by_name_alone(&self) -> anyhow::Result<()> {

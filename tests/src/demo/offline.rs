@@ -69,11 +69,11 @@ impl Show<'_> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join(FILE), text)?;
         let args = ["check", FILE];
-        self.stage.command("jane", "codex-k8s-webhook", &args)?;
+        self.stage.command("jane", "codex-k8s-guard", &args)?;
         let output = Command::new(self.playground)
-            .arg("webhook")
+            .arg("guard")
             .args(args)
-            .env("CODEX_K8S_WEBHOOK_POLICY", self.guard.file("policy.yaml"))
+            .env("CODEX_K8S_GUARD_POLICY", self.guard.file("policy.yaml"))
             .current_dir(folder.path())
             .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -1,4 +1,4 @@
-//! Our own image: both programs, in one file, on nothing at all.
+//! Our own image: one program on nothing at all.
 
 use std::path::PathBuf;
 
@@ -34,9 +34,9 @@ const LICENSE: &str = include_str!("../../../LICENSE");
 /// What our image is made of.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    /// Both programs in one file, which is linked statically.
+    /// The program, which is linked statically.
     pub program: PathBuf,
-    /// What they are made of: CycloneDX, from the lock file.
+    /// What it is made of: CycloneDX, from the lock file.
     pub bom: PathBuf,
 }
 
@@ -63,8 +63,6 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
         .with_context(|| format!("{} is no program of a 64-bit Linux", program.display()))?;
     ensure!(is_static, "{} asks for a loader: the image has no libraries", program.display());
     entries.push(Entry::File("usr/bin/codex-k8s-guard", 0o755, bytes));
-    entries.push(Entry::Link("usr/bin/codex-k8s-gc", "codex-k8s-guard"));
-    entries.push(Entry::Link("usr/bin/codex-k8s-webhook", "codex-k8s-guard"));
     let bom = read(&contents.bom)?;
     entries.push(Entry::File("usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json", 0o644, bom));
     let version = ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION").to_owned());
@@ -72,7 +70,7 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
     Ok(Image {
         reference: reference.to_owned(),
         entries,
-        entrypoint: vec!["codex-k8s-webhook".to_owned()],
+        entrypoint: vec!["codex-k8s-guard".to_owned()],
         user: USER.to_owned(),
         labels: labels.chain([version]).collect(),
     })

@@ -22,7 +22,7 @@ pub struct Asked {
 }
 
 /// What can be connected to, as a subresource and in the kind of its options.
-pub(crate) const CONNECTIONS: [(&str, &str); 4] =
+pub const CONNECTIONS: [(&str, &str); 4] =
     [("exec", "Exec"), ("attach", "Attach"), ("portforward", "PortForward"), ("proxy", "Proxy")];
 
 impl Asked {

@@ -22,7 +22,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-pub(crate) use asked::CONNECTIONS;
+pub use asked::CONNECTIONS;
 pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
 pub use documents::{Document, LARGEST, ReadError, read};

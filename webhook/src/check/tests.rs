@@ -50,7 +50,7 @@ async fn a_refusal_is_told_with_its_rules_as_the_api_server_would() {
     assert_eq!((results(&all), all[0].rules()), (vec![Verdict::Denied], vec!["JOB018"]));
     let message = all[0].message.as_deref().unwrap();
     assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: found true"), "{message}");
-    assert!(message.ends_with("(codex-k8s-webhook explain JOB018)"), "{message}");
+    assert!(message.ends_with("(codex-k8s-guard explain JOB018)"), "{message}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::registration::{Endpoint, configurations};
 use crate::rules::catalogue;
 use settings::Setting;
 
-pub(crate) use words::plain;
+pub use words::plain;
 
 /// What differs between two policies.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -58,7 +58,7 @@ pub(super) fn instead(old: &Value, new: &Value) -> String {
 }
 
 /// A value without the quotes of JSON.
-pub(crate) fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::String(text) => text.clone(),

@@ -122,7 +122,7 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     for left_out in &left_out {
         let _ = write!(message, "\n{}", left_out.message);
     }
-    let _ = write!(message, " (codex-k8s-webhook explain {})", first.rule.id);
+    let _ = write!(message, " (codex-k8s-guard explain {})", first.rule.id);
     let mut causes: Vec<_> = listed.into_iter().map(cause).collect();
     causes.extend(left_out);
     Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes })

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use clap::ValueEnum;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Taken;
@@ -21,11 +20,11 @@ const WAITING: usize = 256;
 const WAITING_BYTES: usize = 16 << 20;
 
 /// Which decisions are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// Those that refuse a request
+    /// Those that refuse a request.
     Denied,
-    /// All about run namespaces and what lies in them
+    /// All about run namespaces and what lies in them.
     All,
 }
 

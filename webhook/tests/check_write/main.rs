@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-mod command;
 mod hand;
 #[path = "../support/mod.rs"]
 mod support;

@@ -71,7 +71,7 @@ pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -
                 }
                 footer {
                     p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations.md" }
-                        "; " code { "codex-k8s-gc explain NAME" } " tells more about one namespace." }
+                        "; " code { "codex-k8s-guard explain ns/NAME" } " tells more about one namespace." }
                 }
             }
         }

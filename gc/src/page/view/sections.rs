@@ -106,7 +106,7 @@ fn rules(hour: &Hour, now: Timestamp) -> Markup {
         @else if hour.rules.is_empty() { p { "None" @if !hour.failed.is_empty() { ", as far as those know that answered" } "." } }
         @else {
             table.cards role="table" {
-                caption { "Denied requests by rule, the most first; " code { "codex-k8s-webhook explain RULE" } " tells what a rule is about" }
+                caption { "Denied requests by rule, the most first; " code { "codex-k8s-guard explain RULE" } " tells what a rule is about" }
                 (head(&[("Rule", false), ("Denied", true), ("Dry runs denied", true)]))
                 tbody role="rowgroup" {
                     @for (rule, count) in &hour.rules {
@@ -183,7 +183,7 @@ pub(super) fn rows(model: &Model, now: Timestamp) -> Markup {
         Ok(rows) if rows.is_empty() => html! { p { "There is no row yet." } },
         Ok(rows) => html! {
             table.cards role="table" {
-                caption { "The latest rows, the newest first; " code { "codex-k8s-gc audit list" } " lists more" }
+                caption { "The latest rows, the newest first; " code { "codex-k8s-guard audit list" } " lists more" }
                 (head(&[("Time", false), ("Event", false), ("Namespace", false), ("Reason", false), ("Details", false)]))
                 tbody role="rowgroup" { @for row in rows { (audit_row(row, now)) } }
             }

@@ -144,13 +144,13 @@ impl Installation {
     pub(crate) fn reconcile(&self, name: &str, args: &[String]) -> Reconciler {
         let mut all = vec![
             format!("--policy={}", self.policy_file()),
-            format!("--lease-namespace={HOME}"),
+            format!("--install-namespace={HOME}"),
             "--certificates".to_owned(),
-            "--reload-interval=200".to_owned(),
-            "--certificate-interval=500".to_owned(),
-            "--propagation=1".to_owned(),
-            "--authority-linger=1".to_owned(),
-            "--linger=500".to_owned(),
+            "--reload-interval=200ms".to_owned(),
+            "--certificate-interval=500ms".to_owned(),
+            "--propagation=1s".to_owned(),
+            "--authority-linger=1s".to_owned(),
+            "--linger=500ms".to_owned(),
         ];
         all.extend_from_slice(args);
         Reconciler::start(&self.control_plane, playground(), name, &Identity::reconciler(), &all).unwrap()
@@ -184,7 +184,7 @@ impl Installation {
             format!("--tls-key={}", file("tls.key")),
             format!("--policy={}", self.policy_file()),
             format!("--verify-ca-bundle-of={HOME}"),
-            "--reload-interval=200".to_owned(),
+            "--reload-interval=200ms".to_owned(),
         ];
         let identity = Identity::service_account(HOME, "codex-k8s-webhook");
         Webhook::start_as(&self.control_plane, playground(), "webhook", &identity, &args).unwrap()
@@ -202,20 +202,20 @@ impl Installation {
         fs::rename(unfinished, self.policy_file()).unwrap();
     }
 
-    /// Runs a program to its end as a ServiceAccount of ours.
-    pub(crate) fn run(&self, program: &str, account: &str, args: &[&str]) -> Output {
-        self.run_plainly(program, account, &[args, &[&format!("--policy={}", self.policy_file())]].concat())
+    /// Runs a command to its end as a ServiceAccount of ours.
+    pub(crate) fn run(&self, account: &str, args: &[&str]) -> Output {
+        self.run_plainly(account, &[args, &[&format!("--policy={}", self.policy_file())]].concat())
     }
 
     /// The same, of what needs no policy.
-    pub(crate) fn run_plainly(&self, program: &str, account: &str, args: &[&str]) -> Output {
+    pub(crate) fn run_plainly(&self, account: &str, args: &[&str]) -> Output {
         let identity = Identity::service_account(HOME, account);
         let store = self.control_plane.folder().join("audit.db");
         Command::new(playground())
-            .arg(program)
+            .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&identity).unwrap())
-            .env("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", store.display()))
+            .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", store.display()))
             .output()
             .unwrap()
     }
@@ -224,12 +224,12 @@ impl Installation {
     pub(crate) fn sweep_on_schedule(&self) -> Process {
         let listen = format!("--health-listen=127.0.0.1:{}", free_port().unwrap());
         let policy = format!("--policy={}", self.policy_file());
-        let args = ["gc", "daemon", "--schedule=@every 1s", &policy, &listen].map(str::to_owned);
+        let args = ["guard", "daemon", "--schedule=@every 1s", &policy, &listen].map(str::to_owned);
         let kubeconfig = self.control_plane.kubeconfig(&Identity::collector()).unwrap();
         let store = self.control_plane.folder().join("audit.db");
         let env = [
             ("KUBECONFIG", kubeconfig.display().to_string()),
-            ("CODEX_K8S_GC_AUDIT_STORE", format!("sqlite:{}", store.display())),
+            ("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", store.display())),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value));
         self.control_plane.run("daemon", playground().to_owned(), args.to_vec(), env.to_vec()).unwrap();

@@ -116,13 +116,13 @@ impl Installation {
         self.soon(&format!("{path} is gone"), || self.find(path).is_none().then_some(()));
     }
 
-    fn registration(&self, account: &str, args: &[&str]) -> bool {
-        self.run("webhook", account, &[&["registration"], args].concat()).status.success()
+    fn succeeds(&self, account: &str, args: &[&str]) -> bool {
+        self.run(account, args).status.success()
     }
 
     fn apply_registration(&self) -> bool {
         let url = format!("https://{}", self.address);
-        self.registration(REGISTRATION, &["--apply", "--url", &url, "--wait=60"])
+        self.succeeds(REGISTRATION, &["register", "--url", &url, "--wait=60s"])
     }
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     look_after(&mut rights);
     limit_agent_jobs(&rights.at);
     sweep(&mut rights);
-    assert!(rights.at.registration("codex-k8s-deregistration", &["--delete"]));
+    assert!(rights.at.run_plainly("codex-k8s-deregistration", &["unregister"]).status.success());
     // What is watched is in the audit log once that has ended.
     for process in running {
         rights.at.end(&process);
@@ -162,7 +162,7 @@ fn begin(rights: &mut Rights) -> [Process; 2] {
             assert!(!at.apply_registration());
         });
     }
-    assert!(rights.at.apply_registration() && rights.at.registration("codex-k8s-test", &["--probe"]));
+    assert!(rights.at.apply_registration() && rights.at.succeeds("codex-k8s-test", &["verify"]));
     [webhook.process, keeper.process]
 }
 
@@ -333,11 +333,11 @@ fn sweep(rights: &mut Rights) {
         rights.at.create_namespace(name, &json!({"codex-k8s.dev/namespace-lease-ttl": "2s"}));
     }
     rights.without(COLLECTOR, "", "configmaps", "create", |at| {
-        assert!(!at.run("gc", COLLECTOR, &["sweep"]).status.success());
+        assert!(!at.run(COLLECTOR, &["sweep"]).status.success());
     });
     let at = &rights.at;
     at.soon("both are gone", || {
-        at.run("gc", COLLECTOR, &["sweep"]);
+        at.run(COLLECTOR, &["sweep"]);
         names.iter().all(|name| at.find(&path(name)).is_none()).then_some(())
     });
     let daemon = at.sweep_on_schedule();
@@ -346,9 +346,7 @@ fn sweep(rights: &mut Rights) {
     at.end(&daemon);
     // One that cannot be made is told as an Event, and so is the next of its kind.
     for _ in 0..2 {
-        assert!(
-            !at.run("gc", COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success()
-        );
+        assert!(!at.run(COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success());
     }
 }
 
@@ -362,7 +360,7 @@ fn purge(at: &Installation) {
     let leases = || left("leases", "/apis/coordination.k8s.io/v1");
     let (secrets, config_maps) = (|| left("secrets", "/api/v1"), || left("configmaps", "/api/v1"));
     assert!(leases().len() > 2 && secrets() == [AUTHORITY, LEAF] && config_maps().len() == 2);
-    let ran = at.run_plainly("webhook", PURGE, &["purge"]);
+    let ran = at.run_plainly(PURGE, &["uninstall"]);
     assert!(ran.status.success(), "{ran:?}");
     // Jobs were limited. The Lease that was made by hand names no namespace: the reconciler has given its number back.
     assert_eq!(leases(), ["agent-jobs-are-limited"]);

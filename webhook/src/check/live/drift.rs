@@ -19,7 +19,7 @@ pub const TITLE: &str = "The baseline is as the policy says";
 pub const WHY: &str =
     "What a run may do and use is what its namespace's baseline says, not what the policy says.";
 /// How to comply.
-pub const REMEDY: &str = "Let codex-k8s-webhook reconcile run: it heals what drifts.";
+pub const REMEDY: &str = "Let codex-k8s-guard reconcile run: it heals what drifts.";
 
 /// What is told as done to an object that is compared.
 const COMPARE: &str = "COMPARE";

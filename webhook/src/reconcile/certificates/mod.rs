@@ -1,7 +1,7 @@
 //! The keeper of the certificates: looks at what there is, takes the one next step, and looks again.
 //!
 //! It is told by [`plan`] what to do, and every write holds only if the object is still the one that was seen. It also
-//! keeps both webhook configurations as `registration` has them; but it never makes one that is gone, for deleting
+//! keeps both webhook configurations as `register` applies them; but it never makes one that is gone, for deleting
 //! them is how the glass is broken.
 
 mod carry_out;

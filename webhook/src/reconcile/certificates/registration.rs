@@ -1,4 +1,4 @@
-//! The webhook configurations, kept as `registration` has them. Whom they trust is another matter.
+//! The webhook configurations, kept as `register` applies them. Whom they trust is another matter.
 
 use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::RunPolicy;

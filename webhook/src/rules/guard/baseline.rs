@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "ServiceAccount, Role, RoleBinding, ResourceQuota and LimitRange are what a run is held by. Whoever \
               could edit them, or take their label away, would let it loose; and two programs that put their own \
               values into one object would do so for ever.",
-        remedy: "Leave them to codex-k8s-webhook reconcile; change the policy's baseline instead. Use another name for \
+        remedy: "Leave them to codex-k8s-guard reconcile; change the policy's baseline instead. Use another name for \
                  an object of your own, without the label codex-k8s.dev/managed-by.",
         default_mode: Mode::Enforce,
         check: Check::Guard { judge: only_the_platform_writes, mend: Some(set_to_the_policys) },

@@ -1,0 +1,115 @@
+//! A report for people: each object in a line, what is changed of it, and what is wrong with it where that stands.
+
+use std::fmt::Write as _;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use anstyle::{AnsiColor, Style};
+use codex_k8s_webhook::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
+use codex_k8s_webhook::rules::catalogue;
+use serde_json::Value;
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const STRONG: Style = Style::new().bold();
+
+/// The report, with colours that whoever prints it takes out where they are not wanted.
+pub(super) fn told(report: &Report, documents: &[Document]) -> String {
+    let mut text = String::new();
+    for (judgement, document) in report.objects.iter().zip(documents) {
+        text.push_str(&object(judgement, &document.object));
+    }
+    text.push_str(&summary(&report.summary));
+    text.push_str(&advice(&report.objects));
+    text
+}
+
+/// A verdict, what is changed of the object, and what is wrong with it.
+pub(super) fn object(judgement: &Judgement, before: &Value) -> String {
+    let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
+    let mut text = format!("{}\n", headline(judgement));
+    if judgement.result != Verdict::Denied {
+        for operation in &judgement.patch.0 {
+            text.push_str(&change(operation, before));
+        }
+    }
+    if judgement.written.as_ref().is_some_and(|written| written.done) {
+        text.push_str("    written\n");
+    }
+    for problem in &judgement.problems {
+        let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
+    }
+    if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
+        let _ = writeln!(text, "    {message}");
+    }
+    text
+}
+
+/// Where more is told of the first rule that is broken.
+pub(super) fn advice<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> String {
+    let rules = judgements.into_iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
+    let rule = rules.filter(|rule| catalogue::find(rule).is_some()).min();
+    rule.map(|rule| format!("Why, and how to comply: codex-k8s-guard explain {rule}\n")).unwrap_or_default()
+}
+
+fn headline(judgement: &Judgement) -> String {
+    let colour = match judgement.result {
+        Verdict::NotOurs => Style::new(),
+        Verdict::Admitted | Verdict::Mended => ADDED,
+        Verdict::Denied | Verdict::Drifted => REMOVED,
+    };
+    let Judgement { file, line, .. } = judgement;
+    let place = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
+    format!("{place}{STRONG}{}{STRONG:#}: {colour}{}{colour:#}", judgement.what(), judgement.result.words())
+}
+
+fn shown(problem: &Problem) -> Group<'_> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = format!("{}: found {}", problem.path, problem.found);
+    let group = Group::with_title(level.primary_title(title).id(problem.rule));
+    let group = match &problem.place {
+        None => group,
+        Some(place) => {
+            let annotation = AnnotationKind::Primary.span(place.range.clone());
+            let snippet = Snippet::source(&*place.source.text).path(&*place.source.file);
+            group.element(snippet.annotation(annotation))
+        }
+    };
+    group.element(Level::HELP.message(&*problem.remedy))
+}
+
+/// A step of a patch: what goes, and what comes.
+fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
+    let operation = serde_json::to_value(operation).unwrap_or_default();
+    let pointer = operation.get("path").and_then(Value::as_str).unwrap_or_default();
+    let path = pointer.replace("~1", "/").replace("~0", "~");
+    let mut text = String::new();
+    if let Some(old) = before.pointer(pointer) {
+        let _ = writeln!(text, "    {REMOVED}- {path}: {old}{REMOVED:#}");
+    }
+    if let Some(new) = operation.get("value") {
+        let _ = writeln!(text, "    {ADDED}+ {path}: {new}{ADDED:#}");
+    }
+    text
+}
+
+/// How many there are, in a line.
+pub(super) fn summary(summary: &Summary) -> String {
+    let counts = [
+        (summary.admitted, "admitted"),
+        (summary.mended, "mended"),
+        (summary.denied, "denied"),
+        (summary.drifted, "drifted"),
+        (summary.not_ours, "not ours"),
+    ];
+    let told: Vec<_> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let objects = if summary.objects == 1 { "object" } else { "objects" };
+    format!("{} {objects}: {}\n", summary.objects, told.join(", "))
+}

@@ -1,0 +1,198 @@
+//! `check --live`: the verdict on what is in a cluster, and what another policy would change there.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
+use codex_k8s_webhook::check::live::read::{Progress, Reader};
+use codex_k8s_webhook::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
+use codex_k8s_webhook::check::{Report, Severity, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::Value;
+
+use super::{FailOn, Form, human};
+use crate::cluster::ClusterArgs;
+use crate::exit::Exit;
+use crate::{policy, process};
+
+/// How long the API server may take to be reached, and to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_mins(1);
+
+const WORSE: Style = AnsiColor::Red.on_default();
+const BETTER: Style = AnsiColor::Green.on_default();
+const STRONG: Style = Style::new().bold();
+
+/// Which cluster is looked at.
+#[derive(Debug, clap::Args)]
+// There are two more of this name.
+#[group(skip)]
+pub(super) struct Args {
+    /// Look at a live cluster instead of files: every managed namespace and what is in it
+    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource", "write"])]
+    live: bool,
+    /// A resource that is not read, such as one that you may not list; may be given again
+    #[arg(long, requires = "live", value_name = "RESOURCE", value_parser = resources())]
+    without: Vec<String>,
+}
+
+fn resources() -> PossibleValuesParser {
+    PossibleValuesParser::new(kinds::LISTED.iter().map(|listed| listed.plural))
+}
+
+impl Args {
+    pub(super) const fn is_asked(&self) -> bool {
+        self.live
+    }
+}
+
+async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
+    let mut config = cluster.config().await?;
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(ANSWER);
+    Client::try_from(config).context("failed to find a cluster to talk to")
+}
+
+impl super::Args {
+    /// Looks at the cluster, and tells what there is.
+    pub(super) fn survey(&self) -> anyhow::Result<Exit> {
+        let in_force = self.policy.read()?;
+        let proposed = self.proposed.as_deref().map(policy::read).transpose()?;
+        let now = self.now.unwrap_or_else(Timestamp::now);
+        let requester = self.requester(&in_force);
+        let mut survey = Survey::new(in_force, proposed.clone(), requester, now, self.namespace.is_none());
+        let bar = bar();
+        let show = |progress: Progress| tell(&bar, progress);
+        let requests = process::runtime()?.block_on(async {
+            let client = client(&self.cluster).await?;
+            let reader = Reader::new(client, self.namespace.as_deref(), &self.live.without, &show);
+            reader.read(&mut survey).await?;
+            anyhow::Ok(reader.requests())
+        });
+        bar.finish_and_clear();
+        match (survey.finish(requests?, self.live.without.clone()), proposed) {
+            (Outcome::Rollout(report), Some(proposed)) => {
+                let fails = self.worsens(&report);
+                let told = match self.output {
+                    Form::Human => rollout(&report),
+                    Form::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+                    Form::Yaml => serde_saphyr::to_string(&report)?,
+                    Form::Sarif | Form::Junit | Form::Github => {
+                        self.told(&report.into_report(&proposed), verdicts)?
+                    }
+                };
+                self.ended(&told, fails)
+            }
+            (Outcome::Verdicts(report), _) => self.ended(&self.told(&report, verdicts)?, self.fails(&report)),
+            (Outcome::Rollout(_), None) => anyhow::bail!("failed to tell what no policy changes"),
+        }
+    }
+
+    /// Whether somebody ought to look before the policy is rolled out.
+    fn worsens(&self, report: &RolloutReport) -> bool {
+        let summary = &report.summary;
+        let warned = self.fail_on == FailOn::Warn && summary.otherwise > 0;
+        summary.newly_denied + summary.expire_sooner > 0 || warned
+    }
+}
+
+/// A line at a terminal, and nothing elsewhere.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn tell(bar: &ProgressBar, Progress { resource, done, of, read, left }: Progress) {
+    let all = read + left;
+    bar.set_message(format!("{resource} ({} of {of}): {read} of {all}", done + 1));
+}
+
+/// The verdicts for people: of what is as it is to be, only the number.
+fn verdicts(report: &Report) -> String {
+    let is_told = |judgement: &&codex_k8s_webhook::check::Judgement| {
+        judgement.result != Verdict::Admitted
+            || judgement.problems.iter().any(|problem| problem.severity == Severity::Warning)
+    };
+    let objects = report.objects.iter().filter(is_told);
+    let mut text: String = objects.map(|judgement| human::object(judgement, &Value::Null)).collect();
+    if let Some(live) = &report.live {
+        text.push_str(&closed(live));
+        text.push_str(&cluster(live));
+    }
+    text.push_str(&human::summary(&report.summary));
+    text.push_str(&human::advice(&report.objects));
+    text
+}
+
+fn closed(live: &Live) -> String {
+    let mut text = String::new();
+    for (name, waits) in &live.closed {
+        let _ =
+            writeln!(text, "{STRONG}Namespace {name}{STRONG:#}: its gate is closed, it waits for {waits}");
+    }
+    text
+}
+
+fn cluster(live: &Live) -> String {
+    let mut text = format!("{} managed namespaces", live.namespaces);
+    if live.terminating > 0 {
+        let _ = write!(text, " ({} being deleted, not judged)", live.terminating);
+    }
+    let _ = write!(text, ", {} requests", live.requests);
+    if !live.left_out.is_empty() {
+        let _ = write!(text, ", without {}", live.left_out.join(", "));
+    }
+    text.push('\n');
+    text
+}
+
+/// What a policy would change, for people.
+fn rollout(report: &RolloutReport) -> String {
+    let mut text: String = report.changes.iter().map(change).collect();
+    text.push_str(&cluster(&report.live));
+    let summary = &report.summary;
+    let counts = [
+        (summary.newly_denied, "newly denied"),
+        (summary.newly_admitted, "newly admitted"),
+        (summary.otherwise, "judged otherwise"),
+        (summary.expire_sooner, "deleted sooner"),
+        (summary.expire_later, "deleted later"),
+        (summary.baselines_change, "changed in a baseline"),
+    ];
+    let told: Vec<_> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let told = if told.is_empty() { "nothing changes".to_owned() } else { told.join(", ") };
+    let _ = writeln!(text, "{} objects: {told}", summary.objects);
+    text.push_str(&human::advice(report.changes.iter().filter_map(|change| change.judgement.as_ref())));
+    text
+}
+
+fn change(change: &Change) -> String {
+    let (colour, words) = match change.effect {
+        Effect::NewlyDenied => (WORSE, "newly denied"),
+        Effect::NewlyAdmitted => (BETTER, "newly admitted"),
+        Effect::Otherwise => (Style::new(), "judged otherwise"),
+        Effect::ExpiresSooner => (WORSE, "deleted sooner"),
+        Effect::ExpiresLater => (BETTER, "deleted later"),
+        Effect::BaselineChanges => (WORSE, "changed by reconcile"),
+    };
+    let what = change.what();
+    let mut text = format!("{STRONG}{what}{STRONG:#}: {colour}{words}{colour:#}\n");
+    for (sign, style, told) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
+        if !told.is_empty() {
+            let _ = writeln!(text, "    {style}{sign} {}{style:#}", told.replace('\n', "\n      "));
+        }
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! A report as SARIF 2.1.0 (OASIS), as code scanning reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity, live};
+use codex_k8s_webhook::rules::catalogue::{self, Rule};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_sarif::sarif::{
+    ArtifactLocation, Location, LogicalLocation, Message, MultiformatMessageString, PhysicalLocation, Region,
+    ReportingDescriptor, Result as Finding, ResultColumnKind, ResultLevel, Run, SCHEMA_URL, Sarif, Tool,
+    ToolComponent, Version,
+};
+
+/// What of a path is not written as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// The name of what tells a finding from others in the next run, wherever its line has moved.
+const FINGERPRINT: &str = "codexK8sGuard/v1";
+
+/// The report: each problem is a result, and the rules that are broken are described.
+pub(super) fn told(report: &Report) -> serde_json::Result<String> {
+    let problems = report.objects.iter().flat_map(|judgement| &judgement.problems);
+    let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
+    let rules = catalogue::all().filter(|rule| broken.contains(rule.id));
+    let mut described: Vec<_> = rules.map(description).collect();
+    if broken.contains(live::RULE) {
+        described.push(descriptor(live::RULE, live::TITLE, live::WHY, live::REMEDY));
+    }
+    let driver = ToolComponent::builder()
+        .name(env!("CARGO_PKG_NAME"))
+        .semantic_version(env!("CARGO_PKG_VERSION"))
+        .rules(described)
+        .build();
+    let run = Run::builder()
+        .tool(Tool::builder().driver(driver).build())
+        .column_kind(serde_json::to_value(ResultColumnKind::UnicodeCodePoints)?)
+        .results(report.objects.iter().flat_map(results).collect::<Vec<_>>())
+        .build();
+    let version = serde_json::to_value(Version::V2_1_0)?;
+    let sarif = Sarif::builder().schema(SCHEMA_URL).version(version).runs(vec![run]).build();
+    Ok(format!("{}\n", serde_json::to_string_pretty(&sarif)?))
+}
+
+fn description(rule: &Rule) -> ReportingDescriptor {
+    descriptor(rule.id, rule.title, rule.why, rule.remedy)
+}
+
+fn descriptor(id: &str, title: &str, why: &str, remedy: &str) -> ReportingDescriptor {
+    let text = |text: &str| MultiformatMessageString::builder().text(text).build();
+    ReportingDescriptor::builder()
+        .id(id)
+        .short_description(text(title))
+        .full_description(text(why))
+        .help(text(remedy))
+        .build()
+}
+
+fn results(judgement: &Judgement) -> Vec<Finding> {
+    let unruled = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()).map(|message| {
+        Finding::builder()
+            .level(ResultLevel::Error)
+            .message(text(message))
+            .locations(vec![location(judgement, None)])
+            .build()
+    });
+    judgement.problems.iter().map(|problem| result(judgement, problem)).chain(unruled).collect()
+}
+
+fn result(judgement: &Judgement, problem: &Problem) -> Finding {
+    let level = match problem.severity {
+        Severity::Error => ResultLevel::Error,
+        Severity::Warning => ResultLevel::Warning,
+    };
+    let identity = format!("{} {} {}", problem.rule, judgement.what(), problem.path);
+    Finding::builder()
+        .rule_id(problem.rule)
+        .level(level)
+        .message(text(&problem.to_string()))
+        .locations(vec![location(judgement, Some(problem))])
+        .partial_fingerprints(BTreeMap::from([(FINGERPRINT.to_owned(), identity)]))
+        .build()
+}
+
+fn location(judgement: &Judgement, problem: Option<&Problem>) -> Location {
+    let name =
+        problem.map_or_else(|| judgement.what(), |problem| format!("{} {}", judgement.what(), problem.path));
+    let logical = LogicalLocation::builder().fully_qualified_name(name).kind("member").build();
+    let logical = vec![logical];
+    match physical(judgement, problem) {
+        Some(physical) => Location::builder().physical_location(physical).logical_locations(logical).build(),
+        None => Location::builder().logical_locations(logical).build(),
+    }
+}
+
+/// Where it stands; nowhere, if it stands in a live cluster.
+fn physical(judgement: &Judgement, problem: Option<&Problem>) -> Option<PhysicalLocation> {
+    let region = match problem.and_then(|problem| problem.place.as_ref()) {
+        Some(place) => Region::builder()
+            .start_line(number(place.line))
+            .start_column(number(place.column))
+            .end_line(number(place.line))
+            .end_column(number(place.end_column()))
+            .build(),
+        None => Region::builder().start_line(number(judgement.line)).build(),
+    };
+    let file = match judgement.file.as_str() {
+        "" => return None,
+        "-" => "stdin",
+        file => file,
+    };
+    let uri = utf8_percent_encode(file.trim_start_matches("./"), ENCODED).to_string();
+    let uri = if uri.starts_with('/') { format!("file://{uri}") } else { uri };
+    let artifact = ArtifactLocation::builder().uri(uri).build();
+    Some(PhysicalLocation::builder().artifact_location(artifact).region(region).build())
+}
+
+fn text(text: &str) -> Message {
+    Message::builder().text(text).build()
+}
+
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

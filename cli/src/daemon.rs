@@ -1,0 +1,168 @@
+//! `daemon`: sweeps on a schedule.
+
+mod page;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use codex_k8s_gc::cluster::told;
+use codex_k8s_gc::daemon::{self, Due};
+use codex_k8s_gc::health::{self, Health};
+use codex_k8s_gc::home::LeaseError;
+use codex_k8s_gc::progress::Unseen;
+use codex_k8s_gc::schedule::Schedule;
+use codex_k8s_gc::session::{Session, SessionError, Wish};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{CleanupArgs, SessionArgs};
+use crate::duration::duration;
+use crate::exit::{self, Ended, Exit, OrExit as _};
+use crate::process::{self, signals};
+use crate::telemetry::TelemetryArgs;
+use page::{Page, PageArgs};
+
+fn help() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard daemon --policy policy.yaml --schedule '*/15 * * * *'
+  codex-k8s-guard daemon --schedule @hourly --time-zone Europe/Berlin --starting-deadline 10m
+  codex-k8s-guard daemon --admin-listen 127.0.0.1:8081 --audit-store sqlite:audit.db";
+    format!("{examples}\n\n{}", exit::HELP)
+}
+
+/// Sweep on a schedule, as a `CronJob` would, and serve metrics and, if it is asked for, a page. A start that was missed is
+/// made up for once; while one sweep goes on, no other begins.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: CleanupArgs,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// When to sweep, as a `CronJob` says it
+    #[arg(long, default_value = "*/15 * * * *", value_name = "EXPRESSION", env = "CODEX_K8S_GUARD_SCHEDULE")]
+    schedule: String,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE", env = "CODEX_K8S_GUARD_TIME_ZONE")]
+    time_zone: String,
+    /// A start that is later than this is left out
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    starting_deadline: Duration,
+    #[command(flatten)]
+    page: PageArgs,
+    /// The plain address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    health_listen: SocketAddr,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        let runtime = process::runtime()?;
+        let _telemetry =
+            self.telemetry.begin("codex-k8s-gc", "info", runtime.handle()).or_exit(Exit::Usage)?;
+        runtime.block_on(self.sweep_for_ever())
+    }
+
+    async fn sweep_for_ever(self) -> Ended {
+        let schedule = self.schedule.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
+        // A policy that cannot be read is told at once, not at the first sweep.
+        self.policy.read()?;
+        let session = Arc::new(self.session.session().await?);
+        let health = Arc::<Health>::default();
+        let listener = tokio::net::TcpListener::bind(self.health_listen)
+            .await
+            .with_context(|| format!("failed to listen on {}", self.health_listen))
+            .or_exit(Exit::Usage)?;
+        let page = self.page.page(&self.policy, &session, &health).await?;
+        let stop = signals()?;
+        tracing::info!(schedule = schedule.words(), "waiting for the first start");
+        tokio::select! {
+            served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
+            served = serve(page) => served.context("failed to serve the page")?,
+            () = self.follow(&schedule, &session, &health, &stop) => {}
+        }
+        tracing::info!("ended");
+        Ok(Exit::Done)
+    }
+
+    async fn follow(
+        &self,
+        schedule: &Schedule,
+        session: &Session,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
+        let mut last = session.clock.now();
+        health.next(schedule.after(last));
+        if let Ok(Some(before)) = session.home.last_sweep().await {
+            health.last.note(before);
+        }
+        while !stop.is_cancelled() {
+            let now = session.clock.now();
+            health.next(schedule.after(last));
+            match daemon::due(schedule, last, now, self.starting_deadline) {
+                Due::Never => return stop.cancelled().await,
+                Due::At(time) => {
+                    let wait = daemon::pause(now, time);
+                    tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+                }
+                Due::Now { start, missed } => {
+                    if missed > 0 {
+                        tracing::warn!(missed, "starts were missed; this one makes up for them");
+                    }
+                    last = start;
+                    self.sweep(session, health).await;
+                }
+                Due::TooLate { latest } => {
+                    tracing::warn!(start = %latest, "left out a start: it is later than the starting deadline");
+                    last = latest;
+                }
+            }
+        }
+    }
+
+    /// One sweep. The first signal does not cut it off: what it has begun, it ends.
+    async fn sweep(&self, session: &Session, health: &Health) {
+        let policy = match self.policy.read() {
+            Ok(policy) => policy,
+            Err(failure) => {
+                tracing::error!(error = format!("{:#}", failure.error), "no sweep without a policy");
+                return health.last.note_broken(session.clock.now());
+            }
+        };
+        match session.sweep(&policy, Wish::default(), &Unseen).await {
+            Ok(swept) => {
+                let outcome = &swept.outcome;
+                let (managed, due, deleted) = (outcome.managed, outcome.due, outcome.deleted);
+                let result = outcome.result.as_str();
+                match &swept.error {
+                    None => tracing::info!(result, managed, due, deleted, "swept"),
+                    Some(error) => {
+                        tracing::error!(result, managed, due, deleted, error = told(error), "swept");
+                    }
+                }
+                health.last.note(swept.outcome);
+            }
+            Err(SessionError::Lease(error @ LeaseError::Held { .. })) => {
+                tracing::info!("{error}: it is left to that one");
+            }
+            Err(error) => {
+                tracing::error!(error = told(&error), "there was no sweep");
+                health.last.note_broken(session.clock.now());
+            }
+        }
+    }
+}
+
+/// Serves the page, if there is one.
+async fn serve(page: Option<Page>) -> std::io::Result<()> {
+    match page {
+        Some(page) => page.serve().await,
+        None => std::future::pending().await,
+    }
+}

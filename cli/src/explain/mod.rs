@@ -1,0 +1,86 @@
+//! `explain`: the rules, a rule, a namespace, or a decision.
+
+mod namespace;
+mod rules;
+
+use crate::connect::CleanupArgs;
+use crate::exit::{self, Ended, Failure, ended};
+use crate::{output, review};
+
+fn help() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard explain
+  codex-k8s-guard explain NS007
+  codex-k8s-guard explain ns/codex-issue-demo --policy policy.yaml
+  codex-k8s-guard explain --review records --decision 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
+    format!("{examples}\n\n{}", exit::HELP)
+}
+
+/// Explain the rules in a table, a rule by its id, why a namespace stays or is deleted (ns/NAME), or a decision (--review).
+/// Nothing is changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(super) struct Args {
+    /// A rule's id, such as NS001, or ns/NAME for a namespace; without it, all rules in a table
+    #[arg(value_name = "RULE|ns/NAME", conflicts_with = "review")]
+    subject: Option<String>,
+    /// Print the whole catalogue as Markdown (docs/rules.md)
+    #[arg(long, conflicts_with = "subject")]
+    markdown: bool,
+    #[command(flatten)]
+    review: review::Args,
+    #[command(flatten)]
+    policy: CleanupArgs,
+    #[command(flatten)]
+    namespace: namespace::NamespaceArgs,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        if self.markdown {
+            return ended(output::print(&rules::markdown()));
+        }
+        if self.review.is_given() {
+            return self.explain_review();
+        }
+        let Some(subject) = &self.subject else { return ended(output::print(&rules::table())) };
+        match namespace_of(subject) {
+            Some(name) => {
+                let (name, policy) = (name.to_owned(), self.policy.read()?);
+                self.namespace.run(name, &policy)
+            }
+            None => ended(rules::rule(subject).and_then(|text| output::print(&text))),
+        }
+    }
+
+    fn explain_review(&self) -> Ended {
+        let policy = self.policy.read().map_err(|failure| Failure::from(failure.error))?;
+        let text = match self.review.replay(policy)? {
+            review::Shown::One(replay) => review::why(&replay),
+            review::Shown::List(list) => list,
+        };
+        ended(output::print(&text))
+    }
+}
+
+/// The name of a namespace, as kubectl takes it.
+fn namespace_of(subject: &str) -> Option<&str> {
+    let (kind, name) = subject.split_once('/')?;
+    let is_namespace = ["ns", "namespace", "namespaces"].contains(&kind) && !name.is_empty();
+    is_namespace.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_named_as_for_kubectl_and_all_else_is_a_rule() {
+        assert_eq!(namespace_of("ns/codex-issue-demo"), Some("codex-issue-demo"));
+        assert_eq!(namespace_of("namespace/demo"), Some("demo"));
+        for subject in ["NS007", "ns/", "job/demo", "codex-issue-demo"] {
+            assert_eq!(namespace_of(subject), None, "{subject}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `explain`: the rule catalogue.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_webhook::rules::catalogue::{Rule, Subject, all, find};
+
+/// A rule, by its id.
+pub(super) fn rule(id: &str) -> anyhow::Result<String> {
+    let unknown = || {
+        let known: Vec<_> = all().map(|rule| rule.id).collect();
+        format!(
+            "no rule has the id {id:?}; the rules are {}; a namespace is named as ns/NAME",
+            known.join(", ")
+        )
+    };
+    find(id).map(entry).with_context(unknown)
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Warn => "warn",
+        Mode::Audit => "audit",
+        Mode::Off => "off",
+    }
+}
+
+const fn mends(rule: &Rule) -> &'static str {
+    match rule.subject() {
+        _ if !rule.mends() => "no",
+        Subject::Namespace | Subject::Workload => "yes: what is missing is added on creation",
+        Subject::Guard => "yes: what a manager writes is set to the policy's values",
+    }
+}
+
+/// All rules in a table.
+pub(super) fn table() -> String {
+    all().fold(String::new(), |mut text, rule| {
+        let _ = writeln!(text, "{:<9} {:<8} {}", rule.id, mode(rule.default_mode), rule.title);
+        text
+    })
+}
+
+fn entry(rule: &Rule) -> String {
+    format!(
+        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n",
+        rule.id,
+        rule.title,
+        rule.subject(),
+        rule.why,
+        rule.remedy,
+        mode(rule.default_mode),
+        rule.id,
+        mends(rule),
+    )
+}
+
+/// The catalogue as a page.
+pub(super) fn markdown() -> String {
+    let mut page = String::from(
+        "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
+         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is judged as its creator.\n",
+    );
+    let mut subject = None;
+    for rule in all() {
+        if subject.replace(rule.subject()) != Some(rule.subject()) {
+            let _ = writeln!(page, "\n## {}", rule.subject());
+        }
+        let _ = write!(
+            page,
+            "\n### {}: {}\n\n- Why: {}\n- Comply: {}\n- Default: `{}`\n- Mends: {}\n",
+            rule.id,
+            rule.title,
+            rule.why,
+            rule.remedy,
+            mode(rule.default_mode),
+            mends(rule)
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_an_id_of_its_own_and_says_why() {
+        let rules: Vec<_> = all().collect();
+        for (index, rule) in rules.iter().enumerate() {
+            assert!(rules.iter().skip(index + 1).all(|other| other.id != rule.id), "{}", rule.id);
+            let digits = rule.id.trim_start_matches(|letter: char| letter.is_ascii_uppercase());
+            assert!(digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{}", rule.id);
+            assert!(
+                !rule.title.ends_with('.') && rule.why.ends_with('.') && rule.remedy.ends_with('.'),
+                "{}",
+                rule.id
+            );
+        }
+    }
+
+    #[test]
+    fn the_published_catalogue_is_the_one_of_the_code() {
+        let published = include_str!("../../../docs/rules.md");
+        assert!(published == markdown(), "docs/rules.md is out of date: run `make generate`");
+    }
+}

@@ -1,0 +1,173 @@
+//! `policy`: whole policies, the schema, whether a file is a policy, what is dangerous about it, what differs.
+
+mod diff;
+mod print;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::check::Severity;
+use codex_k8s_webhook::lint::{Finding, lint};
+use codex_k8s_webhook::rules::catalogue;
+
+use crate::exit::{Ended, Exit, OrExit as _, ended};
+use crate::{input, output};
+
+/// The policy.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// The policy; the platform's own values without one
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_POLICY")]
+    policy: Option<PathBuf>,
+}
+
+impl PolicyArgs {
+    /// The policy, checked against the rules that exist.
+    pub(crate) fn read(&self) -> anyhow::Result<RunPolicy> {
+        Ok(self.file().map(read).transpose()?.unwrap_or_default())
+    }
+
+    /// Its file, if one is named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+}
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print the policy that is in force without a file
+    PrintDefaults,
+    Print(print::Args),
+    /// Print the JSON Schema of the policy file
+    Schema,
+    /// Print the hash of a policy, by which logs, metrics and denials name it
+    Hash {
+        /// The policy file
+        file: PathBuf,
+    },
+    /// Tell unknown, contradictory, unreachable and dangerous settings, with line and column
+    ///
+    /// Ends with 0 where nothing is wrong, 1 where something is, 2 where the file cannot be read.
+    Lint {
+        /// The policy file; - for standard input
+        file: PathBuf,
+        /// What makes it end with 1
+        #[arg(long, value_name = "WHAT", default_value = "error")]
+        fail_on: FailOn,
+    },
+    Diff(diff::Args),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FailOn {
+    /// A setting that is refused, or that takes a guard from everybody
+    Error,
+    /// A warning as well
+    Warn,
+}
+
+impl Command {
+    pub(super) fn run(self) -> Ended {
+        match self {
+            Self::PrintDefaults => ended(output::print(&plain(&RunPolicy::default())?)),
+            Self::Print(args) => ended(args.run()),
+            Self::Schema => ended(output::print(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&RunPolicy::json_schema())?
+            ))),
+            Self::Hash { file } => {
+                ended(output::print(&format!("{} {}\n", read(&file)?.hash(), file.display())))
+            }
+            Self::Lint { file, fail_on } => look_through(&file, fail_on),
+            Self::Diff(args) => args.run(),
+        }
+    }
+}
+
+/// The whole policy, and nothing else.
+fn plain(policy: &RunPolicy) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(policy)?)
+}
+
+fn look_through(file: &Path, fail_on: FailOn) -> Ended {
+    let text = input::text(file).or_exit(Exit::Usage)?;
+    let findings = lint(&text);
+    let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);
+    output::even_unread(output::print(&told(file, &findings)))?;
+    Ok(if fails { Exit::Failed } else { Exit::Done })
+}
+
+fn told(file: &Path, findings: &[Finding]) -> String {
+    findings.iter().fold(String::new(), |mut text, found| {
+        let severity = match found.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let field = if found.field.is_empty() { String::new() } else { format!("{}: ", found.field) };
+        let place = format!("{}:{}:{}", file.display(), found.line, found.column);
+        let _ = writeln!(text, "{place}: {severity}: {field}{}", found.problem);
+        if !found.remedy.is_empty() {
+            let _ = writeln!(text, "  remedy: {}", found.remedy);
+        }
+        text
+    })
+}
+
+/// Reads a policy file and checks it against the rules that exist.
+pub(super) fn read(file: &Path) -> anyhow::Result<RunPolicy> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    parse(&text).with_context(|| format!("{} is no usable policy", file.display()))
+}
+
+/// Files are not read again more often than this.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Reads a policy file again and again, for ever, and reports each time that it changed.
+pub(super) async fn follow(
+    file: Option<&Path>,
+    interval: Duration,
+    mut report: impl FnMut(anyhow::Result<RunPolicy>),
+) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(interval);
+    let mut last = std::fs::read_to_string(file).ok();
+    loop {
+        ticks.tick().await;
+        let text = std::fs::read_to_string(file).ok();
+        if text != last {
+            let parsed = text.as_deref().context("the file cannot be read").and_then(parse);
+            report(parsed.with_context(|| format!("{} is no usable policy", file.display())));
+            last = text;
+        }
+    }
+}
+
+/// Reads a policy and checks it against the rules that exist.
+pub(super) fn parse(text: &str) -> anyhow::Result<RunPolicy> {
+    let policy = RunPolicy::from_yaml(text)?;
+    catalogue::check_modes(&policy).map_err(anyhow::Error::msg)?;
+    Ok(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_defaults_are_the_defaults() {
+        let printed = serde_saphyr::to_string(&RunPolicy::default()).unwrap();
+        assert_eq!(parse(&printed).unwrap(), RunPolicy::default());
+    }
+
+    #[test]
+    fn a_mode_for_a_rule_that_does_not_exist_is_refused() {
+        let text = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {NS099: warn}\n";
+        let message = parse(text).unwrap_err().to_string();
+        assert!(message.starts_with("rules.NS099: no rule has this id; the rules are NS001, "), "{message}");
+    }
+}

@@ -1,0 +1,123 @@
+//! `policy diff`: what differs between two policies.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use clap::ColorChoice;
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::diff::{Change, Effect, PolicyDiff, diff, plain};
+use codex_k8s_webhook::rules::catalogue;
+use serde_json::Value;
+
+use crate::exit::{Ended, Exit, OrExit as _};
+use crate::output::Form;
+use crate::{input, output};
+
+const STRONG: Style = Style::new().bold();
+const WIDER: Style = AnsiColor::Yellow.on_default();
+const NARROWER: Style = AnsiColor::Green.on_default();
+
+/// Tell what differs between two policies, in words and by rule
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, as those of diff:\n  0  nothing differs\n  1  something does\n  2  bad usage, or no usable policy"
+)]
+pub(crate) struct Args {
+    /// The old policy; - for standard input
+    #[arg(required_unless_present = "schema")]
+    old: Option<PathBuf>,
+    /// The new policy; - for standard input
+    #[arg(required_unless_present = "schema")]
+    new: Option<PathBuf>,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "human")]
+    output: Form,
+    /// Print the JSON Schema of what --output json prints, and compare nothing
+    #[arg(long, exclusive = true)]
+    schema: bool,
+    /// Whether it is coloured
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+impl Args {
+    /// Errors are what could not be read.
+    pub(super) fn run(self) -> Ended {
+        self.compare().or_exit(Exit::Usage)
+    }
+
+    fn compare(&self) -> anyhow::Result<Exit> {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            let schema = serde_json::to_string_pretty(&PolicyDiff::json_schema())?;
+            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
+        };
+        if old == Path::new("-") && old == new {
+            anyhow::bail!("OLD and NEW are both standard input; name a file for one of them");
+        }
+        let found = diff(&read(old)?, &read(new)?);
+        let told = self.output.write(&found, told)?;
+        output::even_unread(output::print_coloured(&told, self.color))?;
+        Ok(if found.changes.is_empty() { Exit::Done } else { Exit::Failed })
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<RunPolicy> {
+    super::parse(&input::text(file)?).with_context(|| format!("{} is no usable policy", file.display()))
+}
+
+/// The differences, with colours that whoever prints them takes out where they are not wanted.
+fn told(found: &PolicyDiff) -> String {
+    let mut text = String::new();
+    for change in &found.changes {
+        let _ =
+            writeln!(text, "{STRONG}{}{STRONG:#}: {}{}", change.path, values(change), effect(change.effect));
+        let _ = writeln!(text, "    {}", change.means);
+        if !change.rules.is_empty() {
+            let _ = writeln!(text, "    rules: {}", rules(change));
+        }
+    }
+    text.push_str(&summary(&found.changes));
+    if found.registration {
+        text.push_str("The webhook configurations differ as well: apply them again: register --policy NEW\n");
+    }
+    text
+}
+
+/// The old and the new value; what a list's words tell is not told twice.
+fn values(change: &Change) -> String {
+    match (&change.old, &change.new) {
+        (Value::Array(old), Value::Array(new)) => format!("{} -> {} listed", old.len(), new.len()),
+        (old, new) => format!("{} -> {}", plain(old), plain(new)),
+    }
+}
+
+fn effect(effect: Option<Effect>) -> String {
+    match effect {
+        None => String::new(),
+        Some(Effect::Widens) => format!(" ({WIDER}widens{WIDER:#})"),
+        Some(Effect::Narrows) => format!(" ({NARROWER}narrows{NARROWER:#})"),
+    }
+}
+
+fn rules(change: &Change) -> String {
+    if change.rules.len() == catalogue::all().count() {
+        return "all".to_owned();
+    }
+    let ids: Vec<_> = change.rules.iter().map(|rule| rule.id).collect();
+    ids.join(", ")
+}
+
+fn summary(changes: &[Change]) -> String {
+    let count = |effect| changes.iter().filter(|change| change.effect == Some(effect)).count();
+    match changes.len() {
+        0 => "no settings differ\n".to_owned(),
+        differ => format!(
+            "{differ} {}; what is allowed is widened by {}, narrowed by {}\n",
+            if differ == 1 { "setting differs" } else { "settings differ" },
+            count(Effect::Widens),
+            count(Effect::Narrows)
+        ),
+    }
+}

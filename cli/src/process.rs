@@ -1,0 +1,40 @@
+//! What the commands that work for long share: threads, sockets, signals.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Threads for what waits.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Listens on an address.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
+}
+
+/// The name of this process in a Lease: of its Pod or its host, with the process id.
+pub(crate) fn identity(pod: Option<&str>) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = pod.map_or_else(host, str::to_owned);
+    format!("{}-{}", name.trim(), std::process::id())
+}
+
+/// The first SIGTERM or SIGINT drains; the second ends the process at once.
+pub(crate) fn signals() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        let mut next = async || tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
+        next().await;
+        token.cancel();
+        next().await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(130);
+    });
+    Ok(shutdown)
+}

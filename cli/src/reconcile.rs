@@ -1,0 +1,306 @@
+//! `reconcile`: looks after the baseline of all managed namespaces.
+
+mod certificates;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use arc_swap::ArcSwap;
+use codex_k8s_shared::home::LEADER_LEASE;
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::reconcile::certificates::Certificates;
+use codex_k8s_webhook::reconcile::inspection::reason;
+use codex_k8s_webhook::reconcile::metrics::Metrics;
+use codex_k8s_webhook::reconcile::namespace::{Gate, is_concerned, reconcile};
+use codex_k8s_webhook::reconcile::places_cluster::Standing;
+use codex_k8s_webhook::reconcile::plan::{Drift, Step};
+use codex_k8s_webhook::reconcile::{
+    AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep,
+};
+use codex_k8s_webhook::server::{Readiness, health};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::duration::duration;
+use crate::output;
+use crate::policy::{self, PolicyArgs};
+use crate::process::{self, bind, signals};
+use crate::telemetry::TelemetryArgs;
+
+const LEADER: &str = "leader elected or standing by";
+/// How long the Lease may take to be given back at the end.
+const GIVING_BACK: Duration = Duration::from_secs(3);
+/// How long a look waits for a quota to be counted: seconds after a burst.
+const COUNTED: Duration = Duration::from_secs(15);
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard reconcile --policy policy.yaml --dry-run
+  codex-k8s-guard reconcile --policy policy.yaml --once
+  codex-k8s-guard reconcile --policy policy.yaml --certificates --leaf-lifetime 2160h";
+
+/// Put the baseline into every managed namespace, heal it, and open the gate of those that have it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
+    /// Look once at every managed namespace, print what was done, and end
+    #[arg(long)]
+    once: bool,
+    /// Print what would be done, and do nothing; implies --once
+    #[arg(long)]
+    dry_run: bool,
+    /// The plain address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    health_listen: SocketAddr,
+    /// Who this process is in the Lease; the host's name without one
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Work without asking who leads: two that do so at once are safe, but do everything twice
+    #[arg(long)]
+    no_leader_election: bool,
+    /// How often the policy is read again
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    reload_interval: Duration,
+    /// How long agent Jobs that wait are still let go once the policy does not limit them any more: at least until every
+    /// webhook has read it
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    linger: Duration,
+    #[command(flatten)]
+    certificates: certificates::Certificates,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let runtime = process::runtime()?;
+        let _telemetry = self.telemetry.begin("codex-k8s-reconcile", "info", runtime.handle())?;
+        if self.once || self.dry_run {
+            runtime.block_on(self.once())
+        } else {
+            runtime.block_on(self.forever())
+        }
+    }
+
+    async fn once(&self) -> anyhow::Result<()> {
+        let policy = self.policy.read()?;
+        let client = self.cluster.client().await?;
+        let cluster = Cluster::new(client.clone(), self.dry_run);
+        let mut namespaces =
+            cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
+        namespaces.retain(|meta| is_concerned(&policy, meta));
+        let inspector = Inspector::new(client.clone());
+        let places = Places::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
+        places.settle(&policy.quotas).await.context("failed to count the places")?;
+        let (mut failures, mut waiting) = (0, 0);
+        for meta in &namespaces {
+            match settle(&cluster, &policy, meta, &places, &inspector).await {
+                Ok(report) => {
+                    waiting += usize::from(!report.is_settled());
+                    output::print(&told(&report, self.dry_run))?;
+                }
+                Err(error) => {
+                    failures += 1;
+                    let namespace = meta.name.as_deref().unwrap_or_default();
+                    tracing::error!(namespace, error = &error as &dyn Error, "failed");
+                }
+            }
+        }
+        let all = namespaces.len();
+        ensure!(failures == 0, "{failures} of {all} namespaces failed");
+        ensure!(waiting == 0 || self.dry_run, "{waiting} of {all} namespaces are not ready");
+        Ok(())
+    }
+
+    async fn forever(self) -> anyhow::Result<()> {
+        let policy = Arc::new(ArcSwap::from_pointee(self.policy.read()?));
+        let (client, shutdown) = (self.cluster.client().await?, signals()?);
+        let metrics = Arc::<Metrics>::default();
+        let readiness = Readiness::waiting_for(&[LEADER]);
+        let render = Arc::clone(&metrics);
+        let health = health::serve(
+            bind(self.health_listen)?,
+            readiness.clone(),
+            Arc::new(move || render.render()),
+            CancellationToken::new(),
+        );
+        let namespace = &self.install.install_namespace;
+        let context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
+        let context = Arc::new(context);
+        let (notify, changes) = watch::channel(());
+        let metrics = &context.metrics;
+        let certificates = self.certificates.options(namespace)?.map(|options| {
+            Certificates::new(client.clone(), options, Arc::clone(&policy), Arc::clone(metrics))
+        });
+        let work = Work { context: &context, changes: &changes, certificates: certificates.as_ref() };
+        tokio::select! {
+            ended = self.lead(&client, &work, &readiness, &shutdown) => ended?,
+            ended = health => ended.context("failed to serve health")?,
+            () = self.reload(&policy, &notify) => {}
+            () = last_sweep::follow(client.clone(), namespace, &metrics.last_sweep) => {}
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Works until the shutdown: while this process leads, if that matters.
+    async fn lead(
+        &self,
+        client: &Client,
+        work: &Work<'_>,
+        readiness: &Readiness,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let context = work.context;
+        let work = async || Box::pin(work.run(client)).await;
+        if self.no_leader_election {
+            readiness.set(LEADER, true);
+            tokio::select! { () = work() => {}, () = shutdown.cancelled() => {} }
+            return Ok(());
+        }
+        let (mut leads, renewing) = self.election(client).await?.watch().await;
+        readiness.set(LEADER, true);
+        let led = tokio::select! {
+            led = while_leading(&mut leads, context, work) => led,
+            () = shutdown.cancelled() => Ok(()),
+        };
+        // The Lease is given back, so that the next one need not wait until it runs out.
+        drop(leads);
+        if tokio::time::timeout(GIVING_BACK, renewing).await.is_err() {
+            tracing::warn!("failed to give the Lease back in time");
+        }
+        led
+    }
+
+    async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
+        LeaseManagerBuilder::new(client.clone(), LEADER_LEASE)
+            .with_namespace(&self.install.install_namespace)
+            .with_identity(process::identity(self.identity.as_deref()))
+            .with_duration(15)
+            .with_grace(5)
+            .build()
+            .await
+            .context("failed to take part in the election")
+    }
+
+    async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>) {
+        let interval = self.reload_interval.max(policy::SHORTEST_INTERVAL);
+        policy::follow(self.policy.file(), interval, |read| match read {
+            Ok(new) => {
+                tracing::info!(policy = %new.hash(), "a new policy is in force");
+                policy.store(Arc::new(new));
+                // Nobody looks while another one leads; that one has its own.
+                let _ = notify.send(());
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the old policy stays in force"),
+        })
+        .await;
+    }
+}
+
+/// What whoever leads does.
+struct Work<'a> {
+    context: &'a Arc<Context>,
+    changes: &'a watch::Receiver<()>,
+    certificates: Option<&'a Certificates>,
+}
+
+impl Work<'_> {
+    async fn run(&self, client: &Client) {
+        self.context.metrics.leading.set(1);
+        let certificates = async {
+            match self.certificates {
+                Some(certificates) => certificates.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The one that ends is the controller, with the process.
+        tokio::select! {
+            () = controller::run(client.clone(), Arc::clone(self.context), self.changes.clone()) => {}
+            () = certificates => {}
+        }
+    }
+}
+
+/// Works whenever this process leads, and stands by while another does.
+async fn while_leading(
+    leads: &mut watch::Receiver<bool>,
+    context: &Context,
+    work: impl AsyncFn(),
+) -> anyhow::Result<()> {
+    loop {
+        leads.wait_for(|leads| *leads).await.context("the election ended")?;
+        tracing::info!("leading");
+        tokio::select! {
+            () = work() => return Ok(()),
+            lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
+        }
+        context.metrics.stand_by();
+        tracing::warn!("another one leads");
+    }
+}
+
+/// Looks at a namespace, and again while only the counting of its quota is waited for.
+async fn settle(
+    cluster: &Cluster,
+    policy: &RunPolicy,
+    meta: &ObjectMeta,
+    places: &Places,
+    inspector: &Inspector,
+) -> kube::Result<Report> {
+    let begun = Instant::now();
+    let mut report = reconcile(cluster, policy, meta, places, inspector, &AtOnce).await?;
+    while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
+        let later = reconcile(cluster, policy, &meta, places, inspector, &AtOnce).await?;
+        report.done.extend(later.done);
+        (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
+        report.violations = later.violations;
+    }
+    Ok(report)
+}
+
+/// What was done in a namespace, or would be, with each difference on a line of its own.
+fn told(report: &Report, dry_run: bool) -> String {
+    let mut text = String::new();
+    let would = if dry_run { "would " } else { "" };
+    for step in &report.done {
+        let (verb, kind, name, drift) = match step {
+            Step::Create(wanted) => ("create", wanted.kind, &wanted.name, None),
+            Step::Heal(wanted, drift) => ("heal", wanted.kind, &wanted.name, Some(drift)),
+            Step::Replace(wanted, drift) => ("replace", wanted.kind, &wanted.name, Some(drift)),
+            Step::Remove(kind, name, _) => ("remove", *kind, name, None),
+        };
+        let _ = writeln!(text, "{}: {would}{verb} {kind} {name}", report.namespace);
+        for difference in drift.iter().flat_map(|drift: &&Drift| &drift.differences) {
+            let _ =
+                writeln!(text, "  {}\n  - {}\n  + {}", difference.path, difference.found, difference.wanted);
+        }
+    }
+    let changes = report.gate != Gate::Unchanged || !report.done.is_empty();
+    let state = match &report.left {
+        _ if !report.violations.is_empty() => format!("waits: {}", reason(&report.violations)),
+        _ if let Standing::Waits(waits) = &report.standing => format!("waits: {waits}"),
+        left if left.is_complete() && dry_run && changes => "would then be ready".to_owned(),
+        left if left.is_complete() => "ready".to_owned(),
+        left if left.only_counts() && dry_run => "would then be ready once its quota counts".to_owned(),
+        left => format!("waits: {}", left.missing().join(", ")),
+    };
+    let _ = writeln!(text, "{}: {state}", report.namespace);
+    text
+}

@@ -1,0 +1,232 @@
+//! `render`: the Namespace and the Job of a run, printed or created.
+
+mod progress;
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::ValueEnum;
+use codex_k8s_shared::identity::{ProjectId, RunId};
+use codex_k8s_shared::run::Release;
+use codex_k8s_shared::runs::read_run;
+use codex_k8s_webhook::render::{
+    Applied, ApplyError, Cluster, Manifests, Run, Settings, State, is_final, read_payload, release_of, render,
+};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::cluster::ClusterArgs;
+use crate::connect::RunsArgs;
+use crate::exit::{Ended, Exit, Failure, OrExit as _};
+use crate::policy::PolicyArgs;
+use crate::{input, output, process};
+use progress::Progress;
+
+const HELP: &str = "\
+Examples:
+  codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913
+  codex-k8s-guard render - --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --release b --output json
+  codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --wait
+
+Exit codes:
+  0  printed or created; with --wait, the Job succeeded
+  1  the Job failed, or was deleted before its end
+  2  bad usage, a policy that cannot be read, or a run that has no manifests
+  3  refused: a namespace or Job of that name is another's, or the API server says no
+  4  the API server is not to be reached, or failed to answer
+  5  the platform's database is not to be reached, cannot be used, or does not know the run";
+
+/// Print the Namespace and the agent Job of a run as the platform's worker would create them, or create them. The same run
+/// gives the same bytes at any time: what depends on the time or on who asks is added by the webhook.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    /// The run's payload, in JSON; `-` for standard input; without a file, the run is read from --runs
+    file: Option<PathBuf>,
+    /// The run's id
+    #[arg(long, value_name = "ID")]
+    run_id: String,
+    /// The run's project, beside a file
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true, requires = "file")]
+    project_id: String,
+    /// What ties all rows of the run together, beside a file; the run's id, without one
+    #[arg(long, value_name = "ID", requires = "file")]
+    correlation_id: Option<String>,
+    #[command(flatten)]
+    runs: RunsArgs,
+    /// The state of the platform whose reading of the payload is meant; B if the payload has a `runtime`, else A
+    #[arg(long, value_enum)]
+    release: Option<ReleaseName>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "yaml")]
+    output: Form,
+    /// Create them in the cluster; what the run has already is reused
+    #[arg(long)]
+    apply: bool,
+    /// Follow the Job to its end; implies --apply
+    #[arg(long)]
+    wait: bool,
+}
+
+/// The settings of the platform's worker, by its own variables.
+#[derive(Debug, clap::Args)]
+struct SettingsArgs {
+    /// One of the policy's prefixes; its first, without one
+    #[arg(long, value_name = "PREFIX", env = "CODEXK8S_WORKER_RUN_NAMESPACE_PREFIX")]
+    prefix: Option<String>,
+    /// The namespace of runs that get none of their own; the policy's first home, without one
+    #[arg(long, value_name = "NAMESPACE", env = "CODEXK8S_WORKER_K8S_NAMESPACE")]
+    home: Option<String>,
+    /// The image of the agent; the platform's usual one, without one
+    #[arg(long, env = "CODEXK8S_WORKER_JOB_IMAGE")]
+    image: Option<String>,
+    /// The shell command of the agent; the platform's usual one, without one
+    #[arg(long, env = "CODEXK8S_WORKER_JOB_COMMAND")]
+    command: Option<String>,
+    /// The slot that the agent is told
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    slot: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReleaseName {
+    /// The earlier state
+    A,
+    /// The later state
+    B,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A stream of documents
+    Yaml,
+    /// A List
+    Json,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        process::runtime().or_exit(Exit::Usage)?.block_on(self.go())
+    }
+
+    async fn go(&self) -> Ended {
+        let policy = self.policy.read().or_exit(Exit::Usage)?;
+        let run = self.read().await?;
+        let settings = &self.settings;
+        let settings = Settings {
+            prefix: settings.prefix.clone(),
+            home: settings.home.clone(),
+            image: settings.image.clone(),
+            command: settings.command.clone(),
+            slot: settings.slot,
+        };
+        let manifests = render(&policy, &settings, &run).or_exit(Exit::Usage)?;
+        if self.apply || self.wait {
+            return self.create(&manifests).await;
+        }
+        let text = self.output.write(&manifests).or_exit(Exit::Usage)?;
+        output::print(&text).or_exit(Exit::Usage)?;
+        Ok(Exit::Done)
+    }
+
+    async fn read(&self) -> Result<Run, Failure> {
+        let id = RunId::new(&self.run_id);
+        let (project, correlation_id, payload) = match &self.file {
+            Some(file) => {
+                let correlation_id = self.correlation_id.clone().unwrap_or_else(|| self.run_id.clone());
+                (ProjectId::new(&self.project_id), correlation_id, input::text(file).or_exit(Exit::Usage)?)
+            }
+            None => self.read_stored(&id).await?,
+        };
+        let payload = read_payload(&payload).or_exit(Exit::Usage)?;
+        let release = match self.release {
+            Some(ReleaseName::A) => Release::A,
+            Some(ReleaseName::B) => Release::B,
+            None => release_of(&payload),
+        };
+        Ok(Run { id, project, correlation_id, release, payload })
+    }
+
+    /// The project, the correlation id and the payload of a run in the platform's database.
+    async fn read_stored(&self, id: &RunId) -> Result<(ProjectId, String, String), Failure> {
+        let missing =
+            || anyhow!("found no payload; name its file, - for standard input, or a database: --runs");
+        let address = self.runs.address()?.ok_or_else(missing).or_exit(Exit::Usage)?;
+        let stored = read_run(&address, id).await.or_exit(Exit::Database)?;
+        let unknown = || anyhow!("--run-id: the database {} has no run {id}", address.database());
+        let stored = stored.ok_or_else(unknown).or_exit(Exit::Database)?;
+        Ok((stored.project, stored.correlation_id, stored.payload))
+    }
+
+    async fn create(&self, manifests: &Manifests) -> Ended {
+        let cluster = Cluster::new(self.cluster.client().await.or_exit(Exit::Cluster)?);
+        if let Some(namespace) = &manifests.namespace {
+            tell(&cluster.apply_namespace(namespace).await.map_err(refused)?);
+        }
+        tell(&cluster.apply_job(&manifests.job).await.map_err(refused)?);
+        if !self.wait {
+            return Ok(Exit::Done);
+        }
+        let name = manifests.job.metadata.name.clone().unwrap_or_default();
+        let mut progress = Progress::of(format!("job {name}"));
+        let mut states = std::pin::pin!(cluster.follow(&manifests.job));
+        while let Some(state) = states.next().await {
+            let state = match state {
+                Ok(state) => state,
+                Err(error) if is_final(&error) => return Err(error).or_exit(Exit::Cluster),
+                // The watch begins again by itself, later and later.
+                Err(_) => continue,
+            };
+            progress.tell(&state);
+            if state.is_the_end() {
+                return Ok(if state == State::Succeeded { Exit::Done } else { Exit::Failed });
+            }
+        }
+        Err(Failure { exit: Exit::Cluster, error: anyhow!("the Job cannot be followed any more") })
+    }
+}
+
+fn refused(error: ApplyError) -> Failure {
+    let exit = match error {
+        ApplyError::Failed { .. } => Exit::Cluster,
+        ApplyError::Foreign { .. } | ApplyError::Terminating { .. } | ApplyError::Refused { .. } => {
+            Exit::Refused
+        }
+    };
+    Failure { exit, error: error.into() }
+}
+
+fn tell((object, applied): &(String, Applied)) {
+    let what = match applied {
+        Applied::Created => "created",
+        Applied::Reused => "is there already",
+    };
+    // With standard output gone nobody reads it, but what was begun is done, and the exit code tells of it.
+    let _ = output::print(&format!("{object} {what}\n"));
+}
+
+impl Form {
+    fn write(self, manifests: &Manifests) -> anyhow::Result<String> {
+        let namespace = manifests.namespace.as_ref();
+        match self {
+            Self::Yaml => {
+                let namespace = namespace.map(serde_saphyr::to_string).transpose()?;
+                let documents = [namespace, Some(serde_saphyr::to_string(&manifests.job)?)];
+                Ok(documents.into_iter().flatten().collect::<Vec<_>>().join("---\n"))
+            }
+            Self::Json => {
+                let namespace = namespace.map(serde_json::to_value).transpose()?;
+                let items: Vec<Value> =
+                    namespace.into_iter().chain([serde_json::to_value(&manifests.job)?]).collect();
+                let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+                Ok(format!("{}\n", serde_json::to_string_pretty(&list)?))
+            }
+        }
+    }
+}

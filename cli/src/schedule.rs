@@ -1,0 +1,62 @@
+//! `schedule`: when an expression fires.
+
+use anyhow::Context as _;
+use codex_k8s_gc::schedule::Schedule;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::exit::{Ended, Exit, OrExit as _};
+use crate::output::Form;
+use crate::table;
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard schedule '*/15 * * * *'
+  codex-k8s-guard schedule @daily --time-zone Europe/Berlin -n 3 --after 2026-03-28T00:00:00Z";
+
+/// Show when a schedule fires next, and what it says in words: as a Kubernetes `CronJob` reads it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The expression, such as `*/15 * * * *` or `@daily`
+    expression: String,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "Etc/UTC", value_name = "ZONE")]
+    time_zone: String,
+    /// So many times are shown
+    #[arg(long, short = 'n', default_value_t = 5, value_name = "COUNT")]
+    count: usize,
+    /// The first of them is after this moment; now without one
+    #[arg(long, value_name = "TIME")]
+    after: Option<Timestamp>,
+    /// The form of what is printed
+    #[arg(long, short, value_enum, default_value = "human")]
+    output: Form,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    expression: String,
+    time_zone: String,
+    words: String,
+    next: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        let schedule =
+            self.expression.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
+        let after = self.after.unwrap_or_else(Timestamp::now);
+        let next = schedule.upcoming(after).take(self.count);
+        let next = next.map(|time| time.to_zoned(schedule.zone().clone()).to_string()).collect();
+        let shown =
+            Shown { expression: self.expression, time_zone: self.time_zone, words: schedule.words(), next };
+        self.output.print(&shown, |shown| {
+            let times = table::table(&["NEXT"], shown.next.iter().map(|time| vec![time.clone()]));
+            format!("{}\n\n{times}", shown.words)
+        })?;
+        Ok(Exit::Done)
+    }
+}

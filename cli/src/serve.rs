@@ -1,0 +1,314 @@
+//! `serve`: the webhook as a process.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::engine::Engine;
+use codex_k8s_webhook::metrics::Metrics;
+use codex_k8s_webhook::namespaces::Namespaces;
+use codex_k8s_webhook::record::folder::Bounds;
+use codex_k8s_webhook::record::recorder::{Recorder, What};
+use codex_k8s_webhook::server::trust::TRUSTED;
+use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::ClusterArgs;
+use crate::duration::duration;
+use crate::policy::{self, PolicyArgs};
+use crate::process::{self, bind, signals};
+use crate::telemetry::TelemetryArgs;
+
+const CACHE: &str = "namespace cache";
+const CERTIFICATE: &str = "certificate";
+
+/// How long the last records may take.
+const FLUSH: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --policy policy.yaml
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443 --drain-delay 0s
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --record records --record-what all";
+
+/// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true, after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The address that kube-apiserver calls
+    #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
+    listen: SocketAddr,
+    /// The plain address of /livez, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    health_listen: SocketAddr,
+    /// The serving certificate, in PEM; a mounted Secret's tls.crt
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_CERT")]
+    tls_cert: PathBuf,
+    /// Its private key
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_KEY")]
+    tls_key: PathBuf,
+    /// Answer only callers that show a client certificate of this authority, in PEM; kube-apiserver shows one if its
+    /// AdmissionConfiguration says so
+    #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_CLIENT_CA")]
+    client_ca: Option<PathBuf>,
+    /// The common name that its certificate has to have; any of them, if given several times
+    #[arg(long = "client-name", value_name = "NAME", requires = "client_ca")]
+    client_names: Vec<String>,
+    /// Be ready only while the caBundles of the webhook configurations of this name vouch for the certificate
+    #[arg(long, value_name = "NAME", env = "CODEX_K8S_GUARD_VERIFY_CA_BUNDLE_OF")]
+    verify_ca_bundle_of: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// How often policy and certificate are read again
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    reload_interval: Duration,
+    /// How long requests are still taken after SIGTERM
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    drain_delay: Duration,
+    /// How long the last requests may take after that
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    drain_timeout: Duration,
+    /// Connections at a time
+    #[arg(long, default_value_t = 512)]
+    max_connections: usize,
+    /// Requests at a time
+    #[arg(long, default_value_t = 256)]
+    max_in_flight: usize,
+    /// Offer HTTP/1.1 only
+    #[arg(long)]
+    http1_only: bool,
+    #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+/// What is kept of decisions, for `check --review`.
+#[derive(Debug, clap::Args)]
+struct Recording {
+    /// Record decisions, redacted, into a folder of this process's own
+    #[arg(long, value_name = "DIR", env = "CODEX_K8S_GUARD_RECORD")]
+    record: Option<PathBuf>,
+    /// Which decisions are recorded
+    #[arg(long, value_enum, default_value = "denied", requires = "record")]
+    record_what: Recorded,
+    /// Records to keep; the oldest go first
+    #[arg(long, default_value_t = 1000, value_name = "N", requires = "record")]
+    record_max_files: usize,
+    /// Bytes that they may have together
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", requires = "record")]
+    record_max_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Recorded {
+    /// Those that refuse a request
+    Denied,
+    /// All about run namespaces and what lies in them
+    All,
+}
+
+impl From<Recorded> for What {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::Denied => Self::Denied,
+            Recorded::All => Self::All,
+        }
+    }
+}
+
+impl Recording {
+    fn start(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Recorder>> {
+        let bounds = Bounds { files: self.record_max_files.max(1), bytes: self.record_max_bytes };
+        let start = |folder: &PathBuf| {
+            tracing::info!(folder = %folder.display(), "recording decisions");
+            Recorder::start(folder.clone(), bounds, self.record_what.into(), Arc::clone(metrics))
+        };
+        self.record.as_ref().map(start).transpose().context("failed to start recording")
+    }
+}
+
+struct Process {
+    engine: Arc<Engine<Namespaces>>,
+    recorder: Option<Recorder>,
+    namespaces: Namespaces,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    resolver: Arc<ReloadableResolver>,
+    trust: Option<Trust>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let runtime = process::runtime()?;
+        let _telemetry = self.telemetry.begin("codex-k8s-webhook", "info", runtime.handle())?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let policy = self.policy.read()?;
+        let listener = bind(self.listen)?;
+        let health_listener = bind(self.health_listen)?;
+        let limits = self.limits()?;
+        let process = Process::new(policy, &self).await?;
+        self.load_certificate(&process)?;
+        tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
+        let shutdown = signals()?;
+        let stop = CancellationToken::new();
+        let health = health::serve(
+            health_listener,
+            process.readiness.clone(),
+            {
+                let metrics = Arc::clone(&process.metrics);
+                Arc::new(move || metrics.render())
+            },
+            stop.clone(),
+        );
+        let reviews = server::serve(
+            listener,
+            Arc::clone(&process.resolver),
+            Arc::clone(&process.engine),
+            Arc::clone(&process.metrics),
+            process.readiness.clone(),
+            limits,
+            shutdown,
+        );
+        // Whatever of these ends first ends the process: a webhook without its cache or its health is none.
+        tokio::select! {
+            ended = reviews => ended.context("failed to serve reviews")?,
+            ended = health => ended.context("failed to serve health")?,
+            () = process.follow_namespaces() => anyhow::bail!("the watch of namespaces ended"),
+            () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
+            () = self.follow_trust(&process) => anyhow::bail!("the look at the registration ended"),
+            () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
+        }
+        stop.cancel();
+        if let Some(recorder) = &process.recorder {
+            // A folder that hangs keeps nobody.
+            let _ = tokio::time::timeout(FLUSH, recorder.flush()).await;
+        }
+        tracing::info!("drained");
+        Ok(())
+    }
+
+    fn limits(&self) -> anyhow::Result<Limits> {
+        Ok(Limits {
+            connections: self.max_connections,
+            in_flight: self.max_in_flight,
+            drain_delay: self.drain_delay,
+            drain_timeout: self.drain_timeout,
+            alpn: if self.http1_only { Alpn::Http1 } else { Alpn::Both },
+            callers: self.callers()?,
+            ..Limits::default()
+        })
+    }
+
+    fn callers(&self) -> anyhow::Result<Option<Arc<Callers>>> {
+        let Some(file) = &self.client_ca else { return Ok(None) };
+        let told = || format!("--client-ca {}", file.display());
+        let authority = std::fs::read(file).with_context(told)?;
+        let callers = Callers::of(&authority, self.client_names.clone()).with_context(told)?;
+        Ok(Some(Arc::new(callers)))
+    }
+
+    fn certificate(&self) -> FileSource {
+        FileSource::new(&self.tls_cert, &self.tls_key)
+    }
+
+    fn interval(&self) -> Duration {
+        self.reload_interval.max(policy::SHORTEST_INTERVAL)
+    }
+
+    fn load_certificate(&self, process: &Process) -> anyhow::Result<()> {
+        self.certificate().load(&process.resolver, Timestamp::now())?;
+        process.certificate_in_force();
+        Ok(())
+    }
+
+    async fn reload_certificate(&self, process: &Process) {
+        let report = |loaded: Result<_, codex_k8s_certs::source::SourceError>| match loaded {
+            Ok(_) => {
+                tracing::info!("a new certificate is in force");
+                process.certificate_in_force();
+                if let Some(trust) = &process.trust {
+                    trust.renewed();
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn Error, "the old certificate stays in force");
+                process.metrics.reload_failed("certificate");
+            }
+        };
+        self.certificate().watch(&process.resolver, self.interval(), report).await;
+    }
+
+    async fn follow_trust(&self, process: &Process) {
+        match &process.trust {
+            Some(trust) => trust.follow(self.interval()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn reload_policy(&self, process: &Process) {
+        let report = |read| process.replace_policy(read);
+        policy::follow(self.policy.file(), self.interval(), report).await;
+    }
+}
+
+impl Process {
+    async fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
+        let client = args.cluster.client().await?;
+        let metrics = Arc::new(Metrics::default());
+        let namespaces = Namespaces::new(client.clone());
+        let recorder = args.recording.start(&metrics)?;
+        let engine = Engine::new(policy, namespaces.clone(), Arc::clone(&metrics));
+        let readiness = Readiness::waiting_for(&[CACHE, CERTIFICATE]);
+        let resolver = Arc::new(ReloadableResolver::empty());
+        let trust = args.verify_ca_bundle_of.clone().map(|name| {
+            readiness.set(TRUSTED, false);
+            Trust::new(client, name, readiness.clone(), Arc::clone(&resolver))
+        });
+        Ok(Self {
+            engine: Arc::new(engine.recorded_by(recorder.clone())),
+            recorder,
+            namespaces,
+            metrics,
+            readiness,
+            resolver,
+            trust,
+        })
+    }
+
+    async fn follow_namespaces(&self) {
+        self.namespaces.follow(&self.metrics, || self.readiness.set(CACHE, true)).await;
+    }
+
+    fn certificate_in_force(&self) {
+        if let Some(not_after) = self.resolver.not_after() {
+            self.metrics.certificate_not_after.set(not_after.as_duration().as_secs_f64());
+            self.readiness.set(CERTIFICATE, true);
+        }
+    }
+
+    fn replace_policy(&self, read: anyhow::Result<RunPolicy>) {
+        match read {
+            Ok(policy) => {
+                self.engine.set_policy(policy);
+                tracing::info!(policy = %self.engine.policy().hash, "a new policy is in force");
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the old policy stays in force");
+                self.metrics.reload_failed("policy");
+            }
+        }
+    }
+}

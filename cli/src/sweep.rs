@@ -1,0 +1,94 @@
+//! `sweep`: once.
+
+mod progress;
+
+use clap::ValueEnum;
+use codex_k8s_gc::session::{Swept, Wish};
+use codex_k8s_gc::sweep::DryRun;
+use codex_k8s_shared::last_sweep::SweepResult;
+
+use crate::connect::{CleanupArgs, SessionArgs};
+use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
+use crate::output::Form;
+use crate::telemetry::TelemetryArgs;
+use crate::{process, table};
+use progress::Shown;
+
+fn help() -> String {
+    let examples = "\
+Examples:
+  codex-k8s-guard sweep --dry-run
+  codex-k8s-guard sweep --policy policy.yaml --output json
+  codex-k8s-guard sweep --allow-mass-deletion=40 --lease-timeout 5m";
+    format!("{examples}\n\n{}", exit::HELP)
+}
+
+/// Delete the run namespaces whose leases have ended and in which nothing works, each with its audit rows.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: CleanupArgs,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// Print the verdict on every managed namespace and do nothing; with `server`, the API server is asked as well
+    /// whether it would let each go
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    dry_run: Option<Where>,
+    /// Allow up to COUNT deletions in this run even if the breaker trips
+    #[arg(long, value_name = "COUNT")]
+    allow_mass_deletion: Option<u32>,
+    /// The form of the report
+    #[arg(long, short, value_enum, default_value = "human")]
+    output: Form,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+/// Where a dry run ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Where {
+    /// Before anything is sent
+    Client,
+    /// In the API server
+    Server,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Ended {
+        let runtime = process::runtime()?;
+        let usual = "warn,codex_k8s_gc=info,codex_k8s_guard=info";
+        let _telemetry =
+            self.telemetry.begin("codex-k8s-gc", usual, runtime.handle()).or_exit(Exit::Usage)?;
+        runtime.block_on(self.sweep())
+    }
+
+    async fn sweep(self) -> Ended {
+        let policy = self.policy.read()?;
+        let session = self.session.session().await?;
+        let dry_run = match self.dry_run {
+            None => DryRun::No,
+            Some(Where::Client) => DryRun::Client,
+            Some(Where::Server) => DryRun::Server,
+        };
+        let wish = Wish { dry_run, allowed: self.allow_mass_deletion };
+        let swept = {
+            let progress = Shown::new();
+            session.sweep(&policy, wish, &progress).await
+        };
+        let swept = swept.map_err(|error| Failure { exit: exit::of_session(&error), error: error.into() })?;
+        self.output.print(&swept.report, table::report)?;
+        ended(swept)
+    }
+}
+
+fn ended(swept: Swept) -> Ended {
+    if let Some(error) = swept.error {
+        return Err(Failure { exit: exit::of_sweep(&error), error: error.into() });
+    }
+    Ok(match swept.outcome.result {
+        SweepResult::Done => Exit::Done,
+        SweepResult::Refused => Exit::Refused,
+        SweepResult::SomeFailed | SweepResult::Broken => Exit::Failed,
+    })
+}

@@ -1,0 +1,102 @@
+//! `uninstall`: deletes what the program leaves in its own namespace.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
+use codex_k8s_shared::lease::GoDuration;
+use codex_k8s_webhook::purge::{Home, delete, in_use, leftovers};
+use kube::Client;
+
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::duration::duration;
+use crate::{output, process};
+
+/// How often those who still write are looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard uninstall --dry-run
+  codex-k8s-guard uninstall --install-namespace codex-k8s-guard --wait 5m
+  codex-k8s-guard uninstall --keep-secrets";
+
+/// Delete what the program has made in its own namespace, after the chart is uninstalled: certificates, Leases, the outcome
+/// of the last sweep. Audit rows are never deleted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
+    /// The Secret of the authority
+    #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
+    authority_secret: String,
+    /// The Secret of the leaf
+    #[arg(long, value_name = "SECRET", default_value = LEAF_SECRET)]
+    leaf_secret: String,
+    /// Leave the certificates to somebody else, such as cert-manager, and do not look at them
+    #[arg(long, conflicts_with_all = ["authority_secret", "leaf_secret"])]
+    keep_secrets: bool,
+    /// Print what would be deleted, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long the installed programs may take to end
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    wait: Duration,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        process::runtime()?.block_on(self.uninstall())
+    }
+
+    async fn uninstall(self) -> anyhow::Result<()> {
+        let client = self.cluster.client().await?;
+        self.await_end(&client).await?;
+        let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
+        let home = Home { namespace: self.install.install_namespace, secrets };
+        let all = leftovers(&client, &home)
+            .await
+            .with_context(|| format!("failed to find what is left in namespace {}", home.namespace))?;
+        for found in &all {
+            let told = match (found.kept, self.dry_run) {
+                (Some(why), _) => format!("kept: {why}"),
+                (None, true) => "would be deleted".to_owned(),
+                (None, false) => {
+                    let done = delete(&client, &home.namespace, found).await;
+                    done.with_context(|| format!("failed to delete {found}"))?;
+                    "deleted".to_owned()
+                }
+            };
+            output::print(&format!("{found} {told}\n"))?;
+        }
+        if all.is_empty() {
+            output::print(&format!("nothing is left in namespace {}\n", home.namespace))?;
+        }
+        Ok(())
+    }
+
+    async fn await_end(&self, client: &Client) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let namespace = &self.install.install_namespace;
+        loop {
+            let found = in_use(client, namespace)
+                .await
+                .with_context(|| format!("failed to see who works in namespace {namespace}"))?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() >= self.wait {
+                bail!(
+                    "nothing was deleted, because it is needed: after {} there still is {}; uninstall the chart first \
+                     (`helm uninstall`, or `codex-k8s-guard unregister` and `kubectl delete`)",
+                    GoDuration::from(self.wait),
+                    found.join(", ")
+                );
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `unregister`: deletes the webhook configurations.
+
+use codex_k8s_webhook::registration::{NAME, delete};
+
+use crate::cluster::ClusterArgs;
+use crate::register::WhichArgs;
+use crate::{output, process};
+
+/// Delete the webhook configurations: nothing is guarded from then on.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        process::runtime()?.block_on(self.unregister())
+    }
+
+    async fn unregister(&self) -> anyhow::Result<()> {
+        let client = self.cluster.client().await?;
+        for (is_meant, kind) in [
+            (self.which.validating(), "ValidatingWebhookConfiguration"),
+            (self.which.mutating(), "MutatingWebhookConfiguration"),
+        ] {
+            if is_meant {
+                let done = if delete(&client, kind).await? { "deleted" } else { "was not there" };
+                output::print(&format!("{kind}/{NAME} {done}\n"))?;
+            }
+        }
+        Ok(())
+    }
+}

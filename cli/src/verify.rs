@@ -1,0 +1,55 @@
+//! `verify`: whether the rules are enforced.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use codex_k8s_shared::lease::GoDuration;
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::registration::await_enforcement;
+use kube::Client;
+
+use crate::cluster::ClusterArgs;
+use crate::duration::duration;
+use crate::policy::PolicyArgs;
+use crate::{output, process};
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-k8s-guard verify
+  codex-k8s-guard verify --policy policy.yaml --wait 5s --context staging";
+
+/// Wait until the API server refuses a request that violates the rules; it is a dry run, and nothing is changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// How long to wait for enforcement
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    wait: Duration,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let policy = self.policy.read()?;
+        process::runtime()?.block_on(async {
+            let client = self.cluster.client().await?;
+            verify(&client, &policy, self.wait).await
+        })
+    }
+}
+
+/// Waits until the rules are enforced.
+pub(super) async fn verify(client: &Client, policy: &RunPolicy, timeout: Duration) -> anyhow::Result<()> {
+    output::print("waiting until a known-bad request is refused\n")?;
+    if !await_enforcement(client, policy, timeout).await? {
+        bail!(
+            "the API server does not enforce the rules after {}: does `serve` run, is it reached, and does the caBundle of \
+             the configurations vouch for its certificate?",
+            GoDuration::from(timeout)
+        );
+    }
+    output::print("enforced\n")
+}

@@ -1,0 +1,190 @@
+//! `check` as a command: what it prints, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
+const JOB: &str = "\
+apiVersion: batch/v1
+kind: Job
+metadata: {name: tests, namespace: codex-issue-demo}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: c, image: busybox}]
+";
+
+/// The exit code, what was printed, and what was complained of.
+fn check(folder: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
+        .arg("check")
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writing = std::thread::spawn(move || {
+        // What is refused early is not read to its end.
+        let _ = stdin.write_all(&input);
+    });
+    let output = process.wait_with_output().unwrap();
+    writing.join().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn what_is_admitted_ends_with_0_and_tells_what_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told, complained) = check(folder.path(), &[], format!("{NAMESPACE}---\n{JOB}").as_bytes());
+    assert_eq!((code, complained.as_str()), (0, ""));
+    assert!(
+        told.starts_with("-:1: Namespace codex-issue-demo: admitted, mended\n    + /metadata/"),
+        "{told}"
+    );
+    assert!(told.contains("-:4: Job codex-issue-demo/tests: admitted, mended\n"), "{told}");
+    assert!(told.contains("    + /spec/template/spec/serviceAccountName: \"codex-runner\"\n"), "{told}");
+    assert!(told.ends_with("2 objects: 2 mended\n"), "{told}");
+}
+
+#[test]
+fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
+    std::fs::create_dir(folder.path().join("manifests")).unwrap();
+    std::fs::write(folder.path().join("manifests/b.yaml"), &escape).unwrap();
+    std::fs::write(
+        folder.path().join("manifests/a.json"),
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}"#,
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("manifests/notes.txt"), "no manifest").unwrap();
+    let (code, told, _) = check(folder.path(), &["--as=agent", "manifests"], b"");
+    assert_eq!(code, 1);
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[0], "manifests/a.json:1: ConfigMap x: not ours");
+    assert_eq!(lines[1], "manifests/b.yaml:1: Job codex-issue-demo/tests: denied");
+    let shown = [
+        "error[JOB018]: spec.template.spec.hostNetwork: found true",
+        " --> manifests/b.yaml:7:7",
+        "  |",
+        "7 |       hostNetwork: true",
+        "  |       ^^^^^^^^^^^^^^^^^",
+    ];
+    assert_eq!(lines[2..7], shown, "{told}");
+    assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{told}");
+    assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-guard explain JOB018"));
+    let (code, json, _) = check(folder.path(), &["--output=json", "manifests/b.yaml"], b"");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (code, &json["objects"][0]["result"], &json["objects"][0]["problems"][0]["rule"]),
+        (1, &"denied".into(), &"JOB018".into())
+    );
+    assert_eq!(check(folder.path(), &["--output=yaml", "manifests/b.yaml"], b"").0, 1);
+}
+
+#[test]
+fn what_cannot_be_judged_ends_with_2_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
+    for (args, input, told) in [
+        (&[][..], &b""[..], "-: found no object"),
+        (&[], b"\x7fELF\xff", "no UTF-8"),
+        (&[], b"apiVersion: v1\nkind: [Job\n", "line 2 column 7"),
+        (&[], b"kind: Job\nmetadata: {}\n", "-:1:1: apiVersion: found nothing"),
+        (&["absent.yaml"], b"", "failed to read absent.yaml"),
+        (&["--policy=policy.yaml"], NAMESPACE.as_bytes(), "is no usable policy"),
+        (&["--output=xml"], b"", "invalid value 'xml'"),
+    ] {
+        let (code, printed, complained) = check(folder.path(), args, input);
+        assert_eq!((code, printed.as_str()), (2, ""), "{args:?}: {complained}");
+        assert!(complained.contains(told), "{args:?}: {complained}");
+    }
+}
+
+#[test]
+fn warnings_fail_only_if_they_are_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn}\n";
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
+    let (code, told, _) = check(folder.path(), &["--policy=policy.yaml"], escape.as_bytes());
+    assert!(code == 0 && told.contains("warning[JOB018]: "), "{told}");
+    assert_eq!(check(folder.path(), &["--policy=policy.yaml", "--fail-on=warn"], escape.as_bytes()).0, 1);
+}
+
+#[test]
+fn a_change_is_judged_by_what_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "new.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: codex-issue-demo\n  labels: {codex-k8s.dev/managed-by: codex-k8s-worker}\n",
+    );
+    let (code, _, complained) = check(folder.path(), &["--operation=update", "new.yaml"], b"");
+    assert_eq!(code, 2);
+    assert!(
+        complained.contains("new.yaml:1: found no old object for Namespace codex-issue-demo"),
+        "{complained}"
+    );
+    write("old.yaml", NAMESPACE);
+    let (code, told, _) = check(folder.path(), &["--operation=update", "--old=old.yaml", "new.yaml"], b"");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("error[NS006]"), "{told}");
+    assert!(told.contains(" --> new.yaml:5:"), "{told}");
+}
+
+#[test]
+fn a_deletion_is_judged_as_of_what_was_created_and_by_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let deleted =
+        |args: &[&str]| check(folder.path(), &[&["--operation=delete"], args].concat(), NAMESPACE.as_bytes());
+    let (code, told, _) = deleted(&["--as=agent"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.starts_with("-:1: Namespace codex-issue-demo: denied"), "{told}");
+    let (code, told, _) = deleted(&["--as=worker"]);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn a_lease_is_judged_at_the_time_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |now: &str| {
+        let (code, json, complained) = check(folder.path(), &["--output=json", now], NAMESPACE.as_bytes());
+        assert_eq!((code, complained.as_str()), (0, ""), "{json}");
+        json
+    };
+    assert!(at("--now=2031-05-06T07:08:09Z").contains("2031-05-0"));
+    assert_eq!(at("--now=2031-05-06T07:08:09Z"), at("--now=2031-05-06T07:08:09Z"));
+    let (code, _, complained) = check(folder.path(), &["--now=tomorrow"], NAMESPACE.as_bytes());
+    assert_eq!(code, 2);
+    assert!(complained.contains("--now"), "{complained}");
+}
+
+#[test]
+fn a_connection_is_judged_by_the_kind_of_its_options_which_no_rule_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: codex-issue-demo}\nspec: {hostNetwork: true}\n";
+    let connect =
+        |args: &[&str]| check(folder.path(), &[&["--operation=connect"], args].concat(), pod.as_bytes());
+    for subresource in ["exec", "attach", "portforward", "proxy"] {
+        let (code, told, complained) = connect(&["--as=agent", "--subresource", subresource]);
+        assert_eq!((code, complained.as_str()), (0, ""), "{told}");
+        assert!(told.starts_with("-:1: Pod codex-issue-demo/p: not ours\n"), "{told}");
+    }
+    for (args, found) in [(&[][..], "found nothing"), (&["--subresource=log"], "found log")] {
+        let (code, _, complained) = connect(args);
+        assert_eq!(code, 2);
+        assert!(complained.contains(&format!("--subresource: {found}; expected")), "{complained}");
+    }
+}

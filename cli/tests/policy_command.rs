@@ -1,0 +1,190 @@
+//! `policy` as a command: what it prints, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
+
+/// The exit code, what was printed, and what was complained of.
+fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"));
+    let output = process.arg("policy").args(args).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// As [`policy`], with something to read on standard input.
+fn policy_of_input(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
+        .arg("policy")
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read any of it.
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = process.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn lint(body: &str, args: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.yaml"), format!("{HEAD}{body}")).unwrap();
+    policy(folder.path(), &[&["lint", "p.yaml"], args].concat())
+}
+
+#[test]
+fn a_policy_of_which_nothing_is_to_be_said_ends_with_0() {
+    assert_eq!(lint("", &["--fail-on", "warn"]), (0, String::new(), String::new()));
+}
+
+#[test]
+fn a_warning_fails_only_where_it_is_asked_to() {
+    let body = "cleanup:\n  unproven: believe\n";
+    let told = "p.yaml:4:3: warning: cleanup.unproven: is believe: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
+    assert_eq!(lint(body, &[]), (0, told.to_owned(), String::new()));
+    assert_eq!(lint(body, &["--fail-on", "warn"]), (1, told.to_owned(), String::new()));
+}
+
+#[test]
+fn everybody_as_a_manager_is_an_error_where_it_stands() {
+    let (code, told, complained) =
+        lint("identities:\n  managers:\n    groups: [system:authenticated]\n", &[]);
+    let expected = "p.yaml:5:14: error: identities.managers.groups[0]: \"system:authenticated\" is everybody, or every program of the cluster\n  remedy: name the ServiceAccounts or people that are meant\n";
+    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
+}
+
+#[test]
+fn a_file_that_is_not_there_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told, complained) = policy(folder.path(), &["lint", "none.yaml"]);
+    assert_eq!((code, told.as_str()), (2, ""));
+    assert!(complained.starts_with("error: failed to read none.yaml: "), "{complained}");
+}
+
+#[test]
+fn a_policy_on_standard_input_is_looked_through_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = format!("{HEAD}cleanup: {{enabled: false}}\n");
+    let (code, told, complained) =
+        policy_of_input(folder.path(), &["lint", "-", "--fail-on", "warn"], &input);
+    let expected = "-:3:11: warning: cleanup.enabled: is false: run namespaces stay for ever\n  remedy: set it to true\n";
+    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
+}
+
+#[test]
+fn each_printed_policy_passes_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    for profile in ["a", "b"] {
+        let (code, page, complained) = policy(folder.path(), &["print", "--profile", profile]);
+        assert_eq!((code, complained.as_str()), (0, ""));
+        let (code, told, complained) = policy_of_input(folder.path(), &["lint", "-"], &page);
+        assert_eq!((code, complained.as_str()), (0, ""), "{profile}: {told}");
+        assert_eq!(told.is_empty(), profile == "a", "{told}");
+    }
+}
+
+#[test]
+fn a_whole_policy_is_printed_for_the_defaults_with_a_schema_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, plain, _) = policy(folder.path(), &["print-defaults"]);
+    let (code, page, _) = policy(folder.path(), &["print", "--schema-url", "https://example.dev/s.json"]);
+    assert_eq!(code, 0);
+    assert!(page.starts_with("# yaml-language-server: $schema=https://example.dev/s.json\n"), "{page}");
+    let without_comments = page
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#') && !line.is_empty())
+        .map(|line| format!("{line}\n"));
+    assert_eq!(without_comments.collect::<String>(), plain);
+    let (code, _, complained) = policy(folder.path(), &["print", "--schema-url", "a b"]);
+    assert_eq!(code, 2);
+    assert!(complained.contains("expected a path or URL without blanks"), "{complained}");
+}
+
+/// What `diff` says about a change of the defaults.
+fn diff(new: &str, args: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("old.yaml"), HEAD).unwrap();
+    policy_of_input(folder.path(), &[&["diff", "old.yaml", "-"], args].concat(), &format!("{HEAD}{new}"))
+}
+
+#[test]
+fn policies_that_do_not_differ_end_with_0() {
+    let told = "no settings differ\n".to_owned();
+    assert_eq!(diff("lease: {defaultTtl: 24h}\n", &[]), (0, told, String::new()));
+}
+
+#[test]
+fn what_differs_is_told_in_words_and_by_rule_and_ends_with_1() {
+    let told = "\
+lease.defaultTtl: 24h0m0s -> 12h0m0s (narrows)
+    leases of runs whose role has no time of its own end after 12h instead of 24h
+    rules: NS015, LEASE001
+rules.JOB018: enforce -> warn (widens)
+    what breaks it (A workload stays out of the host's namespaces and ports) is only warned about instead of refused
+    rules: JOB018
+2 settings differ; what is allowed is widened by 1, narrowed by 1
+";
+    let new = "lease: {defaultTtl: 12h}\nrules: {JOB018: warn}\n";
+    assert_eq!(diff(new, &[]), (1, told.to_owned(), String::new()));
+    let (code, coloured, _) = diff(new, &["--color", "always"]);
+    assert_eq!(code, 1);
+    assert!(coloured.starts_with("\u{1b}[1mlease.defaultTtl\u{1b}[0m: "), "{coloured}");
+}
+
+#[test]
+fn for_programs_differences_are_valid_by_their_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, schema, _) = policy(folder.path(), &["diff", "--schema"]);
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(code, 0);
+    let new = "quotas: {cluster: null}\ncleanup: {enabled: false}\nrbac: {roles: [reader]}\n";
+    let (code, json, _) = diff(new, &["--output", "json"]);
+    let found: Value = serde_json::from_str(&json).unwrap();
+    jsonschema::validate(&schema, &found).unwrap();
+    assert_eq!(code, 1);
+    assert_eq!(found["changes"].as_array().unwrap().len(), 3);
+    let cluster =
+        found["changes"].as_array().unwrap().iter().find(|change| change["path"] == "quotas.cluster");
+    let (cluster, rule) = (cluster.unwrap(), serde_json::json!("QUOTA003"));
+    assert_eq!((&cluster["old"]["max"], &cluster["new"]), (&1000.into(), &Value::Null));
+    assert_eq!((&cluster["effect"], &cluster["rules"][0]["id"]), (&"widens".into(), &rule));
+    let (_, yaml, _) = diff(new, &["--output", "yaml"]);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), found);
+}
+
+#[test]
+fn what_cannot_be_compared_ends_with_2_and_says_why() {
+    let (code, told, complained) = diff("rules: {NS099: off}\n", &[]);
+    assert_eq!((code, told.as_str()), (2, ""));
+    assert!(
+        complained.starts_with("error: - is no usable policy: rules.NS099: no rule has this id"),
+        "{complained}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (["diff", "-", "-"], "error: OLD and NEW are both standard input; name a file for one of them\n"),
+        (["diff", "none.yaml", "-"], "error: failed to read none.yaml: "),
+    ] {
+        let (code, told, complained) = policy_of_input(folder.path(), &args, HEAD);
+        assert_eq!((code, told.as_str()), (2, ""));
+        assert!(complained.starts_with(expected), "{complained}");
+    }
+}
+
+#[test]
+fn the_published_schema_of_differences_is_the_one_of_the_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, generated, _) = policy(folder.path(), &["diff", "--schema"]);
+    let published = include_str!("../../docs/policy-diff.schema.json");
+    assert!(published == generated, "docs/policy-diff.schema.json is out of date: run `make generate`");
+}

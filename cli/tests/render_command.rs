@@ -1,0 +1,100 @@
+//! `render` as a command: what it prints, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
+const PAYLOAD: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":42}}"#;
+
+/// The exit code, what was printed, and what was complained of.
+fn render(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
+        .arg("render")
+        .args(args)
+        .current_dir(folder)
+        .env("KUBECONFIG", folder.join("absent"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What is refused early is not read to its end.
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = process.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_payload_in_a_file_or_on_standard_input_gives_the_same_documents_in_each_form() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("payload.json"), PAYLOAD).unwrap();
+    let (code, yaml, complained) = render(folder.path(), &["--run-id", RUN, "payload.json"], "");
+    assert_eq!((code, complained.as_str()), (0, ""));
+    assert_eq!(yaml.matches("\n---\n").count(), 1, "{yaml}");
+    let named = "  name: codex-issue-project-i42-r3f2b8c1e9d47\n---\napiVersion: batch/v1\nkind: Job\n";
+    assert!(yaml.starts_with("apiVersion: v1\nkind: Namespace\n") && yaml.contains(named), "{yaml}");
+    assert_eq!(render(folder.path(), &["--run-id", RUN, "-"], PAYLOAD), (0, yaml, String::new()));
+    let (_, json, _) = render(folder.path(), &["--run-id", RUN, "--output=json", "payload.json"], "");
+    let list: Value = serde_json::from_str(&json).unwrap();
+    let kinds: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| &item["kind"]).collect();
+    assert_eq!((&list["kind"], kinds), (&"List".into(), vec![&"Namespace".into(), &"Job".into()]));
+}
+
+#[test]
+fn the_release_follows_from_the_payload_unless_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = r#"{"trigger":{"kind":"plan"},"agent":{"key":"em","name":"EM"}}"#;
+    let kinds = |args: &[&str], payload: &str| {
+        let (code, told, complained) =
+            render(folder.path(), &[&["--run-id", RUN, "-"], args].concat(), payload);
+        assert_eq!(code, 0, "{complained}");
+        told.lines().filter(|line| line.starts_with("kind:")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&[], payload), ["kind: Job"]);
+    assert_eq!(kinds(&["--release=b"], payload), ["kind: Namespace", "kind: Job"]);
+    let of_b = payload.replacen('{', r#"{"runtime":{},"#, 1);
+    assert_eq!(kinds(&[], &of_b), ["kind: Namespace", "kind: Job"]);
+    assert_eq!(kinds(&["--release=a"], &of_b), ["kind: Job"]);
+}
+
+#[test]
+fn what_was_asked_wrongly_ends_with_2_and_says_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
+    for (args, input, told) in [
+        (&["-"][..], PAYLOAD, "--run-id <ID>"),
+        (
+            &["--run-id", RUN],
+            "",
+            "found no payload; name its file, - for standard input, or a database: --runs",
+        ),
+        (&["--run-id", RUN, "--project-id=p"], "", "<FILE>"),
+        (&["--run-id", RUN, "-"], "{", "the run's payload is none; expected JSON"),
+        (&["--run-id", RUN, "absent.json"], "", "failed to read absent.json"),
+        (&["--run-id", "run-2026-0001", "-"], PAYLOAD, "run id: found \"run-2026-0001\""),
+        (&["--run-id", RUN, "--prefix=mine", "-"], PAYLOAD, "namespace prefix: found \"mine\""),
+        (&["--run-id", RUN, "--policy=policy.yaml", "-"], PAYLOAD, "is no usable policy"),
+        (&["--run-id", RUN, "--runs=mysql://u:secret@h/d"], "", "--runs names no database"),
+        (&["--run-id", RUN, "--output=xml", "-"], PAYLOAD, "invalid value 'xml'"),
+    ] {
+        let (code, printed, complained) = render(folder.path(), args, input);
+        assert_eq!((code, printed.as_str()), (2, ""), "{args:?}: {complained}");
+        assert!(complained.contains(told) && !complained.contains("secret"), "{args:?}: {complained}");
+    }
+}
+
+#[test]
+fn a_cluster_or_a_database_that_is_not_there_has_a_code_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, complained) = render(folder.path(), &["--run-id", RUN, "--apply", "-"], PAYLOAD);
+    assert!(code == 4 && complained.contains("failed to find a cluster"), "{code} {complained}");
+    let runs = "--runs=postgres://u@127.0.0.1:1/d";
+    let (code, _, complained) = render(folder.path(), &["--run-id", RUN, runs], "");
+    assert!(code == 5 && complained.contains("failed to reach the database"), "{code} {complained}");
+}
