@@ -6,7 +6,6 @@ mod human;
 mod junit;
 mod live;
 mod sarif;
-mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +24,7 @@ use crate::review::Operation;
 const ADMITTED: u8 = 0;
 /// Something is denied.
 const DENIED: u8 = 1;
-/// Something could not be judged, or not be written.
+/// Something could not be judged.
 const UNJUDGED: u8 = 2;
 
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
@@ -36,7 +35,7 @@ const UNJUDGED: u8 = 2;
 /// baseline as the policy has it. With --live and --policy, about what that policy would change. Nothing is written.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read; with --write, something could not be written"
+    after_help = "Exit codes:\n  0  all is admitted\n  1  something is denied or has drifted, or would be newly denied or sooner deleted under --policy; with --fail-on\n     warn, or warned about\n  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,\n     a cluster that could not be read"
 )]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
@@ -79,10 +78,6 @@ pub(super) struct Args {
     /// Namespaces that are there already, and are not judged; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
-    /// Write what is mended of the admitted objects into their files; comments, order and layout of all else stay. A
-    /// file of which something cannot be written stays as it is. Only for what is created
-    #[arg(long, requires = "files", conflicts_with_all = ["old", "subresource", "review"])]
-    write: bool,
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
@@ -179,23 +174,15 @@ impl Args {
             return self.replay(policy);
         }
         self.is_connectable()?;
-        if self.write {
-            write::is_possible(&self.files, self.operation)?;
-        }
         let documents = files::documents(&self.files)?;
         let mut checker = Checker::new(policy.clone(), self.asked(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let mut judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
-        if self.write {
-            write::write(&documents, &mut judged);
-        }
+        let judged = super::runtime()?.block_on(checker.judge_all(&documents))?;
         let report = Report::new(&policy, judged);
         let human = |report: &Report| human::told(report, &documents);
-        let ended = self.ended(&self.told(&report, human)?, self.fails(&report));
-        let is_unwritten = write::complain(&report.objects);
-        if is_unwritten { ended.map(|_| UNJUDGED) } else { ended }
+        self.ended(&self.told(&report, human)?, self.fails(&report))
     }
 
     fn fails(&self, report: &Report) -> bool {
