@@ -33,9 +33,6 @@ pub(super) fn object(judgement: &Judgement, before: &Value) -> String {
             text.push_str(&change(operation, before));
         }
     }
-    if judgement.written.as_ref().is_some_and(|written| written.done) {
-        text.push_str("    written\n");
-    }
     for problem in &judgement.problems {
         let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
     }

@@ -6,7 +6,6 @@ mod human;
 mod junit;
 mod live;
 mod sarif;
-mod write;
 
 use std::path::PathBuf;
 
@@ -35,7 +34,7 @@ Exit codes:
   1  something is denied or has drifted, or would be newly denied or sooner deleted under --proposed; with --fail-on
      warn, or warned about
   2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,
-     a cluster that could not be read; with --write, something could not be written";
+     a cluster that could not be read";
 
 /// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
 /// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
@@ -88,10 +87,6 @@ pub(super) struct Args {
     /// Namespaces that are there already, and are not judged; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
-    /// Write what is mended of the admitted objects into their files; comments, order and layout of all else stay. A
-    /// file of which something cannot be written stays as it is. Only for what is created
-    #[arg(long, requires = "files", conflicts_with_all = ["old", "subresource", "review"])]
-    write: bool,
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
@@ -180,23 +175,15 @@ impl Args {
             return self.replay(policy);
         }
         self.is_connectable()?;
-        if self.write {
-            write::is_possible(&self.files, self.operation)?;
-        }
         let documents = files::documents(&self.files)?;
         let mut checker = Checker::new(policy.clone(), self.asked(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let mut judged = process::runtime()?.block_on(checker.judge_all(&documents))?;
-        if self.write {
-            write::write(&documents, &mut judged);
-        }
-        let report = Report::new(&policy, judged);
+        let evaluated = process::runtime()?.block_on(checker.judge_all(&documents))?;
+        let report = Report::new(&policy, evaluated);
         let human = |report: &Report| human::told(report, &documents);
-        let ended = self.ended(&self.told(&report, human)?, self.fails(&report));
-        let is_unwritten = write::complain(&report.objects);
-        if is_unwritten { ended.map(|_| Exit::Usage) } else { ended }
+        self.ended(&self.told(&report, human)?, self.fails(&report))
     }
 
     fn fails(&self, report: &Report) -> bool {

@@ -27,21 +27,15 @@ pub(super) struct PageArgs {
     /// A name that the page is asked for under, beside addresses and localhost; may be given more than once
     #[arg(long = "admin-host", value_name = "NAME", requires = "listen")]
     host: Vec<String>,
-    /// Where webhooks serve their metrics, such as `http://codex-k8s-webhook-metrics:8080/metrics`, so that the page tells
-    /// what they have denied. Each address that the name has is taken for one webhook; may be given more than once
-    #[arg(long = "admin-denials-of", value_name = "URL", requires = "listen")]
-    denials_of: Vec<Exposed>,
 }
 
 /// A page that is about to be served.
 pub(super) struct Page {
     listener: TcpListener,
     hosts: Hosts,
-    watch: Arc<Watch>,
     gatherer: Gatherer,
     desk: Desk,
     questions: Questions,
-    session: Arc<Session>,
 }
 
 impl PageArgs {
@@ -65,13 +59,12 @@ impl PageArgs {
             .with_context(|| format!("failed to listen on {address}"))
             .or_exit(Exit::Usage)?;
         tracing::info!(%address, "serves a page about the run namespaces");
-        let watch = Watch::new(self.denials_of.clone());
         let policy = policy.clone();
         let read = Box::new(move || policy.read().map_err(|failure| format!("{:#}", failure.error)));
-        let gatherer = Gatherer::new(Arc::clone(session), read, Arc::clone(health), Arc::clone(&watch));
+        let gatherer = Gatherer::new(Arc::clone(session), read, Arc::clone(health));
         let (desk, questions) = Desk::new();
         let hosts = Hosts::new(self.host.iter().cloned());
-        Ok(Some(Page { listener, hosts, watch, gatherer, desk, questions, session: Arc::clone(session) }))
+        Ok(Some(Page { listener, hosts, gatherer, desk, questions }))
     }
 }
 
@@ -81,7 +74,6 @@ impl Page {
         tokio::select! {
             served = server::serve(self.listener, self.hosts, self.desk) => served,
             () = self.gatherer.answer(self.questions) => Ok(()),
-            () = self.watch.follow(self.session.clock) => Ok(()),
         }
     }
 }

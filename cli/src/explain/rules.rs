@@ -45,16 +45,23 @@ pub(super) fn table() -> String {
 
 fn entry(rule: &Rule) -> String {
     format!(
-        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n",
+        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n",
         rule.id,
         rule.title,
         rule.subject(),
         rule.why,
         rule.remedy,
+        rule.settings().collect::<Vec<_>>().join(", "),
         mode(rule.default_mode),
         rule.id,
         mends(rule),
     )
+}
+
+/// The settings that the rule reads on its own, as a line of the page.
+fn reads(rule: &Rule) -> String {
+    let settings: Vec<_> = rule.reads.iter().map(|setting| format!("`{setting}`")).collect();
+    if settings.is_empty() { String::new() } else { format!("- Settings: {}\n", settings.join(", ")) }
 }
 
 /// The catalogue as a page.
@@ -70,11 +77,12 @@ pub(super) fn markdown() -> String {
         }
         let _ = write!(
             page,
-            "\n### {}: {}\n\n- Why: {}\n- Comply: {}\n- Default: `{}`\n- Mends: {}\n",
+            "\n### {}: {}\n\n- Why: {}\n- Comply: {}\n{}- Default: `{}`\n- Mends: {}\n",
             rule.id,
             rule.title,
             rule.why,
             rule.remedy,
+            reads(rule),
             mode(rule.default_mode),
             mends(rule)
         );

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use anyhow::Context as _;
 use clap::ColorChoice;
 use codex_k8s_shared::policy::RunPolicy;
@@ -16,10 +16,10 @@ use crate::output::Form;
 use crate::{input, output};
 
 const STRONG: Style = Style::new().bold();
-const WIDER: Style = AnsiColor::Yellow.on_default();
-const NARROWER: Style = AnsiColor::Green.on_default();
+/// The advice where the API server has to learn of the new policy.
+const REGISTER_AGAIN: &str = "The webhook configurations differ: register again with `codex-k8s-guard register --policy NEW`\n";
 
-/// Tell what differs between two policies, in words and by rule
+/// Print the settings that differ between two policies, and the rules that read them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, as those of diff:\n  0  nothing differs\n  1  something does\n  2  bad usage, or no usable policy"
@@ -71,33 +71,41 @@ fn read(file: &Path) -> anyhow::Result<RunPolicy> {
 fn told(found: &PolicyDiff) -> String {
     let mut text = String::new();
     for change in &found.changes {
-        let _ =
-            writeln!(text, "{STRONG}{}{STRONG:#}: {}{}", change.path, values(change), effect(change.effect));
-        let _ = writeln!(text, "    {}", change.means);
+        let _ = writeln!(text, "{STRONG}{}{STRONG:#}:{}", change.path, values(change));
         if !change.rules.is_empty() {
             let _ = writeln!(text, "    rules: {}", rules(change));
         }
     }
-    text.push_str(&summary(&found.changes));
+    text.push_str(&match found.changes.len() {
+        0 => "no settings differ\n".to_owned(),
+        1 => "1 setting differs\n".to_owned(),
+        differ => format!("{differ} settings differ\n"),
+    });
     if found.registration {
-        text.push_str("The webhook configurations differ as well: apply them again: register --policy NEW\n");
+        text.push_str(REGISTER_AGAIN);
     }
     text
 }
 
-/// The old and the new value; what a list's words tell is not told twice.
+/// The old and the new value; of lists, the items that only one of them has.
 fn values(change: &Change) -> String {
-    match (&change.old, &change.new) {
-        (Value::Array(old), Value::Array(new)) => format!("{} -> {} listed", old.len(), new.len()),
-        (old, new) => format!("{} -> {}", plain(old), plain(new)),
-    }
+    let (Value::Array(old), Value::Array(new)) = (&change.old, &change.new) else {
+        return format!(" {} -> {}", shown(&change.old), shown(&change.new));
+    };
+    let only = |sign: &str, items: &[Value], others: &[Value]| -> String {
+        let items = items.iter().filter(|item| !others.contains(item));
+        items.map(|item| format!("\n    {sign} {}", shown(item))).collect()
+    };
+    let items = only("-", old, new) + &only("+", new, old);
+    if items.is_empty() { format!(" {} -> {}", shown(&change.old), shown(&change.new)) } else { items }
 }
 
-fn effect(effect: Option<Effect>) -> String {
-    match effect {
-        None => String::new(),
-        Some(Effect::Widens) => format!(" ({WIDER}widens{WIDER:#})"),
-        Some(Effect::Narrows) => format!(" ({NARROWER}narrows{NARROWER:#})"),
+/// A value without the quotes of JSON.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -107,17 +115,4 @@ fn rules(change: &Change) -> String {
     }
     let ids: Vec<_> = change.rules.iter().map(|rule| rule.id).collect();
     ids.join(", ")
-}
-
-fn summary(changes: &[Change]) -> String {
-    let count = |effect| changes.iter().filter(|change| change.effect == Some(effect)).count();
-    match changes.len() {
-        0 => "no settings differ\n".to_owned(),
-        differ => format!(
-            "{differ} {}; what is allowed is widened by {}, narrowed by {}\n",
-            if differ == 1 { "setting differs" } else { "settings differ" },
-            count(Effect::Widens),
-            count(Effect::Narrows)
-        ),
-    }
 }

@@ -82,7 +82,6 @@ kind: RunPolicy
 {{- define "guard.pageArgs" -}}
 {{- with .Values.gc.page }}
 {{- if .enabled }}
-- --admin-denials-of=http://codex-k8s-webhook-metrics.{{ $.Release.Namespace }}.svc:8080/metrics
 {{- if .hosts }}
 - --admin-listen=0.0.0.0:8081
 - --admin-allow-remote

@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::model::{Known, Listed, Model, Namespaces};
 use super::places::{Usage, usage};
-use super::watch::Watch;
 use crate::cluster::told;
 use crate::health::Health;
 use crate::outcome;
@@ -70,7 +69,6 @@ pub struct Gatherer {
     session: Arc<Session>,
     policy: ReadPolicy,
     health: Arc<Health>,
-    watch: Arc<Watch>,
 }
 
 impl fmt::Debug for Gatherer {
@@ -102,13 +100,8 @@ fn fullness(
 
 impl Gatherer {
     /// Reads by the means of a session.
-    pub const fn new(
-        session: Arc<Session>,
-        policy: ReadPolicy,
-        health: Arc<Health>,
-        watch: Arc<Watch>,
-    ) -> Self {
-        Self { session, policy, health, watch }
+    pub const fn new(session: Arc<Session>, policy: ReadPolicy, health: Arc<Health>) -> Self {
+        Self { session, policy, health }
     }
 
     /// Answers all who ask, for ever. Those who ask while something is read get that.
@@ -143,8 +136,7 @@ impl Gatherer {
             Err(why) => Err(why),
         };
         let sweep = sweep.map(|noted| later(noted, self.health.last.last()));
-        let (next, denials) = (self.health.next_start(), self.watch.hour(now));
-        Model { read_at: now, namespaces, places, rows, sweep, next, denials }
+        Model { read_at: now, namespaces, places, rows, sweep, next: self.health.next_start() }
     }
 
     /// As a sweep would decide, now.

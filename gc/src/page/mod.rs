@@ -1,18 +1,16 @@
 //! The page: what run namespaces there are, what becomes of them, and why. Read-only, and without a script.
 //!
 //! [`view`] makes it of a [`Model`] and a [`Query`], and does nothing else. Around it, [`gather`] reads what is shown,
-//! [`watch`] asks the webhooks what they have denied, and [`server`] answers.
+//! and [`server`] answers.
 //!
 //! What is not known is said to be unknown, with the reason: never as nothing, and never as 0.
 
-pub mod denials;
 pub mod gather;
 mod model;
 pub mod places;
 pub mod query;
 pub mod server;
 pub mod view;
-pub mod watch;
 
 pub use model::{Known, Listed, Model, Namespaces, State};
 pub use query::Query;

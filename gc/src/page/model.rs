@@ -5,7 +5,6 @@ use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict};
 use codex_k8s_shared::last_sweep::LastSweep;
 use jiff::Timestamp;
 
-use super::denials::Hour;
 use super::places::Usage;
 
 /// What is known, or why it is not.
@@ -26,8 +25,6 @@ pub struct Model {
     pub sweep: Known<Option<LastSweep>>,
     /// When the next one begins; `None` for never.
     pub next: Option<Timestamp>,
-    /// What the webhooks have denied; `None` if nobody asks them.
-    pub denials: Option<Hour>,
 }
 
 /// The managed namespaces.

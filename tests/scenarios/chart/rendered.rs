@@ -135,10 +135,8 @@ fn the_page_needs_no_more_rights_and_is_reached_by_nobody_but_its_proxy() {
         for kind in ["ClusterRole", "Role"] {
             assert_eq!(rules(objects, kind, "codex-k8s-gc"), rules(&usual, kind, "codex-k8s-gc"));
         }
-        assert!(has(objects, "Service", "codex-k8s-webhook-metrics"));
     }
     assert!(!has(&alone, "Service", "codex-k8s-gc-page") && has(&proxied, "Service", "codex-k8s-gc-page"));
-    assert!(!has(&usual, "Service", "codex-k8s-webhook-metrics"));
     let ingress = |objects: &[Value]| {
         let policy = |object: &&Value| {
             object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == "codex-k8s-gc"

@@ -38,27 +38,19 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
         command.arg(format!("--audit-store=sqlite:{}", cluster.guard.file("audit.db").display()));
         command
     };
-    let of = format!("--admin-denials-of=http://{}/metrics", cluster.guard.webhook.health.0);
     let listen = format!("--admin-listen={page}");
-    let _daemon = Daemon::start(command(&["daemon", "--schedule=@every 1s", &listen, &of]));
+    let _daemon = Daemon::start(command(&["daemon", "--schedule=@every 1s", &listen]));
     let shown = |id: &'static str, words: &str| {
         let text =
             || Health(page).get("/").ok().map(|page| section(&page, id)).filter(|text| text.contains(words));
         soon(&format!("{id} says {words:?}"), text)
     };
-    // What is denied before the second look is what the second look finds.
-    shown("denials", "It takes two looks to tell");
-    let jane = cluster.guard.kubectl(&Identity::developer()).unwrap();
-    let refused = jane.run(&["label", "namespace", lives, "codex-k8s.dev/managed-by-"]).unwrap();
-    let rule =
-        refused.stderr.split("denied the request: ").nth(1).unwrap().split(':').next().unwrap().to_owned();
     cluster.create(goes, None);
     shown("rows", &format!("cleaned {goes} ttl_expired"));
     let namespaces = shown("namespaces", "Live 1");
     assert!(namespaces.contains(lives) && namespaces.contains("ready since"), "{namespaces}");
     shown("places", "the cluster 1 1000");
     shown("sweep", "Result done");
-    shown("denials", &format!("{rule} 1 0"));
     let page = Health(page).get("/").unwrap();
     assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
 
@@ -78,21 +70,14 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
     let runs = "--runs=postgres://gc@127.0.0.1:1/platform";
     std::fs::write(cluster.store(), "no store").unwrap();
     let listen = format!("--admin-listen={page}");
-    let args =
-        ["--schedule=0 0 1 1 *", &*listen, &policy, runs, "--admin-denials-of=http://127.0.0.1:1/metrics"];
-    let _daemon = cluster.daemon_with(&args);
-    let got = soon("the page is there", || {
-        Health(page).get("/").ok().filter(|page| page.contains("does not tell"))
-    });
+    let _daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &*listen, &policy, runs]);
+    let got = soon("the page is there", || Health(page).get("/").ok());
     for (id, words) in [
         ("namespaces", "Not known: what becomes of the namespaces. the platform's runs cannot be read"),
         ("namespaces", "Undecided nobody can say what becomes of it"),
         ("rows", "Not known: what was done. the audit store is damaged"),
         ("sweep", "There was none yet."),
-        ("denials", "127.0.0.1:1 does not tell what it has denied: Connection refused"),
-        ("denials", "Not known: what was denied. No webhook has answered twice"),
         ("places", "the cluster 0 1000"),
-        ("glance", "Denied in the last hour not known"),
     ] {
         let text = section(&got, id);
         assert!(text.contains(words), "no {words:?} in {text}");
@@ -116,7 +101,6 @@ fn the_page_is_for_loopback_and_for_who_asks_for_it_by_its_own_name() {
             "can be reached from elsewhere, and the page asks nobody who he is",
         ),
         (&["--admin-host=guard.example.org"], "--admin-listen"),
-        (&["--admin-listen=127.0.0.1:0", "--admin-denials-of=https://a/metrics"], "names no metrics"),
     ] {
         let ran = cluster.run(&[&["daemon", "--health-listen=127.0.0.1:0"], args].concat());
         let told = String::from_utf8_lossy(&ran.stderr);

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 
 use codex_k8s_tests::binaries::Binaries;
 use codex_k8s_tests::{Health, Identity, eventually};
-use serde_json::Value;
 
 use crate::harness::{HOME, Installed, PATIENCE, machine_can};
 
@@ -47,7 +46,7 @@ impl Drop for Forwarded {
 
 #[test]
 #[ignore = "takes a real node: make test-node"]
-fn the_page_is_reached_by_kubectl_port_forward_and_tells_what_each_webhook_denied() {
+fn the_page_is_reached_by_kubectl_port_forward_and_lists_the_namespaces() {
     if !machine_can() {
         return;
     }
@@ -55,20 +54,10 @@ fn the_page_is_reached_by_kubectl_port_forward_and_tells_what_each_webhook_denie
     let name = "codex-issue-seen";
     cluster.done(&["create", "namespace", name]);
     let forwarded = Forwarded::new(&cluster);
-    let shown = |what: &str, words: &[&str]| {
-        let mut text = String::new();
-        eventually(what, PATIENCE, || {
-            text = forwarded.page.get("/").unwrap_or_else(|error| error.to_string());
-            words.iter().all(|word| text.contains(word)).then_some(())
-        })
-        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", cluster.happened()));
-        text
-    };
-    let text = shown("both webhooks have answered twice", &[name, "2 webhooks answered the last look"]);
-    // Registration has tried what is refused, as dry runs.
-    let denied = "scope=\"row\">NS007</th><td class=\"number\" role=\"cell\" data-label=\"Denied\">1</td>";
-    assert!(text.starts_with("HTTP/1.1 200") && !text.contains(denied), "{text}");
-    let unlabel = ["label", "namespace", name, "codex-k8s.dev/managed-by-"];
-    cluster.refused(&Identity::developer(), &unlabel, &Value::Null, "denied the request: NS007: ");
-    shown("it tells of the denial", &[denied]);
+    let mut text = String::new();
+    eventually("the page lists the namespace", PATIENCE, || {
+        text = forwarded.page.get("/").unwrap_or_else(|error| error.to_string());
+        (text.starts_with("HTTP/1.1 200") && text.contains(name)).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {text}\n{}", cluster.happened()));
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Document, Place, Written};
+use super::{Document, Place};
 use crate::engine::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
@@ -118,9 +118,6 @@ pub struct Judgement {
     /// What is changed, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
-    /// What became of that in its file, if it was to be written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub written: Option<Written>,
     /// The object as it would be stored, if it is admitted.
     #[serde(skip)]
     pub stored: Option<Value>,
@@ -180,7 +177,6 @@ pub(super) fn of(
         warnings: outcome.warnings,
         problems: findings.into_iter().filter_map(|finding| problem(document, finding)).collect(),
         patch,
-        written: None,
         stored: object.filter(|_| result != Verdict::Denied),
     }
 }

@@ -12,7 +12,6 @@ mod judgement;
 pub mod live;
 mod report;
 pub(crate) mod source;
-mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +28,6 @@ pub use documents::{Document, LARGEST, ReadError, read};
 pub use judgement::{Judgement, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
 pub use source::{Place, Source};
-pub use write::{Unwritten, Written, rewritten};
 
 use crate::engine::{Decided, Engine, Failure, Judged};
 use crate::metrics::Metrics;

@@ -1,25 +1,16 @@
-//! What differs between two policies: each setting in words, with the rules that it concerns, and whether more is
-//! allowed or less.
-//!
-//! A table has every setting of the policy; a test compares it with the policy's schema.
-
-mod settings;
-mod width;
-mod words;
+//! The differences between two policies: each setting with its old and its new value, and the rules that read it.
 
 use codex_k8s_shared::baseline::joined;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::quantity::Quantity;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::registration::{Endpoint, configurations};
 use crate::rules::catalogue;
-use settings::Setting;
 
-pub use words::plain;
-
-/// What differs between two policies.
+/// The differences between two policies.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyDiff {
@@ -31,9 +22,9 @@ pub struct PolicyDiff {
     pub old: String,
     /// The hash of the new policy.
     pub new: String,
-    /// Whether the webhook configurations differ as well, so that they have to be applied again.
+    /// Whether the webhook configurations differ as well, so that they have to be registered again.
     pub registration: bool,
-    /// The settings that differ. A rule's mode that is written out and is its default all the same does not.
+    /// The settings that differ. A rule's mode that is written out and equals the rule's default does not differ.
     pub changes: Vec<Change>,
 }
 
@@ -43,35 +34,20 @@ pub struct PolicyDiff {
 pub struct Change {
     /// The field, as a path in the document.
     pub path: String,
-    /// What it was; `null` if it was not there.
+    /// The old value; `null` if the field was absent.
     pub old: Value,
-    /// What it is to be; `null` if it goes.
+    /// The new value; `null` if the field is absent.
     pub new: Value,
-    /// What that means, in a sentence.
-    pub means: String,
-    /// Whether more is allowed or less, where that is certain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
-    /// The rules that it concerns; none where no rule reads it.
-    pub rules: Vec<Concerned>,
+    /// The rules that read the setting; none if only the reconciler or the garbage collector reads it.
+    pub rules: Vec<Reader>,
 }
 
-/// Which way a change goes.
+/// A rule that reads a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Effect {
-    /// More is allowed, or for longer.
-    Widens,
-    /// Less is allowed, or for a shorter time.
-    Narrows,
-}
-
-/// A rule that a change concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Concerned {
-    /// Its id.
+pub struct Reader {
+    /// The rule's id.
     pub id: &'static str,
-    /// What it says.
+    /// The rule in one sentence.
     pub title: &'static str,
 }
 
@@ -103,17 +79,16 @@ fn written_out(policy: &RunPolicy) -> Value {
     serde_json::to_value(policy).unwrap_or_default()
 }
 
-/// What the API server is told of the policy, wherever the webhook is.
+/// The webhook configurations of a policy, without the address of the webhook.
 fn registered(policy: &RunPolicy) -> (Value, Value) {
     configurations(policy, &Endpoint::Url(String::new()), None)
 }
 
 fn compare<'v>(path: &mut Vec<&'v str>, old: &'v Value, new: &'v Value, changes: &mut Vec<Change>) {
-    if old == new {
+    if old == new || is_same_quantity(path, old, new) {
         return;
     }
     match (old, new) {
-        // Of a section that may be absent, this is one that is there.
         (Value::Object(before), Value::Object(after)) => {
             for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
                 path.push(key);
@@ -130,24 +105,21 @@ fn compare<'v>(path: &mut Vec<&'v str>, old: &'v Value, new: &'v Value, changes:
     }
 }
 
-fn change(path: &[&str], old: &Value, new: &Value) -> Change {
-    let found = settings::find(path);
-    let (means, effect, rules) = match &found {
-        Some((setting, at)) => (
-            words::sentence(setting.words, at, old, new),
-            width::effect(setting.wider, old, new),
-            concerned(setting, at),
-        ),
-        // The table has every setting: a test sees to it.
-        None => (format!("is {}", words::instead(old, new)), None, Vec::new()),
-    };
-    let path = path.iter().fold(String::new(), |path, key| joined(&path, key));
-    Change { path, old: old.clone(), new: new.clone(), means, effect, rules }
+/// Whether two values of a ResourceQuota or LimitRange are one quantity, such as `1` and `1000m` CPUs.
+fn is_same_quantity(path: &[&str], old: &Value, new: &Value) -> bool {
+    let quantity = |value: &Value| value.as_str()?.parse::<Quantity>().ok();
+    matches!(path, ["baseline", _, _, "hard" | "default" | "defaultRequest", _])
+        && quantity(old).is_some_and(|old| quantity(new) == Some(old))
 }
 
-fn concerned(setting: &Setting, at: &[&str]) -> Vec<Concerned> {
-    let rules = catalogue::all().filter(|rule| setting.concerns(rule.id, at));
-    rules.map(|rule| Concerned { id: rule.id, title: rule.title }).collect()
+fn change(path: &[&str], old: &Value, new: &Value) -> Change {
+    let rules = catalogue::all().filter(|rule| rule.reads_setting(path));
+    Change {
+        path: path.iter().fold(String::new(), |path, key| joined(&path, key)),
+        old: old.clone(),
+        new: new.clone(),
+        rules: rules.map(|rule| Reader { id: rule.id, title: rule.title }).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 use std::collections::BTreeSet;
 
-use codex_k8s_shared::policy::{API_VERSION, KIND, Profile};
+use codex_k8s_shared::policy::{API_VERSION, KIND};
 use serde_json::json;
 
-use super::settings::Words;
 use super::*;
 
 /// A policy in which nothing is left out that can be.
@@ -25,6 +24,21 @@ quotas:
   agentJobsPerProject: {max: 5, overrides: {p1: 7}}
 ";
 
+/// The settings that no rule reads, and why.
+const READ_BY_NO_RULE: &[(&str, &str)] = &[
+    ("jobs.parallelism.default", "the API server sets its own default before any webhook"),
+    ("jobs.completions.default", "the API server sets its own default before any webhook"),
+    ("cleanup.enabled", "the garbage collector"),
+    ("cleanup.grace", "the garbage collector"),
+    ("cleanup.workGrace", "the garbage collector"),
+    ("cleanup.unknownRun", "the garbage collector"),
+    ("cleanup.unproven", "the garbage collector"),
+    ("cleanup.retention.*.*.afterLease", "the garbage collector"),
+    ("cleanup.breaker", "the garbage collector"),
+    ("cleanup.concurrency", "the garbage collector"),
+    ("cleanup.waitForGone", "the garbage collector"),
+];
+
 fn policy(body: &str) -> RunPolicy {
     RunPolicy::from_yaml(&format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{body}")).unwrap()
 }
@@ -33,8 +47,8 @@ fn changed(old: &str, new: &str) -> Vec<Change> {
     diff(&policy(old), &policy(new)).changes
 }
 
-/// The paths of the leaves of a schema, and of sections that may be absent; `*` for any key of a map.
-fn leaves(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+/// The paths of the settings in a schema: leaves, and sections that may be absent; `*` for any key of a map.
+fn settings(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     let resolved = |schema: &Value| match schema["$ref"].as_str() {
         Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap().clone(),
         None => schema.clone(),
@@ -44,57 +58,53 @@ fn leaves(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>
     if let Some(either) = schema["anyOf"].as_array() {
         assert_eq!((either.len(), &either[1]["type"]), (2, &json!("null")), "{path}");
         found.insert(path.to_owned());
-        leaves(root, &either[0], path, found);
+        settings(root, &either[0], path, found);
     } else if let Some(properties) = schema["properties"].as_object() {
-        properties.iter().for_each(|(key, schema)| leaves(root, schema, &at(key), found));
+        properties.iter().for_each(|(key, schema)| settings(root, schema, &at(key), found));
     } else if schema["additionalProperties"].is_object() {
-        leaves(root, &schema["additionalProperties"], &at("*"), found);
+        settings(root, &schema["additionalProperties"], &at("*"), found);
     } else {
         found.insert(path.to_owned());
     }
 }
 
-/// The paths that a setting's path stands for.
-fn spelt_out(path: &str) -> Vec<String> {
-    path.split('.').fold(vec![String::new()], |paths, step| {
-        let with = |path: &String| {
-            step.split('|')
-                .map(|one| if path.is_empty() { one.to_owned() } else { format!("{path}.{one}") })
-                .collect::<Vec<_>>()
-        };
-        paths.iter().flat_map(with).collect()
-    })
-}
-
-#[test]
-fn the_settings_are_those_of_the_schema_each_once() {
+/// Every setting of a policy, without the modes of the rules.
+fn all_settings() -> BTreeSet<String> {
     let schema = serde_json::to_value(RunPolicy::json_schema()).unwrap();
-    let mut expected = BTreeSet::new();
-    leaves(&schema, &schema, "", &mut expected);
-    // They have one value each.
-    assert!(expected.remove("apiVersion") && expected.remove("kind"));
-    let told: Vec<_> = settings::all().flat_map(|setting| spelt_out(setting.path)).collect();
-    assert_eq!(told.iter().cloned().collect::<BTreeSet<_>>(), expected);
-    assert_eq!(told.len(), expected.len(), "some setting is there twice");
+    let mut found = BTreeSet::new();
+    settings(&schema, &schema, "", &mut found);
+    // The first two have one value each, and a mode belongs to its rule.
+    assert!(["apiVersion", "kind", "rules.*"].iter().all(|path| found.remove(*path)));
+    found
+}
+
+/// Whether a path stands for a setting, or for a section that the setting is in.
+fn covers(path: &str, setting: &str) -> bool {
+    let (steps, keys): (Vec<_>, Vec<_>) = (path.split('.').collect(), setting.split('.').collect());
+    steps.len() <= keys.len() && steps.iter().zip(keys).all(|(step, key)| *step == "*" || *step == key)
 }
 
 #[test]
-fn the_rules_of_the_settings_exist() {
-    let exists = |id: &str| match id.strip_suffix('*') {
-        Some(beginning) => catalogue::all().any(|rule| rule.id.starts_with(beginning)),
-        None => catalogue::find(id).is_some(),
-    };
-    for setting in settings::all() {
-        for id in setting.rules {
-            assert!(exists(id), "{}: {id}", setting.path);
+fn every_setting_that_a_rule_reads_is_in_the_schema() {
+    let settings = all_settings();
+    for rule in catalogue::all() {
+        for path in rule.settings() {
+            assert!(settings.iter().any(|setting| covers(path, setting)), "{}: {path}", rule.id);
         }
-        let collectors = setting.path.starts_with("cleanup.") || setting.path == "rules.*";
-        let unused = ["jobs.parallelism.default", "jobs.completions.default"].contains(&setting.path);
-        assert!(!setting.rules.is_empty() || collectors || unused, "{}", setting.path);
     }
 }
 
-/// The leaves of a value, as pointers; lists are leaves.
+#[test]
+fn every_setting_is_read_by_a_rule_or_listed_with_who_reads_it_otherwise() {
+    for setting in all_settings() {
+        let keys: Vec<_> = setting.split('.').collect();
+        let read = catalogue::all().any(|rule| rule.reads_setting(&keys));
+        let listed = READ_BY_NO_RULE.iter().any(|(path, _)| covers(path, &setting));
+        assert!(read != listed, "{setting}: read by a rule: {read}, listed: {listed}");
+    }
+}
+
+/// The pointers of the leaves of a value; lists are leaves.
 fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -142,49 +152,53 @@ fn with_another(whole: &Value, pointer: &str) -> RunPolicy {
 }
 
 #[test]
-fn a_change_of_any_setting_is_told_at_its_path_in_words_and_by_rule() {
+fn a_change_of_any_setting_is_reported_at_its_path_with_both_values_and_the_rules_that_read_it() {
     let full = policy(FULL);
     let whole = written_out(&full);
     let mut all = Vec::new();
     pointers(&whole, "", &mut all);
     all.retain(|pointer| !["/apiVersion", "/kind"].contains(&&**pointer));
-    let mut settings_told = BTreeSet::new();
     for pointer in all {
-        let changes = diff(&full, &with_another(&whole, &pointer)).changes;
+        let other = with_another(&whole, &pointer);
+        let changes = diff(&full, &other).changes;
         let [change] = changes.as_slice() else { panic!("{pointer}: {changes:?}") };
         let keys: Vec<_> = pointer.split('/').skip(1).collect();
         assert_eq!(change.path, keys.iter().fold(String::new(), |path, key| joined(&path, key)));
-        assert!(
-            !change.means.is_empty() && !change.means.contains(['{', '}']),
-            "{pointer}: {}",
-            change.means
-        );
-        assert!(change.old != change.new, "{pointer}");
-        let (setting, _) = settings::find(&keys).unwrap();
-        settings_told.insert(setting.path);
-        let rules: Vec<_> = change.rules.iter().map(|rule| rule.id).collect();
-        assert!(
-            rules.iter().all(|id| catalogue::find(id).is_some_and(|rule| setting.concerns(rule.id, &keys)))
-        );
-        match setting.words {
-            Words::Mode => assert_eq!(rules, [keys[1]]),
-            _ => assert_eq!(rules.is_empty(), setting.rules.is_empty(), "{pointer}"),
+        let new = written_out(&other);
+        assert_eq!((Some(&change.old), Some(&change.new)), (whole.pointer(&pointer), new.pointer(&pointer)));
+        let readers: Vec<_> = catalogue::all().filter(|rule| rule.reads_setting(&keys)).collect();
+        assert!(change.rules.iter().map(|rule| rule.id).eq(readers.iter().map(|rule| rule.id)), "{pointer}");
+        if let ["rules", id] = keys[..] {
+            assert_eq!(change.rules.iter().map(|rule| rule.id).collect::<Vec<_>>(), [id]);
         }
     }
-    // The others are sections that are there in the full policy.
-    let sections: Vec<_> =
-        settings::all().map(|setting| setting.path).filter(|path| !settings_told.contains(path)).collect();
+}
+
+/// The ids of the rules that read the one setting that differs.
+fn readers(new: &str) -> Vec<&'static str> {
+    let changes = changed("", new);
+    let [change] = changes.as_slice() else { panic!("{new}: {changes:?}") };
+    change.rules.iter().map(|rule| rule.id).collect()
+}
+
+#[test]
+fn a_rule_reads_a_setting_above_or_below_the_path_that_it_names() {
+    assert_eq!(readers("jobs: {backoffLimit: {default: 1, max: 6}}"), ["JOB009"]);
+    assert_eq!(readers("quotas: {agentJobsPerProject: {max: 5}}"), ["QUOTA004"]);
+    assert_eq!(readers("quotas: {cluster: null}"), ["QUOTA003"]);
+    assert_eq!(readers("lease: {ttlByRole: {qa: 90m}}"), ["NS015", "LEASE001"]);
     assert_eq!(
-        sections,
-        [
-            "quotas.cluster",
-            "quotas.perProject",
-            "quotas.perRequester",
-            "quotas.agentJobsPerProject",
-            "baseline.fullEnv|codeOnly|slot.resourceQuota",
-            "baseline.fullEnv|codeOnly|slot.limitRange",
-        ]
+        readers("jobs: {serviceAccounts: {fullEnv: [default], codeOnly: [default]}}"),
+        ["JOB004", "TOKEN002"]
     );
+    assert_eq!(readers("jobs: {parallelism: {default: 2, max: 4}}"), [""; 0]);
+}
+
+#[test]
+fn who_passes_every_rule_and_which_namespaces_are_in_scope_is_read_by_all_of_them() {
+    let all = catalogue::all().count();
+    assert_eq!(readers("namespaces: {prefixes: [codex-issue]}").len(), all);
+    assert_eq!(readers("identities: {breakGlass: {users: [jane], groups: []}}").len(), all);
 }
 
 #[test]
@@ -193,141 +207,25 @@ fn equal_policies_do_not_differ_however_they_are_written() {
 }
 
 #[test]
-fn what_a_change_means_is_told_with_the_old_value_and_which_way_it_goes() {
-    use Effect::{Narrows, Widens};
-    for (old, new, path, means, effect) in [
-        (
-            "",
-            "lease: {defaultTtl: 12h}",
-            "lease.defaultTtl",
-            "leases of runs whose role has no time of its own end after 12h instead of 24h",
-            Some(Narrows),
-        ),
-        (
-            "",
-            "lease: {ttlByRole: {qa: 90m}}",
-            "lease.ttlByRole.qa",
-            "leases of runs of the role qa end after 1h30m",
-            None,
-        ),
-        (
-            "lease: {ttlByRole: {qa: 1h}}",
-            "",
-            "lease.ttlByRole.qa",
-            "leases of runs of the role qa end after lease.defaultTtl, as others do",
-            None,
-        ),
-        ("", "lease: {minTtl: 1m}", "lease.minTtl", "a lease is for 1m instead of 5m at least", Some(Widens)),
-        (
-            "",
-            "rules: {JOB018: warn}",
-            "rules.JOB018",
-            "what breaks it (A workload stays out of the host's namespaces and ports) is only warned about instead of refused",
-            Some(Widens),
-        ),
-        (
-            "rules: {JOB022: audit}",
-            "",
-            "rules.JOB022",
-            "what breaks it (Secrets are not written into the environment as literals) is only warned about instead of only written down",
-            Some(Narrows),
-        ),
-        (
-            "",
-            "quotas: {cluster: null}",
-            "quotas.cluster",
-            "nothing limits how many run namespaces work at once in the cluster",
-            Some(Widens),
-        ),
-        (
-            "quotas: {perRequester: null}",
-            "quotas: {perRequester: {max: 3}}",
-            "quotas.perRequester",
-            "the run namespaces of a user that work at once are limited, except for managers",
-            Some(Narrows),
-        ),
-        (
-            "",
-            "jobs: {tolerations: []}",
-            "jobs.tolerations",
-            "taints that a workload may tolerate: no longer node.kubernetes.io/not-ready:NoExecute, node.kubernetes.io/unreachable:NoExecute",
-            Some(Narrows),
-        ),
-        (
-            "",
-            "jobs: {serviceAccounts: {fullEnv: [default, codex-runner, codex-runner-readonly]}}",
-            "jobs.serviceAccounts.fullEnv",
-            "ServiceAccounts that workloads of full-env runs may be: the same in another order; workloads that name none are default instead of codex-runner",
-            None,
-        ),
-        (
-            "",
-            "cleanup: {retention: {codeOnly: {canceled: {afterLease: 48h}}}}",
-            "cleanup.retention.codeOnly.canceled.afterLease",
-            "code-only namespaces whose run was canceled stay for 48h beyond the end of their lease",
-            None,
-        ),
-    ] {
-        let changes = changed(old, new);
-        let [change] = changes.as_slice() else { panic!("{new}: {changes:?}") };
-        assert_eq!((change.path.as_str(), change.means.as_str(), change.effect), (path, means, effect));
-    }
-}
-
-#[test]
-fn what_the_api_server_is_told_of_the_policy_is_to_be_applied_again() {
-    let registration = |new: &str| diff(&policy(""), &policy(new)).registration;
-    assert!(registration("namespaces: {prefixes: [other]}"));
-    assert!(registration("quotas: {agentJobsPerProject: {max: 1}}"));
-    assert!(!registration("lease: {defaultTtl: 1h}\nrules: {JOB018: warn}"));
-}
-
-#[test]
-fn quotas_are_compared_as_quantities_and_without_one_there_is_no_bound() {
+fn equal_quantities_do_not_differ_however_they_are_written() {
     let set = |hard: &str| {
         format!(
             "baseline: {{fullEnv: {{access: candidate, resourceQuota: {{name: q, hard: {hard}}}, limitRange: null}}}}"
         )
     };
-    let effect = |old: &str, new: &str| changed(&set(old), &set(new))[0].effect;
-    assert_eq!(effect("{requests.memory: 900Mi}", "{requests.memory: 1Gi}"), Some(Effect::Widens));
-    assert_eq!(effect("{requests.cpu: '1'}", "{requests.cpu: 500m}"), Some(Effect::Narrows));
-    assert_eq!(effect("{requests.cpu: '1'}", "{requests.cpu: 1000m}"), None);
-    assert_eq!(effect("{pods: '1'}", "{}"), Some(Effect::Widens));
-    assert_eq!(effect("{}", "{pods: '1'}"), Some(Effect::Narrows));
-    assert_eq!(
-        changed(&set("{}"), &set("{limits.cpu: '1'}"))[0].path,
-        "baseline.fullEnv.resourceQuota.hard[\"limits.cpu\"]"
-    );
+    let changed = |old: &str, new: &str| changed(&set(old), &set(new));
+    assert_eq!(changed("{requests.cpu: '1'}", "{requests.cpu: 1000m}"), []);
+    assert_eq!(changed("{requests.memory: 1Gi}", "{requests.memory: 1024Mi}"), []);
+    let differing = changed("{}", "{limits.cpu: '1'}");
+    assert_eq!(differing[0].path, "baseline.fullEnv.resourceQuota.hard[\"limits.cpu\"]");
+    assert_eq!((&differing[0].old, &differing[0].new), (&Value::Null, &json!("1")));
+    assert_eq!(changed("{requests.memory: 900Mi}", "{requests.memory: 1Gi}").len(), 1);
 }
 
 #[test]
-fn rights_are_compared_by_what_they_allow() {
-    let with = |rules: &str| {
-        format!("baseline: {{candidate: {{serviceAccount: r, role: r, roleBinding: r, rules: {rules}}}}}")
-    };
-    let effect = |old: &str, new: &str| changed(&with(old), &with(new))[0].effect;
-    let (get, all) = (
-        "[{apiGroups: [''], resources: [pods], verbs: [get]}]",
-        "[{apiGroups: [''], resources: [pods], verbs: ['*']}]",
-    );
-    assert_eq!(effect(get, all), Some(Effect::Widens));
-    assert_eq!(effect(all, get), Some(Effect::Narrows));
-    assert_eq!(effect(get, "[{apiGroups: [''], resources: [jobs], verbs: [get]}]"), None);
-    assert_eq!(
-        changed(&with(get), &with(all))[0].means,
-        "what the profile candidate grants agents, and at most any Role beside it: now also * on pods; no longer get on pods"
-    );
-}
-
-#[test]
-fn from_a_to_b_agents_may_do_more_and_less_is_counted() {
-    let changes = diff(&RunPolicy::of(Profile::A), &RunPolicy::of(Profile::B)).changes;
-    let widens = |path: &str| changes.iter().find(|change| change.path == path).unwrap().effect;
-    for path in
-        ["baseline.candidate.rules", "baseline.codeOnly.resourceQuota", "jobs.activeDeadlineSeconds.default"]
-    {
-        assert_eq!(widens(path), Some(Effect::Widens), "{path}");
-    }
-    assert!(changes.iter().all(|change| change.effect != Some(Effect::Narrows)), "{changes:?}");
+fn a_policy_of_which_the_api_server_knows_a_part_is_registered_again() {
+    let registration = |new: &str| diff(&policy(""), &policy(new)).registration;
+    assert!(registration("namespaces: {prefixes: [other]}"));
+    assert!(registration("quotas: {agentJobsPerProject: {max: 1}}"));
+    assert!(!registration("lease: {defaultTtl: 1h}\nrules: {JOB018: warn}"));
 }

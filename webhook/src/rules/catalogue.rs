@@ -27,6 +27,25 @@ impl fmt::Display for Subject {
     }
 }
 
+/// The settings that every rule reads: who passes all of them, and which namespaces are in scope.
+const READ_BY_ALL: [&str; 2] = ["identities.breakGlass", "namespaces.prefixes"];
+
+impl Subject {
+    /// The settings that every rule about the subject reads, because they decide whether it applies.
+    const fn reads(self) -> &'static [&'static str] {
+        match self {
+            Self::Namespace => &["identities.namespaceControllers"],
+            Self::Workload => &[
+                "identities.managers",
+                "identities.namespaceControllers",
+                "identities.workloadControllers",
+                "namespaces.slotProjects",
+            ],
+            Self::Guard => &[],
+        }
+    }
+}
+
 /// A rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -38,6 +57,9 @@ pub struct Rule {
     pub why: &'static str,
     /// How to comply.
     pub remedy: &'static str,
+    /// The settings of the policy that the rule reads, as paths; `*` stands for any one key. What all rules about its
+    /// subject read is left out: [`settings`](Self::settings) has it.
+    pub reads: &'static [&'static str],
     /// What follows from breaking it, where the policy says nothing.
     pub default_mode: Mode,
     /// The decision.
@@ -54,6 +76,19 @@ impl Rule {
         }
     }
 
+    /// Every setting of the policy that the rule reads, as [`reads`](Self::reads) names them, except its mode.
+    pub fn settings(&self) -> impl Iterator<Item = &'static str> {
+        self.reads.iter().chain(self.subject().reads()).chain(&READ_BY_ALL).copied()
+    }
+
+    /// Whether the rule reads the setting at a path, a part of it, or a section that it is in.
+    pub fn reads_setting(&self, path: &[&str]) -> bool {
+        match path {
+            ["rules", id] => *id == self.id,
+            _ => self.settings().any(|setting| overlaps(setting, path)),
+        }
+    }
+
     /// Whether the rule also mends what is missing.
     pub const fn mends(&self) -> bool {
         match self.check {
@@ -63,6 +98,11 @@ impl Rule {
             Check::Guard { mend, .. } => mend.is_some(),
         }
     }
+}
+
+/// Whether one of two paths is the beginning of the other.
+fn overlaps(setting: &str, path: &[&str]) -> bool {
+    setting.split('.').zip(path).all(|(step, key)| step == "*" || step == *key)
 }
 
 /// How a rule decides.

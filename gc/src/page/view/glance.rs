@@ -4,8 +4,7 @@ use codex_k8s_shared::last_sweep::SweepResult;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::parts::{plain, section as with_heading, webhooks};
-use crate::page::denials::Hour;
+use super::parts::{plain, section as with_heading};
 use crate::page::model::{Known, Model, State};
 use crate::times::relative;
 
@@ -17,7 +16,6 @@ pub(super) fn section(model: &Model, now: Timestamp) -> Markup {
     let figures = [
         ("Namespaces", "namespaces", namespaces(model)),
         ("Fullest limit", "places", places(model)),
-        ("Denied in the last hour", "denials", denials(model.denials.as_ref())),
         ("Last sweep", "sweep", sweep(model, now)),
     ];
     let content = html! {
@@ -55,20 +53,6 @@ fn places(model: &Model) -> Figure {
         }
         None => ("none".to_owned(), "the policy limits nothing".to_owned()),
     })
-}
-
-fn denials(hour: Option<&Hour>) -> Figure {
-    let hour = hour.ok_or("nobody asks the webhooks")?;
-    let since = hour.since.ok_or("there was no second look yet")?;
-    if hour.answered == 0 {
-        return Err("no webhook answers".to_owned());
-    }
-    let sum: u64 = hour.rules.iter().map(|(_, count)| count.denied).sum();
-    let others = if hour.failed.is_empty() { "" } else { "; others did not answer" };
-    Ok((
-        sum.to_string(),
-        format!("since {}, by {}{others}", since.strftime("%H:%M UTC"), webhooks(hour.answered)),
-    ))
 }
 
 fn sweep(model: &Model, now: Timestamp) -> Figure {

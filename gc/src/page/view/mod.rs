@@ -65,13 +65,12 @@ pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -
                     (glance::section(model, now))
                     (namespaces::section(model, query, now))
                     (sections::places(model))
-                    (sections::denials(model, now))
                     (sections::sweep(model, now))
                     (sections::rows(model, now))
                 }
                 footer {
                     p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations.md" }
-                        "; " code { "codex-k8s-guard explain ns/NAME" } " tells more about one namespace." }
+                        "; " code { "codex-k8s-guard explain ns/NAME" } " tells more about one namespace. The Grafana dashboard shows what the webhooks deny." }
                 }
             }
         }
@@ -88,7 +87,7 @@ fn banner(model: &Model, asked: &Query, now: Timestamp) -> Markup {
         p.read { "Read " (parts::moment(model.read_at, now)) ". " a href=(asked.address(asked.page)) { "Read again" } }
         nav aria-label="Sections" {
             ul {
-                @for (id, name) in [("namespaces", "Namespaces"), ("places", "Places"), ("denials", "Denials"), ("sweep", "Last sweep"), ("rows", "Audit rows")] {
+                @for (id, name) in [("namespaces", "Namespaces"), ("places", "Places"), ("sweep", "Last sweep"), ("rows", "Audit rows")] {
                     li { a href={"#" (id)} { (name) } }
                 }
             }

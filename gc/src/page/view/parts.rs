@@ -30,7 +30,7 @@ pub(super) fn moment(time: Timestamp, now: Timestamp) -> Markup {
 }
 
 /// A time by the clock, in UTC; its date only if that is another one.
-pub(super) fn clock(time: Timestamp, now: Timestamp) -> Markup {
+fn clock(time: Timestamp, now: Timestamp) -> Markup {
     let date = |time: Timestamp| time.strftime("%Y-%m-%d ").to_string();
     let date = Some(date(time)).filter(|found| *found != date(now)).unwrap_or_default();
     html! { time datetime=(whole(time)) { (date) (time.strftime("%H:%M UTC")) } }
@@ -39,11 +39,6 @@ pub(super) fn clock(time: Timestamp, now: Timestamp) -> Markup {
 /// Why something is not shown.
 pub(super) fn unknown(what: &str, why: &str) -> Markup {
     html! { p.unknown { strong { "Not known: " } (what) ". " (plain(why)) } }
-}
-
-/// So many webhooks.
-pub(super) fn webhooks(count: usize) -> String {
-    if count == 1 { "1 webhook".to_owned() } else { format!("{count} webhooks") }
 }
 
 /// Something to be looked at.

@@ -2,20 +2,16 @@
 
 use codex_k8s_shared::audit::Row;
 use codex_k8s_shared::last_sweep::LastSweep;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::glance::result;
-use super::parts::{cell, clock, head, moment, number, plain, section, unknown, warning, webhooks};
-use crate::page::denials::Hour;
+use super::parts::{cell, head, moment, number, plain, section, unknown, warning};
 use crate::page::model::Model;
 use crate::page::places::Usage;
-use crate::times::whole;
 
 /// Scopes that are shown: the fullest.
 const SCOPES: usize = 20;
-/// What was found longer ago is old: several looks were missed.
-const OLD: SignedDuration = SignedDuration::from_mins(3);
 
 /// Places.
 pub(super) fn places(model: &Model) -> Markup {
@@ -61,63 +57,6 @@ fn fullness(usage: &Usage) -> Markup {
                 }
                 (percent) " %" @if percent >= 100 { ", full" }
             },
-        }
-    }
-}
-
-/// Denials.
-pub(super) fn denials(model: &Model, now: Timestamp) -> Markup {
-    let content = match &model.denials {
-        None => unknown(
-            "what was denied",
-            "This daemon was not told where webhooks serve their metrics; --admin-denials-of tells it.",
-        ),
-        Some(hour) => html! { (looks(hour, now)) (rules(hour, now)) },
-    };
-    section("denials", "Denials of the last hour", &content)
-}
-
-/// How far the figures can be believed.
-fn looks(hour: &Hour, now: Timestamp) -> Markup {
-    html! {
-        @for (source, why) in &hour.failed { (warning(&format!("{source} does not tell what it has denied: {why}"))) }
-        @if let Some(looked_at) = hour.looked_at.filter(|at| now.duration_since(*at) > OLD) {
-            (warning(&format!("nobody has looked since {}", whole(looked_at))))
-        }
-    }
-}
-
-/// The figures.
-fn rules(hour: &Hour, now: Timestamp) -> Markup {
-    let Some(since) = hour.since else {
-        let why = match hour.looked_at {
-            None => "Nobody has looked yet.",
-            Some(_) if hour.answered > 0 => "It takes two looks to tell, and there was one.",
-            Some(_) => "No webhook has answered twice within the hour.",
-        };
-        return unknown("what was denied", why);
-    };
-    html! {
-        p {
-            "Counted since " (clock(since, now)) ", at least: what a webhook has denied between the last look and its end is lost. "
-            (webhooks(hour.answered)) " answered the last look."
-        }
-        @if hour.rules.is_empty() && hour.answered == 0 { (unknown("what was denied", "No webhook answers any more.")) }
-        @else if hour.rules.is_empty() { p { "None" @if !hour.failed.is_empty() { ", as far as those know that answered" } "." } }
-        @else {
-            table.cards role="table" {
-                caption { "Denied requests by rule, the most first; " code { "codex-k8s-guard explain RULE" } " tells what a rule is about" }
-                (head(&[("Rule", false), ("Denied", true), ("Dry runs denied", true)]))
-                tbody role="rowgroup" {
-                    @for (rule, count) in &hour.rules {
-                        tr role="row" {
-                            th role="rowheader" scope="row" { (rule) }
-                            (number("Denied", count.denied))
-                            (number("Dry runs denied", count.dry_run))
-                        }
-                    }
-                }
-            }
         }
     }
 }

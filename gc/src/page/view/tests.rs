@@ -4,7 +4,6 @@ mod models;
 use proptest::prelude::*;
 
 use super::*;
-use crate::page::denials::{Count, Hour};
 use document::Document;
 use models::{any_model, model, now, of};
 
@@ -32,7 +31,7 @@ fn a_page_has_its_landmarks_one_title_and_headings_in_order() {
 #[test]
 fn every_table_has_a_caption_and_heads_and_every_field_a_label() {
     let document = shown(&model(), "");
-    assert_eq!(document.all("table").len(), 5, "namespaces, places, denials, what was kept, rows");
+    assert_eq!(document.all("table").len(), 4, "namespaces, places, what was kept, rows");
     for table in document.all("table") {
         assert_eq!(table.all("caption").len(), 1);
         for head in table.all("th") {
@@ -69,7 +68,6 @@ fn what_people_write_into_a_cluster_is_text_and_nothing_else() {
     let last = bad.sweep.as_mut().unwrap().as_mut().unwrap();
     (last.error, last.kept, last.breaker) =
         (Some(evil.to_owned()), [(evil.to_owned(), 1)].into(), vec![evil.to_owned()]);
-    bad.denials.as_mut().unwrap().failed = vec![(evil.to_owned(), evil.to_owned())];
     for query in ["", "project=%22%27%3E%3Cscript%3E&text=%3Cscript%3Ealert", "state=%3Cscript%3E"] {
         let html = page(&bad, &Query::parse(query), now());
         assert!(!html.contains('\u{202e}'));
@@ -79,60 +77,23 @@ fn what_people_write_into_a_cluster_is_text_and_nothing_else() {
         assert!(attributes.iter().all(|name| !name.starts_with("on") && name != "style"), "{attributes:?}");
     }
     let html = page(&bad, &Query::parse(""), now());
-    assert_eq!(html.matches("&lt;script&gt;").count(), 16, "each of them is there to be read");
+    assert_eq!(html.matches("&lt;script&gt;").count(), 14, "each of them is there to be read");
 }
 
 #[test]
 fn what_is_not_known_is_said_to_be_and_never_shown_as_0() {
     let why = || "failed to read it: connection refused".to_owned();
-    let unknown = Model {
-        namespaces: Err(why()),
-        places: Err(why()),
-        rows: Err(why()),
-        sweep: Err(why()),
-        denials: Some(Hour {
-            failed: vec![("10.0.0.1:8080".to_owned(), why())],
-            looked_at: Some(now()),
-            ..Hour::default()
-        }),
-        ..model()
-    };
+    let unknown =
+        Model { namespaces: Err(why()), places: Err(why()), rows: Err(why()), sweep: Err(why()), ..model() };
     let document = shown(&unknown, "");
-    for id in ["namespaces", "places", "denials", "sweep", "rows"] {
+    for id in ["namespaces", "places", "sweep", "rows"] {
         let section = document.by_id(id);
         let text = section.text();
         assert!(text.contains("Not known: ") && section.all("table").is_empty(), "{id}: {text}");
         assert!(!text.contains(" 0"), "{id}: {text}");
     }
-    assert_eq!(document.by_id("glance").text().matches("not known").count(), 4);
-    assert_eq!(document.all("p").iter().filter(|p| p.text().contains("connection refused")).count(), 5);
-}
-
-#[test]
-fn figures_that_cover_less_than_they_seem_to_say_so() {
-    let denials = |hour: Option<Hour>| shown(&Model { denials: hour, ..model() }, "").by_id("denials").text();
-    assert!(denials(None).contains("--admin-denials-of tells it"));
-    assert!(denials(Some(Hour::default())).contains("Nobody has looked yet."));
-    let once = Hour { looked_at: Some(now()), answered: 2, ..Hour::default() };
-    assert!(denials(Some(once.clone())).contains("It takes two looks to tell"));
-    let quiet = Hour { since: Some(now()), ..once.clone() };
-    assert!(denials(Some(quiet.clone())).contains("None."));
-    let silent = Hour {
-        answered: 0,
-        failed: vec![("10.0.0.7:8080".to_owned(), "refused".to_owned())],
-        ..quiet.clone()
-    };
-    let text = denials(Some(silent));
-    assert!(
-        text.contains("Not known: what was denied. No webhook answers any more.") && !text.contains("None"),
-        "{text}"
-    );
-    let rules = vec![("JOB004".to_owned(), Count { denied: 3, dry_run: 2 })];
-    let failed = vec![("10.0.0.7:8080".to_owned(), "it answered 503".to_owned())];
-    let text = denials(Some(Hour { failed, rules, ..quiet }));
-    assert!(text.contains("JOB004 3 2") && text.contains("10.0.0.7:8080 does not tell"), "{text}");
-    let old = Hour { looked_at: "2026-02-01T11:50:00Z".parse().ok(), ..once };
-    assert!(denials(Some(old)).contains("nobody has looked since 2026-02-01T11:50:00Z"));
+    assert_eq!(document.by_id("glance").text().matches("not known").count(), 3);
+    assert_eq!(document.all("p").iter().filter(|p| p.text().contains("connection refused")).count(), 4);
 }
 
 #[test]

@@ -1,10 +1,6 @@
-//! Something to look at: a namespace in each state, a policy with limits, rows, a sweep, and a webhook that denies.
+//! Something to look at: a namespace in each state, a policy with limits, rows, and a sweep.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::SocketAddr;
 
 use codex_k8s_shared::audit::EventType;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep, SweepResult};
@@ -23,64 +19,10 @@ quotas:
 cleanup: {grace: 30m}
 ";
 
-/// A webhook, as far as its metrics tell of it: each time that it is asked, it has denied more.
-struct Denying {
-    address: SocketAddr,
-    ends: Arc<AtomicBool>,
-    answering: Option<JoinHandle<()>>,
-}
-
-impl Denying {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, ends) = (listener.local_addr().unwrap(), Arc::<AtomicBool>::default());
-        let until = Arc::clone(&ends);
-        let answering = std::thread::spawn(move || {
-            for (stream, times) in listener.incoming().zip(1..) {
-                if until.load(Ordering::Relaxed) {
-                    return;
-                }
-                // Whoever asks sees what goes wrong.
-                let _ = answer(&mut stream.unwrap(), times);
-            }
-        });
-        Self { address, ends, answering: Some(answering) }
-    }
-}
-
-impl Drop for Denying {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // It waits for somebody.
-        let _ = TcpStream::connect(self.address);
-        let _ = self.answering.take().map(JoinHandle::join);
-    }
-}
-
-fn answer(stream: &mut TcpStream, times: u32) -> std::io::Result<()> {
-    let mut asked = [0; 1024];
-    let _ = stream.read(&mut asked)?;
-    let line = |rule: &str, dry_run: bool, count: u32| {
-        format!(
-            "codex_k8s_webhook_decisions_total{{entry=\"validate\",rule=\"{rule}\",operation=\"CREATE\",kind=\"Job\",\
-             dry_run=\"{dry_run}\",outcome=\"denied\"}} {count}\n"
-        )
-    };
-    let body = [
-        line("JOB004", false, 11 * times),
-        line("JOB004", true, 2 * times),
-        line("NS003", false, 4 * times),
-        line("GATE001", false, times),
-    ]
-    .concat();
-    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-}
-
-/// It, and a daemon that shows it.
+/// The cluster, and a daemon that shows it.
 pub(super) struct Scene {
     page: SocketAddr,
     _daemon: Daemon,
-    _denying: Denying,
     cluster: Cluster,
 }
 
@@ -113,17 +55,12 @@ impl Scene {
         ] {
             cluster.append(event, name);
         }
-        let denying = Denying::start();
         let page: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
-        let of = |address| format!("--admin-denials-of=http://{address}/metrics");
-        // One that answers, and one that does not.
-        let (of, of_nobody) = (of(denying.address), of(SocketAddr::from(([127, 0, 0, 1], 1))));
         let listen = format!("--admin-listen={page}");
         let policy = cluster.policy(POLICY);
-        let daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, &of, &of_nobody, &policy]);
-        let counted = || Health(page).get("/").ok().filter(|page| page.contains("Counted since"));
-        soon("denials are counted", counted);
-        Self { page, _daemon: daemon, _denying: denying, cluster }
+        let daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &listen, &policy]);
+        soon("the page is there", || Health(page).get("/").ok());
+        Self { page, _daemon: daemon, cluster }
     }
 
     pub(super) fn address(&self, query: &str) -> String {

@@ -131,6 +131,5 @@ pub(super) fn unjudged(
         problems: Vec::new(),
         patch: json_patch::Patch::default(),
         stored: None,
-        written: None,
     }
 }

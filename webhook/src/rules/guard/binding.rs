@@ -19,6 +19,17 @@ pub(super) const RULES: &[Rule] = &[Rule {
           Bound to a group such as system:authenticated, the agent's Role is everybody's.",
     remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace. List further roles and subjects \
              under rbac in the policy.",
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "namespaces.slotProjects",
+        "rbac.roles",
+        "rbac.clusterRoles",
+        "rbac.subjects",
+        "baseline.*.role",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: binds_what_is_allowed, mend: None },
 }];

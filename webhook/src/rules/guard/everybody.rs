@@ -20,6 +20,13 @@ pub(super) const RULES: &[Rule] = &[Rule {
           directly or by aggregation, is a right of every agent.",
     remedy: "Add the rules to another ClusterRole, and bind that to the subjects that are meant. A ClusterRole of your \
              own is created before rbac.everybody of the policy lists it.",
+    reads: &[
+        "identities.managers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "namespaces.slotProjects",
+        "rbac.everybody",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: is_not_widened, mend: None },
 }];

@@ -22,6 +22,16 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Bind a ServiceAccount outside of run namespaces, or the users and groups that are meant; in a run \
              namespace, the baseline grants what a run needs. The platform's own copies in slots are bound by a \
              manager. ClusterRoles that may be bound to all users are listed in rbac.everybody of the policy.",
+    reads: &[
+        "identities.managers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "identities.candidateServiceAccounts",
+        "namespaces.slotProjects",
+        "namespaces.home",
+        "namespaces.protected",
+        "rbac.everybody",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: nothing_reaches_in, mend: None },
 }];

@@ -14,6 +14,14 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "A LimitRange gives defaults to Pods that name none and refuses others: one more of them, or a quota of zero, \
           and the run can start nothing, or starts everything larger than it was meant.",
     remedy: "Have the policy's baseline changed instead. What is there already can be deleted.",
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "baseline.*.resourceQuota.name",
+        "baseline.*.limitRange.name",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: none_beside_the_baseline, mend: None },
 }];

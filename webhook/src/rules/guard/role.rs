@@ -20,6 +20,15 @@ pub(super) const RULES: &[Rule] = &[Rule {
           rest. What counts is what the authorizer would allow, wildcards and subresources included.",
     remedy: "Leave out what baseline.candidate.rules and baseline.readOnly.rules of the policy do not grant. In a \
              namespace without access, a Role grants nothing.",
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "namespaces.slotProjects",
+        "baseline.*.access",
+        "baseline.*.rules",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: grants_no_more, mend: None },
 }];

@@ -14,6 +14,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "Kubernetes writes a token without an end into such a Secret, for whoever can read it or mount it: it outlives \
           the run and is bound to no Pod.",
     remedy: "Let Pods use the token that kubelet mounts for them. No other Secret is ever sent to this webhook.",
+    reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Guard { judge: holds_no_token, mend: None },
 }];

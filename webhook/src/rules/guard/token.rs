@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
               the run.",
         remedy: "Leave spec.audiences out, and spec.expirationSeconds at an hour; tokens in the policy lists the \
                  audiences and the longest life.",
+        reads: &["tokens.audiences", "tokens.maxSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Guard { judge: is_plain, mend: None },
     },
@@ -27,6 +28,11 @@ pub(super) const RULES: &[Rule] = &[
               token is as good as they are.",
         remedy: "Ask for a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A code-only \
                  run has no token.",
+        reads: &[
+            "identities.candidateServiceAccounts",
+            "namespaces.slotProjects",
+            "jobs.serviceAccounts.fullEnv",
+        ],
         default_mode: Mode::Enforce,
         check: Check::Guard { judge: is_the_agents_own, mend: None },
     },

@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
               managed could have it deleted.",
         remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>), born bare, is labelled later, by a \
                  manager.",
+        reads: &["identities.managers", "namespaces.slotProjects", "namespaces.home", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(nothing_is_adopted)], mend: None },
     },
@@ -23,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A managed namespace stays managed",
         why: "Without its labels a namespace escapes its quota, its rules and the garbage collector.",
         remedy: "Leave the identity labels in place; let the lease end, or delete the namespace.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(nothing_is_stripped)], mend: None },
     },
@@ -33,6 +35,7 @@ pub(super) const RULES: &[Rule] = &[
               whoever asks.",
         remedy: "Use another name. The protected names stand in namespaces.protected and namespaces.home of the \
                  policy.",
+        reads: &["namespaces.home", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(protected_is_untouched)], mend: None },
     },

@@ -16,6 +16,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
           creates that namespace before the platform does gets the run's agent and its secrets.",
     remedy: "Use a run id that is not a UUID. Where users start the platform's runs with render --apply, list them in \
              identities.managers or set this rule to warn.",
+    reads: &["identities.managers"],
     default_mode: Mode::Enforce,
     check: Check::Namespace { judge: &[Judge::Birth(run_is_not_the_platforms)], mend: None },
 }];

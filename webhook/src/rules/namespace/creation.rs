@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
               managed, hold its quota and never be deleted.",
         remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
                  codex-k8s.dev/.",
+        reads: &["namespaces.slotProjects", "namespaces.home", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Birth(name_is_of_a_run)], mend: None },
     },
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. Those \
               rules are not given to every user who can choose a name.",
         remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
+        reads: &["identities.managers", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Birth(slot_is_of_a_manager)], mend: None },
     },

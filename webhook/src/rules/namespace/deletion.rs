@@ -18,6 +18,14 @@ pub(super) const RULES: &[Rule] = &[Rule {
           collector deletes what has expired, and a stolen token of it nothing else.",
     remedy: "Wait for the lease to end, or cancel the run in the platform. In an emergency delete it as a manager \
              (kubectl --as).",
+    reads: &[
+        "identities.managers",
+        "identities.garbageCollectors",
+        "lease.defaultTtl",
+        "lease.ttlByRole",
+        "cleanup.withoutLease",
+        "cleanup.retention.*.*.afterFinish",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Namespace { judge: &[Judge::Deletion(lease_has_ended)], mend: None },
 }];

@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A namespace that is held for ever, by nobody knows whom and for what, is a leak with a label.",
         remedy: "Write codex-k8s.dev/hold as a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z \
                  looking into the failed migration\", no further ahead than cleanup.maxHold of the policy.",
+        reads: &["cleanup.maxHold"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(hold_is_bounded), Judge::Change(new_hold_is_bounded)],
@@ -28,6 +29,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Only managers hold a namespace beyond the longest hold in all",
         why: "A hold that is renewed every week has no end, and the namespace keeps its share of the quota.",
         remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask the platform.",
+        reads: &["identities.managers", "cleanup.maxHoldLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(first_hold_ends), Judge::Change(renewed_hold_ends)],

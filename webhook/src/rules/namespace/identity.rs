@@ -18,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[
               it is never reused, never counted and never removed.",
         remedy: "Leave the labels out and they are added; or give managed-by=codex-k8s-worker, \
                  namespace-purpose=run, runtime-mode=full-env or code-only, run-id and project-id.",
+        reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(identity_is_whole), Judge::Change(given_identity_is_whole)],
@@ -30,6 +31,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "The platform builds the name from project, issue and run. A name that says another run than the \
               labels makes people and programs act on the wrong one.",
         remedy: "Leave out the labels that the name already tells, or correct whichever is wrong.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Birth(name_agrees)], mend: None },
     },
@@ -39,6 +41,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "Whoever can point a namespace at a finished run gets it deleted; at a foreign run, gets its workloads \
               mistaken for that run's.",
         remedy: "Leave the identity labels as they are; a manager rebinds run-id together with a renewed lease.",
+        reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(identity_is_kept)], mend: None },
     },
@@ -48,6 +51,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "The platform looks a run's namespace up by its run id and takes the first it finds. A second one \
               takes over the run. Only what the platform itself created keeps a manager from using a run id.",
         remedy: "Use the namespace that the run already has, or delete it first.",
+        reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(run_id_is_unique), Judge::Change(new_run_id_is_unique)],
@@ -59,6 +63,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Where the policy says so, only managers create run namespaces",
         why: "Some clusters want every run to come from the platform.",
         remedy: "Ask the platform for a run, or set namespaces.creation to anyone.",
+        reads: &["identities.managers", "namespaces.creation"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Birth(creator_is_allowed)], mend: None },
     },

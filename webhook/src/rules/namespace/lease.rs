@@ -18,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A lease that cannot be read ends never or at once, depending on who reads it.",
         remedy: "Leave the three lease annotations out and they are added; or write the ttl as 24h0m0s and both \
                  times as 2026-01-31T12:00:00Z.",
+        reads: &["lease.defaultTtl", "lease.ttlByRole"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(lease_is_readable)], mend: Some(defaults::lease) },
     },
@@ -26,6 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A lease is neither too short nor too long",
         why: "A lease of a second deletes a run under way, one of a century is no lease.",
         remedy: "Choose a ttl within lease.minTtl and lease.maxTtl of the policy, and an expiry that is ahead of now.",
+        reads: &["lease.minTtl", "lease.maxTtl", "lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(lease_is_bounded), Judge::Change(new_lease_is_bounded)],
@@ -37,6 +39,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The parts of a lease agree",
         why: "Some programs read the expiry, others count from the ttl: both must mean the same moment.",
         remedy: "Write expires-at as updated-at plus ttl.",
+        reads: &["lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(lease_is_consistent)], mend: None },
     },
@@ -46,6 +49,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "Whoever shortens a lease has the namespace deleted. The reconciler does so once, where it finds no place \
               for a namespace: to quotas.unplacedTtl from then on.",
         remedy: "Leave the lease or extend it; a manager may shorten it.",
+        reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.unplacedTtl"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(lease_moves_forward)], mend: None },
     },
@@ -54,6 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "An agent never changes a lease, nor holds a namespace",
         why: "An agent that renews its own lease, or holds its namespace against cleanup, is never removed.",
         remedy: "Let the platform or a person extend the lease, or set codex-k8s.dev/hold.",
+        reads: &["identities.candidateServiceAccounts", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(agent_holds_nothing), Judge::Change(agent_leaves_the_lease)],
@@ -65,6 +70,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Only managers extend a lease beyond the longest lifetime",
         why: "A lease that is extended every day is no lease.",
         remedy: "Create a new run namespace, or let the platform extend this one.",
+        reads: &["identities.managers", "lease.maxLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::Change(lifetime_is_bounded)], mend: None },
     },

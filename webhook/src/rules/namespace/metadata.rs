@@ -16,6 +16,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "No other key stands under codex-k8s.dev/",
         why: "A key that looks like the contract's but is not read by anybody hides a mistake or a trick.",
         remedy: "Use a key of the contract, or a domain of your own.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(keys_are_known)], mend: None },
     },
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Who asked for a namespace is recorded at its birth and never changes",
         why: "The garbage collector proves by it that a namespace was born managed; people find by it whom to ask.",
         remedy: "Leave codex-k8s.dev/requested-by out: it is taken from the request.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(requester_is_recorded), Judge::Change(requester_is_kept)],
@@ -37,6 +39,12 @@ pub(super) const RULES: &[Rule] = &[
               gets a foreign environment reused.",
         remedy: "Leave these annotations alone: correlation-id and runtime-fingerprint-* are the managers', \
                  baseline-* and unplaced-since are the reconciler's.",
+        reads: &[
+            "identities.managers",
+            "identities.reconcilers",
+            "identities.candidateServiceAccounts",
+            "namespaces.slotProjects",
+        ],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[
@@ -53,6 +61,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "An owner that does not exist gets the namespace deleted by the cluster at once; a finalizer that \
               nobody removes keeps it for ever.",
         remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list them in the policy.",
+        reads: &["namespaces.allowedFinalizers", "namespaces.allowedOwners"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { judge: &[Judge::State(finalizers_and_owners_are_listed)], mend: None },
     },
@@ -62,6 +71,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A namespace whose spec.finalizers were emptied is removed without its content, which the next \
               namespace of that name inherits.",
         remedy: "Leave spec.finalizers alone; delete the namespace and the namespace controller empties it.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
             judge: &[Judge::Birth(spec_finalizers_are_the_clusters), Judge::Change(spec_finalizers_are_kept)],

@@ -18,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Delete a run namespace that is done with, wait until a lease ends, or raise the limit under quotas in \
              the policy. Managers are bound as well, except by quotas.perRequester. A namespace that slips through a full limit, among many created \
              at once, waits for its place without running anything.",
+    reads: &["quotas.cluster", "quotas.perProject", "quotas.perRequester"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
         judge: &[Judge::Birth(there_is_a_place), Judge::Change(there_is_a_place_for_what_comes_in)],

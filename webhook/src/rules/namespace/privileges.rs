@@ -13,6 +13,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "Some keys of a Namespace are grants: with resource.kubernetes.io/admin-access its Pods reach devices that \
           other Pods use, with others its Pods run on nodes that the cluster keeps for something else.",
     remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
+    reads: &["namespaces.allowedPrivileges"],
     default_mode: Mode::Enforce,
     check: Check::Namespace { judge: &[Judge::State(no_privilege_is_given)], mend: None },
 }];

@@ -13,6 +13,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "Pod Security is what still refuses a privileged Pod when no webhook is there to. Lowering it is the first \
           step out of the namespace.",
     remedy: "Leave the pod-security.kubernetes.io labels as they are; a stricter level is always accepted.",
+    reads: &["namespaces.slotProjects", "podSecurity"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
         judge: &[Judge::State(levels_are_high_enough), Judge::Change(levels_are_not_lowered)],

@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A Job has a deadline",
         why: "A Job without a deadline holds its namespace, its quota and its model budget until somebody notices.",
         remedy: "Leave spec.activeDeadlineSeconds out and it is added; or stay within jobs.activeDeadlineSeconds.max.",
+        reads: &["jobs.activeDeadlineSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -29,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "Finished Jobs that stay count as content of the namespace and fill the API server's store.",
         remedy: "Leave spec.ttlSecondsAfterFinished out and it is added; or stay within \
                  jobs.ttlSecondsAfterFinished.max.",
+        reads: &["jobs.ttlSecondsAfterFinished"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -42,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A Job is retried a few times at most",
         why: "An agent is not idempotent: each retry spends its budget again and may repeat what it did.",
         remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to jobs.backoffLimit.max or less.",
+        reads: &["jobs.backoffLimit"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -56,6 +59,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A Job is only so wide",
         why: "Parallel Pods multiply what one Job may use.",
         remedy: "Lower spec.parallelism and spec.completions to jobs.parallelism.max and jobs.completions.max or less.",
+        reads: &["jobs.parallelism.max", "jobs.completions.max"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -71,6 +75,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A Job that is managed by anybody else is ignored by the Job controller: its deadline never strikes and \
               its ttl never ends.",
         remedy: "Leave spec.managedBy out.",
+        reads: &["jobs.managedBy"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: managed_by_the_cluster, mend: None },
     },

@@ -18,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[
               reports for somebody else.",
         remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out \
                  and they are added.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: run_is_told_rightly, mend: Some(tell_run) },
     },
@@ -26,6 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Secrets are not written into the environment as literals",
         why: "Whoever may read Jobs or Pods reads them.",
         remedy: "Put the value into a Secret and refer to it by valueFrom.secretKeyRef.",
+        reads: &["jobs.secretEnv"],
         default_mode: Mode::Warn,
         check: Check::Workload { judge: secrets_are_not_literal, mend: None },
     },

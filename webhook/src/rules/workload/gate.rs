@@ -13,6 +13,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
           cluster, seconds after a burst. What starts before that escapes it for good.",
     remedy: "Try again in a moment: kubectl and client-go do so by themselves. If it lasts, the annotation \
              codex-k8s.dev/baseline-waits-for of the namespace and the log of codex-k8s-guard reconcile tell why.",
+    reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { judge: baseline_is_live, mend: None },
 }];

@@ -14,6 +14,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "No container is privileged",
         why: "A privileged container is root on its node, and from there in the cluster.",
         remedy: "Leave securityContext.privileged out, on init and ephemeral containers too.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: nothing_is_privileged, mend: None },
     },
@@ -25,6 +26,7 @@ pub(super) const RULES: &[Rule] = &[
               reaches.",
         remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes and lifecycle handlers: \
                  they then go to the Pod.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -41,6 +43,7 @@ pub(super) const RULES: &[Rule] = &[
               as root, and the volume types of single vendors mount shares past every StorageClass.",
         remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim, or another type that jobs.volumes of the \
                  policy lists.",
+        reads: &["jobs.volumes"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: volume_types_are_listed, mend: None },
     },
@@ -50,6 +53,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "Added capabilities and switched-off profiles are the usual ways out of a container.",
         remedy: "Add no capability beyond the default ones; leave seccomp, AppArmor, SELinux, procMount and sysctls \
                  alone. Of SELinux, the types of containers may be set.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: protections_stay_on, mend: None },
     },

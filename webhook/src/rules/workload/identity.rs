@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "The platform finds a run's workload by its run id, in all namespaces. A Job with another run's id is \
               taken for that run's work, and its success for that run's success.",
         remedy: "Leave the labels run-id and project-id out and they are added, on the Job and on its Pod template.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: identity_is_the_namespaces, mend: Some(add_identity) },
     },
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "The platform takes a Job of that name, or with the run's application label, for the run itself.",
         remedy: "Give the Job another name and no label app.kubernetes.io/name=codex-k8s-run; the run's own Job is \
                  codex-k8s-run-<run id>, and no agent creates it.",
+        reads: &["identities.candidateServiceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: run_and_name_agree, mend: None },
     },
@@ -32,6 +34,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Finalizers of workloads come from an allow-list",
         why: "A finalizer that nobody removes keeps a workload, and so its namespace, for ever.",
         remedy: "Leave metadata.finalizers empty, on the workload and on its template.",
+        reads: &["jobs.finalizers"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: finalizers_are_listed, mend: None },
     },

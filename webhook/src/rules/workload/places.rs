@@ -23,6 +23,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
              is resumed and has a place. Only the reconciler lifts the suspension of one that waits and writes \
              codex-k8s.dev/job-placed-at. A Pod stays with its Job until it has ended: delete a Job without \
              --cascade=orphan.",
+    reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
     default_mode: Mode::Enforce,
     check: Check::Passage { applies, judge, mend: Some(mend) },
 }];

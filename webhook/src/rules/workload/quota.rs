@@ -18,6 +18,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "Admitted, it would never have all its Pods: only FailedCreate events tell, until its deadline ends it.",
     remedy: "Ask for less, lower spec.parallelism, or have baseline.*.resourceQuota of the policy raised. A container \
              asks for its requests and limits; where it names none, for those of the LimitRange.",
+    reads: &[
+        "baseline.*.resourceQuota.hard",
+        "baseline.*.limitRange.default",
+        "baseline.*.limitRange.defaultRequest",
+    ],
     default_mode: Mode::Enforce,
     check: Check::Workload { judge: fits_the_quota, mend: None },
 }];

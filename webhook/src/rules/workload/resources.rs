@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     why: "kube-apiserver applies a LimitRange before it calls us. A Pod that waits for its baseline at the gate would \
           come through without requests, and be refused by the quota.",
     remedy: "Nothing is to be done: what baseline.limitRange of the policy says is added, as the LimitRange would.",
+    reads: &["baseline.*.limitRange.default", "baseline.*.limitRange.defaultRequest"],
     default_mode: Mode::Enforce,
     check: Check::Workload { judge: |_, _, _| {}, mend: Some(add_resources) },
 }];

@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A Pod that names its node passes by the scheduler and every taint that keeps it off.",
         remedy: "Leave nodeName out and bind no Pod; use a nodeSelector. A scheduler of the cluster is listed in \
                  identities.workloadControllers.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -29,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Priority classes come from an allow-list",
         why: "A Pod of high priority evicts the platform's own.",
         remedy: "Leave priorityClassName out, or list it in jobs.priorityClasses.",
+        reads: &["jobs.priorityClasses"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -42,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Schedulers come from an allow-list",
         why: "A scheduler of somebody's own places Pods where it likes.",
         remedy: "Leave schedulerName out, or list it in jobs.schedulers.",
+        reads: &["jobs.schedulers"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -55,6 +58,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Runtime classes come from an allow-list",
         why: "Pod Security can be told to look away from a runtime class.",
         remedy: "Leave runtimeClassName out, or list it in jobs.runtimeClasses.",
+        reads: &["jobs.runtimeClasses"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
             judge: |context, workload, report| {
@@ -68,6 +72,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "Tolerations come from an allow-list",
         why: "A Pod that tolerates everything runs on the control plane's nodes as well.",
         remedy: "Leave tolerations out, or list key and effect in jobs.tolerations.",
+        reads: &["jobs.tolerations"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: tolerations_are_listed, mend: None },
     },

@@ -19,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "Who may create Pods may use every ServiceAccount of the namespace. In a slot, the platform's own are \
               among them, with rights over the whole cluster.",
         remedy: "Leave serviceAccountName out, or name one that jobs.serviceAccounts of the policy lists.",
+        reads: &["jobs.serviceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: account_is_listed, mend: Some(add_account) },
     },
@@ -27,6 +28,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A code-only workload has no Kubernetes token",
         why: "A code-only run works on code. A token would let it work on the cluster.",
         remedy: "Leave automountServiceAccountToken out, or false, and mount no projected token.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: code_only_has_no_token, mend: Some(take_token_away) },
     },
@@ -36,6 +38,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A token for another audience speaks to another system in the agent's name; one that lives long \
               outlives the run.",
         remedy: "Leave audience out and expirationSeconds at an hour; project no Pod certificate.",
+        reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { judge: tokens_are_plain, mend: None },
     },

@@ -15,6 +15,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
           each evaluation. Requests of other users wait for that.",
     remedy: "Use at most 100 containers, init containers and ephemeral containers in all, and at most 1,000 entries in \
              each other list of a Pod or a container.",
+    reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { judge: lists_are_bounded, mend: None },
 }];

@@ -16,6 +16,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
           a Pod that is said to have succeeded, a run reports success without having worked.",
     remedy: "Leave the status to the Job controller and to kubelet; identities.workloadControllers of the policy lists \
              the controllers of the cluster.",
+    reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Passage { applies: is_written_to, judge: stays_as_it_is, mend: None },
 }];

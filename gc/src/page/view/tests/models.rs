@@ -8,7 +8,6 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use crate::page::denials::{Count, Hour};
 use crate::page::model::{Known, Listed, Model, Namespaces};
 use crate::page::places::Usage;
 
@@ -94,13 +93,6 @@ pub(super) fn model() -> Model {
         )]),
         sweep: Ok(Some(last)),
         next: Some(at("2026-02-01T12:15:00Z")),
-        denials: Some(Hour {
-            since: Some(at("2026-02-01T11:00:00Z")),
-            looked_at: Some(now()),
-            answered: 2,
-            failed: Vec::new(),
-            rules: vec![("NS001".to_owned(), Count { denied: 5, dry_run: 1 })],
-        }),
     }
 }
 
@@ -153,23 +145,6 @@ fn any_listed() -> impl Strategy<Value = Listed> {
     )
 }
 
-fn any_hour() -> impl Strategy<Value = Hour> {
-    let failed = prop::collection::vec((text(), text()), 0..2);
-    let rules = prop::collection::vec(("[A-Z]{2,5}[0-9]{3}", any::<u32>()), 0..4);
-    (prop::option::of(time()), prop::option::of(time()), failed, rules).prop_map(
-        |(since, looked_at, failed, rules)| Hour {
-            since,
-            looked_at,
-            answered: rules.len(),
-            failed,
-            rules: rules
-                .into_iter()
-                .map(|(rule, denied)| (rule, Count { denied: denied.into(), dry_run: 1 }))
-                .collect(),
-        },
-    )
-}
-
 fn any_sweep() -> impl Strategy<Value = LastSweep> {
     (prop::option::of(time()), prop::option::of(text()), text(), prop::sample::select(&SweepResult::ALL[..]))
         .prop_map(|(finished_at, error, reason, result)| LastSweep {
@@ -202,15 +177,12 @@ pub(super) fn any_model() -> impl Strategy<Value = Model> {
         known(prop::collection::vec(rows, 0..4)),
         known(prop::option::of(any_sweep())),
     );
-    (known_parts, prop::option::of(time()), prop::option::of(any_hour())).prop_map(
-        |((namespaces, places, rows, sweep), next, denials)| Model {
-            read_at: now(),
-            namespaces,
-            places,
-            rows,
-            sweep,
-            next,
-            denials,
-        },
-    )
+    (known_parts, prop::option::of(time())).prop_map(|((namespaces, places, rows, sweep), next)| Model {
+        read_at: now(),
+        namespaces,
+        places,
+        rows,
+        sweep,
+        next,
+    })
 }
