@@ -199,6 +199,8 @@ pub struct Report<'a> {
     pub differences: &'a [Difference],
     /// The text of the limits, to name the lines.
     pub limits: &'a str,
+    /// The files whose problems are listed first.
+    pub changed: &'a BTreeSet<String>,
     /// The most problems to list for one figure.
     pub max_problems: usize,
 }
@@ -220,7 +222,9 @@ impl Display for Report<'_> {
 impl Report<'_> {
     fn write_excess(&self, f: &mut fmt::Formatter<'_>, heading: &str, problems: &[Problem]) -> fmt::Result {
         writeln!(f, "{heading}")?;
-        for problem in problems.iter().take(self.max_problems) {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            problems.iter().partition(|problem| self.changed.contains(&problem.file));
+        for problem in first.into_iter().chain(rest).take(self.max_problems) {
             writeln!(f, "  {problem}")?;
         }
         match problems.len().saturating_sub(self.max_problems) {

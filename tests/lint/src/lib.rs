@@ -2,9 +2,10 @@
 //!
 //! Each check is a pure function over parsed files. [`findings`] compares the figures with `limits.toml`, which holds
 //! the present ones: a figure above its limit fails, and so does one below it, so that the limits only fall.
-//! [`repository`] reads the files.
+//! [`repository`] reads the files, [`changes`] lists the changed ones.
 
 pub mod arrows;
+pub mod changes;
 pub mod circles;
 pub mod config;
 pub mod figures;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use codex_k8s_lint::changes::changed_files;
 use codex_k8s_lint::config::{Limits, Rules};
 use codex_k8s_lint::figures::Figures;
 use codex_k8s_lint::findings::{Findings, LIMITS_FILE, Report};
@@ -93,7 +94,8 @@ fn check(arguments: &Arguments, findings: &Findings) -> anyhow::Result<(String, 
     let text = read_text(&arguments.root, LIMITS_FILE)?;
     let differences = findings.compare(&limits);
     let max_problems = if arguments.all { usize::MAX } else { MAX_PROBLEMS };
-    let report = Report { differences: &differences, limits: &text, max_problems };
+    let changed = changed_files(&arguments.root);
+    let report = Report { differences: &differences, limits: &text, changed: &changed, max_problems };
     let code = if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     Ok((report.to_string(), code))
 }

@@ -149,6 +149,25 @@ fn a_limit_that_is_too_high_fails_and_the_printed_limits_pass() {
 }
 
 #[test]
+fn problems_of_changed_files_are_listed_first() {
+    let tree = Tree::new();
+    tree.append("app/src/base.rs", "fn ledger() {}\n");
+    for arguments in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "all"]] {
+        let mut git = Command::new("git");
+        git.current_dir(tree.0.path()).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]);
+        assert!(git.args(arguments).status().unwrap().success());
+    }
+    tree.append("app/src/top.rs", "fn ledger() {}\n");
+    let (_, output) = tree.run(&[]);
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines.len(), 3, "{output}");
+    assert!(
+        lines[1].starts_with("  app/src/top.rs:5:") && lines[2].starts_with("  app/src/base.rs:5:"),
+        "{output}"
+    );
+}
+
+#[test]
 fn the_figures_are_printed_as_a_table_and_as_json() {
     let tree = Tree::new();
     let (code, table) = tree.run(&["figures"]);
