@@ -1,7 +1,7 @@
 # Everything that people and CI run. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test test-node soak fuzz lint bench generate tools image image-root reproduce
+.PHONY: help demo cluster cluster-down test test-node soak fuzz lint figures bench generate tools image image-root reproduce
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
@@ -26,6 +26,7 @@ BEFORE := target/before
 # Scenarios that start a server of their own, or look into its files: they say nothing about what the chart installs.
 OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage records reload render rollover
 GUARD := $(CARGO) run --quiet --locked -p codex-k8s-guard --
+LINT := $(CARGO) run --quiet --locked -p codex-k8s-lint
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
 
 help: ## List the targets
@@ -73,7 +74,7 @@ image-parts: $(CYCLONEDX)
 	SOURCE_DATE_EPOCH=0 $(CYCLONEDX) cyclonedx --quiet --format json --target $(TARGET) --no-build-deps \
 		--manifest-path cli/Cargo.toml --override-filename codex-k8s-guard.cdx
 	sed 's#$(CURDIR)#/guard#g' cli/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
-	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests webhook) # one of each crate
+	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests tests/lint webhook) # one of each crate
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
@@ -81,11 +82,15 @@ soak: ## Create and delete 500 run namespaces, and look for what they leave behi
 fuzz: ## Try for a minute to make the reader of manifests fail
 	CODEX_K8S_GUARD_FUZZ_SECONDS=60 $(CARGO) test --locked --release -p codex-k8s-webhook --test check_fuzz -- --nocapture
 
-lint: $(CARGO_DENY) ## Check format, lints, docs and dependencies
+lint: $(CARGO_DENY) ## Check format, names, prose, layout, lints, docs and dependencies
 	$(CARGO) fmt --all --check
+	$(LINT)
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
 	$(CARGO_DENY) --log-level error check bans licenses sources
+
+figures: ## Print figures about the code: circles, public items, lengths
+	@$(LINT) -- figures
 
 bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SECTIONS),image)),image) ## Measure against the floor, in one run
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
