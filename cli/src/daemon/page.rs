@@ -7,7 +7,6 @@ use anyhow::{Context as _, anyhow};
 use codex_k8s_gc::health::Health;
 use codex_k8s_gc::page::gather::{Desk, Gatherer, Questions};
 use codex_k8s_gc::page::server::{self, Hosts};
-use codex_k8s_gc::page::watch::{Exposed, Watch};
 use codex_k8s_gc::session::Session;
 use tokio::net::TcpListener;
 

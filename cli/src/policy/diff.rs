@@ -7,7 +7,7 @@ use anstyle::Style;
 use anyhow::Context as _;
 use clap::ColorChoice;
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_webhook::diff::{Change, Effect, PolicyDiff, diff, plain};
+use codex_k8s_webhook::diff::{Change, PolicyDiff, diff};
 use codex_k8s_webhook::rules::catalogue;
 use serde_json::Value;
 
