@@ -77,7 +77,7 @@ image-parts: $(CYCLONEDX)
 	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests tests/lint webhook) # one of each crate
 
 soak: ## Create and delete 500 run namespaces, and look for what they leave behind
-	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test places -- cycles
+	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test quota -- cycles
 
 fuzz: ## Try for a minute to make the reader of manifests fail
 	CODEX_K8S_GUARD_FUZZ_SECONDS=60 $(CARGO) test --locked --release -p codex-k8s-webhook --test check_fuzz -- --nocapture

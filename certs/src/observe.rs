@@ -1,4 +1,4 @@
-//! Looking at what a server serves, without a judgement of it.
+//! Looking at what a server serves, without a evaluation of it.
 
 use std::sync::Arc;
 

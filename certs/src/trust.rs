@@ -87,7 +87,7 @@ pub(crate) fn belongs(certificate: &CertificateDer<'static>, key: &[u8]) -> bool
 
 /// Whether a caBundle vouches for a chain, under the name of a host or an address, at a moment: as the API server would
 /// decide it.
-pub fn vouches(bundle: &[u8], chain: &[CertificateDer<'_>], name: &str, now: Timestamp) -> bool {
+pub fn bundle_verifies(bundle: &[u8], chain: &[CertificateDer<'_>], name: &str, now: Timestamp) -> bool {
     let name = ServerName::try_from(name.trim_matches(['[', ']']));
     name.is_ok_and(|name| verifies(&Certificate::all(bundle), chain, &name, now))
 }

@@ -16,7 +16,7 @@ use crate::output::{self, Form};
 use crate::{process, table};
 
 /// How often new rows are looked for.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to do with audit rows.
 #[derive(Debug, Subcommand)]
@@ -154,7 +154,7 @@ impl List {
     async fn follow(&self, store: &AuditStore, mut filter: Filter) -> Ended {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 ended = tokio::signal::ctrl_c() => return ended.map(|()| Exit::Done).map_err(Failure::from),
             }
             let rows = store.rows(&filter).await.or_exit(Exit::Database)?;

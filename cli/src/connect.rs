@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use codex_k8s_gc::clock::Clock;
 use codex_k8s_gc::cluster::Cluster;
-use codex_k8s_gc::home::Home;
+use codex_k8s_gc::install::Home;
 use codex_k8s_gc::runs::RunsSource;
 use codex_k8s_gc::session::Session;
 use codex_k8s_shared::audit::{AuditStore, StoreAddress};

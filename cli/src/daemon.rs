@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_k8s_gc::cluster::told;
+use codex_k8s_gc::cluster::error_chain;
 use codex_k8s_gc::daemon::{self, Due};
 use codex_k8s_gc::health::{self, Health};
-use codex_k8s_gc::home::LeaseError;
+use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::progress::Unseen;
 use codex_k8s_gc::schedule::Schedule;
-use codex_k8s_gc::session::{Session, SessionError, Wish};
+use codex_k8s_gc::session::{Session, SessionError, SweepOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{CleanupArgs, SessionArgs};
@@ -80,7 +80,7 @@ impl Args {
             .or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health).await?;
         let stop = signals()?;
-        tracing::info!(schedule = schedule.words(), "waiting for the first start");
+        tracing::info!(schedule = schedule.describe(), "waiting for the first start");
         tokio::select! {
             served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
             served = serve(page) => served.context("failed to serve the page")?,
@@ -135,7 +135,7 @@ impl Args {
                 return health.last.note_broken(session.clock.now());
             }
         };
-        match session.sweep(&policy, Wish::default(), &Unseen).await {
+        match session.sweep(&policy, SweepOptions::default(), &Unseen).await {
             Ok(swept) => {
                 let outcome = &swept.outcome;
                 let (managed, due, deleted) = (outcome.managed, outcome.due, outcome.deleted);
@@ -143,7 +143,7 @@ impl Args {
                 match &swept.error {
                     None => tracing::info!(result, managed, due, deleted, "swept"),
                     Some(error) => {
-                        tracing::error!(result, managed, due, deleted, error = told(error), "swept");
+                        tracing::error!(result, managed, due, deleted, error = error_chain(error), "swept");
                     }
                 }
                 health.last.note(swept.outcome);
@@ -152,7 +152,7 @@ impl Args {
                 tracing::info!("{error}: it is left to that one");
             }
             Err(error) => {
-                tracing::error!(error = told(&error), "there was no sweep");
+                tracing::error!(error = error_chain(&error), "there was no sweep");
                 health.last.note_broken(session.clock.now());
             }
         }

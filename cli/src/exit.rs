@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use codex_k8s_gc::home::LeaseError;
+use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::session::SessionError;
 use codex_k8s_gc::sweep::SweepError;
 

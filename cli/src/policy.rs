@@ -98,11 +98,11 @@ fn look_through(file: &Path, fail_on: FailOn) -> Ended {
     let text = input::text(file).or_exit(Exit::Usage)?;
     let findings = lint(&text);
     let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);
-    output::even_unread(output::print(&told(file, &findings)))?;
+    output::even_unread(output::print(&format_report(file, &findings)))?;
     Ok(if fails { Exit::Failed } else { Exit::Done })
 }
 
-fn told(file: &Path, findings: &[Finding]) -> String {
+fn format_report(file: &Path, findings: &[Finding]) -> String {
     findings.iter().fold(String::new(), |mut text, found| {
         let severity = match found.severity {
             Severity::Error => "error",

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
-use codex_k8s_shared::home::LEADER_LEASE;
+use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::reconcile::certificates::Certificates;
 use codex_k8s_webhook::reconcile::inspection::reason;
 use codex_k8s_webhook::reconcile::metrics::Metrics;
-use codex_k8s_webhook::reconcile::namespace::{Gate, is_concerned, reconcile};
-use codex_k8s_webhook::reconcile::places_cluster::Standing;
+use codex_k8s_webhook::reconcile::namespace::{Gate, is_in_scope, reconcile};
 use codex_k8s_webhook::reconcile::plan::{Drift, Step};
+use codex_k8s_webhook::reconcile::quota::namespaces::Standing;
 use codex_k8s_webhook::reconcile::{
-    AtOnce, Cluster, Context, Inspector, Places, Report, controller, last_sweep,
+    Cluster, Context, Inspector, NamespaceQuota, NoBackoff, Report, controller, last_sweep,
 };
 use codex_k8s_webhook::server::{Readiness, health};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -47,7 +47,7 @@ Examples:
   codex-k8s-guard reconcile --policy policy.yaml --once
   codex-k8s-guard reconcile --policy policy.yaml --certificates --leaf-lifetime 2160h";
 
-/// Put the baseline into every managed namespace, heal it, and open the gate of those that have it.
+/// Put the baseline into every managed namespace, repair it, and open the gate of those that have it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -102,16 +102,17 @@ impl Args {
         let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
-        namespaces.retain(|meta| is_concerned(&policy, meta));
+        namespaces.retain(|meta| is_in_scope(&policy, meta));
         let inspector = Inspector::new(client.clone());
-        let places = Places::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
+        let places =
+            NamespaceQuota::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
         places.settle(&policy.quotas).await.context("failed to count the places")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
             match settle(&cluster, &policy, meta, &places, &inspector).await {
                 Ok(report) => {
                     waiting += usize::from(!report.is_settled());
-                    output::print(&told(&report, self.dry_run))?;
+                    output::print(&format_report(&report, self.dry_run))?;
                 }
                 Err(error) => {
                     failures += 1;
@@ -259,15 +260,15 @@ async fn settle(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
-    places: &Places,
+    places: &NamespaceQuota,
     inspector: &Inspector,
 ) -> kube::Result<Report> {
     let begun = Instant::now();
-    let mut report = reconcile(cluster, policy, meta, places, inspector, &AtOnce).await?;
+    let mut report = reconcile(cluster, policy, meta, places, inspector, &NoBackoff).await?;
     while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
-        let later = reconcile(cluster, policy, &meta, places, inspector, &AtOnce).await?;
+        let later = reconcile(cluster, policy, &meta, places, inspector, &NoBackoff).await?;
         report.done.extend(later.done);
         (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
         report.violations = later.violations;
@@ -276,20 +277,20 @@ async fn settle(
 }
 
 /// What was done in a namespace, or would be, with each difference on a line of its own.
-fn told(report: &Report, dry_run: bool) -> String {
+fn format_report(report: &Report, dry_run: bool) -> String {
     let mut text = String::new();
     let would = if dry_run { "would " } else { "" };
     for step in &report.done {
         let (verb, kind, name, drift) = match step {
-            Step::Create(wanted) => ("create", wanted.kind, &wanted.name, None),
-            Step::Heal(wanted, drift) => ("heal", wanted.kind, &wanted.name, Some(drift)),
-            Step::Replace(wanted, drift) => ("replace", wanted.kind, &wanted.name, Some(drift)),
+            Step::Create(desired) => ("create", desired.kind, &desired.name, None),
+            Step::Repair(desired, drift) => ("repair", desired.kind, &desired.name, Some(drift)),
+            Step::Replace(desired, drift) => ("replace", desired.kind, &desired.name, Some(drift)),
             Step::Remove(kind, name, _) => ("remove", *kind, name, None),
         };
         let _ = writeln!(text, "{}: {would}{verb} {kind} {name}", report.namespace);
         for difference in drift.iter().flat_map(|drift: &&Drift| &drift.differences) {
             let _ =
-                writeln!(text, "  {}\n  - {}\n  + {}", difference.path, difference.found, difference.wanted);
+                writeln!(text, "  {}\n  - {}\n  + {}", difference.path, difference.found, difference.desired);
         }
     }
     let changes = report.gate != Gate::Unchanged || !report.done.is_empty();

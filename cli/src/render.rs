@@ -82,7 +82,7 @@ struct SettingsArgs {
     prefix: Option<String>,
     /// The namespace of runs that get none of their own; the policy's first home, without one
     #[arg(long, value_name = "NAMESPACE", env = "CODEXK8S_WORKER_K8S_NAMESPACE")]
-    home: Option<String>,
+    platform_namespace: Option<String>,
     /// The image of the agent; the platform's usual one, without one
     #[arg(long, env = "CODEXK8S_WORKER_JOB_IMAGE")]
     image: Option<String>,
@@ -121,7 +121,7 @@ impl Args {
         let settings = &self.settings;
         let settings = Settings {
             prefix: settings.prefix.clone(),
-            home: settings.home.clone(),
+            platform_namespace: settings.platform_namespace.clone(),
             image: settings.image.clone(),
             command: settings.command.clone(),
             slot: settings.slot,
@@ -167,9 +167,9 @@ impl Args {
     async fn create(&self, manifests: &Manifests) -> Ended {
         let cluster = Cluster::new(self.cluster.client().await.or_exit(Exit::Cluster)?);
         if let Some(namespace) = &manifests.namespace {
-            tell(&cluster.apply_namespace(namespace).await.map_err(refused)?);
+            print_applied(&cluster.apply_namespace(namespace).await.map_err(refused)?);
         }
-        tell(&cluster.apply_job(&manifests.job).await.map_err(refused)?);
+        print_applied(&cluster.apply_job(&manifests.job).await.map_err(refused)?);
         if !self.wait {
             return Ok(Exit::Done);
         }
@@ -183,7 +183,7 @@ impl Args {
                 // The watch begins again by itself, later and later.
                 Err(_) => continue,
             };
-            progress.tell(&state);
+            progress.print_applied(&state);
             if state.is_the_end() {
                 return Ok(if state == State::Succeeded { Exit::Done } else { Exit::Failed });
             }
@@ -195,14 +195,14 @@ impl Args {
 fn refused(error: ApplyError) -> Failure {
     let exit = match error {
         ApplyError::Failed { .. } => Exit::Cluster,
-        ApplyError::Foreign { .. } | ApplyError::Terminating { .. } | ApplyError::Refused { .. } => {
+        ApplyError::Conflict { .. } | ApplyError::Terminating { .. } | ApplyError::Refused { .. } => {
             Exit::Refused
         }
     };
     Failure { exit, error: error.into() }
 }
 
-fn tell((object, applied): &(String, Applied)) {
+fn print_applied((object, applied): &(String, Applied)) {
     let what = match applied {
         Applied::Created => "created",
         Applied::Reused => "is there already",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_webhook::check::{Asked, Checker, Requester};
+use codex_k8s_webhook::check::{CheckRequest, Checker, Requester};
 use codex_k8s_webhook::record::replay::{self, Replay, Said, Stored};
 use codex_k8s_webhook::record::{Answer, Record, folder};
 use codex_k8s_webhook::rules::report::clean;
@@ -56,7 +56,7 @@ impl Args {
             Stored::Record(record) => replay::record(&record, Arc::new(policy.into())),
             Stored::Review(body) => {
                 let nobody = Requester { user: String::new(), groups: Vec::new() };
-                let checker = Checker::new(policy, Asked::creation(nobody));
+                let checker = Checker::new(policy, CheckRequest::creation(nobody));
                 process::runtime()?.block_on(replay::review(&body, &checker))
             }
         };
@@ -106,7 +106,7 @@ fn summary(record: &Record) -> String {
         text("/request/namespace"),
         text("/request/name"),
         text("/request/userInfo/username"),
-        record.verdict.result.words(),
+        record.verdict.result.describe(),
         if rules.is_empty() { "" } else { " by " },
     )
 }
@@ -122,8 +122,7 @@ pub(super) fn human(replay: &Replay) -> String {
     for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {
         let _ = writeln!(text, "  found         {} {}", rule.id, rule.title);
     }
-    for (said, name) in [(Said::Passed, "passed"), (Said::NotConcerned, "not concerned"), (Said::Off, "off")]
-    {
+    for (said, name) in [(Said::Passed, "passed"), (Said::OutOfScope, "not concerned"), (Said::Off, "off")] {
         let ids: Vec<_> =
             replay.rules.iter().filter(|rule| rule.outcome == said).map(|rule| rule.id).collect();
         if !ids.is_empty() {
@@ -180,9 +179,9 @@ fn facts(facts: &Facts) -> Vec<(&'static str, String)> {
     if !facts.named.is_empty() {
         all.push(("reaches", facts.named.join(", ")));
     }
-    all.extend(facts.places.iter().map(|occupancy| {
+    all.extend(facts.occupancy.iter().map(|occupancy| {
         let of = format!("{}: {} of {} taken", occupancy.scope, occupancy.holders.held, occupancy.max);
-        ("places", of)
+        ("occupancy", of)
     }));
     all
 }
@@ -210,18 +209,18 @@ fn described(namespace: &ManagedNamespace) -> String {
 
 fn verdict(replay: &Replay) -> String {
     let now = &replay.verdict;
-    let Some(then) = &replay.recorded else { return answer(now.result.words(), now) };
+    let Some(then) = &replay.recorded else { return answer(now.result.describe(), now) };
     if *now == then.verdict {
         let same = if then.policy == replay.policy { "" } else { "; it would be the same under this policy" };
-        return answer(&format!("{}{same}", now.result.words()), now);
+        return answer(&format!("{}{same}", now.result.describe()), now);
     }
     let why = if then.policy == replay.policy {
         format!("by version {}; this is {}", then.version, env!("CARGO_PKG_VERSION"))
     } else {
         format!("under policy {}", then.policy)
     };
-    let mut text = answer(&format!("was {} {why}", then.verdict.result.words()), &then.verdict);
-    text.push_str(&answer(&format!("would now be {}", now.result.words()), now));
+    let mut text = answer(&format!("was {} {why}", then.verdict.result.describe()), &then.verdict);
+    text.push_str(&answer(&format!("would now be {}", now.result.describe()), now));
     text
 }
 

@@ -51,8 +51,12 @@ impl Args {
         let after = self.after.unwrap_or_else(Timestamp::now);
         let next = schedule.upcoming(after).take(self.count);
         let next = next.map(|time| time.to_zoned(schedule.zone().clone()).to_string()).collect();
-        let shown =
-            Shown { expression: self.expression, time_zone: self.time_zone, words: schedule.words(), next };
+        let shown = Shown {
+            expression: self.expression,
+            time_zone: self.time_zone,
+            words: schedule.describe(),
+            next,
+        };
         self.output.print(&shown, |shown| {
             let times = table::table(&["NEXT"], shown.next.iter().map(|time| vec![time.clone()]));
             format!("{}\n\n{times}", shown.words)

@@ -214,9 +214,9 @@ impl Args {
 
     fn callers(&self) -> anyhow::Result<Option<Arc<Callers>>> {
         let Some(file) = &self.client_ca else { return Ok(None) };
-        let told = || format!("--client-ca {}", file.display());
-        let authority = std::fs::read(file).with_context(told)?;
-        let callers = Callers::of(&authority, self.client_names.clone()).with_context(told)?;
+        let flag = || format!("--client-ca {}", file.display());
+        let authority = std::fs::read(file).with_context(flag)?;
+        let callers = Callers::of(&authority, self.client_names.clone()).with_context(flag)?;
         Ok(Some(Arc::new(callers)))
     }
 

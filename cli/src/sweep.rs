@@ -3,7 +3,7 @@
 mod progress;
 
 use clap::ValueEnum;
-use codex_k8s_gc::session::{Swept, Wish};
+use codex_k8s_gc::session::{SweepOptions, SweepOutcome};
 use codex_k8s_gc::sweep::DryRun;
 use codex_k8s_shared::last_sweep::SweepResult;
 
@@ -71,10 +71,10 @@ impl Args {
             Some(Where::Client) => DryRun::Client,
             Some(Where::Server) => DryRun::Server,
         };
-        let wish = Wish { dry_run, allowed: self.allow_mass_deletion };
+        let options = SweepOptions { dry_run, allowed: self.allow_mass_deletion };
         let swept = {
             let progress = Shown::new();
-            session.sweep(&policy, wish, &progress).await
+            session.sweep(&policy, options, &progress).await
         };
         let swept = swept.map_err(|error| Failure { exit: exit::of_session(&error), error: error.into() })?;
         self.output.print(&swept.report, table::report)?;
@@ -82,13 +82,13 @@ impl Args {
     }
 }
 
-fn ended(swept: Swept) -> Ended {
+fn ended(swept: SweepOutcome) -> Ended {
     if let Some(error) = swept.error {
         return Err(Failure { exit: exit::of_sweep(&error), error: error.into() });
     }
     Ok(match swept.outcome.result {
-        SweepResult::Done => Exit::Done,
-        SweepResult::Refused => Exit::Refused,
-        SweepResult::SomeFailed | SweepResult::Broken => Exit::Failed,
+        SweepResult::Succeeded => Exit::Done,
+        SweepResult::Aborted => Exit::Refused,
+        SweepResult::Partial | SweepResult::Failed => Exit::Failed,
     })
 }

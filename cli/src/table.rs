@@ -56,7 +56,7 @@ fn advice(report: &Report) -> String {
              codex-k8s-guard sweep --allow-mass-deletion={left}\n"
         )
     } else {
-        "Nothing was deleted, and nothing will be until that is mended.\n".to_owned()
+        "Nothing was deleted, and nothing will be until that is mutated.\n".to_owned()
     }
 }
 

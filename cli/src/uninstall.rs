@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
+use codex_k8s_shared::install::{AUTHORITY_SECRET, LEAF_SECRET};
 use codex_k8s_shared::lease::GoDuration;
-use codex_k8s_webhook::purge::{Home, delete, in_use, leftovers};
+use codex_k8s_webhook::purge::{InstallNamespace, delete, in_use, leftovers};
 use kube::Client;
 
 use crate::cluster::{ClusterArgs, InstallArgs};
@@ -56,24 +56,24 @@ impl Args {
         let client = self.cluster.client().await?;
         self.await_end(&client).await?;
         let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
-        let home = Home { namespace: self.install.install_namespace, secrets };
-        let all = leftovers(&client, &home)
+        let install = InstallNamespace { namespace: self.install.install_namespace, secrets };
+        let all = leftovers(&client, &install)
             .await
-            .with_context(|| format!("failed to find what is left in namespace {}", home.namespace))?;
+            .with_context(|| format!("failed to find what is left in namespace {}", install.namespace))?;
         for found in &all {
-            let told = match (found.kept, self.dry_run) {
+            let outcome = match (found.kept, self.dry_run) {
                 (Some(why), _) => format!("kept: {why}"),
                 (None, true) => "would be deleted".to_owned(),
                 (None, false) => {
-                    let done = delete(&client, &home.namespace, found).await;
+                    let done = delete(&client, &install.namespace, found).await;
                     done.with_context(|| format!("failed to delete {found}"))?;
                     "deleted".to_owned()
                 }
             };
-            output::print(&format!("{found} {told}\n"))?;
+            output::print(&format!("{found} {outcome}\n"))?;
         }
         if all.is_empty() {
-            output::print(&format!("nothing is left in namespace {}\n", home.namespace))?;
+            output::print(&format!("nothing is left in namespace {}\n", install.namespace))?;
         }
         Ok(())
     }

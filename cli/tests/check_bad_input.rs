@@ -1,4 +1,4 @@
-//! What `check` says to what it cannot judge: each with its place and exit code 2, and nothing printed that could be
+//! What `check` says to what it cannot evaluate: each with its place and exit code 2, and nothing printed that could be
 //! taken for a verdict.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -49,7 +49,7 @@ fn lists(depth: usize) -> String {
 }
 
 #[test]
-fn what_cannot_be_judged_is_told_with_its_place() {
+fn what_cannot_be_evaluated_is_reported_with_its_place() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("an empty file", Vec::new(), "f.yaml: found no object"),
         ("comments", b"# nothing\n---\n".to_vec(), "f.yaml: found no object"),

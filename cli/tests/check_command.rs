@@ -44,17 +44,17 @@ fn check(folder: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
 }
 
 #[test]
-fn what_is_admitted_ends_with_0_and_tells_what_is_mended() {
+fn what_is_admitted_ends_with_0_and_reports_what_is_mutated() {
     let folder = tempfile::tempdir().unwrap();
     let (code, told, complained) = check(folder.path(), &[], format!("{NAMESPACE}---\n{JOB}").as_bytes());
     assert_eq!((code, complained.as_str()), (0, ""));
     assert!(
-        told.starts_with("-:1: Namespace codex-issue-demo: admitted, mended\n    + /metadata/"),
+        told.starts_with("-:1: Namespace codex-issue-demo: admitted, mutated\n    + /metadata/"),
         "{told}"
     );
-    assert!(told.contains("-:4: Job codex-issue-demo/tests: admitted, mended\n"), "{told}");
+    assert!(told.contains("-:4: Job codex-issue-demo/tests: admitted, mutated\n"), "{told}");
     assert!(told.contains("    + /spec/template/spec/serviceAccountName: \"codex-runner\"\n"), "{told}");
-    assert!(told.ends_with("2 objects: 2 mended\n"), "{told}");
+    assert!(told.ends_with("2 objects: 2 mutated\n"), "{told}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
 }
 
 #[test]
-fn what_cannot_be_judged_ends_with_2_and_says_where() {
+fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
     for (args, input, told) in [
@@ -124,7 +124,7 @@ fn warnings_fail_only_if_they_are_to() {
 }
 
 #[test]
-fn a_change_is_judged_by_what_it_changes() {
+fn a_change_is_evaluated_by_what_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write(
@@ -145,7 +145,7 @@ fn a_change_is_judged_by_what_it_changes() {
 }
 
 #[test]
-fn a_deletion_is_judged_as_of_what_was_created_and_by_whom() {
+fn a_deletion_is_evaluated_as_of_what_was_created_and_by_whom() {
     let folder = tempfile::tempdir().unwrap();
     let deleted =
         |args: &[&str]| check(folder.path(), &[&["--operation=delete"], args].concat(), NAMESPACE.as_bytes());
@@ -157,7 +157,7 @@ fn a_deletion_is_judged_as_of_what_was_created_and_by_whom() {
 }
 
 #[test]
-fn a_lease_is_judged_at_the_time_that_is_told() {
+fn a_lease_is_evaluated_at_the_time_that_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let at = |now: &str| {
         let (code, json, complained) = check(folder.path(), &["--output=json", now], NAMESPACE.as_bytes());
@@ -172,7 +172,7 @@ fn a_lease_is_judged_at_the_time_that_is_told() {
 }
 
 #[test]
-fn a_connection_is_judged_by_the_kind_of_its_options_which_no_rule_is_about() {
+fn a_connection_is_evaluated_by_the_kind_of_its_options_which_no_rule_is_about() {
     let folder = tempfile::tempdir().unwrap();
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: codex-issue-demo}\nspec: {hostNetwork: true}\n";
     let connect =

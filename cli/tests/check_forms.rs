@@ -194,7 +194,7 @@ fn annotations_are_read_by_github_as_they_are_meant() {
     let told = Folder::new().told("github");
     let lines: Vec<_> = told.lines().collect();
     let (summary, annotations) = lines.split_last().unwrap();
-    assert_eq!(*summary, "3 objects: 1 mended, 1 denied, 1 not ours");
+    assert_eq!(*summary, "3 objects: 1 mutated, 1 denied, 1 not ours");
     let found: Vec<_> = annotations.iter().map(|line| annotation(line)).collect();
     let (command, properties, text) = found.iter().find(|(_, _, text)| text.contains("privileged")).unwrap();
     assert_eq!(command, "error");
@@ -207,7 +207,7 @@ fn annotations_are_read_by_github_as_they_are_meant() {
 }
 
 #[test]
-fn a_review_is_told_in_no_form_of_reports() {
+fn a_review_is_reported_in_no_form_of_reports() {
     let folder = Folder::new();
     std::fs::write(folder.folder.path().join("review.json"), "{}").unwrap();
     let output = folder.check(&["--review=review.json", "--output=sarif"]);

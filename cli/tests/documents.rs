@@ -33,7 +33,7 @@ fn is_so(told: &Value, found: &Value, path: &str) {
 }
 
 #[test]
-fn the_page_about_the_policy_tells_the_defaults() {
+fn the_page_about_the_policy_reports_the_defaults() {
     let defaults = serde_json::to_value(RunPolicy::default()).unwrap();
     for block in blocks(POLICY) {
         is_so(&block, &defaults, "");

@@ -71,7 +71,7 @@ fn commands(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::
 }
 
 #[test]
-fn each_command_has_a_page_that_tells_its_options() {
+fn each_command_has_a_page_that_reports_its_options() {
     let program = Cli::command();
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("share/man1");

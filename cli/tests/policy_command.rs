@@ -48,9 +48,9 @@ fn a_policy_of_which_nothing_is_to_be_said_ends_with_0() {
 }
 
 #[test]
-fn a_warning_fails_only_where_it_is_asked_to() {
-    let body = "cleanup:\n  unproven: believe\n";
-    let told = "p.yaml:4:3: warning: cleanup.unproven: is believe: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
+fn a_warning_fails_only_where_it_is_requested_to() {
+    let body = "cleanup:\n  unverifiedOrigin: trustLabels\n";
+    let told = "p.yaml:4:3: warning: cleanup.unverified_origin: is believe: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
     assert_eq!(lint(body, &[]), (0, told.to_owned(), String::new()));
     assert_eq!(lint(body, &["--fail-on", "warn"]), (1, told.to_owned(), String::new()));
 }

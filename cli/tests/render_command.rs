@@ -64,7 +64,7 @@ fn the_release_follows_from_the_payload_unless_it_is_said() {
 }
 
 #[test]
-fn what_was_asked_wrongly_ends_with_2_and_says_what_is_expected() {
+fn what_was_requested_wrongly_ends_with_2_and_says_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
     for (args, input, told) in [

@@ -68,7 +68,7 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn a_record_is_found_by_its_id_and_told_with_its_facts_its_rules_and_its_verdict() {
+fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_verdict() {
     let folder = recorded();
     let (code, told, complained) = run(folder.path(), &["check", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (1, ""));
@@ -95,7 +95,7 @@ fn a_folder_lists_its_decisions() {
 }
 
 #[test]
-fn another_policy_tells_what_would_now_be() {
+fn another_policy_reports_what_would_now_be() {
     let folder = recorded();
     let policy = tempfile::NamedTempFile::new().unwrap();
     fs::write(policy.path(), LENIENT).unwrap();
@@ -116,7 +116,7 @@ fn another_policy_tells_what_would_now_be() {
 }
 
 #[test]
-fn a_review_without_facts_is_judged_in_the_namespace_that_the_webhook_would_make() {
+fn a_review_without_facts_is_evaluated_in_the_namespace_that_the_webhook_would_make() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("review.json"), escape().to_string()).unwrap();
     let (code, told, complained) = run(folder.path(), &["check", "--review", "review.json"]);
@@ -143,7 +143,7 @@ fn a_review_says_nothing_to_the_terminal_that_shows_it() {
 }
 
 #[test]
-fn an_explained_review_tells_why_and_how_to_comply() {
+fn an_explained_review_reports_why_and_how_to_comply() {
     let folder = recorded();
     let (code, told, complained) = run(folder.path(), &["explain", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (0, ""));

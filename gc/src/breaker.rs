@@ -26,7 +26,7 @@ pub struct Sweep {
     /// How far our clock is ahead of the API server's; `None` if it did not tell.
     pub ahead: Option<SignedDuration>,
     /// Runs that the database was asked for; 0 without a database.
-    pub runs_asked: u32,
+    pub runs_requested: u32,
     /// How many of these it does not know.
     pub runs_unknown: u32,
 }
@@ -71,7 +71,7 @@ pub enum Trip {
     /// The database knows none of the runs.
     Database {
         /// The runs that it was asked for.
-        asked: u32,
+        requested: u32,
     },
 }
 
@@ -130,10 +130,10 @@ impl fmt::Display for Trip {
             Self::NoClock => {
                 out.write_str("the API server did not tell its time: our clock cannot be trusted")
             }
-            Self::Database { asked } => {
+            Self::Database { requested } => {
                 write!(
                     out,
-                    "the database knows none of the {asked} runs that it was asked for: it is not the platform's, or it is empty"
+                    "the database knows none of the {requested} runs that it was asked for: it is not the platform's, or it is empty"
                 )
             }
         }
@@ -163,12 +163,12 @@ fn count(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
 fn share(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
     let (due, managed, most_percent) = (sweep.due_by_policy, sweep.managed, breaker.max_share_percent);
     let too_large = u64::from(due) * 100 > u64::from(managed) * u64::from(most_percent);
-    (due >= breaker.share_from && too_large).then_some(Trip::Share { due, managed, most_percent })
+    (due >= breaker.min_for_share && too_large).then_some(Trip::Share { due, managed, most_percent })
 }
 
 fn jump(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
-    let (due, before, most_times) = (sweep.due_by_policy, sweep.due_before?, breaker.max_jump);
-    let believed = before.max(1).saturating_mul(most_times).saturating_add(breaker.share_from);
+    let (due, before, most_times) = (sweep.due_by_policy, sweep.due_before?, breaker.max_growth_factor);
+    let believed = before.max(1).saturating_mul(most_times).saturating_add(breaker.min_for_share);
     (due > believed).then_some(Trip::Jump { due, before, most_times })
 }
 
@@ -182,8 +182,8 @@ fn clock(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
 }
 
 fn database(sweep: &Sweep) -> Option<Trip> {
-    let asked = sweep.runs_asked;
-    (asked > FEW && sweep.runs_unknown == asked).then_some(Trip::Database { asked })
+    let requested = sweep.runs_requested;
+    (requested > FEW && sweep.runs_unknown == requested).then_some(Trip::Database { requested })
 }
 
 /// How far our clock is ahead of a server that told `date` in a header: whole seconds, cut off.
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(codes(&Sweep { ahead, ..sweep(100, 1) }, Some(1000)), ["clock_skew"], "{hours}");
         }
         assert_eq!(codes(&Sweep { ahead: None, ..sweep(100, 1) }, Some(1000)), ["server_time_unknown"]);
-        let empty = Sweep { runs_asked: 40, runs_unknown: 40, ..sweep(100, 1) };
+        let empty = Sweep { runs_requested: 40, runs_unknown: 40, ..sweep(100, 1) };
         assert_eq!(codes(&empty, Some(1000)), ["implausible_database"]);
         assert_eq!(codes(&Sweep { runs_unknown: 39, ..empty }, None), [""; 0]);
     }
@@ -253,17 +253,17 @@ mod tests {
     fn what_keeps_everything_from_ever_being_due_trips_as_well() {
         let behind = Sweep { ahead: Some(SignedDuration::from_hours(-1)), ..sweep(100, 0) };
         assert_eq!(codes(&behind, None), ["clock_skew"]);
-        let empty = Sweep { runs_asked: 40, runs_unknown: 40, ..sweep(100, 0) };
+        let empty = Sweep { runs_requested: 40, runs_unknown: 40, ..sweep(100, 0) };
         assert_eq!(codes(&empty, None), ["implausible_database"]);
     }
 
     #[test]
-    fn what_tripped_is_told_in_a_sentence() {
+    fn what_tripped_is_reported_in_a_sentence() {
         let ahead = Some(SignedDuration::from_secs(-3600));
-        let told = trips(&Breaker::default(), &Sweep { ahead, ..sweep(100, 90) }, None);
-        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        let messages = trips(&Breaker::default(), &Sweep { ahead, ..sweep(100, 90) }, None);
+        let messages: Vec<_> = messages.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "90 of 100 managed namespaces are due otherwise than by their own leases; one sweep deletes 50 % at most",
                 "our clock is 3600 s behind the API server's; 30 s at most are trusted",

@@ -205,13 +205,13 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code < 500 => {
                 Deletion::Refused(format!("{} ({})", status.message, status.code))
             }
-            Err(error) => Deletion::Unknown(told(&error)),
+            Err(error) => Deletion::Unknown(error_chain(&error)),
         }
     }
 }
 
 /// An error with its causes, in one line.
-pub fn told(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -235,7 +235,7 @@ pub fn candidate(meta: ObjectMeta) -> Candidate {
         annotations: meta.annotations.unwrap_or_default(),
         created_at: time(meta.creation_timestamp),
         terminating_since: time(meta.deletion_timestamp),
-        run: Run::NotAsked,
+        run: Run::NotRequested,
         work: Work::NotInspected,
     }
 }

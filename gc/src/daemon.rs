@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sleeps_so_long_that_a_clock_that_was_set_goes_unnoticed() {
+    fn no_one_sleeps_so_long_that_a_clock_that_was_set_goes_unnoticed() {
         assert_eq!(pause(at("12:00:00"), at("12:00:07")), Duration::from_secs(7));
         assert_eq!(pause(at("12:00:00"), at("18:00:00")), LONGEST_PAUSE);
         assert_eq!(pause(at("12:00:01"), at("12:00:00")), Duration::ZERO);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use codex_k8s_shared::audit::{AuditStore, Store};
-use codex_k8s_shared::places::{NAMESPACE_UID, PLACE};
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::quota::{NAMESPACE_UID, RESERVATION};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
@@ -30,19 +30,21 @@ pub async fn find(
     cluster: &Cluster,
     store: Option<&AuditStore>,
     policy: &RunPolicy,
-    home: &str,
+    namespace: &str,
 ) -> Result<Vec<Leak>, SweepError> {
     // Bindings first: what they name and is created meanwhile is then among the living.
     let bindings = bindings(cluster).await?;
     let volumes = cluster.list_of::<PersistentVolume>("volumes", Api::all(cluster.client())).await?;
-    let places = places(cluster, home).await?;
+    let reservations = reservations(cluster, namespace).await?;
     let living = living(cluster).await?;
     let namespaces = &policy.namespaces;
     let is_of_a_run = |name: &str| namespaces.is_of_a_run(name) && !namespaces.is_protected(name);
     let is_vanished = |name: &str| is_of_a_run(name) && !living.names.contains(name);
     let mut leaks: Vec<_> = bindings.into_iter().filter_map(|binding| binding.leak(&is_vanished)).collect();
     leaks.extend(volumes.iter().filter_map(|volume| of_volume(volume, &is_vanished)));
-    leaks.extend(places.iter().filter_map(|place| of_place(place, &living.uids, home)));
+    leaks.extend(
+        reservations.iter().filter_map(|reservation| of_reservation(reservation, &living.uids, namespace)),
+    );
     if let Some(store) = store {
         let open = store.open_intentions().await?;
         leaks.extend(open.iter().filter_map(Decision::of_row).map(|decision| of_row(&decision)));
@@ -119,17 +121,17 @@ fn of_volume(volume: &PersistentVolume, is_vanished: &impl Fn(&str) -> bool) -> 
     })
 }
 
-async fn places(cluster: &Cluster, home: &str) -> Result<Vec<Lease>, ClusterError> {
-    let leases = Api::<Lease>::namespaced(cluster.client(), home);
-    cluster.list_with("places", leases, &ListParams::default().labels(PLACE)).await
+async fn reservations(cluster: &Cluster, namespace: &str) -> Result<Vec<Lease>, ClusterError> {
+    let leases = Api::<Lease>::namespaced(cluster.client(), namespace);
+    cluster.list_with("reservations", leases, &ListParams::default().labels(RESERVATION)).await
 }
 
-fn of_place(place: &Lease, living: &BTreeSet<String>, home: &str) -> Option<Leak> {
-    let uid = place.labels().get(NAMESPACE_UID).filter(|uid| !living.contains(*uid))?;
-    let name = place.name_any();
+fn of_reservation(reservation: &Lease, living: &BTreeSet<String>, namespace: &str) -> Option<Leak> {
+    let uid = reservation.labels().get(NAMESPACE_UID).filter(|uid| !living.contains(*uid))?;
+    let name = reservation.name_any();
     Some(Leak {
-        what: format!("place {name} is held by a namespace of uid {uid}, which is gone"),
-        command: format!("kubectl delete lease --namespace {home} {name}"),
+        what: format!("reservation {name} is held by a namespace of uid {uid}, which is gone"),
+        command: format!("kubectl delete lease --namespace {namespace} {name}"),
     })
 }
 
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_that_names_what_is_gone_is_told_with_the_command_that_mends_it() {
+    fn a_binding_that_names_what_is_gone_is_reported_with_the_command_that_mutates_it() {
         let subject = |value| serde_json::from_value::<Subject>(value).unwrap();
         let account = |namespace: &str| {
             subject(json!({"kind": "ServiceAccount", "name": "codex-runner", "namespace": namespace}))

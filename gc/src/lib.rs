@@ -10,7 +10,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod fault;
 pub mod health;
-pub mod home;
+pub mod install;
 pub mod leaks;
 pub mod outcome;
 pub mod page;

@@ -7,19 +7,19 @@ use crate::sweep::report::{Line, Outcome, Report};
 /// How a sweep ended. `error` is what ended it early.
 pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
     if error.is_some() {
-        SweepResult::Broken
+        SweepResult::Failed
     } else if !report.trips().is_empty() {
-        SweepResult::Refused
+        SweepResult::Aborted
     } else if report.failed() + report.stuck() > 0 {
-        SweepResult::SomeFailed
+        SweepResult::Partial
     } else {
-        SweepResult::Done
+        SweepResult::Succeeded
     }
 }
 
 /// What the sweep before found due by anything but leases; one that ended early is nothing to compare with.
 pub fn due_before(before: Option<&LastSweep>) -> Option<u32> {
-    before.filter(|before| before.result != SweepResult::Broken).map(|before| before.due_by_policy)
+    before.filter(|before| before.result != SweepResult::Failed).map(|before| before.due_by_policy)
 }
 
 /// What is noted of a sweep, after what was noted of the one before.

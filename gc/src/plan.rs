@@ -45,7 +45,7 @@ impl Planned {
 
     /// Whether a row tells that it stays: its time has come and something is in the way, or nobody can say when it
     /// will.
-    pub fn is_told(&self, now: Timestamp) -> bool {
+    pub fn is_reported(&self, now: Timestamp) -> bool {
         match &self.verdict {
             Verdict::Keep(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
             | Verdict::Delete(_) => false,
@@ -65,7 +65,7 @@ pub struct Surroundings {
     /// How many deletions a person lets pass this once.
     pub allowed: Option<u32>,
     /// Whether a database was asked for the runs.
-    pub runs_asked: bool,
+    pub runs_requested: bool,
 }
 
 /// What is to go, the oldest first; then what stays, by name.
@@ -88,7 +88,7 @@ pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> 
         due_by_policy: count(&|planned| planned.is_due() && !planned.is_due_by_lease),
         due_before: around.due_before,
         ahead: around.ahead,
-        runs_asked: if around.runs_asked { count(&|_| true) } else { 0 },
+        runs_requested: if around.runs_requested { count(&|_| true) } else { 0 },
         runs_unknown: count(&|planned| planned.candidate.run == Run::Unknown),
     };
     breaker::trips(&policy.cleanup.breaker, &sweep, around.allowed)
@@ -137,7 +137,7 @@ mod tests {
             (&[][..], &["a", "b", "c"][..]),
             (&[count], &["b", "c"]),
             (&[count, Trip::NoClock], &[]),
-            (&[Trip::Database { asked: 9 }], &[]),
+            (&[Trip::Database { requested: 9 }], &[]),
         ] {
             let deleted: Vec<_> = deletions(&all, trips).iter().map(|it| &*it.name).collect();
             assert_eq!(deleted, expected, "{trips:?}");
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_of_what_is_in_the_way_and_not_of_what_simply_lives() {
+    fn a_row_reports_of_what_is_in_the_way_and_not_of_what_simply_lives() {
         let now = "2026-02-01T12:00:00Z".parse().unwrap();
         let held = || Verdict::Wait { until: now, reason: Reason::Held { why: "w".to_owned() } };
         let live = Verdict::Wait { until: now, reason: Reason::LiveLease { until: now } };
         let (past, future) = ("2026-02-01T11:00:00Z", "2026-02-01T13:00:00Z");
-        for (verdict, expires_at, told) in [
+        for (verdict, expires_at, reported) in [
             (held(), past, true),
             (held(), future, false),
             (live, future, false),
@@ -173,12 +173,12 @@ mod tests {
             (Verdict::Delete(Reason::TtlExpired), past, false),
         ] {
             let planned = planned("n", verdict, expires_at);
-            assert_eq!(planned.is_told(now), told, "{planned:?}");
+            assert_eq!(planned.is_reported(now), reported, "{planned:?}");
         }
     }
 
     #[test]
-    fn a_database_that_knows_no_run_trips_only_if_it_was_asked() {
+    fn a_database_that_knows_no_run_trips_only_if_it_was_requested() {
         let mut all: Vec<_> = (0..8)
             .map(|number| planned(&number.to_string(), Verdict::Delete(Reason::TtlExpired), ""))
             .collect();
@@ -187,7 +187,7 @@ mod tests {
         }
         let around = Surroundings { ahead: Some(SignedDuration::ZERO), ..Surroundings::default() };
         assert!(trips(&RunPolicy::default(), &all, &around).is_empty());
-        let around = Surroundings { runs_asked: true, ..around };
-        assert_eq!(trips(&RunPolicy::default(), &all, &around), [Trip::Database { asked: 8 }]);
+        let around = Surroundings { runs_requested: true, ..around };
+        assert_eq!(trips(&RunPolicy::default(), &all, &around), [Trip::Database { requested: 8 }]);
     }
 }

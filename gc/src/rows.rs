@@ -26,7 +26,7 @@ pub const DELETION_STUCK: &str = "deletion_stuck";
 
 /// Who writes rows: what all rows of a sweep have in common.
 #[derive(Debug, Clone)]
-pub struct Scribe {
+pub struct AuditEvents {
     /// The id of the actor.
     pub actor: String,
     /// The hash of the policy in force.
@@ -105,7 +105,7 @@ impl Decision {
     }
 }
 
-impl Scribe {
+impl AuditEvents {
     fn event(&self, event_type: EventType, candidate: &Candidate, id: String, now: Timestamp) -> Event {
         let label = |key| candidate.label(key).unwrap_or_default().to_owned();
         let lease = |key| candidate.annotation(key).map(str::to_owned);
@@ -239,8 +239,8 @@ fn details(candidate: &Candidate, reason: &Reason) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn scribe() -> Scribe {
-        Scribe { actor: "codex-k8s-gc".to_owned(), policy_hash: "p".to_owned() }
+    fn audit_events() -> AuditEvents {
+        AuditEvents { actor: "codex-k8s-gc".to_owned(), policy_hash: "p".to_owned() }
     }
 
     fn candidate() -> Candidate {
@@ -272,7 +272,8 @@ mod tests {
     fn all_rows_of_a_decision_carry_its_id_and_those_of_the_next_attempt_another() {
         let now = Timestamp::UNIX_EPOCH;
         let first = Decision::new(candidate(), &Reason::TtlExpired, 0);
-        let rows = [scribe().intended(&first, now), scribe().failed(&first, "no".to_owned(), now)];
+        let rows =
+            [audit_events().intended(&first, now), audit_events().failed(&first, "no".to_owned(), now)];
         for event in &rows {
             assert_eq!(event.payload.decision_id.as_deref(), Some(&*first.id));
             assert_eq!((event.correlation_id.as_str(), event.payload.run_id.as_str()), ("c1", "r1"));
@@ -284,18 +285,19 @@ mod tests {
     }
 
     #[test]
-    fn an_intention_tells_the_next_sweep_all_that_its_end_says() {
+    fn an_intention_reports_the_next_sweep_all_that_its_end_says() {
         let decision = Decision::new(candidate(), &Reason::TtlExpired, 0);
-        let intended = scribe().intended(&decision, Timestamp::UNIX_EPOCH);
-        let told = Decision::of_row(&row(intended)).unwrap();
+        let intended = audit_events().intended(&decision, Timestamp::UNIX_EPOCH);
+        let read = Decision::of_row(&row(intended)).unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        assert_eq!(scribe().cleaned(&told, now), scribe().cleaned(&decision, now));
+        assert_eq!(audit_events().cleaned(&read, now), audit_events().cleaned(&decision, now));
     }
 
     #[test]
-    fn what_is_stuck_is_told_again_only_when_something_else_blocks_and_ends_nothing() {
+    fn what_is_stuck_is_reported_again_only_when_something_else_blocks_and_ends_nothing() {
         let decision = Decision::new(candidate(), &Reason::TtlExpired, 0);
-        let stuck = |blocker: &str| scribe().stuck(&decision, &[blocker.to_owned()], Timestamp::UNIX_EPOCH);
+        let stuck =
+            |blocker: &str| audit_events().stuck(&decision, &[blocker.to_owned()], Timestamp::UNIX_EPOCH);
         let id = |event: Event| event.payload.decision_id.unwrap();
         assert_eq!(id(stuck("a")), id(stuck("a")));
         assert_ne!(id(stuck("a")), id(stuck("b")));
@@ -303,10 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn a_skip_is_told_once_for_a_version_and_a_reason() {
+    fn a_skip_is_reported_once_for_a_version_and_a_reason() {
         let verdict = |status: &str| Verdict::Keep(Reason::ActiveRun { status: status.to_owned() });
         let id = |candidate: &Candidate, verdict| {
-            scribe().kept(candidate, &verdict, Timestamp::UNIX_EPOCH).payload.decision_id
+            audit_events().kept(candidate, &verdict, Timestamp::UNIX_EPOCH).payload.decision_id
         };
         let renewed = Candidate { resource_version: "8".to_owned(), ..candidate() };
         assert_eq!(id(&candidate(), verdict("running")), id(&candidate(), verdict("running")));
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn a_skip_says_what_stands_in_the_way_and_how_it_would_go_by_hand() {
         let work = vec!["pods=a,b".to_owned()];
-        let event = scribe().kept(
+        let event = audit_events().kept(
             &candidate(),
             &Verdict::Keep(Reason::ActiveWorkloads { work: work.clone() }),
             Timestamp::UNIX_EPOCH,
@@ -331,10 +333,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_once_an_hour() {
+    fn a_refusal_is_reported_once_an_hour() {
         let at = |second| {
             let now = Timestamp::from_second(second).unwrap();
-            scribe().refused(&[Trip::NoClock], now).payload.decision_id
+            audit_events().refused(&[Trip::NoClock], now).payload.decision_id
         };
         assert_eq!(at(7200), at(10_799));
         assert_ne!(at(7200), at(10_800));

@@ -22,7 +22,7 @@ pub enum RunsSource {
 pub enum Runs {
     /// Nowhere.
     #[default]
-    NotAsked,
+    NotRequested,
     /// In the platform's database.
     Platform(PlatformRuns),
 }
@@ -34,7 +34,7 @@ impl RunsSource {
     /// If it cannot be reached, or is not the platform's.
     pub async fn open(&self) -> Result<Runs, RunsError> {
         match self {
-            Self::Nowhere => Ok(Runs::NotAsked),
+            Self::Nowhere => Ok(Runs::NotRequested),
             Self::Platform(address) => PlatformRuns::open(address).await.map(Runs::Platform),
         }
     }
@@ -42,7 +42,7 @@ impl RunsSource {
 
 impl Runs {
     /// Whether a database is asked.
-    pub const fn are_asked(&self) -> bool {
+    pub const fn are_requested(&self) -> bool {
         matches!(self, Self::Platform(_))
     }
 

@@ -288,10 +288,10 @@ impl Schedule {
     }
 
     /// The schedule in words, such as `at minute 0 and 30 of every hour, every day`.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         match &self.kind {
             Kind::Every(pause) => format!("every {}", GoDuration::from(*pause)),
-            Kind::Times(times) => times.words(),
+            Kind::Times(times) => times.describe(),
         }
     }
 
@@ -320,7 +320,7 @@ impl Times {
 }
 
 impl Times {
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let [minute, hour, day, month, weekday] = self.values;
         let plain = |value: u32| value.to_string();
         let time = match (all(minute, 60), all(hour, 24)) {
@@ -461,9 +461,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_told_with_its_field() {
+    fn what_is_no_schedule_is_reported_with_its_field() {
         let error = |text: &str| text.parse::<Schedule>().unwrap_err().to_string();
-        for (text, told) in [
+        for (text, expected) in [
             ("", "\"\" is no schedule; expected five fields"),
             ("* * * *", "expected five fields"),
             ("0 * * * * *", "expected five fields"),
@@ -482,7 +482,7 @@ mod tests {
             ("CRON_TZ=Asia/Tokyo 0 0 * * *", "use the time zone setting instead"),
         ] {
             let found = error(text);
-            assert!(found.contains(told), "{text:?}: {found}");
+            assert!(found.contains(expected), "{text:?}: {found}");
         }
         let zone = "@hourly".parse::<Schedule>().unwrap().in_zone("Mars/Olympus").unwrap_err().to_string();
         assert!(zone.starts_with("\"Mars/Olympus\" is no time zone"), "{zone}");
@@ -497,15 +497,15 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_told_in_words() {
-        let words = |text: &str| text.parse::<Schedule>().unwrap().words();
-        assert_eq!(words("*/15 * * * *"), "at minute 0, 15, 30 and 45 of every hour, every day");
+    fn a_schedule_is_reported_in_words() {
+        let describe = |text: &str| text.parse::<Schedule>().unwrap().describe();
+        assert_eq!(describe("*/15 * * * *"), "at minute 0, 15, 30 and 45 of every hour, every day");
         assert_eq!(
-            words("30 3 * jan,jul mon-fri"),
+            describe("30 3 * jan,jul mon-fri"),
             "at minute 30 of hour 3, on Monday, Tuesday, Wednesday, Thursday and Friday, in January and July"
         );
-        assert_eq!(words("0 0 1 * 0"), "at minute 0 of hour 0, on day 1 of the month and also on Sunday");
-        assert_eq!(words("@every 90s"), "every 1m30s");
-        assert_eq!(words("* * * * *"), "every minute, every day");
+        assert_eq!(describe("0 0 1 * 0"), "at minute 0 of hour 0, on day 1 of the month and also on Sunday");
+        assert_eq!(describe("@every 90s"), "every 1m30s");
+        assert_eq!(describe("* * * * *"), "every minute, every day");
     }
 }

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, ClusterError, told};
+use crate::cluster::{Cluster, ClusterError, error_chain};
 use crate::fault::{self, Point};
-use crate::home::{Home, LeaseError};
+use crate::install::{InstallNamespace, LeaseError};
 use crate::progress::Progress;
-use crate::rows::Scribe;
+use crate::rows::AuditEvents;
 use crate::runs::RunsSource;
 use crate::sweep::report::Report;
 use crate::sweep::{DryRun, Sweep, SweepError};
@@ -48,9 +48,9 @@ pub struct Session {
     /// The API server.
     pub cluster: Cluster,
     /// Our own namespace.
-    pub home: Home,
+    pub install: InstallNamespace,
     /// Its name.
-    pub home_name: String,
+    pub install_namespace: String,
     /// Where rows go.
     pub store: StoreAddress,
     /// Where runs are looked up.
@@ -65,7 +65,7 @@ pub struct Session {
 
 /// What is asked of one sweep.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish {
+pub struct SweepOptions {
     /// Whether nothing is done.
     pub dry_run: DryRun,
     /// How many deletions a person lets pass this once.
@@ -74,7 +74,7 @@ pub struct Wish {
 
 /// A sweep that was made, and what ended it early, if something did.
 #[derive(Debug)]
-pub struct Swept {
+pub struct SweepOutcome {
     /// What it saw and did.
     pub report: Report,
     /// What is noted of it.
@@ -91,31 +91,31 @@ impl Session {
     pub async fn sweep(
         &self,
         policy: &RunPolicy,
-        wish: Wish,
+        options: SweepOptions,
         progress: &dyn Progress,
-    ) -> Result<Swept, SessionError> {
-        let span = traces::span(wish);
-        let swept = self.sweep_within(policy, wish, progress).instrument(span.clone()).await;
-        traces::tell(&span, &swept);
+    ) -> Result<SweepOutcome, SessionError> {
+        let span = traces::span(options);
+        let swept = self.sweep_within(policy, options, progress).instrument(span.clone()).await;
+        traces::record(&span, &swept);
         swept
     }
 
     async fn sweep_within(
         &self,
         policy: &RunPolicy,
-        wish: Wish,
+        options: SweepOptions,
         progress: &dyn Progress,
-    ) -> Result<Swept, SessionError> {
-        if wish.dry_run != DryRun::No {
-            let before = self.home.last_sweep().await?;
-            return Ok(self.swept(policy, wish, progress, before, CancellationToken::new()).await);
+    ) -> Result<SweepOutcome, SessionError> {
+        if options.dry_run != DryRun::No {
+            let before = self.install.last_sweep().await?;
+            return Ok(self.swept(policy, options, progress, before, CancellationToken::new()).await);
         }
-        let Some(patience) = self.lease else {
-            return self.noted(policy, wish, progress, CancellationToken::new()).await;
+        let Some(timeout) = self.lease else {
+            return self.noted(policy, options, progress, CancellationToken::new()).await;
         };
         progress.phase("waiting for the Lease", 0);
-        let held = self.home.take_lease(patience).await?;
-        let swept = self.noted(policy, wish, progress, held.lost()).await;
+        let held = self.install.take_lease(timeout).await?;
+        let swept = self.noted(policy, options, progress, held.lost()).await;
         held.give_back().await;
         swept
     }
@@ -123,15 +123,15 @@ impl Session {
     async fn noted(
         &self,
         policy: &RunPolicy,
-        wish: Wish,
+        options: SweepOptions,
         progress: &dyn Progress,
         lost: CancellationToken,
-    ) -> Result<Swept, SessionError> {
-        let before = self.home.last_sweep().await?;
-        let mut swept = self.swept(policy, wish, progress, before, lost).await;
+    ) -> Result<SweepOutcome, SessionError> {
+        let before = self.install.last_sweep().await?;
+        let mut swept = self.swept(policy, options, progress, before, lost).await;
         fault::point(Point::BeforeOutcome, "").await;
-        if let Err(error) = self.home.note(&swept.outcome).await {
-            tracing::error!(error = told(&error), "the outcome is not noted");
+        if let Err(error) = self.install.note(&swept.outcome).await {
+            tracing::error!(error = error_chain(&error), "the outcome is not noted");
             swept.error.get_or_insert(error.into());
         }
         self.warn(&swept.outcome).await;
@@ -141,32 +141,32 @@ impl Session {
     async fn swept(
         &self,
         policy: &RunPolicy,
-        wish: Wish,
+        options: SweepOptions,
         progress: &dyn Progress,
         before: Option<LastSweep>,
         lost: CancellationToken,
-    ) -> Swept {
+    ) -> SweepOutcome {
         let due_before = outcome::due_before(before.as_ref());
-        let (report, error) = self.run(policy, wish, progress, due_before, lost).await;
-        let text = error.as_ref().map(|error| told(error));
+        let (report, error) = self.run(policy, options, progress, due_before, lost).await;
+        let text = error.as_ref().map(|error| error_chain(error));
         let outcome = outcome::last_sweep(&report, text.as_deref(), before.as_ref());
-        Swept { report, outcome, error }
+        SweepOutcome { report, outcome, error }
     }
 
     async fn run(
         &self,
         policy: &RunPolicy,
-        wish: Wish,
+        options: SweepOptions,
         progress: &dyn Progress,
         due_before: Option<u32>,
         lost: CancellationToken,
     ) -> (Report, Option<SweepError>) {
-        let nothing = || Report::new(self.clock.now(), policy, wish.dry_run);
+        let nothing = || Report::new(self.clock.now(), policy, options.dry_run);
         let runs = match self.runs.open().await {
             Ok(runs) => runs,
             Err(error) => return (nothing(), Some(error.into())),
         };
-        let store = match self.open_store(wish.dry_run).await {
+        let store = match self.open_store(options.dry_run).await {
             Ok(store) => store,
             Err(error) => return (nothing(), Some(error.into())),
         };
@@ -175,10 +175,10 @@ impl Session {
             store: store.as_ref(),
             runs: &runs,
             policy,
-            scribe: Scribe { actor: self.actor.clone(), policy_hash: policy.hash().clone() },
+            audit_events: AuditEvents { actor: self.actor.clone(), policy_hash: policy.hash().clone() },
             clock: self.clock,
-            dry_run: wish.dry_run,
-            allowed: wish.allowed,
+            dry_run: options.dry_run,
+            allowed: options.allowed,
             due_before,
             progress,
             lost,
@@ -186,7 +186,7 @@ impl Session {
         let (mut report, mut result) = sweep.run().await;
         if result.is_ok() {
             progress.phase("looking for what is left over", 0);
-            match leaks::find(&self.cluster, store.as_ref(), policy, &self.home_name).await {
+            match leaks::find(&self.cluster, store.as_ref(), policy, &self.install_namespace).await {
                 Ok(leaks) => report.leaks = leaks,
                 Err(error) => result = Err(error),
             }
@@ -204,21 +204,21 @@ impl Session {
 
     async fn warn(&self, outcome: &LastSweep) {
         match outcome.result {
-            SweepResult::Done => {}
-            SweepResult::Refused => {
+            SweepResult::Succeeded => {}
+            SweepResult::Aborted => {
                 let note = format!(
                     "{} deleted by their own leases, nothing else: {}; `codex-k8s-guard sweep --dry-run` shows what is due",
                     outcome.deleted,
                     outcome.breaker.join(", ")
                 );
-                self.home.warn("BreakerTripped", &note).await;
+                self.install.warn("BreakerTripped", &note).await;
             }
-            SweepResult::SomeFailed => {
+            SweepResult::Partial => {
                 let note = format!("{} failed, {} are still being deleted", outcome.failed, outcome.stuck);
-                self.home.warn("CleanupFailed", &note).await;
+                self.install.warn("CleanupFailed", &note).await;
             }
-            SweepResult::Broken => {
-                self.home.warn("SweepBroken", outcome.error.as_deref().unwrap_or_default()).await;
+            SweepResult::Failed => {
+                self.install.warn("SweepFailed", outcome.error.as_deref().unwrap_or_default()).await;
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::fault::{self, Point};
 use crate::plan::{self, Planned, Surroundings};
 use crate::progress::Progress;
-use crate::rows::{ALREADY_DELETED, Decision, Scribe};
+use crate::rows::{ALREADY_DELETED, AuditEvents, Decision};
 use crate::runs::Runs;
 use budget::Budget;
 use inspect::inspect;
@@ -81,7 +81,7 @@ pub struct Sweep<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// Who writes the rows.
-    pub scribe: Scribe,
+    pub audit_events: AuditEvents,
     /// The time.
     pub clock: Clock,
     /// Whether nothing is done.
@@ -148,8 +148,8 @@ impl Sweep<'_> {
         let begun = self.repair(state).await?;
         let planned = self.plan(state).await?;
         fault::point(Point::AfterList, "").await;
-        self.tell_prepared(&planned).await?;
-        let due = self.tell(state, &planned).await?;
+        self.report_prepared(&planned).await?;
+        let due = self.report(state, &planned).await?;
         if self.dry_run == DryRun::Client {
             let most = usize::try_from(self.most()).unwrap_or(usize::MAX);
             for (position, due) in due.into_iter().enumerate() {
@@ -191,7 +191,7 @@ impl Sweep<'_> {
             ahead,
             due_before: self.due_before,
             allowed: self.allowed,
-            runs_asked: self.runs.are_asked(),
+            runs_requested: self.runs.are_requested(),
         };
         let trips = plan::trips(self.policy, &planned, &around);
         let lines = planned.iter().map(Line::new).collect();
@@ -205,7 +205,7 @@ impl Sweep<'_> {
     }
 
     /// Writes down what stays and why, and what the breaker refuses. Returns what is to be deleted, the oldest first.
-    async fn tell<'a>(
+    async fn report<'a>(
         &self,
         state: &State,
         planned: &'a [Planned],
@@ -213,31 +213,31 @@ impl Sweep<'_> {
         let trips = state.report.lock().unwrap_or_else(PoisonError::into_inner).trips().to_vec();
         let now = self.clock.now();
         if !trips.is_empty() {
-            self.append(self.scribe.refused(&trips, now)).await?;
+            self.append(self.audit_events.refused(&trips, now)).await?;
         }
         // By a clock or a database that is wrong, each verdict is as well.
         let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
-        for kept in planned.iter().filter(|planned| verdicts_hold && planned.is_told(now)) {
-            self.tell_kept(kept).await?;
+        for kept in planned.iter().filter(|planned| verdicts_hold && planned.is_reported(now)) {
+            self.report_retained(kept).await?;
         }
         Ok(plan::deletions(planned, &trips))
     }
 
-    async fn tell_kept(&self, kept: &Planned) -> Result<(), SweepError> {
+    async fn report_retained(&self, kept: &Planned) -> Result<(), SweepError> {
         let name = &kept.candidate.name;
         fault::point(Point::BeforeSkipped, name).await;
-        self.append(self.scribe.kept(&kept.candidate, &kept.verdict, self.clock.now())).await?;
+        self.append(self.audit_events.kept(&kept.candidate, &kept.verdict, self.clock.now())).await?;
         fault::point(Point::AfterSkipped, name).await;
         Ok(())
     }
 
-    async fn tell_absent(&self, candidate: &Candidate) -> Result<(), SweepError> {
-        let event = self.scribe.skipped(candidate, ALREADY_DELETED, self.clock.now());
+    async fn report_absent(&self, candidate: &Candidate) -> Result<(), SweepError> {
+        let event = self.audit_events.skipped(candidate, ALREADY_DELETED, self.clock.now());
         Ok(self.append(event).await?)
     }
 
     /// Writes down that baselines went live, where nobody else has: the platform's worker does so itself.
-    async fn tell_prepared(&self, planned: &[Planned]) -> Result<(), SweepError> {
+    async fn report_prepared(&self, planned: &[Planned]) -> Result<(), SweepError> {
         let Some(store) = self.store else { return Ok(()) };
         let live = |planned: &&Planned| planned.candidate.annotation(keys::BASELINE_READY_AT).is_some();
         let live: Vec<_> = planned.iter().filter(live).map(|planned| &planned.candidate).collect();
@@ -247,15 +247,15 @@ impl Sweep<'_> {
         let filter =
             Filter { event_type: Some(EventType::Prepared), since: Some(since), ..Filter::default() };
         let rows = store.rows(&filter).await?;
-        let told: BTreeSet<_> =
+        let reported: BTreeSet<_> =
             rows.iter().map(|row| (&*row.event.payload.namespace, &*row.event.payload.run_id)).collect();
         for candidate in live {
             let run = candidate.label(keys::RUN_ID).unwrap_or_default();
-            if !told.contains(&(candidate.name.as_str(), run)) {
+            if !reported.contains(&(candidate.name.as_str(), run)) {
                 let ready_at =
                     candidate.annotation(keys::BASELINE_READY_AT).and_then(|time| time.parse().ok());
                 let ready_at = ready_at.unwrap_or_else(|| self.clock.now());
-                self.append(self.scribe.prepared(candidate, ready_at)).await?;
+                self.append(self.audit_events.prepared(candidate, ready_at)).await?;
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_do() {
+    fn times_are_reported_as_people_do() {
         let now = Timestamp::UNIX_EPOCH;
         let at = |seconds| relative(Timestamp::from_second(seconds).unwrap(), now);
         assert_eq!(at(90), "in 90s");

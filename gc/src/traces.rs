@@ -4,15 +4,15 @@ use codex_k8s_shared::telemetry::SPANS;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use crate::session::{SessionError, Swept, Wish};
+use crate::session::{SessionError, SweepOptions, SweepOutcome};
 use crate::sweep::DryRun;
 
 /// The span of a sweep that begins.
-pub(crate) fn span(wish: Wish) -> Span {
+pub(crate) fn span(options: SweepOptions) -> Span {
     tracing::info_span!(
         target: SPANS,
         "sweep",
-        dry_run = wish.dry_run != DryRun::No,
+        dry_run = options.dry_run != DryRun::No,
         result = Empty,
         managed = Empty,
         due = Empty,
@@ -23,7 +23,7 @@ pub(crate) fn span(wish: Wish) -> Span {
 }
 
 /// Adds what it came to.
-pub(crate) fn tell(span: &Span, swept: &Result<Swept, SessionError>) {
+pub(crate) fn record(span: &Span, swept: &Result<SweepOutcome, SessionError>) {
     match swept {
         Ok(swept) => {
             let outcome = &swept.outcome;

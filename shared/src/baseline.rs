@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::keys;
 use crate::policy::{AccessProfile, BaselineSet, LimitSettings, QuotaSettings, RunPolicy};
-use crate::quantity::Quantity;
+use crate::quota::quantity::Quantity;
 use crate::run::RuntimeMode;
 
-pub use guarded::{maximum, names, wanted};
+pub use guarded::{desired_object, maximum, names};
 
 /// The kinds of baseline objects, in the order in which they are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ pub struct Difference {
     /// What was found there, as JSON; `nothing` if it is absent.
     pub found: String,
     /// What is to be there.
-    pub wanted: String,
+    pub desired_value: String,
 }
 
 impl Desired {
@@ -154,7 +154,7 @@ pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<De
     objects
 }
 
-/// Where an object differs from another, both being whole: `found` in the second, `wanted` in the first. What the API
+/// Where an object differs from another, both being whole: `found` in the second, `desired_value` in the first. What the API
 /// server keeps for itself does not count, nor does a status.
 pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
     const KEPT: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
@@ -170,12 +170,12 @@ pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
     };
     let mut differences = Vec::new();
     let (before, after) = (without(before), without(after));
-    let (Some(wanted), Some(found)) = (before.as_object(), after.as_object()) else {
+    let (Some(desired_value), Some(found)) = (before.as_object(), after.as_object()) else {
         compare("object", Some(&before), Some(&after), &mut differences);
         return differences;
     };
-    for key in wanted.keys().chain(found.keys().filter(|key| !wanted.contains_key(*key))) {
-        compare(&joined("", key), wanted.get(key), found.get(key), &mut differences);
+    for key in desired_value.keys().chain(found.keys().filter(|key| !desired_value.contains_key(*key))) {
+        compare(&joined("", key), desired_value.get(key), found.get(key), &mut differences);
     }
     differences
 }
@@ -257,24 +257,37 @@ fn canonical(quantities: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
     quantities.iter().map(|(resource, text)| (resource.as_str(), print(text))).collect()
 }
 
-fn compare(path: &str, wanted: Option<&Value>, stored: Option<&Value>, differences: &mut Vec<Difference>) {
-    let (wanted, stored) = (wanted.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
-    match (wanted, stored) {
-        (Some(Value::Object(wanted)), Some(Value::Object(stored))) => {
-            for key in wanted.keys().chain(stored.keys().filter(|key| !wanted.contains_key(*key))) {
-                compare(&joined(path, key), wanted.get(key), stored.get(key), differences);
+fn compare(
+    path: &str,
+    desired_value: Option<&Value>,
+    stored: Option<&Value>,
+    differences: &mut Vec<Difference>,
+) {
+    let (desired_value, stored) =
+        (desired_value.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
+    match (desired_value, stored) {
+        (Some(Value::Object(desired_value)), Some(Value::Object(stored))) => {
+            for key in
+                desired_value.keys().chain(stored.keys().filter(|key| !desired_value.contains_key(*key)))
+            {
+                compare(&joined(path, key), desired_value.get(key), stored.get(key), differences);
             }
         }
-        (Some(Value::Array(wanted)), Some(Value::Array(stored))) => {
-            for index in 0..wanted.len().max(stored.len()) {
-                compare(&format!("{path}[{index}]"), wanted.get(index), stored.get(index), differences);
+        (Some(Value::Array(desired_value)), Some(Value::Array(stored))) => {
+            for index in 0..desired_value.len().max(stored.len()) {
+                compare(
+                    &format!("{path}[{index}]"),
+                    desired_value.get(index),
+                    stored.get(index),
+                    differences,
+                );
             }
         }
-        (wanted, stored) if is_same(wanted, stored) => {}
-        (wanted, stored) => {
+        (desired_value, stored) if is_same(desired_value, stored) => {}
+        (desired_value, stored) => {
             let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
-            let (found, wanted) = (shown(stored), shown(wanted));
-            differences.push(Difference { path: path.to_owned(), found, wanted });
+            let (found, desired_value) = (shown(stored), shown(desired_value));
+            differences.push(Difference { path: path.to_owned(), found, desired_value });
         }
     }
 }
@@ -297,9 +310,10 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn is_same(wanted: Option<&Value>, stored: Option<&Value>) -> bool {
+fn is_same(desired_value: Option<&Value>, stored: Option<&Value>) -> bool {
     let quantity = |value: Option<&Value>| value.and_then(Value::as_str)?.parse::<Quantity>().ok();
-    wanted == stored || quantity(wanted).is_some_and(|wanted| quantity(stored) == Some(wanted))
+    desired_value == stored
+        || quantity(desired_value).is_some_and(|desired_value| quantity(stored) == Some(desired_value))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::hold::Hold;
 use crate::keys;
 use crate::lease::{Lease, later};
-use crate::policy::{Retention, RunPolicy, UnknownRun, Unproven, WithoutLease};
+use crate::policy::{MissingLease, Retention, RunPolicy, UnknownRun, UnverifiedOrigin};
 use crate::run::RuntimeMode;
 
 pub use reason::Reason;
@@ -46,7 +46,7 @@ impl Outcome {
 pub enum Run {
     /// No database is configured: leases alone count.
     #[default]
-    NotAsked,
+    NotRequested,
     /// It has no such run.
     Unknown,
     /// It has not ended.
@@ -250,19 +250,19 @@ fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Ver
     {
         if candidate.label(key) != Some(expected) {
             let found = candidate.label(key).map(str::to_owned);
-            return keep(Reason::ForeignLabel { key, found, expected });
+            return keep(Reason::UnexpectedLabel { key, found, expected });
         }
     }
     let mode = candidate.label(keys::RUNTIME_MODE);
     let Some(mode) = mode.and_then(|mode| mode.parse().ok()) else {
         let (key, found) = (keys::RUNTIME_MODE, mode.map(str::to_owned));
-        return keep(Reason::ForeignLabel { key, found, expected: "full-env or code-only" });
+        return keep(Reason::UnexpectedLabel { key, found, expected: "full-env or code-only" });
     };
     if candidate.label(keys::RUN_ID).is_none() {
         return keep(Reason::MissingRunId);
     }
-    if !is_proven(candidate) && policy.cleanup.unproven == Unproven::Keep {
-        return keep(Reason::Unproven);
+    if !is_proven(candidate) && policy.cleanup.unverified_origin == UnverifiedOrigin::Retain {
+        return keep(Reason::UnverifiedOrigin);
     }
     Ok(mode)
 }
@@ -312,7 +312,7 @@ fn lease_end(policy: &RunPolicy, candidate: &Candidate) -> Result<Timestamp, Ver
         Ok(None) => Reason::MissingLease,
         Err(error) => Reason::UnreadableLease { key: error.key(), expected: error.expected() },
     };
-    let by_age = policy.cleanup.without_lease == WithoutLease::Age;
+    let by_age = policy.cleanup.missing_lease == MissingLease::UseAge;
     let ttl = policy.lease.ttl_for(candidate.label(keys::AGENT_KEY));
     let end = candidate.created_at.filter(|_| by_age).and_then(|created_at| later(created_at, ttl));
     end.ok_or(Verdict::Keep(reason))
@@ -358,9 +358,9 @@ fn retention(policy: &RunPolicy, candidate: &Candidate, mode: RuntimeMode) -> Re
 fn run_has_ended(policy: &RunPolicy, candidate: &Candidate) -> Result<(), Verdict> {
     match &candidate.run {
         Run::Active { status } => Err(Verdict::Keep(Reason::ActiveRun { status: status.clone() })),
-        Run::Unknown if policy.cleanup.unknown_run == UnknownRun::Keep => {
+        Run::Unknown if policy.cleanup.unknown_run == UnknownRun::Retain => {
             Err(Verdict::Keep(Reason::UnknownRun))
         }
-        Run::NotAsked | Run::Unknown | Run::Ended { .. } => Ok(()),
+        Run::NotRequested | Run::Unknown | Run::Ended { .. } => Ok(()),
     }
 }

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_uuid_as_it_is_printed_is_asked_for() {
+    fn only_a_uuid_as_it_is_printed_is_requested_for() {
         assert!(is_uuid("3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913"));
         for none in [
             "",

@@ -49,13 +49,13 @@ pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
 /// Annotation of ours: what the baseline waits for, where that lasts.
 pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
 /// Annotation of ours: when the reconciler found no place for the namespace and cut its lease short.
-pub const UNPLACED_SINCE: &str = "codex-k8s.dev/unplaced-since";
+pub const QUOTA_PENDING_SINCE: &str = "codex-k8s.dev/quota-pending-since";
 /// Annotation of ours: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
 /// Annotation of ours, on a Job that is suspended until there is a place for it: what it waits for.
-pub const JOB_WAITS_FOR: &str = "codex-k8s.dev/job-waits-for";
+pub const JOB_PENDING_REASON: &str = "codex-k8s.dev/job-pending-reason";
 /// Annotation of ours, on a Job: since when it has a place.
-pub const JOB_PLACED_AT: &str = "codex-k8s.dev/job-placed-at";
+pub const JOB_ADMITTED_AT: &str = "codex-k8s.dev/job-admitted-at";
 
 /// Label on the platform's workloads.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
@@ -75,7 +75,7 @@ pub struct Privilege {
     /// The key.
     pub key: &'static str,
     /// Where it stands.
-    pub place: Place,
+    pub kind: KeyKind,
     /// What it gives.
     pub gives: &'static str,
     /// The source file of Kubernetes 1.37 that reads it.
@@ -88,25 +88,25 @@ pub struct Privilege {
 pub const PRIVILEGES: &[Privilege] = &[
     Privilege {
         key: "resource.kubernetes.io/admin-access",
-        place: Place::Label,
+        kind: KeyKind::Label,
         gives: "ResourceClaims with adminAccess to every device of a node",
         source: "pkg/registry/resource/utils.go",
     },
     Privilege {
         key: "scheduler.alpha.kubernetes.io/node-selector",
-        place: Place::Annotation,
+        kind: KeyKind::Annotation,
         gives: "Pods on other nodes than the cluster's default node selector",
         source: "plugin/pkg/admission/podnodeselector/admission.go",
     },
     Privilege {
         key: "scheduler.alpha.kubernetes.io/defaultTolerations",
-        place: Place::Annotation,
+        kind: KeyKind::Annotation,
         gives: "every Pod tolerations that it does not ask for",
         source: "plugin/pkg/admission/podtolerationrestriction/admission.go",
     },
     Privilege {
         key: "scheduler.alpha.kubernetes.io/tolerationsWhitelist",
-        place: Place::Annotation,
+        kind: KeyKind::Annotation,
         gives: "Pods other tolerations than the cluster's list",
         source: "plugin/pkg/admission/podtolerationrestriction/admission.go",
     },
@@ -114,7 +114,7 @@ pub const PRIVILEGES: &[Privilege] = &[
 
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyKind {
     /// In `metadata.labels`.
     Label,
     /// In `metadata.annotations`.
@@ -138,7 +138,7 @@ pub struct KnownKey {
     /// The key.
     pub key: &'static str,
     /// Where it stands.
-    pub place: Place,
+    pub kind: KeyKind,
     /// Who brought it in.
     pub since: Since,
     /// What its value means.
@@ -146,11 +146,11 @@ pub struct KnownKey {
 }
 
 const fn label(key: &'static str, since: Since, meaning: &'static str) -> KnownKey {
-    KnownKey { key, place: Place::Label, since, meaning }
+    KnownKey { key, kind: KeyKind::Label, since, meaning }
 }
 
 const fn annotation(key: &'static str, since: Since, meaning: &'static str) -> KnownKey {
-    KnownKey { key, place: Place::Annotation, since, meaning }
+    KnownKey { key, kind: KeyKind::Annotation, since, meaning }
 }
 
 /// Every key of the domain that the contract knows on namespaces; any other is refused on managed ones.
@@ -177,16 +177,20 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(BASELINE_READY_AT, Since::Guard, "when the baseline was last seen complete"),
     annotation(BASELINE_HASH, Since::Guard, "hash of the baseline that was seen complete"),
     annotation(BASELINE_WAITS_FOR, Since::Guard, "what the baseline waits for, where that lasts"),
-    annotation(UNPLACED_SINCE, Since::Guard, "when no place was found for it and its lease was cut short"),
+    annotation(
+        QUOTA_PENDING_SINCE,
+        Since::Guard,
+        "when no place was found for it and its lease was cut short",
+    ),
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
 
 /// The labels that the contract knows on namespaces.
 pub fn known_labels() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().filter(|known| known.place == Place::Label).map(|known| known.key)
+    KNOWN.iter().filter(|known| known.kind == KeyKind::Label).map(|known| known.key)
 }
 
-/// Whether a key lies in the domain itself; a subdomain is somebody else's.
+/// Whether a key lies in the domain itself; a subdomain is owned by another manager.
 pub fn in_domain(key: &str) -> bool {
     key.starts_with(DOMAIN)
 }
@@ -198,16 +202,16 @@ pub fn is_legacy(key: &str) -> bool {
 
 /// Whether the contract knows a label.
 pub fn is_known_label(key: &str) -> bool {
-    is_known(key, Place::Label)
+    is_known(key, KeyKind::Label)
 }
 
 /// Whether the contract knows an annotation.
 pub fn is_known_annotation(key: &str) -> bool {
-    is_known(key, Place::Annotation)
+    is_known(key, KeyKind::Annotation)
 }
 
-fn is_known(key: &str, place: Place) -> bool {
-    KNOWN.iter().any(|known| known.place == place && known.key == key)
+fn is_known(key: &str, kind: KeyKind) -> bool {
+    KNOWN.iter().any(|known| known.kind == kind && known.key == key)
 }
 
 #[cfg(test)]

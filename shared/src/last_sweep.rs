@@ -22,14 +22,14 @@ pub const KEY: &str = "sweep.json";
 #[serde(from = "String", into = "&'static str")]
 pub enum SweepResult {
     /// All was done.
-    Done,
+    Succeeded,
     /// Some namespaces could not be deleted.
-    SomeFailed,
+    Partial,
     /// The breaker tripped: only what was due by its own lease was deleted, or nothing at all.
-    Refused,
+    Aborted,
     /// It ended early: something was not to be reached. Also what a later version may call otherwise.
     #[default]
-    Broken,
+    Failed,
 }
 
 impl From<String> for SweepResult {
@@ -46,21 +46,21 @@ impl From<SweepResult> for &'static str {
 
 impl SweepResult {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Done, Self::SomeFailed, Self::Refused, Self::Broken];
+    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Partial, Self::Aborted, Self::Failed];
 
     /// Its code, for people and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Done => "done",
-            Self::SomeFailed => "someFailed",
-            Self::Refused => "refused",
-            Self::Broken => "broken",
+            Self::Succeeded => "succeeded",
+            Self::Partial => "partial",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed",
         }
     }
 
     /// Whether the sweep did all that it is there for.
     pub const fn is_success(self) -> bool {
-        matches!(self, Self::Done)
+        matches!(self, Self::Succeeded)
     }
 }
 
@@ -120,6 +120,6 @@ mod tests {
         }
         let later: LastSweep =
             serde_json::from_str(r#"{"result": "postponed", "due": 2, "shards": 7}"#).unwrap();
-        assert_eq!((later.result, later.due, later.managed), (SweepResult::Broken, 2, 0));
+        assert_eq!((later.result, later.due, later.managed), (SweepResult::Failed, 2, 0));
     }
 }

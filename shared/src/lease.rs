@@ -69,9 +69,10 @@ fn nanoseconds(text: &str) -> Option<u64> {
     }
     let (mut rest, mut total, mut last_unit) = (text, 0u64, u64::MAX);
     while !rest.is_empty() {
-        let digits = rest.find(|rune: char| !rune.is_ascii_digit() && rune != '.')?;
+        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let end = tail.find(|rune: char| rune.is_ascii_digit() || rune == '.').unwrap_or(tail.len());
+        let end =
+            tail.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(end)?;
         let &(_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
         if unit >= last_unit {

@@ -49,9 +49,11 @@ pub fn is_told_by_names(run: &str) -> bool {
 
 /// The name of a run's Job or bare Pod, as the worker builds it.
 pub fn run_job_name(run: &str) -> String {
-    let dashed = run.chars().map(|rune| if matches!(rune, '_' | '.') { '-' } else { go_lower(rune) });
-    let kept: String =
-        dashed.filter(|rune| rune.is_ascii_lowercase() || rune.is_ascii_digit() || *rune == '-').collect();
+    let dashed =
+        run.chars().map(|character| if matches!(character, '_' | '.') { '-' } else { go_lower(character) });
+    let kept: String = dashed
+        .filter(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || *character == '-')
+        .collect();
     let stem = kept.trim_matches('-');
     let name = format!("{JOB_PREFIX}{}", if stem.is_empty() { "run" } else { stem });
     name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-').to_owned()
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tells_project_issue_and_run() {
+    fn a_name_reports_project_issue_and_run() {
         let parsed = parse_run_namespace("codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47", &prefixes()).unwrap();
         assert_eq!((parsed.project, parsed.run), (Some("a74d653cadf0"), Some("3f2b8c1e9d47")));
         assert_eq!(parsed.issue, IssueNumber::new(42));

@@ -36,16 +36,17 @@ impl fmt::Display for Permission<'_> {
     }
 }
 
-/// Whether `maximum` allows all that `asked` does. Takes time in the length of `asked`, not in the product of its
+/// Whether `maximum` allows all that `requested` does. Takes time in the length of `requested`, not in the product of its
 /// lists: who asks may be hostile, who wrote the maximum is not.
 ///
 /// # Errors
 /// The first permission that no rule of the maximum allows.
-pub fn covers<'a>(maximum: &[&PolicyRule], asked: &'a PolicyRule) -> Result<(), Permission<'a>> {
-    let groups = classes(maximum, texts(&asked.api_groups), |rule, group| allows(&rule.api_groups, group));
-    let resources = classes(maximum, texts(&asked.resources), allows_resource);
-    let verbs = classes(maximum, texts(&asked.verbs), |rule, verb| allows(&rule.verbs, verb));
-    let names = classes(maximum, names(asked), |rule, name| allows_name(rule, name));
+pub fn covers<'a>(maximum: &[&PolicyRule], requested: &'a PolicyRule) -> Result<(), Permission<'a>> {
+    let groups =
+        classes(maximum, texts(&requested.api_groups), |rule, group| allows(&rule.api_groups, group));
+    let resources = classes(maximum, texts(&requested.resources), allows_resource);
+    let verbs = classes(maximum, texts(&requested.verbs), |rule, verb| allows(&rule.verbs, verb));
+    let names = classes(maximum, names(requested), |rule, name| allows_name(rule, name));
     for (group, of_group) in &groups {
         for (resource, of_resource) in &resources {
             for (verb, of_verb) in &verbs {
@@ -90,22 +91,22 @@ fn names(rule: &PolicyRule) -> impl Iterator<Item = Option<&str>> {
     unnamed.into_iter().chain(texts(&rule.resource_names).map(Some))
 }
 
-fn allows(listed: &[String], asked: &str) -> bool {
-    texts(listed).any(|listed| listed == ALL || listed == asked)
+fn allows(listed: &[String], requested: &str) -> bool {
+    texts(listed).any(|listed| listed == ALL || listed == requested)
 }
 
-fn allows_resource(rule: &PolicyRule, asked: &str) -> bool {
-    let subresource = asked.split_once('/').map(|(_, subresource)| subresource);
+fn allows_resource(rule: &PolicyRule, requested: &str) -> bool {
+    let subresource = requested.split_once('/').map(|(_, subresource)| subresource);
     let of_all = |listed: &str| {
         let listed = listed.strip_prefix("*/");
         listed.is_some() && listed == subresource
     };
-    texts(&rule.resources).any(|listed| listed == ALL || listed == asked || of_all(listed))
+    texts(&rule.resources).any(|listed| listed == ALL || listed == requested || of_all(listed))
 }
 
-fn allows_name(rule: &PolicyRule, asked: Option<&str>) -> bool {
+fn allows_name(rule: &PolicyRule, requested: Option<&str>) -> bool {
     rule.resource_names.is_empty()
-        || asked.is_some_and(|asked| texts(&rule.resource_names).any(|listed| listed == asked))
+        || requested.is_some_and(|requested| texts(&rule.resource_names).any(|listed| listed == requested))
 }
 
 #[cfg(test)]

@@ -238,10 +238,10 @@ impl RunPayload {
 
     /// The runtime mode that the worker of a release gives the run.
     pub fn runtime_mode(&self, release: Release) -> RuntimeMode {
-        let told = self.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
+        let text = self.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
         let full = |full: bool| if full { RuntimeMode::FullEnv } else { RuntimeMode::CodeOnly };
         match (release, &self.trigger) {
-            (Release::B, _) if !told.is_empty() => RuntimeMode::parse_like_platform(told),
+            (Release::B, _) if !text.is_empty() => RuntimeMode::parse_like_platform(text),
             (_, None) => RuntimeMode::CodeOnly,
             (Release::A, Some(trigger)) => full(matches!(trigger.kind.as_str(), "dev" | "dev_revise")),
             (Release::B, Some(trigger)) => full(trigger.kind.is_empty() || is_trigger_kind(&trigger.kind)),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn at_b_a_mode_that_is_told_wins() {
+    fn at_b_a_mode_that_is_reported_wins() {
         assert_eq!(
             mode(Release::B, r#"{"trigger":{"kind":"dev"},"runtime":{"mode":"code-only"}}"#),
             RuntimeMode::CodeOnly

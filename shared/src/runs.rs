@@ -15,7 +15,7 @@ mod stored;
 pub use stored::{StoredRun, read_run};
 
 /// How long the database is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const TABLE: &str = "agent_runs";
 /// What we read of it (contract.md, section 6).
 const FORM: [Column; 3] =
@@ -65,15 +65,15 @@ impl PlatformRuns {
     /// # Errors
     /// [`RunsError`]: if the database cannot be used, the table is of another form, or it is empty.
     pub async fn open(address: &PgAddress) -> Result<Self, RunsError> {
-        Self::open_with_patience(address, PATIENCE).await
+        Self::open_with_timeout(address, TIMEOUT).await
     }
 
     /// As [`open`](Self::open), with another patience for the database.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn open_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, RunsError> {
-        let database = Database::open(address, Session::ReadOnly, patience).await?;
+    pub async fn open_with_timeout(address: &PgAddress, timeout: Duration) -> Result<Self, RunsError> {
+        let database = Database::open(address, Session::ReadOnly, timeout).await?;
         let Some(table) = Table::find(&database, TABLE).await? else {
             let (database, table) = (address.database(), TABLE.to_owned());
             let advice = "name the platform's database; nothing may be deleted by this one";

@@ -1,4 +1,4 @@
-//! The platform's sanitizers (contract.md, sections 1 and 2), rune for rune as its Go code does them.
+//! The platform's sanitizers (contract.md, sections 1 and 2), character for character as its Go code does them.
 
 use std::borrow::Cow;
 
@@ -8,15 +8,15 @@ pub const UNKNOWN: &str = "unknown";
 /// The longest label value, and the longest DNS label, in bytes.
 pub const LONGEST: usize = 63;
 
-/// Lower-cases a rune as Go does: one rune in, one rune out. Rust's own mapping of U+0130 yields two.
-pub fn go_lower(rune: char) -> char {
-    if rune == '\u{130}' {
+/// Lower-cases a character as Go does: one character in, one character out. Rust's own mapping of U+0130 yields two.
+pub fn go_lower(character: char) -> char {
+    if character == '\u{130}' {
         return 'i';
     }
-    let mut lower = rune.to_lowercase();
+    let mut lower = character.to_lowercase();
     match (lower.next(), lower.next()) {
         (Some(single), None) => single,
-        _ => rune,
+        _ => character,
     }
 }
 
@@ -25,14 +25,17 @@ fn trim(value: &str) -> &str {
     value.trim()
 }
 
-/// A label value as the worker writes it on Namespaces: lower case, `_` and every foreign rune to `-`, no `-` at
+/// A label value as the worker writes it on Namespaces: lower case, `_` and every other character to `-`, no `-` at
 /// the ends, 63 bytes at most; [`UNKNOWN`] if nothing is left. Runs of `-` stay.
 pub fn sanitize_label(value: &str) -> Cow<'_, str> {
     if is_label(value) {
         return Cow::Borrowed(value);
     }
-    let dashed: String =
-        value.chars().map(go_lower).map(|rune| if is_allowed(rune) { rune } else { '-' }).collect();
+    let dashed: String = value
+        .chars()
+        .map(go_lower)
+        .map(|character| if is_allowed(character) { character } else { '-' })
+        .collect();
     let trimmed = dashed.trim_matches('-');
     let cut = trimmed.get(..LONGEST).unwrap_or(trimmed).trim_end_matches('-');
     Cow::Owned(if cut.is_empty() { UNKNOWN.to_owned() } else { cut.to_owned() })
@@ -42,28 +45,33 @@ pub fn sanitize_label(value: &str) -> Cow<'_, str> {
 /// nothing stays nothing.
 pub fn sanitize_run_label_value(value: &str) -> Cow<'_, str> {
     let trimmed = trim(value);
-    if trimmed.chars().all(|rune| !is_allowed(go_lower(rune)) || rune == '-') {
+    if trimmed.chars().all(|character| !is_allowed(go_lower(character)) || character == '-') {
         return Cow::Borrowed("");
     }
     sanitize_label(trimmed)
 }
 
-/// A name as the worker builds it from a prefix: trimmed, lower case, foreign runes to `-`, runs of `-` collapsed,
+/// A name as the worker builds it from a prefix: trimmed, lower case, other characters to `-`, runs of `-` collapsed,
 /// none at the ends. **Not cut.**
 pub fn sanitize_dns(value: &str) -> String {
     let mut name = String::with_capacity(value.len());
-    for rune in trim(value).chars().map(go_lower) {
-        let rune = if is_allowed(rune) { rune } else { '-' };
-        if rune != '-' || !name.ends_with('-') {
-            name.push(rune);
+    for character in trim(value).chars().map(go_lower) {
+        let character = if is_allowed(character) { character } else { '-' };
+        if character != '-' || !name.ends_with('-') {
+            name.push(character);
         }
     }
     name.trim_matches('-').to_owned()
 }
 
-/// The first `longest` bytes of what is left when white space, `_`, `-`, `.` and foreign runes are taken away.
+/// The first `longest` bytes of what is left when white space, `_`, `-`, `.` and other characters are taken away.
 pub fn compact(value: &str, longest: usize) -> String {
-    trim(value).chars().map(go_lower).filter(|rune| is_allowed(*rune) && *rune != '-').take(longest).collect()
+    trim(value)
+        .chars()
+        .map(go_lower)
+        .filter(|character| is_allowed(*character) && *character != '-')
+        .take(longest)
+        .collect()
 }
 
 /// Whether `raw` sanitizes to `label`, without allocating in the usual case that they are equal.
@@ -80,8 +88,8 @@ pub fn is_label(value: &str) -> bool {
         && !value.ends_with('-')
 }
 
-const fn is_allowed(rune: char) -> bool {
-    rune.is_ascii_lowercase() || rune.is_ascii_digit() || rune == '-'
+const fn is_allowed(character: char) -> bool {
+    character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-'
 }
 
 #[cfg(test)]
@@ -106,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dotted_capital_i_lowers_to_one_rune_and_the_kelvin_sign_to_k() {
+    fn a_dotted_capital_i_lowers_to_one_character_and_the_kelvin_sign_to_k() {
         assert_eq!(sanitize_label("\u{130}x"), "ix");
         assert_eq!(sanitize_label("\u{212a}x"), "kx");
         assert_eq!(sanitize_dns("a\u{130}b"), "aib");

@@ -117,8 +117,11 @@ fn what_is_not_provably_ours_stays() {
         assert_eq!(told(named(name)), "keep protected_namespace", "{name}");
     }
     let unproven = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
-    assert_eq!(told(unproven), "keep not_born_managed");
-    assert_eq!(told_under(&policy("cleanup: {unproven: believe}"), unproven), "delete ttl_expired");
+    assert_eq!(told(unproven), "keep not_created_by_webhook");
+    assert_eq!(
+        told_under(&policy("cleanup: {unverifiedOrigin: trustLabels}"), unproven),
+        "delete ttl_expired"
+    );
     assert_eq!(told(|it| it.terminating_since = Some(at(-1))), "keep terminating");
 }
 
@@ -152,7 +155,7 @@ fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
     assert_eq!(told(|it| drop(it.annotations.remove(keys::NAMESPACE_LEASE_TTL))), "keep unreadable_lease");
     let bare = |it: &mut Candidate| it.annotations.retain(|key, _| key == keys::REQUESTED_BY);
     assert_eq!(told(bare), "keep missing_effective_lease");
-    let by_age = policy("cleanup: {withoutLease: age}");
+    let by_age = policy("cleanup: {missingLease: useAge}");
     assert_eq!(told_under(&by_age, bare), "delete ttl_expired");
     assert_eq!(
         told_under(&by_age, |it| {
@@ -303,11 +306,11 @@ fn only_a_lease_that_was_promised_makes_a_namespace_due_by_itself() {
     let without = |it: &mut Candidate| {
         it.annotations.retain(|key, _| !key.contains("lease"));
     };
-    assert_eq!(by_lease(&policy("cleanup: {withoutLease: age}"), &without), (true, false));
+    assert_eq!(by_lease(&policy("cleanup: {missingLease: useAge}"), &without), (true, false));
     let broken = |it: &mut Candidate| annotate(it, keys::NAMESPACE_LEASE_TTL, "soon");
-    assert_eq!(by_lease(&policy("cleanup: {withoutLease: age}"), &broken), (true, false));
+    assert_eq!(by_lease(&policy("cleanup: {missingLease: useAge}"), &broken), (true, false));
     let unproven = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
-    assert_eq!(by_lease(&policy("cleanup: {unproven: believe}"), &unproven), (true, false));
+    assert_eq!(by_lease(&policy("cleanup: {unverifiedOrigin: trustLabels}"), &unproven), (true, false));
     let restored = |it: &mut Candidate| it.created_at = Some(at(-1));
     assert_eq!(by_lease(&default, &restored), (true, false), "over before the namespace existed");
     let finish = policy("cleanup: {retention: {fullEnv: {succeeded: {afterFinish: 1s}}}}");
@@ -327,7 +330,7 @@ fn the_off_switch_keeps_everything() {
 }
 
 #[test]
-fn a_verdict_tells_when_to_look_again() {
+fn a_verdict_reports_when_to_look_again() {
     let mut candidate = expired();
     renew(&mut candidate, at(-1));
     let Verdict::Wait { until, reason } = decide(&RunPolicy::default(), at(0), &candidate) else { panic!() };
@@ -354,7 +357,7 @@ fn any_candidate() -> impl Strategy<Value = Candidate> {
     let name =
         prop_oneof![4 => Just(expired().name), 1 => "[a-z-]{1,20}", 1 => Just("kube-system".to_owned())];
     let run = prop_oneof![
-        Just(Run::NotAsked),
+        Just(Run::NotRequested),
         Just(Run::Unknown),
         Just(Run::Active { status: "running".to_owned() }),
         (-50_i64..50).prop_map(|hours| Run::Ended { outcome: Outcome::Failed, at: Some(at(hours)) }),
@@ -396,7 +399,7 @@ proptest! {
             && candidate.created_at <= Some(at(0))
             && candidate.annotation(keys::HOLD).is_none()
             && lease.is_some_and(|lease| lease.expires_at.timestamp() < at(0))
-            && matches!(candidate.run, Run::NotAsked | Run::Ended { .. })
+            && matches!(candidate.run, Run::NotRequested | Run::Ended { .. })
             && match &candidate.work {
                 Work::Idle => true,
                 // After a day, what no node has been given does not count.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use codex_k8s_tests::{ControlPlane, Identity, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
@@ -31,19 +31,19 @@ fn a_new_namespace_gets_its_service_account_and_goes_away_when_it_is_deleted() {
     admin(&["create", "namespace", "throwaway"]);
     let kubectl = control_plane().kubectl(&Identity::Admin).unwrap();
     let there = |args: &[&str]| kubectl.run(args).unwrap().succeeded();
-    eventually("default ServiceAccount", PATIENCE, || {
+    eventually("default ServiceAccount", TIMEOUT, || {
         there(&["get", "serviceaccount", "default", "-n", "throwaway"]).then_some(())
     })
     .unwrap();
     admin(&["delete", "namespace", "throwaway", "--wait=false"]);
-    eventually("namespace gone", PATIENCE, || (!there(&["get", "namespace", "throwaway"])).then_some(()))
+    eventually("namespace gone", TIMEOUT, || (!there(&["get", "namespace", "throwaway"])).then_some(()))
         .unwrap();
 }
 
 #[test]
 fn a_job_creates_its_pod() {
     admin(&["create", "job", "hello", "--image=busybox:1.36", "-n", "default"]);
-    eventually("Pod of the Job", PATIENCE, || {
+    eventually("Pod of the Job", TIMEOUT, || {
         admin(&["get", "pods", "-n", "default", "-l", "job-name=hello", "-o", "name"])
             .starts_with("pod/")
             .then_some(())
@@ -71,7 +71,7 @@ fn certificates_and_impersonation_carry_user_and_groups() {
 
 #[test]
 fn a_service_accounts_token_authenticates_it() {
-    let token = eventually("token", PATIENCE, || {
+    let token = eventually("token", TIMEOUT, || {
         let ran = control_plane().kubectl(&Identity::Admin).unwrap();
         Some(ran.run(&["create", "token", "default", "-n", "default"]).unwrap())
             .filter(codex_k8s_tests::Ran::succeeded)
@@ -89,7 +89,7 @@ fn a_service_accounts_token_authenticates_it() {
 #[test]
 fn writes_are_in_the_audit_log() {
     admin(&["create", "namespace", "audited"]);
-    let line = eventually("audit event", PATIENCE, || {
+    let line = eventually("audit event", TIMEOUT, || {
         Some(control_plane().audit_about("audited"))
             .filter(|lines| lines.contains("admin create namespaces/audited -> 201"))
     });
@@ -113,7 +113,7 @@ fn it_ends_with_its_owner_however_that_ends_and_with_its_supervisor() {
     );
     let supervisor = own.supervisor_id().to_string();
     assert!(Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
-    eventually("children ended with their supervisor", PATIENCE, || {
+    eventually("children ended with their supervisor", TIMEOUT, || {
         processes(&folder).is_empty().then_some(())
     })
     .unwrap();
@@ -145,12 +145,12 @@ fn it_ends_when_its_owner_is_killed() {
     assert!(Path::new(&files).exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the supervisor ended", PATIENCE, || {
+    eventually("the supervisor ended", TIMEOUT, || {
         (!Path::new("/proc").join(&supervisor).join("exe").exists()).then_some(())
     })
     .unwrap();
     assert!(!Path::new(&files).exists(), "its files have gone with it");
     let port = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
     let address = format!("127.0.0.1:{port}");
-    eventually("the API server ended", PATIENCE, || std::net::TcpStream::connect(&address).err()).unwrap();
+    eventually("the API server ended", TIMEOUT, || std::net::TcpStream::connect(&address).err()).unwrap();
 }

@@ -84,7 +84,7 @@ fn documents() -> Vec<(PathBuf, String)> {
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();
     kept.chars()
-        .filter(|rune| rune.is_alphanumeric() || " -_".contains(*rune))
+        .filter(|character| character.is_alphanumeric() || " -_".contains(*character))
         .collect::<String>()
         .replace(' ', "-")
 }

@@ -234,7 +234,7 @@ fn name_of(file: &str) -> &str {
 /// The folder of what is built once and kept: `CODEX_K8S_GUARD_CACHE`, else below the user's cache folder.
 ///
 /// # Errors
-/// If neither that nor `XDG_CACHE_HOME` nor `HOME` is set.
+/// If neither that nor `XDG_CACHE_HOME` nor `INSTALL_NAMESPACE` is set.
 pub fn cache() -> anyhow::Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("CODEX_K8S_GUARD_CACHE")

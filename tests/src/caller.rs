@@ -1,4 +1,4 @@
-//! Requests to the API server, sent raw, so that nothing is retried or judged on the way.
+//! Requests to the API server, sent raw, so that nothing is retried or evaluated on the way.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::identity::Identity;
 
 /// The first start may have to build the control plane.
-const PATIENCE: Duration = Duration::from_mins(20);
+const TIMEOUT: Duration = Duration::from_mins(20);
 const READY: &str = "ready";
 const PID: &str = "pid";
 const FAILED: &str = "error";
@@ -39,7 +39,7 @@ pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
         .stderr(log)
         .process_group(0)
         .spawn()?;
-    let started = eventually("the cluster is ready", PATIENCE, || {
+    let started = eventually("the cluster is ready", TIMEOUT, || {
         let failed = fs::read_to_string(dir.join(FAILED)).ok();
         let gone = || holder.try_wait().ok().flatten().map(|status| Some(format!("ended with {status}")));
         dir.join(READY).exists().then_some(None).or_else(|| failed.map(Some)).or_else(gone)

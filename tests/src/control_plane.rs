@@ -22,7 +22,7 @@ use crate::kubectl::Kubectl;
 use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// The common name that the API server shows webhooks, if it shows them one.
 pub const CALLER: &str = "kube-apiserver-webhooks";
 /// The file of the authority that vouches for that; it is there if the API server shows one.
@@ -34,7 +34,7 @@ const SERVICE: [u8; 4] = [10, 0, 0, 1];
 
 /// Where a control plane runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Ports {
     /// On this machine's loopback, without nodes.
     Machine,
     /// In the namespaces of a [node](crate::node).
@@ -50,7 +50,7 @@ pub struct ControlPlane {
     authority: Authority,
     port: u16,
     etcd: u16,
-    place: Place,
+    ports: Ports,
     folder: TempDir,
 }
 
@@ -61,7 +61,7 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let control_plane = Self::prepare(playground, Ports::Machine)?;
         control_plane.start_programs()?;
         Ok(control_plane)
     }
@@ -72,7 +72,7 @@ impl ControlPlane {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let control_plane = Self::prepare(playground, Ports::Machine)?;
         let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
         fs::write(control_plane.folder().join("audit-policy.yaml"), policy)?;
         control_plane.start_programs()?;
@@ -85,7 +85,7 @@ impl ControlPlane {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with_caller(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Place::Machine)?;
+        let control_plane = Self::prepare(playground, Ports::Machine)?;
         let pair = control_plane.authority.issue(Timestamp::now(), &Leaf::of_client(CALLER, &[]))?;
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": {
             "client-certificate-data": BASE64.encode(pair.certificate),
@@ -110,12 +110,12 @@ impl ControlPlane {
     }
 
     /// One that has all that its programs need, and whose programs are not started.
-    pub(crate) fn prepare(playground: &Path, place: Place) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(playground: &Path, ports: Ports) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
-        let supervisor = match place {
-            Place::Machine => Supervisor::start(playground, Some(folder.path())),
-            Place::Node => Supervisor::start_in_node(playground, folder.path()),
+        let supervisor = match ports {
+            Ports::Machine => Supervisor::start(playground, Some(folder.path())),
+            Ports::Node => Supervisor::start_in_node(playground, folder.path()),
         };
         let control_plane = Self {
             supervisor: Mutex::new(supervisor?),
@@ -123,7 +123,7 @@ impl ControlPlane {
             authority: Authority::generate(now, "control-plane")?,
             port: free_port()?,
             etcd: free_port()?,
-            place,
+            ports,
             folder,
         };
         control_plane.write_files(now)?;
@@ -237,10 +237,10 @@ impl ControlPlane {
     pub fn kill_api_server(&self) -> anyhow::Result<()> {
         let process = self.api_server()?;
         process.signal("KILL")?;
-        eventually("kube-apiserver has ended", PATIENCE, || (!process.is_running()).then_some(()))?;
+        eventually("kube-apiserver has ended", TIMEOUT, || (!process.is_running()).then_some(()))?;
         // Its memory goes before its sockets do, and whoever starts it anew needs the port.
         let is_free = || TcpListener::bind(("127.0.0.1", self.port)).is_ok().then_some(());
-        eventually("kube-apiserver's port is free", PATIENCE, is_free)
+        eventually("kube-apiserver's port is free", TIMEOUT, is_free)
     }
 
     /// Starts the API server, on what etcd has kept, and waits until it is ready.
@@ -266,14 +266,14 @@ impl ControlPlane {
         if self.folder().join(ADMISSION).exists() {
             args.push(format!("--admission-control-config-file={}", self.file(ADMISSION)));
         }
-        args.extend(match self.place {
-            Place::Machine => vec![
+        args.extend(match self.ports {
+            Ports::Machine => vec![
                 "--bind-address=127.0.0.1".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
             ],
             // Pods call it as well, and it calls kubelet.
-            Place::Node => vec![
+            Ports::Node => vec![
                 format!("--advertise-address={}", crate::node::ADDRESS),
                 "--authorization-mode=Node,RBAC".to_owned(),
                 "--enable-admission-plugins=NodeRestriction".to_owned(),
@@ -314,7 +314,7 @@ impl ControlPlane {
         // A program that gave up says so in its log: nobody waits for it then.
         let gave_up = || self.log_tail(program).contains("command failed");
         let ready = || kubectl.run(question).is_ok_and(|ran| ran.succeeded());
-        let answer = eventually(&format!("{program} is ready"), PATIENCE, || {
+        let answer = eventually(&format!("{program} is ready"), TIMEOUT, || {
             if ready() { Some(true) } else { gave_up().then_some(false) }
         });
         anyhow::ensure!(

@@ -7,10 +7,10 @@ const POLL: Duration = Duration::from_millis(25);
 /// Asks until the answer is there, or says what was waited for in vain.
 ///
 /// # Errors
-/// If `patience` ends first.
+/// If `timeout` ends first.
 pub fn eventually<T>(
     what: &str,
-    patience: Duration,
+    timeout: Duration,
     mut answer: impl FnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
     let begun = Instant::now();
@@ -18,7 +18,7 @@ pub fn eventually<T>(
         if let Some(answer) = answer() {
             return Ok(answer);
         }
-        anyhow::ensure!(begun.elapsed() < patience, "waited {patience:?} in vain: {what}");
+        anyhow::ensure!(begun.elapsed() < timeout, "waited {timeout:?} in vain: {what}");
         std::thread::sleep(POLL);
     }
 }

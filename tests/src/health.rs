@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::control_plane::ControlPlane;
 use crate::eventually::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a process answers `/livez`, `/readyz` and `/metrics`.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ impl Health {
     /// If nothing is answered.
     pub fn get(self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.0)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -62,7 +62,7 @@ impl Health {
     /// # Errors
     /// If it does not get ready; with the end of its log.
     pub fn await_ready(self, control_plane: &ControlPlane, name: &str) -> anyhow::Result<()> {
-        eventually(&format!("{name} is ready"), PATIENCE, || self.is_ready().then_some(()))
+        eventually(&format!("{name} is ready"), TIMEOUT, || self.is_ready().then_some(()))
             .with_context(|| format!("{name}.log ends with:\n{}", control_plane.log_tail(name)))
     }
 }

@@ -91,8 +91,10 @@ impl Identity {
             Self::User { name, groups } => format!("user-{name}-{}", groups.join("-")),
             Self::ServiceAccount { namespace, name } => format!("sa-{namespace}-{name}"),
         };
-        let safe: String =
-            text.chars().map(|rune| if rune.is_ascii_alphanumeric() { rune } else { '-' }).collect();
+        let safe: String = text
+            .chars()
+            .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+            .collect();
         format!("{safe}.kubeconfig")
     }
 }

@@ -24,9 +24,9 @@ const ANNOTATED: [&str; 7] = [
     keys::BASELINE_READY_AT,
     keys::BASELINE_HASH,
     keys::BASELINE_WAITS_FOR,
-    keys::UNPLACED_SINCE,
-    keys::JOB_WAITS_FOR,
-    keys::JOB_PLACED_AT,
+    keys::QUOTA_PENDING_SINCE,
+    keys::JOB_PENDING_REASON,
+    keys::JOB_ADMITTED_AT,
 ];
 
 /// The labels that a Job's Pods are found by, which its creation gives them.

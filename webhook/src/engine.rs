@@ -1,16 +1,16 @@
 //! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
 
 mod lookup;
+mod response;
 mod traces;
-mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
+use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -24,8 +24,8 @@ use crate::rules::requester::service_account;
 use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Occupancy, Request, Verdict};
 
 pub use lookup::{Lookup, LookupError};
-use words::is_controller;
-pub use words::{Failure, outcome, request};
+use response::is_controller;
+pub use response::{Failure, outcome, request};
 
 /// A policy and its hash.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl From<RunPolicy> for PolicyInForce {
 
 /// A decision, and what it was made of.
 #[derive(Debug)]
-pub struct Judged<'a> {
+pub struct EvaluatedReview<'a> {
     /// The request, as the rules saw it.
     pub request: Request<'a>,
     /// The facts that were known in the end.
@@ -122,7 +122,7 @@ impl<L: Lookup> Engine<L> {
     pub async fn decide(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Decided {
         let span = traces::span(entry, request);
         let decided = self.decide_within(entry, request, deadline).instrument(span.clone()).await;
-        traces::tell(&span, &decided);
+        traces::record(&span, &decided);
         decided
     }
 
@@ -138,21 +138,21 @@ impl<L: Lookup> Engine<L> {
             self.metrics.decided(&decision);
             return Decided::default();
         };
-        match self.judge(entry, kind, request, deadline).await {
-            Ok(judged) => {
-                self.count(&decision, &judged.verdict);
-                let mut outcome = outcome(&judged.verdict, &judged.policy.hash);
-                tell(&judged, request);
+        match self.evaluate(entry, kind, request, deadline).await {
+            Ok(evaluated) => {
+                self.count(&decision, &evaluated.verdict);
+                let mut outcome = outcome(&evaluated.verdict, &evaluated.policy.hash);
+                record(&evaluated, request);
                 let findings = match &self.recorder {
-                    None => judged.verdict.findings,
+                    None => evaluated.verdict.findings,
                     Some(recorder) => {
-                        let findings = judged.verdict.findings.clone();
-                        recorder.take(entry, request, judged, &outcome);
+                        let findings = evaluated.verdict.findings.clone();
+                        recorder.take(entry, request, evaluated, &outcome);
                         findings
                     }
                 };
                 if entry == Entry::Mutate {
-                    // Both webhooks have one name, and the first note of a name stays: only the judgement is noted.
+                    // Both webhooks have one name, and the first note of a name stays: only the evaluation is noted.
                     outcome.audit.clear();
                 }
                 Decided { findings, outcome }
@@ -170,27 +170,28 @@ impl<L: Lookup> Engine<L> {
     ///
     /// # Errors
     /// If a fact cannot be had, or an object not be read.
-    pub async fn judge<'a>(
+    pub async fn evaluate<'a>(
         &self,
         entry: Entry,
         kind: Kind,
         review: &'a AdmissionRequest<'_>,
         deadline: Instant,
-    ) -> Result<Judged<'a>, Failure> {
+    ) -> Result<EvaluatedReview<'a>, Failure> {
         let policy = self.policy();
         let request = request(kind, review)?;
         let mut facts = Facts::at(self.stopped_at.unwrap_or_else(Timestamp::now));
-        let home = service_account(request.user).map(|(namespace, _)| namespace);
-        facts.requester_is_managed = home.is_some_and(|home| self.lookup.is_known(home));
+        let requester_namespace = service_account(request.user).map(|(namespace, _)| namespace);
+        facts.requester_is_managed =
+            requester_namespace.is_some_and(|requester_namespace| self.lookup.is_known(requester_namespace));
         let verdict = if kind == Kind::Namespace {
-            self.judge_namespace(entry, &policy.policy, &mut facts, &request).await?
+            self.evaluate_namespace(entry, &policy.policy, &mut facts, &request).await?
         } else {
-            self.judge_content(entry, &policy.policy, &mut facts, &request, review, deadline).await?
+            self.evaluate_content(entry, &policy.policy, &mut facts, &request, review, deadline).await?
         };
-        Ok(Judged { request, facts, policy, verdict })
+        Ok(EvaluatedReview { request, facts, policy, verdict })
     }
 
-    async fn judge_content(
+    async fn evaluate_content(
         &self,
         entry: Entry,
         policy: &RunPolicy,
@@ -205,11 +206,11 @@ impl<L: Lookup> Engine<L> {
         if entry == Entry::Validate && facts.namespace.is_none() {
             facts.named = self.managed_among(rules::guard::namespaces(policy, request, Some(name)));
         }
-        let home = service_account(request.user).map(|(namespace, _)| namespace);
-        facts.requester_is_managed |= facts.namespace.is_some() && home == Some(name);
+        let requester_namespace = service_account(request.user).map(|(namespace, _)| namespace);
+        facts.requester_is_managed |= facts.namespace.is_some() && requester_namespace == Some(name);
         let dry_run = review.is_dry_run();
         let mut verdict = decide(policy, facts, request, entry, dry_run);
-        if verdict.is_early() && !verdict.by_controller {
+        if verdict.is_retryable() && !verdict.by_controller {
             verdict = self.wait_until_ready(verdict, policy, facts, request, deadline).await;
         }
         if verdict.is_allowed() {
@@ -218,7 +219,7 @@ impl<L: Lookup> Engine<L> {
         // The namespace may just have been rebound: before a refusal, the cache is not trusted.
         let fresh = match self.lookup.get_fresh(name).await {
             // Come back later is all that would be said of this as well.
-            Err(_) if verdict.is_early() => return Ok(verdict),
+            Err(_) if verdict.is_retryable() => return Ok(verdict),
             fresh => or_bare_slot(policy, name, fresh?),
         };
         if fresh == facts.namespace {
@@ -259,7 +260,7 @@ impl<L: Lookup> Engine<L> {
                 facts.namespace = cached;
                 verdict = rules::decide(policy, facts, request, Entry::Validate);
             }
-            if !verdict.is_early() {
+            if !verdict.is_retryable() {
                 return verdict;
             }
             match tokio::time::timeout_at(gives_up, changes.changed()).await {
@@ -269,7 +270,7 @@ impl<L: Lookup> Engine<L> {
         }
     }
 
-    async fn judge_namespace(
+    async fn evaluate_namespace(
         &self,
         entry: Entry,
         policy: &RunPolicy,
@@ -279,18 +280,18 @@ impl<L: Lookup> Engine<L> {
         let object = request.object.as_ref().filter(|_| entry == Entry::Validate);
         let run_id = object.and_then(|object| rules::Meta::of(object).label(keys::RUN_ID));
         facts.run_holders = run_id.map(|run_id| self.lookup.holders(run_id)).unwrap_or_default();
-        facts.places = object.map(|object| self.places(policy, request, object)).unwrap_or_default();
+        facts.occupancy = object.map(|object| self.occupancy(policy, request, object)).unwrap_or_default();
         let verdict = rules::decide(policy, facts, request, entry);
         let matters = entry == Entry::Validate
             && request.operation == Operation::Update
-            && verdict.concerned
+            && verdict.in_scope
             && verdict.is_allowed();
         let unknown = matters && !facts.requester_is_managed && !policy.identities.is_listed(request.user);
-        let Some((home, _)) = service_account(request.user).filter(|_| unknown) else {
+        let Some((requester_namespace, _)) = service_account(request.user).filter(|_| unknown) else {
             return Ok(verdict);
         };
         // The cache is not trusted before an agent of a young namespace is taken for a stranger, either.
-        if self.lookup.get(home).await?.is_none() {
+        if self.lookup.get(requester_namespace).await?.is_none() {
             return Ok(verdict);
         }
         facts.requester_is_managed = true;
@@ -299,7 +300,7 @@ impl<L: Lookup> Engine<L> {
 
     /// How full the scopes are that a namespace comes into: at its birth, when it becomes managed, and when it is
     /// handed to another project.
-    fn places(&self, policy: &RunPolicy, request: &Request<'_>, object: &Value) -> Vec<Occupancy> {
+    fn occupancy(&self, policy: &RunPolicy, request: &Request<'_>, object: &Value) -> Vec<Occupancy> {
         let scopes = |namespace: &Namespace<'_>| {
             let meta = namespace.meta;
             Scope::of(meta.label(keys::PROJECT_ID), meta.annotation(keys::REQUESTED_BY))
@@ -319,7 +320,7 @@ impl<L: Lookup> Engine<L> {
 
     fn count(&self, decision: &Decision, verdict: &Verdict) {
         if verdict.findings.is_empty() {
-            let outcome = if verdict.patch.0.is_empty() { "allowed" } else { "mended" };
+            let outcome = if verdict.patch.0.is_empty() { "allowed" } else { "mutated" };
             self.metrics.decided(&Decision { outcome, ..decision.clone() });
         }
         for finding in &verdict.findings {
@@ -344,11 +345,11 @@ fn or_bare_slot(
 }
 
 /// Tells the log of a refusal: by its id, of what it was, and by which rules.
-fn tell(judged: &Judged<'_>, review: &AdmissionRequest<'_>) {
-    if judged.verdict.is_allowed() {
+fn record(evaluated: &EvaluatedReview<'_>, review: &AdmissionRequest<'_>) {
+    if evaluated.verdict.is_allowed() {
         return;
     }
-    let mut rules: Vec<_> = judged.verdict.denials().map(|finding| finding.rule.id).collect();
+    let mut rules: Vec<_> = evaluated.verdict.denials().map(|finding| finding.rule.id).collect();
     rules.dedup();
     tracing::info!(
         uid = &*review.uid,
@@ -372,7 +373,7 @@ pub fn decide(
     dry_run: bool,
 ) -> Verdict {
     let mut verdict = rules::decide(policy, facts, request, entry);
-    if dry_run && verdict.is_early() {
+    if dry_run && verdict.is_retryable() {
         verdict.only_warn();
     }
     verdict

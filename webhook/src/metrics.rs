@@ -32,7 +32,7 @@ pub struct Decision {
     pub kind: &'static str,
     /// Whether nothing was to be stored: `true` or `false`.
     pub dry_run: &'static str,
-    /// `allowed`, `mended`, `denied`, `warned`, `audited` or `failed`.
+    /// `allowed`, `mutated`, `denied`, `warned`, `audited` or `failed`.
     pub outcome: &'static str,
 }
 
@@ -152,7 +152,7 @@ impl Metrics {
         registry.register("managed_namespaces", "Managed namespaces in the cache", self.namespaces.clone());
         let heard = self.namespaces_heard.clone();
         registry.register(
-            "namespaces_heard_timestamp_seconds",
+            "watch_last_event_timestamp_seconds",
             "When the watch that feeds the cache was last heard, be it a bookmark",
             heard,
         );

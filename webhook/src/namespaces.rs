@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
-use codex_k8s_shared::places::Scope;
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;

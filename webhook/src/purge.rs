@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use codex_k8s_shared::home::{KEPT_BY, LEADER_LEASE, LIMITED_JOBS_LEASE, PART_OF, SWEEP_LEASE};
+use codex_k8s_shared::install::{
+    LEADER_LEASE, LIMITED_JOBS_LEASE, MANAGED_BY_RECONCILER, PART_OF, SWEEP_LEASE,
+};
 use codex_k8s_shared::last_sweep::CONFIG_MAP;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -22,7 +24,7 @@ const WRITERS: &str = "codex-k8s-reconcile,codex-k8s-gc";
 
 /// The namespace that was ours, and the names in it that can be chosen.
 #[derive(Debug, Clone)]
-pub struct Home {
+pub struct InstallNamespace {
     /// The namespace.
     pub namespace: String,
     /// The Secrets of authority and leaf.
@@ -79,16 +81,17 @@ fn has_ended(pod: &Pod) -> bool {
 ///
 /// # Errors
 /// If the API server does not tell.
-pub async fn leftovers(client: &Client, home: &Home) -> kube::Result<Vec<Leftover>> {
+pub async fn leftovers(client: &Client, install: &InstallNamespace) -> kube::Result<Vec<Leftover>> {
     let mut found = Vec::new();
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &home.namespace);
-    for name in &home.secrets {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &install.namespace);
+    for name in &install.secrets {
         if let Some(secret) = secrets.get_metadata_opt(name).await? {
-            let kept = (!KEPT_BY.is_among(secret.labels())).then_some("it has no label of ours");
+            let kept =
+                (!MANAGED_BY_RECONCILER.is_among(secret.labels())).then_some("it has no label of ours");
             found.push(Leftover::new(&secret, kept));
         }
     }
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &home.namespace);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &install.namespace);
     for lease in leases.list_metadata(&ListParams::default()).await? {
         if is_our_lease(&lease) {
             let kept = (lease.name_any() == LIMITED_JOBS_LEASE).then_some(
@@ -97,7 +100,7 @@ pub async fn leftovers(client: &Client, home: &Home) -> kube::Result<Vec<Leftove
             found.push(Leftover::new(&lease, kept));
         }
     }
-    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &home.namespace);
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &install.namespace);
     if let Some(outcome) = config_maps.get_metadata_opt(CONFIG_MAP).await? {
         found.push(Leftover::new(&outcome, None));
     }

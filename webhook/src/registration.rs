@@ -1,6 +1,6 @@
 //! Registering with the API server: what it calls us for, and what it must never call us for.
 //!
-//! Two configurations. The mutating one is `Ignore`: what it would have mended is refused by the validating one,
+//! Two configurations. The mutating one is `Ignore`: what it would have fixed is refused by the validating one,
 //! which is `Fail`. The conditions are evaluated by the API server itself, so that losing every replica stops
 //! nothing but run namespaces and what is in them.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use codex_k8s_shared::home::PART_OF;
+use codex_k8s_shared::install::PART_OF;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::names::SLOT_DIGITS;
 use codex_k8s_shared::policy::RunPolicy;
@@ -270,7 +270,7 @@ fn workload_conditions(policy: &RunPolicy) -> Value {
     ];
     if policy.quotas.agent_jobs_per_project.is_some() {
         // Whoever may write a status must not say with it that a Job has a place.
-        let keys = [keys::JOB_WAITS_FOR, keys::JOB_PLACED_AT];
+        let keys = [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT];
         unchanged.extend(keys.map(|key| same(&format!("annotations[?{}]", cel(key)), "''")));
     }
     let mut not_bookkeeping = not_bookkeeping(policy);
@@ -348,7 +348,7 @@ pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &
     }
 }
 
-/// Sends a known-bad dry-run until we refuse it; `false` if `patience` ends first. Nothing is stored. It breaks
+/// Sends a known-bad dry-run until we refuse it; `false` if `timeout` ends first. Nothing is stored. It breaks
 /// several rules, for a policy that does not enforce one of them.
 ///
 /// # Errors
@@ -356,7 +356,7 @@ pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &
 pub async fn await_enforcement(
     client: &Client,
     policy: &RunPolicy,
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<bool> {
     let prefix = policy.namespaces.prefixes.first().map_or("codex-issue", String::as_str);
     let bad: Namespace = serde_json::from_value(json!({
@@ -383,7 +383,7 @@ pub async fn await_enforcement(
             Err(kube::Error::Api(status)) if status.code >= 500 => {}
             Err(error) => return Err(error.into()),
         }
-        if begun.elapsed() >= patience {
+        if begun.elapsed() >= timeout {
             return Ok(false);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

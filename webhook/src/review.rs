@@ -20,9 +20,9 @@ pub const KIND: &str = "AdmissionReview";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Entry {
-    /// The mutating call: mends, refuses nothing.
+    /// The mutating call: fixes, refuses nothing.
     Mutate,
-    /// The validating call: judges the final object, changes nothing.
+    /// The validating call: evaluates the final object, changes nothing.
     Validate,
 }
 
@@ -207,7 +207,7 @@ pub fn parse(body: &[u8]) -> Result<AdmissionRequest<'_>, ReviewError> {
     if request.uid.is_empty() {
         return Err(ReviewError::Missing("request.uid"));
     }
-    // Without them there is nothing to judge, and nothing that was judged may pass.
+    // Without them there is nothing to evaluate, and nothing that was evaluated may pass.
     let is_null = |raw: Option<&RawValue>| raw.is_none_or(|raw| raw.get() == "null");
     let (object, old_object) = match request.operation {
         Operation::Create => (true, false),
@@ -242,7 +242,7 @@ pub struct Outcome {
 pub struct Denial {
     /// The HTTP status that the user sees.
     pub code: DenialCode,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
     /// When a direct client may try again; client-go then does so by itself. Never for a controller's request: it
     /// would put the controller's worker to sleep.
@@ -256,7 +256,7 @@ pub struct Denial {
 pub struct Cause {
     /// The rule.
     pub reason: &'static str,
-    /// What was found and how to mend it.
+    /// What was found and how to fix it.
     pub message: String,
     /// The field.
     pub field: String,
@@ -391,7 +391,7 @@ fn warnings(raw: &[String]) -> Vec<String> {
     for warning in raw {
         let text: String = warning
             .chars()
-            .map(|rune| if rune.is_control() { ' ' } else { rune })
+            .map(|character| if character.is_control() { ' ' } else { character })
             .take(LONGEST.min(left))
             .collect();
         if !text.is_empty() && !clean.contains(&text) {

@@ -6,8 +6,8 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Engine, Lookup, LookupError};
 use codex_k8s_webhook::review::{self, DenialCode, Entry, Outcome};
@@ -80,8 +80,8 @@ async fn bind_as(policy: RunPolicy, user: &Value, old: &[&str], new: &[&str]) ->
     let body = body.to_string();
     let outcome =
         engine.review(Entry::Validate, &review::parse(body.as_bytes()).unwrap(), Instant::now()).await;
-    let asked = lookup.0.lock().unwrap().clone();
-    (outcome, asked)
+    let request = lookup.0.lock().unwrap().clone();
+    (outcome, request)
 }
 
 /// What is answered to a Role in a namespace.
@@ -104,7 +104,7 @@ async fn a_namespace_that_cannot_be_looked_up_is_never_taken_for_unmanaged() {
 }
 
 #[tokio::test]
-async fn a_delay_to_wait_is_told_to_people_and_never_to_a_controller_by_name_or_by_group() {
+async fn a_delay_to_wait_is_reported_to_people_and_never_to_a_controller_by_name_or_by_group() {
     let retry = async |user: Value| {
         let mut policy = RunPolicy::default();
         policy.identities.workload_controllers.groups.push("controllers".to_owned());

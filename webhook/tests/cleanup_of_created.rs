@@ -49,7 +49,7 @@ fn policies() -> BoxedStrategy<RunPolicy> {
             let mut policy = RunPolicy::default();
             policy.namespaces.prefixes = prefixes;
             policy.namespaces.slot_projects = slots;
-            policy.namespaces.home = home;
+            policy.namespaces.platform = home;
             policy.namespaces.protected = protected;
             policy.namespaces.creation = if by_managers { Creation::Managers } else { Creation::Anyone };
             policy.check().is_ok().then_some(policy)
@@ -145,7 +145,7 @@ fn writes() -> BoxedStrategy<(Write, Vec<Write>)> {
     (first, prop::collection::vec(prop_oneof![write(0.05), write(0.9)], 0..4)).boxed()
 }
 
-/// The object that the API server would store: patched by the mutating call, then judged by the validating one.
+/// The object that the API server would store: patched by the mutating call, then evaluated by the validating one.
 fn stored(
     policy: &RunPolicy,
     now: Timestamp,
@@ -155,12 +155,12 @@ fn stored(
     name: &str,
 ) -> Option<Value> {
     let facts = Facts { requester_is_managed: user.contains(":codex-runner"), ..Facts::at(now) };
-    let asked = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
-    let mutated = rules::decide(policy, &facts, &asked, Entry::Mutate);
+    let request = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
+    let mutated = rules::decide(policy, &facts, &request, Entry::Mutate);
     json_patch::patch(&mut new, &mutated.patch).unwrap();
     new["metadata"]["name"] = name.into();
-    let asked = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
-    rules::decide(policy, &facts, &asked, Entry::Validate).is_allowed().then_some(new)
+    let request = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
+    rules::decide(policy, &facts, &request, Entry::Validate).is_allowed().then_some(new)
 }
 
 fn candidate(object: &Value) -> Candidate {

@@ -24,16 +24,16 @@ fn mutated(
     kind: Kind,
     object: &Value,
 ) -> Result<Value, TestCaseError> {
-    let asked = request(user, kind, Some(object.clone()), None);
-    let verdict = rules::decide(policy, facts, &asked, Entry::Mutate);
+    let request = request(user, kind, Some(object.clone()), None);
+    let verdict = rules::decide(policy, facts, &request, Entry::Mutate);
     prop_assert!(verdict.findings.is_empty(), "the mutating call refuses nothing: {:?}", verdict.findings);
-    let mut mended = object.clone();
-    json_patch::patch(&mut mended, &verdict.patch)
+    let mut mutated = object.clone();
+    json_patch::patch(&mut mutated, &verdict.patch)
         .map_err(|error| TestCaseError::fail(format!("{error}: {:?} of {object}", verdict.patch)))?;
-    Ok(mended)
+    Ok(mutated)
 }
 
-fn is_mended_once_and_then_admitted(
+fn is_mutated_once_and_then_admitted(
     policy: &RunPolicy,
     facts: &Facts,
     user: &str,
@@ -43,8 +43,8 @@ fn is_mended_once_and_then_admitted(
     let once = mutated(policy, facts, user, kind, object)?;
     let twice = mutated(policy, facts, user, kind, &once)?;
     prop_assert_eq!(&once, &twice, "mutate(mutate(x)) == mutate(x)");
-    let asked = request(user, kind, Some(once.clone()), None);
-    let verdict = rules::decide(policy, facts, &asked, Entry::Validate);
+    let request = request(user, kind, Some(once.clone()), None);
+    let verdict = rules::decide(policy, facts, &request, Entry::Validate);
     prop_assert!(verdict.is_allowed(), "{:?}\nof {}", verdict.findings, once);
     prop_assert!(verdict.patch.0.is_empty(), "the validating call changes nothing");
     Ok(())
@@ -54,24 +54,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_benign_namespace_is_mended_once_and_then_admitted(object in benign_namespace(), user in creators()) {
+    fn a_benign_namespace_is_mutated_once_and_then_admitted(object in benign_namespace(), user in creators()) {
         let facts = Facts { namespace: None, requester_is_managed: false, ..facts(RuntimeMode::FullEnv) };
-        is_mended_once_and_then_admitted(&RunPolicy::default(), &facts, user, Kind::Namespace, &object)?;
+        is_mutated_once_and_then_admitted(&RunPolicy::default(), &facts, user, Kind::Namespace, &object)?;
     }
 
     #[test]
-    fn a_benign_workload_is_mended_once_and_then_admitted(
+    fn a_benign_workload_is_mutated_once_and_then_admitted(
         (mode, (kind, object)) in modes().prop_flat_map(|mode| (Just(mode), benign_workload(mode))),
         user in users(), policy in policies(),
     ) {
-        is_mended_once_and_then_admitted(&policy, &facts(mode), user, kind, &object)?;
+        is_mutated_once_and_then_admitted(&policy, &facts(mode), user, kind, &object)?;
     }
 
     #[test]
-    fn whatever_a_manager_writes_under_a_baseline_name_is_mended_once_and_then_admitted(
+    fn whatever_a_manager_writes_under_a_baseline_name_is_mutated_once_and_then_admitted(
         (kind, object) in baseline_object(), mode in modes(),
     ) {
-        is_mended_once_and_then_admitted(&RunPolicy::default(), &facts(mode), WORKER, kind, &object)?;
+        is_mutated_once_and_then_admitted(&RunPolicy::default(), &facts(mode), WORKER, kind, &object)?;
     }
 
     #[test]
@@ -89,8 +89,8 @@ proptest! {
     fn an_update_that_changes_nothing_is_never_refused(
         object in any_json(), kind in kinds(), mode in modes(), user in users(), policy in policies(),
     ) {
-        let asked = request(user, kind, Some(object.clone()), Some(object));
-        let verdict = rules::decide(&policy, &facts(mode), &asked, Entry::Validate);
+        let request = request(user, kind, Some(object.clone()), Some(object));
+        let verdict = rules::decide(&policy, &facts(mode), &request, Entry::Validate);
         prop_assert!(verdict.is_allowed(), "{:?}", verdict.findings);
         prop_assert!(verdict.patch.0.is_empty());
     }
@@ -106,9 +106,9 @@ proptest! {
         request.subresource = subresource;
         let verdict = rules::decide(&policy, &facts(mode), &request, entry);
         for finding in &verdict.findings {
-            prop_assert!(verdict.asked.iter().any(|asked| asked.id == finding.rule.id), "{finding} was not asked");
+            prop_assert!(verdict.request.iter().any(|request| request.id == finding.rule.id), "{finding} was not asked");
             prop_assert!(!finding.path.is_empty() && !finding.found.is_empty() && !finding.remedy.is_empty());
-            prop_assert!(!finding.to_string().contains(|rune: char| rune.is_control()), "{finding}");
+            prop_assert!(!finding.to_string().contains(|character: char| character.is_control()), "{finding}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::check::Verdict;
-use codex_k8s_webhook::engine::{self, Engine, Judged, PolicyInForce};
+use codex_k8s_webhook::engine::{self, Engine, EvaluatedReview, PolicyInForce};
 use codex_k8s_webhook::metrics::Metrics;
 use codex_k8s_webhook::record::folder::{self, Bounds};
 use codex_k8s_webhook::record::recorder::{Recorder, What};
@@ -58,7 +58,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![support::kinds(), Just(Kind::Revision), Just(Kind::Binding)]
 }
 
-fn asked(uid: &str, user: &str, kind: Kind, object: &Value, old: &Value) -> Value {
+fn request(uid: &str, user: &str, kind: Kind, object: &Value, old: &Value) -> Value {
     let operation = match (object, old) {
         (Value::Null, _) => "DELETE",
         (_, Value::Null) => "CREATE",
@@ -85,8 +85,8 @@ fn is_decided_the_same_once_more(
     let (facts, policy) = (facts(mode), Arc::new(PolicyInForce::from(policy)));
     let verdict = engine::decide(&policy.policy, &facts, &request, entry, review.is_dry_run());
     let outcome = engine::outcome(&verdict, &policy.hash);
-    let judged = Judged { request, facts, policy: Arc::clone(&policy), verdict };
-    let record = Taken::new(entry, &review, judged, &outcome).into_record();
+    let evaluated = EvaluatedReview { request, facts, policy: Arc::clone(&policy), verdict };
+    let record = Taken::new(entry, &review, evaluated, &outcome).into_record();
     let Stored::Record(read) = Stored::read(serde_json::to_vec(&record).unwrap()).unwrap() else {
         return Err(TestCaseError::fail("it was read as something else"));
     };
@@ -109,7 +109,7 @@ proptest! {
         policy in policies(), entry in entries(), dry_run in any::<bool>(),
         subresource in prop::sample::select(vec!["", "status", "finalize", "ephemeralcontainers"]),
     ) {
-        let mut body = asked("u", user, kind, &object, &old);
+        let mut body = request("u", user, kind, &object, &old);
         body["request"]["dryRun"] = dry_run.into();
         body["request"]["subResource"] = subresource.into();
         is_decided_the_same_once_more(&body, kind, mode, entry, policy)?;
@@ -126,7 +126,7 @@ proptest! {
         plant(kind, &mut old, &hidden);
         let mut object = old.clone();
         plant(kind, &mut object, &changed);
-        let body = asked("u", user, kind, &object, if is_update { &old } else { &Value::Null });
+        let body = request("u", user, kind, &object, if is_update { &old } else { &Value::Null });
         is_decided_the_same_once_more(&body, kind, mode, entry, policy)?;
     }
 
@@ -135,7 +135,7 @@ proptest! {
         object in benign_namespace(), old in benign_namespace(), user in users(), entry in entries(),
         is_update in any::<bool>(),
     ) {
-        let body = asked("u", user, Kind::Namespace, &object, if is_update { &old } else { &Value::Null });
+        let body = request("u", user, Kind::Namespace, &object, if is_update { &old } else { &Value::Null });
         is_decided_the_same_once_more(&body, Kind::Namespace, RuntimeMode::FullEnv, entry, RunPolicy::default())?;
     }
 }
@@ -226,8 +226,8 @@ impl Recording {
     }
 
     /// Whether it was refused.
-    async fn judge(&self, uid: &str, kind: Kind, object: &Value) -> bool {
-        let body = serde_json::to_vec(&asked(uid, "jane", kind, object, &Value::Null)).unwrap();
+    async fn evaluate(&self, uid: &str, kind: Kind, object: &Value) -> bool {
+        let body = serde_json::to_vec(&request(uid, "jane", kind, object, &Value::Null)).unwrap();
         let review = review::parse(&body).unwrap();
         let answered = self.engine.review(Entry::Validate, &review, Instant::now()).await;
         self.recorder.flush().await;
@@ -250,7 +250,7 @@ fn texts(folder: &Path) -> Vec<String> {
 #[test]
 fn words_that_quote_what_is_hidden_are_written_without_it() {
     let (old, new) = (json!({}), json!({"annotations": SECRET}));
-    let mut body = asked("u", "jane", Kind::ResourceQuota, &new, &old);
+    let mut body = request("u", "jane", Kind::ResourceQuota, &new, &old);
     body["request"]["subResource"] = "status".into();
     let (mode, policy) = (RuntimeMode::FullEnv, RunPolicy::default());
     let record =
@@ -265,8 +265,8 @@ fn words_that_quote_what_is_hidden_are_written_without_it() {
 async fn a_secret_in_env_arguments_annotations_or_data_is_written_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let recording = Recording::into(folder.path(), ROOMY, What::All);
-    assert!(recording.judge("u1", Kind::Pod, &telling_pod()).await);
-    assert!(recording.judge("u2", Kind::Secret, &telling_secret()).await);
+    assert!(recording.evaluate("u1", Kind::Pod, &telling_pod()).await);
+    assert!(recording.evaluate("u2", Kind::Secret, &telling_secret()).await);
     recording.has_counted("written", 2);
     let texts = texts(folder.path());
     assert_eq!(texts.len(), 2);
@@ -277,13 +277,13 @@ async fn a_secret_in_env_arguments_annotations_or_data_is_written_nowhere() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_denial_finds_its_record_which_nobody_else_can_read() {
+async fn the_id_of_a_denial_finds_its_record_which_no_one_else_can_read() {
     let folder = tempfile::tempdir().unwrap();
     let records = folder.path().join("records");
     let recording = Recording::into(&records, ROOMY, What::Denied);
-    assert!(recording.judge("705ab4f5-6393", Kind::Pod, &telling_pod()).await);
+    assert!(recording.evaluate("705ab4f5-6393", Kind::Pod, &telling_pod()).await);
     let mild = json!({"metadata": {"name": "s"}, "type": "Opaque"});
-    assert!(!recording.judge("705ab4f5-6394", Kind::Secret, &mild).await);
+    assert!(!recording.evaluate("705ab4f5-6394", Kind::Secret, &mild).await);
     let file = folder::find(&records, "705ab4f5-6393").unwrap().unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&records).unwrap().permissions().mode() & 0o777, 0o700);
@@ -306,7 +306,7 @@ async fn the_oldest_records_make_room_and_other_files_stay() {
     for process in ["a", "b"] {
         let recording = Recording::into(folder.path(), bounds, What::Denied);
         for number in 0..4 {
-            recording.judge(&format!("{process}{number}"), Kind::Pod, &telling_pod()).await;
+            recording.evaluate(&format!("{process}{number}"), Kind::Pod, &telling_pod()).await;
         }
     }
     let ids: Vec<_> = folder::list(folder.path()).unwrap().into_iter().map(|(_, id)| id).collect();
@@ -317,7 +317,7 @@ async fn the_oldest_records_make_room_and_other_files_stay() {
     // Records of one kind differ by a few bytes: the time is written with as many digits as it has.
     let recording =
         Recording::into(folder.path(), Bounds { bytes: 2 * size + size / 2, ..ROOMY }, What::Denied);
-    recording.judge("c0", Kind::Pod, &telling_pod()).await;
+    recording.evaluate("c0", Kind::Pod, &telling_pod()).await;
     let ids: Vec<_> = folder::list(folder.path()).unwrap().into_iter().map(|(_, id)| id).collect();
     assert_eq!(ids, ["b3", "c0"], "what another process left counts as well");
 }
@@ -328,10 +328,10 @@ async fn what_cannot_be_written_is_counted_and_answered_all_the_same() {
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
     let recording = Recording::into(&file, ROOMY, What::Denied);
-    assert!(recording.judge("u1", Kind::Pod, &telling_pod()).await);
+    assert!(recording.evaluate("u1", Kind::Pod, &telling_pod()).await);
     recording.has_counted("failed", 1);
     fs::remove_file(&file).unwrap();
-    assert!(recording.judge("u2", Kind::Pod, &telling_pod()).await);
+    assert!(recording.evaluate("u2", Kind::Pod, &telling_pod()).await);
     recording.has_counted("written", 1);
 }
 
@@ -341,7 +341,7 @@ async fn a_uid_that_leads_out_of_the_folder_is_not_written() {
     let records = folder.path().join("records");
     let recording = Recording::into(&records, ROOMY, What::Denied);
     for uid in ["../../out", "a/b", ".", "x\u{0}y"] {
-        assert!(recording.judge(uid, Kind::Pod, &telling_pod()).await);
+        assert!(recording.evaluate(uid, Kind::Pod, &telling_pod()).await);
     }
     recording.has_counted("failed", 4);
     assert_eq!(fs::read_dir(&records).unwrap().count(), 0);
@@ -354,8 +354,8 @@ async fn what_would_fill_the_memory_is_dropped_and_answered_all_the_same() {
     let recording = Recording::into(folder.path(), ROOMY, What::Denied);
     let mut large = telling_pod();
     large["metadata"]["annotations"]["example.dev/large"] = "x".repeat(17 << 20).into();
-    assert!(recording.judge("u1", Kind::Pod, &large).await);
+    assert!(recording.evaluate("u1", Kind::Pod, &large).await);
     recording.has_counted("dropped", 1);
-    assert!(recording.judge("u2", Kind::Pod, &telling_pod()).await);
+    assert!(recording.evaluate("u2", Kind::Pod, &telling_pod()).await);
     recording.has_counted("written", 1);
 }

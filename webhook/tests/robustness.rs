@@ -176,18 +176,18 @@ fn reviews() -> Vec<Value> {
 }
 
 /// Every place in a value, as JSON pointers.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+fn occupancy(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
     match value {
         Value::Object(map) => {
-            map.iter().for_each(|(key, value)| places(value, &format!("{at}/{}", escape(key)), found));
+            map.iter().for_each(|(key, value)| occupancy(value, &format!("{at}/{}", escape(key)), found));
         }
         Value::Array(items) => {
             items
                 .iter()
                 .enumerate()
-                .for_each(|(index, value)| places(value, &format!("{at}/{index}"), found));
+                .for_each(|(index, value)| occupancy(value, &format!("{at}/{index}"), found));
         }
         _ => {}
     }
@@ -208,7 +208,7 @@ fn nulls_and_values_of_the_wrong_type_in_every_place_are_answered() {
     ];
     for review in reviews() {
         let mut found = Vec::new();
-        places(&review, "", &mut found);
+        occupancy(&review, "", &mut found);
         assert!(found.len() > 30, "{}", found.len());
         for place in found {
             for wrong in &wrong {

@@ -11,7 +11,7 @@
 //! 5. every replica is seen to serve it;
 //! 6. the one before is dropped, from the Secret first, then from the caBundles.
 //!
-//! So no leaf is served that the caBundles in force do not vouch for. What a human breaks is mended by the same steps:
+//! So no leaf is served that the caBundles in force do not vouch for. What a human breaks is fixed by the same steps:
 //! what is trusted and served stays trusted until it is served no more.
 
 mod state;
@@ -53,8 +53,8 @@ impl<'a> Plan<'a> {
             return Err(Refusal::ClocksDiffer { here, there: now });
         }
         let name = settings.server_name().ok_or(Refusal::Nameless)?;
-        match foreign(state) {
-            Some(part) => Err(Refusal::Foreign(part)),
+        match of_other_owner(state) {
+            Some(part) => Err(Refusal::OtherOwner(part)),
             None => Ok(Self { settings, state, now, name }),
         }
     }
@@ -84,7 +84,7 @@ impl<'a> Plan<'a> {
         trusted.sort_by_key(|found| (std::cmp::Reverse(found.not_before), found.der.to_vec()));
         trusted.dedup();
         let (needed, suspected): (Vec<_>, Vec<_>) =
-            trusted.into_iter().partition(|found| self.vouches_for_what_is_shown(found));
+            trusted.into_iter().partition(|found| self.verifies_for_what_is_shown(found));
         let previous: Vec<_> =
             needed.into_iter().chain(suspected.into_iter().take(KEPT_ON_SUSPICION)).collect();
         Step::WriteAuthority(AuthorityWrite { new: true, previous: bundle(&previous), because })
@@ -115,7 +115,7 @@ impl<'a> Plan<'a> {
             return Ok(keep(&previous, Cause::Broken));
         }
         if previous.is_empty() && (data.rotate || authority.due_at() <= self.now) {
-            let because = if data.rotate { Cause::Asked } else { Cause::Due };
+            let because = if data.rotate { Cause::Requested } else { Cause::Due };
             let previous = authority.pem();
             return Ok(Step::WriteAuthority(AuthorityWrite { new: true, previous, because }));
         }
@@ -158,9 +158,9 @@ impl<'a> Plan<'a> {
         match all.first() {
             Some(leaf) if belongs(&leaf.der, &data.key) && self.has_every_name(&chain) => {
                 let of_another = !verifies([authority], &chain, &self.name, self.now);
-                let asked = data.rotate.then_some(Cause::Asked);
+                let requested = data.rotate.then_some(Cause::Requested);
                 let due = (leaf.due_at() <= self.now).then_some(Cause::Due);
-                of_another.then_some(Cause::Trusted).or(asked).or(due)
+                of_another.then_some(Cause::Trusted).or(requested).or(due)
             }
             _ => Some(Cause::Broken),
         }
@@ -195,15 +195,15 @@ impl<'a> Plan<'a> {
             .into_iter()
             .filter(|chain| !verifies(known(), chain, &self.name, self.now))
             .collect();
-        let vouches =
+        let bundle_verifies =
             |found: &Certificate| orphans.iter().any(|chain| verifies([found], chain, &self.name, self.now));
         let mut adopted = self.published();
-        adopted.retain(|found| !known().any(|one| one == found) && vouches(found));
+        adopted.retain(|found| !known().any(|one| one == found) && bundle_verifies(found));
         adopted.dedup();
         adopted
     }
 
-    fn vouches_for_what_is_shown(&self, authority: &Certificate) -> bool {
+    fn verifies_for_what_is_shown(&self, authority: &Certificate) -> bool {
         self.shown().iter().any(|chain| verifies([authority], chain, &self.name, self.now))
     }
 
@@ -230,7 +230,7 @@ impl<'a> Plan<'a> {
         self.state.configurations.iter().filter_map(|(part, found)| match found {
             Stored::Ours(configuration) => Some((*part, configuration)),
             // Deleting one breaks the glass, and it stays broken until somebody registers again.
-            Stored::Missing | Stored::Foreign => None,
+            Stored::Missing | Stored::OtherOwner => None,
         })
     }
 
@@ -259,9 +259,16 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn foreign(state: &State) -> Option<Part> {
-    let secrets =
-        [(Part::Authority, state.authority == Stored::Foreign), (Part::Leaf, state.leaf == Stored::Foreign)];
-    let configurations = state.configurations.iter().map(|(part, found)| (*part, *found == Stored::Foreign));
-    secrets.into_iter().chain(configurations).find(|(_, foreign)| *foreign).map(|(part, _)| part)
+fn of_other_owner(state: &State) -> Option<Part> {
+    let secrets = [
+        (Part::Authority, state.authority == Stored::OtherOwner),
+        (Part::Leaf, state.leaf == Stored::OtherOwner),
+    ];
+    let configurations =
+        state.configurations.iter().map(|(part, found)| (*part, *found == Stored::OtherOwner));
+    secrets
+        .into_iter()
+        .chain(configurations)
+        .find(|(_, of_other_owner)| *of_other_owner)
+        .map(|(part, _)| part)
 }

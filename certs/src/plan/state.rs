@@ -74,7 +74,7 @@ pub enum Stored<T> {
     /// There is none.
     Missing,
     /// Somebody else made it: it lacks our label.
-    Foreign,
+    OtherOwner,
     /// It is ours, whatever is in it by now.
     Ours(T),
 }
@@ -227,7 +227,7 @@ pub enum Cause {
     /// Two thirds of its time are over.
     Due,
     /// Somebody asked for it.
-    Asked,
+    Requested,
     /// A leaf is served whose authority only the caBundle knows.
     Adopted,
     /// A new authority has taken over, and every API server trusts it.
@@ -243,7 +243,7 @@ impl Cause {
             Self::Missing => "there is none",
             Self::Broken => "it cannot be used",
             Self::Due => "two thirds of its time are over",
-            Self::Asked => "it was asked for",
+            Self::Requested => "it was asked for",
             Self::Adopted => "a leaf is served whose authority only the caBundle knows",
             Self::Trusted => "every API server trusts the new authority by now",
             Self::Done => "nothing of the authority before is served any more",
@@ -266,8 +266,8 @@ pub enum Wait {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Objects of our names are somebody else's.
-    #[error("{} is somebody else's: it has no label of ours; delete it, or name another one", .0.as_str())]
-    Foreign(Part),
+    #[error("{} is owned by another manager: it has no label of ours; delete it, or name another one", .0.as_str())]
+    OtherOwner(Part),
     /// This machine's clock and the API server's are too far apart.
     #[error("this machine's clock says {here}, the API server's {there}: set them right")]
     ClocksDiffer {

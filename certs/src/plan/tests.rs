@@ -36,7 +36,7 @@ fn issued() -> State {
 fn ours<T>(stored: &mut Stored<T>) -> &mut T {
     match stored {
         Stored::Ours(data) => data,
-        Stored::Missing | Stored::Foreign => panic!("there is nothing of ours"),
+        Stored::Missing | Stored::OtherOwner => panic!("there is nothing of ours"),
     }
 }
 
@@ -67,17 +67,17 @@ fn a_secret_of_somebody_else_is_refused_and_named() {
     for part in [Part::Authority, Part::Leaf, Part::Mutating, Part::Validating] {
         let mut state = issued();
         match part {
-            Part::Authority => state.authority = Stored::Foreign,
-            Part::Leaf => state.leaf = Stored::Foreign,
-            _ => state.configurations = vec![(part, Stored::Foreign)],
+            Part::Authority => state.authority = Stored::OtherOwner,
+            Part::Leaf => state.leaf = Stored::OtherOwner,
+            _ => state.configurations = vec![(part, Stored::OtherOwner)],
         }
-        assert_eq!(step(&state), Step::Refuse(Refusal::Foreign(part)));
-        assert!(Refusal::Foreign(part).to_string().starts_with(part.as_str()));
+        assert_eq!(step(&state), Step::Refuse(Refusal::OtherOwner(part)));
+        assert!(Refusal::OtherOwner(part).to_string().starts_with(part.as_str()));
     }
 }
 
 #[test]
-fn clocks_that_differ_or_lie_before_the_authority_are_refused_and_told() {
+fn clocks_that_differ_or_lie_before_the_authority_are_refused_and_reported() {
     let mut state = issued();
     let there = state.cluster_time;
     let here = later(there, settings().tolerance);
@@ -146,7 +146,7 @@ fn an_authority_restored_from_a_backup_takes_in_whatever_signed_what_is_served()
 }
 
 #[test]
-fn an_authority_in_a_bundle_that_vouches_for_nothing_is_not_taken_in() {
+fn an_authority_in_a_bundle_that_verifies_for_nothing_is_not_taken_in() {
     let mut state = issued();
     let mut bundle = ours(&mut state.authority).certificate.clone();
     bundle.extend(Authority::generate(now(), "codex-k8s-guard").unwrap().pem().certificate.bytes());

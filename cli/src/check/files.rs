@@ -1,4 +1,4 @@
-//! The files that are to be judged.
+//! The files that are to be evaluated.
 
 use std::io;
 use std::path::{Path, PathBuf};

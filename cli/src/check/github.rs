@@ -2,46 +2,53 @@
 
 use std::fmt::Write as _;
 
-use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity};
+use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity};
 
 use super::human;
 
 /// The report: each problem is an annotation, and the summary a line of the log.
-pub(super) fn told(report: &Report) -> String {
+pub(super) fn format_report(report: &Report) -> String {
     let mut text = String::new();
-    for judgement in &report.objects {
-        for problem in &judgement.problems {
-            let _ = writeln!(text, "{}", annotation(judgement, problem));
+    for evaluation in &report.objects {
+        for problem in &evaluation.problems {
+            let _ = writeln!(text, "{}", annotation(evaluation, problem));
         }
-        if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
-            let place = place(judgement, None).map(|place| format!(" {place}")).unwrap_or_default();
-            let _ = writeln!(text, "::error{place}::{}", data(message));
+        if let Some(message) = evaluation.message.as_ref().filter(|_| evaluation.problems.is_empty()) {
+            let position =
+                position(evaluation, None).map(|position| format!(" {position}")).unwrap_or_default();
+            let _ = writeln!(text, "::error{position}::{}", data(message));
         }
     }
     text.push_str(&human::summary(&report.summary));
     text
 }
 
-fn annotation(judgement: &Judgement, problem: &Problem) -> String {
+fn annotation(evaluation: &Evaluation, problem: &Problem) -> String {
     let command = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = place(judgement, Some(problem)).map(|place| format!("{place},")).unwrap_or_default();
+    let position =
+        position(evaluation, Some(problem)).map(|position| format!("{position},")).unwrap_or_default();
     let title = format!("{}: {}", problem.rule, problem.title);
     let title = property(&title);
-    let text = format!("{}: {problem}", judgement.what());
-    format!("::{command} {place}title={title}::{}", data(&text))
+    let text = format!("{}: {problem}", evaluation.what());
+    format!("::{command} {position}title={title}::{}", data(&text))
 }
 
 /// Where it stands; nowhere, if it stands in a live cluster.
-fn place(judgement: &Judgement, problem: Option<&Problem>) -> Option<String> {
-    let file = Some(&judgement.file).filter(|file| !file.is_empty()).map(|file| property(file))?;
-    Some(match problem.and_then(|problem| problem.place.as_ref()) {
-        Some(place) => {
-            format!("file={file},line={},col={},endColumn={}", place.line, place.column, place.end_column())
+fn position(evaluation: &Evaluation, problem: Option<&Problem>) -> Option<String> {
+    let file = Some(&evaluation.file).filter(|file| !file.is_empty()).map(|file| property(file))?;
+    Some(match problem.and_then(|problem| problem.position.as_ref()) {
+        Some(position) => {
+            format!(
+                "file={file},line={},col={},endColumn={}",
+                position.line,
+                position.column,
+                position.end_column()
+            )
         }
-        None => format!("file={file},line={}", judgement.line),
+        None => format!("file={file},line={}", evaluation.line),
     })
 }
 

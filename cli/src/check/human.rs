@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anstyle::{AnsiColor, Style};
-use codex_k8s_webhook::check::{Document, Judgement, Problem, Report, Severity, Summary, Verdict};
+use codex_k8s_webhook::check::{Document, Evaluation, Problem, Report, Severity, Summary, Verdict};
 use codex_k8s_webhook::rules::catalogue;
 use serde_json::Value;
 
@@ -14,10 +14,10 @@ const REMOVED: Style = AnsiColor::Red.on_default();
 const STRONG: Style = Style::new().bold();
 
 /// The report, with colours that whoever prints it takes out where they are not wanted.
-pub(super) fn told(report: &Report, documents: &[Document]) -> String {
+pub(super) fn format_report(report: &Report, documents: &[Document]) -> String {
     let mut text = String::new();
-    for (judgement, document) in report.objects.iter().zip(documents) {
-        text.push_str(&object(judgement, &document.object));
+    for (evaluation, document) in report.objects.iter().zip(documents) {
+        text.push_str(&object(evaluation, &document.object));
     }
     text.push_str(&summary(&report.summary));
     text.push_str(&advice(&report.objects));
@@ -25,39 +25,44 @@ pub(super) fn told(report: &Report, documents: &[Document]) -> String {
 }
 
 /// A verdict, what is changed of the object, and what is wrong with it.
-pub(super) fn object(judgement: &Judgement, before: &Value) -> String {
+pub(super) fn object(evaluation: &Evaluation, before: &Value) -> String {
     let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
-    let mut text = format!("{}\n", headline(judgement));
-    if judgement.result != Verdict::Denied {
-        for operation in &judgement.patch.0 {
+    let mut text = format!("{}\n", headline(evaluation));
+    if evaluation.result != Verdict::Denied {
+        for operation in &evaluation.patch.0 {
             text.push_str(&change(operation, before));
         }
     }
-    for problem in &judgement.problems {
+    for problem in &evaluation.problems {
         let _ = writeln!(text, "{}\n", renderer.render(&[shown(problem)]));
     }
-    if let Some(message) = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()) {
+    if let Some(message) = evaluation.message.as_ref().filter(|_| evaluation.problems.is_empty()) {
         let _ = writeln!(text, "    {message}");
     }
     text
 }
 
-/// Where more is told of the first rule that is broken.
-pub(super) fn advice<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> String {
-    let rules = judgements.into_iter().flat_map(|judgement| &judgement.problems).map(|problem| problem.rule);
+/// Where more is text of the first rule that is broken.
+pub(super) fn advice<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> String {
+    let rules =
+        evaluations.into_iter().flat_map(|evaluation| &evaluation.problems).map(|problem| problem.rule);
     let rule = rules.filter(|rule| catalogue::find(rule).is_some()).min();
     rule.map(|rule| format!("Why, and how to comply: codex-k8s-guard explain {rule}\n")).unwrap_or_default()
 }
 
-fn headline(judgement: &Judgement) -> String {
-    let colour = match judgement.result {
+fn headline(evaluation: &Evaluation) -> String {
+    let colour = match evaluation.result {
         Verdict::NotOurs => Style::new(),
-        Verdict::Admitted | Verdict::Mended => ADDED,
+        Verdict::Admitted | Verdict::Mutated => ADDED,
         Verdict::Denied | Verdict::Drifted => REMOVED,
     };
-    let Judgement { file, line, .. } = judgement;
-    let place = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
-    format!("{place}{STRONG}{}{STRONG:#}: {colour}{}{colour:#}", judgement.what(), judgement.result.words())
+    let Evaluation { file, line, .. } = evaluation;
+    let position = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
+    format!(
+        "{position}{STRONG}{}{STRONG:#}: {colour}{}{colour:#}",
+        evaluation.what(),
+        evaluation.result.describe()
+    )
 }
 
 fn shown(problem: &Problem) -> Group<'_> {
@@ -67,11 +72,11 @@ fn shown(problem: &Problem) -> Group<'_> {
     };
     let title = format!("{}: found {}", problem.path, problem.found);
     let group = Group::with_title(level.primary_title(title).id(problem.rule));
-    let group = match &problem.place {
+    let group = match &problem.position {
         None => group,
-        Some(place) => {
-            let annotation = AnnotationKind::Primary.span(place.range.clone());
-            let snippet = Snippet::source(&*place.source.text).path(&*place.source.file);
+        Some(position) => {
+            let annotation = AnnotationKind::Primary.span(position.range.clone());
+            let snippet = Snippet::source(&*position.source.text).path(&*position.source.file);
             group.element(snippet.annotation(annotation))
         }
     };
@@ -97,16 +102,16 @@ fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
 pub(super) fn summary(summary: &Summary) -> String {
     let counts = [
         (summary.admitted, "admitted"),
-        (summary.mended, "mended"),
+        (summary.mutated, "mutated"),
         (summary.denied, "denied"),
         (summary.drifted, "drifted"),
         (summary.not_ours, "not ours"),
     ];
-    let told: Vec<_> = counts
+    let text: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     let objects = if summary.objects == 1 { "object" } else { "objects" };
-    format!("{} {objects}: {}\n", summary.objects, told.join(", "))
+    format!("{} {objects}: {}\n", summary.objects, text.join(", "))
 }

@@ -1,10 +1,10 @@
 //! A report as JUnit XML: each file is a suite, or each namespace of a live cluster, and each object a case of it.
 
-use codex_k8s_webhook::check::{Judgement, Report, Verdict};
+use codex_k8s_webhook::check::{Evaluation, Report, Verdict};
 use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 /// The report.
-pub(super) fn told(report: &Report) -> Result<String, SerializeError> {
+pub(super) fn format_report(report: &Report) -> Result<String, SerializeError> {
     let mut suites = Suites::new(env!("CARGO_PKG_NAME"));
     for objects in report.objects.chunk_by(|one, next| suite_of(one) == suite_of(next)) {
         let Some(first) = objects.first() else { continue };
@@ -18,43 +18,43 @@ pub(super) fn told(report: &Report) -> Result<String, SerializeError> {
 }
 
 /// The file that an object stands in, or the namespace.
-fn suite_of(judgement: &Judgement) -> &str {
-    match (judgement.file.as_str(), &judgement.namespace) {
+fn suite_of(evaluation: &Evaluation) -> &str {
+    match (evaluation.file.as_str(), &evaluation.namespace) {
         ("", Some(namespace)) => namespace,
-        ("", None) if judgement.kind == "Namespace" => &judgement.name,
+        ("", None) if evaluation.kind == "Namespace" => &evaluation.name,
         ("", None) => "cluster",
         (file, _) => file,
     }
 }
 
-fn case(judgement: &Judgement) -> TestCase {
-    let status = match judgement.result {
-        Verdict::Denied | Verdict::Drifted => denied(judgement),
+fn case(evaluation: &Evaluation) -> TestCase {
+    let status = match evaluation.result {
+        Verdict::Denied | Verdict::Drifted => denied(evaluation),
         Verdict::NotOurs => {
             let mut status = TestCaseStatus::skipped();
             status.set_description("not ours");
             status
         }
-        Verdict::Admitted | Verdict::Mended => TestCaseStatus::success(),
+        Verdict::Admitted | Verdict::Mutated => TestCaseStatus::success(),
     };
-    let mut case = TestCase::new(judgement.what(), status);
-    case.set_classname(suite_of(judgement));
-    if !judgement.warnings.is_empty() {
-        case.set_system_out(judgement.warnings.join("\n"));
+    let mut case = TestCase::new(evaluation.what(), status);
+    case.set_classname(suite_of(evaluation));
+    if !evaluation.warnings.is_empty() {
+        case.set_system_out(evaluation.warnings.join("\n"));
     }
     case
 }
 
-fn denied(judgement: &Judgement) -> TestCaseStatus {
+fn denied(evaluation: &Evaluation) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_type(judgement.rules().join(" "));
-    status.set_message(judgement.message.clone().unwrap_or_default());
-    let problems = judgement.problems.iter().map(|problem| {
-        let place = match (problem.line, problem.column) {
-            (Some(line), Some(column)) => format!("{}:{line}:{column}: ", judgement.file),
+    status.set_type(evaluation.rules().join(" "));
+    status.set_message(evaluation.message.clone().unwrap_or_default());
+    let problems = evaluation.problems.iter().map(|problem| {
+        let position = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}: ", evaluation.file),
             _ => String::new(),
         };
-        format!("{place}{}: {problem}", problem.rule)
+        format!("{position}{}: {problem}", problem.rule)
     });
     status.set_description(problems.collect::<Vec<_>>().join("\n"));
     status

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use codex_k8s_webhook::check::live::read::{Progress, Reader};
-use codex_k8s_webhook::check::live::{Change, Effect, Live, Outcome, RolloutReport, Survey, kinds};
+use codex_k8s_webhook::check::live::{Change, Effect, Live, LiveCheck, Outcome, RolloutReport, kinds};
 use codex_k8s_webhook::check::{Report, Severity, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -59,35 +59,38 @@ async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
 
 impl super::Args {
     /// Looks at the cluster, and tells what there is.
-    pub(super) fn survey(&self) -> anyhow::Result<Exit> {
+    pub(super) fn live_check(&self) -> anyhow::Result<Exit> {
         let in_force = self.policy.read()?;
         let proposed = self.proposed.as_deref().map(policy::read).transpose()?;
         let now = self.now.unwrap_or_else(Timestamp::now);
         let requester = self.requester(&in_force);
-        let mut survey = Survey::new(in_force, proposed.clone(), requester, now, self.namespace.is_none());
+        let mut live_check =
+            LiveCheck::new(in_force, proposed.clone(), requester, now, self.namespace.is_none());
         let bar = bar();
-        let show = |progress: Progress| tell(&bar, progress);
+        let show = |progress: Progress| show_progress(&bar, progress);
         let requests = process::runtime()?.block_on(async {
             let client = client(&self.cluster).await?;
             let reader = Reader::new(client, self.namespace.as_deref(), &self.live.without, &show);
-            reader.read(&mut survey).await?;
+            reader.read(&mut live_check).await?;
             anyhow::Ok(reader.requests())
         });
         bar.finish_and_clear();
-        match (survey.finish(requests?, self.live.without.clone()), proposed) {
+        match (live_check.finish(requests?, self.live.without.clone()), proposed) {
             (Outcome::Rollout(report), Some(proposed)) => {
                 let fails = self.worsens(&report);
-                let told = match self.output {
+                let text = match self.output {
                     Form::Human => rollout(&report),
                     Form::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
                     Form::Yaml => serde_saphyr::to_string(&report)?,
                     Form::Sarif | Form::Junit | Form::Github => {
-                        self.told(&report.into_report(&proposed), verdicts)?
+                        self.format_report(&report.into_report(&proposed), verdicts)?
                     }
                 };
-                self.ended(&told, fails)
+                self.ended(&text, fails)
             }
-            (Outcome::Verdicts(report), _) => self.ended(&self.told(&report, verdicts)?, self.fails(&report)),
+            (Outcome::Verdicts(report), _) => {
+                self.ended(&self.format_report(&report, verdicts)?, self.fails(&report))
+            }
             (Outcome::Rollout(_), None) => anyhow::bail!("failed to tell what no policy changes"),
         }
     }
@@ -110,19 +113,19 @@ fn bar() -> ProgressBar {
     bar
 }
 
-fn tell(bar: &ProgressBar, Progress { resource, done, of, read, left }: Progress) {
+fn show_progress(bar: &ProgressBar, Progress { resource, done, of, read, left }: Progress) {
     let all = read + left;
     bar.set_message(format!("{resource} ({} of {of}): {read} of {all}", done + 1));
 }
 
 /// The verdicts for people: of what is as it is to be, only the number.
 fn verdicts(report: &Report) -> String {
-    let is_told = |judgement: &&codex_k8s_webhook::check::Judgement| {
-        judgement.result != Verdict::Admitted
-            || judgement.problems.iter().any(|problem| problem.severity == Severity::Warning)
+    let is_told = |evaluation: &&codex_k8s_webhook::check::Evaluation| {
+        evaluation.result != Verdict::Admitted
+            || evaluation.problems.iter().any(|problem| problem.severity == Severity::Warning)
     };
     let objects = report.objects.iter().filter(is_told);
-    let mut text: String = objects.map(|judgement| human::object(judgement, &Value::Null)).collect();
+    let mut text: String = objects.map(|evaluation| human::object(evaluation, &Value::Null)).collect();
     if let Some(live) = &report.live {
         text.push_str(&closed(live));
         text.push_str(&cluster(live));
@@ -144,7 +147,7 @@ fn closed(live: &Live) -> String {
 fn cluster(live: &Live) -> String {
     let mut text = format!("{} managed namespaces", live.namespaces);
     if live.terminating > 0 {
-        let _ = write!(text, " ({} being deleted, not judged)", live.terminating);
+        let _ = write!(text, " ({} being deleted, not evaluated)", live.terminating);
     }
     let _ = write!(text, ", {} requests", live.requests);
     if !live.left_out.is_empty() {
@@ -162,36 +165,36 @@ fn rollout(report: &RolloutReport) -> String {
     let counts = [
         (summary.newly_denied, "newly denied"),
         (summary.newly_admitted, "newly admitted"),
-        (summary.otherwise, "judged otherwise"),
+        (summary.otherwise, "decided differently"),
         (summary.expire_sooner, "deleted sooner"),
         (summary.expire_later, "deleted later"),
         (summary.baselines_change, "changed in a baseline"),
     ];
-    let told: Vec<_> = counts
+    let text: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let told = if told.is_empty() { "nothing changes".to_owned() } else { told.join(", ") };
-    let _ = writeln!(text, "{} objects: {told}", summary.objects);
-    text.push_str(&human::advice(report.changes.iter().filter_map(|change| change.judgement.as_ref())));
+    let text = if text.is_empty() { "nothing changes".to_owned() } else { text.join(", ") };
+    let _ = writeln!(text, "{} objects: {text}", summary.objects);
+    text.push_str(&human::advice(report.changes.iter().filter_map(|change| change.evaluation.as_ref())));
     text
 }
 
 fn change(change: &Change) -> String {
-    let (colour, words) = match change.effect {
+    let (colour, label) = match change.effect {
         Effect::NewlyDenied => (WORSE, "newly denied"),
         Effect::NewlyAdmitted => (BETTER, "newly admitted"),
-        Effect::Otherwise => (Style::new(), "judged otherwise"),
+        Effect::Otherwise => (Style::new(), "decided differently"),
         Effect::ExpiresSooner => (WORSE, "deleted sooner"),
         Effect::ExpiresLater => (BETTER, "deleted later"),
         Effect::BaselineChanges => (WORSE, "changed by reconcile"),
     };
     let what = change.what();
-    let mut text = format!("{STRONG}{what}{STRONG:#}: {colour}{words}{colour:#}\n");
-    for (sign, style, told) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
-        if !told.is_empty() {
-            let _ = writeln!(text, "    {style}{sign} {}{style:#}", told.replace('\n', "\n      "));
+    let mut text = format!("{STRONG}{what}{STRONG:#}: {colour}{label}{colour:#}\n");
+    for (sign, style, format_report) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
+        if !text.is_empty() {
+            let _ = writeln!(text, "    {style}{sign} {}{style:#}", text.replace('\n', "\n      "));
         }
     }
     text

@@ -13,7 +13,7 @@ use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::live::RolloutReport;
-use codex_k8s_webhook::check::{Asked, CONNECTIONS, Checker, Report, Requester, Verdict};
+use codex_k8s_webhook::check::{CONNECTIONS, CheckRequest, Checker, Report, Requester, Verdict};
 use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
@@ -33,10 +33,10 @@ Exit codes:
   0  all is admitted
   1  something is denied or has drifted, or would be newly denied or sooner deleted under --proposed; with --fail-on
      warn, or warned about
-  2  something could not be judged: bad usage, a file that holds no Kubernetes objects, no usable policy,
+  2  something could not be evaluated: bad usage, a file that holds no Kubernetes objects, no usable policy,
      a cluster that could not be read";
 
-/// Tell what the webhook would say about the objects in files, without a cluster: each is mended and then judged as the API
+/// Tell what the webhook would say about the objects in files, without a cluster: each is fixed and then evaluated as the API
 /// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
 /// are taken to be live, and places to be free.
 ///
@@ -84,7 +84,7 @@ pub(super) struct Args {
     /// The namespace of objects that name none; `default` without it. With --live, the only one that is looked at
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Namespaces that are there already, and are not judged; may be given again
+    /// Namespaces that are there already, and are not evaluated; may be given again
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
     /// What makes the exit code 1
@@ -93,7 +93,7 @@ pub(super) struct Args {
     /// The form of what is printed
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
-    /// Print the JSON Schema of what --output json prints, and judge nothing: of verdicts, or of what --live and --proposed
+    /// Print the JSON Schema of what --output json prints, and evaluate nothing: of verdicts, or of what --live and --proposed
     /// print
     #[arg(long, exclusive = true, value_enum, value_name = "REPORT", num_args = 0..=1, default_missing_value = "check")]
     schema: Option<Schema>,
@@ -153,12 +153,12 @@ impl Form {
 }
 
 impl Args {
-    /// Errors are what could not be judged.
+    /// Errors are what could not be evaluated.
     pub(super) fn run(self) -> Ended {
-        self.judge().or_exit(Exit::Usage)
+        self.evaluate().or_exit(Exit::Usage)
     }
 
-    fn judge(&self) -> anyhow::Result<Exit> {
+    fn evaluate(&self) -> anyhow::Result<Exit> {
         if let Some(schema) = self.schema {
             let schema = match schema {
                 Schema::Check => Report::json_schema(),
@@ -168,7 +168,7 @@ impl Args {
             return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
         }
         if self.live.is_asked() {
-            return self.survey();
+            return self.live_check();
         }
         let policy = self.policy.read()?;
         if self.review.is_given() {
@@ -176,14 +176,14 @@ impl Args {
         }
         self.is_connectable()?;
         let documents = files::documents(&self.files)?;
-        let mut checker = Checker::new(policy.clone(), self.asked(&policy));
+        let mut checker = Checker::new(policy.clone(), self.request(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
             checker.assume(&files::of_file(file)?);
         }
-        let evaluated = process::runtime()?.block_on(checker.judge_all(&documents))?;
+        let evaluated = process::runtime()?.block_on(checker.evaluate_all(&documents))?;
         let report = Report::new(&policy, evaluated);
-        let human = |report: &Report| human::told(report, &documents);
-        self.ended(&self.told(&report, human)?, self.fails(&report))
+        let human = |report: &Report| human::format_report(report, &documents);
+        self.ended(&self.format_report(&report, human)?, self.fails(&report))
     }
 
     fn fails(&self, report: &Report) -> bool {
@@ -192,8 +192,8 @@ impl Args {
     }
 
     /// Tells what came of it, and with what the program ends.
-    fn ended(&self, told: &str, fails: bool) -> anyhow::Result<Exit> {
-        output::even_unread(output::print_coloured(told, self.color))?;
+    fn ended(&self, text: &str, fails: bool) -> anyhow::Result<Exit> {
+        output::even_unread(output::print_coloured(text, self.color))?;
         Ok(if fails { Exit::Failed } else { Exit::Done })
     }
 
@@ -206,20 +206,20 @@ impl Args {
             Form::Human => review::human(&replay),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
             Form::Yaml => serde_saphyr::to_string(&replay)?,
-            form => anyhow::bail!("--output {}: a review is told in human, json or yaml only", form.name()),
+            form => anyhow::bail!("--output {}: a review is text in human, json or yaml only", form.name()),
         })?;
         let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
         Ok(if replay.verdict.result == Verdict::Denied || is_warned { Exit::Failed } else { Exit::Done })
     }
 
-    fn told(&self, report: &Report, human: impl Fn(&Report) -> String) -> anyhow::Result<String> {
+    fn format_report(&self, report: &Report, human: impl Fn(&Report) -> String) -> anyhow::Result<String> {
         Ok(match self.output {
             Form::Human => human(report),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
             Form::Yaml => serde_saphyr::to_string(report)?,
-            Form::Sarif => sarif::told(report)?,
-            Form::Junit => junit::told(report)?,
-            Form::Github => github::told(report),
+            Form::Sarif => sarif::format_report(report)?,
+            Form::Junit => junit::format_report(report)?,
+            Form::Github => github::format_report(report),
         })
     }
 
@@ -235,8 +235,8 @@ impl Args {
         Ok(())
     }
 
-    fn asked(&self, policy: &RunPolicy) -> Asked {
-        Asked {
+    fn request(&self, policy: &RunPolicy) -> CheckRequest {
+        CheckRequest {
             requester: self.requester(policy).unwrap_or_else(|| self.whoever("developer")),
             operation: match self.operation {
                 Done::Create => Operation::Create,

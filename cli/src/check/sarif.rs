@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codex_k8s_webhook::check::{Judgement, Problem, Report, Severity, live};
+use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity, live};
 use codex_k8s_webhook::rules::catalogue::{self, Rule};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_sarif::sarif::{
@@ -17,8 +17,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const FINGERPRINT: &str = "codexK8sGuard/v1";
 
 /// The report: each problem is a result, and the rules that are broken are described.
-pub(super) fn told(report: &Report) -> serde_json::Result<String> {
-    let problems = report.objects.iter().flat_map(|judgement| &judgement.problems);
+pub(super) fn format_report(report: &Report) -> serde_json::Result<String> {
+    let problems = report.objects.iter().flat_map(|evaluation| &evaluation.problems);
     let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
     let rules = catalogue::all().filter(|rule| broken.contains(rule.id));
     let mut described: Vec<_> = rules.map(description).collect();
@@ -54,55 +54,55 @@ fn descriptor(id: &str, title: &str, why: &str, remedy: &str) -> ReportingDescri
         .build()
 }
 
-fn results(judgement: &Judgement) -> Vec<Finding> {
-    let unruled = judgement.message.as_ref().filter(|_| judgement.problems.is_empty()).map(|message| {
+fn results(evaluation: &Evaluation) -> Vec<Finding> {
+    let unruled = evaluation.message.as_ref().filter(|_| evaluation.problems.is_empty()).map(|message| {
         Finding::builder()
             .level(ResultLevel::Error)
             .message(text(message))
-            .locations(vec![location(judgement, None)])
+            .locations(vec![location(evaluation, None)])
             .build()
     });
-    judgement.problems.iter().map(|problem| result(judgement, problem)).chain(unruled).collect()
+    evaluation.problems.iter().map(|problem| result(evaluation, problem)).chain(unruled).collect()
 }
 
-fn result(judgement: &Judgement, problem: &Problem) -> Finding {
+fn result(evaluation: &Evaluation, problem: &Problem) -> Finding {
     let level = match problem.severity {
         Severity::Error => ResultLevel::Error,
         Severity::Warning => ResultLevel::Warning,
     };
-    let identity = format!("{} {} {}", problem.rule, judgement.what(), problem.path);
+    let identity = format!("{} {} {}", problem.rule, evaluation.what(), problem.path);
     Finding::builder()
         .rule_id(problem.rule)
         .level(level)
         .message(text(&problem.to_string()))
-        .locations(vec![location(judgement, Some(problem))])
+        .locations(vec![location(evaluation, Some(problem))])
         .partial_fingerprints(BTreeMap::from([(FINGERPRINT.to_owned(), identity)]))
         .build()
 }
 
-fn location(judgement: &Judgement, problem: Option<&Problem>) -> Location {
-    let name =
-        problem.map_or_else(|| judgement.what(), |problem| format!("{} {}", judgement.what(), problem.path));
+fn location(evaluation: &Evaluation, problem: Option<&Problem>) -> Location {
+    let name = problem
+        .map_or_else(|| evaluation.what(), |problem| format!("{} {}", evaluation.what(), problem.path));
     let logical = LogicalLocation::builder().fully_qualified_name(name).kind("member").build();
     let logical = vec![logical];
-    match physical(judgement, problem) {
+    match physical(evaluation, problem) {
         Some(physical) => Location::builder().physical_location(physical).logical_locations(logical).build(),
         None => Location::builder().logical_locations(logical).build(),
     }
 }
 
 /// Where it stands; nowhere, if it stands in a live cluster.
-fn physical(judgement: &Judgement, problem: Option<&Problem>) -> Option<PhysicalLocation> {
-    let region = match problem.and_then(|problem| problem.place.as_ref()) {
-        Some(place) => Region::builder()
-            .start_line(number(place.line))
-            .start_column(number(place.column))
-            .end_line(number(place.line))
-            .end_column(number(place.end_column()))
+fn physical(evaluation: &Evaluation, problem: Option<&Problem>) -> Option<PhysicalLocation> {
+    let region = match problem.and_then(|problem| problem.position.as_ref()) {
+        Some(position) => Region::builder()
+            .start_line(number(position.line))
+            .start_column(number(position.column))
+            .end_line(number(position.line))
+            .end_column(number(position.end_column()))
             .build(),
-        None => Region::builder().start_line(number(judgement.line)).build(),
+        None => Region::builder().start_line(number(evaluation.line)).build(),
     };
-    let file = match judgement.file.as_str() {
+    let file = match evaluation.file.as_str() {
         "" => return None,
         "-" => "stdin",
         file => file,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use codex_k8s_gc::health::Health;
-use codex_k8s_gc::page::gather::{Desk, Gatherer, Questions};
+use codex_k8s_gc::page::gather::{Gatherer, Questions, Requests};
 use codex_k8s_gc::page::server::{self, Hosts};
 use codex_k8s_gc::session::Session;
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ pub(super) struct Page {
     listener: TcpListener,
     hosts: Hosts,
     gatherer: Gatherer,
-    desk: Desk,
+    requests: Requests,
     questions: Questions,
 }
 
@@ -61,9 +61,9 @@ impl PageArgs {
         let policy = policy.clone();
         let read = Box::new(move || policy.read().map_err(|failure| format!("{:#}", failure.error)));
         let gatherer = Gatherer::new(Arc::clone(session), read, Arc::clone(health));
-        let (desk, questions) = Desk::new();
+        let (requests, questions) = Requests::new();
         let hosts = Hosts::new(self.host.iter().cloned());
-        Ok(Some(Page { listener, hosts, gatherer, desk, questions }))
+        Ok(Some(Page { listener, hosts, gatherer, requests, questions }))
     }
 }
 
@@ -71,7 +71,7 @@ impl Page {
     /// Serves it for ever.
     pub(super) async fn serve(self) -> std::io::Result<()> {
         tokio::select! {
-            served = server::serve(self.listener, self.hosts, self.desk) => served,
+            served = server::serve(self.listener, self.hosts, self.requests) => served,
             () = self.gatherer.answer(self.questions) => Ok(()),
         }
     }

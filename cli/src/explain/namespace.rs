@@ -49,12 +49,12 @@ struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Line>,
     facts: Vec<(&'static str, String)>,
-    rows: Vec<Told>,
+    rows: Vec<Entry>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct Entry {
     at: Timestamp,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ impl NamespaceArgs {
             now,
             verdict: planned.as_ref().map(Line::new),
             facts: planned.as_ref().map(|planned| facts(&planned.candidate)).unwrap_or_default(),
-            rows: rows.iter().map(told).collect(),
+            rows: rows.iter().map(entry).collect(),
         };
         self.output.print(&explanation, text)?;
         Ok(Exit::Done)
@@ -152,9 +152,9 @@ fn gate(candidate: &Candidate) -> String {
     }
 }
 
-fn told(row: &Row) -> Told {
+fn entry(row: &Row) -> Entry {
     let payload = &row.event.payload;
-    Told {
+    Entry {
         at: row.event.created_at,
         event: row.event.event_type.as_str(),
         reason: payload.reason.clone(),

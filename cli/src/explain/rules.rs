@@ -27,9 +27,9 @@ const fn mode(mode: Mode) -> &'static str {
     }
 }
 
-const fn mends(rule: &Rule) -> &'static str {
+const fn mutates(rule: &Rule) -> &'static str {
     match rule.subject() {
-        _ if !rule.mends() => "no",
+        _ if !rule.mutates() => "no",
         Subject::Namespace | Subject::Workload => "yes: what is missing is added on creation",
         Subject::Guard => "yes: what a manager writes is set to the policy's values",
     }
@@ -54,7 +54,7 @@ fn entry(rule: &Rule) -> String {
         rule.settings().collect::<Vec<_>>().join(", "),
         mode(rule.default_mode),
         rule.id,
-        mends(rule),
+        mutates(rule),
     )
 }
 
@@ -68,7 +68,7 @@ fn reads(rule: &Rule) -> String {
 pub(super) fn markdown() -> String {
     let mut page = String::from(
         "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
-         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is judged as its creator.\n",
+         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is evaluated as its creator.\n",
     );
     let mut subject = None;
     for rule in all() {
@@ -84,7 +84,7 @@ pub(super) fn markdown() -> String {
             rule.remedy,
             reads(rule),
             mode(rule.default_mode),
-            mends(rule)
+            mutates(rule)
         );
     }
     page

@@ -17,7 +17,8 @@ use crate::{input, output};
 
 const STRONG: Style = Style::new().bold();
 /// The advice where the API server has to learn of the new policy.
-const REGISTER_AGAIN: &str = "The webhook configurations differ: register again with `codex-k8s-guard register --policy NEW`\n";
+const REGISTER_AGAIN: &str =
+    "The webhook configurations differ: register again with `codex-k8s-guard register --policy NEW`\n";
 
 /// Print the settings that differ between two policies, and the rules that read them
 #[derive(Debug, clap::Args)]
@@ -57,8 +58,8 @@ impl Args {
             anyhow::bail!("OLD and NEW are both standard input; name a file for one of them");
         }
         let found = diff(&read(old)?, &read(new)?);
-        let told = self.output.write(&found, told)?;
-        output::even_unread(output::print_coloured(&told, self.color))?;
+        let text = self.output.write(&found, format_report)?;
+        output::even_unread(output::print_coloured(&text, self.color))?;
         Ok(if found.changes.is_empty() { Exit::Done } else { Exit::Failed })
     }
 }
@@ -68,7 +69,7 @@ fn read(file: &Path) -> anyhow::Result<RunPolicy> {
 }
 
 /// The differences, with colours that whoever prints them takes out where they are not wanted.
-fn told(found: &PolicyDiff) -> String {
+fn format_report(found: &PolicyDiff) -> String {
     let mut text = String::new();
     for change in &found.changes {
         let _ = writeln!(text, "{STRONG}{}{STRONG:#}:{}", change.path, values(change));

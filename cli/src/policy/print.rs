@@ -62,7 +62,7 @@ fn page(policy: &RunPolicy, schema_url: &str) -> anyhow::Result<String> {
 /// A policy's YAML with the schema's descriptions above the keys, each of them once.
 fn commented(yaml: &str, schema: &Value) -> String {
     let mut text = String::new();
-    let mut told = HashSet::new();
+    let mut printed = HashSet::new();
     // The keys that a line stands under, with how far they are indented and what the schema says about them.
     let mut above: Vec<(usize, Option<&Value>)> = Vec::new();
     for line in yaml.lines() {
@@ -73,7 +73,7 @@ fn commented(yaml: &str, schema: &Value) -> String {
             let parent = above.last().map_or(Some(schema), |(_, node)| *node);
             let node = parent.and_then(|parent| properties(schema, parent)?.get(key));
             let description = node.and_then(|node| node.get("description")?.as_str());
-            if let Some(description) = description.filter(|description| told.insert(*description)) {
+            if let Some(description) = description.filter(|description| printed.insert(*description)) {
                 text.push_str(&comment(description, indent));
             }
             above.push((indent, node));

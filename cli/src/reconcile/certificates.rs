@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use codex_k8s_certs::Leaf;
 use codex_k8s_certs::plan::Settings;
-use codex_k8s_shared::home::{AUTHORITY_SECRET, LEAF_SECRET};
+use codex_k8s_shared::install::{AUTHORITY_SECRET, LEAF_SECRET};
 use codex_k8s_webhook::reconcile::certificates::{Options, Where};
 use codex_k8s_webhook::registration::Endpoint;
 use http::Uri;

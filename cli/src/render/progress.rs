@@ -14,21 +14,21 @@ const OVER: &str = "\r\x1b[2K";
 pub(super) struct Progress {
     what: String,
     lively: bool,
-    told: Option<State>,
+    last: Option<State>,
 }
 
 impl Progress {
     /// Tells the states of something.
     pub(super) fn of(what: String) -> Self {
-        Self { what, lively: io::stdout().is_terminal(), told: None }
+        Self { what, lively: io::stdout().is_terminal(), last: None }
     }
 
     /// Tells a state, unless it was told last.
-    pub(super) fn tell(&mut self, state: &State) {
-        if self.told.as_ref() != Some(state) {
+    pub(super) fn show(&mut self, state: &State) {
+        if self.last.as_ref() != Some(state) {
             // With standard output gone nobody reads it, but the exit code still tells of the end.
             let _ = output::print(&line(&self.what, state, self.lively));
-            self.told = Some(state.clone());
+            self.last = Some(state.clone());
         }
     }
 }

@@ -23,14 +23,14 @@ struct State {
     phase: &'static str,
     steps: usize,
     done: usize,
-    told: Instant,
+    logged_at: Instant,
 }
 
 impl Shown {
     pub(super) fn new() -> Self {
         let lively = std::io::stderr().is_terminal();
         let target = if lively { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let state = Mutex::new(State { phase: "", steps: 0, done: 0, told: Instant::now() });
+        let state = Mutex::new(State { phase: "", steps: 0, done: 0, logged_at: Instant::now() });
         Self { bar: ProgressBar::with_draw_target(None, target), lively, state }
     }
 
@@ -47,7 +47,7 @@ impl Drop for Shown {
 
 impl Progress for Shown {
     fn phase(&self, name: &'static str, steps: usize) {
-        *self.state() = State { phase: name, steps, done: 0, told: Instant::now() };
+        *self.state() = State { phase: name, steps, done: 0, logged_at: Instant::now() };
         let template =
             if steps > 0 { "{msg} {bar:30} {pos}/{len} {eta}" } else { "{spinner} {msg} {elapsed}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -63,8 +63,8 @@ impl Progress for Shown {
         self.bar.inc(1);
         let mut state = self.state();
         state.done += 1;
-        if !self.lively && state.told.elapsed() >= PAUSE {
-            state.told = Instant::now();
+        if !self.lively && state.logged_at.elapsed() >= PAUSE {
+            state.logged_at = Instant::now();
             tracing::info!(done = state.done, of = state.steps, "{}", state.phase);
         }
     }

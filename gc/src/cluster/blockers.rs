@@ -39,16 +39,16 @@ impl Cluster {
 /// deleted" while a finalizer blocks: alone it means nothing.
 fn blockers(namespace: &Namespace) -> Vec<String> {
     let conditions = namespace.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let told = |condition: &NamespaceCondition| {
+    let describe = |condition: &NamespaceCondition| {
         let message = condition.message.as_deref().unwrap_or_default();
         (condition.status == "True").then(|| format!("{}: {message}", condition.type_))
     };
-    let mut blockers: Vec<_> = conditions.into_iter().flatten().filter_map(told).collect();
+    let mut blockers: Vec<_> = conditions.into_iter().flatten().filter_map(describe).collect();
     let of_metadata = namespace.metadata.finalizers.iter().flatten();
     let of_spec = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
     // The API server's own one goes last, when the content is gone.
-    let foreign = of_spec.filter(|finalizer| *finalizer != "kubernetes").chain(of_metadata);
-    blockers.extend(foreign.map(|finalizer| format!("finalizer {finalizer} of the namespace itself")));
+    let others = of_spec.filter(|finalizer| *finalizer != "kubernetes").chain(of_metadata);
+    blockers.extend(others.map(|finalizer| format!("finalizer {finalizer} of the namespace itself")));
     blockers
 }
 

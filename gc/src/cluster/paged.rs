@@ -67,37 +67,37 @@ mod tests {
 
     /// Answers with these pages, and notes the tokens that it was asked with.
     async fn read(pages: Vec<kube::Result<ObjectList<u8>>>) -> (kube::Result<Vec<u8>>, Vec<Option<String>>) {
-        let (pages, asked) = (RefCell::new(pages.into_iter()), RefCell::new(Vec::new()));
+        let (pages, requested) = (RefCell::new(pages.into_iter()), RefCell::new(Vec::new()));
         let answer = async |params: &ListParams| {
-            asked.borrow_mut().push(params.continue_token.clone());
+            requested.borrow_mut().push(params.continue_token.clone());
             assert_eq!((params.limit, &params.resource_version), (Some(PAGE), &None));
             pages.borrow_mut().next().unwrap()
         };
         let all = all(&ListParams::default(), answer).await;
-        (all, asked.into_inner())
+        (all, requested.into_inner())
     }
 
     #[tokio::test]
     async fn pages_are_read_until_one_names_no_other_even_if_one_is_empty() {
         let pages = vec![Ok(list(&[1, 2], Some("a"))), Ok(list(&[], Some("b"))), Ok(list(&[3], Some("")))];
-        let (all, asked) = read(pages).await;
+        let (all, requested) = read(pages).await;
         assert_eq!(all.unwrap(), [1, 2, 3]);
-        assert_eq!(asked, [None, Some("a".to_owned()), Some("b".to_owned())]);
+        assert_eq!(requested, [None, Some("a".to_owned()), Some("b".to_owned())]);
     }
 
     #[tokio::test]
     async fn a_list_that_has_expired_is_begun_again_and_nothing_of_it_is_kept() {
         let pages =
             vec![Ok(list(&[1], Some("a"))), Err(expired()), Ok(list(&[2], Some("b"))), Ok(list(&[3], None))];
-        let (all, asked) = read(pages).await;
+        let (all, requested) = read(pages).await;
         assert_eq!(all.unwrap(), [2, 3]);
-        assert_eq!(asked, [None, Some("a".to_owned()), None, Some("b".to_owned())]);
+        assert_eq!(requested, [None, Some("a".to_owned()), None, Some("b".to_owned())]);
     }
 
     #[tokio::test]
     async fn a_list_that_expires_for_ever_is_given_up() {
-        let (all, asked) = read((0..=RESTARTS).map(|_| Err(expired())).collect()).await;
+        let (all, requested) = read((0..=RESTARTS).map(|_| Err(expired())).collect()).await;
         assert!(matches!(all, Err(kube::Error::Api(status)) if status.code == 410));
-        assert_eq!(asked.len(), RESTARTS + 1);
+        assert_eq!(requested.len(), RESTARTS + 1);
     }
 }

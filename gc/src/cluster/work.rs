@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{Cluster, ClusterError, paged};
 
 /// Names of one kind that are told; there may be more.
-const TOLD: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// What may be at work: something of this kind whose deletion has not begun.
 trait Active {
@@ -247,8 +247,8 @@ fn by_namespace(kinds: Vec<(&'static str, Vec<Found>)>) -> Everywhere {
         }
         for (namespace, [active, scheduled]) in names {
             let [all_active, all_scheduled] = everywhere.entry(namespace).or_default();
-            all_active.extend((!active.is_empty()).then(|| told(kind, active)));
-            all_scheduled.extend((!scheduled.is_empty()).then(|| told(kind, scheduled)));
+            all_active.extend((!active.is_empty()).then(|| format_names(kind, active)));
+            all_scheduled.extend((!scheduled.is_empty()).then(|| format_names(kind, scheduled)));
         }
     }
     let work = |[found, scheduled]: [Vec<String>; 2]| {
@@ -258,11 +258,11 @@ fn by_namespace(kinds: Vec<(&'static str, Vec<Found>)>) -> Everywhere {
 }
 
 /// Those of one kind, as `kind=a,b`.
-fn told(kind: &str, mut names: Vec<String>) -> String {
+fn format_names(kind: &str, mut names: Vec<String>) -> String {
     names.sort_unstable();
     let all = names.len();
-    names.truncate(TOLD);
-    let more = if all > TOLD { format!(" and {} more", all - TOLD) } else { String::new() };
+    names.truncate(MAX_NAMED);
+    let more = if all > MAX_NAMED { format!(" and {} more", all - MAX_NAMED) } else { String::new() };
     format!("{kind}={}{more}", names.join(","))
 }
 
@@ -379,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn what_works_is_told_by_name_and_not_without_end() {
-        assert_eq!(told("pods", ["b", "a"].map(str::to_owned).into()), "pods=a,b");
-        let many = told("jobs", (0..12).map(|number| format!("j{number:02}")).collect());
+    fn what_works_is_reported_by_name_and_not_without_end() {
+        assert_eq!(format_names("pods", ["b", "a"].map(str::to_owned).into()), "pods=a,b");
+        let many = format_names("jobs", (0..12).map(|number| format!("j{number:02}")).collect());
         assert_eq!(many, "jobs=j00,j01,j02,j03,j04,j05,j06,j07,j08,j09 and 2 more");
     }
 }

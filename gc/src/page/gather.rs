@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use codex_k8s_shared::audit::{AuditStore, Filter, Row, Store as _};
 use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::last_sweep::LastSweep;
-use codex_k8s_shared::places::{JOB_PLACE, PLACE};
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::quota::{JOB_RESERVATION, RESERVATION};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
@@ -16,8 +16,8 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::model::{Known, Listed, Model, Namespaces};
-use super::places::{Usage, usage};
-use crate::cluster::told;
+use super::quota::{Usage, usage};
+use crate::cluster::error_chain;
 use crate::health::Health;
 use crate::outcome;
 use crate::plan::{self, Planned, Surroundings};
@@ -31,7 +31,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const ROWS: u32 = 30;
 
 /// For how long a reader waits for any of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the policy.
 pub type ReadPolicy = Box<dyn Fn() -> Known<RunPolicy> + Send + Sync>;
@@ -44,16 +44,16 @@ const WAITING: usize = 32;
 
 /// Whom to ask what there is to show.
 #[derive(Debug, Clone)]
-pub struct Desk(mpsc::Sender<oneshot::Sender<Answer>>);
+pub struct Requests(mpsc::Sender<oneshot::Sender<Answer>>);
 
 /// Those who have asked.
 pub type Questions = mpsc::Receiver<oneshot::Sender<Answer>>;
 
-impl Desk {
+impl Requests {
     /// One, and where its questions go.
     pub fn new() -> (Self, Questions) {
-        let (desk, questions) = mpsc::channel(WAITING);
-        (Self(desk), questions)
+        let (requests, questions) = mpsc::channel(WAITING);
+        (Self(requests), questions)
     }
 
     /// Asks; `None` if nobody answers any more.
@@ -79,23 +79,23 @@ impl fmt::Debug for Gatherer {
 
 /// What is asked for, with the causes of what went wrong in one line.
 fn known<T, E: std::error::Error>(found: Result<T, E>) -> Known<T> {
-    found.map_err(|error| told(&error))
+    found.map_err(|error| error_chain(&error))
 }
 
 /// What is found in time.
 async fn in_time<T>(what: &str, found: impl Future<Output = Known<T>>) -> Known<T> {
-    let found = tokio::time::timeout(PATIENCE, Box::pin(found)).await;
-    found.unwrap_or_else(|_| Err(format!("{what}: there was no answer within {} s", PATIENCE.as_secs())))
+    let found = tokio::time::timeout(TIMEOUT, Box::pin(found)).await;
+    found.unwrap_or_else(|_| Err(format!("{what}: there was no answer within {} s", TIMEOUT.as_secs())))
 }
 
 /// How full the scopes are.
 fn fullness(
     policy: &Known<RunPolicy>,
     listed: &Known<Vec<Candidate>>,
-    places: Known<Vec<String>>,
+    quota_usage: Known<Vec<String>>,
 ) -> Known<Vec<Usage>> {
     let (policy, listed) = (policy.as_ref().map_err(Clone::clone)?, listed.as_ref().map_err(Clone::clone)?);
-    Ok(usage(&policy.quotas, listed, places?.iter().map(String::as_str)))
+    Ok(usage(&policy.quotas, listed, quota_usage?.iter().map(String::as_str)))
 }
 
 impl Gatherer {
@@ -124,19 +124,19 @@ impl Gatherer {
     async fn read(&self) -> Model {
         let now = self.session.clock.now();
         let policy = (self.policy)();
-        let (sweep, rows, places, listed) = tokio::join!(
-            in_time("the last sweep", async { known(self.session.home.last_sweep().await) }),
+        let (sweep, rows, quota_usage, listed) = tokio::join!(
+            in_time("the last sweep", async { known(self.session.install.last_sweep().await) }),
             in_time("the audit rows", self.rows()),
-            in_time("the places", self.places()),
+            in_time("the reservations", self.quota_usage()),
             in_time("the namespaces", async { known(self.session.cluster.managed().await) }),
         );
-        let places = fullness(&policy, &listed, places);
+        let quota_usage = fullness(&policy, &listed, quota_usage);
         let namespaces = match listed {
             Ok(listed) => Ok(Box::pin(self.decide(now, policy, &sweep, listed)).await),
             Err(why) => Err(why),
         };
         let sweep = sweep.map(|noted| later(noted, self.health.last.last()));
-        Model { read_at: now, namespaces, places, rows, sweep, next: self.health.next_start() }
+        Model { read_at: now, namespaces, quota_usage, rows, sweep, next: self.health.next_start() }
     }
 
     /// As a sweep would decide, now.
@@ -155,9 +155,9 @@ impl Gatherer {
             runs.close().await;
             found?;
             known(inspect(&session.cluster, &policy, now, &mut listed, &Unseen).await)?;
-            Ok((policy, runs.are_asked(), known(session.cluster.ahead(session.clock).await)))
+            Ok((policy, runs.are_requested(), known(session.cluster.ahead(session.clock).await)))
         };
-        let (policy, runs_asked, ahead) = match Box::pin(in_time("what is decided by", facts)).await {
+        let (policy, runs_requested, ahead) = match Box::pin(in_time("what is decided by", facts)).await {
             Ok(facts) => facts,
             Err(why) => return Namespaces::undecided(listed, why),
         };
@@ -165,7 +165,7 @@ impl Gatherer {
             listed.into_iter().map(|candidate| Planned::new(&policy, now, candidate)).collect();
         let trips = ahead.and_then(|ahead| {
             let due_before = outcome::due_before(last.as_ref().map_err(Clone::clone)?.as_ref());
-            let around = Surroundings { ahead, due_before, runs_asked, allowed: None };
+            let around = Surroundings { ahead, due_before, runs_requested, allowed: None };
             Ok(plan::trips(&policy, &planned, &around).iter().map(ToString::to_string).collect())
         });
         let decided =
@@ -174,12 +174,12 @@ impl Gatherer {
     }
 
     /// The names of the places that are held.
-    async fn places(&self) -> Known<Vec<String>> {
-        let (cluster, home) = (&self.session.cluster, &self.session.home_name);
+    async fn quota_usage(&self) -> Known<Vec<String>> {
+        let (cluster, namespace) = (&self.session.cluster, &self.session.install_namespace);
         let mut names = Vec::new();
-        for label in [PLACE, JOB_PLACE] {
-            let leases = Api::<Lease>::namespaced(cluster.client(), home);
-            let found = cluster.list_with("places", leases, &ListParams::default().labels(label)).await;
+        for label in [RESERVATION, JOB_RESERVATION] {
+            let leases = Api::<Lease>::namespaced(cluster.client(), namespace);
+            let found = cluster.list_with("quotas", leases, &ListParams::default().labels(label)).await;
             names.extend(known(found)?.iter().map(ResourceExt::name_any));
         }
         Ok(names)

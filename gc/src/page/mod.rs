@@ -7,8 +7,8 @@
 
 pub mod gather;
 mod model;
-pub mod places;
 pub mod query;
+pub mod quota;
 pub mod server;
 pub mod view;
 

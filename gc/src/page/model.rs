@@ -5,7 +5,7 @@ use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict};
 use codex_k8s_shared::last_sweep::LastSweep;
 use jiff::Timestamp;
 
-use super::places::Usage;
+use super::quota::Usage;
 
 /// What is known, or why it is not.
 pub type Known<T> = Result<T, String>;
@@ -18,7 +18,7 @@ pub struct Model {
     /// The managed namespaces.
     pub namespaces: Known<Namespaces>,
     /// The places that are held, of those that there are.
-    pub places: Known<Vec<Usage>>,
+    pub quota_usage: Known<Vec<Usage>>,
     /// The latest audit rows, the newest first.
     pub rows: Known<Vec<Row>>,
     /// The last sweep; `None` if there was none yet.
@@ -52,8 +52,8 @@ pub struct Listed {
 pub enum State {
     /// The next sweep deletes it.
     Due,
-    /// It stays for a cause that no time will mend.
-    NeedsSomebody,
+    /// It stays for a cause that no time will fix.
+    NeedsAttention,
     /// Something keeps it that may end: work in it, its run, the policy.
     Kept,
     /// It is being deleted.
@@ -72,7 +72,7 @@ impl State {
     /// All of them, what needs a look first.
     pub const ALL: [Self; 8] = [
         Self::Due,
-        Self::NeedsSomebody,
+        Self::NeedsAttention,
         Self::Kept,
         Self::Terminating,
         Self::Held,
@@ -85,7 +85,7 @@ impl State {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Due => "due",
-            Self::NeedsSomebody => "needs-somebody",
+            Self::NeedsAttention => "needs-somebody",
             Self::Kept => "kept",
             Self::Terminating => "terminating",
             Self::Held => "held",
@@ -96,10 +96,10 @@ impl State {
     }
 
     /// What it is called on the page.
-    pub const fn words(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Due => "Due",
-            Self::NeedsSomebody => "Needs somebody",
+            Self::NeedsAttention => "Needs somebody",
             Self::Kept => "Kept",
             Self::Terminating => "Terminating",
             Self::Held => "Held",
@@ -120,7 +120,7 @@ impl Listed {
             Some(Verdict::Wait { reason: Reason::LiveLease { .. }, .. }) => State::Live,
             Some(Verdict::Wait { .. }) => State::Retained,
             Some(Verdict::Keep(Reason::Terminating { .. })) => State::Terminating,
-            Some(Verdict::Keep(reason)) if reason.is_lasting() => State::NeedsSomebody,
+            Some(Verdict::Keep(reason)) if reason.is_lasting() => State::NeedsAttention,
             Some(Verdict::Keep(_)) => State::Kept,
         }
     }
@@ -152,7 +152,7 @@ mod tests {
             (Some(wait(Reason::LiveLease { until: at })), State::Live),
             (Some(wait(Reason::Grace)), State::Retained),
             (Some(Verdict::Keep(Reason::Terminating { since: at })), State::Terminating),
-            (Some(Verdict::Keep(Reason::MissingLease)), State::NeedsSomebody),
+            (Some(Verdict::Keep(Reason::MissingLease)), State::NeedsAttention),
             (Some(Verdict::Keep(Reason::CleanupDisabled)), State::Kept),
         ] {
             let listed = Listed { candidate: Candidate::default(), verdict };

@@ -78,8 +78,8 @@ impl Query {
     pub fn address(&self, page: usize) -> String {
         let mut address = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let state = self.state.map_or("", State::code);
-        let asked = [("state", state), ("project", &*self.project), ("text", &*self.text)];
-        address.extend_pairs(asked.into_iter().filter(|(_, value)| !value.is_empty()));
+        let requested = [("state", state), ("project", &*self.project), ("text", &*self.text)];
+        address.extend_pairs(requested.into_iter().filter(|(_, value)| !value.is_empty()));
         if page > 0 {
             address.append_pair("page", &(page + 1).to_string());
         }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_first_comes_first_and_what_is_not_asked_for_is_left_out() {
+    fn what_ends_first_comes_first_and_what_is_not_requested_for_is_left_out() {
         let mut all =
             vec![listed("b", "p1", 20), listed("a", "p1", 20), listed("c", "p2", 10), listed("d", "p2", 1)];
         all[3].verdict = None;
@@ -203,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_told_with_what_can() {
-        for (query, words) in [
+    fn what_cannot_be_requested_is_reported_with_what_can() {
+        for (query, expected) in [
             ("state=gone", "state \"gone\" is none; expected one of due, "),
             ("page=0", "page \"0\" is none; expected a number from 1 on"),
             ("page=-1", "page \"-1\" is none"),
@@ -214,7 +214,7 @@ mod tests {
             (&format!("text={}", "x".repeat(101)), "text is longer than 100 characters"),
         ] {
             let wrong = Query::parse(query).unwrap_err();
-            assert!(wrong.len() == 1 && wrong[0].contains(words), "{query}: {wrong:?}");
+            assert!(wrong.len() == 1 && wrong[0].contains(expected), "{query}: {wrong:?}");
         }
         assert_eq!(Query::parse("a=1&page=x").unwrap_err().len(), 2, "all of it is told at once");
     }
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_asked_is_answered(query in ".*") {
+        fn whatever_is_requested_is_answered(query in ".*") {
             let _ = Query::parse(&query);
         }
     }

@@ -19,7 +19,7 @@ use axum::routing::get;
 use http::uri::Authority;
 use tokio::net::TcpListener;
 
-use super::gather::Desk;
+use super::gather::Requests;
 use super::query::Query;
 use super::view;
 
@@ -38,8 +38,8 @@ impl Hosts {
 
     /// Whether a request is meant for us. An address cannot be rebound: who asks for it has it from no name.
     fn are_meant(&self, headers: &HeaderMap, uri: &Uri) -> bool {
-        let mut told = headers.get_all(HOST).iter();
-        let authority = match (told.next(), told.next(), uri.authority()) {
+        let mut hosts = headers.get_all(HOST).iter();
+        let authority = match (hosts.next(), hosts.next(), uri.authority()) {
             (Some(host), None, None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
             (None, _, Some(authority)) => Some(authority.clone()),
             _ => None,
@@ -57,8 +57,8 @@ impl Hosts {
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub async fn serve(listener: TcpListener, hosts: Hosts, desk: Desk) -> std::io::Result<()> {
-    axum::serve(listener, app(hosts, Router::new().route("/", get(page)).with_state(desk))).await
+pub async fn serve(listener: TcpListener, hosts: Hosts, requests: Requests) -> std::io::Result<()> {
+    axum::serve(listener, app(hosts, Router::new().route("/", get(page)).with_state(requests))).await
 }
 
 fn app(hosts: Hosts, pages: Router) -> Router {
@@ -66,10 +66,10 @@ fn app(hosts: Hosts, pages: Router) -> Router {
     pages.fallback(nothing).layer(from_fn_with_state(hosts, guarded))
 }
 
-async fn page(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
+async fn page(State(requests): State<Requests>, RawQuery(query): RawQuery) -> Response {
     let query = Query::parse(query.as_deref().unwrap_or_default());
     let status = if query.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    let Some((model, now)) = desk.ask().await else {
+    let Some((model, now)) = requests.ask().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this process is about to end\n").into_response();
     };
     (status, Html(view::page(&model, &query, now))).into_response()
@@ -79,9 +79,9 @@ async fn guarded(State(hosts): State<Hosts>, request: Request, next: Next) -> Re
     let mut response = if hosts.are_meant(request.headers(), request.uri()) {
         next.run(request).await
     } else {
-        let told =
+        let message =
             "this page is not served under that name; --admin-host names those that it is served under\n";
-        (StatusCode::MISDIRECTED_REQUEST, told).into_response()
+        (StatusCode::MISDIRECTED_REQUEST, message).into_response()
     };
     let fixed = [
         (CACHE_CONTROL, "no-store"),

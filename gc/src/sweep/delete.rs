@@ -15,9 +15,9 @@ use crate::plan::Planned;
 use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
 
 /// How often a namespace that changes under our hands is decided about again in one sweep.
-const AGAIN: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 /// How often it is looked whether a namespace is gone.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What came of the attempt to delete a namespace.
 enum Sent {
@@ -67,7 +67,7 @@ impl Sweep<'_> {
     }
 
     async fn send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
-        for _ in 0..AGAIN {
+        for _ in 0..MAX_ATTEMPTS {
             match self.decide_and_send(candidate).await? {
                 Sent::Changed => {}
                 sent => return Ok(sent),
@@ -88,7 +88,7 @@ impl Sweep<'_> {
         let now = self.clock.now();
         let planned = Planned::new(self.policy, now, fresh);
         let Verdict::Delete(reason) = &planned.verdict else {
-            if planned.is_told(now) {
+            if planned.is_reported(now) {
                 self.tell_kept(&planned).await?;
             }
             return Ok(Sent::Over(Outcome::kept(&planned.verdict)));
@@ -125,7 +125,7 @@ impl Sweep<'_> {
     async fn intend_and_delete(&self, decision: Decision) -> Result<Sent, SweepError> {
         let name = decision.candidate.name.clone();
         fault::point(Point::BeforeIntended, &name).await;
-        self.append(self.scribe.intended(&decision, self.clock.now())).await?;
+        self.append(self.audit_events.intended(&decision, self.clock.now())).await?;
         fault::point(Point::AfterIntended, &name).await;
         let deletion = self.cluster.delete(&decision.candidate, false).await;
         fault::point(Point::AfterDelete, &name).await;
@@ -139,7 +139,7 @@ impl Sweep<'_> {
 
     async fn failed(&self, decision: &Decision, error: String) -> Result<Outcome, SweepError> {
         tracing::warn!(namespace = decision.candidate.name, error, "the deletion failed");
-        self.append(self.scribe.failed(decision, error.clone(), self.clock.now())).await?;
+        self.append(self.audit_events.failed(decision, error.clone(), self.clock.now())).await?;
         Ok(Outcome::Failed { error })
     }
 
@@ -149,12 +149,12 @@ impl Sweep<'_> {
         match self.cluster.remains(name, uid).await? {
             Remains::Terminating { .. } => Ok(Sent::Accepted(Box::new(decision))),
             Remains::Gone => {
-                let event = self.scribe.given_up(&decision, ALREADY_DELETED, self.clock.now());
+                let event = self.audit_events.given_up(&decision, ALREADY_DELETED, self.clock.now());
                 self.append(event).await?;
                 Ok(Sent::Over(Outcome::AlreadyDeleted))
             }
             Remains::Lives => {
-                self.append(self.scribe.given_up(&decision, CHANGED, self.clock.now())).await?;
+                self.append(self.audit_events.given_up(&decision, CHANGED, self.clock.now())).await?;
                 Ok(Sent::Changed)
             }
         }
@@ -205,7 +205,7 @@ impl Sweep<'_> {
                 }
                 Ok(Remains::Lives) => return Ok(vec!["it lives: the deletion was taken back".to_owned()]),
                 Err(error) if too_long => return Err(error.into()),
-                Ok(Remains::Terminating { .. }) | Err(_) => tokio::time::sleep(LOOK).await,
+                Ok(Remains::Terminating { .. }) | Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -213,14 +213,14 @@ impl Sweep<'_> {
     async fn cleaned(&self, decision: &Decision) -> Result<(), SweepError> {
         let name = &decision.candidate.name;
         fault::point(Point::BeforeCleaned, name).await;
-        self.append(self.scribe.cleaned(decision, self.clock.now())).await?;
+        self.append(self.audit_events.cleaned(decision, self.clock.now())).await?;
         fault::point(Point::AfterCleaned, name).await;
         Ok(())
     }
 
     async fn stuck(&self, decision: &Decision, blockers: Vec<String>) -> Result<Outcome, SweepError> {
         tracing::warn!(namespace = decision.candidate.name, ?blockers, "still being deleted");
-        self.append(self.scribe.stuck(decision, &blockers, self.clock.now())).await?;
+        self.append(self.audit_events.stuck(decision, &blockers, self.clock.now())).await?;
         Ok(Outcome::Terminating { blockers })
     }
 }

@@ -13,7 +13,7 @@ use super::{State, Sweep, SweepError};
 use crate::rows::{CHANGED, Decision, INTERRUPTED};
 
 /// Namespaces that are looked at, at a time.
-const AT_A_TIME: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 /// No deletion is under way for as long as this: what was intended before then was never sent.
 const STALE: Duration = Duration::from_mins(10);
 
@@ -45,7 +45,7 @@ impl Sweep<'_> {
         self.progress.phase("ending what an earlier sweep has begun", open.len());
         let found: Vec<_> = futures::stream::iter(open)
             .map(|row| self.look_at(state, row))
-            .buffer_unordered(AT_A_TIME)
+            .buffer_unordered(MAX_CONCURRENT)
             .try_collect()
             .await?;
         for found in found {
@@ -65,7 +65,7 @@ impl Sweep<'_> {
         let fresh = self.cluster.fresh(&intended.name).await?.filter(|fresh| fresh.uid == intended.uid);
         match fresh {
             None => {
-                self.append(self.scribe.cleaned(&decision, self.clock.now())).await?;
+                self.append(self.audit_events.cleaned(&decision, self.clock.now())).await?;
                 state.note(&intended.name, &intended.uid, Outcome::Deleted);
                 Ok(Found::Ended)
             }
@@ -73,7 +73,7 @@ impl Sweep<'_> {
             Some(fresh) if fresh.resource_version == intended.resource_version => Ok(Found::Living(row)),
             // Whoever still sends the deletion sends it in vain.
             Some(_) => {
-                self.append(self.scribe.given_up(&decision, CHANGED, self.clock.now())).await?;
+                self.append(self.audit_events.given_up(&decision, CHANGED, self.clock.now())).await?;
                 Ok(Found::Ended)
             }
         }
@@ -88,7 +88,7 @@ impl Sweep<'_> {
         let is_stale =
             |row: &&Row| now.duration_since(row.event.created_at) > stale && open.contains(&row.id);
         for decision in begun.living.iter().filter(is_stale).filter_map(Decision::of_row) {
-            self.append(self.scribe.given_up(&decision, INTERRUPTED, now)).await?;
+            self.append(self.audit_events.given_up(&decision, INTERRUPTED, now)).await?;
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ pub struct Tripped {
 pub struct Leak {
     /// What.
     pub what: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub command: String,
 }
 

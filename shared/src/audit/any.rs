@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_store_is_told_with_what_would() {
+    fn what_names_no_store_is_reported_with_what_would() {
         for text in ["", "audit.db", "sqlite:", "mysql://h/d"] {
             let error = text.parse::<StoreAddress>().unwrap_err().to_string();
             assert!(error.contains("expected sqlite:FILE"), "{error}");

@@ -15,7 +15,7 @@ use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, S
 mod install;
 
 /// How long the database is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const TABLE: &str = "flow_events";
 /// The platform's form of it (contract.md, section 6).
 const FORM: [Column; 7] = [
@@ -57,7 +57,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError`], which says what is wrong with the database.
     pub async fn open(address: &PgAddress) -> Result<Self, StoreError> {
-        Self::open_with_patience(address, PATIENCE).await
+        Self::open_with_timeout(address, TIMEOUT).await
     }
 
     /// As [`open`](Self::open), with another patience for the database: how long a connection or a lock is waited for.
@@ -65,8 +65,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the database.
-    pub async fn open_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, StoreError> {
-        let database = Database::open(address, Session::Durable, patience).await?;
+    pub async fn open_with_timeout(address: &PgAddress, timeout: Duration) -> Result<Self, StoreError> {
+        let database = Database::open(address, Session::Durable, timeout).await?;
         let Some(table) = Table::find(&database, TABLE).await? else {
             let advice = if address.schema().is_some() {
                 "`codex-k8s-guard audit install` makes it"

@@ -19,7 +19,7 @@ use super::{Appended, Event, EventType, Filter, Row, Store, StoreError};
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long another process is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the folder's lock is tried meanwhile.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// One writes at a time anyway.
@@ -40,14 +40,14 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`], which says what is wrong with the file.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
-        Self::open_with_patience(file, PATIENCE).await
+        Self::open_with_timeout(file, TIMEOUT).await
     }
 
     /// As [`open`](Self::open), with another patience for other processes.
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the file.
-    pub async fn open_with_patience(file: &Path, patience: Duration) -> Result<Self, StoreError> {
+    pub async fn open_with_timeout(file: &Path, timeout: Duration) -> Result<Self, StoreError> {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         if let Some(file_system) = network_file_system(&absolute(file), &mounts) {
             let (file, file_system) = (file.display().to_string(), file_system.to_owned());
@@ -59,14 +59,14 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             // A row is on the disk before what it announces is done.
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(patience);
+            .busy_timeout(timeout);
         let failed = |source: sqlx::Error| {
             classified(source, |source| StoreError::Open { store: file.display().to_string(), source })
         };
-        let _alone = one_at_a_time(&absolute(file), patience).await;
+        let _alone = one_at_a_time(&absolute(file), timeout).await;
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(patience.saturating_mul(2).max(Duration::from_secs(1)))
+            .acquire_timeout(timeout.saturating_mul(2).max(Duration::from_secs(1)))
             .connect_with(options)
             .await
             .map_err(failed)?;
@@ -83,9 +83,9 @@ impl SqliteStore {
 /// Keeps other openers of stores in the same folder out until it is dropped: SQLite's own locks cover neither the switch to
 /// its journal nor a migration, and two that find an empty file would both fill it. Whoever cannot get it in time goes on
 /// without: what SQLite says then counts.
-async fn one_at_a_time(file: &Path, patience: Duration) -> Option<File> {
+async fn one_at_a_time(file: &Path, timeout: Duration) -> Option<File> {
     let folder = File::open(file.parent()?).ok()?;
-    let give_up = Instant::now() + patience;
+    let give_up = Instant::now() + timeout;
     while let Err(TryLockError::WouldBlock) = folder.try_lock() {
         if Instant::now() >= give_up {
             return None;
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_on_a_network_file_system_is_told_by_the_longest_mount_point() {
+    fn a_file_on_a_network_file_system_is_reported_by_the_longest_mount_point() {
         let mounts = "/dev/sda1 / ext4 rw 0 0\nfiler:/x /srv/audit nfs4 rw 0 0\n/dev/sdb1 /srv/audit/local xfs rw 0 0\n\
                       filer:/y /srv/two\\040words cifs rw 0 0\n";
         for (path, found) in [

@@ -33,7 +33,7 @@ fn of_profile(kind: BaselineKind, profile: &AccessProfile) -> Option<&str> {
 
 /// What an object of this name is to be in a namespace: as the namespace's own set has it, else as the access profile
 /// has it whose object it is. `None` if the policy wants no such object there.
-pub fn wanted(
+pub fn desired_object(
     policy: &RunPolicy,
     namespace: &str,
     mode: RuntimeMode,

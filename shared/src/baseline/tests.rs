@@ -54,7 +54,9 @@ fn what_was_widened_stripped_or_added_is_named() {
     let found: Vec<_> = quota
         .differences(&stored)
         .into_iter()
-        .map(|difference| format!("{}: {} not {}", difference.path, difference.found, difference.wanted))
+        .map(|difference| {
+            format!("{}: {} not {}", difference.path, difference.found, difference.desired_object)
+        })
         .collect();
     assert_eq!(
         found,
@@ -156,16 +158,17 @@ fn baseline_names_are_those_of_both_profiles_and_of_every_set() {
 #[test]
 fn an_object_of_a_profile_is_wanted_as_the_profile_has_it_even_where_the_set_has_another() {
     let policy = RunPolicy::default();
-    let wanted =
-        |namespace: &str, kind, name: &str| wanted(&policy, namespace, RuntimeMode::FullEnv, kind, name);
-    let role = wanted(NAMESPACE, K::Role, "codex-runner-readonly").unwrap();
+    let desired_object = |namespace: &str, kind, name: &str| {
+        desired_object(&policy, namespace, RuntimeMode::FullEnv, kind, name)
+    };
+    let role = desired_object(NAMESPACE, K::Role, "codex-runner-readonly").unwrap();
     assert_eq!(role.object["rules"], serde_json::to_value(&policy.baseline.read_only.rules).unwrap());
-    let binding = wanted(NAMESPACE, K::RoleBinding, "codex-runner-readonly").unwrap();
+    let binding = desired_object(NAMESPACE, K::RoleBinding, "codex-runner-readonly").unwrap();
     assert_eq!(binding.object["roleRef"]["name"], "codex-runner-readonly");
-    let quota = wanted("codex-k8s-dev-1", K::ResourceQuota, "codex-run-quota").unwrap();
+    let quota = desired_object("codex-k8s-dev-1", K::ResourceQuota, "codex-run-quota").unwrap();
     assert_eq!(quota.object["spec"]["hard"], json!({"pods": "20"}), "the set of slots");
-    assert_eq!(wanted("codex-k8s-dev-1", K::LimitRange, "codex-run-limits"), None, "slots have none");
-    assert_eq!(wanted(NAMESPACE, K::Role, "another"), None);
+    assert_eq!(desired_object("codex-k8s-dev-1", K::LimitRange, "codex-run-limits"), None, "slots have none");
+    assert_eq!(desired_object(NAMESPACE, K::Role, "another"), None);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub enum Reason {
     /// Neither a reserved prefix nor the form of a slot.
     NameOutOfScope,
     /// A label that is not a run namespace's.
-    ForeignLabel {
+    UnexpectedLabel {
         /// The label.
         key: &'static str,
         /// What it is.
@@ -30,7 +30,7 @@ pub enum Reason {
     /// The run-id label is missing or empty.
     MissingRunId,
     /// Nothing proves that it was born managed.
-    Unproven,
+    UnverifiedOrigin,
     /// The API server did not say when it was created.
     NoCreationTime,
     /// It is younger than now.
@@ -98,9 +98,9 @@ impl Reason {
             Self::Protected => "protected_namespace",
             Self::Terminating { .. } => "terminating",
             Self::NameOutOfScope => "name_out_of_scope",
-            Self::ForeignLabel { .. } => "foreign_label",
+            Self::UnexpectedLabel { .. } => "foreign_label",
             Self::MissingRunId => "missing_run_id_label",
-            Self::Unproven => "not_born_managed",
+            Self::UnverifiedOrigin => "not_created_by_webhook",
             Self::NoCreationTime => "missing_creation_time",
             Self::CreatedInTheFuture { .. } => "created_in_the_future",
             Self::Held { .. } => "held",
@@ -121,14 +121,14 @@ impl Reason {
         }
     }
 
-    /// Whether an operator ought to know: it stays for a cause that no time will mend.
+    /// Whether an operator ought to know: it stays for a cause that no time will fix.
     pub const fn is_lasting(&self) -> bool {
         matches!(
             self,
             Self::NameOutOfScope
-                | Self::ForeignLabel { .. }
+                | Self::UnexpectedLabel { .. }
                 | Self::MissingRunId
-                | Self::Unproven
+                | Self::UnverifiedOrigin
                 | Self::NoCreationTime
                 | Self::CreatedInTheFuture { .. }
                 | Self::UnreadableHold { .. }
@@ -150,12 +150,12 @@ impl fmt::Display for Reason {
             Self::NameOutOfScope => {
                 out.write_str("its name has neither a reserved prefix nor the form of a slot")
             }
-            Self::ForeignLabel { key, found, expected } => match found {
+            Self::UnexpectedLabel { key, found, expected } => match found {
                 Some(found) => write!(out, "label {key} is {found:?}; a run namespace has {expected}"),
                 None => write!(out, "label {key} is missing; a run namespace has {expected}"),
             },
             Self::MissingRunId => out.write_str("it names no run"),
-            Self::Unproven => out.write_str("nothing proves that it was born managed"),
+            Self::UnverifiedOrigin => out.write_str("nothing proves that it was born managed"),
             Self::NoCreationTime => out.write_str("nobody knows when it was created"),
             Self::CreatedInTheFuture { created_at } => {
                 write!(out, "it was created at {created_at}, which is yet to come: a clock is wrong")

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_tells_database_user_and_schema() {
+    fn an_address_reports_database_user_and_schema() {
         let parsed = address("postgres://gc:s3cret@db:5433/platform?schema=codex_k8s_guard");
         assert_eq!((parsed.database().as_str(), parsed.user()), ("db:5433/platform", "gc"));
         assert_eq!(parsed.schema(), Some("codex_k8s_guard"));

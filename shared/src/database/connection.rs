@@ -31,16 +31,16 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Connects, and waits for nothing longer than `patience`.
+    /// Connects, and waits for nothing longer than `timeout`.
     pub(crate) async fn open(
         address: &PgAddress,
         session: Session,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, DatabaseError> {
-        let settings = settings(session, patience);
+        let settings = settings(session, timeout);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(patience)
+            .acquire_timeout(timeout)
             .after_connect(move |connection, _| {
                 let settings = settings.clone();
                 Box::pin(async move {
@@ -49,7 +49,7 @@ impl Database {
             })
             .connect_lazy_with(address.options().clone());
         let (database, user) = (address.database(), address.user().to_owned());
-        let opened = Self { pool, asker: Asker { database, user, patience }, address: address.clone() };
+        let opened = Self { pool, asker: Asker { database, user, timeout }, address: address.clone() };
         if let Some(source) = address.unreadable() {
             return Err(DatabaseError::Tls { database: address.database(), source: source.into() });
         }
@@ -61,7 +61,7 @@ impl Database {
     async fn try_to_connect(&self) -> Result<(), DatabaseError> {
         let act =
             Act { name: "connect", grant: format!("GRANT CONNECT ON DATABASE ... TO {}", self.asker.user) };
-        match timeout(self.asker.patience, PgConnection::connect_with(self.address.options())).await {
+        match timeout(self.asker.timeout, PgConnection::connect_with(self.address.options())).await {
             Ok(Ok(connection)) => {
                 drop(connection.close().await);
                 Ok(())
@@ -78,7 +78,7 @@ impl Database {
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, DatabaseError> {
         // The database ends a statement by itself; this is for one that answers nothing any more.
-        match timeout(self.asker.patience.saturating_mul(3), work).await {
+        match timeout(self.asker.timeout.saturating_mul(3), work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(sqlx::Error::PoolTimedOut)) => {
                 self.try_to_connect().await?;
@@ -100,8 +100,8 @@ impl Database {
 
 /// What a session is set to. A lock is given up before a statement, so that the error tells which it was; rows that a
 /// policy would hide are an error, not absent; and to compile a query takes longer than any of ours.
-fn settings(session: Session, patience: Duration) -> String {
-    let milliseconds = |patience: Duration| patience.as_millis().clamp(1, 86_400_000);
+fn settings(session: Session, timeout: Duration) -> String {
+    let milliseconds = |timeout: Duration| timeout.as_millis().clamp(1, 86_400_000);
     let own = match session {
         // A server that waits for its standbys goes on doing so.
         Session::Durable => {
@@ -113,8 +113,8 @@ fn settings(session: Session, patience: Duration) -> String {
     format!(
         "SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
          SET row_security = off; SET jit = off; {own}",
-        milliseconds(patience),
-        milliseconds(patience.saturating_mul(2)),
-        milliseconds(patience.saturating_mul(4)),
+        milliseconds(timeout),
+        milliseconds(timeout.saturating_mul(2)),
+        milliseconds(timeout.saturating_mul(4)),
     )
 }

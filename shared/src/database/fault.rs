@@ -1,4 +1,4 @@
-//! What a database's refusals mean, and how each is mended.
+//! What a database's refusals mean, and how each is fixed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,26 +19,26 @@ pub enum DatabaseError {
     },
     /// It does not get done.
     #[error(
-        "the database {database} was not done within {patience:?}; look at its load, and at what pg_stat_activity says is waiting"
+        "the database {database} was not done within {timeout:?}; look at its load, and at what pg_stat_activity says is waiting"
     )]
     Slow {
         /// Which database.
         database: String,
         /// How long it was waited for.
-        patience: Duration,
+        timeout: Duration,
         /// What ended the waiting, if it was the database.
         #[source]
         source: Option<Source>,
     },
     /// Somebody else holds what is needed.
     #[error(
-        "another session of the database {database} has held a lock for {patience:?}; pg_stat_activity and pg_locks tell which"
+        "another session of the database {database} has held a lock for {timeout:?}; pg_stat_activity and pg_locks tell which"
     )]
     Locked {
         /// Which database.
         database: String,
         /// How long it was waited for.
-        patience: Duration,
+        timeout: Duration,
         /// What it says.
         #[source]
         source: Source,
@@ -153,7 +153,7 @@ pub enum DatabaseError {
 pub(crate) struct Asker {
     pub(crate) database: String,
     pub(crate) user: String,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// An act, and the right that it needs as SQL.
@@ -182,12 +182,12 @@ impl Asker {
     }
 
     pub(super) fn slow(&self, source: Option<Source>) -> DatabaseError {
-        DatabaseError::Slow { database: self.database.clone(), patience: self.patience, source }
+        DatabaseError::Slow { database: self.database.clone(), timeout: self.timeout, source }
     }
 
     /// The meaning of an SQLSTATE.
     fn refusal(&self, act: &Act, state: &str, source: Source) -> DatabaseError {
-        let (database, user, patience) = (self.database.clone(), self.user.clone(), self.patience);
+        let (database, user, timeout) = (self.database.clone(), self.user.clone(), self.timeout);
         match state {
             // cannot connect now; shut down or crashed; connection exceptions
             "57P03" | "57P01" | "57P02" | "57P05" | "25P03" => {
@@ -196,7 +196,7 @@ impl Asker {
             _ if state.starts_with("08") => DatabaseError::Unreachable { database, source },
             "57014" => self.slow(Some(source)),
             // lock not available; deadlock
-            "55P03" | "40P01" => DatabaseError::Locked { database, patience, source },
+            "55P03" | "40P01" => DatabaseError::Locked { database, timeout, source },
             "25006" => DatabaseError::ReadOnly { database, source },
             // disk full; out of memory; file system and device errors end the same way
             "53100" | "53200" => DatabaseError::Full { database, source },

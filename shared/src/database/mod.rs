@@ -1,4 +1,4 @@
-//! A PostgreSQL that is somebody else's: how it is named, reached and waited for, and what its refusals mean.
+//! A PostgreSQL that is owned by another manager: how it is named, reached and waited for, and what its refusals mean.
 
 mod address;
 mod connection;

@@ -31,7 +31,7 @@ impl SweepCollector {
     pub fn note_broken(&self, now: Timestamp) {
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         let last = last.get_or_insert_default();
-        (last.result, last.finished_at) = (SweepResult::Broken, Some(now));
+        (last.result, last.finished_at) = (SweepResult::Failed, Some(now));
     }
 
     /// It, if one is known of.
@@ -137,7 +137,7 @@ mod tests {
         collector.note(LastSweep {
             started_at: Timestamp::from_second(1000).ok(),
             finished_at: Timestamp::from_second(1007).ok(),
-            result: SweepResult::SomeFailed,
+            result: SweepResult::Partial,
             managed: 9,
             kept: [("held".to_owned(), 2)].into(),
             overdue: [("active_workloads_present".to_owned(), 1)].into(),
@@ -147,7 +147,7 @@ mod tests {
         for line in [
             "codex_k8s_gc_last_sweep_timestamp_seconds 1007",
             "codex_k8s_gc_last_sweep_duration_seconds 7",
-            "codex_k8s_gc_last_sweep_result{result=\"someFailed\"} 1",
+            "codex_k8s_gc_last_sweep_result{result=\"partial\"} 1",
             "codex_k8s_gc_last_sweep_result{result=\"done\"} 0",
             "codex_k8s_gc_managed_namespaces 9",
             "codex_k8s_gc_kept_namespaces{reason=\"held\"} 2",

@@ -14,16 +14,16 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str], names: &[&str]) -> 
     }
 }
 
-fn is_covered(maximum: &[PolicyRule], asked: &PolicyRule) -> bool {
-    covers(&maximum.iter().collect::<Vec<_>>(), asked).is_ok()
+fn is_covered(maximum: &[PolicyRule], requested: &PolicyRule) -> bool {
+    covers(&maximum.iter().collect::<Vec<_>>(), requested).is_ok()
 }
 
 #[test]
-fn subresources_are_told_apart_and_only_a_star_takes_in_all() {
-    let allowed = |listed: &str, asked: &str| {
-        is_covered(&[rule(&[""], &[listed], &["get"], &[])], &rule(&[""], &[asked], &["get"], &[]))
+fn subresources_are_reported_apart_and_only_a_star_takes_in_all() {
+    let allowed = |listed: &str, requested: &str| {
+        is_covered(&[rule(&[""], &[listed], &["get"], &[])], &rule(&[""], &[requested], &["get"], &[]))
     };
-    for (listed, asked) in [
+    for (listed, requested) in [
         ("pods", "pods"),
         ("pods/log", "pods/log"),
         ("*", "pods/log"),
@@ -34,9 +34,9 @@ fn subresources_are_told_apart_and_only_a_star_takes_in_all() {
         ("pods/*", "pods/*"),
         ("*/*", "pods/*"),
     ] {
-        assert!(allowed(listed, asked), "{listed} covers {asked}");
+        assert!(allowed(listed, requested), "{listed} covers {requested}");
     }
-    for (listed, asked) in [
+    for (listed, requested) in [
         ("pods", "pods/log"),
         ("pods/log", "pods"),
         ("pods", "*"),
@@ -50,7 +50,7 @@ fn subresources_are_told_apart_and_only_a_star_takes_in_all() {
         ("pods", "Pods"),
         ("serviceaccounts", "serviceaccounts/token"),
     ] {
-        assert!(!allowed(listed, asked), "{listed} does not cover {asked}");
+        assert!(!allowed(listed, requested), "{listed} does not cover {requested}");
     }
 }
 
@@ -102,33 +102,36 @@ fn what_allows_nothing_is_covered_by_nothing() {
 #[test]
 fn the_first_permission_beyond_the_maximum_is_named() {
     let maximum = rule(&[""], &["pods"], &["get", "list"], &[]);
-    let asked = rule(&["", "apps"], &["pods", "secrets"], &["list", "delete"], &["x"]);
-    let beyond = covers(&[&maximum], &asked).unwrap_err();
+    let requested = rule(&["", "apps"], &["pods", "secrets"], &["list", "delete"], &["x"]);
+    let beyond = covers(&[&maximum], &requested).unwrap_err();
     assert_eq!(beyond, Permission { group: "", resource: "pods", verb: "delete", name: Some("x") });
     assert_eq!(beyond.to_string(), r#"verb "delete" on "pods" named "x""#);
-    let asked = rule(&["apps"], &["deployments"], &["*"], &[]);
-    let beyond = covers(&[&maximum], &asked).unwrap_err();
+    let requested = rule(&["apps"], &["deployments"], &["*"], &[]);
+    let beyond = covers(&[&maximum], &requested).unwrap_err();
     assert_eq!(beyond.to_string(), r#"verb "*" on "deployments" of group "apps""#);
 }
 
 #[test]
 fn lists_whose_product_has_no_end_are_compared_in_the_length_of_the_lists() {
     let many = |stem: &str| (0..20_000).map(|index| format!("{stem}{index}")).collect::<Vec<_>>();
-    let asked = PolicyRule {
+    let requested = PolicyRule {
         api_groups: many("g"),
         resources: many("r"),
         verbs: many("v"),
         resource_names: many("n"),
     };
     let begun = Instant::now();
-    assert!(is_covered(&[rule(&["apps"], &["*"], &["*"], &[]), rule(&["*"], &["*"], &["*"], &[])], &asked));
-    assert!(!is_covered(&[rule(&["*"], &["*"], &["*"], &["n1"])], &asked));
+    assert!(is_covered(
+        &[rule(&["apps"], &["*"], &["*"], &[]), rule(&["*"], &["*"], &["*"], &[])],
+        &requested
+    ));
+    assert!(!is_covered(&[rule(&["*"], &["*"], &["*"], &["n1"])], &requested));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 /// A request as the authorizer sees it.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct Requested {
     group: &'static str,
     resource: &'static str,
     subresource: &'static str,
@@ -145,12 +148,12 @@ const VERBS: [&str; 3] = ["get", "bind", "estrange"];
 /// Requests that name nothing, such as a list, have an empty name.
 const NAMES: [&str; 4] = ["", "a", "b", "stranger"];
 
-fn universe() -> impl Iterator<Item = Asked> {
+fn universe() -> impl Iterator<Item = Requested> {
     GROUPS.into_iter().flat_map(|group| {
         RESOURCES.into_iter().flat_map(move |resource| {
             SUBRESOURCES.into_iter().flat_map(move |subresource| {
                 VERBS.into_iter().flat_map(move |verb| {
-                    NAMES.into_iter().map(move |name| Asked { group, resource, subresource, verb, name })
+                    NAMES.into_iter().map(move |name| Requested { group, resource, subresource, verb, name })
                 })
             })
         })
@@ -158,20 +161,20 @@ fn universe() -> impl Iterator<Item = Asked> {
 }
 
 /// What RBAC's authorizer decides, told once more in its own steps.
-fn authorizes(rule: &PolicyRule, asked: Asked) -> bool {
+fn authorizes(rule: &PolicyRule, requested: Requested) -> bool {
     let lists = |list: &[String], value: &str| list.iter().any(|listed| listed == "*" || listed == value);
-    let whole = match asked.subresource {
-        "" => asked.resource.to_owned(),
-        subresource => format!("{}/{subresource}", asked.resource),
+    let whole = match requested.subresource {
+        "" => requested.resource.to_owned(),
+        subresource => format!("{}/{subresource}", requested.resource),
     };
     let resource = rule.resources.iter().any(|listed| {
         listed == "*"
             || *listed == whole
-            || (!asked.subresource.is_empty() && *listed == format!("*/{}", asked.subresource))
+            || (!requested.subresource.is_empty() && *listed == format!("*/{}", requested.subresource))
     });
     let name =
-        rule.resource_names.is_empty() || rule.resource_names.iter().any(|listed| listed == asked.name);
-    lists(&rule.api_groups, asked.group) && resource && lists(&rule.verbs, asked.verb) && name
+        rule.resource_names.is_empty() || rule.resource_names.iter().any(|listed| listed == requested.name);
+    lists(&rule.api_groups, requested.group) && resource && lists(&rule.verbs, requested.verb) && name
 }
 
 fn some(list: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
@@ -195,11 +198,11 @@ proptest! {
 
     #[test]
     fn covered_is_what_the_authorizer_would_allow_anyway(
-        maximum in prop::collection::vec(any_rule(), 0..4), asked in any_rule(),
+        maximum in prop::collection::vec(any_rule(), 0..4), requested in any_rule(),
     ) {
         let allowed = |request| maximum.iter().any(|rule| authorizes(rule, request));
-        let beyond = universe().find(|&request| authorizes(&asked, request) && !allowed(request));
-        let found = covers(&maximum.iter().collect::<Vec<_>>(), &asked);
+        let beyond = universe().find(|&request| authorizes(&requested, request) && !allowed(request));
+        let found = covers(&maximum.iter().collect::<Vec<_>>(), &requested);
         prop_assert_eq!(found.is_ok(), beyond.is_none(), "{:?} against {:?}", found, beyond);
     }
 }

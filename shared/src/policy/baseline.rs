@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::strings;
 use super::{PolicyError, invalid};
-use crate::quantity::Quantity;
+use crate::quota::quantity::Quantity;
 
 /// The baseline of run namespaces: by default the platform's own values at A (contract.md, section 3), and at
 /// slots those at B.

@@ -25,11 +25,11 @@ pub struct Cleanup {
     #[schemars(with = "String")]
     pub work_grace: Duration,
     /// What becomes of a namespace whose lease is missing or cannot be read.
-    pub without_lease: WithoutLease,
+    pub missing_lease: MissingLease,
     /// What becomes of a namespace whose run the platform's database does not know.
     pub unknown_run: UnknownRun,
     /// What becomes of a namespace of which nothing proves that it was born managed: it is older than the webhook.
-    pub unproven: Unproven,
+    pub unverified_origin: UnverifiedOrigin,
     /// How far ahead of now a person's hold may end.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
@@ -53,12 +53,12 @@ pub struct Cleanup {
 /// What becomes of a namespace whose lease is missing or cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum WithoutLease {
+pub enum MissingLease {
     /// It is kept, and reported.
     #[default]
-    Keep,
+    Retain,
     /// Its lease is taken to have begun at its creation, with the time to live of its role: as the platform does.
-    Age,
+    UseAge,
 }
 
 /// What becomes of a namespace whose run the platform's database does not know.
@@ -67,7 +67,7 @@ pub enum WithoutLease {
 pub enum UnknownRun {
     /// It is kept, and reported.
     #[default]
-    Keep,
+    Retain,
     /// The run is taken to have ended: as the platform does.
     Finished,
 }
@@ -75,12 +75,12 @@ pub enum UnknownRun {
 /// What becomes of a namespace of which nothing proves that it was born managed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Unproven {
+pub enum UnverifiedOrigin {
     /// It is kept, and reported.
     #[default]
-    Keep,
+    Retain,
     /// Its labels are believed.
-    Believe,
+    TrustLabels,
 }
 
 /// How long run namespaces stay, by mode and outcome.
@@ -130,9 +130,9 @@ pub struct Breaker {
     /// The largest share of all managed namespaces that may be due by anything but their own leases, in percent.
     pub max_share_percent: u8,
     /// Below so many deletions the share does not matter.
-    pub share_from: u32,
-    /// How many times as many as the last sweep found, beyond `shareFrom`, may be due by anything but their own leases.
-    pub max_jump: u32,
+    pub min_for_share: u32,
+    /// How many times as many as the last sweep found, beyond `minForShare`, may be due by anything but their own leases.
+    pub max_growth_factor: u32,
     /// How far our clock may be from the API server's.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
@@ -145,9 +145,9 @@ impl Default for Cleanup {
             enabled: true,
             grace: Duration::from_mins(5),
             work_grace: Duration::from_hours(24),
-            without_lease: WithoutLease::Keep,
-            unknown_run: UnknownRun::Keep,
-            unproven: Unproven::Keep,
+            missing_lease: MissingLease::Retain,
+            unknown_run: UnknownRun::Retain,
+            unverified_origin: UnverifiedOrigin::Retain,
             max_hold: Duration::from_hours(24 * 7),
             // As long as anyone may extend a lease, and one hold more.
             max_hold_lifetime: Duration::from_hours(24 * 37),
@@ -164,8 +164,8 @@ impl Default for Breaker {
         Self {
             max_deletions: 200,
             max_share_percent: 50,
-            share_from: 20,
-            max_jump: 10,
+            min_for_share: 20,
+            max_growth_factor: 10,
             max_clock_skew: Duration::from_secs(30),
         }
     }
@@ -200,8 +200,8 @@ impl Cleanup {
             let problem = format!("found {share}; expected a percentage, 100 at most");
             return Err(invalid("cleanup.breaker.maxSharePercent", problem));
         }
-        if self.breaker.max_jump == 0 {
-            return Err(invalid("cleanup.breaker.maxJump", "found 0; expected 1 or more"));
+        if self.breaker.max_growth_factor == 0 {
+            return Err(invalid("cleanup.breaker.maxGrowthFactor", "found 0; expected 1 or more"));
         }
         if self.max_hold_lifetime < self.max_hold {
             return Err(invalid("cleanup.maxHoldLifetime", "is shorter than cleanup.maxHold"));

@@ -59,7 +59,7 @@ impl Rbac {
     }
 }
 
-/// What a token of a ServiceAccount of a run namespace may be. Kubelets ask for those of Pods, which are judged as
+/// What a token of a ServiceAccount of a run namespace may be. Kubelets ask for those of Pods, which are evaluated as
 /// part of the Pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
-pub use cleanup::{Breaker, ByOutcome, Cleanup, Retention, Retentions, UnknownRun, Unproven, WithoutLease};
+pub use cleanup::{
+    Breaker, ByOutcome, Cleanup, MissingLease, Retention, Retentions, UnknownRun, UnverifiedOrigin,
+};
 pub use guard::{Rbac, Tokens};
 pub use profile::Profile;
 pub use quotas::{Limit, ProjectLimit, Quotas};

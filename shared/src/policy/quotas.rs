@@ -28,7 +28,7 @@ pub struct Quotas {
     /// What is left of the lease of a namespace that got no place, from when it is told so.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
-    pub unplaced_ttl: Duration,
+    pub pending_ttl: Duration,
     /// The users whom `perRequester` does not limit: those of `identities.managers`.
     #[serde(skip)]
     pub managers: Vec<String>,
@@ -60,7 +60,7 @@ impl Default for Quotas {
             per_project: Some(ProjectLimit { max: 250, overrides: BTreeMap::new() }),
             per_requester: Some(Limit { max: 25 }),
             agent_jobs_per_project: None,
-            unplaced_ttl: Duration::from_mins(15),
+            pending_ttl: Duration::from_mins(15),
             managers: Identities::default().managers.users,
         }
     }
@@ -68,13 +68,13 @@ impl Default for Quotas {
 
 impl Quotas {
     pub(super) fn check(&self, lease: &LeasePolicy) -> Result<(), PolicyError> {
-        if self.unplaced_ttl < lease.min_ttl || self.unplaced_ttl > lease.max_ttl {
+        if self.pending_ttl < lease.min_ttl || self.pending_ttl > lease.max_ttl {
             let go = |duration| GoDuration::from(duration).to_string();
-            let (found, min, max) = (go(self.unplaced_ttl), go(lease.min_ttl), go(lease.max_ttl));
+            let (found, min, max) = (go(self.pending_ttl), go(lease.min_ttl), go(lease.max_ttl));
             let problem = format!(
                 "found {found}; expected lease.minTtl ({min}) at least and lease.maxTtl ({max}) at most"
             );
-            return Err(invalid("quotas.unplacedTtl", problem));
+            return Err(invalid("quotas.pendingTtl", problem));
         }
         check_overrides("perProject", self.per_project.as_ref())?;
         check_overrides("agentJobsPerProject", self.agent_jobs_per_project.as_ref())

@@ -19,7 +19,7 @@ pub enum Mode {
     Warn,
     /// The request passes; an audit annotation and a metric tell of it.
     Audit,
-    /// The rule is not consulted, and mends nothing.
+    /// The rule is not consulted, and fixes nothing.
     Off,
 }
 
@@ -61,7 +61,7 @@ pub struct Identities {
     pub reconcilers: Subjects,
     /// The cluster's namespace controller, which empties and finalizes what is being deleted.
     pub namespace_controllers: Subjects,
-    /// The cluster's controllers that make Pods and Jobs out of templates which were judged when they were written.
+    /// The cluster's controllers that make Pods and Jobs out of templates which were evaluated when they were written.
     pub workload_controllers: Subjects,
     /// The cluster's own programs that count what a ResourceQuota limits: they alone write its status.
     pub quota_controllers: Subjects,
@@ -148,7 +148,7 @@ pub struct Namespaces {
     /// manager each time. Empty: there are no slots. A name of that form with another project is not a run's.
     pub slot_projects: Vec<String>,
     /// The platform's own namespaces: never managed, their workloads left as they are.
-    pub home: Vec<String>,
+    pub platform: Vec<String>,
     /// Namespaces that can never become run namespaces, whoever asks.
     pub protected: Vec<String>,
     /// Who may create run namespaces.
@@ -168,7 +168,7 @@ impl Default for Namespaces {
         Self {
             prefixes: strings(&["codex-issue", "codex-run"]),
             slot_projects: strings(&["codex-k8s"]),
-            home: strings(&["codex-k8s-ai-staging", "codex-k8s-prod"]),
+            platform: strings(&["codex-k8s-ai-staging", "codex-k8s-prod"]),
             protected: strings(&[
                 "default",
                 "kube-system",
@@ -188,7 +188,7 @@ impl Default for Namespaces {
 impl Namespaces {
     /// Whether the namespace may never be managed: protected by name, or the platform's own.
     pub fn is_protected(&self, name: &str) -> bool {
-        self.protected.iter().chain(&self.home).any(|listed| listed == name)
+        self.protected.iter().chain(&self.platform).any(|listed| listed == name)
     }
 
     /// Whether the name is that of a slot of one of the projects that have slots. A reserved name is a run namespace's from birth, whatever its end says:
@@ -215,7 +215,7 @@ impl Namespaces {
             }
             let boundary = format!("{prefix}-");
             if let Some(name) =
-                self.protected.iter().chain(&self.home).find(|name| name.starts_with(&boundary))
+                self.protected.iter().chain(&self.platform).find(|name| name.starts_with(&boundary))
             {
                 let problem = format!("{prefix:?} would also claim the protected namespace {name:?}");
                 return Err(invalid(&field, problem));

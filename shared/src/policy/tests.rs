@@ -88,7 +88,7 @@ fn only_projects_that_the_policy_lists_have_slots() {
 
 #[test]
 fn limits_are_there_unless_they_are_taken_away() {
-    use crate::places::Scope;
+    use crate::quota::Scope;
     let quotas = |body: &str| RunPolicy::from_yaml(&format!("{HEAD}{body}")).unwrap().quotas;
     let [cluster, project, requester] = Scope::of(Some("p1"), Some("jane"));
     let default = quotas("");
@@ -117,12 +117,12 @@ fn limits_are_there_unless_they_are_taken_away() {
 
 #[test]
 fn quotas_that_no_namespace_could_meet_are_refused() {
-    let short = refused("quotas: {unplacedTtl: 1m}\n");
-    let told = "quotas.unplacedTtl: found 1m0s; expected lease.minTtl (5m0s) at least and lease.maxTtl (168h0m0s) at most";
-    assert_eq!(short, told);
+    let short = refused("quotas: {pendingTtl: 1m}\n");
+    let message = "quotas.pendingTtl: found 1m0s; expected lease.minTtl (5m0s) at least and lease.maxTtl (168h0m0s) at most";
+    assert_eq!(short, message);
     let project = refused("quotas: {perProject: {max: 1, overrides: {My_Project: 2}}}\n");
-    let told = "quotas.perProject.overrides[\"My_Project\"]: no project's label has this value; \"My_Project\" is labelled \"my-project\"";
-    assert_eq!(project, told);
+    let message = "quotas.perProject.overrides[\"My_Project\"]: no project's label has this value; \"My_Project\" is labelled \"my-project\"";
+    assert_eq!(project, message);
     let project = refused("quotas: {agentJobsPerProject: {max: 1, overrides: {My_Project: 2}}}\n");
     assert!(project.starts_with("quotas.agentJobsPerProject.overrides[\"My_Project\"]: "), "{project}");
     assert!(refused("quotas: {cluster: {max: -1}}\n").contains("line 3"));

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{PATIENCE, TABLE};
+use super::{TABLE, TIMEOUT};
 use crate::database::{Act, Column, Database, DatabaseError, PgAddress, Session, Table, quoted};
 use crate::identity::{ProjectId, RunId, is_uuid};
 
@@ -33,7 +33,7 @@ pub struct StoredRun {
 /// # Errors
 /// If the database cannot be used, or the table is of another form.
 pub async fn read_run(address: &PgAddress, id: &RunId) -> Result<Option<StoredRun>, DatabaseError> {
-    let database = Database::open(address, Session::ReadOnly, PATIENCE).await?;
+    let database = Database::open(address, Session::ReadOnly, TIMEOUT).await?;
     let Some(table) = Table::find(&database, TABLE).await? else {
         let (database, table) = (address.database(), TABLE.to_owned());
         return Err(DatabaseError::NoTable { database, table, advice: "name the platform's database" });

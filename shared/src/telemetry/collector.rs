@@ -22,7 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 
 /// How long the collector may take for one batch.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer that is read: it says what was left out.
 const ANSWER: usize = 64 * 1024;
 
@@ -95,7 +95,7 @@ impl Collector {
     }
 
     /// Tells when the collector stops to take traces, and when it takes them again.
-    fn tell(&self, sent: &Result<Response<Bytes>, HttpError>) {
+    fn log(&self, sent: &Result<Response<Bytes>, HttpError>) {
         let problem = match sent {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answered {}", response.status())),
@@ -112,20 +112,20 @@ impl Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let asked = self.client.request(request.map(Full::new));
+        let requested = self.client.request(request.map(Full::new));
         let answered = async {
-            let (parts, body) = asked.await?.into_parts();
+            let (parts, body) = requested.await?.into_parts();
             let body = Limited::new(body, ANSWER).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(parts, body))
         };
         // Its clock, too, is only there in the runtime.
-        let sending = self.runtime.spawn(async { tokio::time::timeout(PATIENCE, answered).await });
+        let sending = self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, answered).await });
         let sent = match sending.await {
             Ok(Ok(sent)) => sent,
             Ok(Err(late)) => Err(late.into()),
             Err(ended) => Err(ended.into()),
         };
-        self.tell(&sent);
+        self.log(&sent);
         sent
     }
 }

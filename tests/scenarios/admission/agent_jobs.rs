@@ -75,7 +75,7 @@ fn create(identity: &Identity, jobs: &str, job: &Value) -> Value {
 }
 
 fn waits(job: &Value) -> bool {
-    job["spec"]["suspend"] == true && !annotation(job, "job-waits-for").is_empty()
+    job["spec"]["suspend"] == true && !annotation(job, "job-pending-reason").is_empty()
 }
 
 #[track_caller]
@@ -93,14 +93,14 @@ fn one_that_waits() -> (String, String, String) {
     create(&Identity::agent(&namespace), &jobs, &job("second"));
     let path = format!("{jobs}/second");
     eventually("it is told what it waits for", Duration::from_secs(30), || {
-        annotation(&read(&path), "job-waits-for").contains("held by").then_some(())
+        annotation(&read(&path), "job-pending-reason").contains("held by").then_some(())
     })
     .unwrap();
     (namespace, jobs, path)
 }
 
 #[test]
-fn nobody_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
+fn no_one_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
     let (namespace, jobs, path) = one_that_waits();
     let told =
         format!("whose limit is 1; held by {namespace}/first; only the reconciler resumes it: delete a Job");
@@ -129,8 +129,8 @@ fn nobody_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
     replaced.refused(
         403,
         "QUOTA004",
-        "job-waits-for",
-        "found nothing; it stays \"a place among the agent Jobs",
+        "job-pending-reason",
+        "found nothing; it stays \"a quota reservation among the agent Jobs",
     );
     assert!(waits(&read(&path)));
     // What has nothing to do with it is anybody's.
@@ -139,7 +139,8 @@ fn nobody_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
     ask(&Identity::worker(), "DELETE", &format!("{jobs}/first"), JSON, &background()).admitted();
     let started = await_start(&path);
     assert!(
-        annotation(&started, "job-waits-for").is_empty() && !annotation(&started, "job-placed-at").is_empty()
+        annotation(&started, "job-pending-reason").is_empty()
+            && !annotation(&started, "job-admitted-at").is_empty()
     );
     // It has its place, and may rest as it likes.
     for suspend in [true, false] {
@@ -149,45 +150,45 @@ fn nobody_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
 }
 
 #[test]
-fn nobody_says_of_a_job_that_it_has_a_place() {
+fn no_one_says_of_a_job_that_it_has_a_place() {
     let (namespace, jobs, path) = one_that_waits();
-    let placed =
-        json!({"metadata": {"annotations": {format!("{DOMAIN}/job-placed-at"): "2026-02-01T12:00:00Z"}}});
+    let admitted =
+        json!({"metadata": {"annotations": {format!("{DOMAIN}/job-admitted-at"): "2026-02-01T12:00:00Z"}}});
     for at in [path.clone(), format!("{path}/status")] {
         for identity in [Identity::worker(), Identity::agent(&namespace), Identity::developer()] {
-            ask(&identity, "PATCH", &at, MERGE, &placed).refused(
+            ask(&identity, "PATCH", &at, MERGE, &admitted).refused(
                 403,
                 "QUOTA004",
-                "job-placed-at",
+                "job-admitted-at",
                 "it stays nothing: only the reconciler writes it",
             );
         }
     }
-    let forget = json!({"metadata": {"annotations": {format!("{DOMAIN}/job-waits-for"): null}}});
+    let forget = json!({"metadata": {"annotations": {format!("{DOMAIN}/job-pending-reason"): null}}});
     let status = format!("{path}/status");
     ask(&Identity::developer(), "PATCH", &status, MERGE, &forget).refused(
         403,
         "QUOTA004",
-        "job-waits-for",
+        "job-pending-reason",
         "it stays",
     );
     let mut planted = job("forged");
-    planted["metadata"]["annotations"] = placed["metadata"]["annotations"].clone();
+    planted["metadata"]["annotations"] = admitted["metadata"]["annotations"].clone();
     ask(&Identity::worker(), "POST", &jobs, JSON, &planted).refused(
         403,
         "QUOTA004",
-        "job-placed-at",
+        "job-admitted-at",
         "leave it out: only the reconciler writes it",
     );
     let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": {
-        "schedule": "0 3 * * *", "jobTemplate": {"metadata": placed["metadata"], "spec": job("c")["spec"]}}});
+        "schedule": "0 3 * * *", "jobTemplate": {"metadata": admitted["metadata"], "spec": job("c")["spec"]}}});
     let crons = format!("/apis/batch/v1/namespaces/{namespace}/cronjobs");
     let field = "spec.jobTemplate.metadata.annotations";
     ask(&Identity::developer(), "POST", &crons, JSON, &cron).refused(403, "QUOTA004", field, "leave it out");
 }
 
 #[test]
-fn a_dry_run_tells_that_a_job_would_wait_and_leaves_nothing() {
+fn a_dry_run_reports_that_a_job_would_wait_and_leaves_nothing() {
     let (namespace, jobs) = ready();
     let shown = create(&Identity::developer(), &format!("{jobs}?dryRun=All"), &job("try"));
     assert!(waits(&shown), "{shown}");
@@ -208,11 +209,15 @@ fn a_dry_run_tells_that_a_job_would_wait_and_leaves_nothing() {
 fn a_job_that_its_creator_has_suspended_is_left_to_him_until_he_resumes_it() {
     let (_, jobs) = ready();
     let own = create(&Identity::worker(), &jobs, &suspended(job("own")));
-    assert_eq!(annotation(&own, "job-waits-for"), "");
+    assert_eq!(annotation(&own, "job-pending-reason"), "");
     create(&Identity::worker(), &jobs, &job("other"));
     await_start(&format!("{jobs}/other"));
     let path = format!("{jobs}/own");
-    assert_eq!(read(&path)["spec"]["suspend"], true, "there was a place, and nobody took it for this one");
+    assert_eq!(
+        read(&path)["spec"]["suspend"],
+        true,
+        "there was a reservation, and nobody took it for this one"
+    );
     let resumed =
         ask(&Identity::worker(), "PATCH", &path, MERGE, &json!({"spec": {"suspend": false}})).admitted();
     assert!(waits(&resumed), "{resumed}");
@@ -234,13 +239,13 @@ fn whoever_breaks_the_glass_resumes_a_job_and_it_is_counted() {
     let (_, _, path) = one_that_waits();
     let rescuer = Identity::user("rescuer").in_group(codex_k8s_tests::identity::EVERY_RIGHT);
     ask(&rescuer, "PATCH", &path, MERGE, &json!({"spec": {"suspend": false}})).admitted();
-    let counted = || Some(read(&path)).filter(|job| !annotation(job, "job-placed-at").is_empty());
+    let counted = || Some(read(&path)).filter(|job| !annotation(job, "job-admitted-at").is_empty());
     let job = eventually("it is counted", Duration::from_secs(30), counted).unwrap();
-    assert_eq!((annotation(&job, "job-waits-for"), &job["spec"]["suspend"]), ("", &json!(false)));
+    assert_eq!((annotation(&job, "job-pending-reason"), &job["spec"]["suspend"]), ("", &json!(false)));
 }
 
 #[test]
-fn a_job_that_nobody_had_wait_is_refused() {
+fn a_job_that_no_one_had_wait_is_refused() {
     let guard = Guard::start_with_policy(playground(), POLICY).unwrap();
     let name = format!("codex-run-{}", unique());
     let ask = |identity: &Identity, method, path: &str, body: &Value| {
@@ -267,7 +272,7 @@ fn a_job_that_nobody_had_wait_is_refused() {
     whole["spec"]["template"]["spec"]["serviceAccountName"] = "codex-runner".into();
     let mut hasty = whole.clone();
     hasty["spec"]["suspend"] = false.into();
-    let told = "expected true until there is a place among the agent Jobs of project";
+    let told = "expected true until there is a quota reservation among the agent Jobs of project";
     eventually("the deletion is in force", Duration::from_secs(30), || {
         (ask(&Identity::worker(), "POST", &format!("{path}?dryRun=All"), &hasty).code == 403).then_some(())
     })
@@ -281,10 +286,10 @@ fn a_job_that_nobody_had_wait_is_refused() {
         403,
         "QUOTA004",
         "spec.suspend",
-        "it needs a place among",
+        "it needs a reservation among",
     );
-    let asks = "a place among the agent Jobs of its project";
-    let asks = json!({"metadata": {"annotations": {format!("{DOMAIN}/job-waits-for"): asks}}});
+    let asks = "a quota reservation among the agent Jobs of its project";
+    let asks = json!({"metadata": {"annotations": {format!("{DOMAIN}/job-pending-reason"): asks}}});
     ask(&Identity::worker(), "PATCH", &at, &asks).admitted();
     let started = || {
         let job = ask(&Identity::Admin, "GET", &at, &Value::Null).admitted();

@@ -23,7 +23,7 @@ fn a_namesake_of_the_worker_in_another_namespace_is_no_manager() {
 }
 
 #[test]
-fn an_agents_own_job_is_mended_into_its_run() {
+fn an_agents_own_job_is_mutated_into_its_run() {
     let name = managed();
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "unit-tests"},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});

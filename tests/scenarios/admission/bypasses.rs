@@ -151,7 +151,7 @@ fn a_reserved_name_that_ends_like_a_slots_gets_no_slots_rules() {
 }
 
 #[test]
-fn a_namespace_is_not_born_undeletable() {
+fn a_namespace_is_not_created_undeletable() {
     let mut object = namespace(&format!("codex-issue-{}", unique()));
     object["metadata"]["finalizers"] = json!(["example.dev/stay"]);
     create_namespace(&Identity::worker(), &object).refused(
@@ -174,7 +174,7 @@ fn a_namespace_is_not_born_undeletable() {
 }
 
 #[test]
-fn an_owner_that_would_get_the_namespace_deleted_is_refused_at_birth_and_later() {
+fn an_owner_that_would_get_the_namespace_deleted_is_refused_at_creation_and_later() {
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913"}]);
     let mut object = namespace(&format!("codex-issue-{}", unique()));
     object["metadata"]["ownerReferences"] = owner.clone();
@@ -249,7 +249,7 @@ fn what_was_planted_in_a_bare_slot_is_forgotten_when_it_becomes_managed() {
 }
 
 #[test]
-fn a_namespace_is_not_born_with_what_only_managers_write() {
+fn a_namespace_is_not_created_with_what_only_managers_write() {
     for key in ["runtime-fingerprint-hash", "runtime-fingerprint-json"] {
         let object = with_annotation(namespace(&format!("codex-issue-{}", unique())), key, "another");
         create_namespace(&Identity::developer(), &object).refused(
@@ -272,7 +272,7 @@ fn whoever_names_the_run_of_a_new_namespace_names_its_correlation_id_but_an_agen
 }
 
 #[test]
-fn an_agent_neither_holds_its_namespace_nor_is_it_born_held_by_one() {
+fn an_agent_neither_holds_its_namespace_nor_is_it_created_held_by_one() {
     let name = managed();
     let agent = Identity::agent(&name);
     annotate(&agent, &name, &[("hold", &"mine".into())]).refused(
@@ -297,8 +297,8 @@ fn an_agent_neither_holds_its_namespace_nor_is_it_born_held_by_one() {
     assert!(!ran.succeeded() && ran.stderr.contains("LEASE007: found \"please\""), "{ran}");
     hold(24, " looking into it").admitted();
     annotate(&agent, &name, &[("hold", &Value::Null)]).refused(403, "LEASE005", "codex-k8s.dev/hold", "");
-    let born = with_annotation(namespace(&format!("codex-issue-{}", unique())), "hold", "mine");
-    create_namespace(&agent, &born).refused(403, "LEASE005", "codex-k8s.dev/hold", "holds nothing");
+    let created = with_annotation(namespace(&format!("codex-issue-{}", unique())), "hold", "mine");
+    create_namespace(&agent, &created).refused(403, "LEASE005", "codex-k8s.dev/hold", "holds nothing");
 }
 
 #[test]

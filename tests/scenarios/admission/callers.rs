@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use crate::harness::playground;
 
 #[test]
-fn the_api_server_is_let_in_by_its_certificate_and_nobody_else_is_answered() {
+fn the_api_server_is_let_in_by_its_certificate_and_no_one_else_is_answered() {
     let control_plane = ControlPlane::start_with_caller(playground()).unwrap();
     let guard = Guard::over(control_plane, playground()).unwrap();
     let jane = guard.kubectl(&Identity::developer()).unwrap();

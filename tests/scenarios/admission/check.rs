@@ -8,7 +8,7 @@ mod handler;
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Answer, Caller, Identity};
-use codex_k8s_webhook::check::{Asked, Checker, Document, Judgement, Requester, Verdict};
+use codex_k8s_webhook::check::{Asked, Checker, Document, Evaluation, Requester, Verdict};
 use codex_k8s_webhook::review::Operation;
 use http::Method;
 use serde_json::{Value, json};
@@ -62,23 +62,23 @@ impl Comparison {
         }
     }
 
-    async fn judge(
+    async fn evaluate(
         &self,
         requester: &Requester,
         operation: Operation,
         object: &Value,
         old: Option<&Value>,
-    ) -> Judgement {
+    ) -> Evaluation {
         let name = self.namespace.name().to_owned();
         let asked = Asked { default_namespace: name, operation, ..Asked::creation(requester.clone()) };
         let mut checker = Checker::new(self.policy.clone(), asked);
         checker.assume(std::slice::from_ref(&self.namespace));
         checker.assume(&old.map(|old| Document::of_nowhere(old.clone())).into_iter().collect::<Vec<_>>());
-        let judged = checker.judge_all(&[Document::of_nowhere(object.clone())]).await.unwrap();
-        judged.into_iter().next().unwrap()
+        let evaluated = checker.evaluate_all(&[Document::of_nowhere(object.clone())]).await.unwrap();
+        evaluated.into_iter().next().unwrap()
     }
 
-    fn compare(&mut self, object: &Value, judged: &Judgement, answer: &Answer) {
+    fn compare(&mut self, object: &Value, evaluated: &Evaluation, answer: &Answer) {
         let denial = answer.message().split_once("denied the request: ").map(|(_, message)| message);
         if !answer.is_ok() && denial.is_none() {
             self.elsewhere += 1;
@@ -88,36 +88,36 @@ impl Comparison {
         self.refused += usize::from(denial.is_some());
         let mut wrong = Vec::new();
         let same = |told: Option<&str>| told.map(|told| without_times(told, object));
-        if same(judged.message.as_deref()) != same(denial) {
-            wrong.push(format!("  offline {:?}\n  server  {denial:?}", judged.message));
+        if same(evaluated.message.as_deref()) != same(denial) {
+            wrong.push(format!("  offline {:?}\n  server  {denial:?}", evaluated.message));
         }
         let told = |warning: &String| answer.warnings.iter().any(|header| header.contains(&quoted(warning)));
-        if !judged.warnings.iter().all(told) {
+        if !evaluated.warnings.iter().all(told) {
             wrong.push(format!(
                 "  offline warns {:?}\n  server  warns {:?}",
-                judged.warnings, answer.warnings
+                evaluated.warnings, answer.warnings
             ));
         }
-        if judged.result != Verdict::Denied {
-            wrong.extend(judged.patch.0.iter().filter_map(|operation| differs(operation, &answer.body)));
+        if evaluated.result != Verdict::Denied {
+            wrong.extend(evaluated.patch.0.iter().filter_map(|operation| differs(operation, &answer.body)));
         }
         self.disagreements.extend(wrong.into_iter().map(|wrong| format!("{object}\n{wrong}")));
     }
 
     /// Asks the webhook itself, and compares all that it says.
-    async fn compare_handler(&mut self, ask: &Ask<'_>, judged: &Judgement) {
+    async fn compare_handler(&mut self, ask: &Ask<'_>, evaluated: &Evaluation) {
         let said = self.handler.ask(ask).await;
         self.handled += 1;
         let named = ask.object.or(ask.old).unwrap();
         let same = |told: &Option<String>| told.as_deref().map(|told| without_times(told, named));
-        let offline = (same(&judged.message), judged.rules().join(" "), &judged.warnings);
+        let offline = (same(&evaluated.message), evaluated.rules().join(" "), &evaluated.warnings);
         let handler = (same(&said.message), said.rules.join(" "), &said.warnings);
         let mut wrong = Vec::new();
         if offline != handler {
             wrong.push(format!("  offline {offline:?}\n  handler {handler:?}"));
         }
-        if judged.result != Verdict::Denied {
-            wrong.extend(judged.patch.0.iter().filter_map(|operation| differs(operation, &said.object)));
+        if evaluated.result != Verdict::Denied {
+            wrong.extend(evaluated.patch.0.iter().filter_map(|operation| differs(operation, &said.object)));
         }
         let about = |wrong| format!("{:?} {named}\n{wrong}", ask.operation);
         self.disagreements.extend(wrong.into_iter().map(about));
@@ -204,12 +204,12 @@ impl Comparison {
         });
         let namespaces = namespaces().into_iter().map(|object| (object, "/api/v1/namespaces".to_owned()));
         for (object, path) in workloads.chain(namespaces) {
-            let judged = self.judge(requester, Operation::Create, &object, None).await;
+            let evaluated = self.evaluate(requester, Operation::Create, &object, None).await;
             let answer = caller.send(Method::POST, &format!("{path}?dryRun=All"), &object).await.unwrap();
-            self.compare(&object, &judged, &answer);
+            self.compare(&object, &evaluated, &answer);
             if let Some(made) = self.handler.made_of(&object, &path, &namespace).await {
                 let ask = ask(&namespace, requester, Operation::Create, Some(&made), None);
-                self.compare_handler(&ask, &judged).await;
+                self.compare_handler(&ask, &evaluated).await;
             }
         }
     }
@@ -239,36 +239,36 @@ impl Comparison {
         old: &Value,
         path: &str,
     ) {
-        let judged = self.judge(requester, Operation::Update, object, Some(old)).await;
+        let evaluated = self.evaluate(requester, Operation::Update, object, Some(old)).await;
         // Controllers write as well: which version it was is not what is compared.
         let mut sent = object.clone();
         sent["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         let answer = caller.send(Method::PUT, &format!("{path}?dryRun=All"), &sent).await.unwrap();
-        self.compare(object, &judged, &answer);
+        self.compare(object, &evaluated, &answer);
         let namespace = self.namespace.name().to_owned();
         let object =
             if object["kind"] == "Namespace" { object.clone() } else { with_both_names(object.clone()) };
         let ask = ask(&namespace, requester, Operation::Update, Some(&object), Some(old));
-        self.compare_handler(&ask, &judged).await;
+        self.compare_handler(&ask, &evaluated).await;
     }
 
     async fn deletions(&mut self, caller: &Caller, requester: &Requester, there: &[(Value, String)]) {
         let namespace = self.namespace.object.clone();
         let path = format!("/api/v1/namespaces/{}", self.namespace.name());
         for (object, path) in there.iter().chain([&(namespace, path)]) {
-            let judged = self.judge(requester, Operation::Delete, object, Some(object)).await;
+            let evaluated = self.evaluate(requester, Operation::Delete, object, Some(object)).await;
             let options = json!({"dryRun": ["All"], "propagationPolicy": "Background"});
             let answer = caller.send(Method::DELETE, path, &options).await.unwrap();
-            self.compare(object, &judged, &answer);
+            self.compare(object, &evaluated, &answer);
             let home = self.namespace.name().to_owned();
             let ask = ask(&home, requester, Operation::Delete, None, Some(object));
-            self.compare_handler(&ask, &judged).await;
+            self.compare_handler(&ask, &evaluated).await;
         }
     }
 }
 
 #[test]
-fn files_are_judged_as_the_api_server_would_have_it_word_for_word() {
+fn files_are_evaluated_as_the_api_server_would_have_it_word_for_word() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let namespace = managed();
     let unguarded = Handler::unguarded();

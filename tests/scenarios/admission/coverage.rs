@@ -29,7 +29,7 @@ const SCENARIOS: [&str; 20] = [
     include_str!("takeovers.rs"),
     include_str!("workloads.rs"),
     include_str!("../baseline/gate.rs"),
-    include_str!("../places/harness.rs"),
+    include_str!("../quota/harness.rs"),
 ];
 
 #[test]
@@ -39,9 +39,9 @@ fn every_rule_refuses_something_in_a_scenario() {
     };
     let tried = |id: &str| SCENARIOS.iter().any(|source| told(source, id));
     // It adds what a LimitRange would, and refuses nothing.
-    let only_mends = concat!("JOB", "023");
+    let only_mutates = concat!("JOB", "023");
     let missing: Vec<_> =
-        catalogue::all().map(|rule| rule.id).filter(|id| *id != only_mends && !tried(id)).collect();
+        catalogue::all().map(|rule| rule.id).filter(|id| *id != only_mutates && !tried(id)).collect();
     assert_eq!(missing, [""; 0]);
 }
 

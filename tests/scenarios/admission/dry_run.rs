@@ -11,7 +11,7 @@ use crate::harness::{JSON, Send, namespace, playground, send, unique};
 const POLICY: &str = "\
 quotas: {cluster: null, perRequester: null, perProject: {max: 2}, agentJobsPerProject: {max: 1}}
 ";
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const DRY: &str = "--dry-run=server";
 
 /// A cluster of its own: what is counted and what is left must be nobody else's.
@@ -72,8 +72,8 @@ impl Cluster {
 
     /// Everything that a request could have left.
     fn state(&self) -> Vec<Vec<String>> {
-        let places = "/apis/coordination.k8s.io/v1/namespaces/codex-k8s-guard/leases";
-        ["/api/v1/namespaces", "/api/v1/events", "/apis/batch/v1/jobs", "/api/v1/pods", places]
+        let reservations = "/apis/coordination.k8s.io/v1/namespaces/codex-k8s-guard/leases";
+        ["/api/v1/namespaces", "/api/v1/events", "/apis/batch/v1/jobs", "/api/v1/pods", reservations]
             .into_iter()
             .map(|path| self.names(path))
             .collect()
@@ -99,7 +99,7 @@ impl Cluster {
             let found = self.get(&format!("/api/v1/namespaces/{name}"));
             (!found["metadata"]["annotations"]["codex-k8s.dev/baseline-ready-at"].is_null()).then_some(())
         };
-        eventually(&format!("{name} is ready"), PATIENCE, is_ready).unwrap();
+        eventually(&format!("{name} is ready"), TIMEOUT, is_ready).unwrap();
     }
 }
 
@@ -173,7 +173,7 @@ fn told(ran: &Ran) -> (String, Value) {
 }
 
 #[test]
-fn each_operation_is_told_what_the_real_one_is_told_and_leaves_nothing() {
+fn each_operation_is_reported_what_the_real_one_is_reported_and_leaves_nothing() {
     let cluster = Cluster::new();
     let (existing, other) = (fresh(), fresh());
     cluster.create_ready(&existing, "full");
@@ -184,10 +184,10 @@ fn each_operation_is_told_what_the_real_one_is_told_and_leaves_nothing() {
         let path = format!("/apis/batch/v1/namespaces/{existing}/jobs/{name}");
         let pod = format!("/api/v1/namespaces/{existing}/pods");
         let event = format!("/api/v1/namespaces/{existing}/events");
-        eventually("the reconciler has looked at it, and told of it", PATIENCE, || {
+        eventually("the reconciler has looked at it, and told of it", TIMEOUT, || {
             let (found, events) = (cluster.get(&path), cluster.get(&event).to_string());
             let works = found["spec"]["suspend"] == false && cluster.names(&pod).len() == 1;
-            let waits = events.contains("\"NoPlace\"");
+            let waits = events.contains("\"QuotaExceeded\"");
             (if name == "works" { works && events.contains("SuccessfulCreate") } else { waits }).then_some(())
         })
         .unwrap();
@@ -203,7 +203,7 @@ fn each_operation_is_told_what_the_real_one_is_told_and_leaves_nothing() {
     cluster.create_ready(&probe, "probe");
     let left: Vec<Vec<_>> = cluster.state().into_iter().map(|names| without(names, &probe)).collect();
     // The places of the probe are named after its project.
-    assert_eq!(left, state, "no namespace, Event, Job, Pod or place is left");
+    assert_eq!(left, state, "no namespace, Event, Job, Pod or reservation is left");
 
     for (case, rehearsed) in cases.iter().zip(&rehearsed) {
         let real = case.run(&cluster.kubectl, false);

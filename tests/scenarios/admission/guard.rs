@@ -67,7 +67,7 @@ pub(crate) fn essence(object: &Value) -> Value {
 }
 
 #[test]
-fn nobody_but_the_platform_edits_a_baseline_object() {
+fn no_one_but_the_platform_edits_a_baseline_object() {
     let namespace = managed();
     for (plural, name, change, field) in widened() {
         for identity in strangers(&namespace) {
@@ -83,7 +83,7 @@ fn nobody_but_the_platform_edits_a_baseline_object() {
 }
 
 #[test]
-fn nobody_but_the_platform_strips_a_baseline_object_of_its_label() {
+fn no_one_but_the_platform_strips_a_baseline_object_of_its_label() {
     let namespace = managed();
     let bare = json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": null}}});
     let other = json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "me"}}});
@@ -97,7 +97,7 @@ fn nobody_but_the_platform_strips_a_baseline_object_of_its_label() {
 }
 
 #[test]
-fn nobody_but_the_platform_deletes_a_baseline_object() {
+fn no_one_but_the_platform_deletes_a_baseline_object() {
     let namespace = managed();
     for (plural, name, _, _) in widened() {
         for identity in strangers(&namespace) {
@@ -122,7 +122,7 @@ fn a_baseline_object_is_not_deleted_among_others_either() {
 }
 
 #[test]
-fn nobody_makes_an_object_that_looks_like_the_baseline() {
+fn no_one_makes_an_object_that_looks_like_the_baseline() {
     let namespace = managed();
     let account = |name: &str, labels: Value| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": labels}});
     let accounts = path(&namespace, "serviceaccounts");
@@ -161,7 +161,7 @@ fn what_a_run_namespace_holds_beside_the_baseline_is_its_own() {
 }
 
 #[test]
-fn nobody_but_the_cluster_writes_a_quotas_status() {
+fn no_one_but_the_cluster_writes_a_quotas_status() {
     let namespace = managed();
     let at = format!("{}/codex-run-quota/status", path(&namespace, "resourcequotas"));
     let forged = json!({"status": {"hard": {"pods": "2000"}}});

@@ -118,7 +118,7 @@ fn a_role_binding_binds_no_role_but_the_profiles() {
 }
 
 #[test]
-fn a_role_binding_binds_nobody_but_the_namespaces_own_service_accounts() {
+fn a_role_binding_binds_no_one_but_the_namespaces_own_service_accounts() {
     let (namespace, other) = (managed(), unmanaged());
     let bindings = path(&namespace, "rolebindings");
     let role = named("Role", "codex-runner");
@@ -214,7 +214,7 @@ fn bindings_that_are_none_of_our_business_pass_and_so_do_changes_of_what_is_ther
 }
 
 #[test]
-fn a_binding_of_thousands_is_admitted_and_hides_nobody() {
+fn a_binding_of_thousands_is_admitted_and_hides_no_one() {
     let developer = Identity::developer();
     let mut subjects: Vec<_> =
         (0..5000).map(|number| named("User", &format!("somebody-{number}@example.dev"))).collect();

@@ -1,4 +1,4 @@
-//! What is in a live cluster, judged without a write, and what a change of policy would do there.
+//! What is in a live cluster, evaluated without a write, and what a change of policy would do there.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{lease, playground};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const CHECK_ROLE: &str = include_str!("../../../deploy/base/check.yaml");
 
 /// A guarded cluster, and one who may look at it.
@@ -72,7 +72,7 @@ impl Looked {
             let namespace = self.send(Method::GET, &format!("/api/v1/namespaces/{name}"), &Value::Null).body;
             namespace["metadata"]["annotations"]["codex-k8s.dev/baseline-ready-at"].is_string().then_some(())
         };
-        eventually(&format!("the gate of {name} is open"), PATIENCE, is_open).unwrap();
+        eventually(&format!("the gate of {name} is open"), TIMEOUT, is_open).unwrap();
     }
 
     #[track_caller]
@@ -82,7 +82,7 @@ impl Looked {
             let told = namespace["metadata"]["annotations"]["codex-k8s.dev/baseline-waits-for"].as_str();
             (told == Some(reason)).then_some(())
         };
-        eventually(&format!("the gate of {name} waits for {reason}"), PATIENCE, is_told).unwrap();
+        eventually(&format!("the gate of {name} waits for {reason}"), TIMEOUT, is_told).unwrap();
     }
 
     /// `check --live` as an identity, under the policy that the cluster runs under.
@@ -141,7 +141,7 @@ fn amiss(report: &Value) -> BTreeMap<String, Vec<String>> {
 /// What the gate of a namespace with that waits for.
 const SLIPPED: &str = "the removal of ClusterRoleBinding reaches-in (RBAC003), Job escape (JOB018)";
 
-/// What was there before the webhook came: nobody has judged it.
+/// What was there before the webhook came: nobody has evaluated it.
 fn slip_in(control_plane: &ControlPlane) {
     let labels = json!({"codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
         "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "slipped", "codex-k8s.dev/project-id": "p"});
@@ -168,7 +168,7 @@ fn slip_in(control_plane: &ControlPlane) {
 }
 
 #[test]
-fn a_live_cluster_is_judged_by_one_who_may_only_read_and_nothing_is_written() {
+fn a_live_cluster_is_evaluated_by_one_who_may_only_read_and_nothing_is_written() {
     let control_plane = ControlPlane::start(playground()).unwrap();
     slip_in(&control_plane);
     let looked = Looked::over(control_plane, WITHOUT_QUOTAS);
@@ -188,17 +188,17 @@ fn a_live_cluster_is_judged_by_one_who_may_only_read_and_nothing_is_written() {
     let mut expected = BTreeMap::from([
         ("ClusterRoleBinding /reaches-in: denied".to_owned(), rules(&["RBAC003"])),
         ("Job codex-issue-slipped/escape: denied".to_owned(), rules(&["JOB018"])),
-        ("Namespace /codex-issue-slipped: mended".to_owned(), rules(&[])),
-        ("Namespace /codex-run-unlabelled: mended".to_owned(), rules(&[])),
+        ("Namespace /codex-issue-slipped: mutated".to_owned(), rules(&[])),
+        ("Namespace /codex-run-unlabelled: mutated".to_owned(), rules(&[])),
     ]);
     assert_eq!(amiss(&report), expected);
     assert_eq!(report["live"]["namespaces"], 13);
     assert_eq!(report["live"]["closed"], json!({"codex-issue-slipped": SLIPPED}));
 
-    // A baseline that nobody heals.
+    // A baseline that nobody repairs.
     looked.guard.reconciler.process.signal("TERM").unwrap();
     let ended = || (!looked.guard.reconciler.process.is_running()).then_some(());
-    eventually("the reconciler has ended", PATIENCE, ended).unwrap();
+    eventually("the reconciler has ended", TIMEOUT, ended).unwrap();
     let worker =
         looked.runtime.block_on(Caller::new(&looked.guard.control_plane, &Identity::worker())).unwrap();
     let limits = "/api/v1/namespaces/codex-issue-live-3/limitranges/codex-run-limits";
@@ -244,15 +244,15 @@ fn forms(looked: &Looked, amiss: usize) {
     assert!(github.contains("::error title=BASELINE"), "{github}");
     assert_eq!(github.matches("::error ").count(), 3);
     let human = told("human");
-    assert!(human.contains("Namespace codex-run-unlabelled: admitted, mended\n"), "{human}");
+    assert!(human.contains("Namespace codex-run-unlabelled: admitted, mutated\n"), "{human}");
     // What is as it is to be is only counted.
     assert_eq!(human.matches(": admitted\n").count(), 0);
-    let told = [": denied\n", ": drifted\n", ": admitted, mended\n"].map(|end| human.matches(end).count());
+    let told = [": denied\n", ": drifted\n", ": admitted, mutated\n"].map(|end| human.matches(end).count());
     assert_eq!(told.iter().sum::<usize>(), amiss, "{human}");
 }
 
 #[test]
-fn one_who_may_not_list_something_is_told_what_and_may_leave_it_out() {
+fn one_who_may_not_list_something_is_reported_what_and_may_leave_it_out() {
     let looked = Looked::over(ControlPlane::start(playground()).unwrap(), WITHOUT_QUOTAS);
     looked.run_namespace("codex-issue-partly", &json!({}));
     looked.await_gate("codex-issue-partly");
@@ -405,13 +405,13 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
 
     looked.guard.write_policy(PROPOSED).unwrap();
     let wide = all.iter().find(|object| what(object) == "Job codex-issue-bare/wide-3").unwrap();
-    eventually("the policy is in force", PATIENCE, || answered(wide).map(drop)).unwrap();
+    eventually("the policy is in force", TIMEOUT, || answered(wide).map(drop)).unwrap();
     for object in &all {
-        let message = denied.get(&what(object)).and_then(|change| change["judgement"]["message"].as_str());
+        let message = denied.get(&what(object)).and_then(|change| change["evaluation"]["message"].as_str());
         // Its gate is closed for a moment, while its baseline is rewritten.
         let is_as_predicted = || (answered(object).as_deref() == message).then_some(());
         let told = || format!("{}: {message:?}, {:?}", what(object), answered(object));
-        eventually(&what(object), PATIENCE, is_as_predicted).unwrap_or_else(|_| panic!("{}", told()));
+        eventually(&what(object), TIMEOUT, is_as_predicted).unwrap_or_else(|_| panic!("{}", told()));
     }
     for (namespace, change) in sooner {
         let name = namespace.rsplit('/').next().unwrap();
@@ -425,17 +425,15 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
     for name in ["codex-issue-long", "codex-issue-short", "codex-issue-bare", "codex-issue-slipped"] {
         let told = &rewritten[&format!("ResourceQuota {name}/codex-run-quota")]["after"];
         assert!(told.as_str().unwrap().contains("reconcile sets it to \"7\""), "{told}");
-        eventually("the quota is rewritten", PATIENCE, || {
-            (quota(name) == json!({"pods": "7"})).then_some(())
-        })
-        .unwrap();
+        eventually("the quota is rewritten", TIMEOUT, || (quota(name) == json!({"pods": "7"})).then_some(()))
+            .unwrap();
     }
     // What was to be rewritten is, and no more is to be.
     let settled = || {
         let report = looked.report(1, &[]);
         (report["summary"]["drifted"] == 0).then_some(report)
     };
-    let report = eventually("nothing drifts", PATIENCE, settled).unwrap();
+    let report = eventually("nothing drifts", TIMEOUT, settled).unwrap();
     // Beside what was predicted, the binding that reaches in, whatever the policy.
     assert_eq!(report["summary"]["denied"], denied.len() + 1, "{:?}", amiss(&report));
 }

@@ -90,7 +90,7 @@ const RULES: &str = "workloads.guard.codex-k8s.dev/rules";
 const DECISION: &str = "workloads.guard.codex-k8s.dev/decision";
 
 #[test]
-fn a_rule_set_to_warn_tells_whoever_asked_and_lets_them() {
+fn a_rule_set_to_warn_reports_whoever_requested_and_lets_them() {
     let namespace = managed();
     let port = json!({"ports": [{"containerPort": 80, "hostPort": 80}]});
     let ran = create_job(&namespace, &json!({}), &port);
@@ -113,7 +113,7 @@ fn a_refusal_is_noted_as_one_with_its_rules() {
 }
 
 #[test]
-fn a_rule_set_to_audit_tells_the_audit_log_alone() {
+fn a_rule_set_to_audit_reports_the_audit_log_alone() {
     let namespace = managed();
     let ran = create_job(&namespace, &json!({"parallelism": 5}), &json!({}));
     assert!(ran.succeeded() && !ran.stderr.contains("JOB010"), "{ran}");
@@ -123,7 +123,7 @@ fn a_rule_set_to_audit_tells_the_audit_log_alone() {
 }
 
 #[test]
-fn a_rule_that_is_off_neither_judges_nor_mends() {
+fn a_rule_that_is_off_neither_evaluators_nor_mutates() {
     let namespace = managed();
     let ran = create_job(&namespace, &json!({}), &json!({}));
     let stored: Value = serde_json::from_str(&ran.stdout).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codex_k8s_shared::keys::{PRIVILEGES, Place};
+use codex_k8s_shared::keys::{KeyKind, PRIVILEGES};
 use codex_k8s_tests::{Identity, eventually};
 use serde_json::{Value, json};
 
@@ -98,16 +98,16 @@ fn only_managers_create_a_slot_bare_or_labelled() {
 }
 
 /// A change of a namespace that adds a key of Kubernetes.
-fn addition(place: Place, key: &str) -> Value {
-    let place = if place == Place::Label { "labels" } else { "annotations" };
-    json!({"metadata": {place: {key: "true"}}})
+fn addition(kind: KeyKind, key: &str) -> Value {
+    let kind = if kind == KeyKind::Label { "labels" } else { "annotations" };
+    json!({"metadata": {kind: {key: "true"}}})
 }
 
 #[test]
 fn no_key_of_kubernetes_gives_a_run_namespace_privileges() {
     let name = managed();
     for privilege in PRIVILEGES {
-        let added = addition(privilege.place, privilege.key);
+        let added = addition(privilege.kind, privilege.key);
         for identity in [Identity::developer(), Identity::worker(), Identity::Admin, Identity::agent(&name)] {
             for subresource in ["", "/status"] {
                 let path = format!("/api/v1/namespaces/{name}{subresource}");
@@ -148,7 +148,7 @@ fn a_slot_with_privileges_does_not_become_managed() {
     let name = slot_name();
     create_namespace(&Identity::worker(), &namespace(&name)).admitted();
     let key = "resource.kubernetes.io/admin-access";
-    merge(&Identity::developer(), &name, &addition(Place::Label, key)).admitted();
+    merge(&Identity::developer(), &name, &addition(KeyKind::Label, key)).admitted();
     let mut labels =
         json!({"metadata": {"labels": labelled(&name)["metadata"]["labels"], "annotations": {}}});
     for (key, value) in lease("24h", 0) {

@@ -22,7 +22,7 @@ fn a_namespace_created_by_name_alone_becomes_a_managed_one() {
 }
 
 #[test]
-fn kubectl_create_apply_and_server_side_apply_all_get_it_mended() {
+fn kubectl_create_apply_and_server_side_apply_all_get_it_mutated() {
     let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     for args in [vec!["create"], vec!["apply"], vec!["apply", "--server-side"]] {
         let name = format!("codex-run-{}", unique());
@@ -50,7 +50,7 @@ fn a_generated_name_gets_a_managed_namespace_too() {
 }
 
 #[test]
-fn a_dry_run_is_mended_and_judged_and_stores_nothing() {
+fn a_dry_run_is_mutated_and_evaluated_and_stores_nothing() {
     let name = format!("codex-issue-{}", unique());
     let path = "/api/v1/namespaces?dryRun=All";
     let shown = create(&Identity::developer(), path, &namespace(&name)).admitted();
@@ -306,7 +306,7 @@ fn keys_that_the_contract_does_not_know_are_refused() {
 }
 
 #[test]
-fn who_asked_cannot_be_forged_at_birth_or_changed_later() {
+fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
     let forged = with_annotation(namespace(&format!("codex-issue-{}", unique())), "requested-by", "somebody");
     create_namespace(&Identity::developer(), &forged).refused(
         403,
@@ -327,12 +327,12 @@ fn who_asked_cannot_be_forged_at_birth_or_changed_later() {
 
 #[test]
 fn only_the_reconciler_says_that_a_baseline_is_ready() {
-    let early = with_annotation(
+    let not_ready = with_annotation(
         namespace(&format!("codex-issue-{}", unique())),
         "baseline-ready-at",
         "2026-01-01T00:00:00Z",
     );
-    create_namespace(&Identity::worker(), &early).refused(
+    create_namespace(&Identity::worker(), &not_ready).refused(
         403,
         "NS011",
         "baseline-ready-at",
@@ -450,7 +450,7 @@ fn a_managed_namespace_with_content_terminates_fully() {
 }
 
 #[test]
-fn a_slot_is_born_bare_and_labelled_later_by_a_manager_only() {
+fn a_slot_is_created_bare_and_labelled_later_by_a_manager_only() {
     let name = slot_name();
     let stored = create_namespace(&Identity::platform_control_plane(), &namespace(&name)).admitted();
     assert_eq!(label(&stored, "managed-by"), "", "a slot is born bare");

@@ -115,7 +115,7 @@ fn a_run_namespace_ends_without_the_webhook_and_its_baseline_is_guarded_until_th
 /// As docs/operations.md has it, by one who may delete nothing but the two configurations; and uninstalled in the wrong
 /// order, for the servers went first.
 #[test]
-fn the_glass_is_broken_while_nobody_answers_and_all_goes_on_unguarded() {
+fn the_glass_is_broken_while_no_one_answers_and_all_goes_on_unguarded() {
     let outage = Outage::start();
     outage.post("/api/v1/namespaces", &namespace("codex-issue-before")).admitted();
     outage.end_the_webhook();

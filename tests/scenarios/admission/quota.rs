@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codex_k8s_shared::demand::Demand;
 use codex_k8s_shared::policy::{LimitSettings, RunPolicy};
-use codex_k8s_shared::quantity::Quantity;
+use codex_k8s_shared::quota::pod_resources::Demand;
+use codex_k8s_shared::quota::quantity::Quantity;
 use codex_k8s_tests::{Identity, eventually};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, JSON, Send, namespace, playground, send};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const JOBS: &str = "/apis/batch/v1/namespaces/codex-issue-reload/jobs?dryRun=All";
 
 fn post(guard: &Guard, path: &str, body: &Value) -> Answer {
@@ -35,7 +35,7 @@ fn hash(guard: &Guard) -> String {
 
 fn await_failures(guard: &Guard, number: usize) {
     let line = format!("codex_k8s_webhook_reload_failures_total{{reason=\"policy\"}} {number}");
-    eventually("the failed reload is counted", PATIENCE, || {
+    eventually("the failed reload is counted", TIMEOUT, || {
         guard.webhook.health.get("/metrics").ok().filter(|metrics| metrics.contains(&line)).map(drop)
     })
     .unwrap();
@@ -48,7 +48,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     wide_job(&guard).admitted();
     let (first, narrow) = (hash(&guard), "jobs: {parallelism: {default: 1, max: 2}}\n");
     guard.write_policy(narrow).unwrap();
-    eventually("the new policy is in force", PATIENCE, || (hash(&guard) != first).then_some(())).unwrap();
+    eventually("the new policy is in force", TIMEOUT, || (hash(&guard) != first).then_some(())).unwrap();
     wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
     let second = hash(&guard);
     for (failures, bad) in [
@@ -71,7 +71,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     let log = guard.control_plane.log_tail("webhook");
     assert!(log.contains("the old policy stays in force") && log.contains("JOB099"), "{log}");
     guard.write_policy("").unwrap();
-    eventually("the first policy is back", PATIENCE, || (hash(&guard) == first).then_some(())).unwrap();
+    eventually("the first policy is back", TIMEOUT, || (hash(&guard) == first).then_some(())).unwrap();
     wide_job(&guard).admitted();
 }
 
@@ -101,7 +101,7 @@ fn a_rule_is_rolled_out_from_audit_over_warn_to_enforce_and_taken_back_without_a
         ("warn", "warned", true, true),
     ] {
         guard.write_policy(&narrow(mode)).unwrap();
-        let ran = eventually(&format!("JOB010 is set to {mode}"), PATIENCE, || {
+        let ran = eventually(&format!("JOB010 is set to {mode}"), TIMEOUT, || {
             let ran = ask();
             (ran.succeeded() == admitted && ran.stderr.contains("JOB010: ") == told).then_some(ran)
         });

@@ -162,7 +162,8 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     let squatter = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("codex-k8s-run-{id}")},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
     create(&Identity::developer(), &path, &squatter).admitted();
-    let refused = told(&run(&Identity::worker(), &[&args[..], &["--home", &home]].concat(), "{}"), 3);
+    let refused =
+        told(&run(&Identity::worker(), &[&args[..], &["--platform-namespace", &home]].concat(), "{}"), 3);
     let told_job = format!(
         "job {home}/codex-k8s-run-{id} exists and is not this run's: codex-k8s.dev/run-id is not there"
     );

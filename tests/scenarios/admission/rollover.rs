@@ -20,7 +20,7 @@ use crate::harness::{create, guard, managed};
 
 const REVIEWS: usize = 20_000;
 const CONNECTIONS: usize = 25;
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 const OLD_POLICY: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 const NEW_POLICY: &str =
     "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules:\n  JOB022: audit\n";
@@ -73,7 +73,7 @@ impl Traffic {
 
     fn await_reviews(&self, count: usize) {
         let done = || (self.done.load(Ordering::Relaxed) >= count).then_some(());
-        eventually(&format!("{count} reviews were answered"), PATIENCE, done).unwrap();
+        eventually(&format!("{count} reviews were answered"), TIMEOUT, done).unwrap();
     }
 }
 
@@ -147,15 +147,15 @@ fn no_review_is_lost_while_certificate_policy_and_one_of_two_servers_change() {
     };
     let old = hash(&guard().webhook).unwrap();
     for server in [&first, &second] {
-        eventually("the new policy is in force", PATIENCE, || hash(server).filter(|hash| *hash != old))
+        eventually("the new policy is in force", TIMEOUT, || hash(server).filter(|hash| *hash != old))
             .unwrap();
     }
     let renewed = || before.is_disjoint(&certificates(&traffic)).then_some(());
-    eventually("both servers serve the new certificate", PATIENCE, renewed).unwrap();
+    eventually("both servers serve the new certificate", TIMEOUT, renewed).unwrap();
     traffic.await_reviews(3 * REVIEWS / 5);
 
     first.process.signal("TERM").unwrap();
-    eventually("the first server has ended", PATIENCE, || (!first.process.is_running()).then_some(()))
+    eventually("the first server has ended", TIMEOUT, || (!first.process.is_running()).then_some(()))
         .unwrap();
     traffic.await_reviews(REVIEWS);
     traffic.enough.store(true, Ordering::Relaxed);
@@ -182,7 +182,7 @@ fn probe(traffic: &Arc<Traffic>, servers: [Webhook; 2]) -> std::thread::JoinHand
             }
             traffic.enough.load(Ordering::Relaxed).then_some(())
         };
-        eventually("the clients have ended", PATIENCE, over).unwrap();
+        eventually("the clients have ended", TIMEOUT, over).unwrap();
     })
 }
 

@@ -226,7 +226,7 @@ fn a_resize_is_called_for_and_passes() {
 }
 
 #[test]
-fn every_kind_that_pods_are_made_of_is_judged() {
+fn every_kind_that_pods_are_made_of_is_evaluated() {
     let namespace = managed();
     let bad = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"hostPID": true,
         "containers": [{"name": "c", "image": "busybox:1.36"}]}});
@@ -292,7 +292,7 @@ fn a_stateful_set_and_a_daemon_set_work_as_ever() {
 }
 
 #[test]
-fn the_mirror_annotation_exempts_nobody() {
+fn the_mirror_annotation_exempts_no_one() {
     let namespace = code_only();
     let mut mirror = pod("mirror");
     mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "x".into();

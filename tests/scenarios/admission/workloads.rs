@@ -429,7 +429,7 @@ fn literal_secrets_are_warned_about_and_admitted() {
 }
 
 #[test]
-fn a_cron_jobs_template_is_mended_and_judged_like_a_job() {
+fn a_cron_jobs_template_is_mutated_and_evaluated_like_a_job() {
     let namespace = managed();
     let path = format!("/apis/batch/v1/namespaces/{namespace}/cronjobs");
     let cron = |job: &Value| {
@@ -451,7 +451,7 @@ fn a_cron_jobs_template_is_mended_and_judged_like_a_job() {
 }
 
 #[test]
-fn a_deployments_template_is_judged_too() {
+fn a_deployments_template_is_evaluated_too() {
     let namespace = managed();
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
     let deployment = |spec: Value| {

@@ -12,7 +12,7 @@ use codex_k8s_tests::Postgres;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// What is waited for: enough where nothing stands in the way, on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// What is waited for where something stands in the way; the way in alone takes a fifth of it on a busy machine.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
@@ -42,16 +42,16 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 /// A database, and a user who may nothing in it yet.
-pub(crate) struct Place {
+pub(crate) struct TestDatabase {
     pub(crate) postgres: Arc<Postgres>,
     pub(crate) database: String,
     pub(crate) user: String,
 }
 
-impl Place {
+impl TestDatabase {
     /// With nothing in it.
     pub(crate) fn empty() -> Self {
-        let (postgres, database, user) = (shared(), unique("place"), unique("user"));
+        let (postgres, database, user) = (shared(), unique("db"), unique("user"));
         postgres.create_database(&database).unwrap();
         postgres.create_user(&user).unwrap();
         Self { postgres, database, user }
@@ -67,11 +67,11 @@ impl Place {
 
     /// With the platform's tables, of which the user may use the audit rows as the guard does.
     pub(crate) fn granted() -> Self {
-        let place = Self::platform();
-        place.sql(
+        let db = Self::platform();
+        db.sql(
             "GRANT INSERT, SELECT ON flow_events TO USER; GRANT USAGE ON SEQUENCE flow_events_id_seq TO USER",
         );
-        place
+        db
     }
 
     /// Has the superuser run SQL; `USER` is the user.
@@ -98,12 +98,12 @@ impl Place {
 
     /// Opens the store as the user.
     pub(crate) async fn open(&self) -> Result<PostgresStore, StoreError> {
-        PostgresStore::open_with_patience(&self.address(""), PATIENCE).await
+        PostgresStore::open_with_timeout(&self.address(""), TIMEOUT).await
     }
 
     /// Opens the store as the user, with little patience.
     pub(crate) async fn open_hastily(&self) -> Result<PostgresStore, StoreError> {
-        PostgresStore::open_with_patience(&self.address(""), SHORT).await
+        PostgresStore::open_with_timeout(&self.address(""), SHORT).await
     }
 }
 

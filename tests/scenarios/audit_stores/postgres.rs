@@ -6,9 +6,9 @@ use codex_k8s_shared::audit::{
 use codex_k8s_shared::database::DatabaseError;
 use jiff::Timestamp;
 
-use crate::harness::{PATIENCE, Place, told};
+use crate::harness::{TIMEOUT, TestDatabase, told};
 use crate::suite::{
-    behaves, decisions_are_told_once_between, event, pruning_keeps_what_is_young_or_open, tells_its_story,
+    behaves, decisions_are_reported_once_between, event, pruning_keeps_what_is_young_or_open, tells_its_story,
 };
 
 /// All that is defined in a database: whoever changes a table changes this.
@@ -17,71 +17,68 @@ const DEFINED: &str = "SELECT attrelid::regclass, attname, atttypid::regtype, at
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \
     UNION ALL SELECT 'trigger'::regtype::oid::regclass, tgname, 'trigger'::regtype, false FROM pg_trigger ORDER BY 1, 2";
 
-async fn install(place: &Place) -> Result<PostgresStore, StoreError> {
-    PostgresStore::install_with_patience(&place.address("?schema=codex_k8s_guard"), PATIENCE).await
+async fn install(db: &TestDatabase) -> Result<PostgresStore, StoreError> {
+    PostgresStore::install_with_timeout(&db.address("?schema=codex_k8s_guard"), TIMEOUT).await
 }
 
 #[tokio::test]
 async fn the_platforms_table_behaves_as_every_store_with_the_rights_to_insert_and_select_and_stays_as_it_is()
 {
-    let place = Place::granted();
-    let before = place.sql(DEFINED);
+    let db = TestDatabase::granted();
+    let before = db.sql(DEFINED);
     assert!(before.contains("flow_events_event_type_created_at_idx"), "{before}");
-    tells_its_story(&place.open().await.unwrap()).await;
-    let owner = PostgresStore::open_with_patience(&place.owners_address(), PATIENCE).await.unwrap();
+    tells_its_story(&db.open().await.unwrap()).await;
+    let owner = PostgresStore::open_with_timeout(&db.owners_address(), TIMEOUT).await.unwrap();
     pruning_keeps_what_is_young_or_open(&owner).await;
-    assert_eq!(place.sql(DEFINED), before);
+    assert_eq!(db.sql(DEFINED), before);
 }
 
 #[tokio::test]
 async fn a_schema_of_ours_behaves_as_every_store() {
-    let place = Place::empty();
-    place.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", place.database));
-    behaves(&install(&place).await.unwrap()).await;
-    let address = place.address("?schema=codex_k8s_guard");
-    let opened = PostgresStore::open_with_patience(&address, PATIENCE).await.unwrap();
+    let db = TestDatabase::empty();
+    db.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", db.database));
+    behaves(&install(&db).await.unwrap()).await;
+    let address = db.address("?schema=codex_k8s_guard");
+    let opened = PostgresStore::open_with_timeout(&address, TIMEOUT).await.unwrap();
     assert!(!opened.rows(&Filter::default()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_store_is_opened_by_its_address() {
-    let place = Place::granted();
-    let address: StoreAddress = place.postgres.url(&place.user, &place.database).parse().unwrap();
-    assert!(!address.to_string().contains(&format!(":{}@", place.user)), "{address}");
+    let db = TestDatabase::granted();
+    let address: StoreAddress = db.postgres.url(&db.user, &db.database).parse().unwrap();
+    assert!(!address.to_string().contains(&format!(":{}@", db.user)), "{address}");
     tells_its_story(&AuditStore::open(&address).await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn two_processes_tell_a_decision_once_between_them_whatever_the_isolation_that_is_usual_there() {
-    let place = Place::granted();
-    place.sql(&format!(
-        "ALTER DATABASE {} SET default_transaction_isolation = 'serializable'",
-        place.database
-    ));
-    let stores = [place.open().await.unwrap(), place.open().await.unwrap()];
-    decisions_are_told_once_between(&stores).await;
+async fn two_processes_report_a_decision_once_between_them_whatever_the_isolation_that_is_usual_there() {
+    let db = TestDatabase::granted();
+    db.sql(&format!("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", db.database));
+    let stores = [db.open().await.unwrap(), db.open().await.unwrap()];
+    decisions_are_reported_once_between(&stores).await;
 }
 
 #[tokio::test]
-async fn two_processes_tell_a_decision_once_between_them_in_a_schema_of_ours() {
-    let place = Place::empty();
-    place.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", place.database));
-    let installed = tokio::join!(install(&place), install(&place));
-    decisions_are_told_once_between(&[installed.0.unwrap(), installed.1.unwrap()]).await;
+async fn two_processes_report_a_decision_once_between_them_in_a_schema_of_ours() {
+    let db = TestDatabase::empty();
+    db.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", db.database));
+    let installed = tokio::join!(install(&db), install(&db));
+    decisions_are_reported_once_between(&[installed.0.unwrap(), installed.1.unwrap()]).await;
 }
 
 #[tokio::test]
-async fn a_decision_is_told_once_in_a_schema_of_ours_even_to_who_does_not_take_the_lock() {
-    let place = Place::empty();
-    place.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", place.database));
-    let store = install(&place).await.unwrap();
+async fn a_decision_is_reported_once_in_a_schema_of_ours_even_to_who_does_not_take_the_lock() {
+    let db = TestDatabase::empty();
+    db.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", db.database));
+    let store = install(&db).await.unwrap();
     let told = event(EventType::Cleaned, "n", Some("d"), 0);
     assert_eq!(store.append(&told).await.unwrap(), Appended::Written);
     let mut other = told.clone();
     other.correlation_id = "another".to_owned();
     assert_eq!(store.append(&other).await.unwrap(), Appended::AlreadyThere);
-    let refused = place.postgres.sql(
-        &place.database,
+    let refused = db.postgres.sql(
+        &db.database,
         "INSERT INTO codex_k8s_guard.flow_events (correlation_id, actor_type, event_type, payload) \
          SELECT correlation_id, actor_type, event_type, payload FROM codex_k8s_guard.flow_events",
     );
@@ -89,36 +86,36 @@ async fn a_decision_is_told_once_in_a_schema_of_ours_even_to_who_does_not_take_t
 }
 
 #[tokio::test]
-async fn a_number_that_is_taken_is_never_told_as_a_row_that_is_there() {
-    let place = Place::granted();
-    let store = place.open().await.unwrap();
+async fn a_number_that_is_taken_is_never_reported_as_a_row_that_is_there() {
+    let db = TestDatabase::granted();
+    let store = db.open().await.unwrap();
     store.append(&event(EventType::Cleaned, "n", Some("d1"), 0)).await.unwrap();
     // As after a table was restored without its sequence.
-    place.sql("ALTER SEQUENCE flow_events_id_seq RESTART");
+    db.sql("ALTER SEQUENCE flow_events_id_seq RESTART");
     let refused = store.append(&event(EventType::Cleaned, "n", Some("d2"), 0)).await.unwrap_err();
     assert!(told(&refused).contains("flow_events_pkey"), "{}", told(&refused));
 }
 
 #[tokio::test]
 async fn a_row_is_on_the_disk_whatever_is_usual_there() {
-    let place = Place::granted();
-    place.sql(
+    let db = TestDatabase::granted();
+    db.sql(
         "ALTER ROLE USER SET synchronous_commit = off; CREATE TABLE seen (setting text); GRANT INSERT ON seen TO USER; \
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS \
          'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NEW; END'; \
          CREATE TRIGGER see BEFORE INSERT ON flow_events FOR EACH ROW EXECUTE FUNCTION see()",
     );
-    place.open().await.unwrap().append(&event(EventType::Cleaned, "n", Some("d"), 0)).await.unwrap();
-    assert_eq!(place.sql("SELECT setting FROM seen"), "on");
+    db.open().await.unwrap().append(&event(EventType::Cleaned, "n", Some("d"), 0)).await.unwrap();
+    assert_eq!(db.sql("SELECT setting FROM seen"), "on");
 }
 
 #[tokio::test]
 async fn a_row_has_the_columns_that_the_platform_writes() {
-    let place = Place::granted();
+    let db = TestDatabase::granted();
     let mut written = event(EventType::CleanupFailed, "n", Some("d"), 0);
     written.actor.id = String::new();
-    place.open().await.unwrap().append(&written).await.unwrap();
-    let row = place.sql(
+    db.open().await.unwrap().append(&written).await.unwrap();
+    let row = db.sql(
         "SET timezone = 'UTC'; SELECT correlation_id, actor_type, actor_id IS NULL, event_type, jsonb_typeof(payload), \
          payload ->> 'namespace', created_at FROM flow_events",
     );
@@ -126,9 +123,9 @@ async fn a_row_has_the_columns_that_the_platform_writes() {
 }
 
 #[tokio::test]
-async fn rows_of_others_are_told_as_far_as_they_can_be_and_break_nothing() {
-    let place = Place::granted();
-    place.sql(
+async fn rows_of_others_are_reported_as_far_as_they_can_be_and_break_nothing() {
+    let db = TestDatabase::granted();
+    db.sql(
         "INSERT INTO flow_events (correlation_id, actor_type, event_type, payload, created_at) VALUES \
          ('c', 'agent', 'run.started', '[1]', now()), \
          ('c', 'system', 'run.namespace.cleaned', '[1]', 'infinity'), \
@@ -138,7 +135,7 @@ async fn rows_of_others_are_told_as_far_as_they_can_be_and_break_nothing() {
          ('c', 'human', 'run.namespace.cleanup_skipped', \
           '{\"run_id\": 7, \"namespace\": \"n\", \"namespace_reused\": true, \"guardrail_details\": null}', now())",
     );
-    let store = place.open().await.unwrap();
+    let store = db.open().await.unwrap();
     let rows = store.rows(&Filter::default()).await.unwrap();
     assert_eq!(rows.len(), 5);
     assert_eq!(rows[0].event.created_at, Timestamp::MAX);
@@ -153,44 +150,44 @@ async fn rows_of_others_are_told_as_far_as_they_can_be_and_break_nothing() {
 
 #[tokio::test]
 async fn pruning_leaves_the_platforms_rows() {
-    let place = Place::granted();
-    place.sql(
+    let db = TestDatabase::granted();
+    db.sql(
         "INSERT INTO flow_events (correlation_id, actor_type, event_type, payload, created_at) VALUES \
          ('c', 'system', 'run.namespace.cleaned', '{\"namespace\": \"n\"}', '2020-01-01'), \
          ('c', 'system', 'run.started', '{\"decision_id\": \"theirs\"}', '2020-01-01')",
     );
-    let store = place.open().await.unwrap();
+    let store = db.open().await.unwrap();
     store.append(&event(EventType::Cleaned, "n", Some("d"), 0)).await.unwrap();
     let refused = store.prune(Timestamp::now()).await.unwrap_err();
     assert!(
         matches!(&refused, StoreError::Database(DatabaseError::Forbidden { grant, .. })
-            if *grant == format!("GRANT DELETE ON public.flow_events TO \"{}\"", place.user)),
+            if *grant == format!("GRANT DELETE ON public.flow_events TO \"{}\"", db.user)),
         "{}",
         told(&refused)
     );
-    assert_eq!(place.count(), "3");
-    place.sql("GRANT DELETE ON flow_events TO USER");
+    assert_eq!(db.count(), "3");
+    db.sql("GRANT DELETE ON flow_events TO USER");
     assert_eq!(store.prune(Timestamp::now()).await.unwrap(), 1);
-    assert_eq!(place.count(), "2");
+    assert_eq!(db.count(), "2");
 }
 
 #[tokio::test]
 async fn pruning_removes_more_than_a_batch() {
-    let place = Place::granted();
-    place.sql(
+    let db = TestDatabase::granted();
+    db.sql(
         "INSERT INTO flow_events (correlation_id, actor_type, event_type, payload, created_at) \
          SELECT 'c', 'system', 'run.namespace.cleanup_skipped', jsonb_build_object('decision_id', n::text), '2020-01-01' \
          FROM generate_series(1, 12000) AS n",
     );
-    place.sql("GRANT DELETE ON flow_events TO USER");
-    assert_eq!(place.open().await.unwrap().prune(Timestamp::now()).await.unwrap(), 12_000);
-    assert_eq!(place.count(), "0");
+    db.sql("GRANT DELETE ON flow_events TO USER");
+    assert_eq!(db.open().await.unwrap().prune(Timestamp::now()).await.unwrap(), 12_000);
+    assert_eq!(db.count(), "0");
 }
 
 #[tokio::test]
 async fn what_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
-    let place = Place::granted();
-    let store = place.open().await.unwrap();
+    let db = TestDatabase::granted();
+    let store = db.open().await.unwrap();
     let mut odd = event(EventType::Cleaned, "odd", Some("d\0"), 0);
     // Random enough that no compression makes it fit into the index.
     odd.correlation_id =
@@ -207,68 +204,68 @@ async fn what_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
 
 #[tokio::test]
 async fn a_table_in_a_schema_that_is_not_looked_into_is_found_by_the_address() {
-    let place = Place::granted();
-    place.sql("CREATE SCHEMA platform; ALTER TABLE flow_events SET SCHEMA platform; GRANT USAGE ON SCHEMA platform TO USER");
-    assert!(matches!(place.open().await, Err(StoreError::Database(DatabaseError::NoTable { .. }))));
-    let address = place.address("?schema=platform");
-    tells_its_story(&PostgresStore::open_with_patience(&address, PATIENCE).await.unwrap()).await;
+    let db = TestDatabase::granted();
+    db.sql("CREATE SCHEMA platform; ALTER TABLE flow_events SET SCHEMA platform; GRANT USAGE ON SCHEMA platform TO USER");
+    assert!(matches!(db.open().await, Err(StoreError::Database(DatabaseError::NoTable { .. }))));
+    let address = db.address("?schema=platform");
+    tells_its_story(&PostgresStore::open_with_timeout(&address, TIMEOUT).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn a_database_without_the_table_is_refused_and_nothing_is_made_in_it() {
-    let place = Place::empty();
-    place.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", place.database));
-    let before = place.sql(DEFINED);
-    let refused = place.open().await.unwrap_err();
+    let db = TestDatabase::empty();
+    db.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", db.database));
+    let before = db.sql(DEFINED);
+    let refused = db.open().await.unwrap_err();
     assert!(
         told(&refused).contains("has no table flow_events; is it the platform's?")
             && told(&refused).contains("?schema=codex_k8s_guard"),
         "{}",
         told(&refused)
     );
-    let address = place.address("?schema=codex_k8s_guard");
-    let refused = PostgresStore::open_with_patience(&address, PATIENCE).await.unwrap_err();
+    let address = db.address("?schema=codex_k8s_guard");
+    let refused = PostgresStore::open_with_timeout(&address, TIMEOUT).await.unwrap_err();
     assert!(told(&refused).contains("no table codex_k8s_guard.flow_events"), "{}", told(&refused));
-    assert_eq!(place.sql(DEFINED), before);
+    assert_eq!(db.sql(DEFINED), before);
 }
 
 #[tokio::test]
-async fn a_schema_is_made_only_where_it_was_asked_for_and_never_over_somebody_elses() {
-    let place = Place::platform();
-    let before = place.sql(DEFINED);
+async fn a_schema_is_made_only_where_it_was_requested_for_and_never_over_somebody_elses() {
+    let db = TestDatabase::platform();
+    let before = db.sql(DEFINED);
     for parameters in ["", "?schema=public", "?schema=pg_catalog"] {
-        let refused = PostgresStore::install_with_patience(&place.address(parameters), PATIENCE).await;
+        let refused = PostgresStore::install_with_timeout(&db.address(parameters), TIMEOUT).await;
         let refused = refused.unwrap_err();
         assert!(matches!(refused, StoreError::NoSchema { .. }), "{}", told(&refused));
         assert!(refused.to_string().contains("add ?schema=codex_k8s_guard"), "{refused}");
     }
-    let refused = install(&place).await.unwrap_err();
+    let refused = install(&db).await.unwrap_err();
     assert!(
         matches!(&refused, StoreError::Database(DatabaseError::Forbidden { grant, .. })
-            if *grant == format!("GRANT CREATE ON DATABASE \"{}\" TO \"{}\"", place.database, place.user)),
+            if *grant == format!("GRANT CREATE ON DATABASE \"{}\" TO \"{}\"", db.database, db.user)),
         "{}",
         told(&refused)
     );
-    assert_eq!(place.sql(DEFINED), before);
-    place.sql("CREATE SCHEMA theirs AUTHORIZATION USER; ALTER TABLE flow_events SET SCHEMA theirs");
-    let before = place.sql(DEFINED);
-    let address = place.address("?schema=theirs");
-    let refused = PostgresStore::install_with_patience(&address, PATIENCE).await.unwrap_err();
+    assert_eq!(db.sql(DEFINED), before);
+    db.sql("CREATE SCHEMA theirs AUTHORIZATION USER; ALTER TABLE flow_events SET SCHEMA theirs");
+    let before = db.sql(DEFINED);
+    let address = db.address("?schema=theirs");
+    let refused = PostgresStore::install_with_timeout(&address, TIMEOUT).await.unwrap_err();
     assert!(told(&refused).contains("theirs.flow_events") && told(&refused).contains("name another schema"));
-    assert_eq!(place.sql(DEFINED), before);
+    assert_eq!(db.sql(DEFINED), before);
 }
 
 #[tokio::test]
 async fn a_schema_that_a_later_version_has_changed_serves_this_one() {
-    let place = Place::empty();
-    place.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", place.database));
-    install(&place).await.unwrap();
-    place.sql(
+    let db = TestDatabase::empty();
+    db.sql(&format!("GRANT CREATE ON DATABASE {} TO USER", db.database));
+    install(&db).await.unwrap();
+    db.sql(
         "ALTER TABLE codex_k8s_guard.flow_events ADD COLUMN shard integer; \
          INSERT INTO codex_k8s_guard._sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (2, 'shards', true, '', 1)",
     );
-    behaves(&install(&place).await.unwrap()).await;
+    behaves(&install(&db).await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -306,16 +303,16 @@ async fn a_table_of_another_form_is_refused_with_what_was_found_and_expected() {
             "expected a table",
         ),
     ] {
-        let place = Place::granted();
-        place.sql(change);
-        let refused = told(&place.open().await.unwrap_err());
+        let db = TestDatabase::granted();
+        db.sql(change);
+        let refused = told(&db.open().await.unwrap_err());
         assert!(
             refused.contains(found) && refused.contains(expected) && refused.contains("nothing was written"),
             "{change}: {refused}"
         );
     }
     // What the platform may add one day, and what writes itself.
-    let place = Place::granted();
-    place.sql("ALTER TABLE flow_events ADD trace text, ADD shard integer NOT NULL DEFAULT 0");
-    tells_its_story(&place.open().await.unwrap()).await;
+    let db = TestDatabase::granted();
+    db.sql("ALTER TABLE flow_events ADD trace text, ADD shard integer NOT NULL DEFAULT 0");
+    tells_its_story(&db.open().await.unwrap()).await;
 }

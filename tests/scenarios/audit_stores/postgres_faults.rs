@@ -8,7 +8,7 @@ use codex_k8s_shared::database::DatabaseError;
 use codex_k8s_tests::Postgres;
 use jiff::Timestamp;
 
-use crate::harness::{PATIENCE, Place, SHORT, address, start, told};
+use crate::harness::{SHORT, TIMEOUT, TestDatabase, address, start, told};
 use crate::suite::event;
 
 /// Appends a row that is refused, and says with what.
@@ -26,14 +26,14 @@ async fn succeeds(store: &PostgresStore) {
 }
 
 #[tokio::test]
-async fn a_database_that_was_stopped_is_told_and_used_again_when_it_runs() {
+async fn a_database_that_was_stopped_is_reported_and_used_again_when_it_runs() {
     let postgres = start();
     postgres.create_platform("platform").unwrap();
     let address = address(&postgres.admin_url("platform"));
-    let store = PostgresStore::open_with_patience(&address, SHORT).await.unwrap();
+    let store = PostgresStore::open_with_timeout(&address, SHORT).await.unwrap();
     postgres.stop().unwrap();
     for refused in
-        [is_refused(&store).await, PostgresStore::open_with_patience(&address, SHORT).await.unwrap_err()]
+        [is_refused(&store).await, PostgresStore::open_with_timeout(&address, SHORT).await.unwrap_err()]
     {
         let unreachable = matches!(&refused, StoreError::Database(DatabaseError::Unreachable { .. }));
         assert!(unreachable && told(&refused).contains("does it run"), "{}", told(&refused));
@@ -57,7 +57,7 @@ async fn a_database_that_answers_nothing_is_given_up() {
     postgres.create_platform("platform").unwrap();
     let process = postgres.process().unwrap();
     process.signal("STOP").unwrap();
-    let opened = PostgresStore::open_with_patience(&address(&postgres.admin_url("platform")), SHORT).await;
+    let opened = PostgresStore::open_with_timeout(&address(&postgres.admin_url("platform")), SHORT).await;
     process.signal("CONT").unwrap();
     let refused = opened.unwrap_err();
     let slow = matches!(&refused, StoreError::Database(DatabaseError::Slow { .. }));
@@ -65,10 +65,10 @@ async fn a_database_that_answers_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_lock_that_another_session_holds_is_told_and_nothing_is_written() {
-    let place = Place::granted();
-    let store = place.open_hastily().await.unwrap();
-    let holder = sqlx::PgPool::connect(&place.postgres.admin_url(&place.database)).await.unwrap();
+async fn a_lock_that_another_session_holds_is_reported_and_nothing_is_written() {
+    let db = TestDatabase::granted();
+    let store = db.open_hastily().await.unwrap();
+    let holder = sqlx::PgPool::connect(&db.postgres.admin_url(&db.database)).await.unwrap();
     let mut held = holder.begin().await.unwrap();
     sqlx::query("LOCK TABLE flow_events IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
     let refused = is_refused(&store).await;
@@ -78,15 +78,15 @@ async fn a_lock_that_another_session_holds_is_told_and_nothing_is_written() {
         told(&refused)
     );
     held.rollback().await.unwrap();
-    assert_eq!(place.count(), "0");
+    assert_eq!(db.count(), "0");
     succeeds(&store).await;
 }
 
 #[tokio::test]
 async fn a_decision_that_another_session_is_telling_is_waited_for() {
-    let place = Place::granted();
-    let store = place.open().await.unwrap();
-    let holder = sqlx::PgPool::connect(&place.postgres.admin_url(&place.database)).await.unwrap();
+    let db = TestDatabase::granted();
+    let store = db.open().await.unwrap();
+    let holder = sqlx::PgPool::connect(&db.postgres.admin_url(&db.database)).await.unwrap();
     let mut held = holder.begin().await.unwrap();
     sqlx::query("LOCK TABLE flow_events IN SHARE MODE").execute(&mut *held).await.unwrap();
     let append = |store: PostgresStore| {
@@ -108,8 +108,8 @@ async fn a_decision_that_another_session_is_telling_is_waited_for() {
 }
 
 /// A trigger that does this before a row is written.
-fn before_each_row(place: &Place, does: &str) {
-    place.sql(&format!(
+fn before_each_row(db: &TestDatabase, does: &str) {
+    db.sql(&format!(
         "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NEW; END $$; \
          CREATE TRIGGER stop BEFORE INSERT ON flow_events FOR EACH ROW EXECUTE FUNCTION stop()"
     ));
@@ -117,22 +117,22 @@ fn before_each_row(place: &Place, does: &str) {
 
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_given_up_and_nothing_is_written() {
-    let place = Place::granted();
-    let store = place.open_hastily().await.unwrap();
-    before_each_row(&place, "PERFORM pg_sleep(60)");
+    let db = TestDatabase::granted();
+    let store = db.open_hastily().await.unwrap();
+    before_each_row(&db, "PERFORM pg_sleep(60)");
     let refused = is_refused(&store).await;
     let slow = matches!(&refused, StoreError::Database(DatabaseError::Slow { .. }));
     assert!(slow && told(&refused).contains("look at its load"), "{}", told(&refused));
-    place.sql("DROP TRIGGER stop ON flow_events");
-    assert_eq!(place.count(), "0");
+    db.sql("DROP TRIGGER stop ON flow_events");
+    assert_eq!(db.count(), "0");
     succeeds(&store).await;
 }
 
 #[tokio::test]
-async fn a_database_that_takes_no_changes_is_told() {
-    let place = Place::granted();
-    place.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", place.database));
-    let store = place.open_hastily().await.unwrap();
+async fn a_database_that_takes_no_changes_is_reported() {
+    let db = TestDatabase::granted();
+    db.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", db.database));
+    let store = db.open_hastily().await.unwrap();
     let refused = is_refused(&store).await;
     assert!(
         matches!(refused, StoreError::ReadOnly(_)) && told(&refused).contains("name the primary"),
@@ -143,30 +143,30 @@ async fn a_database_that_takes_no_changes_is_told() {
 }
 
 #[tokio::test]
-async fn a_database_in_which_nothing_more_fits_is_told() {
+async fn a_database_in_which_nothing_more_fits_is_reported() {
     for (state, said) in [("53100", "could not extend file"), ("53200", "out of memory")] {
-        let place = Place::granted();
-        let store = place.open_hastily().await.unwrap();
-        before_each_row(&place, &format!("RAISE EXCEPTION '{said}' USING ERRCODE = '{state}'"));
+        let db = TestDatabase::granted();
+        let store = db.open_hastily().await.unwrap();
+        before_each_row(&db, &format!("RAISE EXCEPTION '{said}' USING ERRCODE = '{state}'"));
         let refused = is_refused(&store).await;
         assert!(matches!(refused, StoreError::Full(_)), "{}", told(&refused));
         assert!(told(&refused).contains("its disk or its memory") && told(&refused).contains(said));
-        place.sql("DROP TRIGGER stop ON flow_events");
+        db.sql("DROP TRIGGER stop ON flow_events");
         succeeds(&store).await;
     }
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_what_to_check_and_no_password() {
-    let place = Place::granted();
-    let url = place.postgres.url(&place.user, &place.database);
-    let user = &place.user;
+async fn who_is_not_let_in_is_reported_what_to_check_and_no_password() {
+    let db = TestDatabase::granted();
+    let url = db.postgres.url(&db.user, &db.database);
+    let user = &db.user;
     for (url, said) in [
         (url.replace(&format!(":{user}@"), ":s3cret@"), "password authentication failed"),
         (url.replace(&format!("/{user}:{user}@"), "/nobody:s3cret@"), "password authentication failed"),
-        (url.replace(&place.database, "absent"), "database \"absent\" does not exist"),
+        (url.replace(&db.database, "absent"), "database \"absent\" does not exist"),
     ] {
-        let refused = PostgresStore::open_with_patience(&address(&url), PATIENCE).await.unwrap_err();
+        let refused = PostgresStore::open_with_timeout(&address(&url), TIMEOUT).await.unwrap_err();
         let sign_in = matches!(&refused, StoreError::Database(DatabaseError::SignIn { .. }));
         assert!(sign_in && told(&refused).contains(said), "{}", told(&refused));
         assert!(told(&refused).contains("check user, password (PGPASSWORD)"));
@@ -175,22 +175,22 @@ async fn who_is_not_let_in_is_told_what_to_check_and_no_password() {
 }
 
 #[tokio::test]
-async fn a_database_whose_connections_are_all_taken_is_told() {
-    let place = Place::granted();
-    place.sql("ALTER ROLE USER CONNECTION LIMIT 0");
-    let refused = place.open_hastily().await.unwrap_err();
+async fn a_database_whose_connections_are_all_taken_is_reported() {
+    let db = TestDatabase::granted();
+    db.sql("ALTER ROLE USER CONNECTION LIMIT 0");
+    let refused = db.open_hastily().await.unwrap_err();
     let busy = matches!(&refused, StoreError::Database(DatabaseError::Busy { .. }));
     assert!(busy && told(&refused).contains("max_connections"), "{}", told(&refused));
 }
 
 #[tokio::test]
-async fn a_missing_right_is_told_with_the_sql_that_gives_it() {
-    let place = Place::platform();
-    let user = &place.user;
-    let refused = place.open_hastily().await.unwrap_err();
+async fn a_missing_right_is_reported_with_the_sql_that_gives_it() {
+    let db = TestDatabase::platform();
+    let user = &db.user;
+    let refused = db.open_hastily().await.unwrap_err();
     assert!(told(&refused).contains(&format!("GRANT SELECT ON public.flow_events TO \"{user}\"")));
-    place.sql("GRANT SELECT ON flow_events TO USER");
-    let store = place.open_hastily().await.unwrap();
+    db.sql("GRANT SELECT ON flow_events TO USER");
+    let store = db.open_hastily().await.unwrap();
     assert!(store.rows(&Filter::default()).await.unwrap().is_empty(), "to read is enough to read");
     let grant = format!(
         "GRANT INSERT, SELECT ON public.flow_events TO \"{user}\"; \
@@ -200,26 +200,26 @@ async fn a_missing_right_is_told_with_the_sql_that_gives_it() {
         [("", "table flow_events"), ("INSERT ON flow_events", "sequence flow_events_id_seq")]
     {
         if !right.is_empty() {
-            place.sql(&format!("GRANT {right} TO USER"));
+            db.sql(&format!("GRANT {right} TO USER"));
         }
         let refused = told(&is_refused(&store).await);
         assert!(refused.contains(&grant) && refused.contains(lacks), "{refused}");
     }
-    place.sql(&grant);
+    db.sql(&grant);
     succeeds(&store).await;
 }
 
 #[tokio::test]
 async fn rows_that_a_policy_hides_are_never_taken_for_absent() {
-    let place = Place::granted();
-    place.sql("ALTER TABLE flow_events ENABLE ROW LEVEL SECURITY");
-    let store = place.open_hastily().await.unwrap();
+    let db = TestDatabase::granted();
+    db.sql("ALTER TABLE flow_events ENABLE ROW LEVEL SECURITY");
+    let store = db.open_hastily().await.unwrap();
     let refused = store.open_intentions().await.unwrap_err();
     assert!(told(&refused).contains("row-level security"), "{}", told(&refused));
 }
 
 #[tokio::test]
-async fn tls_is_spoken_with_whom_the_authority_vouches_for_and_with_nobody_else() {
+async fn tls_is_spoken_with_whom_the_authority_verifies_for_and_with_no_one_else() {
     let postgres = start();
     postgres.create_platform("platform").unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn tls_is_spoken_with_whom_the_authority_vouches_for_and_with_nobody_else(
     postgres.start_again().unwrap();
     let open = async |host: &str, parameters: String| {
         let url = postgres.admin_url("platform").replace("127.0.0.1", host);
-        PostgresStore::open_with_patience(&address(&format!("{url}?{parameters}")), PATIENCE).await
+        PostgresStore::open_with_timeout(&address(&format!("{url}?{parameters}")), TIMEOUT).await
     };
     let verified = format!("sslmode=verify-full&sslrootcert={our_root}");
     let store = open("localhost", verified.clone()).await.unwrap();

@@ -8,10 +8,10 @@ use std::time::Duration;
 use codex_k8s_shared::audit::{Appended, EventType, Filter, SqliteStore, Store, StoreError};
 
 use crate::harness::{told, without_roots_powers};
-use crate::suite::{behaves, decisions_are_told_once_between, event};
+use crate::suite::{behaves, decisions_are_reported_once_between, event};
 
 async fn open(file: &Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open_with_patience(file, Duration::from_millis(200)).await
+    SqliteStore::open_with_timeout(file, Duration::from_millis(200)).await
 }
 
 #[tokio::test]
@@ -36,15 +36,15 @@ async fn what_was_written_is_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
-async fn two_processes_tell_a_decision_once_between_them() {
+async fn two_processes_report_a_decision_once_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.db");
-    let patience = Duration::from_secs(30);
+    let timeout = Duration::from_secs(30);
     let stores = [
-        SqliteStore::open_with_patience(&file, patience).await.unwrap(),
-        SqliteStore::open_with_patience(&file, patience).await.unwrap(),
+        SqliteStore::open_with_timeout(&file, timeout).await.unwrap(),
+        SqliteStore::open_with_timeout(&file, timeout).await.unwrap(),
     ];
-    decisions_are_told_once_between(&stores).await;
+    decisions_are_reported_once_between(&stores).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn a_locked_file_says_so_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_store_is_told_and_left_as_it_is() {
+async fn a_file_that_is_no_store_is_reported_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.db");
     let text = "this is a note, and no database at all. ".repeat(200);
@@ -91,7 +91,7 @@ async fn a_file_that_is_no_store_is_told_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_told() {
+async fn a_folder_that_is_not_there_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let refused = open(&folder.path().join("absent/audit.db")).await.unwrap_err();
     assert!(
@@ -101,7 +101,7 @@ async fn a_folder_that_is_not_there_is_told() {
 }
 
 #[test]
-fn a_file_that_may_not_be_written_is_told_and_left_as_it_is() {
+fn a_file_that_may_not_be_written_is_reported_and_left_as_it_is() {
     without_roots_powers(async {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.db");
@@ -121,7 +121,7 @@ fn a_file_that_may_not_be_written_is_told_and_left_as_it_is() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_told_and_nothing_is_made_in_it() {
+fn a_folder_that_may_not_be_written_is_reported_and_nothing_is_made_in_it() {
     without_roots_powers(async {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
@@ -136,7 +136,7 @@ fn a_folder_that_may_not_be_written_is_told_and_nothing_is_made_in_it() {
 }
 
 #[tokio::test]
-async fn a_file_in_which_nothing_more_fits_is_told() {
+async fn a_file_in_which_nothing_more_fits_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.db");
     let store = open(&file).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_file_in_which_nothing_more_fits_is_told() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_in_its_middle_is_told() {
+async fn a_file_that_is_damaged_in_its_middle_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.db");
     let store = open(&file).await.unwrap();

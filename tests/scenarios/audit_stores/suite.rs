@@ -29,7 +29,7 @@ pub(crate) async fn behaves(store: &impl Store) {
 /// All but pruning, for which a store may lack the right.
 pub(crate) async fn tells_its_story(store: &impl Store) {
     rows_come_back_as_they_were_written(store).await;
-    a_stage_of_a_decision_is_told_once(store).await;
+    a_stage_of_a_decision_is_reported_once(store).await;
     filters_let_through_what_they_say(store).await;
     intentions_are_open_until_they_end(store).await;
     texts_of_any_kind_are_kept(store).await;
@@ -43,7 +43,7 @@ async fn rows_come_back_as_they_were_written(store: &impl Store) {
     assert_eq!(rows.iter().map(|row| &row.event).collect::<Vec<_>>(), [&written]);
 }
 
-async fn a_stage_of_a_decision_is_told_once(store: &impl Store) {
+async fn a_stage_of_a_decision_is_reported_once(store: &impl Store) {
     let intended = event(EventType::CleanupIntended, "once", Some("d-once"), 0);
     let again = event(EventType::CleanupIntended, "once", Some("d-once"), 5);
     assert_eq!(store.append(&intended).await.unwrap(), Appended::Written);
@@ -119,7 +119,7 @@ async fn texts_of_any_kind_are_kept(store: &impl Store) {
 }
 
 /// Fifty decisions, each told by every one of these at the same time: each is told once.
-pub(crate) async fn decisions_are_told_once_between<S: Store + Clone + 'static>(stores: &[S]) {
+pub(crate) async fn decisions_are_reported_once_between<S: Store + Clone + 'static>(stores: &[S]) {
     let mut all = tokio::task::JoinSet::new();
     for decision in 0..50 {
         for store in stores {

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, PATIENCE, annotation, at, baseline, guard, job, jobs, namespace, reconciles, unique,
+    Client, TIMEOUT, annotation, at, baseline, guard, job, jobs, namespace, reconciles, unique,
 };
 
 const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
@@ -70,12 +70,12 @@ fn notes(client: &Client<'_>, namespace: &str, reason: &str, kind: &str) -> Vec<
 fn noted(client: &Client<'_>, namespace: &str, reason: &str, kind: &str, words: &str) {
     let is_noted =
         || notes(client, namespace, reason, kind).iter().any(|note| note.contains(words)).then_some(());
-    let found = eventually(&format!("an Event {reason} of {kind} with {words:?}"), PATIENCE, is_noted);
+    let found = eventually(&format!("an Event {reason} of {kind} with {words:?}"), TIMEOUT, is_noted);
     found.unwrap_or_else(|error| panic!("{error}; there are {:?}", notes(client, namespace, reason, kind)));
 }
 
 /// Waits until an object is as it was, and the gate is open; how long that took.
-fn healed(client: &Client<'_>, namespace: &str, path: &str, was: &Value) -> Duration {
+fn repaired(client: &Client<'_>, namespace: &str, path: &str, was: &Value) -> Duration {
     let begun = Instant::now();
     let parts = |object: &Value| {
         ["rules", "subjects", "roleRef", "spec"]
@@ -86,14 +86,14 @@ fn healed(client: &Client<'_>, namespace: &str, path: &str, was: &Value) -> Dura
     let as_before = |object: &Value| {
         parts(object) == parts(was) && object["metadata"]["labels"] == was["metadata"]["labels"]
     };
-    eventually(&format!("{path} is healed"), PATIENCE, || client.find(path).filter(as_before)).unwrap();
+    eventually(&format!("{path} is repaired"), TIMEOUT, || client.find(path).filter(as_before)).unwrap();
     let took = begun.elapsed();
     client.await_gate(namespace);
     took
 }
 
 #[test]
-fn whatever_is_edited_stripped_or_deleted_is_healed_behind_a_closed_gate() {
+fn whatever_is_edited_stripped_or_deleted_is_repaired_behind_a_closed_gate() {
     let client = insider();
     let name = client.ready_namespace();
     for (kind, path) in baseline(&name) {
@@ -107,17 +107,17 @@ fn whatever_is_edited_stripped_or_deleted_is_healed_behind_a_closed_gate() {
                 Some(change) => drop(client.patch(&by_hand(&path), change)),
                 None => drop(client.delete(&path)),
             }
-            let took = healed(&client, &name, &path, &was);
-            println!("{kind} {what}: healed after {} ms (ready since {ready})", took.as_millis());
+            let took = repaired(&client, &name, &path, &was);
+            println!("{kind} {what}: repaired after {} ms (ready since {ready})", took.as_millis());
             let resource = path.split('/').nth_back(1).unwrap().to_owned();
             let order =
                 ["patch namespaces".to_owned(), format!("patch {resource}"), "patch namespaces".to_owned()];
-            eventually(&format!("{order:?} in the audit log"), PATIENCE, || {
+            eventually(&format!("{order:?} in the audit log"), TIMEOUT, || {
                 written_by_us(&name, &since).ends_with(&order).then_some(())
             })
             .unwrap_or_else(|error| panic!("{error}; found {:?}", written_by_us(&name, &since)));
         }
-        noted(&client, &name, "BaselineHealed", kind, "(last written by kubectl-edit)");
+        noted(&client, &name, "BaselineRepaired", kind, "(last written by kubectl-edit)");
         noted(&client, &name, "BaselineRestored", kind, "it was missing");
     }
 }
@@ -134,23 +134,23 @@ fn a_role_binding_to_another_role_is_replaced() {
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
     let collection = path.trim_end_matches("/codex-runner");
     // Whoever wants to be there first must be quick.
-    eventually("the other one is created", PATIENCE, || {
+    eventually("the other one is created", TIMEOUT, || {
         client.send(Method::DELETE, path, &Value::Null);
         client.send(Method::POST, &by_hand(collection), &other).is_ok().then_some(())
     })
     .unwrap();
-    let took = healed(&client, &name, path, &was);
+    let took = repaired(&client, &name, path, &was);
     println!("RoleBinding with another roleRef: replaced after {} ms", took.as_millis());
     noted(
         &client,
         &name,
-        "BaselineHealed",
+        "BaselineRepaired",
         "RoleBinding",
         "roleRef.name: found \"cluster-admin\", now \"codex-runner\"",
     );
 }
 
-/// Takes an object out of our hands, so that it is somebody else's under the same name.
+/// Takes an object out of our hands, so that it is owned by another manager under the same name.
 fn make_foreign(client: &Client<'_>, path: &str) {
     client.patch(&by_hand(path), &json!({"metadata": {"labels": null, "managedFields": [{}]}}));
 }
@@ -162,8 +162,8 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     let path = &baseline(&name)[1].1;
     make_foreign(&client, path);
     let theirs = client.get(path);
-    let waits_for = "Role codex-runner is somebody else's";
-    eventually("the gate is closed", PATIENCE, || {
+    let waits_for = "Role codex-runner is owned by another manager";
+    eventually("the gate is closed", TIMEOUT, || {
         let namespace = client.get(&at(&name));
         let told = annotation(&namespace, "baseline-waits-for") == waits_for;
         (told && annotation(&namespace, "baseline-ready-at").is_empty()).then_some(())
@@ -172,7 +172,7 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     noted(
         &client,
         &name,
-        "ForeignObject",
+        "BaselineConflict",
         "Role",
         "delete it, or give it the label codex-k8s.dev/managed-by",
     );
@@ -180,7 +180,7 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     assert_eq!((refused.code, refused.retry_after), (429, Some(1)), "{refused:?}");
     assert!(refused.message().contains("GATE001") && refused.message().contains(waits_for), "{refused:?}");
     let (looks, told) = (reconciles(guard(), "looks_total"), reconciles(guard(), "foreign_total"));
-    eventually("it was looked at again", PATIENCE, || {
+    eventually("it was looked at again", TIMEOUT, || {
         (reconciles(guard(), "looks_total") > looks).then_some(())
     })
     .unwrap();
@@ -189,7 +189,7 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     client.patch(path, &json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}}}));
     client.await_gate(&name);
     assert!(reconciles(guard(), "foreign_total") >= told);
-    assert_eq!(notes(&client, &name, "ForeignObject", "Role").len(), 1, "told once");
+    assert_eq!(notes(&client, &name, "BaselineConflict", "Role").len(), 1, "told once");
 }
 
 #[test]
@@ -201,15 +201,14 @@ fn a_namespace_that_ends_is_left_alone() {
     client.delete(&at(&name));
     let since = now();
     for (kind, path) in baseline(&name) {
-        eventually(&format!("{kind} is gone"), PATIENCE, || client.find(&path).is_none().then_some(()))
+        eventually(&format!("{kind} is gone"), TIMEOUT, || client.find(&path).is_none().then_some(()))
             .unwrap();
     }
     // Something else is looked at meanwhile, from the beginning to the end.
     client.ready_namespace();
     assert_eq!(written_by_us(&name, &since), Vec::<String>::new());
     client.patch(&format!("{}/configmaps/held", at(&name)), &json!({"metadata": {"finalizers": null}}));
-    eventually("the namespace is gone", PATIENCE, || client.find(&at(&name)).is_none().then_some(()))
-        .unwrap();
+    eventually("the namespace is gone", TIMEOUT, || client.find(&at(&name)).is_none().then_some(())).unwrap();
 }
 
 #[test]
@@ -244,7 +243,7 @@ fn what_the_worker_keeps_deleting_comes_back_ever_later_and_the_log_names_the_se
     for _ in 0..4 {
         worker.delete(path);
         let begun = Instant::now();
-        eventually("the LimitRange is back", PATIENCE, || worker.find(path)).unwrap();
+        eventually("the LimitRange is back", TIMEOUT, || worker.find(path)).unwrap();
         gaps.push(begun.elapsed().as_millis());
     }
     println!("a LimitRange that is deleted whenever it is there came back after {gaps:?} ms");

@@ -9,7 +9,7 @@ use codex_k8s_tests::{Guard, Identity, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, at, baseline, job, jobs, namespace, playground, unique};
+use crate::harness::{Client, TIMEOUT, at, baseline, job, jobs, namespace, playground, unique};
 
 /// A cluster whose reconciler has ended: these tests run their own, one after the other.
 struct ByHand {
@@ -98,7 +98,7 @@ fn dying_at_any_step_of_a_new_namespace_leaves_its_gate_right_and_the_next_one_e
 }
 
 #[test]
-fn dying_while_drift_is_healed_never_leaves_the_gate_open_over_it() {
+fn dying_while_drift_is_repaired_never_leaves_the_gate_open_over_it() {
     let cluster = ByHand::new();
     let client = cluster.client();
     for point in ["before-close", "after-close", "before-apply-Role", "after-apply-Role", "before-open"] {
@@ -133,7 +133,7 @@ fn dying_between_the_two_halves_of_a_replacement_leaves_the_gate_closed() {
 }
 
 #[test]
-fn without_a_reconciler_old_namespaces_work_on_and_new_ones_are_told_to_wait() {
+fn without_a_reconciler_old_namespaces_work_on_and_new_ones_are_reported_to_wait() {
     let cluster = ByHand::new();
     let developer = Client::new(cluster.guard, &Identity::developer());
     let old = developer.namespace();
@@ -143,7 +143,7 @@ fn without_a_reconciler_old_namespaces_work_on_and_new_ones_are_told_to_wait() {
         let pods = developer.get(&format!("{}/pods", at(&old)));
         (pods["items"].as_array().unwrap().len() == 1).then_some(())
     };
-    eventually("the Job has its Pod", PATIENCE, has_pod).unwrap();
+    eventually("the Job has its Pod", TIMEOUT, has_pod).unwrap();
     let new = developer.namespace();
     let refused = developer.send(Method::POST, &jobs(&new), &job("waits"));
     assert_eq!((refused.code, refused.retry_after), (429, Some(1)), "{refused:?}");
@@ -162,7 +162,7 @@ fn writes(guard: &Guard) -> usize {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
+fn a_dry_run_reports_what_would_be_done_and_does_nothing() {
     let cluster = ByHand::new();
     let client = cluster.client();
     let (new, drifted) = (client.namespace(), client.namespace());
@@ -178,7 +178,7 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
     for line in [
         format!("{new}: would create LimitRange codex-run-limits\n{new}: would then be ready\n"),
         format!(
-            "{drifted}: would heal ResourceQuota codex-run-quota\n  spec.hard.pods\n  - \"999\"\n  + \"20\"\n"
+            "{drifted}: would repair ResourceQuota codex-run-quota\n  spec.hard.pods\n  - \"999\"\n  + \"20\"\n"
         ),
     ] {
         assert!(told.contains(&line), "no {line:?} in\n{told}");
@@ -192,7 +192,7 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
     assert!(told.contains(&format!("{new}: create LimitRange codex-run-limits\n{new}: ready\n")), "{told}");
     let done = writes(cluster.guard);
     let told = cluster.once();
-    assert!(!told.contains("create") && !told.contains("heal"), "{told}");
+    assert!(!told.contains("create") && !told.contains("repair"), "{told}");
     assert_eq!(writes(cluster.guard), done, "with nothing to do, nothing is written");
 }
 
@@ -207,7 +207,10 @@ fn once_ends_with_an_error_while_a_namespace_is_not_ready() {
     let ran = cluster.reconcile(&["--once"], None);
     let (told, error) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert_eq!(ran.status.code(), Some(1), "{told}{error}");
-    assert!(told.contains(&format!("{name}: waits: Role codex-runner is somebody else's")), "{told}");
+    assert!(
+        told.contains(&format!("{name}: waits: Role codex-runner is owned by another manager")),
+        "{told}"
+    );
     assert!(error.contains("error: 1 of ") && error.contains("namespaces are not ready"), "{error}");
     client.delete(path);
     cluster.once();

@@ -6,7 +6,7 @@ use codex_k8s_tests::{Identity, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, at, baseline, guard, job, jobs, namespace, unique};
+use crate::harness::{Client, TIMEOUT, at, baseline, guard, job, jobs, namespace, unique};
 use crate::worker::{Run, Version};
 
 /// A run namespace whose gate is closed, for a foreign object stands in the way of its baseline.
@@ -42,12 +42,12 @@ impl Closed {
         let foreign = json!({"metadata": {"labels": null, "managedFields": [{}]}});
         self.client.patch(path, &foreign);
         let closed = || (!self.client.is_open(&self.name)).then_some(());
-        eventually("the gate is closed", PATIENCE, closed).unwrap();
+        eventually("the gate is closed", TIMEOUT, closed).unwrap();
         // The webhook hears of it a moment later.
         let developer = Client::new(guard(), &Identity::developer());
         let dry = format!("{}?dryRun=All", jobs(&self.name));
         let warned = || (developer.warnings(&dry, &job("probe")).contains("GATE001")).then_some(());
-        eventually("the webhook knows", PATIENCE, warned).unwrap();
+        eventually("the webhook knows", TIMEOUT, warned).unwrap();
     }
 
     fn open(&self) {
@@ -79,7 +79,7 @@ fn a_closed_gate_delays_no_job_of_another_namespace() {
     }
     let refused =
         |event: &Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("GATE001");
-    eventually("Pods are refused", PATIENCE, || {
+    eventually("Pods are refused", TIMEOUT, || {
         let events = client.get(&format!("{}/events", at(name)));
         events["items"].as_array().unwrap().iter().any(refused).then_some(())
     })
@@ -87,7 +87,7 @@ fn a_closed_gate_delays_no_job_of_another_namespace() {
     let other = client.ready_namespace();
     client.create(&jobs(&other), &job("unhindered"));
     let begun = Instant::now();
-    eventually("the other Job has its Pod", PATIENCE, || (pods(client, &other) == 1).then_some(())).unwrap();
+    eventually("the other Job has its Pod", TIMEOUT, || (pods(client, &other) == 1).then_some(())).unwrap();
     let took = begun.elapsed();
     println!(
         "beside {DENIED} Jobs at a closed gate, another namespace's Job had its Pod after {} ms",
@@ -96,7 +96,7 @@ fn a_closed_gate_delays_no_job_of_another_namespace() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(pods(client, name), 0);
     closed.open();
-    eventually("all have their Pods", PATIENCE, || (pods(client, name) == DENIED).then_some(())).unwrap();
+    eventually("all have their Pods", TIMEOUT, || (pods(client, name) == DENIED).then_some(())).unwrap();
 }
 
 /// Pods that a controller makes before the quota of the slot counts would pass beside it for good.
@@ -110,7 +110,7 @@ fn in_a_slot_too_controllers_make_no_pods_while_the_gate_is_closed() {
         "replicas": 24, "selector": {"matchLabels": {"app": "many"}}, "template": {"metadata": {"labels": {"app": "many"}},
             "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
     agent.create(&format!("/apis/apps/v1/namespaces/{name}/deployments"), &deployment);
-    eventually("Pods are refused", PATIENCE, || {
+    eventually("Pods are refused", TIMEOUT, || {
         let events = client.get(&format!("{}/events", at(name)));
         let refused = |event: &Value| event["message"].to_string().contains("GATE001");
         events["items"].as_array().unwrap().iter().any(refused).then_some(())
@@ -118,9 +118,9 @@ fn in_a_slot_too_controllers_make_no_pods_while_the_gate_is_closed() {
     .unwrap();
     assert_eq!(pods(client, name), 0);
     closed.open();
-    eventually("as many Pods as the quota has", PATIENCE, || (pods(client, name) == 20).then_some(()))
+    eventually("as many Pods as the quota has", TIMEOUT, || (pods(client, name) == 20).then_some(()))
         .unwrap();
-    eventually("and no more", PATIENCE, || {
+    eventually("and no more", TIMEOUT, || {
         let events = client.get(&format!("{}/events", at(name)));
         let refused = |event: &Value| event["message"].to_string().contains("exceeded quota");
         events["items"].as_array().unwrap().iter().any(refused).then_some(())
@@ -130,13 +130,13 @@ fn in_a_slot_too_controllers_make_no_pods_while_the_gate_is_closed() {
 }
 
 #[test]
-fn a_person_is_told_when_to_try_again_and_a_controller_is_not() {
+fn a_person_is_reported_when_to_try_again_and_a_controller_is_not() {
     let closed = Closed::new();
     closed.close();
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}});
     let path = format!("{}/pods", at(&closed.name));
-    let waits_for = "LimitRange codex-run-limits is somebody else's";
+    let waits_for = "LimitRange codex-run-limits is owned by another manager";
     let ask = |identity: &Identity| Client::new(guard(), identity).send(Method::POST, &path, &pod);
     for (identity, retry) in [
         (Identity::developer(), Some(1)),
@@ -159,7 +159,7 @@ fn a_person_is_told_when_to_try_again_and_a_controller_is_not() {
 }
 
 #[test]
-fn a_server_dry_run_is_told_why_it_would_wait_does_not_wait_and_leaves_nothing() {
+fn a_server_dry_run_is_reported_why_it_would_wait_does_not_wait_and_leaves_nothing() {
     let closed = Closed::new();
     closed.close();
     let developer = Client::new(guard(), &Identity::developer());
@@ -189,7 +189,7 @@ fn kubectl_waits_at_the_gate_by_itself() {
     let ran = kubectl.run(&["create", "job", "first", "--image=busybox:1.36", "-n", &name]).unwrap();
     assert!(ran.succeeded(), "{ran}");
     let admin = Client::new(guard(), &Identity::Admin);
-    eventually("the Pod is counted", PATIENCE, || {
+    eventually("the Pod is counted", TIMEOUT, || {
         let quota = admin.get(&baseline(&name)[3].1);
         (quota["status"]["used"]["pods"] == "1").then_some(())
     })

@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
@@ -116,7 +116,7 @@ impl<'a> Client<'a> {
     #[track_caller]
     pub(crate) fn await_gate(&self, name: &str) {
         let waited =
-            eventually(&format!("the gate of {name} is open"), PATIENCE, || self.is_open(name).then_some(()));
+            eventually(&format!("the gate of {name} is open"), TIMEOUT, || self.is_open(name).then_some(()));
         waited.unwrap_or_else(|error| {
             let namespace = self.get(&at(name));
             panic!("{error}\n{}\n{}", namespace["metadata"], self.guard.control_plane.log_tail("reconcile"))

@@ -7,7 +7,7 @@ use codex_k8s_tests::{ControlPlane, Guard, Identity, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, annotation, at, job, jobs, namespace, playground};
+use crate::harness::{Client, TIMEOUT, annotation, at, job, jobs, namespace, playground};
 
 const SLOT: &str = "codex-k8s-dev-1";
 const CLEAN_SLOT: &str = "codex-k8s-dev-2";
@@ -103,7 +103,7 @@ fn waits_for(admin: &Client<'_>, name: &str) -> String {
 
 /// The gate is closed, for what was left: told in the annotation, in an Event, and to those who create workloads.
 fn is_closed_because_of_what_was_left(admin: &Client<'_>, name: &str) {
-    let told = eventually(&format!("the gate of {name} says what has to go"), PATIENCE, || {
+    let told = eventually(&format!("the gate of {name} says what has to go"), TIMEOUT, || {
         Some(waits_for(admin, name)).filter(|told| told.starts_with("the removal of "))
     })
     .unwrap();
@@ -117,7 +117,7 @@ fn is_closed_because_of_what_was_left(admin: &Client<'_>, name: &str) {
     let is_told = |event: &Value| {
         event["reason"] == "GateStaysClosed" && event["message"].to_string().contains("Role wide (RBAC001)")
     };
-    eventually("an Event says it", PATIENCE, || events().iter().any(is_told).then_some(())).unwrap();
+    eventually("an Event says it", TIMEOUT, || events().iter().any(is_told).then_some(())).unwrap();
     let answer = admin.send(Method::POST, &jobs(name), &job("early"));
     assert_eq!(answer.code, 429, "{answer:?}");
     assert!(answer.message().contains("GATE001") && answer.message().contains("Role wide"), "{answer:?}");
@@ -154,7 +154,7 @@ fn what_was_left_in_a_namespace_before_it_was_guarded_keeps_its_gate_closed_unti
             admin.delete(path);
         }
         let only = format!("the removal of ClusterRoleBinding waits-for-{name} (RBAC003)");
-        eventually("one is left", PATIENCE, || (waits_for(&admin, name) == only).then_some(())).unwrap();
+        eventually("one is left", TIMEOUT, || (waits_for(&admin, name) == only).then_some(())).unwrap();
         assert!(!admin.is_open(name));
         admin.delete(&last.0);
         admin.await_gate(name);
@@ -176,7 +176,7 @@ fn rights_of_all_users_from_before_the_registration_close_every_new_gate_and_ope
         (Client::new(&guard, &Identity::Admin), Client::new(&guard, &Identity::developer()));
     let name = developer.namespace();
     let only = "the removal of ClusterRoleBinding all-may-read (RBAC003)";
-    eventually("the gate says so", PATIENCE, || (waits_for(&admin, &name) == only).then_some(())).unwrap();
+    eventually("the gate says so", TIMEOUT, || (waits_for(&admin, &name) == only).then_some(())).unwrap();
     assert!(!admin.is_open(&name));
     // The operator lists the role for all users; the file is read again by itself.
     guard
@@ -186,7 +186,7 @@ fn rights_of_all_users_from_before_the_registration_close_every_new_gate_and_ope
     guard.write_policy("").unwrap();
     std::thread::sleep(Duration::from_secs(2));
     let later = developer.namespace();
-    eventually("the later gate says so", PATIENCE, || (waits_for(&admin, &later) == only).then_some(()))
+    eventually("the later gate says so", TIMEOUT, || (waits_for(&admin, &later) == only).then_some(()))
         .unwrap();
     assert!(admin.is_open(&name) && !admin.is_open(&later));
     assert!(admin.find(&format!("{CLUSTER}/all-may-read")).is_some());

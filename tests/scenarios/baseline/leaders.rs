@@ -7,12 +7,12 @@ use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Guard, Health, Identity, Reconciler, eventually};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, at, playground};
+use crate::harness::{Client, TIMEOUT, at, playground};
 
 const MANY: usize = 100;
 
 fn looks(health: Health) -> u64 {
-    health.sum("codex_k8s_reconcile_looks_total").unwrap()
+    health.sum("codex_k8s_reconcile_reconcile_total").unwrap()
 }
 
 fn writes(health: Health) -> u64 {
@@ -46,7 +46,7 @@ fn all_look(client: &Client<'_>, names: &[String], healths: &[Health]) {
         );
     }
     let due = u64::try_from(names.len()).unwrap();
-    eventually("all were looked at", PATIENCE, || {
+    eventually("all were looked at", TIMEOUT, || {
         healths.iter().zip(&before).all(|(health, before)| looks(*health) >= before + due).then_some(())
     })
     .unwrap();
@@ -85,7 +85,7 @@ fn a_restart_two_at_once_and_a_handover_write_nothing_that_is_there() {
     let begun = Instant::now();
     end(&guard.reconciler);
     let next = guard.one_more_reconciler("next", &[]).unwrap();
-    eventually("the next one looked at all", PATIENCE, || (looks(next.health) >= polls).then_some(()))
+    eventually("the next one looked at all", TIMEOUT, || (looks(next.health) >= polls).then_some(()))
         .unwrap();
     println!("a restart: all {MANY} were looked at again after {} ms", begun.elapsed().as_millis());
     assert_eq!(writes(next.health), 0);

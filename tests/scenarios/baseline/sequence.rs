@@ -8,7 +8,7 @@ use codex_k8s_tests::{Guard, Identity, eventually};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::harness::{Client, PATIENCE, at, block_on, guard, playground, runtime, spread};
+use crate::harness::{Client, TIMEOUT, at, block_on, guard, playground, runtime, spread};
 use crate::worker::{Run, Version, Worker, policy_of_b};
 
 const EACH: usize = 100;
@@ -99,7 +99,7 @@ fn has_pod(client: &Client<'_>, namespace: &str) -> bool {
 fn counted(guard: &Guard, started: &[Started]) -> usize {
     let admin = Client::new(guard, &Identity::Admin);
     for Started { run, .. } in started {
-        eventually(&format!("the Job of {} has a Pod", run.namespace), PATIENCE, || {
+        eventually(&format!("the Job of {} has a Pod", run.namespace), TIMEOUT, || {
             has_pod(&admin, &run.namespace).then_some(())
         })
         .unwrap();
@@ -115,7 +115,7 @@ fn counted(guard: &Guard, started: &[Started]) -> usize {
     is_counted(&all())
 }
 
-fn judge(what: &str, guard: &Guard, started: &[Started]) {
+fn evaluate(what: &str, guard: &Guard, started: &[Started]) {
     let failed: Vec<_> = started
         .iter()
         .filter_map(|started| started.failed.as_deref().map(|why| (&started.run.namespace, why)))
@@ -148,15 +148,15 @@ fn judge(what: &str, guard: &Guard, started: &[Started]) {
 
 #[test]
 fn the_workers_runs_at_a_pass_and_are_counted() {
-    judge("A, one after the other", guard(), &paced(guard(), Version::A, 1000, EACH));
-    judge("A, all at once", guard(), &burst(guard(), Version::A, 2000, EACH));
+    evaluate("A, one after the other", guard(), &paced(guard(), Version::A, 1000, EACH));
+    evaluate("A, all at once", guard(), &burst(guard(), Version::A, 2000, EACH));
 }
 
 #[test]
 fn the_workers_runs_in_slots_at_b_pass_and_are_counted() {
     let guard = guard_of_b();
-    judge("B, one after the other", guard, &paced(guard, Version::B, 1000, EACH));
-    judge("B, all at once", guard, &burst(guard, Version::B, 2000, EACH));
+    evaluate("B, one after the other", guard, &paced(guard, Version::B, 1000, EACH));
+    evaluate("B, all at once", guard, &burst(guard, Version::B, 2000, EACH));
 }
 
 /// The reconciler is out of the way: the quotas are the worker's own, and as young as can be when bare Pods come, as the

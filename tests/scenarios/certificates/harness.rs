@@ -19,8 +19,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-pub(crate) const HOME: &str = "codex-k8s-guard";
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 pub(crate) const AUTHORITY: &str = "codex-k8s-webhook-ca";
 pub(crate) const LEAF: &str = "codex-k8s-webhook-tls";
 const KINDS: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -38,12 +38,12 @@ pub(crate) fn runtime() -> &'static Runtime {
 
 /// The path of a Secret.
 pub(crate) fn secret(name: &str) -> String {
-    format!("/api/v1/namespaces/{HOME}/secrets/{name}")
+    format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/secrets/{name}")
 }
 
 /// The path of a webhook configuration.
 pub(crate) fn configuration(kind: &str) -> String {
-    format!("/apis/admissionregistration.k8s.io/v1/{kind}/{HOME}")
+    format!("/apis/admissionregistration.k8s.io/v1/{kind}/{INSTALL_NAMESPACE}")
 }
 
 pub(crate) struct Installation {
@@ -76,7 +76,7 @@ impl Installation {
         let keeper = start_keeper(&control_plane, addresses, &[]);
         let mount = control_plane.folder().join("mounted");
         follow(&control_plane, mount.clone());
-        eventually("the leaf is mounted", PATIENCE, || mount.join("tls.key").exists().then_some(())).unwrap();
+        eventually("the leaf is mounted", TIMEOUT, || mount.join("tls.key").exists().then_some(())).unwrap();
         let servers = [("first", addresses[0]), ("second", addresses[1])]
             .map(|(name, address)| start_server(&control_plane, &mount, name, address));
         let installation = Self { control_plane, servers, addresses, caller, mount };
@@ -132,7 +132,7 @@ impl Installation {
             .args(["guard", "reconcile", "--health-listen=127.0.0.1:0"])
             .args(keeping(self.addresses))
             .env("KUBECONFIG", kubeconfig)
-            .env("CODEX_K8S_FAULT", format!("{point}:{HOME}"))
+            .env("CODEX_K8S_FAULT", format!("{point}:{INSTALL_NAMESPACE}"))
             .output()
             .unwrap()
     }
@@ -176,7 +176,7 @@ impl Installation {
 
     #[track_caller]
     pub(crate) fn await_whole(&self) {
-        let whole = eventually("the certificates are whole", PATIENCE, || self.is_whole().then_some(()));
+        let whole = eventually("the certificates are whole", TIMEOUT, || self.is_whole().then_some(()));
         whole.unwrap_or_else(|error| {
             panic!(
                 "{error}\nkeeper: {}\nserver: {}",
@@ -210,14 +210,14 @@ pub(crate) struct Keeper(pub(crate) Reconciler);
 impl Drop for Keeper {
     fn drop(&mut self) {
         let _ = self.0.process.signal("TERM");
-        let _ = eventually("the keeper has ended", PATIENCE, || (!self.0.process.is_running()).then_some(()));
+        let _ = eventually("the keeper has ended", TIMEOUT, || (!self.0.process.is_running()).then_some(()));
     }
 }
 
 /// Our namespace, and exactly the rights of `deploy/base`.
 fn prepare(control_plane: &ControlPlane) {
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
-    assert!(kubectl.run(&["create", "namespace", HOME]).unwrap().succeeded());
+    assert!(kubectl.run(&["create", "namespace", INSTALL_NAMESPACE]).unwrap().succeeded());
     let texts = [
         include_str!("../../../deploy/base/reconcile.yaml"),
         include_str!("../../../deploy/base/serve.yaml"),
@@ -257,7 +257,7 @@ fn start_server(control_plane: &ControlPlane, mount: &Path, name: &str, address:
         format!("--listen={address}"),
         format!("--tls-cert={}", file("tls.crt")),
         format!("--tls-key={}", file("tls.key")),
-        format!("--verify-ca-bundle-of={HOME}"),
+        format!("--verify-ca-bundle-of={INSTALL_NAMESPACE}"),
         "--reload-interval=200ms".to_owned(),
     ];
     Webhook::start(control_plane, playground(), name, &args).unwrap()

@@ -21,9 +21,9 @@ fn a_server_whose_leaf_is_not_trusted_is_not_ready_says_why_and_is_when_it_is() 
     publish(mount.path(), untrusted.certificate.as_bytes(), untrusted.key.as_bytes());
     let reason = "not ready: certificate trusted by the caBundle in force";
     let refused = || server.health.get("/readyz").ok().filter(|answer| answer.contains(reason));
-    eventually("the server is not ready", PATIENCE, refused).unwrap();
+    eventually("the server is not ready", TIMEOUT, refused).unwrap();
     publish(mount.path(), &copy("tls.crt"), &copy("tls.key"));
-    eventually("the server is ready again", PATIENCE, || server.health.is_ready().then_some(())).unwrap();
+    eventually("the server is ready again", TIMEOUT, || server.health.is_ready().then_some(())).unwrap();
     server.process.signal("KILL").unwrap();
 }
 
@@ -35,7 +35,7 @@ fn a_server_stays_ready_while_the_api_server_is_away() {
     let told = || {
         at.control_plane.log_tail("first").contains("failed to read the webhook configurations").then_some(())
     };
-    let noticed = eventually("the server has noticed", PATIENCE, told);
+    let noticed = eventually("the server has noticed", TIMEOUT, told);
     let ready = at.servers.iter().all(|server| server.health.is_ready());
     at.control_plane.start_api_server().unwrap();
     noticed.unwrap();

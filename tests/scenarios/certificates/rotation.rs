@@ -17,12 +17,12 @@ fn authority_and_leaf_rotate_while_requests_go_through_and_none_fails() {
     let load = Load::start(at);
     at.ask(LEAF);
     let renewed = || (at.part(LEAF, "tls.crt") != leaf).then_some(());
-    eventually("there is a new leaf", PATIENCE, renewed).unwrap();
+    eventually("there is a new leaf", TIMEOUT, renewed).unwrap();
     at.await_whole();
     assert_eq!(at.part(AUTHORITY, "ca.crt"), authority, "the authority stays");
     at.ask(AUTHORITY);
     let renewed = || (at.part(AUTHORITY, "ca.crt") != authority).then_some(());
-    eventually("there is a new authority", PATIENCE, renewed).unwrap();
+    eventually("there is a new authority", TIMEOUT, renewed).unwrap();
     at.await_whole();
     load.end("rotation of leaf and authority");
     assert_eq!(at.failed_open(), open, "the mutating webhooks were asked as well");
@@ -43,7 +43,7 @@ fn a_keeper_that_dies_at_any_step_of_a_rotation_is_followed_by_one_that_ends_it_
             assert_eq!(died.status.signal(), Some(6), "{side}-{written}: {told}");
             let _keeper = at.keep(&[]);
             let renewed = || (at.part(AUTHORITY, "ca.crt") != authority).then_some(());
-            eventually("there is a new authority", PATIENCE, renewed).unwrap();
+            eventually("there is a new authority", TIMEOUT, renewed).unwrap();
             at.await_whole();
         }
     }
@@ -60,7 +60,7 @@ fn two_keepers_at_once_end_one_rotation() {
     let load = Load::start(at);
     at.ask(AUTHORITY);
     let renewed = || (at.part(AUTHORITY, "ca.crt") != authority).then_some(());
-    eventually("there is a new authority", PATIENCE, renewed).unwrap();
+    eventually("there is a new authority", TIMEOUT, renewed).unwrap();
     at.await_whole();
     load.end("two keepers");
 }

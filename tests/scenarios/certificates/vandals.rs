@@ -17,7 +17,7 @@ fn a_secret_that_a_human_deletes_comes_back_and_no_request_fails() {
         let before = at.part(name, key);
         at.send(Method::DELETE, &secret(name), &Value::Null).object().unwrap();
         let anew = || Some(at.part(name, key)).filter(|now| !now.is_empty() && *now != before);
-        eventually(&format!("{name} is there again"), PATIENCE, anew).unwrap();
+        eventually(&format!("{name} is there again"), TIMEOUT, anew).unwrap();
         at.await_whole();
     }
     load.end("both Secrets deleted");
@@ -33,7 +33,7 @@ fn a_truncated_authority_is_replaced_and_no_request_fails() {
     let load = Load::start(at);
     at.patch(&secret(AUTHORITY), &json!({"data": {"ca.key": "LS0tLS1CRUdJTg=="}}));
     let renewed = || (at.part(AUTHORITY, "ca.crt") != before).then_some(());
-    eventually("there is a new authority", PATIENCE, renewed).unwrap();
+    eventually("there is a new authority", TIMEOUT, renewed).unwrap();
     at.await_whole();
     load.end("a truncated key");
 }
@@ -48,19 +48,19 @@ fn a_secret_of_somebody_else_is_left_alone_and_that_is_said() {
     let keeper = at.keep(&[]);
     let refused =
         || (keeper.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 1).then_some(());
-    eventually("the keeper refuses", PATIENCE, refused).unwrap();
+    eventually("the keeper refuses", TIMEOUT, refused).unwrap();
     let log = at.control_plane.log_tail("keeper");
-    assert!(log.contains("the leaf's Secret is somebody else's"), "{log}");
+    assert!(log.contains("the leaf's Secret is owned by another manager"), "{log}");
     assert_eq!(at.get(&secret(LEAF))["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
     at.patch(&secret(LEAF), &label("codex-k8s-reconcile".into()));
     at.await_whole();
     let accepted =
         || (keeper.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 0).then_some(());
-    eventually("the keeper goes on", PATIENCE, accepted).unwrap();
+    eventually("the keeper goes on", TIMEOUT, accepted).unwrap();
 }
 
 #[test]
-fn a_registration_that_is_bent_is_healed_and_counted() {
+fn a_registration_that_is_bent_is_repaired_and_counted() {
     let turn = installation();
     let at = turn.at;
     let keeper = at.keep(&[]);
@@ -75,14 +75,14 @@ fn a_registration_that_is_bent_is_healed_and_counted() {
         bent["webhooks"][1]["clientConfig"]["caBundle"] = Value::Null;
         at.send(Method::PUT, &path, &bent).is_ok().then_some(())
     };
-    eventually("the configuration is bent", PATIENCE, bent).unwrap();
-    let healed = || {
+    eventually("the configuration is bent", TIMEOUT, bent).unwrap();
+    let repaired = || {
         let webhooks = &at.get(&path)["webhooks"];
         (webhooks[0]["failurePolicy"] == "Fail" && webhooks[0]["timeoutSeconds"] == 3).then_some(())
     };
-    eventually("the configuration is healed", PATIENCE, healed).unwrap();
+    eventually("the configuration is repaired", TIMEOUT, repaired).unwrap();
     at.await_whole();
-    let counted = "codex_k8s_reconcile_registration_heals_total{what=\"ValidatingWebhookConfiguration\"}";
+    let counted = "codex_k8s_reconcile_registration_repairs_total{what=\"ValidatingWebhookConfiguration\"}";
     assert_eq!(keeper.0.health.metric(counted).unwrap(), 1);
     let log = at.control_plane.log_tail("keeper");
     assert!(log.contains("failurePolicy") && log.contains("timeoutSeconds"), "{log}");
@@ -101,7 +101,7 @@ fn a_registration_that_is_deleted_stays_deleted_and_is_filled_in_when_it_is_back
     let leaf = at.part(LEAF, "tls.crt");
     at.ask(LEAF);
     let renewed = || (at.part(LEAF, "tls.crt") != leaf).then_some(());
-    eventually("the keeper has looked, and renewed the leaf", PATIENCE, renewed).unwrap();
+    eventually("the keeper has looked, and renewed the leaf", TIMEOUT, renewed).unwrap();
     for path in &paths {
         assert_eq!(at.send(Method::GET, path, &Value::Null).code, 404);
     }

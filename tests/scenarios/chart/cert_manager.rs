@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::installed::define;
-use crate::rights::installation::{AUTHORITY, HOME, Installation, LEAF};
+use crate::rights::installation::{AUTHORITY, INSTALL_NAMESPACE, Installation, LEAF};
 use crate::values::{objects, rendered, set};
 
 const GROUP: &str = "cert-manager.io";
@@ -38,7 +38,7 @@ impl Issued {
     }
 
     fn secret(&self, name: &str) -> Option<Value> {
-        self.0.find(&format!("/api/v1/namespaces/{HOME}/secrets/{name}"))
+        self.0.find(&format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/secrets/{name}"))
     }
 
     /// What an authority's own Secret, or the leaf's, has under a key.
@@ -49,7 +49,7 @@ impl Issued {
     /// Asks for a successor before its time, as `cmctl renew` does, and waits for it.
     fn renew(&self, name: &str) {
         let before = self.stored(name, "tls.crt");
-        let path = format!("/apis/{GROUP}/v1/namespaces/{HOME}/certificates/{name}");
+        let path = format!("/apis/{GROUP}/v1/namespaces/{INSTALL_NAMESPACE}/certificates/{name}");
         let mut status = self.0.soon(&format!("{name} is at rest"), || {
             let status = self.0.find(&path)?["status"].clone();
             let is =
@@ -93,7 +93,7 @@ fn cert_manager_issues_what_is_served_and_its_injector_has_it_trusted_and_so_are
     at.write_policy("");
     let webhook = at.serve();
     let url = format!("https://{}", at.address);
-    let from = format!("--inject-ca-from={HOME}/{LEAF}");
+    let from = format!("--inject-ca-from={INSTALL_NAMESPACE}/{LEAF}");
     let ran = at.run("codex-k8s-registration", &["register", "--url", &url, &from, "--wait=90s"]);
     assert!(ran.status.success(), "{ran:?}\n{}", at.control_plane.log_tail("cert-manager"));
     let enforced = || {

@@ -36,7 +36,7 @@ fn the_charts_copies_are_what_they_are_copies_of() {
 }
 
 #[test]
-fn nothing_is_watched_unless_it_is_asked_for() {
+fn nothing_is_watched_unless_it_is_requested_for() {
     let kinds: Vec<_> =
         objects(&rendered(set("default"))).iter().map(|object| object["kind"].clone()).collect();
     assert!(!kinds.iter().any(|kind| kind == "PodMonitor" || kind == "PrometheusRule"), "{kinds:?}");

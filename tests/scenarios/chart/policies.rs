@@ -9,7 +9,7 @@ use codex_k8s_tests::{Answer, Identity};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::rights::installation::{HOME, Installation};
+use crate::rights::installation::{INSTALL_NAMESPACE, Installation};
 use crate::values::{SETS, chart, objects, rendered, set};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -61,7 +61,7 @@ impl Wide {
         at.apply(&all);
         let managed = json!({"codex-k8s.dev/managed-by": "codex-k8s-worker"});
         let person = json!({"apiGroup": RBAC, "kind": "User", "name": "oncall"});
-        let ours = ["codex-k8s-gc", "codex-k8s-reconcile"].map(|name| account(HOME, name));
+        let ours = ["codex-k8s-gc", "codex-k8s-reconcile"].map(|name| account(INSTALL_NAMESPACE, name));
         at.apply(&[
             namespace("codex-issue-1", &managed),
             namespace("codex-issue-2", &json!({"codex-k8s.dev/managed-by": "somebody"})),
@@ -76,7 +76,7 @@ impl Wide {
         for (identity, path) in [
             (Identity::collector(), "/api/v1/namespaces/payments".to_owned()),
             (Identity::reconciler(), "/api/v1/namespaces/payments/serviceaccounts/default".to_owned()),
-            (robot(), format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-policy")),
+            (robot(), format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps/codex-k8s-policy")),
         ] {
             new.0.soon(&format!("{path} is not deleted"), || {
                 (new.dry_run(&identity, Method::DELETE, &path, &Value::Null).code == 403).then_some(())
@@ -113,7 +113,7 @@ fn the_collectors_token_deletes_run_namespaces_that_are_not_protected_and_no_oth
         ("payments", "namespace payments is no run namespace"),
         ("codex-issue-2", "namespace codex-issue-2 is no run namespace"),
         ("kube-node-lease", "namespace kube-node-lease is no run namespace"),
-        (HOME, "namespace codex-k8s-guard is no run namespace"),
+        (INSTALL_NAMESPACE, "namespace codex-k8s-guard is no run namespace"),
         ("codex-k8s-prod", "namespace codex-k8s-prod is protected: the garbage collector never deletes it"),
     ] {
         wide.refused(&collector, Method::DELETE, &of(name), &none, words);
@@ -149,7 +149,7 @@ fn the_reconcilers_token_grants_nothing_outside_of_run_namespaces() {
     for object in [
         binding("ClusterRole", own()),
         binding("Role", person),
-        binding("Role", account(HOME, "codex-k8s-reconcile")),
+        binding("Role", account(INSTALL_NAMESPACE, "codex-k8s-reconcile")),
     ] {
         let words = "binds Roles of a run namespace to ServiceAccounts of the same";
         wide.refused(&reconciler, Method::POST, &bindings("codex-issue-1"), &object, words);
@@ -188,14 +188,14 @@ fn service(namespace: &str) -> Value {
 }
 
 #[test]
-fn the_reconcilers_token_has_nobody_called_but_our_own_service() {
+fn the_reconcilers_token_has_no_one_called_but_our_own_service() {
     let wide = wide();
     let reconciler = Identity::reconciler();
-    let registered = configuration(&service(HOME));
+    let registered = configuration(&service(INSTALL_NAMESPACE));
     wide.0.apply(std::slice::from_ref(&registered));
     let path = path(&registered);
     let called = |client_config: &Value| json!({"webhooks": configuration(client_config)["webhooks"]});
-    let mut ours = called(&service(HOME));
+    let mut ours = called(&service(INSTALL_NAMESPACE));
     ours["webhooks"][0]["timeoutSeconds"] = json!(7);
     wide.admitted(&reconciler, Method::PATCH, &path, &ours);
     for other in [service("payments"), json!({"url": "https://example.org/"})] {
@@ -243,11 +243,11 @@ fn no_other_service_account_changes_what_is_ours() {
             wide.refused(&robot, Method::PATCH, &path(&object), &note, MAY_NOT);
         }
     }
-    let home = format!("/api/v1/namespaces/{HOME}");
-    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases");
+    let home = format!("/api/v1/namespaces/{INSTALL_NAMESPACE}");
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases");
     let named = |kind: &str, version: &str, name: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
-    let lease = named("Lease", "coordination.k8s.io/v1", "place-cluster-1");
-    let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{HOME}/endpointslices");
+    let lease = named("Lease", "coordination.k8s.io/v1", "reservation-cluster-1");
+    let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/endpointslices");
     let mut slice = named("EndpointSlice", "discovery.k8s.io/v1", "mine");
     slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "codex-k8s-webhook"});
     slice["addressType"] = "IPv4".into();
@@ -264,7 +264,7 @@ fn no_other_service_account_changes_what_is_ours() {
         (Method::POST, format!("{home}/secrets"), secret),
         (
             Method::PATCH,
-            format!("/apis/apps/v1/namespaces/{HOME}/deployments/codex-k8s-webhook/scale"),
+            format!("/apis/apps/v1/namespaces/{INSTALL_NAMESPACE}/deployments/codex-k8s-webhook/scale"),
             scale,
         ),
         (Method::POST, format!("{home}/serviceaccounts/codex-k8s-reconcile/token"), token),
@@ -289,7 +289,9 @@ fn people_whoever_installs_and_the_clusters_controllers_are_never_refused() {
         }
     }
     wide.0.soon("the endpoint controller has made its slices", || {
-        let slices = wide.0.find(&format!("/apis/discovery.k8s.io/v1/namespaces/{HOME}/endpointslices"))?;
+        let slices = wide
+            .0
+            .find(&format!("/apis/discovery.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/endpointslices"))?;
         (!slices["items"].as_array()?.is_empty()).then_some(())
     });
 }
@@ -302,7 +304,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
         bound("wide", "wide", &[account("tools", "robot")]),
     ]);
     let chart = chart().display().to_string();
-    let policy = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-policy?dryRun=All");
+    let policy = format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps/codex-k8s-policy?dryRun=All");
     let refused = |code: u16| {
         at.soon(&format!("the robot is answered {code}"), || {
             (at.send_as(&robot(), Method::DELETE, &policy, &Value::Null).code == code).then_some(())
@@ -312,7 +314,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
         let kubeconfig = at.control_plane.kubeconfig(&operator).unwrap();
         let run = |args: &[&str], values: &str| {
             // What hooks run needs nodes.
-            let all = [args, &["--namespace", HOME, "--no-hooks"]].concat();
+            let all = [args, &["--namespace", INSTALL_NAMESPACE, "--no-hooks"]].concat();
             let ran = helm(&all, values, Some(&kubeconfig)).unwrap();
             assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
         };
@@ -352,7 +354,7 @@ fn the_policies_name_the_namespaces_that_the_policy_protects_and_our_objects() {
         };
         let namespaces = &policy.namespaces;
         let mut expected: BTreeSet<_> =
-            namespaces.protected.iter().chain(&namespaces.home).cloned().collect();
+            namespaces.protected.iter().chain(&namespaces.platform).cloned().collect();
         expected.insert(set.1.to_owned());
         let expression = collector["spec"]["validations"][1]["expression"].as_str().unwrap();
         assert_eq!(list(expression), expected, "{}", set.0);

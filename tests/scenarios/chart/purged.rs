@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::installed::playground;
 
-const HOME: &str = "codex-k8s-guard";
+const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 const PART: &str = "app.kubernetes.io/part-of=codex-k8s-guard";
 
 struct Cluster {
@@ -21,8 +21,8 @@ impl Cluster {
         let control_plane = ControlPlane::start(playground()).unwrap();
         let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
         let cluster = Self { control_plane, kubectl };
-        cluster.kubectl(&["create", "namespace", HOME], &Value::Null);
-        let account = ["get", "serviceaccount", "default", "-n", HOME];
+        cluster.kubectl(&["create", "namespace", INSTALL_NAMESPACE], &Value::Null);
+        let account = ["get", "serviceaccount", "default", "-n", INSTALL_NAMESPACE];
         let can = || cluster.kubectl.run(&account).unwrap().succeeded().then_some(());
         eventually("Pods can be created", Duration::from_secs(30), can).unwrap();
         cluster
@@ -47,7 +47,7 @@ impl Cluster {
         if kind == "Pod" {
             object["spec"] = json!({"containers": [{"name": "c", "image": "guard"}]});
         }
-        self.kubectl(&["create", "-n", HOME, "-f", "-"], &object);
+        self.kubectl(&["create", "-n", INSTALL_NAMESPACE, "-f", "-"], &object);
     }
 
     /// Runs the command, and sees how it ends and what it says.
@@ -67,13 +67,13 @@ impl Cluster {
 
     /// What is in our namespace, as kinds with names.
     fn left(&self) -> Vec<String> {
-        let args = ["get", "secret,lease,configmap", "-n", HOME, "-o", "name"];
+        let args = ["get", "secret,lease,configmap", "-n", INSTALL_NAMESPACE, "-o", "name"];
         self.kubectl(&args, &Value::Null).lines().map(str::to_owned).collect()
     }
 }
 
 #[test]
-fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
+fn what_is_left_is_purged_once_no_one_needs_it_and_what_is_not_ours_stays() {
     let cluster = Cluster::new();
     let registration = "ValidatingWebhookConfiguration";
     cluster.create("admissionregistration.k8s.io/v1", registration, "codex-k8s-guard", &[]);
@@ -84,7 +84,7 @@ fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
     for (name, labels) in [
         ("codex-k8s-reconcile", vec![]),
         ("codex-k8s-gc", vec![]),
-        ("place-cluster-1", vec![PART]),
+        ("reservation-cluster-1", vec![PART]),
         ("agent-jobs-are-limited", vec![PART]),
         ("of-somebody", vec![]),
     ] {
@@ -98,11 +98,11 @@ fn what_is_left_is_purged_once_nobody_needs_it_and_what_is_not_ours_stays() {
     cluster.purge(&["--wait=0s"], 1, &both);
     cluster.kubectl(&["delete", registration, "codex-k8s-guard"], &Value::Null);
     cluster.purge(&["--wait=0s"], 1, &format!("{needed} Pod/reconcile-0; uninstall the chart first"));
-    cluster.kubectl(&["delete", "pod", "reconcile-0", "-n", HOME, "--now"], &Value::Null);
+    cluster.kubectl(&["delete", "pod", "reconcile-0", "-n", INSTALL_NAMESPACE, "--now"], &Value::Null);
     cluster.purge(&["--dry-run"], 0, "Secret/codex-k8s-webhook-ca would be deleted\n");
     assert_eq!(cluster.left(), before);
 
-    cluster.purge(&["--keep-secrets"], 0, "Lease/place-cluster-1 deleted\n");
+    cluster.purge(&["--keep-secrets"], 0, "Lease/reservation-cluster-1 deleted\n");
     let secrets = ["secret/codex-k8s-webhook-ca", "secret/codex-k8s-webhook-tls"];
     let others = [
         "lease.coordination.k8s.io/agent-jobs-are-limited",

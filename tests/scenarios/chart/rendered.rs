@@ -125,7 +125,7 @@ fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
 }
 
 #[test]
-fn the_page_needs_no_more_rights_and_is_reached_by_nobody_but_its_proxy() {
+fn the_page_needs_no_more_rights_and_is_reached_by_no_one_but_its_proxy() {
     let usual = objects(&rendered(set("daemon")));
     let (alone, proxied) = (objects(&rendered(set("page"))), objects(&rendered(set("page-behind-a-proxy"))));
     let has = |objects: &[Value], kind: &str, name: &str| {

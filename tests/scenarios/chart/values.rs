@@ -9,60 +9,64 @@ use serde_json::Value;
 /// A name, the namespace of the release, and the values.
 pub(crate) type Set = (&'static str, &'static str, &'static str);
 
-const HOME: &str = "codex-k8s-guard";
+const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 
 pub(crate) const SETS: [Set; 18] = [
-    ("default", HOME, ""),
+    ("default", INSTALL_NAMESPACE, ""),
     ("other-namespace", "agents-guard", ""),
-    ("daemon", HOME, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
+    ("daemon", INSTALL_NAMESPACE, "gc: {mode: daemon, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
     ("page", "agents-guard", "gc: {mode: daemon, page: {enabled: true}}"),
     (
         "page-behind-a-proxy",
-        HOME,
+        INSTALL_NAMESPACE,
         "gc: {mode: daemon, page: {enabled: true, hosts: [guard.example.org, guard]}}\n\
          networkPolicy: {metrics: [{podSelector: {}}], page: [{podSelector: {matchLabels: {app: proxy}}}]}",
     ),
-    ("no-collector", HOME, "gc: {mode: \"off\"}"),
-    ("undeleting", HOME, "gc: {disabled: true}"),
+    ("no-collector", INSTALL_NAMESPACE, "gc: {mode: \"off\"}"),
+    ("undeleting", INSTALL_NAMESPACE, "gc: {disabled: true}"),
     (
         "database",
-        HOME,
+        INSTALL_NAMESPACE,
         "gc: {auditStore: {secret: platform-database}}\nnetworkPolicy: {databasePorts: [6432]}",
     ),
-    ("database-daemon", HOME, "gc: {mode: daemon, auditStore: {secret: platform-database}}"),
-    ("cert-manager", HOME, "certificates: {mode: cert-manager}"),
+    ("database-daemon", INSTALL_NAMESPACE, "gc: {mode: daemon, auditStore: {secret: platform-database}}"),
+    ("cert-manager", INSTALL_NAMESPACE, "certificates: {mode: cert-manager}"),
     (
         "policy",
-        HOME,
-        "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}, namespaces: {protected: [default, ours], home: []}}\n\
+        INSTALL_NAMESPACE,
+        "policy: {rules: {JOB018: warn}, lease: {defaultTtl: 6h0m0s}, namespaces: {protected: [default, ours], platform: []}}\n\
          admissionPolicies: {trusted: [\"system:serviceaccount:tools:reloader\"]}",
     ),
     ("agent-jobs", "agents-guard", "policy: {quotas: {agentJobsPerProject: {max: 4}}}"),
-    ("recorded", HOME, "serve: {record: denied, args: [--max-in-flight=64]}\nlog: text"),
+    ("recorded", INSTALL_NAMESPACE, "serve: {record: denied, args: [--max-in-flight=64]}\nlog: text"),
     (
         "one-of-each",
-        HOME,
+        INSTALL_NAMESPACE,
         "image: {repository: registry.example.org/guard, digest: \"sha256:\
          0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n\
          imagePullSecrets: [{name: registry}]\nserve: {replicas: 1, priorityClassName: \"\"}\nreconcile: {replicas: 1}",
     ),
     (
         "watched",
-        HOME,
+        INSTALL_NAMESPACE,
         "gc: {mode: daemon}\nmonitoring: {enabled: true, labels: {release: prometheus}, interval: 15s}\n\
          traces: {endpoint: \"http://collector.tracing:4318\", to: [{namespaceSelector: {matchLabels: \
          {kubernetes.io/metadata.name: tracing}}}]}",
     ),
-    ("known-callers", HOME, "serve: {callers: {secret: api-server-ca, names: [kube-apiserver-webhooks]}}"),
+    (
+        "known-callers",
+        INSTALL_NAMESPACE,
+        "serve: {callers: {secret: api-server-ca, names: [kube-apiserver-webhooks]}}",
+    ),
     (
         "open-network",
-        HOME,
+        INSTALL_NAMESPACE,
         "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\n\
          admissionPolicies: {enabled: false}",
     ),
     (
         "closed-network",
-        HOME,
+        INSTALL_NAMESPACE,
         "networkPolicy: {apiServer: [{ipBlock: {cidr: 10.0.0.0/28}}], apiServerPorts: [6443], \
          metrics: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}\n\
          serve: {nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], \

@@ -5,12 +5,12 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, HOME, Ns, Swept, unique};
+use crate::harness::{Cluster, INSTALL_NAMESPACE, Ns, SweepOutcome, unique};
 
 const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
 
-fn codes(swept: &Swept) -> Vec<&str> {
+fn codes(swept: &SweepOutcome) -> Vec<&str> {
     let tripped = swept.report["breaker"].as_array().unwrap();
     tripped.iter().map(|tripped| tripped["code"].as_str().unwrap()).collect()
 }
@@ -39,20 +39,21 @@ fn refusals(cluster: &Cluster) -> Vec<String> {
 }
 
 pub(crate) fn last_sweep(cluster: &Cluster) -> Value {
-    let path = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-gc-last-sweep");
+    let path = format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps/codex-k8s-gc-last-sweep");
     let noted = cluster.send(Method::GET, &path, &Value::Null).object().unwrap();
     serde_json::from_str(noted["data"]["sweep.json"].as_str().unwrap()).unwrap()
 }
 
 #[test]
-fn a_clock_that_is_wrong_by_an_hour_or_a_year_deletes_nothing_and_nobody_can_allow_it() {
+fn a_clock_that_is_wrong_by_an_hour_or_a_year_deletes_nothing_and_no_one_can_allow_it() {
     let cluster = Cluster::new();
     let (goes, lives) = (unique("codex-issue"), unique("codex-issue"));
     cluster.create_namespace(&Ns::expired(&goes));
     cluster.create_namespace(&Ns::fresh(&lives));
     for ahead in [HOUR, -HOUR, YEAR, -YEAR] {
         let mut command = cluster.command(&["sweep", "--output=json", "--allow-mass-deletion=1000"]);
-        let swept = Swept::of(&command.env("CODEX_K8S_CLOCK_AHEAD", ahead.to_string()).output().unwrap());
+        let swept =
+            SweepOutcome::of(&command.env("CODEX_K8S_CLOCK_AHEAD", ahead.to_string()).output().unwrap());
         assert_eq!((swept.code, codes(&swept)), (3, vec!["clock_skew"]), "{ahead}: {}", swept.told);
         assert_eq!(swept.report["breaker"][0]["canBeAllowed"], false);
         assert!(cluster.lives(&goes) && cluster.lives(&lives), "{ahead}");
@@ -61,7 +62,7 @@ fn a_clock_that_is_wrong_by_an_hour_or_a_year_deletes_nothing_and_nobody_can_all
     let told = told.env("CODEX_K8S_CLOCK_AHEAD", HOUR.to_string()).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("s ahead of the API server's; 30 s at most are trusted"), "{told}");
-    assert!(told.contains("nothing will be until that is mended"), "{told}");
+    assert!(told.contains("nothing will be until that is mutated"), "{told}");
     assert!(!cluster.rows(&goes).iter().any(|(event, _)| *event == EventType::CleanupIntended));
     assert_eq!(cluster.sweep(&[]).outcome(&goes), "deleted");
 }
@@ -89,7 +90,9 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
         "{told}"
     );
     assert!(told.contains("codex-k8s-guard sweep --allow-mass-deletion=3"), "{told}");
-    let events = cluster.send(Method::GET, &format!("/api/v1/namespaces/{HOME}/events"), &Value::Null).body;
+    let events = cluster
+        .send(Method::GET, &format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/events"), &Value::Null)
+        .body;
     assert!(events.to_string().contains("BreakerTripped"), "{events}");
 
     let swept = cluster.sweep(&[&policy, "--allow-mass-deletion=3"]);
@@ -114,7 +117,7 @@ fn too_large_a_share_is_what_a_bad_policy_or_selector_makes_of_all_leases() {
     }
     let policy = cluster.policy(
         "lease: {minTtl: 1s, defaultTtl: 1s}\n\
-         cleanup: {grace: 1s, withoutLease: age, breaker: {maxSharePercent: 1, shareFrom: 2}}\n",
+         cleanup: {grace: 1s, missingLease: useAge, breaker: {maxSharePercent: 1, minForShare: 2}}\n",
     );
     std::thread::sleep(std::time::Duration::from_secs(3));
     let swept = cluster.sweep(&[&policy]);
@@ -164,7 +167,7 @@ fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
     let late = unique("codex-issue");
     cluster.create_namespace(&promised(&late));
     let mut command = cluster.command(&["sweep", "--output=json", &policy]);
-    let swept = Swept::of(&command.env("CODEX_K8S_CLOCK_AHEAD", YEAR.to_string()).output().unwrap());
+    let swept = SweepOutcome::of(&command.env("CODEX_K8S_CLOCK_AHEAD", YEAR.to_string()).output().unwrap());
     assert_eq!(swept.code, 3, "{}", swept.told);
     assert!(codes(&swept).contains(&"clock_skew") && cluster.lives(&late), "{swept:?}");
 }
@@ -172,7 +175,8 @@ fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
 #[test]
 fn a_sudden_jump_against_the_last_sweep_is_refused() {
     let cluster = tidy();
-    let policy = cluster.policy("cleanup: {breaker: {maxJump: 1, shareFrom: 1, maxSharePercent: 100}}\n");
+    let policy =
+        cluster.policy("cleanup: {breaker: {maxGrowthFactor: 1, minForShare: 1, maxSharePercent: 100}}\n");
     assert_eq!(cluster.sweep(&[&policy]).code, 0, "nothing is due");
     let names = expired(&cluster, 3);
     let swept = cluster.sweep(&[&policy]);

@@ -26,7 +26,7 @@ fn refused(cluster: &Cluster, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn explain_tells_why_a_namespace_stays_or_goes_or_has_gone() {
+fn explain_reports_why_a_namespace_stays_or_goes_or_has_gone() {
     let cluster = Cluster::new();
     let (goes, held, lives) = (unique("codex-issue"), unique("codex-issue"), unique("codex-issue"));
     cluster.create_namespace(&Ns::expired(&goes));
@@ -62,7 +62,7 @@ fn explain_tells_why_a_namespace_stays_or_goes_or_has_gone() {
 }
 
 #[test]
-fn audit_lists_what_was_asked_for_in_each_form_and_prunes_what_is_old() {
+fn audit_lists_what_was_requested_for_in_each_form_and_prunes_what_is_old() {
     let cluster = Cluster::new();
     let (one, two) = (unique("codex-issue"), unique("codex-issue"));
     for name in [&one, &two] {
@@ -109,7 +109,7 @@ fn audit_follows_rows_as_they_are_written() {
 }
 
 #[test]
-fn schedule_tells_the_next_times_by_the_clock_of_a_zone() {
+fn schedule_reports_the_next_times_by_the_clock_of_a_zone() {
     let cluster = Cluster::new();
     let args = [
         "schedule",

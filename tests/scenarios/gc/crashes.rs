@@ -5,7 +5,7 @@ use std::process::Stdio;
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
 
-use crate::harness::{Cluster, Ns, Swept, minutes, unique};
+use crate::harness::{Cluster, Ns, SweepOutcome, minutes, unique};
 use serde_json::json;
 
 #[test]
@@ -87,7 +87,7 @@ fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one() {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let sweeps: Vec<_> = (0..3).map(|_| command.spawn().unwrap()).collect();
     for sweep in sweeps {
-        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        let swept = SweepOutcome::of(&sweep.wait_with_output().unwrap());
         assert_eq!(swept.code, 0, "{}", swept.told);
     }
     cluster.agrees(&names);
@@ -102,7 +102,7 @@ fn two_sweeps_and_a_daemon_take_turns() {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let sweeps = [command.spawn().unwrap(), command.spawn().unwrap()];
     for sweep in sweeps {
-        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        let swept = SweepOutcome::of(&sweep.wait_with_output().unwrap());
         assert_eq!(swept.code, 0, "{}", swept.told);
     }
     cluster.agrees(&names);

@@ -14,14 +14,14 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::harness::{PATIENCE, Swept, playground};
+use crate::harness::{SweepOutcome, TIMEOUT, playground};
 
 const CROWD: usize = 40;
 const MOST: usize = 25;
 const POLICY: &str = "\
 lease: {minTtl: 1s}
 quotas: {perRequester: {max: 40}}
-cleanup: {grace: 1s, breaker: {maxDeletions: 25, maxSharePercent: 10, shareFrom: 5, maxJump: 1}}
+cleanup: {grace: 1s, breaker: {maxDeletions: 25, maxSharePercent: 10, minForShare: 5, maxGrowthFactor: 1}}
 ";
 
 struct Crowded {
@@ -75,14 +75,14 @@ impl Crowded {
         format!("sqlite:{}", self.guard.file("audit.db").display())
     }
 
-    fn sweep(&self) -> Swept {
+    fn sweep(&self) -> SweepOutcome {
         let mut command = Command::new(playground());
         command
             .args(["guard", "sweep", "--output=json"])
             .arg(format!("--policy={}", self.guard.file("policy.yaml").display()))
             .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector()).unwrap())
             .env("CODEX_K8S_GUARD_AUDIT_STORE", self.store());
-        Swept::of(&command.output().unwrap())
+        SweepOutcome::of(&command.output().unwrap())
     }
 
     /// The namespaces whose deletion is in the rows.
@@ -128,7 +128,7 @@ fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
     assert_eq!(cluster.create(&Identity::worker(), &others, before), [201; 3]);
     assert_eq!(cluster.create(&person("mallory"), &many, end), [201; CROWD]);
     assert_eq!(cluster.create(&person("joe"), &kept, soon(3000)), [201]);
-    eventually("all these leases are over", PATIENCE, || (Timestamp::now() > soon_after(end)).then_some(()))
+    eventually("all these leases are over", TIMEOUT, || (Timestamp::now() > soon_after(end)).then_some(()))
         .unwrap();
 
     let swept = cluster.sweep();
@@ -162,7 +162,7 @@ fn a_person_has_no_more_namespaces_than_the_default_limit_and_the_platform_any_n
     assert_eq!(cluster.create(&Identity::worker(), &platforms, soon(3000)), [201; 30]);
     assert_eq!(cluster.create(&person("mallory"), &persons, soon(3000)), [201; 25]);
     let more = names("more", 1);
-    eventually("the cache has them all", PATIENCE, || {
+    eventually("the cache has them all", TIMEOUT, || {
         (cluster.create(&person("mallory"), &more, soon(3000)) == [403]).then_some(())
     })
     .unwrap();

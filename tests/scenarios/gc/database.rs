@@ -6,7 +6,7 @@ use codex_k8s_tests::Postgres;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::harness::{Cluster, Ns, Swept, playground, unique};
+use crate::harness::{Cluster, Ns, SweepOutcome, playground, unique};
 
 const COLLECTOR: &str = "collector";
 
@@ -57,7 +57,7 @@ impl<'a> Platform<'a> {
         [format!("--audit-store={url}"), format!("--runs={url}")]
     }
 
-    fn sweep(&self, args: &[&str]) -> Swept {
+    fn sweep(&self, args: &[&str]) -> SweepOutcome {
         let [store, runs] = self.addresses("platform");
         self.cluster.sweep(&[&[&*store, &runs], args].concat())
     }
@@ -150,7 +150,7 @@ fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one_into_the_platforms_tabl
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let sweeps: Vec<_> = (0..3).map(|_| command.spawn().unwrap()).collect();
     for sweep in sweeps {
-        let swept = Swept::of(&sweep.wait_with_output().unwrap());
+        let swept = SweepOutcome::of(&sweep.wait_with_output().unwrap());
         assert_eq!(swept.code, 0, "{}", swept.told);
     }
     for name in &names {

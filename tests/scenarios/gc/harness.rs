@@ -21,8 +21,8 @@ use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-pub(crate) const HOME: &str = "codex-k8s-guard";
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 
 pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
@@ -31,7 +31,7 @@ pub(crate) fn playground() -> &'static Path {
 /// Asks until the answer is there.
 #[track_caller]
 pub(crate) fn soon<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
-    eventually(what, PATIENCE, answer).unwrap()
+    eventually(what, TIMEOUT, answer).unwrap()
 }
 
 /// A name that no other test uses.
@@ -82,10 +82,10 @@ impl Cluster {
         let caller = runtime.block_on(Caller::new(control_plane, &Identity::Admin)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let cluster = Self { control_plane, runtime, caller, folder, _turn: turn };
-        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}});
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}});
         cluster.send(Method::POST, "/api/v1/namespaces", &home);
         // What other tests have left is nothing to jump from.
-        let note = format!("/api/v1/namespaces/{HOME}/configmaps/codex-k8s-gc-last-sweep");
+        let note = format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps/codex-k8s-gc-last-sweep");
         cluster.send(Method::DELETE, &note, &Value::Null);
         cluster
     }
@@ -177,8 +177,8 @@ impl Cluster {
 
     /// Sweeps, and reads the report.
     #[track_caller]
-    pub(crate) fn sweep(&self, args: &[&str]) -> Swept {
-        Swept::of(&self.run(&[&["sweep", "--output=json"], args].concat()))
+    pub(crate) fn sweep(&self, args: &[&str]) -> SweepOutcome {
+        SweepOutcome::of(&self.run(&[&["sweep", "--output=json"], args].concat()))
     }
 
     /// Begins a sweep that stands still at a point, and waits until it is there.
@@ -338,9 +338,9 @@ pub(crate) struct Held<'a> {
 
 impl Held<'_> {
     /// Lets it go on to its end.
-    pub(crate) fn go_on(mut self) -> Swept {
+    pub(crate) fn go_on(mut self) -> SweepOutcome {
         std::fs::write(&self.file, "").unwrap();
-        Swept::of(&self.process.take().unwrap().wait_with_output().unwrap())
+        SweepOutcome::of(&self.process.take().unwrap().wait_with_output().unwrap())
     }
 }
 
@@ -356,13 +356,13 @@ impl Drop for Held<'_> {
 
 /// What a sweep came to.
 #[derive(Debug)]
-pub(crate) struct Swept {
+pub(crate) struct SweepOutcome {
     pub(crate) code: i32,
     pub(crate) report: Value,
     pub(crate) told: String,
 }
 
-impl Swept {
+impl SweepOutcome {
     #[track_caller]
     pub(crate) fn of(output: &Output) -> Self {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();

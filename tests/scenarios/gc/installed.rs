@@ -7,7 +7,7 @@ use std::process::Command;
 use codex_k8s_tests::{Guard, Identity, Kubectl, eventually};
 use serde_json::{Value, json};
 
-use crate::harness::{HOME, PATIENCE, Swept, minutes, playground};
+use crate::harness::{INSTALL_NAMESPACE, SweepOutcome, TIMEOUT, minutes, playground};
 
 /// Leases that end soon, and a collector that does not wait.
 const POLICY: &str = "\
@@ -27,7 +27,7 @@ impl Installed {
         let admin = guard.kubectl(&Identity::Admin).unwrap();
         let subjects = json!([
             {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "every-right"},
-            {"kind": "ServiceAccount", "name": "codex-k8s-reconcile", "namespace": HOME},
+            {"kind": "ServiceAccount", "name": "codex-k8s-reconcile", "namespace": INSTALL_NAMESPACE},
         ]);
         let patch = json!({"subjects": subjects}).to_string();
         let installed = Self { guard, admin };
@@ -54,7 +54,7 @@ impl Installed {
     }
 
     /// Runs the container of a Pod as kubelet would, with its ServiceAccount's rights.
-    fn run(&self, container: &Value, more: &[&str]) -> Swept {
+    fn run(&self, container: &Value, more: &[&str]) -> SweepOutcome {
         let texts = |key: &str| -> Vec<String> {
             container[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
         };
@@ -72,14 +72,14 @@ impl Installed {
             let value = match variable["value"].as_str() {
                 Some(value) => value.replace(mounted, &volume.display().to_string()),
                 None if variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace" => {
-                    HOME.to_owned()
+                    INSTALL_NAMESPACE.to_owned()
                 }
                 None => "codex-k8s-gc-1".to_owned(),
             };
             command.env(variable["name"].as_str().unwrap(), value);
         }
         let kubeconfig = self.guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
-        Swept::of(&command.env("KUBECONFIG", kubeconfig).output().unwrap())
+        SweepOutcome::of(&command.env("KUBECONFIG", kubeconfig).output().unwrap())
     }
 }
 
@@ -93,25 +93,33 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     let looking = format!("codex-k8s.dev/hold={} looking into it", minutes(60));
     cluster.done(&["annotate", "namespace", held, &looking]);
 
-    let cron_job: Value =
-        serde_json::from_str(&cluster.done(&["get", "cronjob", "codex-k8s-gc", "-n", HOME, "-o", "json"]))
-            .unwrap();
+    let cron_job: Value = serde_json::from_str(&cluster.done(&[
+        "get",
+        "cronjob",
+        "codex-k8s-gc",
+        "-n",
+        INSTALL_NAMESPACE,
+        "-o",
+        "json",
+    ]))
+    .unwrap();
     let spec = &cron_job["spec"];
     assert_eq!((&spec["concurrencyPolicy"], &spec["timeZone"]), (&json!("Forbid"), &json!("Etc/UTC")));
     // The controller makes the Job, and the Job's controller its Pod, which is what kubelet would run.
-    cluster.done(&["create", "job", "by-hand", "--from=cronjob/codex-k8s-gc", "-n", HOME]);
+    cluster.done(&["create", "job", "by-hand", "--from=cronjob/codex-k8s-gc", "-n", INSTALL_NAMESPACE]);
     let pods = || {
-        let list = cluster.done(&["get", "pods", "-n", HOME, "-l", "job-name=by-hand", "-o", "json"]);
+        let list =
+            cluster.done(&["get", "pods", "-n", INSTALL_NAMESPACE, "-l", "job-name=by-hand", "-o", "json"]);
         let list: Value = serde_json::from_str(&list).unwrap();
         let pod = &list["items"][0];
         (!pod.is_null()).then(|| pod.clone())
     };
-    let pod = eventually("the Pod of the Job is there", PATIENCE, pods).unwrap();
+    let pod = eventually("the Pod of the Job is there", TIMEOUT, pods).unwrap();
     assert_eq!(pod["spec"]["serviceAccountName"], "codex-k8s-gc");
     let container = &pod["spec"]["containers"][0];
 
     let due = || (cluster.run(container, &["--dry-run=server"]).outcome(goes) == "wouldDelete").then_some(());
-    eventually("the lease has ended", PATIENCE, due).unwrap();
+    eventually("the lease has ended", TIMEOUT, due).unwrap();
     let swept = cluster.run(container, &[]);
     assert_eq!((swept.code, swept.outcome(goes)), (0, "deleted"), "{swept:?}");
     assert_eq!(swept.verdict(lives), ("wait", "lease_lives"));
@@ -119,14 +127,15 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     assert!(!swept.told.contains("forbidden"), "{}", swept.told);
     let left = cluster.done(&["get", "namespaces", "-l", "codex-k8s.dev/managed-by", "-o", "name"]);
     assert!(!left.contains(goes) && left.contains(lives) && left.contains(held), "{left}");
-    let note = cluster.done(&["get", "configmap", "codex-k8s-gc-last-sweep", "-n", HOME, "-o", "yaml"]);
+    let note =
+        cluster.done(&["get", "configmap", "codex-k8s-gc-last-sweep", "-n", INSTALL_NAMESPACE, "-o", "yaml"]);
     assert!(note.contains("\"result\": \"done\""), "{note}");
     // Whoever watches the reconciler sees it, too.
     let shown = || {
         let text = cluster.guard.reconciler.health.get("/metrics").ok()?;
         text.contains("codex_k8s_gc_last_sweep_result{result=\"done\"} 1\n").then_some(text)
     };
-    let text = eventually("the reconciler shows the sweep", PATIENCE, shown).unwrap();
+    let text = eventually("the reconciler shows the sweep", TIMEOUT, shown).unwrap();
     assert!(text.contains("codex_k8s_gc_deleted_namespaces 1\n") && text.ends_with("# EOF\n"), "{text}");
 
     // In other hands its token deletes nothing that lives or is held, and does nothing else at all.
@@ -177,6 +186,6 @@ fn a_persons_hold_and_a_managers_extension_by_kubectl_keep_a_namespace_within_th
         let swept = cluster.run(&container, &[]);
         (swept.verdict(held) == ("wait", "held")).then_some(swept)
     };
-    let swept = eventually("the hold is seen", PATIENCE, swept).unwrap();
+    let swept = eventually("the hold is seen", TIMEOUT, swept).unwrap();
     assert_eq!((swept.code, swept.verdict(extended)), (0, ("wait", "lease_lives")), "{swept:?}");
 }

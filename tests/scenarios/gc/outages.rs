@@ -6,13 +6,13 @@ use codex_k8s_tests::Identity;
 use codex_k8s_tests::fault_proxy::{Asked, Fate, FaultProxy};
 use http::Method;
 
-use crate::harness::{Cluster, Ns, Swept, unique};
+use crate::harness::{Cluster, Ns, SweepOutcome, unique};
 
 /// Sweeps through a proxy.
 fn sweep_through(
     cluster: &Cluster,
     rule: impl FnMut(&Asked) -> Fate + Send + 'static,
-) -> (Swept, FaultProxy) {
+) -> (SweepOutcome, FaultProxy) {
     let proxy = cluster.block_on(async {
         let client = cluster.control_plane.client(&Identity::Admin).await.unwrap();
         FaultProxy::start(client, rule).await.unwrap()
@@ -20,7 +20,7 @@ fn sweep_through(
     let file = cluster.file("proxied.kubeconfig");
     std::fs::write(&file, proxy.kubeconfig()).unwrap();
     let mut command = cluster.command(&["sweep", "--output=json", "--no-lease"]);
-    let swept = Swept::of(&command.env("KUBECONFIG", file).output().unwrap());
+    let swept = SweepOutcome::of(&command.env("KUBECONFIG", file).output().unwrap());
     (swept, proxy)
 }
 
@@ -109,7 +109,7 @@ fn a_deletion_that_is_to_come_again_later_does() {
 }
 
 #[test]
-fn a_deletion_that_fails_is_told_and_made_by_the_next_sweep() {
+fn a_deletion_that_fails_is_reported_and_made_by_the_next_sweep() {
     let cluster = Cluster::new();
     let name = expired(&cluster);
     let deleted = name.clone();
@@ -125,7 +125,7 @@ fn a_deletion_that_fails_is_told_and_made_by_the_next_sweep() {
 }
 
 #[test]
-fn a_deletion_whose_answer_is_lost_is_told_by_the_namespace_itself() {
+fn a_deletion_whose_answer_is_lost_is_reported_by_the_namespace_itself() {
     let cluster = Cluster::new();
     let name = expired(&cluster);
     let deleted = name.clone();

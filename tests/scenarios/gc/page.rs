@@ -8,7 +8,7 @@ use codex_k8s_tests::control_plane::free_port;
 use codex_k8s_tests::{Health, Identity};
 use serde_json::Value;
 
-use crate::harness::{Cluster, Daemon, HOME, Ns, playground, soon, unique};
+use crate::harness::{Cluster, Daemon, INSTALL_NAMESPACE, Ns, playground, soon, unique};
 use crate::installed::Installed;
 
 fn address() -> SocketAddr {
@@ -33,7 +33,11 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     let kubeconfig = cluster.guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
     let command = |args: &[&str]| {
         let mut command = Command::new(playground());
-        command.arg("guard").args(args).env("KUBECONFIG", &kubeconfig).env("POD_NAMESPACE", HOME);
+        command
+            .arg("guard")
+            .args(args)
+            .env("KUBECONFIG", &kubeconfig)
+            .env("POD_NAMESPACE", INSTALL_NAMESPACE);
         command.arg(format!("--policy={}", cluster.guard.file("policy.yaml").display()));
         command.arg(format!("--audit-store=sqlite:{}", cluster.guard.file("audit.db").display()));
         command
@@ -49,7 +53,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     shown("rows", &format!("cleaned {goes} ttl_expired"));
     let namespaces = shown("namespaces", "Live 1");
     assert!(namespaces.contains(lives) && namespaces.contains("ready since"), "{namespaces}");
-    shown("places", "the cluster 1 1000");
+    shown("quotas", "the cluster 1 1000");
     shown("sweep", "Result done");
     let page = Health(page).get("/").unwrap();
     assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
@@ -77,7 +81,7 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
         ("namespaces", "Undecided nobody can say what becomes of it"),
         ("rows", "Not known: what was done. the audit store is damaged"),
         ("sweep", "There was none yet."),
-        ("places", "the cluster 0 1000"),
+        ("quotas", "the cluster 0 1000"),
     ] {
         let text = section(&got, id);
         assert!(text.contains(words), "no {words:?} in {text}");
@@ -85,8 +89,9 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
     cluster.policy("lease: {defaultTtl: soon}\n");
     let told = || {
         let page = Health(page).get("/").ok()?;
-        let (namespaces, places) = (section(&page, "namespaces"), section(&page, "places"));
-        (namespaces.contains("is no usable policy") && places.contains("is no usable policy")).then_some(())
+        let (namespaces, reservations) = (section(&page, "namespaces"), section(&page, "quotas"));
+        (namespaces.contains("is no usable policy") && reservations.contains("is no usable policy"))
+            .then_some(())
     };
     soon("the policy is told to be unusable", told);
     cluster.delete_wholly(&name);

@@ -121,7 +121,7 @@ fn what_changes_between_read_and_deletion_is_given_up_and_decided_about_again() 
 }
 
 #[test]
-fn what_is_deleted_or_created_again_between_read_and_deletion_is_not_told_to_be_ours() {
+fn what_is_deleted_or_created_again_between_read_and_deletion_is_not_reported_to_be_ours() {
     let cluster = Cluster::new();
     let intended = (CleanupIntended, "ttl_expired".to_owned());
     let given_up = (CleanupSkipped, "already_deleted".to_owned());

@@ -5,13 +5,16 @@ use codex_k8s_shared::audit::Filter;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, HOME, Ns, minutes, unique};
+use crate::harness::{Cluster, INSTALL_NAMESPACE, Ns, minutes, unique};
 
-fn home_objects(cluster: &Cluster) -> Vec<String> {
+fn install_objects(cluster: &Cluster) -> Vec<String> {
     ["/api/v1/namespaces/{}/configmaps", "/apis/coordination.k8s.io/v1/namespaces/{}/leases"]
         .iter()
         .flat_map(|path| {
-            let list = cluster.send(Method::GET, &path.replace("{}", HOME), &Value::Null).object().unwrap();
+            let list = cluster
+                .send(Method::GET, &path.replace("{}", INSTALL_NAMESPACE), &Value::Null)
+                .object()
+                .unwrap();
             let items = list["items"].as_array().unwrap().clone();
             items
                 .into_iter()
@@ -21,12 +24,12 @@ fn home_objects(cluster: &Cluster) -> Vec<String> {
 }
 
 #[test]
-fn a_dry_run_tells_every_verdict_and_touches_nothing() {
+fn a_dry_run_reports_every_verdict_and_touches_nothing() {
     let cluster = Cluster::new();
     let (goes, stays) = (unique("codex-issue"), unique("codex-issue"));
     cluster.create_namespace(&Ns::expired(&goes));
     cluster.create_namespace(&Ns::fresh(&stays));
-    let before = home_objects(&cluster);
+    let before = install_objects(&cluster);
     for args in [["--dry-run"], ["--dry-run=server"]] {
         let swept = cluster.sweep(&args);
         assert_eq!(swept.code, 0, "{}", swept.told);
@@ -34,7 +37,7 @@ fn a_dry_run_tells_every_verdict_and_touches_nothing() {
         assert_eq!((swept.verdict(&stays), swept.outcome(&stays)), (("wait", "lease_lives"), ""));
         assert!(cluster.lives(&goes));
     }
-    assert_eq!(home_objects(&cluster), before);
+    assert_eq!(install_objects(&cluster), before);
     assert!(!cluster.store().exists());
     // What would have happened with dryRun in the query, beside preconditions in the body.
     let uid = cluster.read(&goes).unwrap()["metadata"]["uid"].clone();
@@ -44,7 +47,7 @@ fn a_dry_run_tells_every_verdict_and_touches_nothing() {
 }
 
 #[test]
-fn with_cleanup_switched_off_nothing_goes_and_a_row_tells_how_it_would_by_hand() {
+fn with_cleanup_switched_off_nothing_goes_and_a_row_reports_how_it_would_by_hand() {
     let cluster = Cluster::new();
     let policy = cluster.policy("cleanup: {enabled: false}\n");
     let name = unique("codex-issue");
@@ -62,7 +65,7 @@ fn with_cleanup_switched_off_nothing_goes_and_a_row_tells_how_it_would_by_hand()
 }
 
 #[test]
-fn a_namespace_that_does_not_go_away_is_told_with_what_blocks_it_and_ended_when_it_is_gone() {
+fn a_namespace_that_does_not_go_away_is_reported_with_what_blocks_it_and_ended_when_it_is_gone() {
     let cluster = Cluster::new();
     let policy = cluster.policy("cleanup: {waitForGone: 8s}\n");
     let name = unique("codex-issue");
@@ -92,7 +95,7 @@ fn a_namespace_that_does_not_go_away_is_told_with_what_blocks_it_and_ended_when_
 }
 
 #[test]
-fn what_still_names_a_namespace_that_is_gone_is_told_with_the_command_that_mends_it() {
+fn what_still_names_a_namespace_that_is_gone_is_reported_with_the_command_that_mutates_it() {
     let cluster = Cluster::new();
     let gone = unique("codex-issue");
     let subject = json!({"kind": "ServiceAccount", "name": "codex-runner", "namespace": gone});
@@ -112,9 +115,10 @@ fn what_still_names_a_namespace_that_is_gone_is_told_with_the_command_that_mends
         .send(Method::PATCH, &format!("/api/v1/persistentvolumes/{gone}/status"), &released)
         .object()
         .unwrap();
-    let place = json!({"metadata": {"name": format!("place-{gone}"), "labels": {
-        "guard.codex-k8s.dev/place": "cluster", "guard.codex-k8s.dev/namespace-uid": "gone"}}});
-    cluster.create(&format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases"), &place);
+    let reservation = json!({"metadata": {"name": format!("reservation-{gone}"), "labels": {
+        "guard.codex-k8s.dev/reservation": "cluster", "guard.codex-k8s.dev/namespace-uid": "gone"}}});
+    cluster
+        .create(&format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases"), &reservation);
 
     let swept = cluster.sweep(&[]);
     let leaks = swept.report["leaks"].as_array().unwrap();
@@ -123,7 +127,7 @@ fn what_still_names_a_namespace_that_is_gone_is_told_with_the_command_that_mends
         format!("kubectl delete clusterrolebinding {gone}"),
         format!("kubectl delete persistentvolume {gone}"),
         format!("kubectl delete rolebinding --namespace default {gone}"),
-        format!("kubectl delete lease --namespace {HOME} place-{gone}"),
+        format!("kubectl delete lease --namespace {INSTALL_NAMESPACE} reservation-{gone}"),
     ];
     for command in &expected {
         assert!(commands.contains(&&**command), "no {command:?} in {commands:?}");
@@ -137,7 +141,7 @@ fn what_still_names_a_namespace_that_is_gone_is_told_with_the_command_that_mends
 }
 
 #[test]
-fn a_baseline_that_went_live_is_told_unless_the_worker_has_told_it() {
+fn a_baseline_that_went_live_is_reported_unless_the_worker_has_reported_it() {
     let cluster = Cluster::new();
     let (ours, theirs) = (unique("codex-issue"), unique("codex-issue"));
     let ready = |name: &str| Ns::fresh(name).annotation("codex-k8s.dev/baseline-ready-at", &minutes(0));

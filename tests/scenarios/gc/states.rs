@@ -166,7 +166,7 @@ pub(crate) const STATES: &[State] = &[
     state(
         "of which nothing proves that it was born managed",
         |name| Ns::expired(name).without("annotations", "codex-k8s.dev/requested-by"),
-        Fate::Stays("not_born_managed"),
+        Fate::Stays("not_created_by_webhook"),
     ),
     named("that only looks like ours", "codex-issues", Fate::Stays("name_out_of_scope")),
     named("of somebody else, adopted by labels", "payments", Fate::Stays("name_out_of_scope")),

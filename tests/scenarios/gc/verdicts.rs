@@ -5,7 +5,7 @@ use codex_k8s_shared::audit::Filter;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Ns, Swept, soon, unique};
+use crate::harness::{Cluster, Ns, SweepOutcome, soon, unique};
 use crate::states::{COPIES, Fate, STATES, State};
 
 #[test]
@@ -61,7 +61,7 @@ fn make_all(cluster: &Cluster) -> Vec<Made> {
     made
 }
 
-fn check(cluster: &Cluster, swept: &Swept, made: &Made) {
+fn check(cluster: &Cluster, swept: &SweepOutcome, made: &Made) {
     let (name, what) = (&made.name, made.state.name);
     let rows = cluster.rows(name);
     let skipped = |reason: &str| vec![(CleanupSkipped, reason.to_owned())];

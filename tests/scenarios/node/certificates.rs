@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{HOME, Installed, machine_can};
+use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
 const AUTHORITY: &str = "codex-k8s-webhook-ca";
@@ -11,13 +11,13 @@ const LEAF: &str = "codex-k8s-webhook-tls";
 const VALUES: &str = "serve: {replicas: 3}\ncertificates: {args: [--authority-linger=20s]}\n";
 
 fn secret(cluster: &Installed, name: &str) -> Value {
-    cluster.get(&["secret", name, "-n", HOME]).unwrap()
+    cluster.get(&["secret", name, "-n", INSTALL_NAMESPACE]).unwrap()
 }
 
 /// Asks for a successor of what is in a Secret, as the runbook says, and waits until the Secret has one.
 fn renew(cluster: &Installed, name: &str, file: &str) {
     let before = secret(cluster, name)["data"][file].clone();
-    cluster.done(&["annotate", "secret", name, "-n", HOME, "codex-k8s.dev/rotate=now"]);
+    cluster.done(&["annotate", "secret", name, "-n", INSTALL_NAMESPACE, "codex-k8s.dev/rotate=now"]);
     cluster
         .eventually("there is a successor", || (secret(cluster, name)["data"][file] != before).then_some(()));
 }

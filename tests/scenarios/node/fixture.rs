@@ -7,7 +7,7 @@ use codex_k8s_tests::node::PAUSE;
 use codex_k8s_tests::process::Process;
 use codex_k8s_tests::{Identity, Node, eventually};
 
-use crate::harness::{PATIENCE, machine_can, playground};
+use crate::harness::{TIMEOUT, machine_can, playground};
 
 /// What a node leaves on the machine, if it leaves anything: mounts, control groups, network devices.
 fn traces() -> BTreeSet<String> {
@@ -27,7 +27,7 @@ fn traces() -> BTreeSet<String> {
 #[track_caller]
 fn await_no_more_than(before: &BTreeSet<String>) {
     let none = || traces().is_subset(before).then_some(());
-    eventually("nothing is left", PATIENCE, none).unwrap_or_else(|error| {
+    eventually("nothing is left", TIMEOUT, none).unwrap_or_else(|error| {
         panic!("{error}: {:?}", traces().difference(before));
     });
 }
@@ -77,7 +77,7 @@ fn when_its_keeper_is_killed_its_processes_end_and_the_next_node_sweeps_up() {
     let kubelet = kubelet.unwrap();
     let keeper = node.control_plane().supervisor_id().to_string();
     assert!(Command::new("kill").args(["-s", "KILL", &keeper]).status().unwrap().success());
-    eventually("kubelet has ended", PATIENCE, || (!kubelet.is_running()).then_some(())).unwrap();
+    eventually("kubelet has ended", TIMEOUT, || (!kubelet.is_running()).then_some(())).unwrap();
     drop(node);
     let left = traces();
     let is_new = |trace: &&String| trace.contains("codex-k8s-node-") && !before.contains(*trace);

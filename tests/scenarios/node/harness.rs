@@ -11,10 +11,10 @@ use codex_k8s_tests::{Identity, Kubectl, Node, eventually, guard};
 use serde_json::{Value, json};
 
 /// The namespace that is installed into.
-pub(crate) const HOME: &str = "codex-k8s-guard";
+pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 /// What the image of this test run is called; the node has it, and no registry does.
 const IMAGE: &str = "node.invalid/codex-k8s-guard";
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 /// Where `make test-node` has put the image.
 const ARCHIVE: &str = "CODEX_K8S_GUARD_IMAGE";
 
@@ -61,7 +61,7 @@ impl Installed {
         let installed = Self { node, admin, rows, kubeconfig };
         installed.import("1");
         guard::let_developers_do_all(installed.node.control_plane()).unwrap();
-        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME, "labels": {
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE, "labels": {
             "pod-security.kubernetes.io/enforce": "restricted"}}});
         let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "rows"}, "spec": {
             "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
@@ -98,7 +98,7 @@ impl Installed {
     /// Runs helm on the installation; it has to succeed.
     #[track_caller]
     pub(crate) fn helm(&self, args: &[&str], values: &str) -> String {
-        let all = [args, &["--namespace", HOME]].concat();
+        let all = [args, &["--namespace", INSTALL_NAMESPACE]].concat();
         let ran = helm(&all, values, Some(&self.kubeconfig)).unwrap();
         let told =
             format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
@@ -111,10 +111,18 @@ impl Installed {
         let told = |args: &[&str]| {
             self.admin.run(args).map_or_else(|error| error.to_string(), |ran| ran.to_string())
         };
-        let logs =
-            |name| told(&["logs", "-n", HOME, "--tail=20", "-l", &format!("app.kubernetes.io/name={name}")]);
+        let logs = |name| {
+            told(&[
+                "logs",
+                "-n",
+                INSTALL_NAMESPACE,
+                "--tail=20",
+                "-l",
+                &format!("app.kubernetes.io/name={name}"),
+            ])
+        };
         [
-            told(&["get", "pods,pvc,events", "-n", HOME, "-o", "wide"]),
+            told(&["get", "pods,pvc,events", "-n", INSTALL_NAMESPACE, "-o", "wide"]),
             logs("codex-k8s-webhook"),
             logs("codex-k8s-reconcile"),
             logs("codex-k8s-registration"),
@@ -155,7 +163,7 @@ impl Installed {
     /// Waits until something is so; else shows what happened.
     #[track_caller]
     pub(crate) fn eventually<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
-        eventually(what, PATIENCE, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))
+        eventually(what, TIMEOUT, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))
     }
 
     /// The collector's rows about a namespace; none before its first sweep.

@@ -4,7 +4,7 @@ use codex_k8s_tests::node::PAUSE;
 use codex_k8s_tests::{Identity, Kubectl, eventually};
 use serde_json::{Value, json};
 
-use crate::harness::{HOME, Installed, PATIENCE, machine_can};
+use crate::harness::{INSTALL_NAMESPACE, Installed, TIMEOUT, machine_can};
 
 /// Leases that may be short, and a sweep every minute.
 const VALUES: &str = "\
@@ -104,7 +104,8 @@ impl Tour {
             let rows = cluster.rows_of(name);
             rows.lines().any(|row| row.contains("cleaned") && row.contains("ttl_expired")).then_some(())
         });
-        let swept = cluster.get(&["jobs", "-n", HOME, "-l", "app.kubernetes.io/name=codex-k8s-gc"]);
+        let swept =
+            cluster.get(&["jobs", "-n", INSTALL_NAMESPACE, "-l", "app.kubernetes.io/name=codex-k8s-gc"]);
         assert!(swept.is_some(), "a Job of the CronJob");
     }
 
@@ -138,8 +139,8 @@ impl Tour {
         ];
         let mut left = vec![];
         let what = "nothing is left in the namespace";
-        eventually(what, PATIENCE, || {
-            left = names(&[&namespaced, "-n", HOME]);
+        eventually(what, TIMEOUT, || {
+            left = names(&[&namespaced, "-n", INSTALL_NAMESPACE]);
             left.sort();
             (left == stays).then_some(())
         })

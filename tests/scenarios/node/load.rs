@@ -17,7 +17,7 @@ const CLIENTS: usize = 12;
 /// What is asked for, and what has to come of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asked {
-    /// A run namespace by its name alone, as a dry run: it has to come back mended; and one that lies about itself, which has
+    /// A run namespace by its name alone, as a dry run: it has to come back fixed; and one that lies about itself, which has
     /// to be refused by its rule. Both calls of the webhook are in each.
     Guarded,
     /// A `ConfigMap` in a namespace that is nobody's business, which has to be created.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use codex_k8s_tests::binaries::Binaries;
 use codex_k8s_tests::{Health, Identity, eventually};
 
-use crate::harness::{HOME, Installed, PATIENCE, machine_can};
+use crate::harness::{INSTALL_NAMESPACE, Installed, TIMEOUT, machine_can};
 
 const VALUES: &str = "gc: {mode: daemon, page: {enabled: true}}";
 
@@ -21,7 +21,7 @@ impl Forwarded {
     fn new(cluster: &Installed) -> Self {
         let kubeconfig = cluster.node.control_plane().kubeconfig(&Identity::Admin).unwrap();
         let mut kubectl = Command::new(Binaries::find().unwrap().path("kubectl"))
-            .args(["port-forward", "--namespace", HOME, "deployment/codex-k8s-gc", ":8081"])
+            .args(["port-forward", "--namespace", INSTALL_NAMESPACE, "deployment/codex-k8s-gc", ":8081"])
             .arg("--address=127.0.0.1")
             .env("KUBECONFIG", kubeconfig)
             .stdout(Stdio::piped())
@@ -55,7 +55,7 @@ fn the_page_is_reached_by_kubectl_port_forward_and_lists_the_namespaces() {
     cluster.done(&["create", "namespace", name]);
     let forwarded = Forwarded::new(&cluster);
     let mut text = String::new();
-    eventually("the page lists the namespace", PATIENCE, || {
+    eventually("the page lists the namespace", TIMEOUT, || {
         text = forwarded.page.get("/").unwrap_or_else(|error| error.to_string());
         (text.starts_with("HTTP/1.1 200") && text.contains(name)).then_some(())
     })

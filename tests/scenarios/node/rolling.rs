@@ -3,7 +3,7 @@
 use codex_k8s_tests::chart;
 use codex_k8s_tests::process::Process;
 
-use crate::harness::{HOME, Installed, machine_can};
+use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
 const VALUES: &str = "serve: {replicas: 3}\n";
@@ -11,13 +11,27 @@ const VALUES: &str = "serve: {replicas: 3}\n";
 const REQUESTS: u64 = 20_000;
 
 fn restart(cluster: &Installed) {
-    cluster.done(&["rollout", "restart", "-n", HOME, "deploy/codex-k8s-webhook"]);
-    cluster.done(&["rollout", "status", "-n", HOME, "deploy/codex-k8s-webhook", "--timeout=120s"]);
+    cluster.done(&["rollout", "restart", "-n", INSTALL_NAMESPACE, "deploy/codex-k8s-webhook"]);
+    cluster.done(&[
+        "rollout",
+        "status",
+        "-n",
+        INSTALL_NAMESPACE,
+        "deploy/codex-k8s-webhook",
+        "--timeout=120s",
+    ]);
 }
 
 fn upgrade(cluster: &Installed, values: &str, tag: &str) {
     cluster.release("upgrade", &chart::folder(), tag, values);
-    cluster.done(&["rollout", "status", "-n", HOME, "deploy/codex-k8s-webhook", "--timeout=120s"]);
+    cluster.done(&[
+        "rollout",
+        "status",
+        "-n",
+        INSTALL_NAMESPACE,
+        "deploy/codex-k8s-webhook",
+        "--timeout=120s",
+    ]);
 }
 
 #[test]
@@ -53,7 +67,7 @@ fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
     let cluster = Installed::with(VALUES);
     let hanging = servers(&cluster).remove(0);
     let ready = || {
-        let found = cluster.get(&["deploy", "codex-k8s-webhook", "-n", HOME]).unwrap();
+        let found = cluster.get(&["deploy", "codex-k8s-webhook", "-n", INSTALL_NAMESPACE]).unwrap();
         found["status"]["readyReplicas"].as_u64().unwrap_or_default()
     };
     let meanwhile = during(&cluster, Asked::Guarded, 0, || {
@@ -61,7 +75,7 @@ fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
         cluster.eventually("it is not ready any more", || (ready() == 2).then_some(()));
     });
     meanwhile.tell("until one that hangs is left out");
-    // What the mutating webhook has no time to mend goes on as it is, and is refused by the validating one.
+    // What the mutating webhook has no time to fix goes on as it is, and is refused by the validating one.
     let refused = ["deadline exceeded", "Timeout", "NS001: found nothing; expected"];
     let is_refused = |told: &str| refused.iter().any(|words| told.contains(words));
     assert!(meanwhile.failed.iter().all(|(_, told)| is_refused(told)), "{:?}", meanwhile.failed);

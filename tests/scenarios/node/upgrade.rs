@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use codex_k8s_tests::chart;
 use serde_json::json;
 
-use crate::harness::{HOME, Installed, machine_can};
+use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
 /// A folder with the chart of an earlier commit in it, and perhaps its image.
@@ -16,10 +16,10 @@ const REQUESTS: u64 = 20_000;
 
 /// A sweep by the `CronJob`'s own Pod, which reads the rows of those before it; it has to end well.
 fn sweep(cluster: &Installed, name: &str) {
-    cluster.done(&["create", "job", "-n", HOME, "--from=cronjob/codex-k8s-gc", name]);
+    cluster.done(&["create", "job", "-n", INSTALL_NAMESPACE, "--from=cronjob/codex-k8s-gc", name]);
     let job = format!("job/{name}");
-    cluster.done(&["wait", "-n", HOME, "--for=condition=Complete", &job, "--timeout=90s"]);
-    cluster.done(&["delete", "-n", HOME, &job]);
+    cluster.done(&["wait", "-n", INSTALL_NAMESPACE, "--for=condition=Complete", &job, "--timeout=90s"]);
+    cluster.done(&["delete", "-n", INSTALL_NAMESPACE, &job]);
 }
 
 /// A run namespace that is new gets its baseline.
@@ -49,7 +49,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
     let namespace = "codex-issue-stays";
     is_looked_after(&cluster, namespace);
     sweep(&cluster, "before");
-    let born = cluster.get(&["namespace", namespace]).unwrap();
+    let created = cluster.get(&["namespace", namespace]).unwrap();
 
     let upgraded =
         during(&cluster, Asked::Guarded, REQUESTS, || cluster.release("upgrade", charts[1], "1", VALUES));
@@ -65,7 +65,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
     sweep(&cluster, "back");
     let stays = cluster.get(&["namespace", namespace]).unwrap();
     for place in ["/metadata/labels", "/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at"] {
-        assert_eq!(stays.pointer(place), born.pointer(place), "{place}");
+        assert_eq!(stays.pointer(place), created.pointer(place), "{place}");
     }
     assert!(cluster.rows_of(namespace).contains("prepared"), "{}", cluster.rows_of(namespace));
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::tables::{documented, exposed};
 
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 /// Longer than it takes from one bookmark to the next, and shorter than a watch lasts.
 const BOOKMARK: Duration = Duration::from_mins(3);
 
@@ -60,7 +60,7 @@ fn annotation(name: &str, key: &str) -> String {
 
 fn await_gate(name: &str) {
     let is_open = || (!annotation(name, "baseline-ready-at").is_empty()).then_some(());
-    eventually(&format!("the gate of {name} is open"), PATIENCE, is_open).unwrap();
+    eventually(&format!("the gate of {name} is open"), TIMEOUT, is_open).unwrap();
 }
 
 /// How many gates wait for something, and since when the first of them does.
@@ -77,15 +77,15 @@ fn seconds(moment: Timestamp) -> u64 {
 }
 
 #[test]
-fn a_gate_is_told_as_closed_for_as_long_as_its_baseline_is_not_complete() {
+fn a_gate_is_reported_as_closed_for_as_long_as_its_baseline_is_not_complete() {
     create("codex-issue-drifts", "wide");
     await_gate("codex-issue-drifts");
     let before = seconds(Timestamp::now());
     let reconciler = kubectl(&Identity::reconciler());
     let limits = ["limitrange", "codex-run-limits", "-n", "codex-issue-drifts"];
-    let foreign = ["--type=merge", "-p", r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#];
-    done(&reconciler.run(&[&["patch"], &limits[..], &foreign].concat()).unwrap());
-    let since = eventually("it is told", PATIENCE, || {
+    let of_other_owner = ["--type=merge", "-p", r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#];
+    done(&reconciler.run(&[&["patch"], &limits[..], &of_other_owner].concat()).unwrap());
+    let since = eventually("it is told", TIMEOUT, || {
         let (count, since) = closed_gates("baseline");
         (count == 1 && since >= before).then_some(since)
     })
@@ -93,42 +93,41 @@ fn a_gate_is_told_as_closed_for_as_long_as_its_baseline_is_not_complete() {
     assert!(since <= seconds(Timestamp::now()), "{since}");
     done(&reconciler.run(&[&["delete"], &limits[..]].concat()).unwrap());
     await_gate("codex-issue-drifts");
-    eventually("it is told no more", PATIENCE, || (closed_gates("baseline") == (0, 0)).then_some(()))
-        .unwrap();
+    eventually("it is told no more", TIMEOUT, || (closed_gates("baseline") == (0, 0)).then_some(())).unwrap();
     let events = ["events", "--for=namespace/codex-issue-drifts", "-n", "codex-issue-drifts"];
     for event in [
-        "new workloads wait for LimitRange codex-run-limits is somebody else's",
+        "new workloads wait for LimitRange codex-run-limits is owned by another manager",
         "the baseline is complete again: workloads may run",
     ] {
         let told =
             || kubectl(&Identity::developer()).run(&events).unwrap().stdout.contains(event).then_some(());
-        eventually(&format!("developers are told: {event}"), PATIENCE, told).unwrap();
+        eventually(&format!("developers are told: {event}"), TIMEOUT, told).unwrap();
     }
 }
 
 #[test]
-fn a_namespace_without_a_place_is_told_as_waiting_for_one_since_it_was_told_so_itself() {
+fn a_namespace_without_a_place_is_reported_as_waiting_for_one_since_it_was_reported_so_itself() {
     create("codex-issue-first", "narrow");
     await_gate("codex-issue-first");
     create("codex-issue-second", "narrow");
-    let told = eventually("it waits", PATIENCE, || {
-        Some(annotation("codex-issue-second", "unplaced-since")).filter(|since| !since.is_empty())
+    let told = eventually("it waits", TIMEOUT, || {
+        Some(annotation("codex-issue-second", "quota-pending-since")).filter(|since| !since.is_empty())
     })
     .unwrap();
     let since = seconds(told.parse().unwrap());
-    eventually("it is told", PATIENCE, || (closed_gates("place") == (1, since)).then_some(())).unwrap();
+    eventually("it is told", TIMEOUT, || (closed_gates("place") == (1, since)).then_some(())).unwrap();
     done(&kubectl(&Identity::worker()).run(&["delete", "namespace", "codex-issue-first"]).unwrap());
     await_gate("codex-issue-second");
-    eventually("it is told no more", PATIENCE, || (closed_gates("place") == (0, 0)).then_some(())).unwrap();
+    eventually("it is told no more", TIMEOUT, || (closed_gates("place") == (0, 0)).then_some(())).unwrap();
 }
 
 #[test]
-fn a_quiet_cluster_is_heard_and_a_dead_one_is_not() {
+fn a_quiet_cluster_is_watched_and_a_dead_one_is_not() {
     let guard = Guard::start(playground()).unwrap();
     // Nobody touches a namespace from here on.
     guard.reconciler.process.signal("TERM").unwrap();
     let heard =
-        || guard.webhook.health.metric("codex_k8s_webhook_namespaces_heard_timestamp_seconds").unwrap();
+        || guard.webhook.health.metric("codex_k8s_webhook_watch_last_event_timestamp_seconds").unwrap();
     let quiet = heard();
     assert!(quiet > 0);
     eventually("a bookmark is heard", BOOKMARK, || (heard() > quiet + 1).then_some(())).unwrap();
@@ -136,12 +135,12 @@ fn a_quiet_cluster_is_heard_and_a_dead_one_is_not() {
     guard.control_plane.kill_api_server().unwrap();
     let killed = seconds(Timestamp::now());
     let failures = || guard.control_plane.log_tail("webhook").matches("failed to watch namespaces").count();
-    eventually("the watch fails again and again", PATIENCE, || (failures() >= 3).then_some(())).unwrap();
+    eventually("the watch fails again and again", TIMEOUT, || (failures() >= 3).then_some(())).unwrap();
     assert!(heard() <= killed, "its age grows");
     assert!(guard.webhook.health.is_ready(), "it decides by what it knew");
 
     guard.control_plane.start_api_server().unwrap();
-    eventually("it is heard again", PATIENCE, || (heard() > killed).then_some(())).unwrap();
+    eventually("it is heard again", TIMEOUT, || (heard() > killed).then_some(())).unwrap();
 }
 
 /// Starts the daemon beside a control plane.

@@ -9,8 +9,8 @@ use codex_k8s_certs::plan::{AuthorityData, State, Stored};
 use codex_k8s_gc::health::Health;
 use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::last_sweep::LastSweep;
-use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::{Quotas, RunPolicy};
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_webhook::metrics::{Decision, Metrics};
 use codex_k8s_webhook::reconcile::fault::Written;
 use codex_k8s_webhook::reconcile::gates::Gates;
@@ -42,14 +42,14 @@ fn reconciling() -> String {
     let mut gates = Gates::default();
     let labels = Some([("codex-k8s.dev/managed-by".to_owned(), "codex-k8s-worker".to_owned())].into());
     let closed = ObjectMeta { name: Some("codex-issue-1".to_owned()), labels, ..ObjectMeta::default() };
-    gates.hear_of(&RunPolicy::default(), &closed, Timestamp::now());
+    gates.on_apply(&RunPolicy::default(), &closed, Timestamp::now());
     metrics.closed_gates(&gates);
     metrics.places(Scope::KINDS.into_iter(), 1, 1);
     metrics.limits(&Quotas::default());
     metrics.refused("cluster");
     metrics.released("cluster");
     metrics.certificate_written(Written::Leaf);
-    metrics.registration_healed("validating");
+    metrics.registration_repaired("validating");
     let now = Timestamp::now();
     let certificate = Authority::generate(now, "a").unwrap().pem().certificate.clone().into_bytes();
     metrics.certificates_end(&State {
@@ -84,7 +84,7 @@ fn all() -> Families {
 }
 
 #[test]
-fn the_tables_tell_of_every_metric_and_of_none_that_there_is_not() {
+fn the_tables_report_of_every_metric_and_of_none_that_there_is_not() {
     let (exposed, documented) = (all(), documented());
     let differing: Vec<_> = exposed
         .iter()

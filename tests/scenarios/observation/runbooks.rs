@@ -12,10 +12,10 @@ use codex_k8s_tests::{ControlPlane, Guard, Identity, chart, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{PATIENCE, playground};
+use crate::cluster::{TIMEOUT, playground};
 
 const PAGE: &str = include_str!("../../../docs/alerts.md");
-const HOME: &str = "codex-k8s-guard";
+const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 const COLLECTORS_POLICY: &str = "collector.yaml";
 const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 
@@ -81,7 +81,7 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "kubectl get namespace -l codex-k8s.dev/managed-by -o custom-columns='NAME:.metadata.name,\
          READY:.metadata.annotations.codex-k8s\\.dev/baseline-ready-at,\
          WAITS FOR:.metadata.annotations.codex-k8s\\.dev/baseline-waits-for'",
-        Prints("LimitRange codex-run-limits is somebody else's"),
+        Prints("LimitRange codex-run-limits is owned by another manager"),
     ),
     (
         "CodexGuardGateClosedTooLong",
@@ -91,7 +91,7 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
     (
         "CodexGuardGateClosedTooLong",
         "codex-k8s-guard reconcile --dry-run",
-        Prints("codex-issue-closed: waits: LimitRange codex-run-limits is somebody else's"),
+        Prints("codex-issue-closed: waits: LimitRange codex-run-limits is owned by another manager"),
     ),
     ("CodexGuardCacheStale", "kubectl get --raw /readyz", Prints("ok")),
     (
@@ -152,7 +152,10 @@ impl Operator {
         let folder = tempfile::tempdir().unwrap();
         provide_programs(folder.path());
         // Before anybody guards it: nobody may shorten a lease.
-        create(&control_plane, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}));
+        create(
+            &control_plane,
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}}),
+        );
         let block = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata":
             {"name": "a", "namespace": "codex-issue-stuck", "finalizers": ["example.org/block"]}});
         for object in [expired("codex-issue-stuck"), block] {
@@ -171,7 +174,7 @@ impl Operator {
 
     /// All that the chart installs, but for the Pod of `helm test`; and the Secrets that its reconciler makes.
     fn install(&self) {
-        let objects = chart::objects(&chart::rendered(HOME, "").unwrap()).unwrap();
+        let objects = chart::objects(&chart::rendered(INSTALL_NAMESPACE, "").unwrap()).unwrap();
         let objects: Vec<_> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let kubectl = self.guard.kubectl(&Identity::Admin).unwrap();
@@ -180,14 +183,16 @@ impl Operator {
         let file = |name: &str| self.guard.file(name).display().to_string();
         let files = [format!("--cert={}", file("webhook.crt")), format!("--key={}", file("webhook.key"))];
         for name in ["codex-k8s-webhook-ca", "codex-k8s-webhook-tls"] {
-            let args = ["create", "secret", "tls", name, "-n", HOME, &files[0], &files[1]];
+            let args = ["create", "secret", "tls", name, "-n", INSTALL_NAMESPACE, &files[0], &files[1]];
             let ran = kubectl.run(&args).unwrap();
             assert!(ran.succeeded(), "{ran}");
         }
         for (deployment, pods) in [("codex-k8s-webhook", 2), ("codex-k8s-reconcile", 2)] {
             let label = format!("app.kubernetes.io/name={deployment}");
-            eventually(&format!("the Pods of {deployment} are there"), PATIENCE, || {
-                let ran = kubectl.run(&["get", "pod", "-n", HOME, "-l", &label, "-o", "name"]).unwrap();
+            eventually(&format!("the Pods of {deployment} are there"), TIMEOUT, || {
+                let ran = kubectl
+                    .run(&["get", "pod", "-n", INSTALL_NAMESPACE, "-l", &label, "-o", "name"])
+                    .unwrap();
                 (ran.stdout.lines().count() == pods).then_some(())
             })
             .unwrap();
@@ -200,11 +205,12 @@ impl Operator {
         let reconciler = self.guard.kubectl(&Identity::reconciler()).unwrap();
         assert!(admin.run(&["create", "namespace", "codex-issue-closed"]).unwrap().succeeded());
         let limits = ["limitrange", "codex-run-limits", "-n", "codex-issue-closed"];
-        let foreign = ["--type=merge", "-p", r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#];
-        let patched = || reconciler.run(&[&["patch"], &limits[..], &foreign].concat()).unwrap().succeeded();
-        eventually("it has a baseline", PATIENCE, || patched().then_some(())).unwrap();
+        let of_other_owner = ["--type=merge", "-p", r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#];
+        let patched =
+            || reconciler.run(&[&["patch"], &limits[..], &of_other_owner].concat()).unwrap().succeeded();
+        eventually("it has a baseline", TIMEOUT, || patched().then_some(())).unwrap();
         let why = "-o=jsonpath={.metadata.annotations.codex-k8s\\.dev/baseline-waits-for}";
-        eventually("the gate is closed", PATIENCE, || {
+        eventually("the gate is closed", TIMEOUT, || {
             let ran = admin.run(&["get", "namespace", "codex-issue-closed", why]).unwrap();
             ran.stdout.contains("somebody else's").then_some(())
         })
@@ -232,8 +238,8 @@ fn provide_programs(folder: &Path) {
 }
 
 /// For a collector that waits no longer than this for a namespace to be gone.
-fn write_collectors_policy(folder: &Path, patience: &str) {
-    let policy = format!("{HEAD}cleanup: {{waitForGone: {patience}}}\n");
+fn write_collectors_policy(folder: &Path, timeout: &str) {
+    let policy = format!("{HEAD}cleanup: {{waitForGone: {timeout}}}\n");
     fs::write(folder.join(COLLECTORS_POLICY), policy).unwrap();
 }
 

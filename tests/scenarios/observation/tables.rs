@@ -61,7 +61,7 @@ pub(crate) fn exposed(text: &str) -> Families {
 
 /// Names of metrics in an expression of Prometheus, each as the tables have it.
 pub(crate) fn named(expression: &str) -> BTreeSet<String> {
-    let words = expression.split(|rune: char| !(rune.is_ascii_alphanumeric() || rune == '_'));
+    let words = expression.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
     let names = words.filter(|word| word.starts_with("codex_k8s_") || word.starts_with("apiserver_"));
     // In a matcher of names, the beginning of several.
     names.filter(|name| !name.ends_with('_')).map(family).collect()

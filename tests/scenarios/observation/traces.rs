@@ -18,7 +18,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::cluster::{PATIENCE, playground};
+use crate::cluster::{TIMEOUT, playground};
 
 /// A span as it was received: who sent it, its name, its attributes.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,7 @@ impl Collector {
     #[track_caller]
     fn await_spans(&self, service: &str, name: &str, attributes: &[(&str, &str)]) -> Vec<Span> {
         let what = format!("a span {name} of {service} with {attributes:?}");
-        let found = eventually(&what, PATIENCE, || {
+        let found = eventually(&what, TIMEOUT, || {
             let all = self.received.lock().unwrap();
             let found: Vec<_> =
                 all.iter().filter(|span| span.is(service, name, attributes)).cloned().collect();
@@ -130,8 +130,8 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     guard.one_more_reconciler("traced-reconcile", &args).unwrap();
 
     let decision = refusal(&collector, &guard);
-    let judged = [("decision_id", &*decision), ("entry", "validate")];
-    let told = collector.await_spans("codex-k8s-webhook", "review", &judged);
+    let evaluated = [("decision_id", &*decision), ("entry", "validate")];
+    let told = collector.await_spans("codex-k8s-webhook", "review", &evaluated);
     assert_eq!(told.len(), 1, "{told:?}");
     let expected = [
         ("verdict", "denied"),
@@ -142,7 +142,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
         ("dry_run", "false"),
     ];
     assert!(told[0].is("codex-k8s-webhook", "review", &expected), "{told:?}");
-    collector.await_spans("codex-k8s-webhook", "review", &[("entry", "mutate"), ("verdict", "mended")]);
+    collector.await_spans("codex-k8s-webhook", "review", &[("entry", "mutate"), ("verdict", "mutated")]);
     collector.await_spans("codex-k8s-reconcile", "look", &[("namespace", NAME), ("missing", "")]);
 
     let swept = Command::new(playground())
@@ -167,7 +167,7 @@ fn without_its_collector_a_webhook_says_so_and_decides_as_before() {
     refusal(&collector, &guard);
     let told =
         || guard.control_plane.log_tail("traced").contains("the collector takes no traces").then_some(());
-    eventually("it is told", PATIENCE, told).unwrap();
+    eventually("it is told", TIMEOUT, told).unwrap();
     let ran = guard.kubectl(&Identity::developer()).unwrap().run(&["get", "namespace", NAME]).unwrap();
     assert!(ran.succeeded() && traced.health.is_ready(), "{ran}");
     assert!(collector.received.lock().unwrap().is_empty());

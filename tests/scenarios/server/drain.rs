@@ -6,7 +6,7 @@ use codex_k8s_webhook::server::Limits;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, Server, limits, response, review};
+use crate::harness::{Server, TIMEOUT, limits, response, review};
 
 #[tokio::test]
 async fn draining_turns_readiness_off_serves_on_and_then_ends() {
@@ -21,7 +21,7 @@ async fn draining_turns_readiness_off_serves_on_and_then_ends() {
     let mut late = dialer.connect(server.address).await.expect("connections are still taken");
     assert!(late.post("/validate", review("late")).await.unwrap().closes);
     assert_eq!(server.readiness.missing(), ["not draining"]);
-    timeout(PATIENCE, server.ended).await.expect("it ends").unwrap().unwrap();
+    timeout(TIMEOUT, server.ended).await.expect("it ends").unwrap().unwrap();
     assert!(dialer.connect(server.address).await.is_err(), "nobody listens any more");
 }
 
@@ -30,15 +30,15 @@ async fn a_request_that_is_being_decided_is_answered_before_the_server_ends() {
     let server = Server::start(Limits { drain_delay: Duration::ZERO, ..limits() });
     let mut connection = server.dialer().connect(server.address).await.unwrap();
     let waiting = tokio::spawn(async move { connection.post("/validate", review("wait")).await });
-    timeout(PATIENCE, server.reviewer.waiting.notified()).await.unwrap();
+    timeout(TIMEOUT, server.reviewer.waiting.notified()).await.unwrap();
     server.shutdown.cancel();
     let refused = async { while server.dialer().connect(server.address).await.is_ok() {} };
-    timeout(PATIENCE, refused).await.expect("no more connections are taken");
+    timeout(TIMEOUT, refused).await.expect("no more connections are taken");
     assert!(!server.ended.is_finished(), "the last request is waited for");
     server.reviewer.release.notify_one();
-    let reply = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    let reply = timeout(TIMEOUT, waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(response(&reply.body)["allowed"], true);
-    timeout(PATIENCE, server.ended).await.expect("it ends").unwrap().unwrap();
+    timeout(TIMEOUT, server.ended).await.expect("it ends").unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -48,10 +48,10 @@ async fn a_request_that_never_ends_does_not_keep_the_server_from_ending() {
     let server = Server::start(limits);
     let mut connection = server.dialer().connect(server.address).await.unwrap();
     let waiting = tokio::spawn(async move { connection.post("/validate", review("wait")).await });
-    timeout(PATIENCE, server.reviewer.waiting.notified()).await.unwrap();
+    timeout(TIMEOUT, server.reviewer.waiting.notified()).await.unwrap();
     server.shutdown.cancel();
-    timeout(PATIENCE, server.ended).await.expect("it ends").unwrap().unwrap();
-    assert!(timeout(PATIENCE, waiting).await.unwrap().unwrap().is_err());
+    timeout(TIMEOUT, server.ended).await.expect("it ends").unwrap().unwrap();
+    assert!(timeout(TIMEOUT, waiting).await.unwrap().unwrap().is_err());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::webhook::Webhook;
 
 /// How many run namespaces there are in the end.
 pub(super) const NAMESPACES: usize = 10_000;
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The memory of a webhook, in bytes.
 pub(super) struct Memory {
@@ -61,5 +61,5 @@ fn count(webhook: &Webhook) -> anyhow::Result<usize> {
 
 fn await_count(webhook: &Webhook, wanted: usize) -> anyhow::Result<()> {
     let reached = || count(webhook).ok().filter(|count| *count == wanted).map(drop);
-    eventually(&format!("the cache holds {wanted} namespaces"), PATIENCE, reached)
+    eventually(&format!("the cache holds {wanted} namespaces"), TIMEOUT, reached)
 }

@@ -13,15 +13,15 @@ use crate::process::Process;
 
 /// How many documents a stream has.
 const SIZES: [usize; 3] = [2_500, 5_000, 10_000];
-/// How often each is judged; the fastest counts, for whatever else the machine does only makes it slower.
+/// How often each is evaluated; the fastest counts, for whatever else the machine does only makes it slower.
 const ROUNDS: usize = 3;
 /// How often the memory of a process is looked at that is about to end.
-const LOOKS: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures and prints.
 ///
 /// # Errors
-/// If a judgement fails.
+/// If a evaluation fails.
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     report::say("\n`check` of one stream, half of it Namespaces and half Jobs in them ...")?;
     let folder = tempfile::tempdir()?;
@@ -32,7 +32,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
         let mut fastest = Duration::MAX;
         let mut peak = 0;
         for _ in 0..ROUNDS {
-            let (took, memory) = judge(playground, &file)?;
+            let (took, memory) = evaluate(playground, &file)?;
             fastest = fastest.min(took);
             peak = peak.max(memory);
         }
@@ -60,7 +60,7 @@ fn stream(size: usize) -> String {
     text
 }
 
-fn judge(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
+fn evaluate(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
     let mut check = Command::new(playground);
     check.args(["guard", "check", "--output=json", "-"]).stdin(File::open(file)?).stdout(Stdio::null());
     let (status, took, peak) = watched(&mut check)?;
@@ -79,7 +79,7 @@ pub(super) fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Dura
         }
         // It may have ended since.
         peak = Process::of_child(&process).peak_memory().unwrap_or(peak).max(peak);
-        std::thread::sleep(LOOKS);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::process::Process;
 /// Where `make bench` has put the image.
 const ARCHIVE: &str = "CODEX_K8S_GUARD_IMAGE";
 const STARTS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     let archive = std::env::var_os(ARCHIVE).map(PathBuf::from);
@@ -96,7 +96,7 @@ fn started(guard: &Guard, server: Server<'_>) -> anyhow::Result<(Duration, u64)>
     let begun = Instant::now();
     let process = Ending(command.spawn()?);
     while !is_ready() {
-        ensure!(begun.elapsed() < PATIENCE, "a server does not get ready");
+        ensure!(begun.elapsed() < TIMEOUT, "a server does not get ready");
         std::thread::yield_now();
     }
     Ok((begun.elapsed(), Process::of_child(&process.0).memory()?))

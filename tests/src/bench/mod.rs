@@ -53,7 +53,7 @@ pub enum Section {
     Reconcile,
     /// A sweep of the garbage collector
     Sweep,
-    /// Files, judged without a cluster
+    /// Files, evaluated without a cluster
     Check,
     /// The API server's cost of our conditions, for namespaces of many labels
     ApiServer,

@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::webhook::Reconciler;
 
 const NAMESPACES: usize = 2_000;
-const PATIENCE: Duration = Duration::from_mins(15);
+const TIMEOUT: Duration = Duration::from_mins(15);
 /// Every namespace takes two places: one in the cluster, one in its project.
 /// What a policy is proposed to change: every namespace's lease is too long for it.
 const SHORTER: &str = "lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n";
@@ -51,7 +51,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
 
     let (begun, before) = (Instant::now(), runtime.block_on(requests(&client))?);
     let second = guard.one_more_reconciler("second", &[])?;
-    await_count(second.health, "codex_k8s_reconcile_looks_total")?;
+    await_count(second.health, "codex_k8s_reconcile_reconcile_total")?;
     report::told("after a restart all were looked at after, s", begun.elapsed().as_secs_f64())?;
     let asked = runtime.block_on(requests(&client))? - before;
     report::told("requests per namespace then", ratio(asked))?;
@@ -112,7 +112,7 @@ fn end(reconciler: &Reconciler) -> anyhow::Result<()> {
 
 fn await_count(health: Health, metric: &str) -> anyhow::Result<()> {
     let all = u64::try_from(NAMESPACES)?;
-    eventually(&format!("{metric} says {all}"), PATIENCE, || {
+    eventually(&format!("{metric} says {all}"), TIMEOUT, || {
         (health.metric(metric).ok()? >= all).then_some(())
     })
 }

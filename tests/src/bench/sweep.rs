@@ -21,7 +21,7 @@ const NAMESPACES: usize = 10_000;
 const EXPIRED: usize = NAMESPACES / 2;
 /// So many are deleted, by each way.
 const DRAINED: usize = 300;
-const PATIENCE: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(10);
 const MANAGED: &str = "codex-k8s.dev/managed-by";
 
 struct Bench<'a> {
@@ -41,13 +41,13 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let client = runtime.block_on(control_plane.client(&Identity::Admin))?;
     let bench = Bench { control_plane: &control_plane, playground, client, runtime: &runtime };
-    bench.create_home()?;
+    bench.create_install_namespace()?;
     bench.drain()?;
     bench.decide()
 }
 
 impl Bench<'_> {
-    fn create_home(&self) -> anyhow::Result<()> {
+    fn create_install_namespace(&self) -> anyhow::Result<()> {
         let home: Namespace = serde_json::from_value(json!({"metadata": {"name": "codex-k8s-guard"}}))?;
         let api = Api::<Namespace>::all(self.client.clone());
         self.runtime.block_on(api.create(&PostParams::default(), &home))?;
@@ -62,7 +62,7 @@ impl Bench<'_> {
             api.delete(&name(number), &DeleteParams::default()).await?;
             Ok(())
         })?;
-        eventually("all of them are gone", PATIENCE, || (self.count().ok()? == 0).then_some(()))?;
+        eventually("all of them are gone", TIMEOUT, || (self.count().ok()? == 0).then_some(()))?;
         let floor = begun.elapsed();
         report::told("the namespace controller's own rate, per second", rate(floor))?;
         self.create(DRAINED, |api, number| create(api, number, true))?;
@@ -135,7 +135,7 @@ impl Bench<'_> {
             .spawn()?;
         let process = crate::process::Process::of_child(&swept);
         let mut peak = 0;
-        let ended = eventually("the sweep has ended", PATIENCE, || {
+        let ended = eventually("the sweep has ended", TIMEOUT, || {
             peak = peak.max(process.peak_memory().unwrap_or(0));
             swept.try_wait().ok().flatten()
         })?;

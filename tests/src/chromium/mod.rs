@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use programs::Program;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Started without anything that it would do by itself: ask for updates, sync, look for networks.
 const ARGS: [&str; 12] = [
@@ -59,7 +59,7 @@ impl Drop for Chromium {
         // It may have ended already. If not, it ends all its processes, so that none of them writes into its folder when
         // that is removed.
         let _ = self.call("Browser.close", &json!({}));
-        while self.messages.recv_timeout(PATIENCE).is_ok() {}
+        while self.messages.recv_timeout(TIMEOUT).is_ok() {}
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -129,7 +129,7 @@ impl Chromium {
     }
 
     fn receive(&self, what: &str) -> anyhow::Result<Value> {
-        self.messages.recv_timeout(PATIENCE).with_context(|| format!("Chromium does not answer: {what}"))
+        self.messages.recv_timeout(TIMEOUT).with_context(|| format!("Chromium does not answer: {what}"))
     }
 
     /// Waits for an event, and takes it.

@@ -36,9 +36,9 @@ impl Program {
     }
 
     fn unpacked(root: &Path) -> Option<Self> {
-        let [usual, early] = debian::libraries(root);
+        let [usual, not_ready] = debian::libraries(root);
         let of_sound = usual.join("pulseaudio");
-        let mut env = vec![debian::library_path(&[usual, early, of_sound])];
+        let mut env = vec![debian::library_path(&[usual, not_ready, of_sound])];
         if root.join("etc/fonts/fonts.conf").exists() {
             env.push(("FONTCONFIG_SYSROOT".to_owned(), root.display().to_string()));
         }

@@ -210,7 +210,7 @@ impl Show<'_> {
     }
 
     fn an_agents_job(&self) -> anyhow::Result<()> {
-        self.stage.title("4. The agent starts a Job of its own: it is mended into its run")?;
+        self.stage.title("4. The agent starts a Job of its own: it is mutated into its run")?;
         let agent = Identity::agent(NAMESPACE);
         let create = ["create", "job", "unit-tests", "--image=busybox:1.36", "-n", NAMESPACE, "--", "true"];
         self.admitted("agent", &agent, &create, "")?;

@@ -1,4 +1,4 @@
-//! A file that is judged before anything is created.
+//! A file that is evaluated before anything is created.
 
 use std::fs;
 use std::process::Command;
@@ -53,14 +53,14 @@ const RULES: [&str; 4] = ["error[JOB018]", "error[JOB004]", "error[JOB017]", "er
 
 impl Show<'_> {
     pub(super) fn four_mistakes_in_a_file(&self) -> anyhow::Result<()> {
-        self.stage.title("6. Four mistakes in a file, found without a cluster, mended, and admitted")?;
+        self.stage.title("6. Four mistakes in a file, found without a cluster, mutated, and admitted")?;
         let told = self.checked(WRONG, 1)?;
         for rule in RULES {
             ensure!(told.contains(rule), "that was to be refused by {rule}");
         }
-        self.stage.say("(the same file, with the four mended)")?;
+        self.stage.say("(the same file, with the four mutated)")?;
         let told = self.checked(RIGHT, 0)?;
-        ensure!(told.contains("admitted, mended"), "that was to be admitted");
+        ensure!(told.contains("admitted, mutated"), "that was to be admitted");
         self.admitted("jane", &Identity::developer(), &["create", "-n", NAMESPACE, "-f", "-"], RIGHT)
     }
 

@@ -17,7 +17,7 @@ pub(super) const FIRST: &str = "first.pid";
 /// The log of the first process.
 pub(super) const LOG: &str = "init";
 const PREFIX: &str = "codex-k8s-node-";
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const NEEDED: [&str; 5] = ["unshare", "nsenter", "setpriv", "ip", "mount"];
 
 /// Why this machine cannot have a node; `None` where it can.
@@ -90,7 +90,7 @@ impl Drop for Own {
             let own = folder.join(&self.name);
             // What ended a moment ago may still count.
             let left = || move_to(folder).and_then(|()| Ok(remove(&own)?)).ok();
-            let _ = eventually("the control group is empty", PATIENCE, left);
+            let _ = eventually("the control group is empty", TIMEOUT, left);
         }
     }
 }
@@ -166,7 +166,7 @@ fn namespaces(folder: &Path) -> anyhow::Result<()> {
     let children = format!("/proc/{0}/task/{0}/children", process.id());
     let first = || fs::read_to_string(&children).ok()?.split_whitespace().next().map(str::to_owned);
     let ended = || !Path::new("/proc").join(process.id().to_string()).join("exe").exists();
-    let first = eventually("the namespaces have a process", PATIENCE, || {
+    let first = eventually("the namespaces have a process", TIMEOUT, || {
         first().map(Some).or_else(|| ended().then_some(None))
     })?;
     if let Some(first) = first {

@@ -5,7 +5,7 @@
 //! from outside but the files below its folder: its processes, mounts, network and control groups end with the
 //! process that started it, however that ends.
 
-mod door;
+mod gateway;
 pub mod keeper;
 mod programs;
 
@@ -20,10 +20,10 @@ use crate::control_plane::{ControlPlane, Place};
 use crate::eventually::eventually;
 use crate::identity::Identity;
 use crate::image::{Entry, Image, USER};
-use door::Door;
+use gateway::Gateway;
 use programs::Programs;
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 const NAME: &str = "node1";
 /// The node's own address, in a network that nobody else is in.
 pub(crate) const ADDRESS: &str = "10.99.0.1";
@@ -36,7 +36,7 @@ const COREDNS: &str = "node.invalid/coredns:1";
 #[derive(Debug)]
 pub struct Node {
     // The way in goes first, the namespaces last.
-    _door: Door,
+    _door: Gateway,
     control_plane: ControlPlane,
     programs: Programs,
     /// The process id, outside, of the first process of its namespaces.
@@ -61,8 +61,8 @@ impl Node {
         let programs = Programs::find()?;
         let control_plane = ControlPlane::prepare(playground, Place::Node)?;
         let first = first_process(&control_plane)?;
-        let door = Door::open(control_plane.port(), first)?;
-        let node = Self { _door: door, control_plane, programs, first };
+        let gateway = Gateway::open(control_plane.port(), first)?;
+        let node = Self { _door: gateway, control_plane, programs, first };
         node.start_containerd()?;
         node.control_plane.start_programs()?;
         node.start_scheduler()?;
@@ -156,7 +156,7 @@ impl Node {
     fn import_own_images(&self) -> anyhow::Result<()> {
         let ctr = self.programs.containers.join("ctr");
         let answers = || self.inside(&ctr).arg("version").output().is_ok_and(|ran| ran.status.success());
-        eventually("containerd answers", PATIENCE, || answers().then_some(()))
+        eventually("containerd answers", TIMEOUT, || answers().then_some(()))
             .with_context(|| self.control_plane.log_tail("containerd"))?;
         for (reference, program, user) in [(PAUSE, "pause", USER), (COREDNS, "coredns", "0:0")] {
             let image = Image {
@@ -219,7 +219,7 @@ impl Node {
         let done = |args: &[&str]| kubectl.run(args).is_ok_and(|ran| ran.succeeded());
         let node = format!("node/{NAME}");
         let ready = ["wait", "--for=condition=Ready", &node, "--timeout=2s"];
-        eventually("the node is ready", PATIENCE, || done(&ready).then_some(())).with_context(|| {
+        eventually("the node is ready", TIMEOUT, || done(&ready).then_some(())).with_context(|| {
             let logs = ["kubelet", "containerd"].map(|name| self.control_plane.log_tail(name));
             logs.join("\n")
         })?;
@@ -236,7 +236,7 @@ impl Node {
 /// Waits until the namespaces are there.
 fn first_process(control_plane: &ControlPlane) -> anyhow::Result<u32> {
     let file = control_plane.folder().join(keeper::FIRST);
-    eventually("the node's namespaces are there", PATIENCE, || {
+    eventually("the node's namespaces are there", TIMEOUT, || {
         fs::read_to_string(&file).ok()?.trim().parse().ok()
     })
     .with_context(|| control_plane.log_tail(keeper::LOG))

@@ -21,7 +21,7 @@ use crate::supervisor::{Program, Supervisor};
 
 pub use programs::Programs;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// The superuser. The password of every user is its name.
 const ADMIN: &str = "admin";
 
@@ -190,7 +190,7 @@ impl Postgres {
         // Its port may serve somebody's connection for a moment, and what was killed takes one to be gone.
         let passes = ["Address already in use", "pre-existing shared memory block", "lock file"];
         let taken = |fault: &anyhow::Error| passes.iter().any(|text| fault.to_string().contains(text));
-        eventually("PostgreSQL has its port", PATIENCE, || match self.launch() {
+        eventually("PostgreSQL has its port", TIMEOUT, || match self.launch() {
             Err(fault) if taken(&fault) => None,
             launched => Some(launched),
         })?
@@ -218,7 +218,7 @@ impl Postgres {
             let log = fs::read_to_string(&log).unwrap_or_default();
             log.lines().any(|line| line.contains("FATAL:") && !line.contains("the database system is "))
         };
-        let ready = eventually("PostgreSQL is ready", PATIENCE, || {
+        let ready = eventually("PostgreSQL is ready", TIMEOUT, || {
             if self.sql("postgres", "SELECT 1").is_ok() { Some(true) } else { gave_up().then_some(false) }
         });
         ensure!(
@@ -237,7 +237,7 @@ impl Postgres {
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Ok(process) = self.process() {
             process.signal("INT")?;
-            eventually("PostgreSQL has ended", PATIENCE, || (!process.is_running()).then_some(()))?;
+            eventually("PostgreSQL has ended", TIMEOUT, || (!process.is_running()).then_some(()))?;
         }
         drop(supervisor);
         Ok(())

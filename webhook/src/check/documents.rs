@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::source::{self, Place, Source};
+use super::source::{self, Position, Source};
 
 /// `List` kinds may stand in each other so deep.
 const DEEPEST: usize = 8;
@@ -33,7 +33,7 @@ pub struct Document {
 /// The bytes that a file may have: those of some 30,000 objects. A larger one is not what it is taken for.
 pub const LARGEST: usize = 32 << 20;
 
-/// Why a file holds no objects that can be judged.
+/// Why a file holds no objects that can be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Bytes that are no text.
@@ -46,7 +46,7 @@ pub enum ReadError {
         /// The character of the line.
         column: usize,
     },
-    /// More than anybody judges at once.
+    /// More than anybody evaluates at once.
     #[error("{file}: found more than {} MiB; expected objects for a cluster: give them in several files", LARGEST >> 20)]
     TooLarge {
         /// The file.
@@ -100,7 +100,7 @@ impl Document {
     }
 
     /// The place of a field, given as rules write it; of what would hold it, where it is not there.
-    pub fn place(&self, path: &str) -> Option<Place> {
+    pub fn position(&self, path: &str) -> Option<Position> {
         source::locate(&self.source, &self.range, &source::steps(&format!("{}{path}", self.within)))
     }
 
@@ -197,8 +197,8 @@ impl Reader<'_> {
         let (file, found) = (self.source.file.clone(), shown(found));
         let path = format!("{within}{field}");
         let steps = source::steps(path.trim_end_matches('.'));
-        let place = source::locate(self.source, &self.range, &steps);
-        let (line, column) = place.map_or((self.line, 1), |place| (place.line, place.column));
+        let position = source::locate(self.source, &self.range, &steps);
+        let (line, column) = position.map_or((self.line, 1), |position| (position.line, position.column));
         let field = if path.is_empty() { "(document)".to_owned() } else { path };
         ReadError::Form { file, line, column, field, found, expected }
     }
@@ -321,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_with_its_line_and_what_was_expected() {
-        for (text, told) in [
+    fn what_is_no_object_is_reported_with_its_line_and_what_was_expected() {
+        for (text, message) in [
             ("", "f.yaml: found no object"),
             ("# nothing\n---\n---\n", "f.yaml: found no object"),
             ("kind: Job\nmetadata: {}\n", "f.yaml:1:1: apiVersion: found nothing; expected an API version"),
@@ -337,7 +337,7 @@ mod tests {
             ("apiVersion: v1\nkind: List\nitems: {}\n", "f.yaml:3:1: items: found {}"),
         ] {
             let error = refused(text.as_bytes());
-            assert!(error.contains(told), "{text:?}: {error}");
+            assert!(error.contains(message), "{text:?}: {error}");
         }
         assert!(
             refused(b"apiVersion: v1\nkind: \xff\n").starts_with("f.yaml:2:7: found bytes that are no UTF-8")
@@ -346,13 +346,13 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_not_read() {
-        let told = refused(&vec![b'#'; LARGEST + 1]);
-        assert!(told.starts_with("f.yaml: found more than 32 MiB"), "{told}");
+        let message = refused(&vec![b'#'; LARGEST + 1]);
+        assert!(message.starts_with("f.yaml: found more than 32 MiB"), "{message}");
         assert!(refused(&vec![b'#'; LARGEST]).starts_with("f.yaml: found no object"));
     }
 
     #[test]
-    fn what_is_no_yaml_is_told_with_line_and_column() {
+    fn what_is_no_yaml_is_reported_with_line_and_column() {
         let first = named("a");
         for (text, line) in [
             (format!("{first}---\napiVersion: v1\nkind: [Job\n"), "line 6"),

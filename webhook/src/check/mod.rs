@@ -1,16 +1,16 @@
 //! The webhook's verdict on files, without a cluster: the same engine, asked as the API server would ask it.
 //!
-//! The objects of a set make a [virtual cluster](VirtualCluster). Its Namespaces are judged first, and what is mended of
+//! The objects of a set make a [virtual cluster](VirtualCluster). Its Namespaces are evaluated first, and what is fixed of
 //! them is the fact for what lies in them. A namespace that the set does not hold is what the webhook would make of one of
 //! that name alone.
 
-mod asked;
 mod cluster;
 mod defaults;
 mod documents;
-mod judgement;
+mod evaluation;
 pub mod live;
 mod report;
+mod request;
 pub(crate) mod source;
 
 use std::collections::BTreeMap;
@@ -21,21 +21,21 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-pub use asked::CONNECTIONS;
-pub use asked::{Asked, Requester};
 pub use cluster::VirtualCluster;
 pub use documents::{Document, LARGEST, ReadError, read};
-pub use judgement::{Judgement, Problem, Severity, Verdict};
+pub use evaluation::{Evaluation, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
-pub use source::{Place, Source};
+pub use request::CONNECTIONS;
+pub use request::{CheckRequest, Requester};
+pub use source::{Position, Source};
 
-use crate::engine::{Decided, Engine, Failure, Judged};
+use crate::engine::{Decided, Engine, EvaluatedReview, Failure};
 use crate::metrics::Metrics;
 use crate::review::{self, AdmissionRequest, Entry, Operation};
 use crate::rules::Kind;
 
 /// What nothing waits for: there is no gate in a virtual cluster.
-const AT_ONCE: Duration = Duration::ZERO;
+const NO_WAIT: Duration = Duration::ZERO;
 
 /// Group, kind, namespace and name: what one object in a cluster has.
 type Key = (String, String, Option<String>, String);
@@ -45,11 +45,11 @@ type Key = (String, String, Option<String>, String);
 pub struct Checker {
     engine: Engine<VirtualCluster>,
     cluster: VirtualCluster,
-    asked: Asked,
+    request: CheckRequest,
     there: BTreeMap<Key, Value>,
 }
 
-/// Why an object could not be judged.
+/// Why an object could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// What the API server would never send.
@@ -65,7 +65,7 @@ pub enum CheckError {
     },
     /// An update of nothing.
     #[error(
-        "{file}:{line}: found no old object for {what}; an update is judged by what it changes: give that in --old"
+        "{file}:{line}: found no old object for {what}; an update is evaluated by what it changes: give that in --old"
     )]
     NoOldObject {
         /// The file.
@@ -85,18 +85,18 @@ struct Change {
 
 impl Checker {
     /// Judges under a policy what is asked.
-    pub fn new(policy: RunPolicy, asked: Asked) -> Self {
-        Self::over(VirtualCluster::default(), policy, asked)
+    pub fn new(policy: RunPolicy, request: CheckRequest) -> Self {
+        Self::over(VirtualCluster::default(), policy, request)
     }
 
     /// As [`new`](Self::new), in a cluster that is there already.
-    pub fn over(cluster: VirtualCluster, policy: RunPolicy, asked: Asked) -> Self {
+    pub fn over(cluster: VirtualCluster, policy: RunPolicy, request: CheckRequest) -> Self {
         let engine = Engine::new(policy, cluster.clone(), Arc::<Metrics>::default());
-        let engine = match asked.now {
+        let engine = match request.now {
             Some(now) => engine.stopped_at(now),
             None => engine,
         };
-        Self { engine, cluster, asked, there: BTreeMap::new() }
+        Self { engine, cluster, request, there: BTreeMap::new() }
     }
 
     /// Takes objects as there already, as they stand: Namespaces are facts, and any of them may be what an update begins
@@ -113,16 +113,16 @@ impl Checker {
     /// Judges all of them, and returns the verdicts in their order.
     ///
     /// # Errors
-    /// If one cannot be judged at all.
-    pub async fn judge_all(&self, documents: &[Document]) -> Result<Vec<Judgement>, CheckError> {
+    /// If one cannot be evaluated at all.
+    pub async fn evaluate_all(&self, documents: &[Document]) -> Result<Vec<Evaluation>, CheckError> {
         let (namespaces, others): (Vec<_>, Vec<_>) =
             documents.iter().enumerate().partition(|(_, document)| is_namespace(document));
-        let mut judged = Vec::with_capacity(documents.len());
+        let mut evaluated = Vec::with_capacity(documents.len());
         for (index, document) in namespaces.into_iter().chain(others) {
-            judged.push((index, self.judge(document).await?));
+            evaluated.push((index, self.evaluate(document).await?));
         }
-        judged.sort_by_key(|(index, _)| *index);
-        Ok(judged.into_iter().map(|(_, judgement)| judgement).collect())
+        evaluated.sort_by_key(|(index, _)| *index);
+        Ok(evaluated.into_iter().map(|(_, evaluation)| evaluation).collect())
     }
 
     /// Judges a review as it stands, about a kind that the rules know. Its namespace is to be [imagined](Self::imagine)
@@ -130,46 +130,46 @@ impl Checker {
     ///
     /// # Errors
     /// If its object cannot be read.
-    pub async fn judge_review<'a>(
+    pub async fn evaluate_review<'a>(
         &self,
         entry: Entry,
         kind: Kind,
         review: &'a AdmissionRequest<'_>,
-    ) -> Result<Judged<'a>, Failure> {
-        self.engine.judge(entry, kind, review, Instant::now() + AT_ONCE).await
+    ) -> Result<EvaluatedReview<'a>, Failure> {
+        self.engine.evaluate(entry, kind, review, Instant::now() + NO_WAIT).await
     }
 
-    async fn judge(&self, document: &Document) -> Result<Judgement, CheckError> {
-        let judgement = self.judge_by(&self.asked.requester, document).await?;
-        if let Some(object) = judgement.stored.as_ref().filter(|_| is_namespace(document)) {
+    async fn evaluate(&self, document: &Document) -> Result<Evaluation, CheckError> {
+        let evaluation = self.evaluate_by(&self.request.requester, document).await?;
+        if let Some(object) = evaluation.stored.as_ref().filter(|_| is_namespace(document)) {
             self.cluster.add(object);
         }
-        Ok(judgement)
+        Ok(evaluation)
     }
 
     /// Judges what somebody else does, and leaves the cluster as it is.
-    pub(crate) async fn judge_by(
+    pub(crate) async fn evaluate_by(
         &self,
         requester: &Requester,
         document: &Document,
-    ) -> Result<Judgement, CheckError> {
+    ) -> Result<Evaluation, CheckError> {
         let namespace = self.namespace_of(document);
         if let Some(namespace) = namespace.as_deref().filter(|_| !is_namespace(document)) {
             self.imagine(namespace).await?;
         }
         let mut change = self.change(document, namespace.as_deref()).await?;
-        let place = namespace.as_deref();
-        let mut mutated = self.ask(Entry::Mutate, requester, document, &change, place).await?;
+        let position = namespace.as_deref();
+        let mut mutated = self.ask(Entry::Mutate, requester, document, &change, position).await?;
         let patch = std::mem::take(&mut mutated.outcome.patch);
         if let Some(object) = &mut change.object {
             json_patch::patch(object, &patch.0).map_err(|error| failed(document, error))?;
         }
-        let mut decided = self.ask(Entry::Validate, requester, document, &change, place).await?;
+        let mut decided = self.ask(Entry::Validate, requester, document, &change, position).await?;
         if mutated.outcome.denial.is_some() {
             decided = mutated;
         }
         let namespace = namespace.filter(|_| !is_namespace(document));
-        Ok(judgement::of(document, self.asked.operation, namespace, patch, decided, change.object))
+        Ok(evaluation::of(document, self.request.operation, namespace, patch, decided, change.object))
     }
 
     /// What a review of it carries. What is deleted is what creating it would have left.
@@ -181,7 +181,7 @@ impl Checker {
         };
         let object = filled(&document.object);
         let old = self.there.get(&self.key(document)).map(filled);
-        Ok(match (self.asked.operation, old) {
+        Ok(match (self.request.operation, old) {
             (Operation::Create, _) => Change { object: Some(object), old: None },
             (Operation::Update, None) => return Err(self.no_old_object(document)),
             (Operation::Update, old) => Change { object: Some(object), old },
@@ -201,7 +201,7 @@ impl Checker {
         namespace: Option<&str>,
     ) -> Result<Value, CheckError> {
         let change = Change { object: Some(object.clone()), old: None };
-        let review = self.review(Operation::Create, &self.asked.requester, document, &change, namespace);
+        let review = self.review(Operation::Create, &self.request.requester, document, &change, namespace);
         let mutated = self.decide(Entry::Mutate, document, &review).await?;
         let mut object = object;
         json_patch::patch(&mut object, &mutated.outcome.patch.0).map_err(|error| failed(document, error))?;
@@ -214,7 +214,7 @@ impl Checker {
     /// Makes of a namespace that the set does not hold what the webhook makes of one of that name.
     ///
     /// # Errors
-    /// If that cannot be judged at all.
+    /// If that cannot be evaluated at all.
     pub async fn imagine(&self, name: &str) -> Result<(), CheckError> {
         if self.cluster.is_there(name) {
             return Ok(());
@@ -232,7 +232,7 @@ impl Checker {
         }
         let lies_in_one =
             kind.is_some() && !matches!(kind, Some(Kind::ClusterRole | Kind::ClusterRoleBinding));
-        let usual = || lies_in_one.then(|| self.asked.default_namespace.clone());
+        let usual = || lies_in_one.then(|| self.request.default_namespace.clone());
         document.namespace().map(str::to_owned).or_else(usual)
     }
 
@@ -242,8 +242,8 @@ impl Checker {
     }
 
     fn no_old_object(&self, document: &Document) -> CheckError {
-        let place = self.namespace_of(document).filter(|_| !is_namespace(document));
-        let what = judgement::what(&document.kind, place.as_deref(), document.name());
+        let position = self.namespace_of(document).filter(|_| !is_namespace(document));
+        let what = evaluation::what(&document.kind, position.as_deref(), document.name());
         CheckError::NoOldObject { file: document.file().to_owned(), line: document.line, what }
     }
 
@@ -255,14 +255,14 @@ impl Checker {
         change: &Change,
         namespace: Option<&str>,
     ) -> Result<Decided, CheckError> {
-        let review = self.review(self.asked.operation, requester, document, change, namespace);
+        let review = self.review(self.request.operation, requester, document, change, namespace);
         self.decide(entry, document, &review).await
     }
 
     async fn decide(&self, entry: Entry, document: &Document, review: &Value) -> Result<Decided, CheckError> {
         let body = serde_json::to_vec(review).map_err(|error| failed(document, error))?;
         let request = review::parse(&body).map_err(|error| failed(document, error))?;
-        Ok(self.engine.decide(entry, &request, Instant::now() + AT_ONCE).await)
+        Ok(self.engine.decide(entry, &request, Instant::now() + NO_WAIT).await)
     }
 
     fn review(
@@ -274,16 +274,17 @@ impl Checker {
         namespace: Option<&str>,
     ) -> Value {
         // What lies in no namespace, an agent of the usual one asks for.
-        let home = namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.asked.default_namespace);
-        let (user, groups) = requester.in_namespace(home);
-        let kind = self.asked.kind_in_review(&document.kind);
+        let own_namespace =
+            namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.request.default_namespace);
+        let (user, groups) = requester.in_namespace(own_namespace);
+        let kind = self.request.kind_in_review(&document.kind);
         json!({
             "apiVersion": review::API_VERSION,
             "kind": review::KIND,
             "request": {
                 "uid": "check",
                 "kind": {"group": document.group(), "version": document.version(), "kind": kind},
-                "subResource": self.asked.subresource,
+                "subResource": self.request.subresource,
                 "name": document.name(),
                 "namespace": namespace,
                 "operation": operation.as_str(),

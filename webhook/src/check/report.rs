@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::live::Live;
-use super::{Judgement, Severity, Verdict};
+use super::{Evaluation, Severity, Verdict};
 
 /// The version of the report's form.
 pub(super) const API_VERSION: &str = "check.codex-k8s.dev/v1alpha1";
@@ -20,7 +20,7 @@ pub struct Report {
     pub api_version: &'static str,
     /// Always `CheckReport`.
     pub kind: &'static str,
-    /// The hash of the policy that they were judged under.
+    /// The hash of the policy that they were evaluated under.
     pub policy: String,
     /// How many there are.
     pub summary: Summary,
@@ -28,7 +28,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
     /// The verdicts, in the order of the objects; of a live cluster, by namespace.
-    pub objects: Vec<Judgement>,
+    pub objects: Vec<Evaluation>,
 }
 
 /// How many objects there are of each verdict.
@@ -40,14 +40,14 @@ pub struct Summary {
     /// Admitted as they are.
     pub admitted: usize,
     /// Admitted, and changed.
-    pub mended: usize,
+    pub mutated: usize,
     /// Refused.
     pub denied: usize,
     /// None of the webhook's business. Those of a live cluster are not among the objects.
     pub not_ours: usize,
     /// Objects of a live namespace's baseline that are not as the policy has them.
     pub drifted: usize,
-    /// Of the admitted and mended ones, those that are warned about.
+    /// Of the admitted and fixed ones, those that are warned about.
     pub warned: usize,
 }
 
@@ -57,19 +57,19 @@ impl Report {
         schemars::schema_for!(Self)
     }
 
-    /// A report on what was judged under a policy.
-    pub fn new(policy: &RunPolicy, objects: Vec<Judgement>) -> Self {
+    /// A report on what was evaluated under a policy.
+    pub fn new(policy: &RunPolicy, objects: Vec<Evaluation>) -> Self {
         let mut summary = Summary { objects: objects.len(), ..Summary::default() };
-        for judgement in &objects {
-            *match judgement.result {
+        for evaluation in &objects {
+            *match evaluation.result {
                 Verdict::Admitted => &mut summary.admitted,
-                Verdict::Mended => &mut summary.mended,
+                Verdict::Mutated => &mut summary.mutated,
                 Verdict::Denied => &mut summary.denied,
                 Verdict::Drifted => &mut summary.drifted,
                 Verdict::NotOurs => &mut summary.not_ours,
             } += 1;
-            let warned = judgement.problems.iter().any(|problem| problem.severity == Severity::Warning);
-            summary.warned += usize::from(warned && judgement.result != Verdict::Denied);
+            let warned = evaluation.problems.iter().any(|problem| problem.severity == Severity::Warning);
+            summary.warned += usize::from(warned && evaluation.result != Verdict::Denied);
         }
         Self { api_version: API_VERSION, kind: KIND, policy: policy.hash(), summary, live: None, objects }
     }

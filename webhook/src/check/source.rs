@@ -16,7 +16,7 @@ pub struct Source {
 
 /// A piece of a file's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The text that it is a piece of.
     pub source: Arc<Source>,
     /// Its bytes.
@@ -27,7 +27,7 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
+impl Position {
     fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
         let before = source.text.get(..range.start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -75,13 +75,13 @@ pub(crate) fn steps(path: &str) -> Vec<Step> {
 
 /// The place of a field in the document that stands in a range of a text; where there is no such field, the place of the
 /// nearest one that would hold it. For a field of an object it is its key, and its value where that is in the same line.
-pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Place> {
+pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Position> {
     let text = source.text.get(document.clone())?;
     let mut reader = Reader { parser: Parser::new_from_str(text) };
     let first = reader.next_node()?;
     let found = reader.follow(first, None, path)?;
     let found = within_a_line(text, found);
-    Some(Place::new(source, document.start + found.start..document.start + found.end))
+    Some(Position::new(source, document.start + found.start..document.start + found.end))
 }
 
 /// What of a range stands in its first line; the rest of the line for the start of a block, which has no width of its own.
@@ -192,8 +192,8 @@ spec:
 
     fn found(text: &str, path: &str) -> String {
         let source = Arc::new(Source { file: "f".to_owned(), text: text.to_owned() });
-        let place = locate(&source, &(0..text.len()), &steps(path)).unwrap();
-        format!("{}:{} {}", place.line, place.column, &text[place.range])
+        let position = locate(&source, &(0..text.len()), &steps(path)).unwrap();
+        format!("{}:{} {}", position.line, position.column, &text[position.range])
     }
 
     #[test]
@@ -220,8 +220,8 @@ spec:
             ("status", "1:1 kind"),
             ("metadata.labels[0]", "3:3 labels"),
         ] {
-            let place = found(TEXT, path);
-            assert!(place.starts_with(expected), "{path}: {place}");
+            let position = found(TEXT, path);
+            assert!(position.starts_with(expected), "{path}: {position}");
         }
     }
 

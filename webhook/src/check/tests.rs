@@ -13,21 +13,21 @@ spec:
       containers: [{name: c, image: busybox}]
 ";
 
-async fn judged(user: &str, text: &str) -> Vec<Judgement> {
+async fn evaluated(user: &str, text: &str) -> Vec<Evaluation> {
     let requester = Requester { user: user.to_owned(), groups: Vec::new() };
-    let checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
-    checker.judge_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap()
+    let checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
+    checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap()
 }
 
-fn results(judged: &[Judgement]) -> Vec<Verdict> {
-    judged.iter().map(|judgement| judgement.result).collect()
+fn results(evaluated: &[Evaluation]) -> Vec<Verdict> {
+    evaluated.iter().map(|evaluation| evaluation.result).collect()
 }
 
 #[tokio::test]
-async fn a_namespace_of_the_set_is_mended_first_and_is_the_fact_for_what_lies_in_it() {
+async fn a_namespace_of_the_set_is_mutated_first_and_is_the_fact_for_what_lies_in_it() {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
-    let all = judged("jane", &format!("{JOB}---\n{namespace}")).await;
-    assert_eq!(results(&all), [Verdict::Mended, Verdict::Mended]);
+    let all = evaluated("jane", &format!("{JOB}---\n{namespace}")).await;
+    assert_eq!(results(&all), [Verdict::Mutated, Verdict::Mutated]);
     let stored = all[0].stored.as_ref().unwrap();
     assert_eq!(stored["spec"]["template"]["spec"]["serviceAccountName"], "codex-runner");
     assert_eq!(
@@ -38,15 +38,15 @@ async fn a_namespace_of_the_set_is_mended_first_and_is_the_fact_for_what_lies_in
 
 #[tokio::test]
 async fn a_namespace_that_is_not_in_the_set_is_what_the_webhook_makes_of_its_name() {
-    assert_eq!(results(&judged("jane", JOB).await), [Verdict::Mended]);
+    assert_eq!(results(&evaluated("jane", JOB).await), [Verdict::Mutated]);
     let elsewhere = JOB.replace("codex-issue-demo", "payments");
-    assert_eq!(results(&judged("jane", &elsewhere).await), [Verdict::NotOurs]);
+    assert_eq!(results(&evaluated("jane", &elsewhere).await), [Verdict::NotOurs]);
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_rules_as_the_api_server_would() {
+async fn a_refusal_is_reported_with_its_rules_as_the_api_server_would() {
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
-    let all = judged("agent", &escape).await;
+    let all = evaluated("agent", &escape).await;
     assert_eq!((results(&all), all[0].rules()), (vec![Verdict::Denied], vec!["JOB018"]));
     let message = all[0].message.as_deref().unwrap();
     assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: found true"), "{message}");
@@ -57,16 +57,16 @@ async fn a_refusal_is_told_with_its_rules_as_the_api_server_would() {
 async fn what_the_webhook_does_not_know_is_not_its_business() {
     let other =
         "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: w, namespace: codex-issue-demo}\n";
-    assert_eq!(results(&judged("jane", other).await), [Verdict::NotOurs]);
+    assert_eq!(results(&evaluated("jane", other).await), [Verdict::NotOurs]);
 }
 
 #[tokio::test]
 async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
-    let mut checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
+    let mut checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
     let bare = "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n";
     checker.assume(&read("n.yaml", bare.as_bytes()).unwrap());
     let job = JOB.replace("codex-issue-demo", "payments");
-    let all = checker.judge_all(&read("f.yaml", job.as_bytes()).unwrap()).await.unwrap();
+    let all = checker.evaluate_all(&read("f.yaml", job.as_bytes()).unwrap()).await.unwrap();
     assert_eq!(results(&all), [Verdict::NotOurs], "it is not managed");
 }

@@ -2,7 +2,7 @@
 
 use codex_k8s_shared::baseline::joined;
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::quantity::Quantity;
+use codex_k8s_shared::quota::quantity::Quantity;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;

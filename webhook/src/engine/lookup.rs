@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use codex_k8s_shared::places::Scope;
+use codex_k8s_shared::quota::Scope;
 use tokio::sync::watch;
 
 use crate::rules::{Holders, ManagedNamespace};

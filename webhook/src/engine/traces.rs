@@ -27,7 +27,7 @@ pub(super) fn span(entry: Entry, request: &AdmissionRequest<'_>) -> Span {
 }
 
 /// Adds what came of it, and by which rules.
-pub(super) fn tell(span: &Span, decided: &Decided) {
+pub(super) fn record(span: &Span, decided: &Decided) {
     if span.is_disabled() {
         return;
     }
@@ -43,7 +43,7 @@ fn verdict(decided: &Decided) -> &'static str {
         // No rule refuses it: a fact could not be had.
         (Some(_), true) => "failed",
         (Some(_), false) => "denied",
-        (None, _) if !outcome.patch.0.is_empty() => "mended",
+        (None, _) if !outcome.patch.0.is_empty() => "mutated",
         (None, false) => "warned",
         (None, true) => "allowed",
     }

@@ -12,7 +12,7 @@ use codex_k8s_shared::policy::{PolicyError, RunPolicy};
 use crate::check::{Severity, Source, source};
 use crate::rules::catalogue;
 
-/// Something to mend or to think about.
+/// Something to fix or to think about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
@@ -21,7 +21,7 @@ pub struct Finding {
     pub field: String,
     /// What is wrong.
     pub problem: String,
-    /// How to mend it; empty where the problem says so.
+    /// How to fix it; empty where the problem says so.
     pub remedy: String,
     /// The line that it stands in, from 1.
     pub line: usize,
@@ -43,10 +43,10 @@ impl Remark {
         Self { severity, field: field.to_owned(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    fn placed(self, source: &Arc<Source>) -> Finding {
+    fn located(self, source: &Arc<Source>) -> Finding {
         let document = 0..source.text.len();
-        let place = source::locate(source, &document, &source::steps(&self.field));
-        let (line, column) = place.map_or((1, 1), |place| (place.line, place.column));
+        let position = source::locate(source, &document, &source::steps(&self.field));
+        let (line, column) = position.map_or((1, 1), |position| (position.line, position.column));
         let Self { severity, field, problem, remedy } = self;
         Finding { severity, field, problem, remedy, line, column }
     }
@@ -68,21 +68,21 @@ pub fn lint(text: &str) -> Vec<Finding> {
     }
     remarks.extend(settings::remarks(&policy));
     let source = Arc::new(Source { file: String::new(), text: text.to_owned() });
-    let mut findings: Vec<_> = remarks.into_iter().map(|remark| remark.placed(&source)).collect();
+    let mut findings: Vec<_> = remarks.into_iter().map(|remark| remark.located(&source)).collect();
     findings.sort_by_key(|finding| (finding.line, finding.column));
     findings
 }
 
 fn unreadable(error: &serde_saphyr::Error) -> Finding {
     let at = error.location();
-    let place = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(1);
+    let position = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(1);
     Finding {
         severity: Severity::Error,
         field: String::new(),
         problem: error.without_snippet().to_string(),
         remedy: "`policy schema` tells the fields that there are".to_owned(),
-        line: place(at.map(|at| at.line())),
-        column: place(at.map(|at| at.column())),
+        line: position(at.map(|at| at.line())),
+        column: position(at.map(|at| at.column())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings that the loader accepts and that still deserve a word.
 
 use codex_k8s_shared::policy::{
-    Level, Mode, PolicyRule, RunPolicy, Subjects, UnknownRun, Unproven, WithoutLease,
+    Level, MissingLease, Mode, PolicyRule, RunPolicy, Subjects, UnknownRun, UnverifiedOrigin,
 };
 
 use super::Remark;
@@ -236,8 +236,8 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
     [
         (!cleanup.enabled, "cleanup.enabled", "is false: run namespaces stay for ever", "set it to true"),
         (
-            cleanup.without_lease == WithoutLease::Age,
-            "cleanup.withoutLease",
+            cleanup.missing_lease == MissingLease::UseAge,
+            "cleanup.missingLease",
             "is age: a namespace that lost its lease is deleted by its age",
             "set it to keep",
         ),
@@ -248,8 +248,8 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
             "set it to keep",
         ),
         (
-            cleanup.unproven == Unproven::Believe,
-            "cleanup.unproven",
+            cleanup.unverified_origin == UnverifiedOrigin::TrustLabels,
+            "cleanup.unverified_origin",
             "is believe: whoever can label a namespace can have it deleted",
             "set it to keep",
         ),

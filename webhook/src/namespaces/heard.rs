@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_is_heard_when_it_opens_and_with_each_bookmark_and_not_in_between() {
+    async fn a_watch_is_watched_when_it_opens_and_with_each_bookmark_and_not_in_between() {
         let (client, server) = server(200);
         let (client, heard) = counting(client);
         let mut watch = open(&client, "/api/v1/namespaces?watch=true&timeoutSeconds=290").await.into_body();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_watch_and_a_list_are_not_heard() {
+    async fn a_refused_watch_and_a_list_are_not_watched() {
         for (status, path) in [(403, "/api/v1/namespaces?watch=true"), (200, "/api/v1/namespaces?limit=100")]
         {
             let (client, server) = server(status);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use codex_k8s_shared::places::Scope;
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::sanitize::UNKNOWN;
 use jiff::Timestamp;
 
@@ -74,7 +74,7 @@ impl Groups {
     }
 }
 
-/// Whom the places of a scope are held by; who they are is looked for only where there is no place left.
+/// Whom the reservations of a scope are held by; who they are is looked for only where there is no reservation left.
 fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max: u32) -> Holders {
     const SOME: usize = 3;
     if usize::try_from(max).is_ok_and(|max| held < max) {
@@ -84,9 +84,9 @@ fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max
     let end = |namespace: &Found| namespace.expires_at.unwrap_or(Timestamp::MAX);
     let mut first: Vec<&Found> = Vec::with_capacity(SOME + 1);
     for namespace in all.filter(|namespace| &*namespace.name != but) {
-        let place =
+        let reservation =
             first.partition_point(|other| (end(other), &other.name) < (end(namespace), &namespace.name));
-        first.insert(place, namespace);
+        first.insert(reservation, namespace);
         first.truncate(SOME);
     }
     Holders {
@@ -97,12 +97,12 @@ fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max
 }
 
 impl Index {
-    /// Takes in a namespace, in the place of one of its name.
+    /// Takes in a namespace, in the reservation of one of its name.
     pub fn insert(&mut self, namespace: Found) {
         if let Some(old) = self.all.insert(namespace.name.clone(), Arc::clone(&namespace)) {
             self.forget(&old);
         }
-        self.by_project.insert(told(&namespace.project_id), &namespace);
+        self.by_project.insert(or_unknown(&namespace.project_id), &namespace);
         self.by_requester.insert(requester(&namespace), &namespace);
         self.by_run.entry(namespace.run_id.clone()).or_default().push(namespace);
     }
@@ -149,7 +149,7 @@ impl Index {
     }
 
     fn forget(&mut self, old: &Found) {
-        self.by_project.remove(told(&old.project_id), &old.name);
+        self.by_project.remove(or_unknown(&old.project_id), &old.name);
         self.by_requester.remove(requester(old), &old.name);
         if let Some(holders) = self.by_run.get_mut(&old.run_id) {
             holders.retain(|holder| holder.name != old.name);
@@ -161,12 +161,12 @@ impl Index {
 }
 
 /// As [`Scope::of`] counts what says nothing.
-const fn told(value: &str) -> &str {
+const fn or_unknown(value: &str) -> &str {
     if value.is_empty() { UNKNOWN } else { value }
 }
 
 fn requester(namespace: &ManagedNamespace) -> &str {
-    told(namespace.requested_by.as_deref().unwrap_or_default())
+    or_unknown(namespace.requested_by.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_counted_without_the_namespace_that_is_asked_about() {
+    fn a_scope_is_counted_without_the_namespace_that_is_requested_about() {
         let mut index = Index::default();
         for (name, project, requester, ends) in [
             ("a", "p1", "jane", 40),

@@ -92,7 +92,7 @@ impl Cluster {
     /// # Errors
     /// If any of it cannot be read: half a picture is none.
     pub async fn observe(&self, namespace: &str, desired: &[Desired]) -> kube::Result<Observed> {
-        let reads: FuturesOrdered<_> = desired.iter().map(|wanted| self.named(wanted, namespace)).collect();
+        let reads: FuturesOrdered<_> = desired.iter().map(|desired| self.named(desired, namespace)).collect();
         let found: Vec<_> = reads.try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
@@ -107,9 +107,9 @@ impl Cluster {
         Ok(lists.try_concat().await?.into_iter().collect())
     }
 
-    async fn named(&self, wanted: &Desired, namespace: &str) -> kube::Result<Option<(Key, Value)>> {
-        let found = self.objects(wanted.kind, namespace).get_opt(&wanted.name).await?;
-        Ok(found.map(|found| (wanted.key(), value(&found))))
+    async fn named(&self, desired: &Desired, namespace: &str) -> kube::Result<Option<(Key, Value)>> {
+        let found = self.objects(desired.kind, namespace).get_opt(&desired.name).await?;
+        Ok(found.map(|found| (desired.key(), value(&found))))
     }
 
     async fn labelled(&self, kind: BaselineKind, namespace: &str) -> kube::Result<Vec<(Key, Value)>> {
@@ -127,19 +127,19 @@ impl Cluster {
     ///
     /// # Errors
     /// If the API server refuses it, or somebody else wrote in between.
-    pub async fn apply(&self, namespace: &str, wanted: &Desired) -> kube::Result<Value> {
+    pub async fn apply(&self, namespace: &str, desired: &Desired) -> kube::Result<Value> {
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
-        let objects = self.objects(wanted.kind, namespace);
-        fault::point(Point::BeforeApply(wanted.kind), namespace);
-        let mut applied = objects.patch(&wanted.name, &params, &Patch::Apply(&wanted.object)).await?;
-        if !wanted.differences(&value(&applied)).is_empty() {
-            for (field, value) in wanted.fields() {
+        let objects = self.objects(desired.kind, namespace);
+        fault::point(Point::BeforeApply(desired.kind), namespace);
+        let mut applied = objects.patch(&desired.name, &params, &Patch::Apply(&desired.object)).await?;
+        if !desired.differences(&value(&applied)).is_empty() {
+            for (field, value) in desired.fields() {
                 applied.data[field] = value.clone();
             }
             let params = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
-            applied = objects.replace(&wanted.name, &params, &applied).await?;
+            applied = objects.replace(&desired.name, &params, &applied).await?;
         }
-        fault::point(Point::AfterApply(wanted.kind), namespace);
+        fault::point(Point::AfterApply(desired.kind), namespace);
         Ok(value(&applied))
     }
 

@@ -23,26 +23,27 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument as _;
 
+use super::backoff::ExponentialBackoff;
 use super::cluster::Cluster;
 use super::inspection::reason;
 use super::inspection_cluster::Inspector;
-use super::jobs_cluster::AgentJobs;
 use super::metrics::Metrics;
-use super::namespace::{Gate, Report, annotation, is_being_built, is_concerned, reconcile};
-use super::patience::Growing;
-use super::places_cluster::{Places, Standing, is_unplaced};
+use super::namespace::{Gate, Report, annotation, is_being_built, is_in_scope, reconcile};
 use super::plan::Step;
-use super::waits::Waits;
-use super::{jobs_keeper, keeper, traces};
+use super::quota::jobs::AgentJobs;
+use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
+use super::quota::pending::PendingNamespace;
+use super::quota::{controller, job_controller};
+use super::traces;
 
 /// Namespaces that are looked at at a time.
-const AT_A_TIME: u16 = 8;
+const MAX_CONCURRENT: u16 = 8;
 /// A complete namespace is looked at again after this, whatever the watches say.
-const AGAIN: Duration = Duration::from_mins(10);
+const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
 /// One that could not be placed before all were counted, after this.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const REQUEUE_DELAY: Duration = Duration::from_millis(100);
 /// One that waits for something, after this: the watches are quicker.
-const SOON: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A namespace that holds what has to be removed is inspected again after this: a dozen lists each time.
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -55,7 +56,7 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The places, and who has them.
-    pub places: Places,
+    pub quota: NamespaceQuota,
     /// The agent Jobs, where they are limited.
     pub jobs: AgentJobs,
     /// How long Jobs that wait are still looked for once nothing limits them any more.
@@ -63,7 +64,7 @@ pub struct Context {
     cluster: Cluster,
     inspector: Inspector,
     pub(super) recorder: Recorder,
-    patience: Growing,
+    backoff: ExponentialBackoff,
 }
 
 impl Context {
@@ -72,52 +73,57 @@ impl Context {
         client: Client,
         policy: Arc<ArcSwap<RunPolicy>>,
         metrics: Arc<Metrics>,
-        home: &str,
+        install_namespace: &str,
         linger: Duration,
     ) -> Self {
         let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
         let cluster = Cluster::new(client.clone(), false);
         Self {
             policy,
-            places: Places::new(client.clone(), home, cluster.clone(), Arc::clone(&metrics)),
+            places: NamespaceQuota::new(
+                client.clone(),
+                install_namespace,
+                cluster.clone(),
+                Arc::clone(&metrics),
+            ),
             jobs: AgentJobs::new(client.clone(), cluster.clone()),
             linger,
             metrics,
             cluster,
             inspector: Inspector::new(client.clone()),
             recorder: Recorder::new(client, reporter),
-            patience: Growing::default(),
+            backoff: ExponentialBackoff::default(),
         }
     }
 }
 
 /// Looks after all managed namespaces, for ever; at all of them again whenever the policy `changes`.
 pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
-    context.places.forget();
-    context.jobs.forget();
+    context.quota.reset();
+    context.jobs.reset();
     tokio::join!(
-        keeper::run(client.clone(), &context, changes.clone()),
-        jobs_keeper::run(client.clone(), &context),
+        controller::run(client.clone(), &context, changes.clone()),
+        job_controller::run(client.clone(), &context),
         control(client.clone(), Arc::clone(&context), changes),
     );
 }
 
 async fn control(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
     let all_again = WatchStream::from_changes(changes).map(drop);
-    let turns = WatchStream::from_changes(context.places.turns())
+    let next = WatchStream::from_changes(context.quota.next_in_queue())
         .flat_map(|holders| stream::iter(holders).map(|holder| ObjectRef::<Meta>::new(&holder.to_string())));
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
     let controller = Controller::new(Api::<Meta>::all(client.clone()), config.clone())
-        .with_config(Config::default().concurrency(AT_A_TIME))
+        .with_config(Config::default().concurrency(MAX_CONCURRENT))
         .reconcile_all_on(all_again)
-        .reconcile_on(turns);
+        .reconcile_on(next);
     let controller = watching::<ServiceAccount>(controller, &client, &config);
     let controller = watching::<Role>(controller, &client, &config);
     let controller = watching::<RoleBinding>(controller, &client, &config);
     let controller = watching::<ResourceQuota>(controller, &client, &config);
     let controller = watching::<LimitRange>(controller, &client, &config);
     controller
-        .run(look, |_, error, context| failed(error, &context), context)
+        .run(reconcile_one, |_, error, context| failed(error, &context), context)
         .for_each(|_| std::future::ready(()))
         .await;
 }
@@ -134,21 +140,21 @@ where
     })
 }
 
-async fn look(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Action> {
+async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Action> {
     let policy = context.policy.load_full();
-    if !is_concerned(&policy, &namespace.metadata) {
+    if !is_in_scope(&policy, &namespace.metadata) {
         return Ok(Action::await_change());
     }
     context.metrics.looks.inc();
     let span = traces::span(&namespace.metadata);
-    let Context { cluster, places, inspector, patience, .. } = &*context;
-    let looked = reconcile(cluster, &policy, &namespace.metadata, places, inspector, patience)
+    let Context { cluster, quota, inspector, backoff, .. } = &*context;
+    let result = reconcile(cluster, &policy, &namespace.metadata, quota, inspector, backoff)
         .instrument(span.clone())
         .await;
-    traces::tell(&span, &looked);
-    let report = looked?;
-    context.tell(&report, &namespace.metadata).await;
-    context.tell_of_places(&report, &namespace.metadata).await;
+    traces::record(&span, &result);
+    let report = result?;
+    context.report_namespace(&report, &namespace.metadata).await;
+    context.report_quota(&report, &namespace.metadata).await;
     let being_built = is_being_built(&policy, &namespace.metadata);
     Ok(Action::requeue(context.next(&report, being_built)))
 }
@@ -174,22 +180,22 @@ impl Context {
     fn next(&self, report: &Report, being_built: bool) -> Duration {
         let (uid, now) = (&report.uid, Instant::now());
         let missing = report.left.creations();
-        let first = if being_built { self.patience.head_start(uid, missing, now) } else { Duration::ZERO };
+        let first = if being_built { self.backoff.head_start(uid, missing, now) } else { Duration::ZERO };
         let put_off = report.left.steps.iter().filter_map(|step| match step {
-            Step::Create(wanted) => Some(self.patience.left(uid, wanted.kind, now).max(first)),
+            Step::Create(desired) => Some(self.backoff.left(uid, desired.kind, now).max(first)),
             _ => None,
         });
         match put_off.min() {
             Some(delay) => delay.max(Duration::from_millis(100)),
             None if !report.violations.is_empty() => INSPECTION_INTERVAL,
-            None if report.standing == Standing::Uncounted => AT_ONCE,
+            None if report.quota == QuotaStatus::Unknown => REQUEUE_DELAY,
             // Whoever waits for a place is looked at when there is one.
-            None if report.left.is_complete() => AGAIN,
-            None => SOON,
+            None if report.left.is_complete() => RESYNC_INTERVAL,
+            None => POLL_INTERVAL,
         }
     }
 
-    async fn tell(&self, report: &Report, meta: &ObjectMeta) {
+    async fn report_namespace(&self, report: &Report, meta: &ObjectMeta) {
         let namespace = &report.namespace;
         match report.gate {
             Gate::Opened => {
@@ -209,7 +215,7 @@ impl Context {
             }
             Gate::Unchanged => {}
         }
-        if report.told && !report.violations.is_empty() {
+        if report.reason_changed && !report.violations.is_empty() {
             let violations = reason(&report.violations);
             tracing::warn!(
                 namespace,
@@ -221,42 +227,42 @@ impl Context {
         }
         for step in &report.done {
             self.metrics.wrote(step);
-            self.tell_of(report, step).await;
+            self.report_step(report, step).await;
         }
         // Once, not with every look.
-        for (kind, name) in report.left.foreign.iter().filter(|_| report.told) {
-            self.metrics.foreign.inc();
+        for (kind, name) in report.left.conflicts.iter().filter(|_| report.reason_changed) {
+            self.metrics.conflicts.inc();
             let note = format!(
                 "{kind} {name} was not made by the platform; delete it, or give it the label {}={}",
                 keys::MANAGED_BY,
                 keys::MANAGED_BY_VALUE
             );
-            tracing::warn!(namespace, %kind, name, "a foreign object has the name of a baseline object");
-            self.event(namespace, *kind, name, EventType::Warning, "ForeignObject", note).await;
+            tracing::warn!(namespace, %kind, name, "an object of another manager has the name of a baseline object");
+            self.event(namespace, *kind, name, EventType::Warning, "BaselineConflict", note).await;
         }
     }
 
-    async fn tell_of(&self, report: &Report, step: &Step) {
+    async fn report_step(&self, report: &Report, step: &Step) {
         let namespace = &report.namespace;
         let (kind, name, reason, note) = match step {
-            Step::Create(wanted) => {
-                let again = self.patience.created(&report.uid, wanted.kind, Instant::now());
+            Step::Create(desired) => {
+                let again = self.backoff.created(&report.uid, desired.kind, Instant::now());
                 if let Some(delay) = again {
-                    let setting = setting(wanted.kind);
-                    tracing::warn!(namespace, kind = %wanted.kind, ?delay, setting, "it keeps being deleted; if it is not wanted, change the setting");
+                    let setting = setting(desired.kind);
+                    tracing::warn!(namespace, kind = %desired.kind, ?delay, setting, "it keeps being deleted; if it is not wanted, change the setting");
                 }
                 if !report.was_complete {
                     return;
                 }
-                (wanted.kind, wanted.name.clone(), "BaselineRestored", "it was missing".to_owned())
+                (desired.kind, desired.name.clone(), "BaselineRestored", "it was missing".to_owned())
             }
-            Step::Heal(wanted, drift) | Step::Replace(wanted, drift) => {
+            Step::Repair(desired, drift) | Step::Replace(desired, drift) => {
                 let differences = drift.differences.iter().map(|difference| {
-                    format!("{}: found {}, now {}", difference.path, difference.found, difference.wanted)
+                    format!("{}: found {}, now {}", difference.path, difference.found, difference.desired)
                 });
                 let by = drift.by.as_deref().map_or(String::new(), |by| format!(" (last written by {by})"));
                 let note = format!("{}{by}", differences.collect::<Vec<_>>().join("; "));
-                (wanted.kind, wanted.name.clone(), "BaselineHealed", note)
+                (desired.kind, desired.name.clone(), "BaselineRepaired", note)
             }
             Step::Remove(kind, name, _) => {
                 (*kind, name.clone(), "BaselineRemoved", "the policy does not want it any more".to_owned())
@@ -266,27 +272,28 @@ impl Context {
         self.event(namespace, kind, &name, EventType::Normal, reason, note).await;
     }
 
-    async fn tell_of_places(&self, report: &Report, meta: &ObjectMeta) {
+    async fn report_quota(&self, report: &Report, meta: &ObjectMeta) {
         let namespace = &report.namespace;
-        match &report.standing {
-            Standing::Waits(waits) if report.newly_unplaced => {
+        match &report.quota {
+            QuotaStatus::Pending(waits) if report.newly_pending => {
                 self.metrics.refused(waits.scope.kind());
                 tracing::warn!(namespace, %waits, "there is no place for this namespace");
-                self.event_of_namespace(meta, EventType::Warning, "NoPlace", no_place(waits)).await;
+                self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", quota_exceeded(waits))
+                    .await;
             }
-            Standing::Placed if report.gate == Gate::Opened && is_unplaced(meta) => {
+            QuotaStatus::Reserved if report.gate == Gate::Opened && is_pending(meta) => {
                 tracing::info!(namespace, "it has a place now");
                 let note = "there is a place now: workloads may run, and the lease is granted anew";
-                self.event_of_namespace(meta, EventType::Normal, "Placed", note.to_owned()).await;
+                self.event_of_namespace(meta, EventType::Normal, "QuotaReserved", note.to_owned()).await;
             }
             _ => {}
         }
     }
 }
 
-fn no_place(waits: &Waits) -> String {
+fn quota_exceeded(waits: &PendingNamespace) -> String {
     format!(
-        "waits for {waits}; its own lease was cut to quotas.unplacedTtl of the policy; no workload is admitted"
+        "waits for {waits}; its own lease was cut to quotas.pendingTtl of the policy; no workload is admitted"
     )
 }
 

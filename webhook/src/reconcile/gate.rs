@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::cluster::Cluster;
 use super::fault::{self, Point};
 use super::namespace::annotation;
-use super::places_cluster::is_unplaced;
-use super::waits::Waits;
+use super::quota::namespaces::is_pending;
+use super::quota::pending::PendingNamespace;
 
 /// Workloads wait from now on, for what `missing` says.
 pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -> kube::Result<()> {
@@ -34,7 +34,7 @@ pub(super) async fn open(
     let is_open = |now: &ObjectMeta| {
         annotation(now, keys::BASELINE_READY_AT).is_some()
             && annotation(now, keys::BASELINE_HASH) == Some(hash)
-            && !is_unplaced(now)
+            && !is_pending(now)
     };
     let is_it = |now: &ObjectMeta| now.uid == meta.uid && now.deletion_timestamp.is_none();
     let Some(now) = cluster.namespace(name(meta)).await?.filter(|now| is_it(now) && !is_open(now)) else {
@@ -45,9 +45,9 @@ pub(super) async fn open(
         (keys::BASELINE_READY_AT, Some(written(moment))),
         (keys::BASELINE_HASH, Some(hash.to_owned())),
         (keys::BASELINE_WAITS_FOR, None),
-        (keys::UNPLACED_SINCE, None),
+        (keys::QUOTA_PENDING_SINCE, None),
     ];
-    if is_unplaced(&now) {
+    if is_pending(&now) {
         let role = now.labels.as_ref().and_then(|labels| labels.get(keys::AGENT_KEY));
         let ttl = policy.lease.ttl_for(role.map(String::as_str));
         let ends_later = |new: &Lease| lease(&now).is_none_or(|lease| new.expires_at > lease.expires_at);
@@ -64,18 +64,18 @@ pub(super) async fn wait(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
-    waits: &Waits,
+    waits: &PendingNamespace,
 ) -> kube::Result<bool> {
-    let (first, moment) = (!is_unplaced(meta), Timestamp::now());
-    let told = annotation(meta, keys::BASELINE_WAITS_FOR).unwrap_or_default();
-    if !first && waits.is_said_by(told, moment) {
+    let (first, moment) = (!is_pending(meta), Timestamp::now());
+    let written = annotation(meta, keys::BASELINE_WAITS_FOR).unwrap_or_default();
+    if !first && waits.is_written_in(written, moment) {
         return Ok(false);
     }
     let mut annotations = vec![(keys::BASELINE_WAITS_FOR, Some(waits.to_string()))];
     if first {
-        annotations.push((keys::UNPLACED_SINCE, Some(written(moment))));
+        annotations.push((keys::QUOTA_PENDING_SINCE, Some(written(moment))));
         let ends_earlier = |new: &Lease| lease(meta).is_some_and(|lease| new.expires_at < lease.expires_at);
-        let cut = granted(meta, moment, policy.quotas.unplaced_ttl).filter(ends_earlier);
+        let cut = granted(meta, moment, policy.quotas.pending_ttl).filter(ends_earlier);
         annotations.extend(cut.into_iter().flat_map(parts));
     }
     annotate(cluster, meta, &annotations).await?;

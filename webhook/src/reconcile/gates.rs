@@ -7,7 +7,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::namespace::{annotation, is_concerned};
+use super::namespace::{annotation, is_in_scope};
 use crate::namespaces::managed;
 
 /// What a closed gate waits for.
@@ -16,18 +16,18 @@ pub enum WaitsFor {
     /// The baseline is not complete.
     Baseline,
     /// It is, but there is no place.
-    Place,
+    Quota,
 }
 
 impl WaitsFor {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::Baseline, Self::Place];
+    pub const ALL: [Self; 2] = [Self::Baseline, Self::Quota];
 
     /// As a label says it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
-            Self::Place => "place",
+            Self::Quota => "quota",
         }
     }
 }
@@ -59,16 +59,16 @@ impl Gates {
     }
 
     /// A namespace is there, or has changed.
-    pub fn hear_of(&mut self, policy: &RunPolicy, meta: &ObjectMeta, now: Timestamp) {
+    pub fn on_apply(&mut self, policy: &RunPolicy, meta: &ObjectMeta, now: Timestamp) {
         let name = meta.name.as_deref().unwrap_or_default();
         let known = self.closed.remove(name).or_else(|| self.before.remove(name));
-        if is_concerned(policy, meta) && !managed(meta).ready {
+        if is_in_scope(policy, meta) && !managed(meta).ready {
             self.closed.insert(name.to_owned(), closed(meta, known, now));
         }
     }
 
     /// A namespace is gone.
-    pub fn lose(&mut self, name: &str) {
+    pub fn on_delete(&mut self, name: &str) {
         self.closed.remove(name);
     }
 
@@ -85,14 +85,14 @@ impl Gates {
 /// waiting since its birth. Of any other it is known when it was first seen so.
 fn closed(meta: &ObjectMeta, known: Option<Closed>, now: Timestamp) -> Closed {
     let uid = meta.uid.clone().unwrap_or_default();
-    let unplaced = annotation(meta, keys::UNPLACED_SINCE);
-    let born = meta.creation_timestamp.as_ref().map(|born| born.0);
+    let unplaced = annotation(meta, keys::QUOTA_PENDING_SINCE);
+    let created = meta.creation_timestamp.as_ref().map(|created| created.0);
     let never_open = annotation(meta, keys::BASELINE_HASH).is_none();
-    let waits_for = if unplaced.is_some() { WaitsFor::Place } else { WaitsFor::Baseline };
+    let waits_for = if unplaced.is_some() { WaitsFor::Quota } else { WaitsFor::Baseline };
     let known = known.filter(|known| known.uid == uid && known.waits_for == waits_for);
     let since = unplaced
         .and_then(|since| since.parse().ok())
-        .or(born.filter(|_| never_open && unplaced.is_none()))
+        .or(created.filter(|_| never_open && unplaced.is_none()))
         .or(known.map(|known| known.since))
         .unwrap_or(now);
     Closed { uid, since, waits_for }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     /// A run namespace that was born at a second, with annotations.
-    fn born(second: i64, annotations: &[(&str, &str)]) -> ObjectMeta {
+    fn created(second: i64, annotations: &[(&str, &str)]) -> ObjectMeta {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         ObjectMeta {
             name: Some("codex-issue-1".to_owned()),
@@ -121,48 +121,48 @@ mod tests {
         }
     }
 
-    fn hear_of(gates: &mut Gates, meta: &ObjectMeta, now: i64) {
-        gates.hear_of(&RunPolicy::default(), meta, at(now));
+    fn on_apply(gates: &mut Gates, meta: &ObjectMeta, now: i64) {
+        gates.on_apply(&RunPolicy::default(), meta, at(now));
     }
 
     const HASH: (&str, &str) = (keys::BASELINE_HASH, "h");
     const READY: (&str, &str) = (keys::BASELINE_READY_AT, "2026-02-01T12:00:00Z");
 
     #[test]
-    fn a_gate_that_was_never_open_waits_from_birth_and_one_that_closed_from_when_it_was_seen() {
+    fn a_gate_that_was_never_open_waits_from_creation_and_one_that_closed_from_when_it_was_seen() {
         let mut gates = Gates::default();
-        hear_of(&mut gates, &born(10, &[]), 50);
+        on_apply(&mut gates, &created(10, &[]), 50);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(10))));
-        hear_of(&mut gates, &born(10, &[HASH, READY]), 60);
+        on_apply(&mut gates, &created(10, &[HASH, READY]), 60);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
-        hear_of(&mut gates, &born(10, &[HASH]), 70);
-        hear_of(&mut gates, &born(10, &[HASH]), 80);
+        on_apply(&mut gates, &created(10, &[HASH]), 70);
+        on_apply(&mut gates, &created(10, &[HASH]), 80);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(70))), "it was known already");
-        hear_of(&mut gates, &born(75, &[HASH]), 90);
+        on_apply(&mut gates, &created(75, &[HASH]), 90);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(90))), "another one of the same name");
-        gates.lose("codex-issue-1");
+        gates.on_delete("codex-issue-1");
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
     }
 
     #[test]
     fn a_namespace_without_a_place_says_since_when() {
         let mut gates = Gates::default();
-        let unplaced = (keys::UNPLACED_SINCE, "1970-01-01T00:00:30Z");
-        hear_of(&mut gates, &born(10, &[HASH, unplaced]), 50);
-        assert_eq!(gates.waiting_for(WaitsFor::Place), (1, Some(at(30))));
+        let unplaced = (keys::QUOTA_PENDING_SINCE, "1970-01-01T00:00:30Z");
+        on_apply(&mut gates, &created(10, &[HASH, unplaced]), 50);
+        assert_eq!(gates.waiting_for(WaitsFor::Quota), (1, Some(at(30))));
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
-        hear_of(&mut gates, &born(10, &[HASH]), 60);
+        on_apply(&mut gates, &created(10, &[HASH]), 60);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(60))), "it waits for something else");
     }
 
     #[test]
     fn a_new_list_forgets_who_is_not_in_it_and_remembers_since_when_the_others_wait() {
         let mut gates = Gates::default();
-        let other = ObjectMeta { name: Some("codex-issue-2".to_owned()), ..born(20, &[HASH]) };
-        hear_of(&mut gates, &born(10, &[HASH]), 50);
-        hear_of(&mut gates, &other, 55);
+        let other = ObjectMeta { name: Some("codex-issue-2".to_owned()), ..created(20, &[HASH]) };
+        on_apply(&mut gates, &created(10, &[HASH]), 50);
+        on_apply(&mut gates, &other, 55);
         gates.begin();
-        hear_of(&mut gates, &other, 60);
+        on_apply(&mut gates, &other, 60);
         gates.end();
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(55))));
     }
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn who_is_on_its_way_out_or_protected_waits_for_nothing() {
         let mut gates = Gates::default();
-        let ending = ObjectMeta { deletion_timestamp: Some(Time(at(40))), ..born(10, &[]) };
-        hear_of(&mut gates, &ending, 50);
-        hear_of(&mut gates, &ObjectMeta { name: Some("kube-system".to_owned()), ..born(10, &[]) }, 50);
+        let ending = ObjectMeta { deletion_timestamp: Some(Time(at(40))), ..created(10, &[]) };
+        on_apply(&mut gates, &ending, 50);
+        on_apply(&mut gates, &ObjectMeta { name: Some("kube-system".to_owned()), ..created(10, &[]) }, 50);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
     }
 }

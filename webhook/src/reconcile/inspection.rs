@@ -88,12 +88,12 @@ pub struct BindingsElsewhere {
 impl BindingsElsewhere {
     /// Adds a `RoleBinding` or `ClusterRoleBinding`.
     pub fn add(&mut self, binding: &Existing) {
-        let home = Meta::of(&binding.object).text("namespace");
+        let own_namespace = Meta::of(&binding.object).text("namespace");
         let mut by_namespace: HashMap<&str, Vec<&Value>> = HashMap::new();
         let mut of_all = Vec::new();
         for subject in items(binding.object.get("subjects")) {
             match included(subject) {
-                Some(Included::Of(namespace)) if Some(namespace) != home => {
+                Some(Included::Of(namespace)) if Some(namespace) != own_namespace => {
                     by_namespace.entry(namespace).or_default().push(subject);
                 }
                 Some(Included::All) => of_all.push(subject),
@@ -103,7 +103,7 @@ impl BindingsElsewhere {
         let with = |subjects: Vec<&Value>| {
             let metadata = serde_json::json!({
                 "name": Meta::of(&binding.object).text("name"),
-                "namespace": home,
+                "namespace": own_namespace,
             });
             let role = binding.object.get("roleRef");
             let object = serde_json::json!({"metadata": metadata, "roleRef": role, "subjects": subjects});
@@ -170,7 +170,7 @@ impl Inspected<'_> {
         let kind = baseline_kind(existing.kind);
         self.baseline
             .iter()
-            .any(|(wanted, wanted_name)| Some(*wanted) == kind && Some(wanted_name.as_str()) == name)
+            .any(|(desired, desired_name)| Some(*desired) == kind && Some(desired_name.as_str()) == name)
     }
 
     /// A role or binding that the platform keeps in a slot for its own stack.
@@ -247,7 +247,7 @@ impl Inspected<'_> {
         counts: impl Fn(&Finding) -> bool,
     ) -> Option<Violation> {
         let meta = Meta::of(&existing.object);
-        let (name, home) = (meta.text("name").unwrap_or_default(), meta.text("namespace"));
+        let (name, own_namespace) = (meta.text("name").unwrap_or_default(), meta.text("namespace"));
         let mut object = existing.object.clone();
         object["kind"] = existing.kind_name.into();
         let request = Request {
@@ -264,7 +264,9 @@ impl Inspected<'_> {
         let finding = verdict.denials().find(|finding| counts(finding))?;
         Some(Violation {
             kind: existing.kind_name,
-            elsewhere: home.filter(|home| *home != &*self.namespace.name).map(str::to_owned),
+            elsewhere: own_namespace
+                .filter(|own_namespace| *own_namespace != &*self.namespace.name)
+                .map(str::to_owned),
             name: name.to_owned(),
             rule: finding.rule.id,
         })

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
 /// How often the outcome of the last sweep is looked at.
-const LOOK: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Looks at the outcome of the last sweep, for ever. While it cannot be read, the last one that could stays.
 pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector) {
@@ -25,6 +25,6 @@ pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector)
                 tracing::warn!(error = &error as &dyn Error, "failed to read the last sweep's outcome");
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

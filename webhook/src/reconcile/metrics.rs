@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 use codex_k8s_certs::plan::{State, Stored};
 use codex_k8s_certs::trust;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
-use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::Quotas;
+use codex_k8s_shared::quota::Scope;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,7 +19,7 @@ use super::gates::{Gates, WaitsFor};
 use super::plan::Step;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Repair {
+struct BaselineWrite {
     kind: &'static str,
     action: &'static str,
 }
@@ -52,7 +52,7 @@ pub struct Metrics {
     of_sweeps: Registry,
     /// The garbage collector's last sweep.
     pub last_sweep: Arc<SweepCollector>,
-    writes: Family<Repair, Counter>,
+    writes: Family<BaselineWrite, Counter>,
     gates: Family<Moved, Counter>,
     closed: Family<ClosedFor, Gauge>,
     closed_since: Family<ClosedFor, Gauge>,
@@ -65,7 +65,7 @@ pub struct Metrics {
     jobs_waiting: Gauge,
     certificate_writes: Family<What, Counter>,
     certificate_ends: Family<What, Gauge<f64, AtomicU64>>,
-    registration_heals: Family<What, Counter>,
+    registration_repairs: Family<What, Counter>,
     /// 1 while the certificates are left alone, since something is foreign or the clocks are wrong.
     pub certificates_refused: Gauge,
     /// Agent Jobs whose suspension was lifted.
@@ -75,7 +75,7 @@ pub struct Metrics {
     /// Looks that failed.
     pub failures: Counter,
     /// Objects of somebody else that were found under a baseline name.
-    pub foreign: Counter,
+    pub conflicts: Counter,
     /// 1 while this process leads.
     pub leading: Gauge,
 }
@@ -99,20 +99,24 @@ impl Default for Metrics {
             jobs_waiting: Gauge::default(),
             certificate_writes: Family::default(),
             certificate_ends: Family::default(),
-            registration_heals: Family::default(),
+            registration_repairs: Family::default(),
             certificates_refused: Gauge::default(),
             jobs_started: Counter::default(),
             looks: Counter::default(),
             failures: Counter::default(),
-            foreign: Counter::default(),
+            conflicts: Counter::default(),
             leading: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("writes", "Baseline objects written, by kind and action", metrics.writes.clone());
         registry.register("gates", "Gates that were opened or closed", metrics.gates.clone());
-        registry.register("looks", "Namespaces that were looked at", metrics.looks.clone());
-        registry.register("failures", "Looks that failed", metrics.failures.clone());
-        registry.register("foreign", "Foreign objects found under a baseline name", metrics.foreign.clone());
+        registry.register("reconcile", "Namespaces that were looked at", metrics.looks.clone());
+        registry.register("reconcile_errors", "Looks that failed", metrics.failures.clone());
+        registry.register(
+            "baseline_conflicts",
+            "Foreign objects found under a baseline name",
+            metrics.conflicts.clone(),
+        );
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
         let since = metrics.closed_since.clone();
         registry.register(
@@ -126,28 +130,44 @@ impl Default for Metrics {
             since,
         );
         metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
-        metrics.register_places();
+        metrics.register_quotas();
         metrics.register_certificates();
         metrics
     }
 }
 
 impl Metrics {
-    fn register_places(&mut self) {
+    fn register_quotas(&mut self) {
         let registry = &mut self.registry;
-        registry.register("places_held", "Places that are held, by kind of scope", self.held.clone());
+        registry.register(
+            "quota_reservations",
+            "NamespaceQuota that are held, by kind of scope",
+            self.held.clone(),
+        );
         let limits = self.limits.clone();
-        registry.register("places_limit", "Places of a scope of this kind, save overrides", limits);
+        registry.register("quota_limit", "NamespaceQuota of a scope of this kind, save overrides", limits);
         let refused = self.refused.clone();
-        registry.register("places_refused", "Namespaces and agent Jobs that found no place", refused);
-        registry.register("places_released", "Places of those that are gone or done", self.released.clone());
+        registry.register("quota_exceeded", "Namespaces and agent Jobs that found no place", refused);
+        registry.register(
+            "quota_reservations_released",
+            "NamespaceQuota of those that are gone or done",
+            self.released.clone(),
+        );
         let leaked = self.leaked.clone();
-        registry.register("places_leaked_found", "Places that only a comparison found to be free", leaked);
-        registry.register("places_waiting", "Namespaces that wait for a place", self.waiting.clone());
+        registry.register(
+            "quota_reservations_leaked",
+            "NamespaceQuota that only a comparison found to be free",
+            leaked,
+        );
+        registry.register(
+            "quota_pending_namespaces",
+            "Namespaces that wait for a place",
+            self.waiting.clone(),
+        );
         let jobs = self.jobs_waiting.clone();
-        registry.register("jobs_waiting", "Agent Jobs that wait for a place", jobs);
+        registry.register("jobs_pending", "Agent Jobs that wait for a place", jobs);
         let started = self.jobs_started.clone();
-        registry.register("jobs_started", "Agent Jobs whose suspension was lifted", started);
+        registry.register("jobs_admitted", "Agent Jobs whose suspension was lifted", started);
     }
 
     fn register_certificates(&mut self) {
@@ -158,8 +178,8 @@ impl Metrics {
         registry.register("certificate_not_after_seconds", "When authority and leaf end", ends);
         let refused = self.certificates_refused.clone();
         registry.register("certificates_refused", "1 while the certificates are left alone", refused);
-        let heals = self.registration_heals.clone();
-        registry.register("registration_heals", "Webhook configurations that were healed", heals);
+        let repairs = self.registration_repairs.clone();
+        registry.register("registration_repairs", "Webhook configurations that were repaired", repairs);
     }
 
     /// Counts a step of the certificates.
@@ -168,19 +188,19 @@ impl Metrics {
     }
 
     /// Counts a webhook configuration that differed from the registration.
-    pub fn registration_healed(&self, what: &'static str) {
-        self.registration_heals.get_or_create(&What { what }).inc();
+    pub fn registration_repaired(&self, what: &'static str) {
+        self.registration_repairs.get_or_create(&What { what }).inc();
     }
 
     /// Shows when authority and leaf end; one that is not there is not shown.
     pub fn certificates_end(&self, state: &State) {
         let authority = match &state.authority {
             Stored::Ours(data) => trust::end_of(&data.certificate),
-            Stored::Missing | Stored::Foreign => None,
+            Stored::Missing | Stored::OtherOwner => None,
         };
         let leaf = match &state.leaf {
             Stored::Ours(data) => trust::end_of(&data.certificate),
-            Stored::Missing | Stored::Foreign => None,
+            Stored::Missing | Stored::OtherOwner => None,
         };
         self.certificate_ends.clear();
         for (what, end) in [("authority", authority), ("leaf", leaf)] {
@@ -241,12 +261,12 @@ impl Metrics {
     /// Counts a step that was carried out.
     pub fn wrote(&self, step: &Step) {
         let (kind, action) = match step {
-            Step::Create(wanted) => (wanted.kind, "create"),
-            Step::Heal(wanted, _) => (wanted.kind, "heal"),
-            Step::Replace(wanted, _) => (wanted.kind, "replace"),
+            Step::Create(desired) => (desired.kind, "create"),
+            Step::Repair(desired, _) => (desired.kind, "repair"),
+            Step::Replace(desired, _) => (desired.kind, "replace"),
             Step::Remove(kind, ..) => (*kind, "remove"),
         };
-        self.writes.get_or_create(&Repair { kind: kind.as_str(), action }).inc();
+        self.writes.get_or_create(&BaselineWrite { kind: kind.as_str(), action }).inc();
     }
 
     /// Counts a gate that moved.

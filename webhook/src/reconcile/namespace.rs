@@ -10,8 +10,8 @@ use super::cluster::Cluster;
 use super::gate;
 use super::inspection::{Violation, reason};
 use super::inspection_cluster::Inspector;
-use super::places_cluster::{Places, Standing, is_unplaced};
 use super::plan::{Observed, Plan, Step, plan};
+use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
 
 /// What was found in a namespace and done about it.
 #[derive(Debug, Clone, Default)]
@@ -29,11 +29,11 @@ pub struct Report {
     /// What became of the gate.
     pub gate: Gate,
     /// Whether the namespace's annotation was told anew what is waited for.
-    pub told: bool,
+    pub reason_changed: bool,
     /// Whether it has its places.
-    pub standing: Standing,
+    pub quota: QuotaStatus,
     /// Whether it is told for the first time that there is no place for it.
-    pub newly_unplaced: bool,
+    pub newly_pending: bool,
     /// What was there before the namespace was guarded, and has to be removed before its gate opens.
     pub violations: Vec<Violation>,
 }
@@ -43,7 +43,7 @@ impl Report {
     pub fn is_settled(&self) -> bool {
         self.left.is_complete()
             && self.violations.is_empty()
-            && !matches!(self.standing, Standing::Waits(_) | Standing::Uncounted)
+            && !matches!(self.standing, QuotaStatus::Pending(_) | QuotaStatus::Unknown)
     }
 }
 
@@ -60,7 +60,7 @@ pub enum Gate {
 }
 
 /// Which steps are put off, and why. Namespaces go by their uid.
-pub trait Patience: Sync {
+pub trait Backoff: Sync {
     /// Whether nothing is created yet in a namespace that the platform is building, where so many objects are missing.
     fn lets_the_platform_go_first(&self, uid: &str, missing: usize) -> bool;
 
@@ -70,9 +70,9 @@ pub trait Patience: Sync {
 
 /// Puts nothing off.
 #[derive(Debug, Clone, Copy)]
-pub struct AtOnce;
+pub struct NoBackoff;
 
-impl Patience for AtOnce {
+impl Backoff for NoBackoff {
     fn lets_the_platform_go_first(&self, _: &str, _: usize) -> bool {
         false
     }
@@ -88,14 +88,14 @@ pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 }
 
 /// The objects that a namespace is to hold, from its metadata.
-pub fn wanted(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
+pub fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
     let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::RUNTIME_MODE));
     let mode = RuntimeMode::parse_like_platform(label.map_or("", String::as_str));
     baseline::desired(policy, meta.name.as_deref().unwrap_or_default(), mode)
 }
 
 /// Whether a namespace is one that is looked after: managed, not protected, not on its way out.
-pub fn is_concerned(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
+pub fn is_in_scope(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
     let name = meta.name.as_deref().unwrap_or_default();
     let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::MANAGED_BY));
     label.map(String::as_str) == Some(keys::MANAGED_BY_VALUE)
@@ -118,79 +118,79 @@ pub async fn reconcile(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
-    places: &Places,
+    quota: &NamespaceQuota,
     inspector: &Inspector,
-    patience: &impl Patience,
+    backoff: &impl Backoff,
 ) -> kube::Result<Report> {
-    let look = Look::new(cluster, policy, meta);
-    let mut observed = look.observe().await?;
-    let mut left = plan(&look.wanted, &observed);
+    let observing = Observing::new(cluster, policy, meta);
+    let mut observed = observing.observe().await?;
+    let mut left = plan(&observing.desired, &observed);
     let mut report = Report {
-        namespace: look.name.to_owned(),
-        uid: look.uid.to_owned(),
-        was_complete: look.was_complete,
+        namespace: observing.name.to_owned(),
+        uid: observing.uid.to_owned(),
+        was_complete: observing.was_complete,
         ..Report::default()
     };
     let mut said = annotation(meta, keys::BASELINE_WAITS_FOR).map(str::to_owned);
-    if !left.is_complete() && look.is_open {
+    if !left.is_complete() && observing.is_open {
         // It may be missing because the namespace ends, which its watch has not told yet.
-        let now = cluster.namespace(look.name).await?;
+        let now = cluster.namespace(observing.name).await?;
         if now.is_none_or(|now| now.uid != meta.uid || now.deletion_timestamp.is_some()) {
             return Ok(report);
         }
-        gate::close(cluster, meta, &words(&left)).await?;
-        said = Some(words(&left));
-        (report.gate, report.told) = (Gate::Closed, true);
+        gate::close(cluster, meta, &missing_text(&left)).await?;
+        said = Some(missing_text(&left));
+        (report.gate, report.reason_changed) = (Gate::Closed, true);
     }
-    let early =
-        is_being_built(policy, meta) && patience.lets_the_platform_go_first(look.uid, left.creations());
+    let not_ready =
+        is_being_built(policy, meta) && backoff.lets_the_platform_go_first(observing.uid, left.creations());
     for step in std::mem::take(&mut left.steps) {
-        let waits = early && matches!(step, Step::Create(_));
-        if !waits && !patience.puts_off(look.uid, &step) {
-            carry_out(cluster, look.name, &step, &mut observed).await?;
+        let waits = not_ready && matches!(step, Step::Create(_));
+        if !waits && !backoff.puts_off(observing.uid, &step) {
+            carry_out(cluster, observing.name, &step, &mut observed).await?;
             report.done.push(step);
         }
     }
     // What was written may have been changed on its way in: only what is stored counts.
-    left = plan(&look.wanted, &observed);
-    if left.is_complete() && look.was_never_open() {
-        report.violations = inspector.inspect(policy, meta, &look.wanted).await?;
+    left = plan(&observing.desired, &observed);
+    if left.is_complete() && observing.was_never_open() {
+        report.violations = inspector.inspect(policy, meta, &observing.desired).await?;
     }
     if left.is_complete() && report.violations.is_empty() {
-        look.stand(places, &mut report).await?;
+        observing.admit(quota, &mut report).await?;
     } else {
-        places.step_aside(meta);
+        quota.dequeue(meta);
     }
     if !report.violations.is_empty() && said.as_deref() != Some(&*reason(&report.violations)) {
         gate::close(cluster, meta, &reason(&report.violations)).await?;
-        report.told = true;
+        report.reason_changed = true;
     }
-    let lasts = !left.foreign.is_empty() || !(left.steps.is_empty() || early);
-    if lasts && said != Some(words(&left)) {
-        gate::close(cluster, meta, &words(&left)).await?;
-        report.told = true;
+    let lasts = !left.conflicts.is_empty() || !(left.steps.is_empty() || not_ready);
+    if lasts && said != Some(missing_text(&left)) {
+        gate::close(cluster, meta, &missing_text(&left)).await?;
+        report.reason_changed = true;
     }
     report.left = left;
     Ok(report)
 }
 
 /// A namespace as it is looked at.
-struct Look<'a> {
+struct Observing<'a> {
     cluster: &'a Cluster,
     policy: &'a RunPolicy,
     meta: &'a ObjectMeta,
     name: &'a str,
     uid: &'a str,
-    wanted: Vec<Desired>,
+    desired: Vec<Desired>,
     hash: String,
     is_open: bool,
     was_complete: bool,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Observing<'a> {
     fn new(cluster: &'a Cluster, policy: &'a RunPolicy, meta: &'a ObjectMeta) -> Self {
-        let wanted = wanted(policy, meta);
-        let hash = baseline::hash(&wanted);
+        let desired = desired(policy, meta);
+        let hash = baseline::hash(&desired);
         Self {
             cluster,
             policy,
@@ -199,7 +199,7 @@ impl<'a> Look<'a> {
             uid: meta.uid.as_deref().unwrap_or_default(),
             is_open: annotation(meta, keys::BASELINE_READY_AT).is_some(),
             was_complete: annotation(meta, keys::BASELINE_HASH) == Some(&hash),
-            wanted,
+            desired,
             hash,
         }
     }
@@ -212,8 +212,8 @@ impl<'a> Look<'a> {
     /// What is left over of another baseline is looked for only before this one is called complete: afterwards there
     /// is none, and before that something else is to be done first.
     async fn observe(&self) -> kube::Result<Observed> {
-        let mut observed = self.cluster.observe(self.name, &self.wanted).await?;
-        let nothing_is_missing = observed.len() == self.wanted.len();
+        let mut observed = self.cluster.observe(self.name, &self.desired).await?;
+        let nothing_is_missing = observed.len() == self.desired.len();
         if !self.was_complete && (nothing_is_missing || self.cluster.is_dry_run()) {
             let mut labelled = self.cluster.everything_labelled(self.name).await?;
             labelled.append(&mut observed);
@@ -223,31 +223,31 @@ impl<'a> Look<'a> {
     }
 
     /// Opens the gate of a complete namespace once it has its places, or says that there is none.
-    async fn stand(&self, places: &Places, report: &mut Report) -> kube::Result<()> {
-        report.standing = places.stand(&self.policy.quotas, self.meta).await?;
+    async fn admit(&self, quota: &NamespaceQuota, report: &mut Report) -> kube::Result<()> {
+        report.quota = quota.admit(&self.policy.quotas, self.meta).await?;
         let was_open = self.is_open && self.was_complete && report.gate != Gate::Closed;
-        match &report.standing {
-            Standing::Placed if !was_open || is_unplaced(self.meta) => {
+        match &report.quota {
+            QuotaStatus::Reserved if !was_open || is_pending(self.meta) => {
                 let opened = gate::open(self.cluster, self.policy, self.meta, &self.hash).await;
                 if !matches!(opened, Ok(true)) {
                     // It may be gone, and nobody else has seen yet what it was just given.
-                    places.release(self.name, self.uid).await?;
+                    quota.release(self.name, self.uid).await?;
                 }
                 if opened? {
                     report.gate = Gate::Opened;
                 }
             }
-            Standing::Waits(waits) => {
-                report.newly_unplaced = gate::wait(self.cluster, self.policy, self.meta, waits).await?;
+            QuotaStatus::Pending(waits) => {
+                report.newly_pending = gate::wait(self.cluster, self.policy, self.meta, waits).await?;
             }
-            Standing::Placed | Standing::Uncounted | Standing::Unasked => {}
+            QuotaStatus::Reserved | QuotaStatus::Unknown | QuotaStatus::NotRequested => {}
         }
         Ok(())
     }
 }
 
 /// What a namespace waits for, as its annotation says it.
-fn words(plan: &Plan) -> String {
+fn missing_text(plan: &Plan) -> String {
     plan.missing().join(", ").chars().take(1000).collect()
 }
 
@@ -258,17 +258,19 @@ async fn carry_out(
     step: &Step,
     observed: &mut Observed,
 ) -> kube::Result<()> {
-    let (wanted, stored) = match step {
-        Step::Create(wanted) | Step::Heal(wanted, _) => (wanted, cluster.apply(namespace, wanted).await?),
-        Step::Replace(wanted, drift) => {
-            cluster.delete(namespace, wanted.kind, &wanted.name, drift.uid.clone()).await?;
+    let (desired, stored) = match step {
+        Step::Create(desired) | Step::Repair(desired, _) => {
+            (desired, cluster.apply(namespace, desired).await?)
+        }
+        Step::Replace(desired, drift) => {
+            cluster.delete(namespace, desired.kind, &desired.name, drift.uid.clone()).await?;
             // With a dry run the old one is still there, and would refuse.
             let stored = if cluster.is_dry_run() {
-                wanted.object.clone()
+                desired.object.clone()
             } else {
-                cluster.apply(namespace, wanted).await?
+                cluster.apply(namespace, desired).await?
             };
-            (wanted, stored)
+            (desired, stored)
         }
         Step::Remove(kind, name, uid) => {
             cluster.delete(namespace, *kind, name, uid.clone()).await?;
@@ -276,6 +278,6 @@ async fn carry_out(
             return Ok(());
         }
     };
-    observed.insert(wanted.key(), stored);
+    observed.insert(desired.key(), stored);
     Ok(())
 }

@@ -20,7 +20,7 @@ pub enum Step {
     /// It is not there.
     Create(Desired),
     /// It is not as it is to be.
-    Heal(Desired, Drift),
+    Repair(Desired, Drift),
     /// It is not as it is to be in a field that cannot be changed: it is deleted and made anew.
     Replace(Desired, Drift),
     /// It is ours, and no longer wanted: its kind, name and uid.
@@ -44,7 +44,7 @@ pub struct Plan {
     /// In the order in which they are carried out.
     pub steps: Vec<Step>,
     /// Objects of somebody else under a baseline name. They are left alone, and keep the gate closed.
-    pub foreign: Vec<(BaselineKind, String)>,
+    pub conflicts: Vec<(BaselineKind, String)>,
     /// Quotas whose `status.hard` does not say yet what `spec.hard` says: they enforce nothing until it does.
     pub unfilled: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub struct Plan {
 impl Plan {
     /// Whether workloads may run.
     pub fn is_complete(&self) -> bool {
-        self.steps.is_empty() && self.foreign.is_empty() && self.unfilled.is_empty()
+        self.steps.is_empty() && self.conflicts.is_empty() && self.unfilled.is_empty()
     }
 
     /// How many objects are to be created.
@@ -62,40 +62,41 @@ impl Plan {
 
     /// Whether everything is in place, and only the counting of a quota is waited for.
     pub fn only_counts(&self) -> bool {
-        self.steps.is_empty() && self.foreign.is_empty() && !self.unfilled.is_empty()
+        self.steps.is_empty() && self.conflicts.is_empty() && !self.unfilled.is_empty()
     }
 
     /// What the gate waits for, in words.
     pub fn missing(&self) -> Vec<String> {
         let steps = self.steps.iter().map(|step| match step {
             Step::Create(desired) => format!("{} {} is missing", desired.kind, desired.name),
-            Step::Heal(desired, _) | Step::Replace(desired, _) => {
+            Step::Repair(desired, _) | Step::Replace(desired, _) => {
                 format!("{} {} has drifted", desired.kind, desired.name)
             }
             Step::Remove(kind, name, _) => format!("{kind} {name} is not wanted any more"),
         });
-        let foreign = self.foreign.iter().map(|(kind, name)| format!("{kind} {name} is somebody else's"));
+        let conflicts =
+            self.conflicts.iter().map(|(kind, name)| format!("{kind} {name} is owned by another manager"));
         let unfilled = self.unfilled.iter().map(|name| format!("ResourceQuota {name} does not count yet"));
-        steps.chain(foreign).chain(unfilled).collect()
+        steps.chain(conflicts).chain(unfilled).collect()
     }
 }
 
 /// Plans.
 pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    for wanted in desired {
-        match observed.get(&wanted.key()) {
-            None => plan.steps.push(Step::Create(wanted.clone())),
-            Some(stored) if !is_ours(wanted.kind, stored) => {
-                plan.foreign.push((wanted.kind, wanted.name.clone()));
+    for desired in desired {
+        match observed.get(&desired.key()) {
+            None => plan.steps.push(Step::Create(desired.clone())),
+            Some(stored) if !is_ours(desired.kind, stored) => {
+                plan.conflicts.push((desired.kind, desired.name.clone()));
             }
-            Some(stored) => plan.compare(wanted, stored),
+            Some(stored) => plan.compare(desired, stored),
         }
     }
     for ((kind, name), stored) in observed {
-        let wanted = desired.iter().any(|wanted| wanted.kind == *kind && wanted.name == *name);
+        let desired = desired.iter().any(|desired| desired.kind == *kind && desired.name == *name);
         // Only what we ourselves have put there: the platform's own copies of other profiles are its own.
-        if !wanted && is_applied(stored) {
+        if !desired && is_applied(stored) {
             plan.steps.push(Step::Remove(*kind, name.clone(), uid(stored)));
         }
     }
@@ -103,23 +104,23 @@ pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
 }
 
 impl Plan {
-    fn compare(&mut self, wanted: &Desired, stored: &Value) {
-        let differences = wanted.differences(stored);
+    fn compare(&mut self, desired: &Desired, stored: &Value) {
+        let differences = desired.differences(stored);
         if differences.is_empty() {
-            if wanted.kind == BaselineKind::ResourceQuota && !is_filled(wanted, stored) {
-                self.unfilled.push(wanted.name.clone());
+            if desired.kind == BaselineKind::ResourceQuota && !is_filled(desired, stored) {
+                self.unfilled.push(desired.name.clone());
             }
             return;
         }
         let immutable = differences.iter().any(|difference| difference.path.starts_with("roleRef"));
         let drift = Drift { by: last_writer(stored), uid: uid(stored), differences };
-        let step = if immutable { Step::Replace } else { Step::Heal };
-        self.steps.push(step(wanted.clone(), drift));
+        let step = if immutable { Step::Replace } else { Step::Repair };
+        self.steps.push(step(desired.clone(), drift));
     }
 }
 
 /// The platform's label, or that we have applied it once: whoever strips the label does not make it theirs. Of a
-/// ServiceAccount we apply the label alone, and lose it from sight with that; but it holds nothing that could be
+/// ServiceAccount we apply the label alone, and on_delete it from sight with that; but it holds nothing that could be
 /// somebody's either: what it may do is said elsewhere.
 fn is_ours(kind: BaselineKind, stored: &Value) -> bool {
     if kind == BaselineKind::ServiceAccount {
@@ -150,10 +151,10 @@ fn last_writer(stored: &Value) -> Option<String> {
 }
 
 /// A quota that nobody has counted yet lets everything pass.
-fn is_filled(wanted: &Desired, stored: &Value) -> bool {
+fn is_filled(desired: &Desired, stored: &Value) -> bool {
     let mut counted = stored.clone();
     counted["spec"]["hard"] = stored.pointer("/status/hard").cloned().unwrap_or_default();
-    wanted.differences(&counted).is_empty()
+    desired.differences(&counted).is_empty()
 }
 
 #[cfg(test)]
@@ -165,22 +166,22 @@ mod tests {
 
     use super::*;
 
-    fn wanted() -> Vec<Desired> {
+    fn desired() -> Vec<Desired> {
         desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::FullEnv)
     }
 
-    fn stored(wanted: &Desired) -> ((BaselineKind, String), Value) {
-        let mut object = wanted.object.clone();
+    fn stored(desired: &Desired) -> ((BaselineKind, String), Value) {
+        let mut object = desired.object.clone();
         object["metadata"]["uid"] = "u1".into();
         object["metadata"]["managedFields"] = json!([{"manager": FIELD_MANAGER, "operation": "Apply"}]);
-        if wanted.kind == BaselineKind::ResourceQuota {
+        if desired.kind == BaselineKind::ResourceQuota {
             object["status"] = json!({"hard": object["spec"]["hard"]});
         }
-        ((wanted.kind, wanted.name.clone()), object)
+        ((desired.kind, desired.name.clone()), object)
     }
 
     fn complete() -> Observed {
-        wanted().iter().map(stored).collect()
+        desired().iter().map(stored).collect()
     }
 
     fn key(kind: BaselineKind) -> (BaselineKind, String) {
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_new_namespace_gets_everything_in_order() {
-        let plan = plan(&wanted(), &Observed::new());
+        let plan = plan(&desired(), &Observed::new());
         let kinds: Vec<_> = plan
             .steps
             .iter()
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_complete_namespace_needs_nothing() {
-        let plan = plan(&wanted(), &complete());
+        let plan = plan(&desired(), &complete());
         assert!(plan.is_complete(), "{plan:?}");
     }
 
@@ -214,14 +215,14 @@ mod tests {
         for status in [json!(null), json!({}), json!({"hard": {"pods": "20"}})] {
             let mut observed = complete();
             observed.get_mut(&key(BaselineKind::ResourceQuota)).unwrap()["status"] = status;
-            let plan = plan(&wanted(), &observed);
+            let plan = plan(&desired(), &observed);
             assert_eq!(plan.missing(), ["ResourceQuota codex-run-quota does not count yet"]);
             assert!(plan.steps.is_empty());
         }
     }
 
     #[test]
-    fn what_drifted_is_healed_and_tells_by_whom() {
+    fn what_drifted_is_repaired_and_reports_by_whom() {
         let mut observed = complete();
         let role = observed.get_mut(&key(BaselineKind::Role)).unwrap();
         role["rules"] = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
@@ -229,8 +230,8 @@ mod tests {
         managers.push(json!({"manager": "old", "operation": "Update", "time": "2026-01-01T00:00:00Z"}));
         managers
             .push(json!({"manager": "kubectl-edit", "operation": "Update", "time": "2026-02-01T00:00:00Z"}));
-        let plan = plan(&wanted(), &observed);
-        let [Step::Heal(desired, drift)] = plan.steps.as_slice() else { panic!("{plan:?}") };
+        let plan = plan(&desired(), &observed);
+        let [Step::Repair(desired, drift)] = plan.steps.as_slice() else { panic!("{plan:?}") };
         assert_eq!((desired.kind, drift.by.as_deref()), (BaselineKind::Role, Some("kubectl-edit")));
         assert!(drift.differences[0].path.starts_with("rules[0]"), "{drift:?}");
     }
@@ -240,7 +241,7 @@ mod tests {
         let mut observed = complete();
         observed.get_mut(&key(BaselineKind::RoleBinding)).unwrap()["roleRef"]["name"] =
             "cluster-admin".into();
-        let plan = plan(&wanted(), &observed);
+        let plan = plan(&desired(), &observed);
         let [Step::Replace(_, drift)] = plan.steps.as_slice() else { panic!("{plan:?}") };
         assert_eq!(drift.uid.as_deref(), Some("u1"));
     }
@@ -250,8 +251,8 @@ mod tests {
         let mut observed = complete();
         let quota = observed.get_mut(&key(BaselineKind::ResourceQuota)).unwrap();
         quota["metadata"] = json!({"name": "codex-run-quota"});
-        let plan = plan(&wanted(), &observed);
-        assert_eq!(plan.missing(), ["ResourceQuota codex-run-quota is somebody else's"]);
+        let plan = plan(&desired(), &observed);
+        assert_eq!(plan.missing(), ["ResourceQuota codex-run-quota is owned by another manager"]);
         assert!(plan.steps.is_empty());
     }
 
@@ -259,14 +260,14 @@ mod tests {
     fn what_lost_its_label_is_still_ours() {
         let mut observed = complete();
         observed.get_mut(&key(BaselineKind::LimitRange)).unwrap()["metadata"]["labels"] = json!({});
-        let plan = plan(&wanted(), &observed);
+        let plan = plan(&desired(), &observed);
         assert!(
-            matches!(plan.steps.as_slice(), [Step::Heal(desired, _)] if desired.kind == BaselineKind::LimitRange)
+            matches!(plan.steps.as_slice(), [Step::Repair(desired, _)] if desired.kind == BaselineKind::LimitRange)
         );
     }
 
     #[test]
-    fn what_we_applied_and_is_not_wanted_any_more_goes_and_the_platforms_own_stays() {
+    fn what_we_applied_and_is_not_desired_any_more_goes_and_the_platforms_own_stays() {
         let mut observed = complete();
         let without_access = desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::CodeOnly);
         observed.get_mut(&key(BaselineKind::Role)).unwrap()["metadata"]["managedFields"] = json!([]);

@@ -22,11 +22,11 @@ pub(super) fn span(meta: &ObjectMeta) -> Span {
 }
 
 /// Adds what was done, what is still missing, and what became of the gate.
-pub(super) fn tell(span: &Span, looked: &kube::Result<Report>) {
+pub(super) fn record(span: &Span, result: &kube::Result<Report>) {
     if span.is_disabled() {
         return;
     }
-    match looked {
+    match result {
         Ok(report) => {
             span.record("steps", report.done.len());
             span.record("missing", report.left.missing().join(", "));

@@ -65,9 +65,9 @@ impl Folder {
         let text = serde_json::to_vec(record)?;
         let size = text.len() as u64;
         if size > self.bounds.bytes {
-            let told =
+            let message =
                 format!("the record has {size} bytes, and all of the folder may have {}", self.bounds.bytes);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, told));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         self.make_room(1, size)?;
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path)?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::redact::Redactor;
 use crate::check::Verdict as Result;
-use crate::engine::{Judged, PolicyInForce};
+use crate::engine::{EvaluatedReview, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry, Outcome};
 use crate::rules::{Facts, Kind, Verdict};
 
@@ -71,9 +71,9 @@ impl Answer {
     pub fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
         let result = match &outcome.denial {
             Some(_) => Result::Denied,
-            None if !verdict.concerned => Result::NotOurs,
+            None if !verdict.in_scope => Result::NotOurs,
             None if outcome.patch.0.is_empty() => Result::Admitted,
-            None => Result::Mended,
+            None => Result::Mutated,
         };
         let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id.to_owned()).collect();
         rules.dedup();
@@ -107,12 +107,17 @@ pub struct Taken {
 
 impl Taken {
     /// Takes a decision.
-    pub fn new(entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>, outcome: &Outcome) -> Self {
+    pub fn new(
+        entry: Entry,
+        review: &AdmissionRequest<'_>,
+        evaluated: EvaluatedReview<'_>,
+        outcome: &Outcome,
+    ) -> Self {
         let groups: Vec<_> = review.user_info.groups.iter().map(|group| &group.0).collect();
         let kind = &review.kind;
         Self {
             entry,
-            kind: judged.request.kind,
+            kind: evaluated.request.kind,
             id: review.uid.to_string(),
             request: json!({
                 "uid": review.uid,
@@ -124,11 +129,11 @@ impl Taken {
                 "userInfo": {"username": review.user_info.username, "groups": groups},
                 "dryRun": review.is_dry_run(),
             }),
-            object: judged.request.object,
-            old_object: judged.request.old_object,
-            answer: Answer::of(&judged.verdict, outcome),
-            facts: judged.facts,
-            policy: judged.policy,
+            object: evaluated.request.object,
+            old_object: evaluated.request.old_object,
+            answer: Answer::of(&evaluated.verdict, outcome),
+            facts: evaluated.facts,
+            policy: evaluated.policy,
         }
     }
 

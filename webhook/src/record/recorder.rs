@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Taken;
 use super::folder::{Bounds, Folder};
-use crate::engine::Judged;
+use crate::engine::EvaluatedReview;
 use crate::metrics::Metrics;
 use crate::review::{AdmissionRequest, Entry, Outcome};
 
@@ -55,15 +55,21 @@ impl Recorder {
     }
 
     /// Takes a decision to be recorded, if it is one that is.
-    pub fn take(&self, entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>, outcome: &Outcome) {
+    pub fn take(
+        &self,
+        entry: Entry,
+        review: &AdmissionRequest<'_>,
+        evaluated: EvaluatedReview<'_>,
+        outcome: &Outcome,
+    ) {
         let is_recorded = match self.what {
-            What::All => judged.verdict.concerned,
+            What::All => evaluated.verdict.in_scope,
             What::Denied => outcome.denial.is_some(),
         };
         if !is_recorded {
             return;
         }
-        if self.queue(entry, review, judged, outcome).is_none() {
+        if self.queue(entry, review, evaluated, outcome).is_none() {
             self.metrics.recorded("dropped");
         }
     }
@@ -73,14 +79,14 @@ impl Recorder {
         &self,
         entry: Entry,
         review: &AdmissionRequest<'_>,
-        judged: Judged<'_>,
+        evaluated: EvaluatedReview<'_>,
         outcome: &Outcome,
     ) -> Option<()> {
         let objects = [review.object, review.old_object].into_iter().flatten();
         let size = objects.map(|object| object.get().len()).sum::<usize>();
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(size).ok()?).ok()?;
         let place = self.queue.try_reserve().ok()?;
-        place.send(Message::Decision(Box::new(Taken::new(entry, review, judged, outcome)), bytes));
+        place.send(Message::Decision(Box::new(Taken::new(entry, review, evaluated, outcome)), bytes));
         Some(())
     }
 

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn of_variables_only_those_that_tell_the_run_keep_their_value() {
+    fn of_variables_only_those_that_report_the_run_keep_their_value() {
         let env = json!([
             {"name": "CODEXK8S_RUN_ID", "value": "r1"},
             {"name": "TOKEN", "value": "hunter2"},

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{API_VERSION, Answer, KIND, Record};
 use crate::check::{CheckError, Checker};
-use crate::engine::{self, Judged, PolicyInForce};
+use crate::engine::{self, EvaluatedReview, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry};
 use crate::rules::{self, Facts, Kind, catalogue};
 
@@ -40,11 +40,11 @@ pub enum ReplayError {
     #[error(transparent)]
     Request(#[from] engine::Failure),
     /// Its namespace cannot be made up.
-    #[error("failed to judge the namespace that it lies in")]
+    #[error("failed to evaluate the namespace that it lies in")]
     Namespace(#[from] CheckError),
-    /// What would be mended cannot be.
-    #[error("failed to mend the object as the webhook would")]
-    Mend(#[from] json_patch::PatchError),
+    /// What would be fixed cannot be.
+    #[error("failed to fix the object as the webhook would")]
+    Mutate(#[from] json_patch::PatchError),
 }
 
 /// A decision and what led to it.
@@ -129,7 +129,7 @@ pub enum Said {
     /// It was asked and found nothing.
     Passed,
     /// It is about something else.
-    NotConcerned,
+    OutOfScope,
     /// The policy has it off.
     Off,
 }
@@ -144,7 +144,7 @@ pub struct Found {
     pub path: String,
     /// What.
     pub found: String,
-    /// How to mend it.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -182,12 +182,12 @@ pub fn record(record: &Record, policy: Arc<PolicyInForce>) -> Result<Replay, Rep
         version: record.version.clone(),
         verdict: record.verdict.clone(),
     };
-    let replay = told(record.entry, &review, Judged { request, facts, policy, verdict });
+    let replay = replay_of(record.entry, &review, EvaluatedReview { request, facts, policy, verdict });
     Ok(Replay { recorded: Some(then), ..replay })
 }
 
 /// Decides a review that comes without facts, as the API server would have it: what a cluster of its own would say of it
-/// once it is mended.
+/// once it is fixed.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -197,25 +197,25 @@ pub async fn review(body: &[u8], checker: &Checker) -> Result<Replay, ReplayErro
     if let Some(namespace) = sent.namespace().filter(|_| kind != Kind::Namespace) {
         checker.imagine(namespace).await?;
     }
-    let mended = checker.judge_review(Entry::Mutate, kind, &sent).await?;
+    let mutated = checker.evaluate_review(Entry::Mutate, kind, &sent).await?;
     let mut envelope: Value = serde_json::from_slice(body)?;
     if let Some(object) = envelope.pointer_mut("/request/object") {
-        json_patch::patch(object, &mended.verdict.patch.0)?;
+        json_patch::patch(object, &mutated.verdict.patch.0)?;
     }
     let body = serde_json::to_vec(&envelope)?;
     let review = review::parse(&body)?;
-    let mut judged = checker.judge_review(Entry::Validate, kind, &review).await?;
-    judged.verdict.patch = mended.verdict.patch;
-    Ok(told(Entry::Validate, &review, judged))
+    let mut evaluated = checker.evaluate_review(Entry::Validate, kind, &review).await?;
+    evaluated.verdict.patch = mutated.verdict.patch;
+    Ok(replay_of(Entry::Validate, &review, evaluated))
 }
 
 fn kind(review: &AdmissionRequest<'_>) -> Result<Kind, ReplayError> {
-    let told = &review.kind;
-    Kind::of(&told.group, &told.kind).ok_or_else(|| ReplayError::Kind(told.kind.to_string()))
+    let kind = &review.kind;
+    Kind::of(&kind.group, &kind.kind).ok_or_else(|| ReplayError::Kind(kind.kind.to_string()))
 }
 
-fn told(entry: Entry, review: &AdmissionRequest<'_>, judged: Judged<'_>) -> Replay {
-    let Judged { facts, policy, verdict, .. } = judged;
+fn replay_of(entry: Entry, review: &AdmissionRequest<'_>, evaluated: EvaluatedReview<'_>) -> Replay {
+    let EvaluatedReview { facts, policy, verdict, .. } = evaluated;
     let outcome = engine::outcome(&verdict, &policy.hash);
     Replay {
         id: review.uid.to_string(),
@@ -251,7 +251,7 @@ fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Ve
         (false, _) => Said::Found,
         (true, true) => Said::Passed,
         (true, false) if rules::mode(policy, rule) == Mode::Off => Said::Off,
-        (true, false) => Said::NotConcerned,
+        (true, false) => Said::OutOfScope,
     };
     Consulted { id: rule.id, title: rule.title, why: rule.why, remedy: rule.remedy, outcome, findings }
 }

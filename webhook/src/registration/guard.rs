@@ -262,7 +262,8 @@ fn reaches_into_a_run(policy: &RunPolicy) -> String {
 
 /// A ServiceAccount of another namespace, but not of one that is never managed.
 fn names_an_account(policy: &RunPolicy) -> String {
-    let never: Vec<_> = policy.namespaces.protected.iter().chain(&policy.namespaces.home).cloned().collect();
+    let never: Vec<_> =
+        policy.namespaces.protected.iter().chain(&policy.namespaces.platform).cloned().collect();
     format!(
         "(has(s.namespace) && !(s.namespace in {}) && !(has(request.namespace) && s.namespace == request.namespace)) \
          || (has(s.name) && (s.name.startsWith('system:serviceaccount:') || s.name.startsWith('system:serviceaccounts:')))",

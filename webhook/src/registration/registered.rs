@@ -84,7 +84,7 @@ impl Called {
     /// Whether the API server would take a chain. Without a caBundle it asks the authorities of its machine, which know
     /// nothing of ours.
     pub fn trusts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
-        trust::vouches(&self.bundle, chain, &self.host, now)
+        trust::bundle_verifies(&self.bundle, chain, &self.host, now)
     }
 }
 

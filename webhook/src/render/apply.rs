@@ -14,7 +14,7 @@ use kube::{Api, Client, ResourceExt as _};
 use super::State;
 
 /// How long the gate of a new namespace, and whatever else says "later", is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long is waited where nobody says how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,11 +36,11 @@ pub enum Applied {
 /// Why an object was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// One of that name is somebody else's.
+    /// One of that name is owned by another manager.
     #[error(
         "{object} exists and is not this run's: {key} is {found}; expected {expected:?}; it is left as it is"
     )]
-    Foreign {
+    Conflict {
         /// Which.
         object: String,
         /// The label that tells.
@@ -158,7 +158,7 @@ where
                 let Some(found) = found else { continue };
                 return is_the_runs(&found, object, wanted, whose).map(|()| Applied::Reused);
             }
-            429 if begun.elapsed() < PATIENCE => tokio::time::sleep(pause(&error)).await,
+            429 if begun.elapsed() < TIMEOUT => tokio::time::sleep(pause(&error)).await,
             _ => return Err(failed(object, error)),
         }
     }
@@ -184,7 +184,7 @@ fn is_the_runs<K: kube::Resource>(
         let label = found.labels().get(key);
         if label != Some(&expected) {
             let found = label.map_or_else(|| "not there".to_owned(), |label| format!("{label:?}"));
-            return Err(ApplyError::Foreign { object: object.to_owned(), key, found, expected });
+            return Err(ApplyError::Conflict { object: object.to_owned(), key, found, expected });
         }
     }
     if found.meta().deletion_timestamp.is_some() {

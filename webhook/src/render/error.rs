@@ -70,7 +70,7 @@ pub enum RenderError {
     },
     /// A run that gets no namespace of its own, and there is no other.
     #[error(
-        "the run is code-only and works in the platform's own namespace; name it: --home, or namespaces.home of the policy"
+        "the run is code-only and works in the platform's own namespace; name it: --platform-namespace, or namespaces.platform of the policy"
     )]
-    NoHome,
+    NoPlatformNamespace,
 }

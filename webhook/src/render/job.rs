@@ -122,7 +122,7 @@ fn service_account(policy: &RunPolicy, run: &Run, mode: RuntimeMode, namespace: 
 /// What the agent is told of its run. At B the platform's own addresses, models and tokens come beside, which no run
 /// holds.
 fn environment(settings: &Settings, run: &Run, mode: RuntimeMode) -> Vec<EnvVar> {
-    let mut told = vec![
+    let mut variables = vec![
         ("RUN_ID", run.id.to_string()),
         ("CORRELATION_ID", run.correlation_id.clone()),
         ("PROJECT_ID", run.project.to_string()),
@@ -130,15 +130,15 @@ fn environment(settings: &Settings, run: &Run, mode: RuntimeMode) -> Vec<EnvVar>
         ("RUNTIME_MODE", mode.to_string()),
     ];
     if run.release == Release::B {
-        told.extend(told_at_b(run).into_iter().filter(|(_, value)| !value.is_empty()));
+        variables.extend(variables_at_b(run).into_iter().filter(|(_, value)| !value.is_empty()));
     }
     let variable =
         |(name, value)| EnvVar { name: format!("CODEXK8S_{name}"), value: Some(value), value_from: None };
-    told.into_iter().map(variable).collect()
+    variables.into_iter().map(variable).collect()
 }
 
 /// What the payload says of the run at B, in the contract's order; empty where it says nothing.
-fn told_at_b(run: &Run) -> Vec<(&'static str, String)> {
+fn variables_at_b(run: &Run) -> Vec<(&'static str, String)> {
     let payload = run.payload.clone();
     let (runtime, agent) =
         (payload.runtime.clone().unwrap_or_default(), payload.agent.clone().unwrap_or_default());

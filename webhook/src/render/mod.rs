@@ -40,7 +40,7 @@ pub struct Settings {
     /// A prefix of the policy; its first, without one.
     pub prefix: Option<String>,
     /// The namespace of runs that get none of their own; the policy's first home, without one.
-    pub home: Option<String>,
+    pub platform_namespace: Option<String>,
     /// The image of the agent; the contract's, without one.
     pub image: Option<String>,
     /// The shell command of the agent; the contract's, without one.
@@ -84,9 +84,9 @@ pub fn render(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<Mani
     }
     has_an_agent_job(run)?;
     let mode = mode(run)?;
-    let place = namespace::place(policy, settings, run, mode)?;
-    let job = job::job(policy, settings, run, mode, &place.name);
-    let namespace = place.is_of_the_run.then(|| namespace::namespace(policy, run, mode, &place.name));
+    let target = namespace::target(policy, settings, run, mode)?;
+    let job = job::job(policy, settings, run, mode, &target.name);
+    let namespace = target.is_of_the_run.then(|| namespace::namespace(policy, run, mode, &target.name));
     Ok(Manifests { namespace, job })
 }
 
@@ -123,9 +123,9 @@ fn has_an_agent_job(run: &Run) -> Result<(), RenderError> {
 
 /// The runtime mode. The worker takes a mode that it does not know for `code-only`; here it is an error.
 fn mode(run: &Run) -> Result<RuntimeMode, RenderError> {
-    let told = run.payload.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
-    if run.release == Release::B && !told.is_empty() {
-        return Ok(told.parse()?);
+    let text = run.payload.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
+    if run.release == Release::B && !text.is_empty() {
+        return Ok(text.parse()?);
     }
     Ok(run.payload.runtime_mode(run.release))
 }

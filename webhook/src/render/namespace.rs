@@ -15,7 +15,7 @@ use super::{RenderError, Run, Settings};
 
 /// Where a run works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Target {
     /// The namespace.
     pub(super) name: String,
     /// Whether it is the run's: else it is one of the platform's own, and its Namespace is left as it is.
@@ -23,47 +23,53 @@ pub(super) struct Place {
 }
 
 /// Where a run works: in the namespace that it is told (B), else in one of its own if it is `full-env`, else at home.
-pub(super) fn place(
+pub(super) fn target(
     policy: &RunPolicy,
     settings: &Settings,
     run: &Run,
     mode: RuntimeMode,
-) -> Result<Place, RenderError> {
-    if let Some(name) = told(run) {
-        return told_place(policy, run, mode, name);
+) -> Result<Target, RenderError> {
+    if let Some(name) = given(run) {
+        return given_target(policy, run, mode, name);
     }
     if mode == RuntimeMode::FullEnv {
-        return Ok(Place { name: built_name(policy, settings, run)?, is_of_the_run: true });
+        return Ok(Target { name: built_name(policy, settings, run)?, is_of_the_run: true });
     }
-    let home = settings.home.as_ref().or_else(|| policy.namespaces.home.first());
-    let name = home.ok_or(RenderError::NoHome)?.clone();
-    Ok(Place { name, is_of_the_run: false })
+    let platform_namespace =
+        settings.platform_namespace.as_ref().or_else(|| policy.namespaces.platform.first());
+    let name = platform_namespace.ok_or(RenderError::NoPlatformNamespace)?.clone();
+    Ok(Target { name, is_of_the_run: false })
 }
 
 /// The namespace that the control-plane of B has chosen.
-fn told(run: &Run) -> Option<String> {
+fn given(run: &Run) -> Option<String> {
     let runtime = run.payload.runtime.as_ref().filter(|_| run.release == Release::B)?;
     Some(sanitize_dns(&runtime.namespace)).filter(|name| !name.is_empty())
 }
 
-fn told_place(policy: &RunPolicy, run: &Run, mode: RuntimeMode, name: String) -> Result<Place, RenderError> {
+fn given_target(
+    policy: &RunPolicy,
+    run: &Run,
+    mode: RuntimeMode,
+    name: String,
+) -> Result<Target, RenderError> {
     if name.len() > LONGEST {
         return Err(RenderError::Namespace { found: name, expected: "expected at most 63 characters" });
     }
     if !policy.namespaces.is_protected(&name) {
-        return Ok(Place { name, is_of_the_run: true });
+        return Ok(Target { name, is_of_the_run: true });
     }
     if mode == RuntimeMode::FullEnv && access(run) != AccessProfile::ProductionReadonly {
         let expected = "it is protected by the policy, and only runs with the access profile production-readonly work there";
         return Err(RenderError::Namespace { found: name, expected });
     }
-    Ok(Place { name, is_of_the_run: false })
+    Ok(Target { name, is_of_the_run: false })
 }
 
 /// What a `full-env` run may change.
 pub(super) fn access(run: &Run) -> AccessProfile {
-    let told = run.payload.runtime.as_ref().filter(|_| run.release == Release::B);
-    told.map_or_else(AccessProfile::default, |runtime| {
+    let given = run.payload.runtime.as_ref().filter(|_| run.release == Release::B);
+    given.map_or_else(AccessProfile::default, |runtime| {
         AccessProfile::parse_like_platform(&runtime.access_profile)
     })
 }

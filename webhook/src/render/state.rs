@@ -50,7 +50,8 @@ impl State {
         }
         if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
             let annotations = job.metadata.annotations.as_ref();
-            let waits_for = annotations.and_then(|annotations| annotations.get(keys::JOB_WAITS_FOR)).cloned();
+            let waits_for =
+                annotations.and_then(|annotations| annotations.get(keys::JOB_PENDING_REASON)).cloned();
             return Self::Suspended { waits_for };
         }
         match (status.active.unwrap_or_default(), status.failed.unwrap_or_default()) {
@@ -87,28 +88,28 @@ mod tests {
 
     use super::*;
 
-    fn told(job: &Value) -> String {
+    fn describe(job: &Value) -> String {
         let job: Job = serde_json::from_value(job.clone()).unwrap();
         State::of(Some(&job)).to_string()
     }
 
     #[test]
-    fn each_state_is_told_in_one_line() {
+    fn each_state_is_reported_in_one_line() {
         let spec = json!({"template": {}});
         let ended = |kind: &str, status: &str| {
             json!({"spec": spec, "status": {"conditions": [{"type": kind, "status": status, "reason": "DeadlineExceeded",
                 "message": "it took too long"}]}})
         };
-        assert_eq!(told(&json!({"spec": spec})), "pending");
-        assert_eq!(told(&json!({"spec": spec, "status": {"active": 1}})), "running, 1 active");
-        assert_eq!(told(&json!({"spec": spec, "status": {"failed": 2}})), "running, 0 active, 2 failed");
-        assert_eq!(told(&ended("Complete", "True")), "succeeded");
-        assert_eq!(told(&ended("Failed", "True")), "failed: DeadlineExceeded: it took too long");
-        assert_eq!(told(&ended("Failed", "False")), "pending");
-        let waiting = json!({"metadata": {"annotations": {"codex-k8s.dev/job-waits-for": "a place"}},
+        assert_eq!(describe(&json!({"spec": spec})), "pending");
+        assert_eq!(describe(&json!({"spec": spec, "status": {"active": 1}})), "running, 1 active");
+        assert_eq!(describe(&json!({"spec": spec, "status": {"failed": 2}})), "running, 0 active, 2 failed");
+        assert_eq!(describe(&ended("Complete", "True")), "succeeded");
+        assert_eq!(describe(&ended("Failed", "True")), "failed: DeadlineExceeded: it took too long");
+        assert_eq!(describe(&ended("Failed", "False")), "pending");
+        let waiting = json!({"metadata": {"annotations": {"codex-k8s.dev/job-pending-reason": "a place"}},
             "spec": {"suspend": true, "template": {}}});
-        assert_eq!(told(&waiting), "waits for a place");
-        assert_eq!(told(&json!({"spec": {"suspend": true, "template": {}}})), "suspended");
+        assert_eq!(describe(&waiting), "waits for a place");
+        assert_eq!(describe(&json!({"spec": {"suspend": true, "template": {}}})), "suspended");
         assert_eq!(State::of(None).to_string(), "gone");
     }
 

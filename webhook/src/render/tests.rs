@@ -96,7 +96,7 @@ fn the_runs_of_the_fixtures_give_the_fixtures() {
 }
 
 #[test]
-fn at_b_a_namespace_tells_issue_agent_and_ttl_and_a_job_the_payload() {
+fn at_b_a_namespace_reports_issue_agent_and_ttl_and_a_job_the_payload() {
     let policy = RunPolicy::from_yaml(
         "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nlease: {ttlByRole: {dev: 48h}}\n",
     )
@@ -115,7 +115,7 @@ fn at_b_a_namespace_tells_issue_agent_and_ttl_and_a_job_the_payload() {
             ("codex-k8s.dev/namespace-lease-ttl".to_owned(), "48h0m0s".to_owned()),
         ]
     );
-    let told = [
+    let expected = [
         ("RUN_ID", RUN),
         ("CORRELATION_ID", "c1"),
         ("PROJECT_ID", PROJECT),
@@ -134,8 +134,8 @@ fn at_b_a_namespace_tells_issue_agent_and_ttl_and_a_job_the_payload() {
         ("AGENT_KEY", "dev"),
         ("AGENT_DISPLAY_NAME", "AI Developer"),
     ];
-    let told = told.map(|(name, value)| (format!("CODEXK8S_{name}"), value.to_owned()));
-    assert_eq!(environment(&job), told);
+    let expected = expected.map(|(name, value)| (format!("CODEXK8S_{name}"), value.to_owned()));
+    assert_eq!(environment(&job), expected);
     let pod = job.spec.unwrap().template.spec.unwrap();
     assert_eq!(pod.service_account_name.as_deref(), Some("codex-runner"));
     let claim = pod.volumes.unwrap()[0].persistent_volume_claim.clone().unwrap();
@@ -183,8 +183,8 @@ fn a_run_works_where_the_payload_and_the_mode_say() {
 }
 
 #[test]
-fn what_has_no_manifests_is_told_with_its_field() {
-    for (payload, told) in [
+fn what_has_no_manifests_is_reported_with_its_field() {
+    for (payload, expected) in [
         (b_with("/agent", json!({"key": "dev"})), "agent.name of the payload: found nothing"),
         (b_with("/agent", json!({"key": " ", "name": "x"})), "agent.key of the payload: found nothing"),
         (b_with("/discussion_mode", true.into()), "discussion_mode of the payload: found true; a bare Pod"),
@@ -207,20 +207,20 @@ fn what_has_no_manifests_is_told_with_its_field() {
         (b_with("/runtime/namespace", "x".repeat(64).into()), "expected at most 63 characters"),
     ] {
         let refused = refused(&payload);
-        assert!(refused.contains(told), "{payload}: {refused}");
+        assert!(refused.contains(expected), "{payload}: {refused}");
     }
-    for (json, told) in [
+    for (json, expected) in [
         ("", "the run's payload is none; expected JSON such as {\"trigger\":"),
         ("[]", "invalid type: sequence, expected a map at line 1 column 0"),
         ("{\"trigger\":\n{\"kind\":7}}", "invalid type: integer `7`, expected a string at line 2 column 9"),
     ] {
         let error = format!("{:#}", anyhow::Error::from(read_payload(json).unwrap_err()));
-        assert!(error.contains(told), "{json}: {error}");
+        assert!(error.contains(expected), "{json}: {error}");
     }
     let mut policy = RunPolicy::default();
-    policy.namespaces.home.clear();
+    policy.namespaces.platform.clear();
     assert!(
-        refused_with(&policy, &Settings::default(), &run("{}")).contains("namespaces.home of the policy")
+        refused_with(&policy, &Settings::default(), &run("{}")).contains("namespaces.platform of the policy")
     );
 }
 
@@ -245,14 +245,14 @@ async fn the_webhook_changes_nothing_that_is_rendered_and_adds_nothing_to_the_jo
             let requester = Requester { user: user.to_owned(), groups: Vec::new() };
             let checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
             let documents = [plain(&namespace), plain(&job)].map(Document::of_nowhere);
-            let judged = checker.judge_all(&documents).await.unwrap();
-            assert_eq!(judged[0].result, Verdict::Mended, "{:?}", judged[0]);
-            let changes = serde_json::to_value(&judged[0].patch).unwrap();
+            let evaluated = checker.evaluate_all(&documents).await.unwrap();
+            assert_eq!(evaluated[0].result, Verdict::Mutated, "{:?}", evaluated[0]);
+            let changes = serde_json::to_value(&evaluated[0].patch).unwrap();
             for change in changes.as_array().unwrap() {
                 assert_eq!(change["op"], "add", "{change}");
                 assert_eq!(documents[0].object.pointer(change["path"].as_str().unwrap()), None, "{change}");
             }
-            assert_eq!(judged[1].result, Verdict::Admitted, "{:?}", judged[1]);
+            assert_eq!(evaluated[1].result, Verdict::Admitted, "{:?}", evaluated[1]);
         }
     }
 }

@@ -71,7 +71,7 @@ impl Rule {
     pub const fn subject(&self) -> Subject {
         match self.check {
             Check::Namespace { .. } => Subject::Namespace,
-            Check::Workload { .. } | Check::Passage { .. } => Subject::Workload,
+            Check::Workload { .. } | Check::Transition { .. } => Subject::Workload,
             Check::Guard { .. } => Subject::Guard,
         }
     }
@@ -89,13 +89,13 @@ impl Rule {
         }
     }
 
-    /// Whether the rule also mends what is missing.
-    pub const fn mends(&self) -> bool {
+    /// Whether the rule also fixes what is missing.
+    pub const fn mutates(&self) -> bool {
         match self.check {
-            Check::Namespace { mend, .. } => mend.is_some(),
-            Check::Workload { mend, .. } => mend.is_some(),
-            Check::Passage { mend, .. } => mend.is_some(),
-            Check::Guard { mend, .. } => mend.is_some(),
+            Check::Namespace { mutate, .. } => mutate.is_some(),
+            Check::Workload { mutate, .. } => mutate.is_some(),
+            Check::Transition { mutate, .. } => mutate.is_some(),
+            Check::Guard { mutate, .. } => mutate.is_some(),
         }
     }
 }
@@ -110,33 +110,33 @@ fn overlaps(setting: &str, path: &[&str]) -> bool {
 pub enum Check {
     /// About Namespaces.
     Namespace {
-        /// What it judges.
-        judge: &'static [namespace::Judge],
+        /// What it evaluates.
+        validate: &'static [namespace::Validate],
         /// What it adds where it is missing.
-        mend: Option<namespace::Mend>,
+        mutate: Option<namespace::Mutate>,
     },
     /// About workloads.
     Workload {
-        /// What it judges.
-        judge: workload::Judge,
+        /// What it evaluates.
+        validate: workload::Validate,
         /// What it adds where it is missing.
-        mend: Option<workload::Mend>,
+        mutate: Option<workload::Mutate>,
     },
     /// About how a workload comes to be what it is.
-    Passage {
+    Transition {
         /// Whether it applies to the change.
-        applies: workload::AppliesToPassage,
-        /// What it judges, the old object beside the new one.
-        judge: workload::JudgePassage,
+        applies: workload::AppliesToTransition,
+        /// What it evaluates, the old object beside the new one.
+        validate: workload::ValidateTransition,
         /// What it sets.
-        mend: Option<workload::MendPassage>,
+        mutate: Option<workload::MutateTransition>,
     },
     /// About what a run namespace holds.
     Guard {
-        /// What it judges.
-        judge: guard::Judge,
+        /// What it evaluates.
+        validate: guard::Validate,
         /// What it sets in what a manager writes.
-        mend: Option<guard::Mend>,
+        mutate: Option<guard::Mutate>,
     },
 }
 

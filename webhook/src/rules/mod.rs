@@ -2,14 +2,14 @@
 //!
 //! [`decide`] is a total function over plain values, the clock among them. The webhook, the check command, the
 //! tests and the benchmarks all call it, which is why they cannot disagree. It is called twice for a request, as
-//! the API server calls us twice: [`Entry::Mutate`] mends what is missing and refuses nothing;
-//! [`Entry::Validate`] judges the final object and changes nothing.
+//! the API server calls us twice: [`Entry::Mutate`] fixes what is missing and refuses nothing;
+//! [`Entry::Validate`] evaluates the final object and changes nothing.
 //!
 //! On an UPDATE, a rule about the state of an object speaks only of what the update broke: whatever was already
 //! so in the old object is not held against the new one. An object that is older than its rules can always be
-//! mended step by step, and nobody is locked out of it.
+//! fixed step by step, and nobody is locked out of it.
 //! One thing is not inherited: what lets a Pod do more than its namespace was granted to the program in it, so that
-//! whoever puts another program there is judged as its creator is.
+//! whoever puts another program there is evaluated as its creator is.
 
 mod arcs;
 pub mod catalogue;
@@ -144,7 +144,7 @@ pub struct Facts {
     /// The managed namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere newly names.
     pub named: Vec<Box<str>>,
     /// How full the limited scopes are that the request's Namespace would come into; empty if it is in them already.
-    pub places: Vec<Occupancy>,
+    pub occupancy: Vec<Occupancy>,
 }
 
 impl Facts {
@@ -156,7 +156,7 @@ impl Facts {
             run_holders: Vec::new(),
             requester_is_managed: false,
             named: Vec::new(),
-            places: Vec::new(),
+            occupancy: Vec::new(),
         }
     }
 }
@@ -208,14 +208,14 @@ impl ManagedNamespace {
 /// What came of a request.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// What is to be changed before the object is judged.
+    /// What is to be changed before the object is evaluated.
     pub patch: json_patch::Patch,
     /// Every rule that was broken, with its mode.
     pub findings: Vec<Finding>,
     /// The rules that were asked, whatever they found.
-    pub asked: Vec<&'static Rule>,
+    pub evaluated: Vec<&'static Rule>,
     /// Whether the request was any of our business.
-    pub concerned: bool,
+    pub in_scope: bool,
     /// Whether a controller of the cluster asked.
     pub by_controller: bool,
 }
@@ -234,8 +234,8 @@ impl Verdict {
     }
 
     /// Whether all that is wrong with the request is that it comes too early.
-    pub fn is_early(&self) -> bool {
-        !self.is_allowed() && self.denials().all(|finding| finding.code == Code::Early)
+    pub fn is_retryable(&self) -> bool {
+        !self.is_allowed() && self.denials().all(|finding| finding.code == Code::NotReady)
     }
 
     /// Whether the request passes.
@@ -243,7 +243,7 @@ impl Verdict {
         self.denials().next().is_none()
     }
 
-    fn unconcerned() -> Self {
+    fn out_of_scope() -> Self {
         Self::default()
     }
 }

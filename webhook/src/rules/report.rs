@@ -15,7 +15,7 @@ pub enum Code {
     /// 422: a value that is not well formed or out of its range.
     Invalid,
     /// 429: not yet.
-    Early,
+    NotReady,
 }
 
 /// One rule broken in one place.
@@ -31,7 +31,7 @@ pub struct Finding {
     pub path: String,
     /// What was found there.
     pub found: String,
-    /// How to mend it.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -73,8 +73,13 @@ impl Report {
     }
 
     /// Something that may be done in a moment.
-    pub fn early(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Code::Early, path.into(), found.into(), remedy.into());
+    pub fn not_ready(
+        &mut self,
+        path: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(Code::NotReady, path.into(), found.into(), remedy.into());
     }
 
     fn add(&mut self, code: Code, path: String, found: String, remedy: String) {

@@ -83,15 +83,15 @@ fn slot(planted: &Value) -> (Value, Value) {
     (bare, managed)
 }
 
-/// What the API server would store: mended, then judged.
+/// What the API server would store: fixed, then evaluated.
 fn grant(planted: &Value) -> (Value, Vec<&'static str>) {
     let (bare, mut managed) = slot(planted);
     let facts = Facts::at(NOW.parse().unwrap());
-    let asked = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
-    let mended = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
-    json_patch::patch(&mut managed, &mended.patch).unwrap();
-    let asked = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
-    (managed, refusals(&facts, &asked))
+    let evaluated = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
+    let mutated = decide(&RunPolicy::default(), &facts, &evaluated, Entry::Mutate);
+    json_patch::patch(&mut managed, &mutated.patch).unwrap();
+    let evaluated = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
+    (managed, refusals(&facts, &evaluated))
 }
 
 #[test]
@@ -209,8 +209,8 @@ fn a_stolen_token_of_the_garbage_collector_deletes_nothing_that_lives_or_is_held
     assert_eq!(held("2026-02-02T00:00:00Z looking into it"), ["NS015"]);
     assert_eq!(held("for ever"), ["NS015"]);
     assert_eq!(held("2026-02-01T00:00:00Z looked into it"), [""; 0]);
-    assert_eq!(collected("cleanup: {withoutLease: age}", &json!({})), [""; 0], "two days old");
-    assert_eq!(collected("cleanup: {withoutLease: age}", &living), ["NS015"]);
+    assert_eq!(collected("cleanup: {missingLease: useAge}", &json!({})), [""; 0], "two days old");
+    assert_eq!(collected("cleanup: {missingLease: useAge}", &living), ["NS015"]);
     let finished = "cleanup: {retention: {fullEnv: {succeeded: {afterFinish: 1s}}}}";
     assert_eq!(
         collected(finished, &living),
@@ -254,12 +254,12 @@ fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_place_and_nothing_else
         let request = request(user, Kind::Namespace, Some(old), Some(new));
         refusals(&facts, &request)
     };
-    let unplaced = json!({"codex-k8s.dev/unplaced-since": NOW});
+    let unplaced = json!({"codex-k8s.dev/quota-pending-since": NOW});
     let right = |others: &Value| cut("15m0s", "2026-02-01T12:15:00Z", NOW, others);
     assert_eq!(by(RECONCILER, waiting(), right(&unplaced)), [""; 0]);
     assert_eq!(by("jane", waiting(), right(&unplaced)), ["NS011", "LEASE004"]);
     assert_eq!(by(RECONCILER, waiting(), right(&json!({}))), ["LEASE004"], "it says why");
-    let open = json!({"codex-k8s.dev/unplaced-since": NOW, "codex-k8s.dev/baseline-ready-at": NOW});
+    let open = json!({"codex-k8s.dev/quota-pending-since": NOW, "codex-k8s.dev/baseline-ready-at": NOW});
     assert_eq!(by(RECONCILER, waiting(), right(&open)), ["LEASE004"], "not of one that works");
     let shorter = cut("10m0s", "2026-02-01T12:10:00Z", NOW, &unplaced);
     assert_eq!(by(RECONCILER, waiting(), shorter), ["LEASE004"], "not to less than the policy says");
@@ -273,32 +273,33 @@ fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_place_and_nothing_else
     assert_eq!(by(RECONCILER, cut_before, again), ["LEASE004"], "once");
 }
 
-fn full(scope: codex_k8s_shared::places::Scope) -> Facts {
+fn full(scope: codex_k8s_shared::quota::Scope) -> Facts {
     let holders = Holders {
         held: 7,
         some: vec!["a".into(), "b".into(), "c".into()],
         next_end: Some("2026-02-01T13:00:00Z".parse().unwrap()),
     };
-    let places = vec![Occupancy { scope, max: 7, holders }];
-    Facts { places, ..Facts::at(NOW.parse().unwrap()) }
+    let occupancy = vec![Occupancy { scope, max: 7, holders }];
+    Facts { occupancy, ..Facts::at(NOW.parse().unwrap()) }
 }
 
 #[test]
 fn a_full_scope_lets_nothing_in_and_leaves_what_is_in_it_alone() {
-    use codex_k8s_shared::places::Scope;
+    use codex_k8s_shared::quota::Scope;
     for (scope, path) in [
         (Scope::Cluster, "metadata.name"),
         (Scope::Project("p1".into()), r#"metadata.labels["codex-k8s.dev/project-id"]"#),
         (Scope::Requester("jane".into()), r#"metadata.annotations["codex-k8s.dev/requested-by"]"#),
     ] {
-        let mut born = waiting();
-        born["metadata"]["annotations"]["codex-k8s.dev/requested-by"] = "jane".into();
-        let created = request("jane", Kind::Namespace, None, Some(born));
+        let mut created = waiting();
+        created["metadata"]["annotations"]["codex-k8s.dev/requested-by"] = "jane".into();
+        let created = request("jane", Kind::Namespace, None, Some(created));
         let verdict = decide(&RunPolicy::default(), &full(scope.clone()), &created, Entry::Validate);
         let [finding] = verdict.findings.as_slice() else { panic!("{:?}", verdict.findings) };
         assert_eq!((finding.rule.id, finding.code, &*finding.path), ("QUOTA003", Code::Forbidden, path));
-        let told = format!("7 run namespaces in this {}, whose limit is 7: a, b, c and 4 more", scope.kind());
-        assert!(finding.found.contains(&told), "{}", finding.found);
+        let message =
+            format!("7 run namespaces in this {}, whose limit is 7: a, b, c and 4 more", scope.kind());
+        assert!(finding.found.contains(&message), "{}", finding.found);
         assert_eq!(finding.remedy, "delete one, or wait: the next lease ends at 2026-02-01T13:00:00Z");
         let mut noted = waiting();
         noted["metadata"]["annotations"]["example.dev/note"] = "x".into();
@@ -309,19 +310,19 @@ fn a_full_scope_lets_nothing_in_and_leaves_what_is_in_it_alone() {
 
 #[test]
 fn a_slot_comes_into_a_full_scope_neither_by_becoming_managed_nor_by_changing_its_project() {
-    use codex_k8s_shared::places::Scope;
+    use codex_k8s_shared::quota::Scope;
     let facts = full(Scope::Project("p1".into()));
     let (bare, mut managed) = slot(&json!({}));
-    let asked = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
-    let mended = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
-    json_patch::patch(&mut managed, &mended.patch).unwrap();
-    let asked = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
-    assert_eq!(refusals(&facts, &asked), ["QUOTA003"]);
+    let evaluated = request(WORKER, Kind::Namespace, Some(bare.clone()), Some(managed.clone()));
+    let mutated = decide(&RunPolicy::default(), &facts, &evaluated, Entry::Mutate);
+    json_patch::patch(&mut managed, &mutated.patch).unwrap();
+    let evaluated = request(WORKER, Kind::Namespace, Some(bare), Some(managed.clone()));
+    assert_eq!(refusals(&facts, &evaluated), ["QUOTA003"]);
     let mut handed_on = managed.clone();
     let lease = json!({"codex-k8s.dev/namespace-lease-updated-at": "2026-02-01T12:00:05Z",
         "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T12:00:05Z"});
     let change = json!({"metadata": {"labels": {"codex-k8s.dev/project-id": "p2"}, "annotations": lease}});
     json_patch::merge(&mut handed_on, &change);
-    let asked = request(WORKER, Kind::Namespace, Some(managed), Some(handed_on));
-    assert_eq!(refusals(&facts, &asked), ["QUOTA003"]);
+    let evaluated = request(WORKER, Kind::Namespace, Some(managed), Some(handed_on));
+    assert_eq!(refusals(&facts, &evaluated), ["QUOTA003"]);
 }

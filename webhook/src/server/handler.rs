@@ -57,7 +57,7 @@ struct App<R> {
 /// The limits of large reviews, which have no part in those of the others: they wait for each other alone.
 struct Large {
     /// The reviews that wait or are decided.
-    places: Semaphore,
+    permits: Semaphore,
     /// The memory for bodies, in KiB.
     memory: Arc<Semaphore>,
 }
@@ -66,7 +66,7 @@ struct Large {
 /// platform sends has a few KiB. A longer one goes to a thread of its own.
 const SMALL: usize = 64 * 1024;
 /// Large reviews that may wait. Each holds a connection meanwhile.
-const LARGE_PLACES: usize = 64;
+const MAX_LARGE_REVIEWS: usize = 64;
 /// The smallest share of the memory that a large review takes: no more than four are decided at a time.
 const LARGE_SHARES: usize = 4;
 const KIB: usize = 1024;
@@ -86,7 +86,7 @@ pub fn router<R: Reviewer>(
         metrics,
         in_flight: Semaphore::new(limits.in_flight),
         large: Large {
-            places: Semaphore::new(LARGE_PLACES),
+            permits: Semaphore::new(MAX_LARGE_REVIEWS),
             memory: Arc::new(Semaphore::new(limits.body.div_ceil(KIB))),
         },
         body: limits.body,
@@ -109,8 +109,8 @@ async fn answer<R: Reviewer>(app: Arc<App<R>>, entry: Entry, request: Request) -
     let http1 = request.version() < Version::HTTP_2;
     let length = request.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
     let is_small = length.is_some_and(|length| length <= SMALL);
-    let places = if is_small { &app.in_flight } else { &app.large.places };
-    let mut response = if let Ok(_permit) = places.try_acquire() {
+    let permits = if is_small { &app.in_flight } else { &app.large.permits };
+    let mut response = if let Ok(_permit) = permits.try_acquire() {
         app.metrics.in_flight.inc();
         let timeout = timeout(request.uri().query()).unwrap_or(app.default_timeout);
         let deadline = tokio::time::Instant::now() + timeout.saturating_sub(MARGIN).max(MARGIN);

@@ -15,9 +15,9 @@ use crate::registration::registered::{Called, Which};
 /// What `/readyz` calls it.
 pub const TRUSTED: &str = "certificate trusted by the caBundle in force";
 /// How long the API server may take to tell what is registered.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Until we are trusted, no request is answered: whoever publishes whom to trust is waited for impatiently.
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Keeps one condition of the readiness: every registered webhook's caBundle vouches for the certificate in force.
 ///
@@ -44,9 +44,9 @@ impl Trust {
         Self { client, name, readiness, resolver, known: Arc::default(), again: Arc::default() }
     }
 
-    /// A new certificate is in force: it is judged at once by what is known, and again by what is registered now.
+    /// A new certificate is in force: it is evaluated at once by what is known, and again by what is registered now.
     pub fn renewed(&self) {
-        self.judge();
+        self.evaluate();
         self.again.notify_one();
     }
 
@@ -54,14 +54,14 @@ impl Trust {
     /// certificate.
     pub async fn follow(&self, interval: Duration) {
         loop {
-            match tokio::time::timeout(PATIENCE, self.look()).await {
+            match tokio::time::timeout(TIMEOUT, self.look()).await {
                 Ok(Ok(called)) => *self.known.write().unwrap_or_else(PoisonError::into_inner) = called,
                 Ok(Err(error)) => {
                     tracing::warn!(error = &error as &dyn Error, "failed to read the webhook configurations");
                 }
                 Err(_) => tracing::warn!("the API server does not tell what is registered"),
             }
-            let delay = if self.judge() { interval } else { interval.min(SOON) };
+            let delay = if self.evaluate() { interval } else { interval.min(RETRY_DELAY) };
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = self.again.notified() => {}
@@ -79,7 +79,7 @@ impl Trust {
     }
 
     /// Whether we are trusted.
-    fn judge(&self) -> bool {
+    fn evaluate(&self) -> bool {
         let (chain, now) = (self.resolver.chain(), Timestamp::now());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let doubts: Vec<_> = known

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use codex_k8s_shared::places::Scope;
 use codex_k8s_shared::policy::{ProjectLimit, RunPolicy};
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Lookup, LookupError};
 use codex_k8s_webhook::review::{Entry, Operation};
@@ -204,8 +204,8 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         "codex-k8s.dev/namespace-lease-ttl",
         "codex-k8s.dev/namespace-lease-expires-at",
         "suspend",
-        "codex-k8s.dev/job-waits-for",
-        "codex-k8s.dev/job-placed-at",
+        "codex-k8s.dev/job-pending-reason",
+        "codex-k8s.dev/job-admitted-at",
     ];
     let leaf = prop_oneof![
         Just(Value::Null),

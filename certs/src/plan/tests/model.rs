@@ -156,13 +156,13 @@ impl World {
         let is_secret = |text: &[u8]| text.windows(7).any(|window| window == b"PRIVATE");
         let published = self.configurations.iter().any(|object| match &object.stored {
             Stored::Ours(found) => found.bundles.iter().any(|bundle| is_secret(bundle)),
-            Stored::Missing | Stored::Foreign => false,
+            Stored::Missing | Stored::OtherOwner => false,
         });
         let in_leaf = match &self.leaf.stored {
             Stored::Ours(leaf) => {
                 is_secret(&leaf.key) && leaf.key == authority.key || is_secret(&leaf.certificate)
             }
-            Stored::Missing | Stored::Foreign => false,
+            Stored::Missing | Stored::OtherOwner => false,
         };
         !published && !in_leaf && !is_secret(&authority.previous) && !is_secret(&authority.certificate)
     }
@@ -175,7 +175,7 @@ impl World {
         };
         let trusted = self.configurations.iter().all(|object| match &object.stored {
             Stored::Ours(found) => found.bundles.iter().all(|bundle| *bundle == authority.certificate),
-            Stored::Missing | Stored::Foreign => false,
+            Stored::Missing | Stored::OtherOwner => false,
         });
         trusted && authority.previous.is_empty() && !authority.rotate && !leaf.rotate
     }
@@ -228,9 +228,9 @@ proptest! {
     ) {
         let mut world = World::installed();
         match object {
-            0 => world.authority.put(Stored::Foreign),
-            1 => world.leaf.put(Stored::Foreign),
-            other => world.configurations[other - 2].put(Stored::Foreign),
+            0 => world.authority.put(Stored::OtherOwner),
+            1 => world.leaf.put(Stored::OtherOwner),
+            other => world.configurations[other - 2].put(Stored::OtherOwner),
         }
         let versions = |world: &World| {
             let [first, second] = &world.configurations;
@@ -245,13 +245,13 @@ proptest! {
 }
 
 #[test]
-fn a_rotation_that_was_asked_for_takes_each_step_once_and_in_order() {
+fn a_rotation_that_was_requested_for_takes_each_step_once_and_in_order() {
     let mut world = World::installed();
     world.happen(&Event::AskForAuthority);
     let mut steps: Vec<&str> = Vec::new();
     while !matches!(steps.last(), Some(&"rest")) {
         let step = world.decide(0);
-        let told = match &step {
+        let name = match &step {
             Step::WriteAuthority(write) => {
                 if write.new {
                     "create"
@@ -268,11 +268,11 @@ fn a_rotation_that_was_asked_for_takes_each_step_once_and_in_order() {
             Step::Rest(_) => "rest",
             Step::IssueLeaf(_) | Step::Refuse(_) => panic!("{step:?}"),
         };
-        if steps.last() == Some(&told) && told == "wait for replicas" {
+        if steps.last() == Some(&name) && name == "wait for replicas" {
             (0..3).for_each(|replica| world.read(replica));
         }
-        if steps.last() != Some(&told) {
-            steps.push(told);
+        if steps.last() != Some(&name) {
+            steps.push(name);
         }
         world.act(0);
         world.pass(Duration::from_secs(20));

@@ -31,7 +31,7 @@ impl<T> Object<T> {
     /// A write that holds only if the object is still the one that was seen.
     fn put_if(&mut self, seen: u64, data: T) {
         if seen == self.version {
-            assert!(!matches!(self.stored, Stored::Foreign), "somebody else's object was written");
+            assert!(!matches!(self.stored, Stored::OtherOwner), "somebody else's object was written");
             self.put(Stored::Ours(data));
         }
     }
@@ -129,7 +129,7 @@ impl World {
         let step = plan(later(self.now, self.ahead[actor]), &self.settings, &state);
         let authority = match state.authority {
             Stored::Ours(data) => Some(data),
-            Stored::Missing | Stored::Foreign => None,
+            Stored::Missing | Stored::OtherOwner => None,
         };
         let [first, second] = &self.configurations;
         let versions = [self.authority.version, self.leaf.version, first.version, second.version];
@@ -303,6 +303,6 @@ fn bundles(stored: &Stored<Configuration>) -> Vec<Vec<u8>> {
     match stored {
         Stored::Ours(found) => found.bundles.clone(),
         // Nobody is called.
-        Stored::Missing | Stored::Foreign => Vec::new(),
+        Stored::Missing | Stored::OtherOwner => Vec::new(),
     }
 }

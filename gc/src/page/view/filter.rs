@@ -23,17 +23,17 @@ pub(super) fn errors(wrong: &[String]) -> Markup {
 }
 
 /// A link for each state that there is, with how many are in it.
-pub(super) fn states(listed: &[Listed], asked: &Query) -> Markup {
+pub(super) fn states(listed: &[Listed], requested: &Query) -> Markup {
     let count = |state: State| listed.iter().filter(|listed| listed.state() == state).count();
-    let to = |state| Query { state, ..asked.clone() }.address(0);
+    let to = |state| Query { state, ..requested.clone() }.address(0);
     html! {
         nav.states aria-label="Namespaces by state" {
             ul {
-                li { a href=(to(None)) aria-current=[asked.state.is_none().then_some("true")] { "All " span.count { (listed.len()) } } }
+                li { a href=(to(None)) aria-current=[requested.state.is_none().then_some("true")] { "All " span.count { (listed.len()) } } }
                 @for (state, count) in State::ALL.map(|state| (state, count(state))) {
-                    @if count > 0 || asked.state == Some(state) {
+                    @if count > 0 || requested.state == Some(state) {
                         li {
-                            a href=(to(Some(state))) aria-current=[(asked.state == Some(state)).then_some("true")] {
+                            a href=(to(Some(state))) aria-current=[(requested.state == Some(state)).then_some("true")] {
                                 (badge(state)) " " span.count { (count) }
                             }
                         }
@@ -46,11 +46,11 @@ pub(super) fn states(listed: &[Listed], asked: &Query) -> Markup {
 
 /// A state: a word, with a colour for who sees one.
 pub(super) fn badge(state: State) -> Markup {
-    html! { span class={"badge " (state.code())} { (state.words()) } }
+    html! { span class={"badge " (state.code())} { (state.label()) } }
 }
 
 /// The form.
-pub(super) fn form(listed: &[Listed], asked: &Query) -> Markup {
+pub(super) fn form(listed: &[Listed], requested: &Query) -> Markup {
     let projects: BTreeSet<_> =
         listed.iter().filter_map(|listed| listed.candidate.label(keys::PROJECT_ID)).collect();
     html! {
@@ -60,40 +60,40 @@ pub(super) fn form(listed: &[Listed], asked: &Query) -> Markup {
                 select id="state" name="state" {
                     option value="" { "Any" }
                     @for state in State::ALL {
-                        option value=(state.code()) selected[asked.state == Some(state)] { (state.words()) }
+                        option value=(state.code()) selected[requested.state == Some(state)] { (state.label()) }
                     }
                 }
             }
             div {
                 label for="project" { "Project" }
-                input id="project" name="project" list="projects" maxlength="63" autocomplete="off" value=(asked.project);
+                input id="project" name="project" list="projects" maxlength="63" autocomplete="off" value=(requested.project);
                 datalist id="projects" { @for project in projects.into_iter().take(OFFERED) { option value=(project) {} } }
             }
             div {
                 label for="text" { "Text in name, run, requester or reason" }
-                input id="text" name="text" type="search" maxlength="100" autocomplete="off" value=(asked.text);
+                input id="text" name="text" type="search" maxlength="100" autocomplete="off" value=(requested.text);
             }
             button type="submit" { "Show" }
-            @if !asked.is_for_all() { a href="?" { "Show all" } }
+            @if !requested.is_for_all() { a href="?" { "Show all" } }
         }
     }
 }
 
 /// Which part is shown, and the ways to the others.
-pub(super) fn parts(selection: &Selection<'_>, asked: &Query) -> Markup {
+pub(super) fn parts(selection: &Selection<'_>, requested: &Query) -> Markup {
     let (page, pages) = (selection.page, selection.pages);
     html! {
         @if pages > 1 {
             nav.parts aria-label="Parts of the list" {
                 ul {
                     @if page > 0 {
-                        li { a href=(asked.address(0)) { "First" } }
-                        li { a href=(asked.address(page - 1)) rel="prev" { "Previous" } }
+                        li { a href=(requested.address(0)) { "First" } }
+                        li { a href=(requested.address(page - 1)) rel="prev" { "Previous" } }
                     }
                     li { span aria-current="page" { "Part " (page + 1) " of " (pages) } }
                     @if page + 1 < pages {
-                        li { a href=(asked.address(page + 1)) rel="next" { "Next" } }
-                        li { a href=(asked.address(pages - 1)) { "Last" } }
+                        li { a href=(requested.address(page + 1)) rel="next" { "Next" } }
+                        li { a href=(requested.address(pages - 1)) { "Last" } }
                     }
                 }
             }

@@ -4,10 +4,10 @@
 //! templates' escaping, and through [`parts::plain`], which leaves no character that hides or turns what stands beside it.
 
 mod filter;
-mod glance;
 mod namespaces;
 mod parts;
 mod sections;
+mod summary;
 mod timeline;
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ pub fn content_security_policy() -> &'static str {
 
 /// The page.
 pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -> String {
-    let asked = query.clone().unwrap_or_default();
+    let requested = query.clone().unwrap_or_default();
     let title = if query.is_ok() { "Run namespaces" } else { "Error: run namespaces" };
     html! {
         (DOCTYPE)
@@ -60,11 +60,11 @@ pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
-                header { (banner(model, &asked, now)) }
+                header { (banner(model, &requested, now)) }
                 main id="main" tabindex="-1" {
-                    (glance::section(model, now))
+                    (summary::section(model, now))
                     (namespaces::section(model, query, now))
-                    (sections::places(model))
+                    (sections::quota_usage(model))
                     (sections::sweep(model, now))
                     (sections::rows(model, now))
                 }
@@ -78,16 +78,16 @@ pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -
     .into_string()
 }
 
-fn banner(model: &Model, asked: &Query, now: Timestamp) -> Markup {
+fn banner(model: &Model, requested: &Query, now: Timestamp) -> Markup {
     html! {
         div.title {
             p.product { "codex-k8s-guard" }
             h1 { "Run namespaces" }
         }
-        p.read { "Read " (parts::moment(model.read_at, now)) ". " a href=(asked.address(asked.page)) { "Read again" } }
+        p.read { "Read " (parts::moment(model.read_at, now)) ". " a href=(requested.address(requested.page)) { "Read again" } }
         nav aria-label="Sections" {
             ul {
-                @for (id, name) in [("namespaces", "Namespaces"), ("places", "Places"), ("sweep", "Last sweep"), ("rows", "Audit rows")] {
+                @for (id, name) in [("namespaces", "Namespaces"), ("quotas", "Quotas"), ("sweep", "Last sweep"), ("rows", "Audit rows")] {
                     li { a href={"#" (id)} { (name) } }
                 }
             }

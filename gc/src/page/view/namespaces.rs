@@ -41,13 +41,13 @@ fn found(namespaces: &Namespaces, query: &Query, now: Timestamp) -> Markup {
         }
         (filter::states(&namespaces.listed, query))
         (filter::form(&namespaces.listed, query))
-        p { (told(&selection, query, namespaces.listed.len())) }
+        p { (describe(&selection, query, namespaces.listed.len())) }
         @if !selection.shown.is_empty() { (table(&selection, now)) }
         (filter::parts(&selection, query))
     }
 }
 
-fn told(selection: &Selection<'_>, query: &Query, all: usize) -> String {
+fn describe(selection: &Selection<'_>, query: &Query, all: usize) -> String {
     match (all, selection.found) {
         (0, _) => "There is no managed namespace.".to_owned(),
         (all, 0) => format!("None of {all} namespaces is like that."),
@@ -100,15 +100,15 @@ fn name(listed: &Listed) -> Markup {
 }
 
 fn why(listed: &Listed, now: Timestamp) -> Markup {
-    let told = |reason: &Reason| html! { bdi { (plain(&reason.to_string())) } };
+    let text = |reason: &Reason| html! { bdi { (plain(&reason.to_string())) } };
     html! {
         @match &listed.verdict {
             None => "nobody can say what becomes of it",
-            Some(Verdict::Delete(reason)) => { "the next sweep deletes it: " (told(reason)) },
-            Some(Verdict::Keep(reason)) => (told(reason)),
+            Some(Verdict::Delete(reason)) => { "the next sweep deletes it: " (text(reason)) },
+            Some(Verdict::Keep(reason)) => (text(reason)),
             Some(Verdict::Wait { until, reason }) => {
                 // When its lease ends stands beside it.
-                @if !matches!(reason, Reason::LiveLease { .. }) { (told(reason)) "; " }
+                @if !matches!(reason, Reason::LiveLease { .. }) { (text(reason)) "; " }
                 "goes " (moment(*until, now)) " at the earliest"
             },
         }
@@ -133,15 +133,15 @@ fn lease(listed: &Listed, now: Timestamp) -> Markup {
 fn baseline(listed: &Listed, now: Timestamp) -> Markup {
     let annotation = |key| listed.candidate.annotation(key);
     html! {
-        @if let Some(since) = annotation(keys::BASELINE_READY_AT) { "ready since " (told_time(since, now)) }
+        @if let Some(since) = annotation(keys::BASELINE_READY_AT) { "ready since " (format_time(since, now)) }
         @else if let Some(waits) = annotation(keys::BASELINE_WAITS_FOR) { "waits for " bdi { (plain(waits)) } }
         @else { "not ready yet" }
-        @if let Some(since) = annotation(keys::UNPLACED_SINCE) { "; no place since " (told_time(since, now)) }
+        @if let Some(since) = annotation(keys::QUOTA_PENDING_SINCE) { "; pending since " (format_time(since, now)) }
     }
 }
 
 /// A time that stands in an annotation, or what stands there instead.
-fn told_time(text: &str, now: Timestamp) -> Markup {
+fn format_time(text: &str, now: Timestamp) -> Markup {
     let time = text.parse::<Timestamp>().ok();
     html! { @if let Some(time) = time { (moment(time, now)) } @else { bdi { (plain(text)) } } }
 }

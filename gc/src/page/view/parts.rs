@@ -11,13 +11,16 @@ const LONGEST: usize = 300;
 /// A text of somebody else's, as it can be shown: cut, and with a mark in place of each character that shows nothing,
 /// or turns the direction of what follows.
 pub(super) fn plain(text: &str) -> String {
-    let hides = |rune: char| {
-        rune.is_control()
-            || matches!(rune, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+    let hides = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     };
-    let mut shown: String =
-        text.chars().take(LONGEST).map(|rune| if hides(rune) { '\u{fffd}' } else { rune }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|character| if hides(character) { '\u{fffd}' } else { character })
+        .collect();
     if text.chars().nth(LONGEST).is_some() {
         shown.push('\u{2026}');
     }
@@ -101,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_by_distance_and_by_the_clock_with_the_date_if_that_is_another() {
+    fn a_time_is_reported_by_distance_and_by_the_clock_with_the_date_if_that_is_another() {
         let now = "2026-02-01T12:00:00.5Z".parse().unwrap();
         let shown = |time: &str| moment(time.parse().unwrap(), now).into_string();
         let today =

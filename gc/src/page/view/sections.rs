@@ -5,28 +5,30 @@ use codex_k8s_shared::last_sweep::LastSweep;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::glance::result;
 use super::parts::{cell, head, moment, number, plain, section, unknown, warning};
+use super::summary::result;
 use crate::page::model::Model;
-use crate::page::places::Usage;
+use crate::page::quota::Usage;
 
 /// Scopes that are shown: the fullest.
 const SCOPES: usize = 20;
 
 /// Places.
-pub(super) fn places(model: &Model) -> Markup {
-    let content = match &model.places {
-        Err(why) => unknown("how many places are held", why),
-        Ok(usage) if usage.is_empty() => html! { p { "The policy limits nothing, and no place is held." } },
+pub(super) fn quota_usage(model: &Model) -> Markup {
+    let content = match &model.quota_usage {
+        Err(why) => unknown("how many reservations there are", why),
+        Ok(usage) if usage.is_empty() => {
+            html! { p { "The policy limits nothing, and there is no reservation." } }
+        }
         Ok(usage) => usage_table(usage),
     };
-    section("places", "Places", &content)
+    section("quotas", "Quotas", &content)
 }
 
 fn usage_table(usage: &[Usage]) -> Markup {
     html! {
         table.cards role="table" {
-            caption { "Places that are held, of those that the policy lets there be; the fullest first" }
+            caption { "Reservations of the limits that the policy sets; the fullest first" }
             (head(&[("Of", false), ("Held", true), ("Limit", true), ("Full", false)]))
             tbody role="rowgroup" {
                 @for usage in usage.iter().take(SCOPES) {

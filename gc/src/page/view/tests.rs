@@ -62,7 +62,7 @@ fn what_people_write_into_a_cluster_is_text_and_nothing_else() {
     let hold = format!("2026-02-01T18:00:00Z {}", evil.trim_end_matches('\u{202e}'));
     namespaces.listed.push(of("codex-issue-held", "jane", &hold));
     namespaces.trips = Ok(vec![evil.to_owned()]);
-    bad.places.as_mut().unwrap()[0].scope = evil.to_owned();
+    bad.quota_usage.as_mut().unwrap()[0].scope = evil.to_owned();
     let row = &mut bad.rows.as_mut().unwrap()[0].event.payload;
     (row.namespace, row.error, row.reason) = (evil.to_owned(), Some(evil.to_owned()), Some(evil.to_owned()));
     let last = bad.sweep.as_mut().unwrap().as_mut().unwrap();
@@ -83,10 +83,15 @@ fn what_people_write_into_a_cluster_is_text_and_nothing_else() {
 #[test]
 fn what_is_not_known_is_said_to_be_and_never_shown_as_0() {
     let why = || "failed to read it: connection refused".to_owned();
-    let unknown =
-        Model { namespaces: Err(why()), places: Err(why()), rows: Err(why()), sweep: Err(why()), ..model() };
+    let unknown = Model {
+        namespaces: Err(why()),
+        quota_usage: Err(why()),
+        rows: Err(why()),
+        sweep: Err(why()),
+        ..model()
+    };
     let document = shown(&unknown, "");
-    for id in ["namespaces", "places", "sweep", "rows"] {
+    for id in ["namespaces", "quotas", "sweep", "rows"] {
         let section = document.by_id(id);
         let text = section.text();
         assert!(text.contains("Not known: ") && section.all("table").is_empty(), "{id}: {text}");
@@ -115,7 +120,7 @@ fn without_a_decision_no_namespace_is_shown_as_if_there_was_one() {
 #[test]
 fn namespaces_are_shown_with_what_becomes_of_them_as_a_sweep_decides() {
     let text = shown(&model(), "").by_id("namespaces").text();
-    for words in [
+    for expected in [
         "4 namespaces; what ends first comes first.",
         "codex-issue-1 run run-1 project p1 mode full-env requested by jane",
         "Due the next sweep deletes it: its lease has ended",
@@ -124,7 +129,7 @@ fn namespaces_are_shown_with_what_becomes_of_them_as_a_sweep_decides() {
         "Terminating it is being deleted since 2026-02-01T11:30:00Z",
         "ready since 119m ago (10:00 UTC)",
     ] {
-        assert!(text.contains(words), "no {words:?} in {text}");
+        assert!(text.contains(expected), "no {expected:?} in {text}");
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-use super::{PATIENCE, PostgresStore, TABLE};
+use super::{PostgresStore, TABLE, TIMEOUT};
 use crate::audit::StoreError;
 use crate::audit::migrations::{unmigrated, up_to_date};
 use crate::database::{Act, Database, DatabaseError, PgAddress, Session, quoted};
@@ -22,19 +22,19 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError`]; nothing was made then.
     pub async fn install(address: &PgAddress) -> Result<Self, StoreError> {
-        Self::install_with_patience(address, PATIENCE).await
+        Self::install_with_timeout(address, TIMEOUT).await
     }
 
     /// As [`install`](Self::install), with another patience.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was made then.
-    pub async fn install_with_patience(address: &PgAddress, patience: Duration) -> Result<Self, StoreError> {
+    pub async fn install_with_timeout(address: &PgAddress, timeout: Duration) -> Result<Self, StoreError> {
         let schema = match address.schema() {
             Some(schema) if schema != "public" && !schema.starts_with("pg_") => schema,
             _ => return Err(StoreError::NoSchema { store: address.to_string() }),
         };
-        let database = Database::open(address, Session::Durable, patience).await?;
+        let database = Database::open(address, Session::Durable, timeout).await?;
         let act = act(&database, address);
         let pool = database.pool.clone();
         let mut connection = database.act(&act, pool.acquire()).await?.detach();
@@ -52,7 +52,7 @@ impl PostgresStore {
             }
             .into());
         }
-        Self::open_with_patience(address, patience).await
+        Self::open_with_timeout(address, timeout).await
     }
 }
 
@@ -68,12 +68,12 @@ async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx:
     let name = quoted(schema);
     // Of two that install at once, one waits here for the other.
     connection.lock().await.map_err(unmigrated)?;
-    let foreign = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
-    let foreign = sqlx::query_scalar(foreign)
+    let conflict = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
+    let conflict = sqlx::query_scalar(conflict)
         .bind(format!("{name}.{TABLE}"))
         .bind(format!("{name}._sqlx_migrations"))
         .fetch_one(&mut *connection);
-    if foreign.await? {
+    if conflict.await? {
         return Ok(false);
     }
     let there =

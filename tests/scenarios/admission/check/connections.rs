@@ -1,7 +1,7 @@
 //! Connections to Pods, which no rule is about.
 
 use codex_k8s_tests::{Caller, Identity};
-use codex_k8s_webhook::check::{Asked, Checker, Document, Judgement, Requester, Verdict};
+use codex_k8s_webhook::check::{Asked, Checker, Document, Evaluation, Requester, Verdict};
 use codex_k8s_webhook::review::Operation;
 use http::Method;
 use serde_json::{Value, json};
@@ -39,14 +39,14 @@ impl Comparison {
         let name = pod["metadata"]["name"].as_str().unwrap();
         for (request, kind, through) in CONNECTIONS {
             let subresource = request.split('?').next().unwrap();
-            let judged = self.judge_connection(requester, pod, subresource).await;
+            let evaluated = self.evaluate_connection(requester, pod, subresource).await;
             let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/{request}");
             let answer = caller.send(Method::POST, &path, &Value::Null).await.unwrap();
             let is_through = answer.message().contains(through);
             self.compared += usize::from(is_through);
-            if !is_through || judged.message.is_some() || judged.result != Verdict::NotOurs {
+            if !is_through || evaluated.message.is_some() || evaluated.result != Verdict::NotOurs {
                 self.disagreements
-                    .push(format!("{subresource}: {:?}\n  server {}", judged.message, answer.body));
+                    .push(format!("{subresource}: {:?}\n  server {}", evaluated.message, answer.body));
             }
             let options = json!({"apiVersion": "v1", "kind": kind});
             let subresource = Some(subresource);
@@ -60,11 +60,11 @@ impl Comparison {
                 object: Some(&options),
                 old: None,
             };
-            self.compare_handler(&ask, &judged).await;
+            self.compare_handler(&ask, &evaluated).await;
         }
     }
 
-    async fn judge_connection(&self, requester: &Requester, pod: &Value, subresource: &str) -> Judgement {
+    async fn evaluate_connection(&self, requester: &Requester, pod: &Value, subresource: &str) -> Evaluation {
         let name = self.namespace.name().to_owned();
         let asked = Asked {
             default_namespace: name,
@@ -73,7 +73,7 @@ impl Comparison {
             ..Asked::creation(requester.clone())
         };
         let checker = Checker::new(self.policy.clone(), asked);
-        let judged = checker.judge_all(&[Document::of_nowhere(pod.clone())]).await.unwrap();
-        judged.into_iter().next().unwrap()
+        let evaluated = checker.evaluate_all(&[Document::of_nowhere(pod.clone())]).await.unwrap();
+        evaluated.into_iter().next().unwrap()
     }
 }

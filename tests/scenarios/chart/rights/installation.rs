@@ -21,10 +21,10 @@ use tokio::runtime::Runtime;
 use super::table::{KINDS, Request, Right, granted, requests};
 use crate::installed::playground;
 
-pub(crate) const HOME: &str = "codex-k8s-guard";
+pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 pub(crate) const AUTHORITY: &str = "codex-k8s-webhook-ca";
 pub(crate) const LEAF: &str = "codex-k8s-webhook-tls";
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A control plane with the chart's rights, and what runs with them.
 pub(crate) struct Installation {
@@ -47,7 +47,7 @@ impl Installation {
         let roles = objects.iter().filter(of_rights).cloned().collect();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let new = Self { control_plane, runtime, admin, roles, address };
-        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}});
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}});
         let group = "rbac.authorization.k8s.io";
         // People may do everything; our own ServiceAccounts what the chart lets them.
         let people = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding",
@@ -93,12 +93,12 @@ impl Installation {
 
     /// What was asked so far with the rights of the chart.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        requests(&self.control_plane.audit_events(), HOME)
+        requests(&self.control_plane.audit_events(), INSTALL_NAMESPACE)
     }
 
     #[track_caller]
     pub(crate) fn soon<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
-        eventually(what, PATIENCE, answer).unwrap_or_else(|error| {
+        eventually(what, TIMEOUT, answer).unwrap_or_else(|error| {
             let logs = ["bootstrap", "reconcile", "webhook", "cert-manager"]
                 .map(|name| self.control_plane.log_tail(name));
             panic!("{error}\n{}", logs.join("\n---\n"))
@@ -131,7 +131,7 @@ impl Installation {
     fn await_right(&self, right: &Right, there: bool) {
         let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": format!("system:serviceaccount:{HOME}:{}", right.account),
+            "user": format!("system:serviceaccount:{INSTALL_NAMESPACE}:{}", right.account),
             "resourceAttributes": {"namespace": right.namespace, "verb": right.verb, "group": right.group,
                 "resource": resource, "subresource": subresource, "name": right.name}}});
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -144,7 +144,7 @@ impl Installation {
     pub(crate) fn reconcile(&self, name: &str, args: &[String]) -> Reconciler {
         let mut all = vec![
             format!("--policy={}", self.policy_file()),
-            format!("--install-namespace={HOME}"),
+            format!("--install-namespace={INSTALL_NAMESPACE}"),
             "--certificates".to_owned(),
             "--reload-interval=200ms".to_owned(),
             "--certificate-interval=500ms".to_owned(),
@@ -159,7 +159,8 @@ impl Installation {
     /// Brings what is in the Secret of the leaf to where the webhook reads it.
     pub(crate) fn mount(&self) {
         for part in ["tls.crt", "tls.key"] {
-            let secret = self.find(&format!("/api/v1/namespaces/{HOME}/secrets/{LEAF}")).unwrap();
+            let secret =
+                self.find(&format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/secrets/{LEAF}")).unwrap();
             let pem = BASE64.decode(secret["data"][part].as_str().unwrap()).unwrap();
             fs::write(self.control_plane.folder().join(part), pem).unwrap();
         }
@@ -183,10 +184,10 @@ impl Installation {
             format!("--tls-cert={}", file("tls.crt")),
             format!("--tls-key={}", file("tls.key")),
             format!("--policy={}", self.policy_file()),
-            format!("--verify-ca-bundle-of={HOME}"),
+            format!("--verify-ca-bundle-of={INSTALL_NAMESPACE}"),
             "--reload-interval=200ms".to_owned(),
         ];
-        let identity = Identity::service_account(HOME, "codex-k8s-webhook");
+        let identity = Identity::service_account(INSTALL_NAMESPACE, "codex-k8s-webhook");
         Webhook::start_as(&self.control_plane, playground(), "webhook", &identity, &args).unwrap()
     }
 
@@ -209,7 +210,7 @@ impl Installation {
 
     /// The same, of what needs no policy.
     pub(crate) fn run_plainly(&self, account: &str, args: &[&str]) -> Output {
-        let identity = Identity::service_account(HOME, account);
+        let identity = Identity::service_account(INSTALL_NAMESPACE, account);
         let store = self.control_plane.folder().join("audit.db");
         Command::new(playground())
             .arg("guard")

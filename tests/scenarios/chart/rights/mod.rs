@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::documented::document;
 use crate::values::{SETS, objects, rendered, set};
-use installation::{HOME, Installation, lacks};
+use installation::{INSTALL_NAMESPACE, Installation, lacks};
 use situations::{COLLECTOR, CONFIGURATIONS, PURGE, RECONCILE, Rights};
 use table::{Request, Right, markdown};
 
@@ -17,7 +17,7 @@ const VALUES: &str = "policy: {quotas: {agentJobsPerProject: {max: 4}}}";
 
 /// Everything that the chart grants, however it is installed.
 fn all_rights() -> BTreeSet<Right> {
-    table::granted(&objects(&rendered(&("rights", HOME, VALUES))))
+    table::granted(&objects(&rendered(&("rights", INSTALL_NAMESPACE, VALUES))))
 }
 
 /// However it is installed, nothing else is granted than what the scenario below uses.
@@ -27,7 +27,8 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
     let granted = |name: &str| {
         let set = set(name);
         let rights = table::granted(&objects(&rendered(set))).into_iter();
-        let home = |namespace: String| if namespace == set.1 { HOME.to_owned() } else { namespace };
+        let home =
+            |namespace: String| if namespace == set.1 { INSTALL_NAMESPACE.to_owned() } else { namespace };
         rights.map(|right| Right { namespace: right.namespace.map(home), ..right }).collect::<BTreeSet<_>>()
     };
     // What limits agent Jobs; that there are any, it sees without a limit as well.
@@ -42,7 +43,7 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
                 let without = default.iter().filter(|right| right.account != COLLECTOR).cloned();
                 assert_eq!(found, without.collect());
             }
-            // What keeps Secrets, configurations and replicas in view is somebody else's business then.
+            // What keeps Secrets, configurations and replicas in view is owned by another manager business then.
             "cert-manager" => {
                 let without = default.iter().filter(|right| !keeps(right)).cloned();
                 assert_eq!(found, without.collect());
@@ -67,7 +68,7 @@ fn the_rights_are_documented_as_they_are() {
 
 #[test]
 fn what_the_chart_grants_is_what_the_programs_use_and_nothing_is_missing() {
-    let at = Installation::new(&objects(&rendered(&("rights", HOME, VALUES))));
+    let at = Installation::new(&objects(&rendered(&("rights", INSTALL_NAMESPACE, VALUES))));
     compare(&situations::run(at, all_rights()));
 }
 

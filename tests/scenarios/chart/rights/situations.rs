@@ -8,7 +8,7 @@ use codex_k8s_tests::{Answer, Identity};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::installation::{AUTHORITY, HOME, Installation, LEAF};
+use super::installation::{AUTHORITY, INSTALL_NAMESPACE, Installation, LEAF};
 use super::table::{Request, Right};
 
 /// Leases that may end soon, and a sweep that does not wait.
@@ -147,8 +147,8 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
 /// then there are some; then the webhook is registered.
 fn begin(rights: &mut Rights) -> [Process; 2] {
     let at = &rights.at;
-    let keeper = at.reconcile("bootstrap", &[format!("--service={HOME}/codex-k8s-webhook")]);
-    let leaf = format!("{}/secrets/{LEAF}", path(HOME));
+    let keeper = at.reconcile("bootstrap", &[format!("--service={INSTALL_NAMESPACE}/codex-k8s-webhook")]);
+    let leaf = format!("{}/secrets/{LEAF}", path(INSTALL_NAMESPACE));
     let first = at.soon("there is a leaf", || at.find(&leaf));
     at.end(&keeper.process);
     let replica = [format!("--webhook-url=https://{}", at.address), format!("--replica={}", at.address)];
@@ -166,7 +166,7 @@ fn begin(rights: &mut Rights) -> [Process; 2] {
     [webhook.process, keeper.process]
 }
 
-/// Run namespaces that come, are vandalized and healed, are left by the policy, and go.
+/// Run namespaces that come, are vandalized and repaired, are left by the policy, and go.
 fn look_after(rights: &mut Rights) {
     let names = ["codex-issue-one", "codex-issue-two"];
     for name in names {
@@ -175,7 +175,7 @@ fn look_after(rights: &mut Rights) {
     }
     // Twice: the second Event of a kind is a change of the first.
     for name in names.into_iter().cycle().take(4) {
-        heal(&rights.at, name);
+        repair(&rights.at, name);
     }
     for (number, (group, resource, verb)) in [
         ("", "serviceaccounts", "create"),
@@ -213,7 +213,7 @@ fn look_after(rights: &mut Rights) {
     contend(at);
     at.delete(&path(names[1]));
     at.await_absence(&path(names[1]));
-    at.soon("its place is free", || {
+    at.soon("its reservation is free", || {
         let deleted = |request: &Request| request.resource == "leases" && request.verb == "delete";
         at.requests().iter().any(deleted).then_some(())
     });
@@ -222,7 +222,7 @@ fn look_after(rights: &mut Rights) {
 /// A new authority, and with it a new leaf.
 fn rotate(at: &Installation) {
     let rotate = json!({"metadata": {"annotations": {"codex-k8s.dev/rotate": "now"}}});
-    let secrets = [AUTHORITY, LEAF].map(|name| format!("{}/secrets/{name}", path(HOME)));
+    let secrets = [AUTHORITY, LEAF].map(|name| format!("{}/secrets/{name}", path(INSTALL_NAMESPACE)));
     let before = secrets.each_ref().map(|secret| at.find(secret).unwrap());
     at.done(Method::PATCH, &secrets[0], &rotate);
     for (secret, before) in secrets.iter().zip(before) {
@@ -258,10 +258,10 @@ fn content(object: &Value) -> Value {
 
 /// Somebody was quicker: the place that a namespace would get is taken, and is looked at again.
 fn contend(at: &Installation) {
-    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases");
-    let held = |number: &u32| at.find(&format!("{leases}/place-cluster-{number}")).is_some();
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases");
+    let held = |number: &u32| at.find(&format!("{leases}/reservation-cluster-{number}")).is_some();
     let free = (1..100).find(|number| !held(number)).unwrap();
-    let name = format!("place-cluster-{free}");
+    let name = format!("reservation-cluster-{free}");
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
     at.done(Method::POST, &leases, &lease);
     at.create_namespace("codex-issue-late", &Value::Null);
@@ -269,11 +269,11 @@ fn contend(at: &Installation) {
 }
 
 /// What is deleted comes back, what is changed is changed back; a binding of another role is made anew.
-fn heal(at: &Installation, name: &str) {
+fn repair(at: &Installation, name: &str) {
     for (path, change) in baseline(name).iter().zip(changes(name)) {
         let before = content(&at.find(path).unwrap());
         at.vandalize(Method::PATCH, path, &change).object().unwrap();
-        at.soon(&format!("{path} is healed"), || at.find(path).filter(|found| content(found) == before));
+        at.soon(&format!("{path} is repaired"), || at.find(path).filter(|found| content(found) == before));
         at.delete(path);
         at.soon(&format!("{path} is back"), || at.find(path));
         at.await_open(name);
@@ -353,7 +353,7 @@ fn sweep(rights: &mut Rights) {
 /// What is left of all that, after all who made it have ended.
 fn purge(at: &Installation) {
     let left = |kind: &str, group: &str| {
-        let list = at.find(&format!("{group}/namespaces/{HOME}/{kind}")).unwrap();
+        let list = at.find(&format!("{group}/namespaces/{INSTALL_NAMESPACE}/{kind}")).unwrap();
         let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone());
         names.collect::<Vec<_>>()
     };

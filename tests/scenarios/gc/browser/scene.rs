@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use codex_k8s_shared::audit::EventType;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep, SweepResult};
-use codex_k8s_shared::places::Scope;
+use codex_k8s_shared::quota::Scope;
 use codex_k8s_tests::Health;
 use codex_k8s_tests::control_plane::free_port;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Daemon, HOME, Ns, minutes, soon, unique};
+use crate::harness::{Cluster, Daemon, INSTALL_NAMESPACE, Ns, minutes, soon, unique};
 
 const POLICY: &str = "\
 quotas:
@@ -36,7 +36,8 @@ impl Drop for Scene {
             self.cluster.send(Method::PATCH, &format!("/api/v1/namespaces/{name}/configmaps/a"), &unblock);
             self.cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
         }
-        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases?labelSelector=scene");
+        let leases =
+            format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases?labelSelector=scene");
         self.cluster.send(Method::DELETE, &leases, &Value::Null);
     }
 }
@@ -46,7 +47,7 @@ impl Scene {
         let cluster = Cluster::new();
         last_sweep(&cluster);
         namespaces(&cluster);
-        places(&cluster);
+        reservations(&cluster);
         for (event, name) in [
             (EventType::Prepared, "codex-issue-88"),
             (EventType::CleanupIntended, "codex-issue-77"),
@@ -74,7 +75,7 @@ fn last_sweep(cluster: &Cluster) {
         started_at: minutes(-8).parse().ok(),
         finished_at: minutes(-7).parse().ok(),
         last_success: minutes(-22).parse().ok(),
-        result: SweepResult::SomeFailed,
+        result: SweepResult::Partial,
         managed: 70,
         due: 4,
         deleted: 3,
@@ -85,7 +86,7 @@ fn last_sweep(cluster: &Cluster) {
     };
     let data = json!({KEY: serde_json::to_string(&last).unwrap()});
     let note = json!({"metadata": {"name": CONFIG_MAP}, "data": data});
-    cluster.create(&format!("/api/v1/namespaces/{HOME}/configmaps"), &note);
+    cluster.create(&format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps"), &note);
 }
 
 fn lease(namespace: Ns, hours: i64, from: i64, to: i64) -> Ns {
@@ -108,7 +109,7 @@ fn namespaces(cluster: &Cluster) {
         ready(lease(new("codex-issue"), 3, -240, -60)).annotation("codex-k8s.dev/hold", &held),
         new("codex-issue")
             .annotation("codex-k8s.dev/baseline-waits-for", "ResourceQuota codex-runner does not count yet"),
-        lease(new("codex-issue"), 1, -45, 15).annotation("codex-k8s.dev/unplaced-since", &minutes(-45)),
+        lease(new("codex-issue"), 1, -45, 15).annotation("codex-k8s.dev/quota-pending-since", &minutes(-45)),
         new("codex-issue")
             .annotation("codex-k8s.dev/requested-by", evil)
             .annotation("codex-k8s.dev/hold", evil),
@@ -128,15 +129,17 @@ fn namespaces(cluster: &Cluster) {
     cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
 }
 
-fn places(cluster: &Cluster) {
+fn reservations(cluster: &Cluster) {
     for (scope, count) in
         [(Scope::Cluster, 70), (Scope::Project("scene".into()), 5), (Scope::Project("p2".into()), 2)]
     {
         for number in 0..count {
-            let labels = json!({"guard.codex-k8s.dev/place": scope.kind(), "scene": "page"});
-            let place =
-                json!({"metadata": {"name": format!("place-{}-{number}", scope.stem()), "labels": labels}});
-            cluster.create(&format!("/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases"), &place);
+            let labels = json!({"guard.codex-k8s.dev/reservation": scope.kind(), "scene": "page"});
+            let reservation = json!({"metadata": {"name": format!("reservation-{}-{number}", scope.stem()), "labels": labels}});
+            cluster.create(
+                &format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases"),
+                &reservation,
+            );
         }
     }
 }

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::drift::unjudged;
-use super::{Live, Place, place};
-use crate::check::judgement::what;
-use crate::check::{Judgement, Problem, Report, Severity, Verdict, report};
+use super::drift::unevaluated;
+use super::{Live, SortKey, sort_key};
+use crate::check::evaluation::what;
+use crate::check::{Evaluation, Problem, Report, Severity, Verdict, report};
 
 /// What stands in the place of a rule's id where a namespace expires sooner.
 const EXPIRY: &str = "EXPIRY";
@@ -23,7 +23,7 @@ pub enum Effect {
     NewlyDenied,
     /// It would be admitted, and is not now.
     NewlyAdmitted,
-    /// It would still be refused, or admitted, but with other words, warnings or additions.
+    /// It would still be refused, or admitted, but with other messages, warnings or additions.
     Otherwise,
     /// The garbage collector would delete it sooner.
     ExpiresSooner,
@@ -54,7 +54,7 @@ pub struct Change {
     pub after: String,
     /// The verdict under the proposed policy, where it is one that changes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub judgement: Option<Judgement>,
+    pub evaluation: Option<Evaluation>,
 }
 
 /// How many changes there are of each effect.
@@ -120,7 +120,7 @@ impl RolloutReport {
                 Effect::BaselineChanges => &mut summary.baselines_change,
             } += 1;
         }
-        changes.sort_by(|one, other| one.place().cmp(&other.place()));
+        changes.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
         let api_version = report::API_VERSION;
         Self { api_version, kind: "RolloutReport", from, to, summary, changes, live }
     }
@@ -129,7 +129,7 @@ impl RolloutReport {
     #[must_use]
     pub fn into_report(self, proposed: &RunPolicy) -> Report {
         let objects = self.changes.into_iter().filter_map(|change| match change.effect {
-            Effect::NewlyDenied | Effect::BaselineChanges | Effect::Otherwise => change.judgement,
+            Effect::NewlyDenied | Effect::BaselineChanges | Effect::Otherwise => change.evaluation,
             Effect::ExpiresSooner => Some(change.warning()),
             Effect::NewlyAdmitted | Effect::ExpiresLater => None,
         });
@@ -139,7 +139,7 @@ impl RolloutReport {
 
 impl Change {
     /// That a namespace expires sooner, as what is wrong with it.
-    fn warning(self) -> Judgement {
+    fn warning(self) -> Evaluation {
         let problem = Problem {
             rule: EXPIRY,
             title: "A run namespace is kept as long as it is now",
@@ -149,12 +149,12 @@ impl Change {
             remedy: format!("the policy in force deletes it {}", self.before),
             line: None,
             column: None,
-            place: None,
+            sort_key: None,
         };
-        Judgement {
+        Evaluation {
             warnings: vec![problem.to_string()],
             problems: vec![problem],
-            ..unjudged(self.api_version, self.kind, self.namespace, self.name)
+            ..unevaluated(self.api_version, self.kind, self.namespace, self.name)
         }
     }
 
@@ -163,15 +163,15 @@ impl Change {
         what(&self.kind, self.namespace.as_deref(), &self.name)
     }
 
-    fn place(&self) -> (Place<'_>, Effect) {
-        (place(&self.kind, self.namespace.as_deref(), &self.name), self.effect)
+    fn sort_key(&self) -> (SortKey<'_>, Effect) {
+        (sort_key(&self.kind, self.namespace.as_deref(), &self.name), self.effect)
     }
 }
 
 /// What changes of the verdict on an object.
-pub(super) fn changes(before: Option<&Judgement>, after: Judgement) -> Option<Change> {
-    let denied = |judgement: Option<&Judgement>| {
-        judgement.is_some_and(|judgement| judgement.result == Verdict::Denied)
+pub(super) fn changes(before: Option<&Evaluation>, after: Evaluation) -> Option<Change> {
+    let denied = |evaluation: Option<&Evaluation>| {
+        evaluation.is_some_and(|evaluation| evaluation.result == Verdict::Denied)
     };
     let effect = match (denied(before), denied(Some(&after))) {
         (false, true) => Effect::NewlyDenied,
@@ -188,22 +188,23 @@ pub(super) fn changes(before: Option<&Judgement>, after: Judgement) -> Option<Ch
         kind: after.kind.clone(),
         namespace: after.namespace.clone(),
         name: after.name.clone(),
-        before: before.map(told).unwrap_or_default(),
-        after: told(&after),
-        judgement: Some(after),
+        before: before.map(describe).unwrap_or_default(),
+        after: describe(&after),
+        evaluation: Some(after),
     })
 }
 
-fn is_same(before: &Judgement, after: &Judgement) -> bool {
+fn is_same(before: &Evaluation, after: &Evaluation) -> bool {
     (before.result, &before.message, &before.warnings, &before.patch)
         == (after.result, &after.message, &after.warnings, &after.patch)
 }
 
 /// A verdict in a line.
-fn told(judgement: &Judgement) -> String {
-    let what = judgement.result.words();
-    let words = judgement.message.iter().chain(&judgement.warnings).map(String::as_str).collect::<Vec<_>>();
-    if words.is_empty() { what.to_owned() } else { format!("{what}: {}", words.join("; ")) }
+fn describe(evaluation: &Evaluation) -> String {
+    let what = evaluation.result.describe();
+    let messages =
+        evaluation.message.iter().chain(&evaluation.warnings).map(String::as_str).collect::<Vec<_>>();
+    if messages.is_empty() { what.to_owned() } else { format!("{what}: {}", messages.join("; ")) }
 }
 
 /// When the garbage collector would delete a namespace, as far as its own annotations tell.
@@ -251,7 +252,7 @@ pub(super) fn expiry(
         name: candidate.name,
         before,
         after,
-        judgement: None,
+        evaluation: None,
     })
 }
 

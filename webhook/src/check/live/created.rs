@@ -22,8 +22,8 @@ const CONTROLLERS: [(&str, &str); 7] = [
 pub(super) fn creator(
     policy: &RunPolicy,
     object: &Value,
-    home: Option<&str>,
-    asked: Option<&Requester>,
+    own_namespace: Option<&str>,
+    request: Option<&Requester>,
 ) -> Requester {
     let user = |user: String| Requester { user, groups: Vec::new() };
     if let Some(controller) = controller(object) {
@@ -33,8 +33,8 @@ pub(super) fn creator(
         return user(API_SERVER.to_owned());
     }
     let manager = || policy.identities.managers.users.first().cloned();
-    asked.cloned().unwrap_or_else(|| {
-        user(home.map(str::to_owned).or_else(manager).unwrap_or_else(|| "developer".to_owned()))
+    request.cloned().unwrap_or_else(|| {
+        user(own_namespace.map(str::to_owned).or_else(manager).unwrap_or_else(|| "developer".to_owned()))
     })
 }
 

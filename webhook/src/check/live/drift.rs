@@ -6,9 +6,9 @@ use codex_k8s_shared::baseline::{BaselineKind, Desired};
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::super::{Judgement, Problem, Severity, Verdict};
+use super::super::{Evaluation, Problem, Severity, Verdict};
 use crate::reconcile::cluster::resource;
-use crate::reconcile::namespace::wanted;
+use crate::reconcile::namespace::desired;
 use crate::reconcile::plan::{Drift, Key, Observed, Step, plan};
 
 /// What stands in the place of a rule's id where a baseline is not as it is to be.
@@ -19,7 +19,7 @@ pub const TITLE: &str = "The baseline is as the policy says";
 pub const WHY: &str =
     "What a run may do and use is what its namespace's baseline says, not what the policy says.";
 /// How to comply.
-pub const REMEDY: &str = "Let codex-k8s-guard reconcile run: it heals what drifts.";
+pub const REMEDY: &str = "Let codex-k8s-guard reconcile run: it repairs what drifts.";
 
 /// What is told as done to an object that is compared.
 const COMPARE: &str = "COMPARE";
@@ -29,33 +29,35 @@ pub(super) fn compare(
     policy: &RunPolicy,
     meta: &ObjectMeta,
     observed: &Observed,
-) -> BTreeMap<Key, Judgement> {
+) -> BTreeMap<Key, Evaluation> {
     let namespace = meta.name.as_deref().unwrap_or_default();
-    let wanted = wanted(policy, meta);
-    let keys: BTreeSet<_> = observed.keys().cloned().chain(wanted.iter().map(Desired::key)).collect();
+    let desired = desired(policy, meta);
+    let keys: BTreeSet<_> = observed.keys().cloned().chain(desired.iter().map(Desired::key)).collect();
     let settled = keys.into_iter().map(|key| {
-        let judgement = judgement(&key, namespace, Vec::new());
-        (key, judgement)
+        let evaluation = evaluation(&key, namespace, Vec::new());
+        (key, evaluation)
     });
     let mut all: BTreeMap<_, _> = settled.collect();
-    let plan = plan(&wanted, observed);
+    let plan = plan(&desired, observed);
     let mut amiss = |key: Key, problems: Vec<Problem>| {
-        let judgement = judgement(&key, namespace, problems);
-        all.insert(key, judgement);
+        let evaluation = evaluation(&key, namespace, problems);
+        all.insert(key, evaluation);
     };
     for step in plan.steps {
         match step {
-            Step::Create(wanted) => amiss(wanted.key(), vec![problem("", "nothing", "reconcile creates it")]),
-            Step::Heal(wanted, drift) => amiss(wanted.key(), differences(&drift, "reconcile sets it to")),
-            Step::Replace(wanted, drift) => {
-                amiss(wanted.key(), differences(&drift, "reconcile makes it anew with"));
+            Step::Create(desired) => {
+                amiss(desired.key(), vec![problem("", "nothing", "reconcile creates it")])
+            }
+            Step::Repair(desired, drift) => amiss(desired.key(), differences(&drift, "reconcile sets it to")),
+            Step::Replace(desired, drift) => {
+                amiss(desired.key(), differences(&drift, "reconcile makes it anew with"));
             }
             Step::Remove(kind, name, _) => {
                 amiss((kind, name), vec![problem("", "what is not wanted any more", "reconcile deletes it")]);
             }
         }
     }
-    for key in plan.foreign {
+    for key in plan.conflicts {
         let remedy = "reconcile leaves it alone; rename or delete it, or label it as the platform's";
         amiss(key, vec![problem("", "an object of somebody else", remedy)]);
     }
@@ -75,7 +77,7 @@ fn differences(drift: &Drift, does: &str) -> Vec<Problem> {
     let all = drift.differences.iter();
     all.map(|difference| {
         let found = format!("{}{by}", difference.found);
-        problem(&difference.path, &found, &format!("{does} {}", difference.wanted))
+        problem(&difference.path, &found, &format!("{does} {}", difference.desired))
     })
     .collect()
 }
@@ -90,18 +92,18 @@ fn problem(path: &str, found: &str, remedy: &str) -> Problem {
         remedy: remedy.to_owned(),
         line: None,
         column: None,
-        place: None,
+        sort_key: None,
     }
 }
 
-fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Judgement {
+fn evaluation((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Evaluation {
     let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let is_amiss = !problems.is_empty();
-    Judgement {
+    Evaluation {
         result: if is_amiss { Verdict::Drifted } else { Verdict::Admitted },
         message: is_amiss.then_some(message),
         problems,
-        ..unjudged(
+        ..unevaluated(
             resource(*kind).api_version,
             kind.as_str().to_owned(),
             Some(namespace.to_owned()),
@@ -111,13 +113,13 @@ fn judgement((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Jud
 }
 
 /// Of an object that no rule was asked about.
-pub(super) fn unjudged(
+pub(super) fn unevaluated(
     api_version: String,
     kind: String,
     namespace: Option<String>,
     name: String,
-) -> Judgement {
-    Judgement {
+) -> Evaluation {
+    Evaluation {
         file: String::new(),
         line: 0,
         api_version,

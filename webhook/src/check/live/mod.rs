@@ -1,21 +1,21 @@
 //! The webhook's verdict on what is in a live cluster: each object as if it were created now, and the baseline of each
 //! namespace as the reconciler would find it. Nothing is written.
 //!
-//! [`Survey`] judges, [`read`] brings it what there is.
+//! [`LiveCheck`] evaluates, [`read`] brings it what there is.
 
 mod change;
 mod created;
 mod drift;
 pub mod kinds;
+mod live_check;
 pub mod read;
-mod survey;
 
 #[cfg(test)]
 mod tests;
 
 pub use change::{Change, Effect, RolloutReport, RolloutSummary};
 pub use drift::{REMEDY, RULE, TITLE, WHY};
-pub use survey::{Outcome, Survey};
+pub use live_check::{LiveCheck, Outcome};
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use serde::Serialize;
 pub struct Live {
     /// Its managed namespaces.
     pub namespaces: usize,
-    /// Those of them that are being deleted: they and what they hold are not judged.
+    /// Those of them that are being deleted: they and what they hold are not evaluated.
     pub terminating: usize,
     /// Those whose gate is closed, and what they wait for.
     pub closed: BTreeMap<String, String>,
@@ -39,11 +39,11 @@ pub struct Live {
 }
 
 /// Where an object is told of among others.
-type Place<'a> = (bool, &'a str, bool, &'a str, &'a str);
+type SortKey<'a> = (bool, &'a str, bool, &'a str, &'a str);
 
 /// By namespace; a Namespace stands before what it holds, and what lies in none at the end.
-fn place<'a>(kind: &'a str, namespace: Option<&'a str>, name: &'a str) -> Place<'a> {
+fn sort_key<'a>(kind: &'a str, namespace: Option<&'a str>, name: &'a str) -> SortKey<'a> {
     let is_namespace = kind == "Namespace";
-    let home = if is_namespace { Some(name) } else { namespace };
-    (home.is_none(), home.unwrap_or_default(), !is_namespace, kind, name)
+    let own_namespace = if is_namespace { Some(name) } else { namespace };
+    (own_namespace.is_none(), own_namespace.unwrap_or_default(), !is_namespace, kind, name)
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kinds::{LISTED, Listed};
-use super::survey::Survey;
+use super::live_check::LiveCheck;
 use crate::check::CheckError;
 
 /// Objects of a page: what is held of a cluster at a time.
@@ -22,7 +22,7 @@ const RESTARTS: usize = 5;
 /// The resource that is always read.
 const NAMESPACES: &str = "namespaces";
 
-/// Why a cluster could not be judged.
+/// Why a cluster could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Who asks may not read it.
@@ -53,9 +53,9 @@ pub enum ReadError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// What was read could not be judged.
-    #[error("failed to judge {resource}")]
-    Judge {
+    /// What was read could not be evaluated.
+    #[error("failed to evaluate {resource}")]
+    Evaluator {
         /// The resource.
         resource: &'static str,
         /// Why.
@@ -112,25 +112,25 @@ impl<'a> Reader<'a> {
 
     /// What a cluster has that is to be read: of one namespace, only what lies in it.
     fn listed(&self) -> Vec<&'static Listed> {
-        let is_wanted = |listed: &&Listed| {
+        let is_desired = |listed: &&Listed| {
             let left_out = self.without.iter().any(|without| without == listed.plural);
             !left_out && (listed.is_namespaced || self.namespace.is_none())
         };
-        LISTED.iter().filter(is_wanted).collect()
+        LISTED.iter().filter(is_desired).collect()
     }
 
     /// Brings a survey all there is.
     ///
     /// # Errors
-    /// If any of it cannot be read or judged: half a cluster is none.
-    pub async fn read(&self, survey: &mut Survey) -> Result<(), ReadError> {
+    /// If any of it cannot be read or evaluated: half a cluster is none.
+    pub async fn read(&self, live_check: &mut LiveCheck) -> Result<(), ReadError> {
         let listed = self.listed();
         let of = listed.len() + 1;
-        let judge = |resource| move |source| ReadError::Judge { resource, source };
+        let evaluate = |resource| move |source| ReadError::Evaluator { resource, source };
         let namespaces = self.namespaces(of).await?;
-        survey.take_namespaces(namespaces).await.map_err(judge(NAMESPACES))?;
+        live_check.take_namespaces(namespaces).await.map_err(evaluate(NAMESPACES))?;
         for (done, listed) in listed.into_iter().enumerate() {
-            self.objects(survey, listed, done + 1, of).await?;
+            self.objects(live_check, listed, done + 1, of).await?;
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
 
     async fn objects(
         &self,
-        survey: &mut Survey,
+        live_check: &mut LiveCheck,
         listed: &'static Listed,
         done: usize,
         of: usize,
@@ -175,11 +175,11 @@ impl<'a> Reader<'a> {
             let params = ListParams::default().limit(PAGE);
             listed.only_type.iter().fold(params, |params, only| params.fields(&format!("type={only}")))
         };
-        let mark = survey.mark();
+        let mark = live_check.mark();
         let (mut params, mut restarts, mut read) = (first(), 0, 0);
         loop {
             let Some(page) = self.page(resource, &api, &params, &mut restarts).await? else {
-                survey.return_to(mark);
+                live_check.return_to(mark);
                 (params, read) = (first(), 0);
                 continue;
             };
@@ -187,7 +187,10 @@ impl<'a> Reader<'a> {
             self.tell(resource, done, of, read, &page);
             let token = next(&page);
             let items = page.items.iter().map(value).collect();
-            survey.take(listed, items).await.map_err(|source| ReadError::Judge { resource, source })?;
+            live_check
+                .take(listed, items)
+                .await
+                .map_err(|source| ReadError::Evaluator { resource, source })?;
             match token {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(()),

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::kinds::{LISTED, Listed};
 use super::*;
-use crate::check::{Asked, Checker, Judgement, Report, Requester, Severity, Verdict, read};
+use crate::check::{CheckRequest, Checker, Evaluation, Report, Requester, Severity, Verdict, read};
 use crate::created::as_created;
 use crate::registration::FIELD_MANAGER;
 use crate::rules::Kind;
 
 const NAME: &str = "codex-issue-a74d653cadf0-i42-rnightly";
-const BORN: &str = "2026-02-01T12:00:00Z";
+const CREATED: &str = "2026-02-01T12:00:00Z";
 const NOW: &str = "2026-02-01T20:00:00Z";
 
 const JOB: &str = "
@@ -41,14 +41,14 @@ fn policy(text: &str) -> RunPolicy {
 /// What the API server stores of a manifest that was created hours ago, with what it notes in it.
 async fn stored(text: &str) -> Value {
     let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
-    let asked = Asked { now: Some(at(BORN)), ..Asked::creation(requester) };
-    let checker = Checker::new(RunPolicy::default(), asked);
-    let judged = checker.judge_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap();
-    let mut object = judged.into_iter().next().unwrap().stored.unwrap();
+    let request = CheckRequest { now: Some(at(CREATED)), ..CheckRequest::creation(requester) };
+    let checker = Checker::new(RunPolicy::default(), request);
+    let evaluated = checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap();
+    let mut object = evaluated.into_iter().next().unwrap().stored.unwrap();
     for (key, value) in [
         ("uid", json!("5d0a")),
         ("resourceVersion", json!("77")),
-        ("creationTimestamp", json!(BORN)),
+        ("creationTimestamp", json!(CREATED)),
         ("managedFields", json!([{"manager": "kubectl-create", "operation": "Update", "fieldsV1": {}}])),
     ] {
         object["metadata"][key] = value;
@@ -60,7 +60,7 @@ async fn stored(text: &str) -> Value {
 async fn namespace() -> Value {
     let mut namespace =
         stored(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAME}}}\n")).await;
-    namespace["metadata"]["annotations"][keys::BASELINE_READY_AT] = BORN.into();
+    namespace["metadata"]["annotations"][keys::BASELINE_READY_AT] = CREATED.into();
     namespace["metadata"]["annotations"][keys::BASELINE_HASH] = "sha256:1".into();
     namespace
 }
@@ -78,8 +78,8 @@ async fn job() -> Value {
 fn baseline() -> Vec<Value> {
     desired(&RunPolicy::default(), NAME, RuntimeMode::FullEnv)
         .into_iter()
-        .map(|wanted| {
-            let mut object = wanted.object;
+        .map(|desired| {
+            let mut object = desired.object;
             object["metadata"]["managedFields"] =
                 json!([{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {}}}]);
             if object["kind"] == "ResourceQuota" {
@@ -107,41 +107,41 @@ impl Cluster {
         self
     }
 
-    async fn survey(self, proposed: Option<RunPolicy>) -> Outcome {
-        self.survey_as(None, proposed).await
+    async fn live_check(self, proposed: Option<RunPolicy>) -> Outcome {
+        self.live_check_as(None, proposed).await
     }
 
-    async fn survey_as(self, requester: Option<Requester>, proposed: Option<RunPolicy>) -> Outcome {
-        let mut survey = Survey::new(RunPolicy::default(), proposed, requester, at(NOW), true);
-        survey.take_namespaces(self.namespaces).await.unwrap();
+    async fn live_check_as(self, requester: Option<Requester>, proposed: Option<RunPolicy>) -> Outcome {
+        let mut live_check = LiveCheck::new(RunPolicy::default(), proposed, requester, at(NOW), true);
+        live_check.take_namespaces(self.namespaces).await.unwrap();
         for listed in &LISTED {
             let of_kind = |object: &&Value| object["kind"] == listed.kind;
             let page = self.objects.iter().filter(of_kind).cloned().collect();
-            survey.take(listed, page).await.unwrap();
+            live_check.take(listed, page).await.unwrap();
         }
-        survey.finish(17, Vec::new())
+        live_check.finish(17, Vec::new())
     }
 
     async fn report(self) -> Report {
-        match self.survey(None).await {
+        match self.live_check(None).await {
             Outcome::Verdicts(report) => report,
             Outcome::Rollout(report) => panic!("{report:?}"),
         }
     }
 
     async fn rollout(self, text: &str) -> RolloutReport {
-        match self.survey(Some(policy(text))).await {
+        match self.live_check(Some(policy(text))).await {
             Outcome::Rollout(report) => report,
             Outcome::Verdicts(report) => panic!("{report:?}"),
         }
     }
 }
 
-fn of<'a>(report: &'a Report, what: &str) -> &'a Judgement {
-    report.objects.iter().find(|judgement| judgement.what() == what).unwrap_or_else(|| panic!("{report:?}"))
+fn of<'a>(report: &'a Report, what: &str) -> &'a Evaluation {
+    report.objects.iter().find(|evaluation| evaluation.what() == what).unwrap_or_else(|| panic!("{report:?}"))
 }
 
-fn told(report: &RolloutReport) -> Vec<(Effect, String)> {
+fn effects(report: &RolloutReport) -> Vec<(Effect, String)> {
     report.changes.iter().map(|change| (change.effect, change.what())).collect()
 }
 
@@ -159,10 +159,10 @@ fn every_kind_that_the_rules_know_and_that_can_be_listed_is_read() {
 }
 
 #[tokio::test]
-async fn what_the_webhook_has_mended_and_the_cluster_noted_is_admitted_as_it_is() {
+async fn what_the_webhook_has_mutated_and_the_cluster_noted_is_admitted_as_it_is() {
     let report = Cluster::complete().await.report().await;
     let results: Vec<_> =
-        report.objects.iter().map(|judgement| (judgement.what(), judgement.result)).collect();
+        report.objects.iter().map(|evaluation| (evaluation.what(), evaluation.result)).collect();
     assert!(results.iter().all(|(_, result)| *result == Verdict::Admitted), "{report:?}");
     assert_eq!(results.len(), 1 + baseline().len() + 1);
     assert_eq!(results[0].0, format!("Namespace {NAME}"));
@@ -177,15 +177,15 @@ async fn what_slipped_in_is_denied_in_the_words_of_the_webhook() {
     job["metadata"]["name"] = "escape".into();
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();
     let report = Cluster::complete().await.with(job).report().await;
-    let judgement = of(&report, &format!("Job {NAME}/escape"));
-    assert_eq!((judgement.result, judgement.rules()), (Verdict::Denied, vec!["JOB018"]));
-    let message = judgement.message.as_deref().unwrap();
+    let evaluation = of(&report, &format!("Job {NAME}/escape"));
+    assert_eq!((evaluation.result, evaluation.rules()), (Verdict::Denied, vec!["JOB018"]));
+    let message = evaluation.message.as_deref().unwrap();
     assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: found true"), "{message}");
     assert_eq!(report.summary.denied, 1);
 }
 
 #[tokio::test]
-async fn a_pod_is_judged_as_its_controllers_unless_it_has_none() {
+async fn a_pod_is_evaluated_as_its_controllers_unless_it_has_none() {
     let pod = |name: &str, owner: Value| {
         json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": NAME, "ownerReferences": owner,
@@ -199,13 +199,13 @@ async fn a_pod_is_judged_as_its_controllers_unless_it_has_none() {
     let report = cluster.report().await;
     // It lacks what the webhook would have added, and nobody minds whose it says it is.
     let made = of(&report, &format!("Pod {NAME}/made"));
-    assert_eq!((made.result, made.rules()), (Verdict::Mended, vec![]));
+    assert_eq!((made.result, made.rules()), (Verdict::Mutated, vec![]));
     let bare = of(&report, &format!("Pod {NAME}/bare"));
     assert_eq!((bare.result, bare.rules()), (Verdict::Denied, vec!["JOB001"]));
 }
 
 #[tokio::test]
-async fn a_baseline_that_has_drifted_is_told_by_field_and_by_whom() {
+async fn a_baseline_that_has_drifted_is_reported_by_field_and_by_whom() {
     let mut cluster = Cluster::complete().await;
     cluster.objects.retain(|object| object["kind"] != "LimitRange");
     let quota = cluster.objects.iter_mut().find(|object| object["kind"] == "ResourceQuota").unwrap();
@@ -225,7 +225,7 @@ async fn a_baseline_that_has_drifted_is_told_by_field_and_by_whom() {
 }
 
 #[tokio::test]
-async fn what_lies_elsewhere_is_not_told_of_save_for_what_reaches_in() {
+async fn what_lies_elsewhere_is_not_reported_of_save_for_what_reaches_in() {
     let elsewhere = |kind: &str, name: &str, subject: &str| {
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
             "metadata": {"name": name, "namespace": if kind == "RoleBinding" { "payments" } else { "" }},
@@ -249,8 +249,8 @@ async fn what_lies_elsewhere_is_not_told_of_save_for_what_reaches_in() {
     let denied: Vec<_> = report
         .objects
         .iter()
-        .filter(|judgement| judgement.result == Verdict::Denied)
-        .map(|judgement| (judgement.what(), judgement.rules()))
+        .filter(|evaluation| evaluation.result == Verdict::Denied)
+        .map(|evaluation| (evaluation.what(), evaluation.rules()))
         .collect();
     assert_eq!(
         denied,
@@ -259,11 +259,11 @@ async fn what_lies_elsewhere_is_not_told_of_save_for_what_reaches_in() {
             ("ClusterRoleBinding reaches-in".to_owned(), vec!["RBAC003"])
         ]
     );
-    assert!(!report.objects.iter().any(|judgement| judgement.what() == "Job payments/tests"));
+    assert!(!report.objects.iter().any(|evaluation| evaluation.what() == "Job payments/tests"));
 }
 
 #[tokio::test]
-async fn a_namespace_of_a_reserved_name_without_labels_is_told_of() {
+async fn a_namespace_of_a_reserved_name_without_labels_is_reported_of() {
     let mut cluster = Cluster::complete().await;
     cluster
         .namespaces
@@ -281,15 +281,15 @@ async fn a_namespace_of_a_reserved_name_without_labels_is_told_of() {
     closed["metadata"]["annotations"].as_object_mut().unwrap().remove(keys::BASELINE_READY_AT);
     cluster.namespaces.push(closed);
     let report = cluster.report().await;
-    assert_eq!(of(&report, "Namespace codex-run-bare").result, Verdict::Mended);
-    assert!(!report.objects.iter().any(|judgement| judgement.name == "payments"));
+    assert_eq!(of(&report, "Namespace codex-run-bare").result, Verdict::Mutated);
+    assert!(!report.objects.iter().any(|evaluation| evaluation.name == "payments"));
     let live = report.live.unwrap();
     assert_eq!((live.namespaces, live.terminating), (3, 1));
     assert_eq!(live.closed["codex-issue-c-i1-r3"], "its baseline");
 }
 
 #[tokio::test]
-async fn a_policy_that_changes_nothing_is_told_to_change_nothing() {
+async fn a_policy_that_changes_nothing_is_reported_to_change_nothing() {
     let report = Cluster::complete().await.rollout("").await;
     assert!(report.changes.is_empty(), "{report:?}");
     assert_eq!(report.summary.objects, 1 + baseline().len() + 1);
@@ -297,27 +297,27 @@ async fn a_policy_that_changes_nothing_is_told_to_change_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_policy_would_refuse_or_let_in_is_told_by_object() {
+async fn what_a_policy_would_refuse_or_let_in_is_reported_by_object() {
     let shorter = Cluster::complete().await.rollout("lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n").await;
-    assert_eq!(told(&shorter), [(Effect::NewlyDenied, format!("Namespace {NAME}"))]);
+    assert_eq!(effects(&shorter), [(Effect::NewlyDenied, format!("Namespace {NAME}"))]);
     assert!(shorter.changes[0].after.starts_with("denied: LEASE002: "), "{shorter:?}");
     assert_eq!(shorter.summary.newly_denied, 1);
     let mut job = job().await;
     job["metadata"]["name"] = "escape".into();
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();
     let looser = Cluster::complete().await.with(job).rollout("rules: {JOB018: \"off\"}\n").await;
-    assert_eq!(told(&looser), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
+    assert_eq!(effects(&looser), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
     let warned = Cluster::complete().await;
     let mut job = self::job().await;
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();
     job["metadata"]["name"] = "escape".into();
     let warned = warned.with(job).rollout("rules: {JOB018: warn}\n").await;
-    assert_eq!(told(&warned), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
+    assert_eq!(effects(&warned), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
     assert!(warned.changes[0].after.starts_with("admitted: JOB018"), "{warned:?}");
 }
 
 #[tokio::test]
-async fn what_reconcile_would_write_is_told_by_field() {
+async fn what_reconcile_would_write_is_reported_by_field() {
     let text = "baseline: {fullEnv: {access: candidate, limitRange: null, resourceQuota: {name: codex-run-quota, \
                 hard: {pods: \"5\"}}}}\n";
     let report = Cluster::complete().await.rollout(text).await;
@@ -328,41 +328,41 @@ async fn what_reconcile_would_write_is_told_by_field() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_would_be_deleted_at_another_time_is_told_of() {
+async fn a_namespace_that_would_be_deleted_at_another_time_is_reported_of() {
     let longer = Cluster::complete().await.rollout("cleanup: {grace: 48h0m0s}\n").await;
-    assert_eq!(told(&longer), [(Effect::ExpiresLater, format!("Namespace {NAME}"))]);
+    assert_eq!(effects(&longer), [(Effect::ExpiresLater, format!("Namespace {NAME}"))]);
     assert_eq!(longer.changes[0].before, "at 2026-02-02T12:05:00Z: its lease has ended");
     let never = Cluster::complete().await.rollout("cleanup: {enabled: false}\n").await;
-    assert_eq!(told(&never), [(Effect::ExpiresLater, format!("Namespace {NAME}"))]);
+    assert_eq!(effects(&never), [(Effect::ExpiresLater, format!("Namespace {NAME}"))]);
     assert_eq!(never.changes[0].after, "never: cleanup is switched off");
     let sooner = Cluster::complete().await.rollout("cleanup: {grace: 1m}\n").await;
-    assert_eq!(told(&sooner), [(Effect::ExpiresSooner, format!("Namespace {NAME}"))]);
+    assert_eq!(effects(&sooner), [(Effect::ExpiresSooner, format!("Namespace {NAME}"))]);
     let report = sooner.into_report(&RunPolicy::default());
     assert_eq!((report.summary.objects, report.summary.warned), (1, 1));
 }
 
 #[tokio::test]
-async fn whoever_is_asked_about_is_the_one_who_creates_what_no_controller_made() {
+async fn whoever_is_requested_about_is_the_one_who_creates_what_no_controller_made() {
     let agent = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut job = job().await;
     job["metadata"]["name"] = "codex-k8s-run-nightly".into();
-    let outcome = Cluster::complete().await.with(job).survey_as(Some(agent), None).await;
+    let outcome = Cluster::complete().await.with(job).live_check_as(Some(agent), None).await;
     let Outcome::Verdicts(report) = outcome else { panic!("{outcome:?}") };
-    let judgement = of(&report, &format!("Job {NAME}/codex-k8s-run-nightly"));
-    assert_eq!((judgement.result, judgement.rules()), (Verdict::Denied, vec!["JOB002"]));
+    let evaluation = of(&report, &format!("Job {NAME}/codex-k8s-run-nightly"));
+    assert_eq!((evaluation.result, evaluation.rules()), (Verdict::Denied, vec!["JOB002"]));
 }
 
 #[tokio::test]
 async fn a_list_that_is_begun_again_leaves_nothing_of_its_first_half() {
-    let mut survey = Survey::new(RunPolicy::default(), None, None, at(NOW), true);
-    survey.take_namespaces(vec![namespace().await]).await.unwrap();
+    let mut live_check = LiveCheck::new(RunPolicy::default(), None, None, at(NOW), true);
+    live_check.take_namespaces(vec![namespace().await]).await.unwrap();
     let jobs = LISTED.iter().find(|listed| listed.kind == "Job").unwrap();
-    let mark = survey.mark();
-    survey.take(jobs, vec![job().await]).await.unwrap();
-    survey.return_to(mark);
-    survey.take(jobs, vec![job().await]).await.unwrap();
+    let mark = live_check.mark();
+    live_check.take(jobs, vec![job().await]).await.unwrap();
+    live_check.return_to(mark);
+    live_check.take(jobs, vec![job().await]).await.unwrap();
     let left_out = vec!["roles".to_owned()];
-    let Outcome::Verdicts(report) = survey.finish(3, left_out.clone()) else { panic!() };
+    let Outcome::Verdicts(report) = live_check.finish(3, left_out.clone()) else { panic!() };
     // Without Roles, no baseline can be compared.
     assert_eq!(report.summary.objects, 2);
     assert_eq!(report.live.unwrap().left_out, left_out);
@@ -377,7 +377,7 @@ fn a_lease_begins_anew_and_one_that_cannot_be_read_stays() {
             keys::NAMESPACE_LEASE_EXPIRES_AT: "2026-02-02T12:00:00Z",
         }}})
     };
-    let renewed = as_created(namespace(BORN), at(NOW));
+    let renewed = as_created(namespace(CREATED), at(NOW));
     let annotations = &renewed["metadata"]["annotations"];
     assert_eq!(annotations[keys::NAMESPACE_LEASE_UPDATED_AT], NOW);
     assert_eq!(annotations[keys::NAMESPACE_LEASE_EXPIRES_AT], "2026-02-02T20:00:00Z");
@@ -385,7 +385,7 @@ fn a_lease_begins_anew_and_one_that_cannot_be_read_stays() {
 }
 
 #[tokio::test]
-async fn what_is_told_is_as_the_published_schemas_say() {
+async fn what_is_reported_is_as_the_published_schemas_say() {
     let mut cluster = Cluster::complete().await;
     cluster.objects.retain(|object| object["kind"] != "LimitRange");
     let report = serde_json::to_value(cluster.report().await).unwrap();

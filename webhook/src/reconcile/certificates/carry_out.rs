@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use codex_k8s_certs::plan::{AuthorityData, AuthorityWrite, Confirmation, LeafData, Part, Step, Stored};
-use codex_k8s_shared::home::KEPT_BY;
+use codex_k8s_shared::install::MANAGED_BY_RECONCILER;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -44,7 +44,7 @@ impl Certificates {
     async fn write_authority(&self, write: &AuthorityWrite, seen: &Seen) -> Result<(), Failure> {
         let found = match &seen.state.authority {
             Stored::Ours(found) => Some(found),
-            Stored::Missing | Stored::Foreign => None,
+            Stored::Missing | Stored::OtherOwner => None,
         };
         let AuthorityData { certificate, key, previous, rotate } =
             self.options.settings.authority(seen.state.cluster_time, write, found)?;
@@ -80,7 +80,7 @@ impl Certificates {
         let mut secret =
             seen.cloned().unwrap_or_else(|| Secret { type_: Some(kind.to_owned()), ..Secret::default() });
         secret.metadata.name = Some(name.to_owned());
-        secret.labels_mut().extend([KEPT_BY.entry()]);
+        secret.labels_mut().extend([MANAGED_BY_RECONCILER.entry()]);
         if !rotate {
             secret.annotations_mut().remove(ROTATE);
         }

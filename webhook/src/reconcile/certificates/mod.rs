@@ -29,7 +29,7 @@ pub const ROTATE: &str = "codex-k8s.dev/rotate";
 /// On a webhook configuration: which generation was seen to say what it is to say, and since when.
 pub const CONFIRMED: &str = "codex-k8s.dev/ca-bundle-confirmed";
 /// After a failure, or while somebody else writes too.
-const SOON: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What did not work.
 #[derive(Debug, thiserror::Error)]
@@ -96,87 +96,89 @@ impl Certificates {
 
     /// Keeps them, for ever.
     pub async fn run(&self) {
-        let mut told = None;
+        let mut reported = None;
         loop {
-            let delay = match self.look().await {
-                Ok(Some(looked)) => {
-                    self.tell(&looked.step, &mut told);
-                    self.next(&looked)
+            let delay = match self.observe_and_plan().await {
+                Ok(Some(observed)) => {
+                    self.report(&observed.step, &mut reported);
+                    self.next(&observed)
                 }
                 Ok(None) => Duration::ZERO,
                 Err(failure) if failure.is_conflict() => {
                     tracing::debug!(error = &failure as &dyn Error, "looking again");
-                    SOON
+                    POLL_INTERVAL
                 }
                 Err(failure) => {
                     self.metrics.failures.inc();
                     tracing::warn!(error = &failure as &dyn Error, "failed to look after the certificates");
-                    SOON.max(self.options.interval / 4)
+                    POLL_INTERVAL.max(self.options.interval / 4)
                 }
             };
             tokio::time::sleep(delay).await;
         }
     }
 
-    /// What was done; `None` if the registration was healed, so that what was seen is of no use any more.
-    async fn look(&self) -> Result<Option<Looked>, Failure> {
+    /// What was done; `None` if the registration was repaired, so that what was seen is of no use any more.
+    async fn observe_and_plan(&self) -> Result<Option<Observation>, Failure> {
         let seen = self.observe().await?;
         self.metrics.certificates_end(&seen.state);
         let step = plan::plan(Timestamp::now(), &self.options.settings, &seen.state);
-        // Nothing of anybody's is mended while it is not clear whose it is.
-        if !matches!(step, Step::Refuse(_)) && self.heal_registration(&seen).await? {
+        // Nothing of anybody's is fixed while it is not clear whose it is.
+        if !matches!(step, Step::Refuse(_)) && self.repair_registration(&seen).await? {
             return Ok(None);
         }
         self.carry_out(&step, &seen).await?;
         let registered = seen.configurations.iter().all(|(_, found)| found.is_some());
-        Ok(Some(Looked { step, registered }))
+        Ok(Some(Observation { step, registered }))
     }
 
-    fn next(&self, looked: &Looked) -> Duration {
+    fn next(&self, observed: &Observation) -> Duration {
         let interval = self.options.interval;
-        match &looked.step {
+        match &observed.step {
             // Whoever registers waits for us to say whom to trust.
-            Step::Rest(_) if !looked.registered => SOON.max(interval / 6).min(interval),
+            Step::Rest(_) if !observed.registered => POLL_INTERVAL.max(interval / 6).min(interval),
             Step::Refuse(_) | Step::Rest(_) => interval,
             Step::Wait { until: Some(until), .. } => {
                 let left = until.duration_since(Timestamp::now());
-                Duration::try_from(left).unwrap_or_default().clamp(SOON.min(interval), interval)
+                Duration::try_from(left).unwrap_or_default().clamp(POLL_INTERVAL.min(interval), interval)
             }
-            Step::Wait { until: None, .. } => SOON.min(interval),
+            Step::Wait { until: None, .. } => POLL_INTERVAL.min(interval),
             _ => Duration::ZERO,
         }
     }
 
     /// Says what is done, and once what is waited for or refused.
-    fn tell(&self, step: &Step, told: &mut Option<Told>) {
+    fn report(&self, step: &Step, reported: &mut Option<Reported>) {
         let refused = matches!(step, Step::Refuse(_));
         self.metrics.certificates_refused.set(refused.into());
         let new = match step {
-            Step::Refuse(refusal) => Some(Told::Refused(refusal.clone())),
-            Step::Wait { on, .. } => Some(Told::Waits(on.clone())),
+            Step::Refuse(refusal) => Some(Reported::Refused(refusal.clone())),
+            Step::Wait { on, .. } => Some(Reported::PendingNamespace(on.clone())),
             _ => None,
         };
-        if new != *told {
+        if new != *reported {
             match &new {
-                Some(Told::Refused(refusal)) => {
+                Some(Reported::Refused(refusal)) => {
                     tracing::error!(error = refusal as &dyn Error, "the certificates are left alone");
                 }
-                Some(Told::Waits(Wait::Propagation)) => {
+                Some(Reported::PendingNamespace(Wait::Propagation)) => {
                     tracing::info!("giving every API server the time to trust the new authority");
                 }
-                Some(Told::Waits(Wait::Replica(replica))) => {
+                Some(Reported::PendingNamespace(Wait::Replica(replica))) => {
                     tracing::warn!(replica, "waiting until it serves a leaf of the authority");
                 }
-                Some(Told::Waits(Wait::Linger)) => tracing::info!("the authority before lingers"),
+                Some(Reported::PendingNamespace(Wait::Linger)) => {
+                    tracing::info!("the authority before lingers")
+                }
                 None => {}
             }
-            *told = new;
+            *reported = new;
         }
     }
 }
 
 /// What a look came to.
-struct Looked {
+struct Observation {
     /// The step that was taken.
     step: Step,
     /// Whether both webhook configurations are there.
@@ -184,7 +186,7 @@ struct Looked {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Refused(Refusal),
-    Waits(Wait),
+    PendingNamespace(Wait),
 }

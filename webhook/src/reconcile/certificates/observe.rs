@@ -1,7 +1,7 @@
 //! Everything that decides what is to be done, as the cluster tells it.
 
 use codex_k8s_certs::plan::{AuthorityData, Configuration, Confirmation, LeafData, Part, State, Stored};
-use codex_k8s_shared::home::{KEPT_BY, PART_OF};
+use codex_k8s_shared::install::{MANAGED_BY_RECONCILER, PART_OF};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Secret;
@@ -79,8 +79,8 @@ pub(super) const fn part(which: Which) -> Part {
 fn stored_secret<T>(found: Option<&Secret>, data: impl Fn(&Secret) -> T) -> Stored<T> {
     match found {
         None => Stored::Missing,
-        Some(secret) if KEPT_BY.is_among(secret.labels()) => Stored::Ours(data(secret)),
-        Some(_) => Stored::Foreign,
+        Some(secret) if MANAGED_BY_RECONCILER.is_among(secret.labels()) => Stored::Ours(data(secret)),
+        Some(_) => Stored::OtherOwner,
     }
 }
 
@@ -105,11 +105,11 @@ fn leaf_data(secret: &Secret) -> LeafData {
     }
 }
 
-/// A configuration that lacks the label of every one that we register is somebody else's.
+/// A configuration that lacks the label of every one that we register is owned by another manager.
 fn configuration(found: Option<&DynamicObject>) -> Stored<Configuration> {
     let Some(found) = found else { return Stored::Missing };
     if !PART_OF.is_among(found.labels()) {
-        return Stored::Foreign;
+        return Stored::OtherOwner;
     }
     Stored::Ours(Configuration {
         bundles: bundles(found),
@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn a_secret_without_our_label_is_foreign_whatever_it_holds() {
         let mut secret = Secret::default();
-        assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Foreign);
-        secret.labels_mut().extend([KEPT_BY.entry()]);
+        assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::OtherOwner);
+        secret.labels_mut().extend([MANAGED_BY_RECONCILER.entry()]);
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::Ours(LeafData::default()));
         assert_eq!(stored_secret(None, leaf_data), Stored::Missing);
     }

@@ -11,28 +11,28 @@ use crate::registration::registered::{Which, webhooks};
 use crate::registration::{Endpoint, configurations};
 
 impl Certificates {
-    /// Heals both, and says whether anything was to be healed.
-    pub(super) async fn heal_registration(&self, seen: &Seen) -> Result<bool, Failure> {
-        let mut healed = false;
+    /// Repairs both, and says whether anything was to be repaired.
+    pub(super) async fn repair_registration(&self, seen: &Seen) -> Result<bool, Failure> {
+        let mut repaired = false;
         for (which, found) in &seen.configurations {
             let Some(found) = found else { continue };
-            let wanted = wanted(*which, &self.policy.load(), &self.options.endpoint);
-            let differences = differences(&wanted, found);
+            let desired = desired(*which, &self.policy.load(), &self.options.endpoint);
+            let differences = differences(&desired, found);
             if differences.is_empty() {
                 continue;
             }
             let configuration = which.kind();
             let fields = differences.join(", ");
-            self.write_configuration(*which, &healed_of(found, wanted)).await?;
-            self.metrics.registration_healed(configuration);
-            tracing::warn!(configuration, fields, "healed what differed from the registration");
-            healed = true;
+            self.write_configuration(*which, &repaired_of(found, desired)).await?;
+            self.metrics.registration_repaired(configuration);
+            tracing::warn!(configuration, fields, "repaired what differed from the registration");
+            repaired = true;
         }
-        Ok(healed)
+        Ok(repaired)
     }
 }
 
-fn wanted(which: Which, policy: &RunPolicy, endpoint: &Endpoint) -> Vec<Value> {
+fn desired(which: Which, policy: &RunPolicy, endpoint: &Endpoint) -> Vec<Value> {
     let (mutating, validating) = configurations(policy, endpoint, None);
     let mut whole = match which {
         Which::Mutating => mutating,
@@ -45,12 +45,12 @@ fn wanted(which: Which, policy: &RunPolicy, endpoint: &Endpoint) -> Vec<Value> {
 }
 
 /// Where a configuration differs from what is wanted: paths of fields.
-fn differences(wanted: &[Value], found: &DynamicObject) -> Vec<String> {
+fn differences(desired: &[Value], found: &DynamicObject) -> Vec<String> {
     let by_name = |webhooks: &[Value]| -> Value {
         let named = webhooks.iter().map(|webhook| (name(webhook).to_owned(), essence(webhook)));
         Value::Object(named.collect::<Map<_, _>>())
     };
-    let differences = baseline::changes(&by_name(wanted), &by_name(webhooks(found)));
+    let differences = baseline::changes(&by_name(desired), &by_name(webhooks(found)));
     differences.into_iter().map(|difference| difference.path).collect()
 }
 
@@ -80,10 +80,10 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// A configuration with the webhooks that it is to have. Each trusts whom it trusted, or whom the others trust.
-fn healed_of(found: &DynamicObject, wanted: Vec<Value>) -> DynamicObject {
+fn repaired_of(found: &DynamicObject, desired: Vec<Value>) -> DynamicObject {
     let bundle = |webhook: &Value| webhook.pointer("/clientConfig/caBundle").cloned();
     let of_any = webhooks(found).iter().find_map(bundle);
-    let healed = wanted.into_iter().map(|mut webhook| {
+    let repaired = desired.into_iter().map(|mut webhook| {
         let of_this = webhooks(found).iter().find(|found| name(found) == name(&webhook)).and_then(bundle);
         let config = webhook.get_mut("clientConfig").and_then(Value::as_object_mut);
         if let (Some(config), Some(bundle)) = (config, of_this.or_else(|| of_any.clone())) {
@@ -93,7 +93,7 @@ fn healed_of(found: &DynamicObject, wanted: Vec<Value>) -> DynamicObject {
     });
     let mut object = found.clone();
     if let Some(fields) = object.data.as_object_mut() {
-        fields.insert("webhooks".to_owned(), healed.collect());
+        fields.insert("webhooks".to_owned(), repaired.collect());
     }
     object
 }
@@ -124,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_drift_is_seen_and_healed_and_whom_they_trust_stays() {
-        let wanted = || wanted(Which::Validating, &RunPolicy::default(), &endpoint());
-        assert_eq!(differences(&wanted(), &stored()), [""; 0]);
+    fn every_kind_of_drift_is_seen_and_repaired_and_whom_they_trust_stays() {
+        let desired = || desired(Which::Validating, &RunPolicy::default(), &endpoint());
+        assert_eq!(differences(&desired(), &stored()), [""; 0]);
         let drifts: [(Drift, &str); 7] = [
             (|all| all[0]["failurePolicy"] = "Ignore".into(), "failurePolicy"),
             (|all| all[0]["timeoutSeconds"] = 30.into(), "timeoutSeconds"),
@@ -139,11 +139,11 @@ mod tests {
         for (drift, field) in drifts {
             let mut object = stored();
             drift(object.data["webhooks"].as_array_mut().unwrap());
-            let found = differences(&wanted(), &object);
+            let found = differences(&desired(), &object);
             assert!(found.iter().any(|path| path.contains(field)), "{field}: {found:?}");
-            let healed = healed_of(&object, wanted());
-            assert_eq!(differences(&wanted(), &healed), [""; 0], "{field}");
-            assert!(webhooks(&healed).iter().all(|webhook| webhook["clientConfig"]["caBundle"] == "Y2E="));
+            let repaired = repaired_of(&object, desired());
+            assert_eq!(differences(&desired(), &repaired), [""; 0], "{field}");
+            assert!(webhooks(&repaired).iter().all(|webhook| webhook["clientConfig"]["caBundle"] == "Y2E="));
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let mut object = stored();
         object.data["webhooks"][0]["clientConfig"]["caBundle"] = "b3RoZXI=".into();
         assert_eq!(
-            differences(&wanted(Which::Validating, &RunPolicy::default(), &endpoint()), &object),
+            differences(&desired(Which::Validating, &RunPolicy::default(), &endpoint()), &object),
             [""; 0]
         );
     }

@@ -18,9 +18,9 @@ use tokio_rustls::TlsConnector;
 use super::{Certificates, Failure};
 
 /// How long a replica may take to show its chain.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Replicas that are asked at a time.
-const AT_A_TIME: usize = 16;
+const MAX_CONCURRENT: usize = 16;
 
 /// Where replicas are looked for.
 #[derive(Debug, Clone)]
@@ -49,11 +49,11 @@ impl Certificates {
         let asked = addresses.into_iter().map(|(name, ready)| {
             let config = Arc::clone(&config);
             async move {
-                let served = tokio::time::timeout(PATIENCE, chain(&name, config)).await.ok().flatten();
+                let served = tokio::time::timeout(TIMEOUT, chain(&name, config)).await.ok().flatten();
                 Replica { name, ready, served }
             }
         });
-        Ok(stream::iter(asked).buffered(AT_A_TIME).collect().await)
+        Ok(stream::iter(asked).buffered(MAX_CONCURRENT).collect().await)
     }
 
     /// The addresses behind a Service, and whether anybody is sent there.

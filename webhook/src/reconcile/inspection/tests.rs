@@ -10,11 +10,17 @@ fn namespace(name: &str, mode: RuntimeMode) -> ManagedNamespace {
     ManagedNamespace { mode, ready: false, ..ManagedNamespace::bare(name) }
 }
 
-fn existing(kind: Kind, kind_name: &'static str, name: &str, home: Option<&str>, fields: &Value) -> Existing {
+fn existing(
+    kind: Kind,
+    kind_name: &'static str,
+    name: &str,
+    own_namespace: Option<&str>,
+    fields: &Value,
+) -> Existing {
     let mut object = fields.clone();
     object["metadata"]["name"] = name.into();
-    if let Some(home) = home {
-        object["metadata"]["namespace"] = home.into();
+    if let Some(own_namespace) = own_namespace {
+        object["metadata"]["namespace"] = own_namespace.into();
     }
     Existing { kind, kind_name, object }
 }
@@ -32,26 +38,26 @@ fn cluster_binding(name: &str, role: &str, subjects: &[Value]) -> Existing {
     existing(Kind::ClusterRoleBinding, "ClusterRoleBinding", name, None, &fields)
 }
 
-fn binding(home: &str, name: &str, role: (&str, &str), subjects: &[Value]) -> Existing {
+fn binding(own_namespace: &str, name: &str, role: (&str, &str), subjects: &[Value]) -> Existing {
     let fields = json!({"roleRef": {"kind": role.0, "name": role.1}, "subjects": subjects});
-    existing(Kind::RoleBinding, "RoleBinding", name, Some(home), &fields)
+    existing(Kind::RoleBinding, "RoleBinding", name, Some(own_namespace), &fields)
 }
 
-fn role(home: &str, name: &str, resource: &str) -> Existing {
+fn role(own_namespace: &str, name: &str, resource: &str) -> Existing {
     let fields = json!({"rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]});
-    existing(Kind::Role, "Role", name, Some(home), &fields)
+    existing(Kind::Role, "Role", name, Some(own_namespace), &fields)
 }
 
-fn pod(home: &str, name: &str, spec: &Value) -> Existing {
-    existing(Kind::Pod, "Pod", name, Some(home), &json!({"spec": spec}))
+fn pod(own_namespace: &str, name: &str, spec: &Value) -> Existing {
+    existing(Kind::Pod, "Pod", name, Some(own_namespace), &json!({"spec": spec}))
 }
 
-fn violations(home: &str, within: &[Existing], elsewhere: &[Existing]) -> Vec<String> {
+fn violations(own_namespace: &str, within: &[Existing], elsewhere: &[Existing]) -> Vec<String> {
     let mut bindings = BindingsElsewhere::default();
     for binding in elsewhere {
         bindings.add(binding);
     }
-    let (policy, namespace) = (RunPolicy::of(Profile::B), namespace(home, RuntimeMode::FullEnv));
+    let (policy, namespace) = (RunPolicy::of(Profile::B), namespace(own_namespace, RuntimeMode::FullEnv));
     let baseline = [(BaselineKind::Role, "codex-runner".to_owned())];
     let now = "2026-02-01T12:00:00Z".parse().unwrap();
     let inspected = Inspected { policy: &policy, namespace: &namespace, baseline: &baseline, now };
@@ -64,50 +70,61 @@ fn privileged() -> Value {
 
 #[test]
 fn bindings_elsewhere_that_include_the_namespaces_accounts_are_violations() {
-    for home in [RUN, SLOT] {
+    for own_namespace in [RUN, SLOT] {
         let elsewhere = [
             cluster_binding(
                 "named",
                 "cluster-admin",
-                &[account("payments", "a"), account(home, "codex-runner")],
+                &[account("payments", "a"), account(own_namespace, "codex-runner")],
             ),
-            cluster_binding("group", "view", &[group(&format!("system:serviceaccounts:{home}"))]),
+            cluster_binding("group", "view", &[group(&format!("system:serviceaccounts:{own_namespace}"))]),
             cluster_binding("all", "edit", &[group("system:authenticated")]),
             cluster_binding("listed", "system:discovery", &[group("system:authenticated")]),
             cluster_binding("other", "cluster-admin", &[account("codex-issue-2", "codex-runner")]),
             cluster_binding("people", "cluster-admin", &[group("system:masters")]),
-            binding("payments", "away", ("ClusterRole", "edit"), &[account(home, "default")]),
-            binding(home, "own", ("Role", "codex-runner"), &[account(home, "codex-runner")]),
+            binding("payments", "away", ("ClusterRole", "edit"), &[account(own_namespace, "default")]),
+            binding(
+                own_namespace,
+                "own",
+                ("Role", "codex-runner"),
+                &[account(own_namespace, "codex-runner")],
+            ),
         ];
-        let found = violations(home, &[], &elsewhere);
+        let found = violations(own_namespace, &[], &elsewhere);
         let expected = [
             "ClusterRoleBinding named (RBAC003)",
             "ClusterRoleBinding group (RBAC003)",
             "RoleBinding payments/away (RBAC003)",
             "ClusterRoleBinding all (RBAC003)",
         ];
-        assert_eq!(found, expected, "{home}");
+        assert_eq!(found, expected, "{own_namespace}");
     }
 }
 
 #[test]
 fn candidate_accounts_of_a_slot_are_bound_by_the_platform_and_those_of_other_namespaces_are_not() {
-    let bound =
-        |home: &str| [cluster_binding("platform", "cluster-admin", &[account(home, "codex-k8s-worker")])];
+    let bound = |own_namespace: &str| {
+        [cluster_binding("platform", "cluster-admin", &[account(own_namespace, "codex-k8s-worker")])]
+    };
     assert_eq!(violations(SLOT, &[], &bound(SLOT)), [""; 0]);
     assert_eq!(violations(RUN, &[], &bound(RUN)), ["ClusterRoleBinding platform (RBAC003)"]);
 }
 
 #[test]
 fn rights_within_the_namespace_are_evaluated_as_anyones() {
-    for home in [RUN, SLOT] {
+    for own_namespace in [RUN, SLOT] {
         let within = [
-            role(home, "codex-runner", "secrets"),
-            role(home, "wide", "secrets"),
-            binding(home, "admin", ("ClusterRole", "admin"), &[account(home, "codex-runner")]),
-            binding(home, "mine", ("Role", "wide"), &[account(home, "default")]),
-            binding(home, "people", ("Role", "codex-runner"), &[group("sre")]),
-            binding(home, "own", ("Role", "codex-runner"), &[account(home, "default")]),
+            role(own_namespace, "codex-runner", "secrets"),
+            role(own_namespace, "wide", "secrets"),
+            binding(
+                own_namespace,
+                "admin",
+                ("ClusterRole", "admin"),
+                &[account(own_namespace, "codex-runner")],
+            ),
+            binding(own_namespace, "mine", ("Role", "wide"), &[account(own_namespace, "default")]),
+            binding(own_namespace, "people", ("Role", "codex-runner"), &[group("sre")]),
+            binding(own_namespace, "own", ("Role", "codex-runner"), &[account(own_namespace, "default")]),
         ];
         let expected = [
             "Role wide (RBAC001)",
@@ -115,23 +132,27 @@ fn rights_within_the_namespace_are_evaluated_as_anyones() {
             "RoleBinding mine (RBAC002)",
             "RoleBinding people (RBAC002)",
         ];
-        assert_eq!(violations(home, &within, &[]), expected, "{home}: the baseline's own is repaired");
+        assert_eq!(
+            violations(own_namespace, &within, &[]),
+            expected,
+            "{own_namespace}: the baseline's own is repaired"
+        );
     }
 }
 
 #[test]
 fn the_platforms_stack_in_a_slot_is_no_violation_and_shares_no_role_with_an_agent() {
-    let stack = |home: &str| {
+    let stack = |own_namespace: &str| {
         vec![
-            role(home, "stack", "secrets"),
+            role(own_namespace, "stack", "secrets"),
             binding(
-                home,
+                own_namespace,
                 "stack",
                 ("Role", "stack"),
-                &[account(home, "codex-k8s-worker"), account(home, "ingress")],
+                &[account(own_namespace, "codex-k8s-worker"), account(own_namespace, "ingress")],
             ),
             pod(
-                home,
+                own_namespace,
                 "build",
                 &json!({"hostNetwork": true, "serviceAccountName": "codex-k8s-worker",
                 "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1, "hostPort": 1}]}]}),
@@ -151,17 +172,17 @@ fn the_platforms_stack_in_a_slot_is_no_violation_and_shares_no_role_with_an_agen
 fn workloads_that_reach_the_host_are_violations_and_what_is_merely_incomplete_is_not() {
     let host_path = json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}],
         "containers": [{"name": "c", "image": "i"}]});
-    for home in [RUN, SLOT] {
-        let mut template = pod(home, "web", &json!({"template": {"spec": privileged()}}));
+    for own_namespace in [RUN, SLOT] {
+        let mut template = pod(own_namespace, "web", &json!({"template": {"spec": privileged()}}));
         (template.kind, template.kind_name) = (Kind::Template, "Deployment");
         let within = [
-            pod(home, "plain", &json!({"containers": [{"name": "c", "image": "i"}]})),
-            pod(home, "root", &privileged()),
-            pod(home, "files", &host_path),
+            pod(own_namespace, "plain", &json!({"containers": [{"name": "c", "image": "i"}]})),
+            pod(own_namespace, "root", &privileged()),
+            pod(own_namespace, "files", &host_path),
             template,
         ];
         let expected = ["Pod root (JOB017)", "Pod files (JOB019)", "Deployment web (JOB017)"];
-        assert_eq!(violations(home, &within, &[]), expected, "{home}");
+        assert_eq!(violations(own_namespace, &within, &[]), expected, "{own_namespace}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The baseline's own objects: who writes and who deletes them.
 
-use codex_k8s_shared::baseline::{changes, wanted};
+use codex_k8s_shared::baseline::{changes, desired_object};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub(super) const RULES: &[Rule] = &[
             "baseline",
         ],
         default_mode: Mode::Enforce,
-        check: Check::Guard { judge: only_the_platform_writes, mend: Some(set_to_the_policys) },
+        check: Check::Guard { validate: only_the_platform_writes, mutate: Some(set_to_the_policys) },
     },
     Rule {
         id: "BASE002",
@@ -48,7 +48,7 @@ pub(super) const RULES: &[Rule] = &[
             "baseline.*.roleBinding",
         ],
         default_mode: Mode::Enforce,
-        check: Check::Guard { judge: only_the_platform_deletes, mend: None },
+        check: Check::Guard { validate: only_the_platform_deletes, mutate: None },
     },
     Rule {
         id: "BASE003",
@@ -59,7 +59,7 @@ pub(super) const RULES: &[Rule] = &[
                  the names it goes by.",
         reads: &["identities.quotaControllers"],
         default_mode: Mode::Enforce,
-        check: Check::Guard { judge: only_the_cluster_counts, mend: None },
+        check: Check::Guard { validate: only_the_cluster_counts, mutate: None },
     },
 ];
 
@@ -81,7 +81,7 @@ fn only_the_platform_writes(context: &Context<'_>, write: &Write<'_>, report: &m
         return report.forbid(path, found, remedy);
     };
     if let Some(change) = changes(old, new).into_iter().next() {
-        let remedy = format!("{KEEPERS} change the baseline; it stays {}", clean(&change.wanted));
+        let remedy = format!("{KEEPERS} change the baseline; it stays {}", clean(&change.desired_object));
         report.forbid(clean(&change.path), clean(&change.found), remedy);
     }
 }
@@ -127,11 +127,13 @@ fn set_to_the_policys(context: &Context<'_>, write: &Write<'_>, edits: &mut Edit
     if context.status || !context.requester.is_manager() {
         return;
     }
-    let Some(wanted) = wanted(context.policy, &namespace.name, namespace.mode, kind, context.name) else {
+    let Some(desired_object) =
+        desired_object(context.policy, &namespace.name, namespace.mode, kind, context.name)
+    else {
         return;
     };
-    let differences = wanted.differences(new);
-    for (field, value) in wanted.fields() {
+    let differences = desired_object.differences(new);
+    for (field, value) in desired_object.fields() {
         // It cannot be changed: another one is for the reconciler to replace, object and all.
         let stays = field == "roleRef" && write.old.is_some_and(|old| old.get(field) != Some(value));
         if !stays && differences.iter().any(|difference| difference.path.starts_with(field)) {

@@ -31,7 +31,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.role",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { judge: binds_what_is_allowed, mend: None },
+    check: Check::Guard { validate: binds_what_is_allowed, mutate: None },
 }];
 
 fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {

@@ -28,7 +28,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "rbac.everybody",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { judge: is_not_widened, mend: None },
+    check: Check::Guard { validate: is_not_widened, mutate: None },
 }];
 
 /// Changed rules that are compared by what they allow. A rule beyond these has to be one that the role already has.
@@ -86,8 +86,8 @@ impl<'a> Urls<'a> {
 
     /// The first path and verb that none of the rules allow.
     fn beyond(&self, granted: &[Self]) -> Option<String> {
-        let asked = self.urls.iter().flat_map(|url| self.verbs.iter().map(move |verb| (*url, *verb)));
-        let mut refused = asked.filter(|(url, verb)| !granted.iter().any(|rule| rule.allows(url, verb)));
+        let evaluated = self.urls.iter().flat_map(|url| self.verbs.iter().map(move |verb| (*url, *verb)));
+        let mut refused = evaluated.filter(|(url, verb)| !granted.iter().any(|rule| rule.allows(url, verb)));
         refused.next().map(|(url, verb)| format!("verb {verb:?} on path {url:?}"))
     }
 }

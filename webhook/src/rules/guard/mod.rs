@@ -7,8 +7,8 @@
 
 mod baseline;
 mod binding;
+mod elsewhere;
 mod everybody;
-mod foreign;
 mod quota;
 mod role;
 mod secret;
@@ -26,7 +26,7 @@ use super::catalogue::{Check, Rule};
 use super::report::Report;
 use super::{Edits, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Request, Requester, Role, Verdict};
 
-pub use foreign::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
+pub use elsewhere::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
 pub use secret::TOKEN as TOKEN_SECRET;
 pub use token::KUBELETS;
 
@@ -61,11 +61,11 @@ pub struct Write<'a> {
     pub new: Option<&'a Value>,
 }
 
-/// What a rule judges. Each finds out for itself what an update has brought: the order of lists means nothing here.
-pub type Judge = fn(&Context<'_>, &Write<'_>, &mut Report);
+/// What a rule evaluates. Each finds out for itself what an update has brought: the order of lists means nothing here.
+pub type Validate = fn(&Context<'_>, &Write<'_>, &mut Report);
 
 /// What a rule sets in what a manager writes.
-pub type Mend = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
+pub type Mutate = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
 
 impl<'a> Context<'a> {
     /// The managed namespace that the object lies in.
@@ -119,7 +119,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         baseline::RULES,
         role::RULES,
         binding::RULES,
-        foreign::RULES,
+        elsewhere::RULES,
         everybody::RULES,
         secret::RULES,
         token::RULES,
@@ -151,21 +151,21 @@ pub fn decide(
         groups: &request.groups,
         status: request.subresource == Some("status"),
     };
-    if !is_concerned(&context) {
+    if !is_in_scope(&context) {
         return Verdict::default();
     }
-    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
     match (entry, write.new) {
-        (Entry::Mutate, Some(new)) => verdict.patch = mend(&context, &write, new, &mut verdict.asked),
+        (Entry::Mutate, Some(new)) => verdict.patch = mutate(&context, &write, new, &mut verdict.evaluated),
         (Entry::Mutate, None) => {}
-        (Entry::Validate, _) => verdict.findings = judge(&context, &write, &mut verdict.asked),
+        (Entry::Validate, _) => verdict.findings = validate(&context, &write, &mut verdict.evaluated),
     }
     verdict
 }
 
 /// Whatever lies in a managed namespace, bindings anywhere, and `ClusterRoles` that all users hold; but not the
 /// bookkeeping of the cluster's controllers, which must go on, and with it the end of a namespace.
-fn is_concerned(context: &Context<'_>) -> bool {
+fn is_in_scope(context: &Context<'_>) -> bool {
     if context.kind == Kind::ClusterRole {
         // The controller that fills aggregated roles is not excepted: others' labels choose what it writes.
         return everybody::is_listed(context) && context.requester.user != API_SERVER;
@@ -177,33 +177,33 @@ fn is_concerned(context: &Context<'_>) -> bool {
     !bookkeeping && (is_binding || context.namespace().is_some())
 }
 
-fn mend(
+fn mutate(
     context: &Context<'_>,
     write: &Write<'_>,
     new: &Value,
-    asked: &mut Vec<&'static Rule>,
+    evaluated: &mut Vec<&'static Rule>,
 ) -> json_patch::Patch {
     let mut edits = Edits::new(new);
     for rule in rules() {
-        if let Check::Guard { mend: Some(mend), .. } = rule.check
+        if let Check::Guard { mutate: Some(mutate), .. } = rule.check
             && super::mode(context.policy, rule) != Mode::Off
         {
-            asked.push(rule);
-            mend(context, write, &mut edits);
+            evaluated.push(rule);
+            mutate(context, write, &mut edits);
         }
     }
     edits.finish()
 }
 
-fn judge(context: &Context<'_>, write: &Write<'_>, asked: &mut Vec<&'static Rule>) -> Vec<Finding> {
+fn validate(context: &Context<'_>, write: &Write<'_>, evaluated: &mut Vec<&'static Rule>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules() {
         let mode = super::mode(context.policy, rule);
-        let Check::Guard { judge, .. } = rule.check else { continue };
+        let Check::Guard { validate, .. } = rule.check else { continue };
         if mode != Mode::Off {
             let mut report = Report::new(rule, mode);
-            asked.push(rule);
-            judge(context, write, &mut report);
+            evaluated.push(rule);
+            validate(context, write, &mut report);
             findings.extend(report.into_findings());
         }
     }

@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.limitRange.name",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { judge: none_beside_the_baseline, mend: None },
+    check: Check::Guard { validate: none_beside_the_baseline, mutate: None },
 }];
 
 fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
@@ -40,7 +40,7 @@ fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &m
         return report.forbid("metadata.name", quoted(context.name), remedy);
     };
     if let Some(change) = changes(old, new).into_iter().find(|change| change.path.starts_with("spec")) {
-        let remedy = format!("it stays {}, or is deleted", clean(&change.wanted));
+        let remedy = format!("it stays {}, or is deleted", clean(&change.desired_object));
         report.forbid(clean(&change.path), clean(&change.found), remedy);
     }
 }

@@ -30,7 +30,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.rules",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { judge: grants_no_more, mend: None },
+    check: Check::Guard { validate: grants_no_more, mutate: None },
 }];
 
 /// The most rules that a Role in a run namespace may have, and the most groups, resources, verbs and names in all of
@@ -68,8 +68,8 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     let both: Vec<_> = profiles.iter().copied().chain(&granted).collect();
     let remedy = format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
     for (index, rule) in added {
-        let asked = read(rule);
-        if let Err(beyond) = covers(&both, &asked) {
+        let evaluated = read(rule);
+        if let Err(beyond) = covers(&both, &evaluated) {
             report.forbid(format!("rules[{index}]"), clean(&beyond.to_string()), remedy.as_str());
         }
     }

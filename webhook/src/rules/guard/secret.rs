@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Let Pods use the token that kubelet mounts for them. No other Secret is ever sent to this webhook.",
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Guard { judge: holds_no_token, mend: None },
+    check: Check::Guard { validate: holds_no_token, mutate: None },
 }];
 
 /// The type of a Secret into which Kubernetes writes a token.

@@ -39,38 +39,43 @@ fn refused(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: Optio
     refusals(&RunPolicy::default(), facts, &request(user, kind, old, new))
 }
 
-fn mended(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: &Value) -> Value {
-    let asked = request(user, kind, old, Some(new.clone()));
-    let verdict = crate::rules::decide(&RunPolicy::default(), facts, &asked, Entry::Mutate);
+fn mutated(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: &Value) -> Value {
+    let evaluated = request(user, kind, old, Some(new.clone()));
+    let verdict = crate::rules::decide(&RunPolicy::default(), facts, &evaluated, Entry::Mutate);
     let mut object = new.clone();
     json_patch::patch(&mut object, &verdict.patch).unwrap();
     object
 }
 
-fn wanted(namespace: &str, kind: BaselineKind, name: &str) -> Value {
-    baseline::wanted(&RunPolicy::default(), namespace, RuntimeMode::FullEnv, kind, name).unwrap().object
+fn desired_object(namespace: &str, kind: BaselineKind, name: &str) -> Value {
+    baseline::desired_object(&RunPolicy::default(), namespace, RuntimeMode::FullEnv, kind, name)
+        .unwrap()
+        .object
 }
 
 #[test]
 fn what_a_manager_writes_under_a_baseline_name_becomes_the_policys() {
     let quota = json!({"metadata": {"name": "codex-run-quota"}, "spec": {"hard": {"pods": "20"}, "scopes": ["BestEffort"]}});
-    let stored = mended(&in_full_env(), WORKER, Kind::ResourceQuota, None, &quota);
-    assert_eq!(stored["spec"], wanted(NAMESPACE, BaselineKind::ResourceQuota, "codex-run-quota")["spec"]);
+    let stored = mutated(&in_full_env(), WORKER, Kind::ResourceQuota, None, &quota);
+    assert_eq!(
+        stored["spec"],
+        desired_object(NAMESPACE, BaselineKind::ResourceQuota, "codex-run-quota")["spec"]
+    );
     assert_eq!(stored["metadata"]["labels"]["codex-k8s.dev/managed-by"], "codex-k8s-worker");
     let star = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
     for name in ["codex-runner", "codex-runner-readonly"] {
         let role = json!({"metadata": {"name": name, "annotations": {"of": "the platform"}}, "rules": star});
-        let stored = mended(&in_full_env(), WORKER, Kind::Role, None, &role);
-        assert_eq!(stored["rules"], wanted(NAMESPACE, BaselineKind::Role, name)["rules"]);
+        let stored = mutated(&in_full_env(), WORKER, Kind::Role, None, &role);
+        assert_eq!(stored["rules"], desired_object(NAMESPACE, BaselineKind::Role, name)["rules"]);
         assert_eq!(stored["metadata"]["annotations"]["of"], "the platform");
     }
 }
 
 #[test]
-fn nobody_elses_write_is_mended_and_no_managers_write_is_refused() {
+fn no_one_elses_write_is_mutated_and_no_managers_write_is_refused() {
     let quota = json!({"metadata": {"name": "codex-run-quota"}, "spec": {"hard": {"pods": "2000"}}});
     for user in ["jane", RECONCILER, "system:serviceaccount:codex-issue-1:codex-runner"] {
-        assert_eq!(mended(&in_full_env(), user, Kind::ResourceQuota, None, &quota), quota, "{user}");
+        assert_eq!(mutated(&in_full_env(), user, Kind::ResourceQuota, None, &quota), quota, "{user}");
     }
     assert_eq!(refused(&in_full_env(), WORKER, Kind::ResourceQuota, None, Some(quota)), [""; 0]);
 }
@@ -79,28 +84,28 @@ fn nobody_elses_write_is_mended_and_no_managers_write_is_refused() {
 fn where_the_policy_wants_no_such_object_a_managers_is_left_as_it_is() {
     let limits = json!({"metadata": {"name": "codex-run-limits"}, "spec": {"limits": []}});
     let slot = facts(SLOT, RuntimeMode::FullEnv);
-    assert_eq!(mended(&slot, WORKER, Kind::LimitRange, None, &limits), limits);
+    assert_eq!(mutated(&slot, WORKER, Kind::LimitRange, None, &limits), limits);
     let own = json!({"metadata": {"name": "platform"}, "rules": []});
-    assert_eq!(mended(&slot, WORKER, Kind::Role, None, &own), own);
+    assert_eq!(mutated(&slot, WORKER, Kind::Role, None, &own), own);
 }
 
 #[test]
 fn a_role_ref_is_set_only_where_the_stored_one_is_right_already() {
-    let right = wanted(NAMESPACE, BaselineKind::RoleBinding, "codex-runner");
+    let right = desired_object(NAMESPACE, BaselineKind::RoleBinding, "codex-runner");
     let mut wrong = right.clone();
     wrong["roleRef"]["name"] = "admin".into();
     wrong["subjects"] = json!([]);
-    let born = mended(&in_full_env(), WORKER, Kind::RoleBinding, None, &wrong);
-    assert_eq!(born, right);
-    let kept = mended(&in_full_env(), WORKER, Kind::RoleBinding, Some(right.clone()), &wrong);
+    let created = mutated(&in_full_env(), WORKER, Kind::RoleBinding, None, &wrong);
+    assert_eq!(created, right);
+    let kept = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(right.clone()), &wrong);
     assert_eq!(kept, right);
-    let stuck = mended(&in_full_env(), WORKER, Kind::RoleBinding, Some(wrong.clone()), &wrong);
+    let stuck = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(wrong.clone()), &wrong);
     assert_eq!((&stuck["roleRef"], &stuck["subjects"]), (&wrong["roleRef"], &right["subjects"]));
 }
 
 #[test]
 fn a_baseline_object_that_is_written_back_as_it_is_passes() {
-    let role = wanted(NAMESPACE, BaselineKind::Role, "codex-runner");
+    let role = desired_object(NAMESPACE, BaselineKind::Role, "codex-runner");
     let mut again = role.clone();
     again["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
     assert_eq!(refused(&in_full_env(), "jane", Kind::Role, Some(role), Some(again)), [""; 0]);
@@ -124,7 +129,7 @@ fn the_label_makes_an_object_part_of_the_baseline_whatever_its_name_and_value() 
 
 #[test]
 fn what_ends_with_its_namespace_may_be_deleted_by_anyone() {
-    let role = wanted(NAMESPACE, BaselineKind::Role, "codex-runner");
+    let role = desired_object(NAMESPACE, BaselineKind::Role, "codex-runner");
     assert_eq!(
         refused(&in_full_env(), "jane", Kind::Role, Some(role.clone()), None),
         [r#"BASE002 metadata.name "codex-runner""#]
@@ -152,9 +157,9 @@ fn a_quotas_status_and_the_labels_beside_it_are_written_by_the_cluster_alone() {
     let mut relabelled = old.clone();
     relabelled["metadata"]["labels"]["a"] = "c".into();
     let of = |user, new: &Value| {
-        let mut asked = request(user, Kind::ResourceQuota, Some(old.clone()), Some(new.clone()));
-        asked.subresource = Some("status");
-        refusals(&RunPolicy::default(), &in_full_env(), &asked)
+        let mut evaluated = request(user, Kind::ResourceQuota, Some(old.clone()), Some(new.clone()));
+        evaluated.subresource = Some("status");
+        refusals(&RunPolicy::default(), &in_full_env(), &evaluated)
     };
     for user in ["jane", WORKER, RECONCILER, "system:serviceaccount:kube-system:job-controller"] {
         assert_eq!(of(user, &forged), [r#"BASE003 status {"used":{"pods":"0"}}"#], "{user}");

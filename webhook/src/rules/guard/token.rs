@@ -19,7 +19,7 @@ pub(super) const RULES: &[Rule] = &[
                  audiences and the longest life.",
         reads: &["tokens.audiences", "tokens.maxSeconds"],
         default_mode: Mode::Enforce,
-        check: Check::Guard { judge: is_plain, mend: None },
+        check: Check::Guard { validate: is_plain, mutate: None },
     },
     Rule {
         id: "TOKEN002",
@@ -34,7 +34,7 @@ pub(super) const RULES: &[Rule] = &[
             "jobs.serviceAccounts.fullEnv",
         ],
         default_mode: Mode::Enforce,
-        check: Check::Guard { judge: is_the_agents_own, mend: None },
+        check: Check::Guard { validate: is_the_agents_own, mutate: None },
     },
 ];
 
@@ -58,7 +58,7 @@ fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     }
     let seconds = at(new, &["spec", "expirationSeconds"]);
     if let Some(seconds) =
-        seconds.filter(|value| value.as_i64().is_none_or(|asked| asked > tokens.max_seconds))
+        seconds.filter(|value| value.as_i64().is_none_or(|evaluated| evaluated > tokens.max_seconds))
     {
         let remedy = format!("expected {} at most", tokens.max_seconds);
         report.forbid("spec.expirationSeconds", clean(&seconds.to_string()), remedy);

@@ -3,7 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 
@@ -15,9 +15,14 @@ pub(super) const RULES: &[Rule] = &[
               managed could have it deleted.",
         remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>), born bare, is labelled later, by a \
                  manager.",
-        reads: &["identities.managers", "namespaces.slotProjects", "namespaces.home", "namespaces.protected"],
+        reads: &[
+            "identities.managers",
+            "namespaces.slotProjects",
+            "namespaces.platform",
+            "namespaces.protected",
+        ],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(nothing_is_adopted)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Change(nothing_is_adopted)], mutate: None },
     },
     Rule {
         id: "NS007",
@@ -26,18 +31,18 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave the identity labels in place; let the lease end, or delete the namespace.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(nothing_is_stripped)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Change(nothing_is_stripped)], mutate: None },
     },
     Rule {
         id: "NS008",
         title: "A protected namespace is never a run namespace",
         why: "What is managed is deleted one day. The cluster's and the platform's own namespaces must not be, \
               whoever asks.",
-        remedy: "Use another name. The protected names stand in namespaces.protected and namespaces.home of the \
+        remedy: "Use another name. The protected names stand in namespaces.protected and namespaces.platform of the \
                  policy.",
-        reads: &["namespaces.home", "namespaces.protected"],
+        reads: &["namespaces.platform", "namespaces.protected"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(protected_is_untouched)], mend: None },
+        check: Check::Namespace { validate: &[Validate::State(protected_is_untouched)], mutate: None },
     },
 ];
 

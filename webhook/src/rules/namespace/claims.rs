@@ -5,7 +5,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::names::parse_run_namespace;
 use codex_k8s_shared::policy::Mode;
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted};
 
@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
              identities.managers or set this rule to warn.",
     reads: &["identities.managers"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { judge: &[Judge::Birth(run_is_not_the_platforms)], mend: None },
+    check: Check::Namespace { validate: &[Validate::Creation(run_is_not_the_platforms)], mutate: None },
 }];
 
 /// Later changes of the label have a rule of their own: they are the managers' alone.

@@ -3,7 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, Namespaces};
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, quoted};
 
@@ -15,9 +15,9 @@ pub(super) const RULES: &[Rule] = &[
               managed, hold its quota and never be deleted.",
         remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
                  codex-k8s.dev/.",
-        reads: &["namespaces.slotProjects", "namespaces.home", "namespaces.protected"],
+        reads: &["namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Birth(name_is_of_a_run)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Creation(name_is_of_a_run)], mutate: None },
     },
     Rule {
         id: "NS017",
@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
         reads: &["identities.managers", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Birth(slot_is_of_a_manager)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Creation(slot_is_of_a_manager)], mutate: None },
     },
 ];
 

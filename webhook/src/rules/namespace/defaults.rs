@@ -33,8 +33,8 @@ pub(super) fn identity(context: &Context<'_>, namespace: &Namespace<'_>, edits: 
 }
 
 fn run_id(parsed: Option<&ParsedName<'_>>) -> String {
-    let told = parsed.map_or("", |parsed| parsed.run.unwrap_or(parsed.rest));
-    sanitize::sanitize_label(told).into()
+    let value = parsed.map_or("", |parsed| parsed.run.unwrap_or(parsed.rest));
+    sanitize::sanitize_label(value).into()
 }
 
 /// The lease that a new namespace gets: each part is kept if given and follows from the others if not.
@@ -71,10 +71,10 @@ pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mu
 /// that its baseline is ready, was planted.
 pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let requested_by = namespace.meta.annotation(keys::REQUESTED_BY);
-    if requested_by.is_none_or(|user| context.granted && user != context.requester.user) {
+    if requested_by.is_none_or(|user| context.becomes_managed && user != context.requester.user) {
         edits.annotation(&[], keys::REQUESTED_BY, context.requester.user);
     }
-    for key in super::metadata::BASELINE.into_iter().filter(|_| context.granted) {
+    for key in super::metadata::BASELINE.into_iter().filter(|_| context.becomes_managed) {
         if namespace.meta.annotation(key).is_some() {
             edits.remove(&["metadata", "annotations", key]);
         }
@@ -89,7 +89,7 @@ pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits
 
 /// The removal of a hold that a bare slot carries when it becomes managed: until then, any user may annotate it.
 pub(super) fn hold(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
-    if context.granted && namespace.meta.annotation(keys::HOLD).is_some() {
+    if context.becomes_managed && namespace.meta.annotation(keys::HOLD).is_some() {
         edits.remove(&["metadata", "annotations", keys::HOLD]);
     }
 }

@@ -3,10 +3,10 @@
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::{Lease, later};
-use codex_k8s_shared::policy::{Mode, WithoutLease};
+use codex_k8s_shared::policy::{MissingLease, Mode};
 use jiff::Timestamp;
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 use crate::rules::requester::Role;
@@ -23,11 +23,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "identities.garbageCollectors",
         "lease.defaultTtl",
         "lease.ttlByRole",
-        "cleanup.withoutLease",
+        "cleanup.missingLease",
         "cleanup.retention.*.*.afterFinish",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { judge: &[Judge::Deletion(lease_has_ended)], mend: None },
+    check: Check::Namespace { validate: &[Validate::Deletion(lease_has_ended)], mutate: None },
 }];
 
 fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
@@ -62,7 +62,7 @@ fn is_left_to_the_collector(context: &Context<'_>, namespace: &Namespace<'_>, re
     }
     let cleanup = &context.policy.cleanup;
     cleanup.retention.any_after_finish()
-        || (cleanup.without_lease == WithoutLease::Age && is_old_enough(context, namespace))
+        || (cleanup.missing_lease == MissingLease::UseAge && is_old_enough(context, namespace))
 }
 
 fn is_old_enough(context: &Context<'_>, namespace: &Namespace<'_>) -> bool {

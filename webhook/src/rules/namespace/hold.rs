@@ -6,7 +6,7 @@ use codex_k8s_shared::lease::{GoDuration, later};
 use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 
-use super::{Context, Judge, Namespace, defaults};
+use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 
@@ -20,8 +20,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["cleanup.maxHold"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(hold_is_bounded), Judge::Change(new_hold_is_bounded)],
-            mend: Some(defaults::hold),
+            validate: &[Validate::Creation(hold_is_bounded), Validate::Change(new_hold_is_bounded)],
+            mutate: Some(defaults::hold),
         },
     },
     Rule {
@@ -32,14 +32,14 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers", "cleanup.maxHoldLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(first_hold_ends), Judge::Change(renewed_hold_ends)],
-            mend: None,
+            validate: &[Validate::Creation(first_hold_ends), Validate::Change(renewed_hold_ends)],
+            mutate: None,
         },
     },
 ];
 
 fn new_hold_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    if old.meta.annotation(keys::HOLD) != new.meta.annotation(keys::HOLD) || context.granted {
+    if old.meta.annotation(keys::HOLD) != new.meta.annotation(keys::HOLD) || context.becomes_managed {
         hold_is_bounded(context, new, report);
     }
 }

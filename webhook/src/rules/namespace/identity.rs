@@ -5,7 +5,7 @@ use codex_k8s_shared::policy::{Creation, Mode};
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_shared::{keys, sanitize};
 
-use super::{Context, Judge, Namespace, defaults};
+use super::{Context, Namespace, Validate, defaults};
 use crate::rules::ManagedNamespace;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
@@ -21,8 +21,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(identity_is_whole), Judge::Change(given_identity_is_whole)],
-            mend: Some(defaults::identity),
+            validate: &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)],
+            mutate: Some(defaults::identity),
         },
     },
     Rule {
@@ -33,7 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave out the labels that the name already tells, or correct whichever is wrong.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Birth(name_agrees)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Creation(name_agrees)], mutate: None },
     },
     Rule {
         id: "NS003",
@@ -43,7 +43,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave the identity labels as they are; a manager rebinds run-id together with a renewed lease.",
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(identity_is_kept)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Change(identity_is_kept)], mutate: None },
     },
     Rule {
         id: "NS004",
@@ -54,8 +54,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(run_id_is_unique), Judge::Change(new_run_id_is_unique)],
-            mend: None,
+            validate: &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)],
+            mutate: None,
         },
     },
     Rule {
@@ -65,7 +65,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Ask the platform for a run, or set namespaces.creation to anyone.",
         reads: &["identities.managers", "namespaces.creation"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Birth(creator_is_allowed)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Creation(creator_is_allowed)], mutate: None },
     },
 ];
 

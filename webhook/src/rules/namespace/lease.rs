@@ -6,7 +6,7 @@ use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 use std::time::Duration;
 
-use super::{Context, Judge, Namespace, defaults};
+use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
 use crate::rules::requester::Role;
@@ -20,7 +20,10 @@ pub(super) const RULES: &[Rule] = &[
                  times as 2026-01-31T12:00:00Z.",
         reads: &["lease.defaultTtl", "lease.ttlByRole"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(lease_is_readable)], mend: Some(defaults::lease) },
+        check: Check::Namespace {
+            validate: &[Validate::State(lease_is_readable)],
+            mutate: Some(defaults::lease),
+        },
     },
     Rule {
         id: "LEASE002",
@@ -30,8 +33,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["lease.minTtl", "lease.maxTtl", "lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(lease_is_bounded), Judge::Change(new_lease_is_bounded)],
-            mend: None,
+            validate: &[Validate::Creation(lease_is_bounded), Validate::Change(new_lease_is_bounded)],
+            mutate: None,
         },
     },
     Rule {
@@ -41,17 +44,17 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Write expires-at as updated-at plus ttl.",
         reads: &["lease.tolerance"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(lease_is_consistent)], mend: None },
+        check: Check::Namespace { validate: &[Validate::State(lease_is_consistent)], mutate: None },
     },
     Rule {
         id: "LEASE004",
         title: "Leases move forward; only managers shorten them",
         why: "Whoever shortens a lease has the namespace deleted. The reconciler does so once, where it finds no place \
-              for a namespace: to quotas.unplacedTtl from then on.",
+              for a namespace: to quotas.pendingTtl from then on.",
         remedy: "Leave the lease or extend it; a manager may shorten it.",
-        reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.unplacedTtl"],
+        reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.pendingTtl"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(lease_moves_forward)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Change(lease_moves_forward)], mutate: None },
     },
     Rule {
         id: "LEASE005",
@@ -61,8 +64,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.candidateServiceAccounts", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(agent_holds_nothing), Judge::Change(agent_leaves_the_lease)],
-            mend: None,
+            validate: &[Validate::Creation(agent_holds_nothing), Validate::Change(agent_leaves_the_lease)],
+            mutate: None,
         },
     },
     Rule {
@@ -72,7 +75,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Create a new run namespace, or let the platform extend this one.",
         reads: &["identities.managers", "lease.maxLifetime"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::Change(lifetime_is_bounded)], mend: None },
+        check: Check::Namespace { validate: &[Validate::Change(lifetime_is_bounded)], mutate: None },
     },
 ];
 
@@ -146,7 +149,7 @@ fn new_lease_is_bounded(
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
-    if is_changed(old, new) || context.granted {
+    if is_changed(old, new) || context.becomes_managed {
         lease_is_bounded(context, new, report);
     }
 }
@@ -184,8 +187,8 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
 /// What the reconciler writes when it finds no place for a namespace, and nothing like it.
 fn is_cut_for_want_of_a_place(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
     let has = |namespace: &Namespace<'_>, key| namespace.meta.annotation(key).is_some();
-    let becomes_unplaced = !has(old, keys::UNPLACED_SINCE)
-        && has(new, keys::UNPLACED_SINCE)
+    let becomes_unplaced = !has(old, keys::QUOTA_PENDING_SINCE)
+        && has(new, keys::QUOTA_PENDING_SINCE)
         && !has(new, keys::BASELINE_READY_AT);
     let Some(lease) =
         readable(new).filter(|_| becomes_unplaced && context.requester.role == Role::Reconciler)
@@ -193,7 +196,7 @@ fn is_cut_for_want_of_a_place(context: &Context<'_>, old: &Namespace<'_>, new: &
         return false;
     };
     let policy = context.policy;
-    Duration::from(lease.ttl) == policy.quotas.unplaced_ttl
+    Duration::from(lease.ttl) == policy.quotas.pending_ttl
         && lease.updated_at.checked_add(lease.ttl) == Some(lease.expires_at)
         && later(lease.updated_at.timestamp(), policy.lease.tolerance)
             .is_some_and(|latest| latest >= context.facts.now)

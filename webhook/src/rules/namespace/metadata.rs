@@ -4,7 +4,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
-use super::{Context, Judge, Namespace, defaults};
+use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing};
@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Use a key of the contract, or a domain of your own.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(keys_are_known)], mend: None },
+        check: Check::Namespace { validate: &[Validate::State(keys_are_known)], mutate: None },
     },
     Rule {
         id: "NS010",
@@ -28,8 +28,8 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(requester_is_recorded), Judge::Change(requester_is_kept)],
-            mend: Some(defaults::provenance),
+            validate: &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)],
+            mutate: Some(defaults::provenance),
         },
     },
     Rule {
@@ -38,7 +38,7 @@ pub(super) const RULES: &[Rule] = &[
         why: "A baseline that is said to be ready and is not lets workloads run without quota; a forged fingerprint \
               gets a foreign environment reused.",
         remedy: "Leave these annotations alone: correlation-id and runtime-fingerprint-* are the managers', \
-                 baseline-* and unplaced-since are the reconciler's.",
+                 baseline-* and quota-pending-since are the reconciler's.",
         reads: &[
             "identities.managers",
             "identities.reconcilers",
@@ -47,12 +47,12 @@ pub(super) const RULES: &[Rule] = &[
         ],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[
-                Judge::Birth(no_baseline_at_birth),
-                Judge::Birth(nothing_of_the_managers_at_birth),
-                Judge::Change(owned_annotations_are_kept),
+            validate: &[
+                Validate::Creation(no_baseline_at_creation),
+                Validate::Creation(nothing_of_the_managers_at_creation),
+                Validate::Change(owned_annotations_are_kept),
             ],
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -63,7 +63,10 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list them in the policy.",
         reads: &["namespaces.allowedFinalizers", "namespaces.allowedOwners"],
         default_mode: Mode::Enforce,
-        check: Check::Namespace { judge: &[Judge::State(finalizers_and_owners_are_listed)], mend: None },
+        check: Check::Namespace {
+            validate: &[Validate::State(finalizers_and_owners_are_listed)],
+            mutate: None,
+        },
     },
     Rule {
         id: "NS013",
@@ -74,8 +77,11 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
-            judge: &[Judge::Birth(spec_finalizers_are_the_clusters), Judge::Change(spec_finalizers_are_kept)],
-            mend: None,
+            validate: &[
+                Validate::Creation(spec_finalizers_are_the_clusters),
+                Validate::Change(spec_finalizers_are_kept),
+            ],
+            mutate: None,
         },
     },
 ];
@@ -104,7 +110,7 @@ fn requester_is_recorded(context: &Context<'_>, namespace: &Namespace<'_>, repor
 
 fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
     let (before, after) = (old.meta.annotation(keys::REQUESTED_BY), new.meta.annotation(keys::REQUESTED_BY));
-    if context.granted {
+    if context.becomes_managed {
         requester_is_recorded(context, new, report);
     } else if before != after {
         let remedy = format!("it stays {}", quoted_or_nothing(before));
@@ -116,7 +122,7 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
 const KUBERNETES: &str = "kubernetes";
 
 pub(super) const BASELINE: [&str; 4] =
-    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR, keys::UNPLACED_SINCE];
+    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR, keys::QUOTA_PENDING_SINCE];
 const MANAGERS: [&str; 4] = [
     keys::CORRELATION_ID,
     keys::RUNTIME_FINGERPRINT_HASH,
@@ -124,7 +130,7 @@ const MANAGERS: [&str; 4] = [
     keys::RUNTIME_FINGERPRINT_UPDATED_AT,
 ];
 
-fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+fn no_baseline_at_creation(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     for key in BASELINE {
         if let Some(found) = namespace.meta.annotation(key) {
             report.forbid(annotation_path(key), quoted(found), "only the reconciler writes it, later");
@@ -132,7 +138,11 @@ fn no_baseline_at_birth(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut
     }
 }
 
-fn nothing_of_the_managers_at_birth(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+fn nothing_of_the_managers_at_creation(
+    context: &Context<'_>,
+    namespace: &Namespace<'_>,
+    report: &mut Report,
+) {
     // Whoever may name the run of a new namespace may name its correlation id, but an agent speaks for no other run.
     let free = |key, found| {
         key == keys::CORRELATION_ID
@@ -151,13 +161,13 @@ fn owned_annotations_are_kept(
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
-    if context.granted {
-        no_baseline_at_birth(context, new, report);
+    if context.becomes_managed {
+        no_baseline_at_creation(context, new, report);
     }
     let owned = [
         (
             BASELINE.as_slice(),
-            context.granted || context.requester.role == Role::Reconciler,
+            context.becomes_managed || context.requester.role == Role::Reconciler,
             "the reconciler",
         ),
         (MANAGERS.as_slice(), context.requester.is_manager(), "a manager"),
@@ -207,7 +217,7 @@ fn spec_finalizers_are_kept(
     new: &Namespace<'_>,
     report: &mut Report,
 ) {
-    if context.granted {
+    if context.becomes_managed {
         spec_finalizers_are_the_clusters(context, new, report);
     }
     if spec_finalizers(old.object).eq(spec_finalizers(new.object)) {

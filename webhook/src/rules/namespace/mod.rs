@@ -14,8 +14,8 @@ mod hold;
 mod identity;
 mod lease;
 mod metadata;
-mod places;
 mod privileges;
+mod quota;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
-pub use places::{Holders, Occupancy};
+pub use quota::{Holders, Occupancy};
 
 use super::catalogue::{Check, Rule};
 use super::report::Report;
@@ -42,7 +42,7 @@ pub struct Context<'a> {
     /// The namespace's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
     /// Whether a namespace that exists becomes managed: a second birth, of what others may have prepared.
-    pub granted: bool,
+    pub becomes_managed: bool,
 }
 
 impl Context<'_> {
@@ -83,13 +83,13 @@ impl<'a> Namespace<'a> {
     }
 }
 
-/// What a rule judges.
+/// What a rule evaluates.
 #[derive(Debug)]
-pub enum Judge {
+pub enum Validate {
     /// What a managed namespace looks like, at birth and after every update that makes it look otherwise.
     State(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
     /// What it looks like at birth.
-    Birth(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
+    Creation(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
     /// What an update changes: the old namespace, then the new one.
     Change(fn(&Context<'_>, &Namespace<'_>, &Namespace<'_>, &mut Report)),
     /// That it is deleted.
@@ -97,7 +97,7 @@ pub enum Judge {
 }
 
 /// What a rule adds where it is missing.
-pub type Mend = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
+pub type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
 
 /// The rules about namespaces, in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
@@ -112,7 +112,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         claims::RULES,
         lease::RULES,
         hold::RULES,
-        places::RULES,
+        quota::RULES,
     ]
     .into_iter()
     .flatten()
@@ -132,23 +132,24 @@ pub fn decide(
         "" => new.or(old).and_then(|namespace| namespace.meta.text("name")).unwrap_or_default(),
         name => name,
     };
-    let granted = matches!((&old, &new), (Some(old), Some(new)) if !old.is_managed() && new.is_managed());
-    let context = Context { policy, facts, requester, name, granted };
-    if !is_concerned(&context, old.as_ref(), new.as_ref()) {
-        return Verdict::unconcerned();
+    let becomes_managed =
+        matches!((&old, &new), (Some(old), Some(new)) if !old.is_managed() && new.is_managed());
+    let context = Context { policy, facts, requester, name, becomes_managed };
+    if !is_in_scope(&context, old.as_ref(), new.as_ref()) {
+        return Verdict::out_of_scope();
     }
-    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
     let leaving = old.is_some_and(|old| old.meta.is_terminating());
     if leaving && (requester.role == Role::NamespaceController || request.operation == Operation::Delete) {
         return verdict;
     }
     match (entry, new.as_ref()) {
         (Entry::Mutate, Some(new)) if request.subresource.is_none() && !leaving => {
-            verdict.patch = mend(&context, old.as_ref(), new, &mut verdict.asked);
+            verdict.patch = mutate(&context, old.as_ref(), new, &mut verdict.evaluated);
         }
         (Entry::Mutate, _) => {}
         (Entry::Validate, _) => {
-            verdict.findings = judge(&context, old.as_ref(), new.as_ref(), &mut verdict.asked);
+            verdict.findings = validate(&context, old.as_ref(), new.as_ref(), &mut verdict.evaluated);
         }
     }
     verdict
@@ -164,7 +165,7 @@ fn creates_bare_slot(
 }
 
 /// Managed before or after, claiming to be, or about to carry labels that nobody else may use.
-fn is_concerned(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
+fn is_in_scope(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
     let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_contract_label);
     match (old, new) {
         (None, Some(new)) => {
@@ -187,23 +188,23 @@ fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool 
     codex_k8s_shared::names::reserved_prefix(&probe, &context.policy.namespaces.prefixes).is_some()
 }
 
-fn mend(
+fn mutate(
     context: &Context<'_>,
     old: Option<&Namespace<'_>>,
     new: &Namespace<'_>,
-    asked: &mut Vec<&'static Rule>,
+    evaluated: &mut Vec<&'static Rule>,
 ) -> json_patch::Patch {
-    // An update is mended only where a manager labels a slot that was born bare; all else is the writer's own.
-    let granted = context.granted && context.is_slot() && context.requester.is_manager();
+    // An update is fixed only where a manager labels a slot that was born bare; all else is the writer's own.
+    let becomes_managed = context.becomes_managed && context.is_slot() && context.requester.is_manager();
     let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
     let mut edits = Edits::new(new.object);
-    if created || granted {
+    if created || becomes_managed {
         for rule in rules() {
-            if let Check::Namespace { mend: Some(mend), .. } = rule.check
+            if let Check::Namespace { mutate: Some(mutate), .. } = rule.check
                 && super::mode(context.policy, rule) != Mode::Off
             {
-                asked.push(rule);
-                mend(context, new, &mut edits);
+                evaluated.push(rule);
+                mutate(context, new, &mut edits);
             }
         }
     }
@@ -211,21 +212,21 @@ fn mend(
 }
 
 /// What may not become managed at all is told so, and nothing of what else it would lack.
-fn judge(
+fn validate(
     context: &Context<'_>,
     old: Option<&Namespace<'_>>,
     new: Option<&Namespace<'_>>,
-    asked: &mut Vec<&'static Rule>,
+    evaluated: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
     let first = || adoption::RULES.iter().chain(creation::RULES);
-    let barred = findings(context, first(), old, new, asked);
+    let barred = findings(context, first(), old, new, evaluated);
     let is_barred =
         barred.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed);
     if is_barred || creates_bare_slot(context, old, new) {
         return barred;
     }
     let others = rules().filter(|rule| !first().any(|first| first.id == rule.id));
-    let mut all = findings(context, others, old, new, asked);
+    let mut all = findings(context, others, old, new, evaluated);
     all.extend(barred);
     all
 }
@@ -235,53 +236,53 @@ fn findings(
     rules: impl Iterator<Item = &'static Rule>,
     old: Option<&Namespace<'_>>,
     new: Option<&Namespace<'_>>,
-    asked: &mut Vec<&'static Rule>,
+    evaluated: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules {
         let mode = super::mode(context.policy, rule);
-        let Check::Namespace { judge, .. } = &rule.check else { continue };
+        let Check::Namespace { validate, .. } = &rule.check else { continue };
         if mode == Mode::Off {
             continue;
         }
         let mut report = Report::new(rule, mode);
-        let mut is_asked = false;
-        for judge in *judge {
-            is_asked |= run(context, judge, old, new, rule, mode, &mut report);
+        let mut is_evaluated = false;
+        for validate in *validate {
+            is_evaluated |= run(context, validate, old, new, rule, mode, &mut report);
         }
-        asked.extend(is_asked.then_some(rule));
+        evaluated.extend(is_evaluated.then_some(rule));
         findings.extend(report.into_findings());
     }
     findings
 }
 
-/// Asks one judge of a rule, if what it judges has happened, and returns whether it has.
+/// Asks one evaluate of a rule, if what it evaluates has happened, and returns whether it has.
 fn run(
     context: &Context<'_>,
-    judge: &Judge,
+    validate: &Validate,
     old: Option<&Namespace<'_>>,
     new: Option<&Namespace<'_>>,
     rule: &'static Rule,
     mode: Mode,
     report: &mut Report,
 ) -> bool {
-    match (judge, old, new) {
-        (Judge::State(judge), None, Some(new)) => judge(context, new, report),
-        // What left management is for the rule about stripping to judge, not for each rule about its labels.
-        (Judge::State(judge), Some(old), Some(new)) if new.has_contract_label() => {
+    match (validate, old, new) {
+        (Validate::State(validate), None, Some(new)) => validate(context, new, report),
+        // What left management is for the rule about stripping to evaluate, not for each rule about its labels.
+        (Validate::State(validate), Some(old), Some(new)) if new.has_contract_label() => {
             let mut after = Report::new(rule, mode);
-            judge(context, new, &mut after);
-            // What was put there before the namespace was managed, nobody has judged.
-            if !after.is_empty() && !context.granted {
+            validate(context, new, &mut after);
+            // What was put there before the namespace was managed, nobody has evaluated.
+            if !after.is_empty() && !context.becomes_managed {
                 let mut before = Report::new(rule, mode);
-                judge(context, old, &mut before);
+                validate(context, old, &mut before);
                 after.retain_what_is_new(&before);
             }
             report.append(after);
         }
-        (Judge::Birth(judge), None, Some(new)) => judge(context, new, report),
-        (Judge::Change(judge), Some(old), Some(new)) => judge(context, old, new, report),
-        (Judge::Deletion(judge), Some(old), None) => judge(context, old, report),
+        (Validate::Creation(validate), None, Some(new)) => validate(context, new, report),
+        (Validate::Change(validate), Some(old), Some(new)) => validate(context, old, new, report),
+        (Validate::Deletion(validate), Some(old), None) => validate(context, old, report),
         _ => return false,
     }
     true

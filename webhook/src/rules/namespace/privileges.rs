@@ -1,9 +1,9 @@
 //! Labels and annotations of Kubernetes that give a namespace privileges.
 
-use codex_k8s_shared::keys::{PRIVILEGES, Place};
+use codex_k8s_shared::keys::{KeyKind, PRIVILEGES};
 use codex_k8s_shared::policy::Mode;
 
-use super::{Context, Judge, Namespace};
+use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
 
@@ -15,15 +15,15 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
     reads: &["namespaces.allowedPrivileges"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { judge: &[Judge::State(no_privilege_is_given)], mend: None },
+    check: Check::Namespace { validate: &[Validate::State(no_privilege_is_given)], mutate: None },
 }];
 
 fn no_privilege_is_given(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let allowed = &context.policy.namespaces.allowed_privileges;
     for privilege in PRIVILEGES.iter().filter(|privilege| !allowed.iter().any(|key| key == privilege.key)) {
-        let (found, path) = match privilege.place {
-            Place::Label => (namespace.meta.label(privilege.key), label_path("", privilege.key)),
-            Place::Annotation => (namespace.meta.annotation(privilege.key), annotation_path(privilege.key)),
+        let (found, path) = match privilege.kind {
+            KeyKind::Label => (namespace.meta.label(privilege.key), label_path("", privilege.key)),
+            KeyKind::Annotation => (namespace.meta.annotation(privilege.key), annotation_path(privilege.key)),
         };
         if let Some(found) = found {
             let remedy =

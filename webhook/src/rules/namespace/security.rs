@@ -3,7 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Level, Mode, SecurityLevels};
 
-use super::{Context, Judge, Namespace, defaults};
+use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 
@@ -16,8 +16,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &["namespaces.slotProjects", "podSecurity"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
-        judge: &[Judge::State(levels_are_high_enough), Judge::Change(levels_are_not_lowered)],
-        mend: Some(defaults::pod_security),
+        validate: &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
+        mutate: Some(defaults::pod_security),
     },
 }];
 

@@ -19,11 +19,11 @@ fn refusals(
     old: Option<&Value>,
     new: &Value,
 ) -> Vec<&'static str> {
-    let asked = request(user, Kind::Namespace, old.cloned(), Some(new.clone()));
+    let evaluated = request(user, Kind::Namespace, old.cloned(), Some(new.clone()));
     let mut object = new.clone();
-    json_patch::patch(&mut object, &decide(policy, facts, &asked, Entry::Mutate).patch).unwrap();
-    let asked = request(user, Kind::Namespace, old.cloned(), Some(object));
-    let verdict = decide(policy, facts, &asked, Entry::Validate);
+    json_patch::patch(&mut object, &decide(policy, facts, &evaluated, Entry::Mutate).patch).unwrap();
+    let evaluated = request(user, Kind::Namespace, old.cloned(), Some(object));
+    let verdict = decide(policy, facts, &evaluated, Entry::Validate);
     let mut rules: Vec<_> = verdict.denials().map(|finding| finding.rule.id).collect();
     rules.dedup();
     rules
@@ -71,9 +71,9 @@ fn a_slot_is_created_bare_or_labelled_by_managers_alone() {
         assert_eq!(created("system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile", &object), ["NS017"]);
         assert_eq!(created(WORKER, &object), [""; 0]);
     }
-    let asked = request(WORKER, Kind::Namespace, None, Some(named("codex-k8s-dev-1")));
+    let evaluated = request(WORKER, Kind::Namespace, None, Some(named("codex-k8s-dev-1")));
     let facts = Facts::at(CREATED.parse().unwrap());
-    let mutated = decide(&RunPolicy::default(), &facts, &asked, Entry::Mutate);
+    let mutated = decide(&RunPolicy::default(), &facts, &evaluated, Entry::Mutate);
     assert!(mutated.patch.0.is_empty(), "it stays bare: {:?}", mutated.patch);
     assert_eq!(created("jane", &named("codex-k8s-dev-notes")), [""; 0]);
 }

@@ -18,10 +18,10 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.activeDeadlineSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 bounded(context, workload, report, &DEADLINE);
             },
-            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &DEADLINE)),
+            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &DEADLINE)),
         },
     },
     Rule {
@@ -33,10 +33,10 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.ttlSecondsAfterFinished"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 bounded(context, workload, report, &TTL);
             },
-            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &TTL)),
+            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &TTL)),
         },
     },
     Rule {
@@ -47,11 +47,11 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.backoffLimit"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 bounded(context, workload, report, &BACKOFF);
                 bounded(context, workload, report, &BACKOFF_PER_INDEX);
             },
-            mend: Some(|context, workload, edits| defaulted(context, workload, edits, &BACKOFF)),
+            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &BACKOFF)),
         },
     },
     Rule {
@@ -62,11 +62,11 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.parallelism.max", "jobs.completions.max"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 bounded(context, workload, report, &PARALLELISM);
                 bounded(context, workload, report, &COMPLETIONS);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -77,7 +77,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave spec.managedBy out.",
         reads: &["jobs.managedBy"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: managed_by_the_cluster, mend: None },
+        check: Check::Workload { validate: managed_by_the_cluster, mutate: None },
     },
 ];
 

@@ -13,14 +13,14 @@ use crate::rules::report::{Report, quoted};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB021",
-        title: "An agent is told its own run",
+        title: "The environment of an agent names its own run",
         why: "The agent reports to the platform under the run that its environment names. With a wrong one it \
               reports for somebody else.",
         remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out \
                  and they are added.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: run_is_told_rightly, mend: Some(tell_run) },
+        check: Check::Workload { validate: run_variables_match, mutate: Some(set_run_variables) },
     },
     Rule {
         id: "JOB022",
@@ -29,27 +29,30 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Put the value into a Secret and refer to it by valueFrom.secretKeyRef.",
         reads: &["jobs.secretEnv"],
         default_mode: Mode::Warn,
-        check: Check::Workload { judge: secrets_are_not_literal, mend: None },
+        check: Check::Workload { validate: secrets_are_not_literal, mutate: None },
     },
 ];
 
 /// The variables that tell the run.
-pub const TOLD: [&str; 4] =
+pub const RUN_VARIABLES: [&str; 4] =
     ["CODEXK8S_RUN_ID", "CODEXK8S_CORRELATION_ID", "CODEXK8S_PROJECT_ID", "CODEXK8S_RUNTIME_MODE"];
 
 /// A variable that tells the run: its name, its value, and whether a label's spelling of the value will do.
-struct Told<'a> {
+struct RunVariable<'a> {
     name: &'static str,
     value: &'a str,
     as_label: bool,
 }
 
-fn told<'a>(context: &Context<'a>, workload: &Workload<'a>) -> impl Iterator<Item = Told<'a>> {
+fn run_variables<'a>(
+    context: &Context<'a>,
+    workload: &Workload<'a>,
+) -> impl Iterator<Item = RunVariable<'a>> {
     let namespace = context.namespace;
     let run_id =
         workload.meta.label(keys::RUN_ID).filter(|raw| sanitize::label_equals(&namespace.run_id, raw));
     let correlation = workload.meta.annotation(keys::CORRELATION_ID).or(namespace.correlation_id.as_deref());
-    let [run, correlated, project, mode] = TOLD;
+    let [run, correlated, project, mode] = RUN_VARIABLES;
     [
         Some((run, run_id.unwrap_or(&namespace.run_id), true)),
         correlation.map(|id| (correlated, id, false)),
@@ -58,15 +61,15 @@ fn told<'a>(context: &Context<'a>, workload: &Workload<'a>) -> impl Iterator<Ite
     ]
     .into_iter()
     .flatten()
-    .map(|(name, value, as_label)| Told { name, value, as_label })
+    .map(|(name, value, as_label)| RunVariable { name, value, as_label })
 }
 
-const fn is_told(context: &Context<'_>, workload: &Workload<'_>) -> bool {
+const fn has_run_variables(context: &Context<'_>, workload: &Workload<'_>) -> bool {
     !context.generated && workload.is_the_runs()
 }
 
-fn run_is_told_rightly(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    if !is_told(context, workload) {
+fn run_variables_match(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+    if !has_run_variables(context, workload) {
         return;
     }
     for container in workload.containers() {
@@ -74,8 +77,11 @@ fn run_is_told_rightly(context: &Context<'_>, workload: &Workload<'_>, report: &
             let Some(name) = text(variable, "name").filter(|name| name.starts_with("CODEXK8S_")) else {
                 continue;
             };
-            let Some(told) = told(context, workload).find(|told| told.name == name) else { continue };
-            check_variable(workload, &container, index, variable, &told, report);
+            let Some(expected) = run_variables(context, workload).find(|expected| expected.name == name)
+            else {
+                continue;
+            };
+            check_variable(workload, &container, index, variable, &expected, report);
         }
     }
 }
@@ -85,31 +91,32 @@ fn check_variable(
     container: &Container<'_>,
     index: usize,
     variable: &Value,
-    told: &Told<'_>,
+    expected: &RunVariable<'_>,
     report: &mut Report,
 ) {
     let found = variable.get("value").and_then(Value::as_str).unwrap_or_default();
-    let right = found == told.value || (told.as_label && sanitize::label_equals(told.value, found));
+    let right =
+        found == expected.value || (expected.as_label && sanitize::label_equals(expected.value, found));
     let indirect = at(variable, &["valueFrom"]).is_some();
     if indirect || !right {
         let found = if indirect { "a reference".to_owned() } else { quoted(found) };
-        let path = container.field(workload, &format!("env[{index}] ({})", told.name));
-        report.forbid(path, found, format!("this run's is {}", quoted(told.value)));
+        let path = container.field(workload, &format!("env[{index}] ({})", expected.name));
+        report.forbid(path, found, format!("this run's is {}", quoted(expected.value)));
     }
 }
 
-fn tell_run(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
-    if !is_told(context, workload) {
+fn set_run_variables(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    if !has_run_variables(context, workload) {
         return;
     }
     for container in workload.containers().filter(|container| container.list != "ephemeralContainers") {
         let index = container.index.to_string();
         let mut path = workload.template_path().to_vec();
         path.extend(["spec", container.list, &index, "env"]);
-        for told in told(context, workload) {
-            let named = |variable: &&Value| text(variable, "name") == Some(told.name);
+        for expected in run_variables(context, workload) {
+            let named = |variable: &&Value| text(variable, "name") == Some(expected.name);
             if items(container.value.get("env")).find(named).is_none() {
-                edits.push(&path, json!({"name": told.name, "value": told.value}));
+                edits.push(&path, json!({"name": expected.name, "value": expected.value}));
             }
         }
     }
@@ -120,19 +127,19 @@ fn secrets_are_not_literal(context: &Context<'_>, workload: &Workload<'_>, repor
         return;
     }
     let mut literal: Vec<&str> = Vec::new();
-    let mut place = None;
+    let mut path = None;
     for container in workload.containers() {
         for variable in items(container.value.get("env")) {
             let name = text(variable, "name").unwrap_or_default();
             let secret = context.policy.jobs.secret_env.iter().any(|listed| listed == name);
             if secret && text(variable, "value").is_some() && !literal.contains(&name) {
                 literal.push(name);
-                place.get_or_insert_with(|| container.field(workload, "env"));
+                path.get_or_insert_with(|| container.field(workload, "env"));
             }
         }
     }
-    if let Some(place) = place {
+    if let Some(path) = path {
         let found = format!("literal values of {}", literal.join(", "));
-        report.forbid(place, found, "refer to a Secret instead: whoever may read Jobs reads these");
+        report.forbid(path, found, "refer to a Secret instead: whoever may read Jobs reads these");
     }
 }

@@ -15,7 +15,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
              codex-k8s.dev/baseline-waits-for of the namespace and the log of codex-k8s-guard reconcile tell why.",
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Workload { judge: baseline_is_live, mend: None },
+    check: Check::Workload { validate: baseline_is_live, mutate: None },
 }];
 
 fn baseline_is_live(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -28,5 +28,5 @@ fn baseline_is_live(context: &Context<'_>, workload: &Workload<'_>, report: &mut
         |missing| format!("a baseline that is not complete: {missing}"),
     );
     let path = format!("namespace {}: {}", namespace.name, annotation_path(super::keys::BASELINE_READY_AT));
-    report.early(path, found, "the baseline is being put in place; try again in a moment");
+    report.not_ready(path, found, "the baseline is being put in place; try again in a moment");
 }

@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave securityContext.privileged out, on init and ephemeral containers too.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: nothing_is_privileged, mend: None },
+        check: Check::Workload { validate: nothing_is_privileged, mutate: None },
     },
     Rule {
         id: "JOB018",
@@ -29,11 +29,11 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 host_namespaces_are_left(context, workload, report);
                 probes_go_to_the_pod(workload, report);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -45,7 +45,7 @@ pub(super) const RULES: &[Rule] = &[
                  policy lists.",
         reads: &["jobs.volumes"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: volume_types_are_listed, mend: None },
+        check: Check::Workload { validate: volume_types_are_listed, mutate: None },
     },
     Rule {
         id: "JOB020",
@@ -55,7 +55,7 @@ pub(super) const RULES: &[Rule] = &[
                  alone. Of SELinux, the types of containers may be set.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: protections_stay_on, mend: None },
+        check: Check::Workload { validate: protections_stay_on, mutate: None },
     },
 ];
 

@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave the labels run-id and project-id out and they are added, on the Job and on its Pod template.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: identity_is_the_namespaces, mend: Some(add_identity) },
+        check: Check::Workload { validate: identity_is_the_namespaces, mutate: Some(add_identity) },
     },
     Rule {
         id: "JOB002",
@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
                  codex-k8s-run-<run id>, and no agent creates it.",
         reads: &["identities.candidateServiceAccounts"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: run_and_name_agree, mend: None },
+        check: Check::Workload { validate: run_and_name_agree, mutate: None },
     },
     Rule {
         id: "JOB003",
@@ -36,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave metadata.finalizers empty, on the workload and on its template.",
         reads: &["jobs.finalizers"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: finalizers_are_listed, mend: None },
+        check: Check::Workload { validate: finalizers_are_listed, mutate: None },
     },
 ];
 
@@ -92,7 +92,7 @@ pub(super) fn names_the_run(context: &Context<'_>) -> bool {
 }
 
 fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    // A Binding has the name of its Pod, which was judged.
+    // A Binding has the name of its Pod, which was evaluated.
     if context.generated || workload.kind == Kind::Binding {
         return;
     }

@@ -1,6 +1,6 @@
 //! Rules about workloads in managed namespaces: Jobs, `CronJobs`, Pods and the templates that Pods are made from.
 //!
-//! What a controller makes from a template is judged by fewer rules than the template was: the template was judged
+//! What a controller makes from a template is evaluated by fewer rules than the template was: the template was evaluated
 //! when it was written, by who wrote it, and a namespace that has been rebound to another run since may still have
 //! Pods of the old one.
 
@@ -9,8 +9,8 @@ mod environment;
 mod gate;
 mod host;
 mod identity;
-mod places;
 mod quota;
+mod reservation;
 mod resources;
 mod scheduling;
 mod service_account;
@@ -21,7 +21,7 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::{keys, names};
 use serde_json::Value;
 
-pub use environment::TOLD as RUN_VARIABLES;
+pub use environment::RUN_VARIABLES;
 pub use host::APP_ARMOR;
 
 use super::catalogue::{Check, Rule};
@@ -69,20 +69,20 @@ pub struct Workload<'a> {
     pub meta: Meta<'a>,
 }
 
-/// What a rule judges. On an update it is asked of the old object as well, so that only what is new is refused.
-pub type Judge = fn(&Context<'_>, &Workload<'_>, &mut Report);
+/// What a rule evaluates. On an update it is asked of the old object as well, so that only what is new is refused.
+pub type Validate = fn(&Context<'_>, &Workload<'_>, &mut Report);
 
 /// What a rule adds where it is missing, when the workload is created.
-pub type Mend = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
+pub type Mutate = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
 
 /// Whether a rule about a change applies to it. The old object is `None` on its creation.
-pub type AppliesToPassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>) -> bool;
+pub type AppliesToTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>) -> bool;
 
-/// What a rule judges of how a workload changes. The old object is `None` on its creation.
-pub type JudgePassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report);
+/// What a rule evaluates of how a workload changes. The old object is `None` on its creation.
+pub type ValidateTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report);
 
 /// What a rule sets when a workload is created or changed.
-pub type MendPassage = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>);
+pub type MutateTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>);
 
 /// The keys that lead from an object to a part of it.
 pub type Path = &'static [&'static str];
@@ -159,8 +159,8 @@ impl<'a> Workload<'a> {
         const LIMITS: [&str; 3] = ["securityContext", "ports", "resources"];
         let program = |container: Container<'a>| {
             let fields = container.value.as_object().into_iter().flatten();
-            let told: Vec<_> = fields.filter(|(key, _)| !LIMITS.contains(&key.as_str())).collect();
-            (container.list, told)
+            let others: Vec<_> = fields.filter(|(key, _)| !LIMITS.contains(&key.as_str())).collect();
+            (container.list, others)
         };
         let volumes = |of: &Self| of.pod_spec().and_then(|spec| at(spec, &["volumes"]));
         self.containers().map(program).eq(old.containers().map(program)) && volumes(self) == volumes(old)
@@ -211,7 +211,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         environment::RULES,
         resources::RULES,
         quota::RULES,
-        places::RULES,
+        reservation::RULES,
         gate::RULES,
         size::RULES,
         status::RULES,
@@ -242,10 +242,10 @@ pub fn decide(
     let context =
         Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
     let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
-    // A namespace that is being deleted is judged as well: what an update did not break is never held against it.
+    // A namespace that is being deleted is evaluated as well: what an update did not break is never held against it.
     let scope = scope(&context, &workload, request.operation);
     let passes = |rule: &&Rule| match rule.check {
-        Check::Passage { applies, .. } => applies(&context, old.as_ref(), &workload),
+        Check::Transition { applies, .. } => applies(&context, old.as_ref(), &workload),
         _ => {
             scope == Scope::All || (scope == Scope::Gate && gate::RULES.iter().any(|gate| gate.id == rule.id))
         }
@@ -255,13 +255,13 @@ pub fn decide(
     if rules.is_empty() {
         return Verdict::default();
     }
-    let mut verdict = Verdict { concerned: true, ..Verdict::default() };
+    let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
     // What is too large is told so, and nothing else is spent on it.
     let too_large: Vec<_> =
         rules.iter().copied().filter(|rule| size::RULES.iter().any(|size| size.id == rule.id)).collect();
-    let findings = judge(&context, &too_large, old.as_ref(), &workload);
+    let findings = validate(&context, &too_large, old.as_ref(), &workload);
     if findings.iter().any(|finding| finding.mode == Mode::Enforce) {
-        verdict.asked = too_large;
+        verdict.evaluated = too_large;
         if entry == Entry::Validate {
             verdict.findings = findings;
         }
@@ -269,11 +269,11 @@ pub fn decide(
     }
     match entry {
         Entry::Mutate => {
-            (verdict.patch, verdict.asked) = mend(&context, &rules, old.as_ref(), &workload);
+            (verdict.patch, verdict.evaluated) = mutate(&context, &rules, old.as_ref(), &workload);
         }
         Entry::Validate => {
-            verdict.findings = judge(&context, &rules, old.as_ref(), &workload);
-            verdict.asked = rules;
+            verdict.findings = validate(&context, &rules, old.as_ref(), &workload);
+            verdict.evaluated = rules;
         }
     }
     verdict
@@ -310,26 +310,26 @@ pub fn is_privilege(rule: &Rule) -> bool {
     service_account::RULES.iter().chain(host::RULES).any(|privilege| privilege.id == rule.id)
 }
 
-fn mend(
+fn mutate(
     context: &Context<'_>,
     rules: &[&'static Rule],
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
 ) -> (json_patch::Patch, Vec<&'static Rule>) {
     let mut edits = Edits::new(new.object);
-    let mut asked = Vec::new();
+    let mut evaluated = Vec::new();
     for rule in rules {
         match rule.check {
-            Check::Workload { mend: Some(mend), .. } if old.is_none() => mend(context, new, &mut edits),
-            Check::Passage { mend: Some(mend), .. } => mend(context, old, new, &mut edits),
+            Check::Workload { mutate: Some(mutate), .. } if old.is_none() => mutate(context, new, &mut edits),
+            Check::Transition { mutate: Some(mutate), .. } => mutate(context, old, new, &mut edits),
             _ => continue,
         }
-        asked.push(*rule);
+        evaluated.push(*rule);
     }
-    (edits.finish(), asked)
+    (edits.finish(), evaluated)
 }
 
-fn judge(
+fn validate(
     context: &Context<'_>,
     rules: &[&'static Rule],
     old: Option<&Workload<'_>>,
@@ -340,16 +340,16 @@ fn judge(
         let mode = super::mode(context.policy, rule);
         let mut report = Report::new(rule, mode);
         match rule.check {
-            Check::Workload { judge, .. } => {
-                judge(context, new, &mut report);
+            Check::Workload { validate, .. } => {
+                validate(context, new, &mut report);
                 let inherited = old.filter(|old| !is_privilege(rule) || new.runs_the_same_as(old));
                 if let Some(old) = inherited.filter(|_| !report.is_empty()) {
                     let mut before = Report::new(rule, mode);
-                    judge(context, old, &mut before);
+                    validate(context, old, &mut before);
                     report.retain_what_is_new(&before);
                 }
             }
-            Check::Passage { judge, .. } => judge(context, old, new, &mut report),
+            Check::Transition { validate, .. } => validate(context, old, new, &mut report),
             _ => continue,
         }
         findings.extend(report.into_findings());

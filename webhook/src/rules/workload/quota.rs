@@ -1,9 +1,9 @@
 //! Whether the quota of a namespace can ever let a workload's Pods start.
 
 use codex_k8s_shared::baseline;
-use codex_k8s_shared::demand::{Amount, Demand, Part};
 use codex_k8s_shared::policy::{Mode, QuotaSettings};
-use codex_k8s_shared::quantity::Quantity;
+use codex_k8s_shared::quota::pod_resources::{Amount, Part, PodResources};
+use codex_k8s_shared::quota::quantity::Quantity;
 use serde_json::Value;
 
 use super::{Context, Workload, dotted};
@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.limitRange.defaultRequest",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Workload { judge: fits_the_quota, mend: None },
+    check: Check::Workload { validate: fits_the_quota, mutate: None },
 }];
 
 /// More summands than this only blur a message.
@@ -34,19 +34,19 @@ fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut R
     let namespace = context.namespace;
     let slot = context.policy.namespaces.is_slot(&namespace.name);
     let set = baseline::set_of(context.policy, namespace.mode, slot);
-    let judged = workload.is_the_runs() && !context.generated;
-    let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| judged)) else {
+    let evaluated = workload.is_the_runs() && !context.generated;
+    let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| evaluated)) else {
         return;
     };
-    let demand = Demand::of_pod(spec, set.limit_range.as_ref());
-    says_what_is_counted(workload, &demand, quota, report);
+    let resources = PodResources::of_pod(spec, set.limit_range.as_ref());
+    says_what_is_counted(workload, &resources, quota, report);
     let pods = width(workload);
     for (resource, hard) in &quota.hard {
-        let (Some(total), Ok(hard)) = (demand.total(resource), hard.parse::<Quantity>()) else { continue };
+        let (Some(total), Ok(hard)) = (resources.total(resource), hard.parse::<Quantity>()) else { continue };
         if total.times(pods) <= hard {
             continue;
         }
-        let Some(amount) = demand.amount(resource) else { continue };
+        let Some(amount) = resources.amount(resource) else { continue };
         let alone = amount.total > hard || pods == 1;
         let path = match workload.job_path().filter(|_| !alone) {
             Some(job) => format!("{}parallelism", dotted(job)),
@@ -59,17 +59,17 @@ fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut R
 
 fn says_what_is_counted(
     workload: &Workload<'_>,
-    demand: &Demand<'_>,
+    resources: &PodResources<'_>,
     quota: &QuotaSettings,
     report: &mut Report,
 ) {
-    for silence in demand.silences(quota.hard.keys().map(String::as_str)) {
-        let field = match silence.resource.split_once('.') {
+    for missing in resources.missing_values(quota.hard.keys().map(String::as_str)) {
+        let field = match missing.resource.split_once('.') {
             Some((part, resource)) => format!("{part}.{resource}"),
-            None => format!("requests.{}", silence.resource),
+            None => format!("requests.{}", missing.resource),
         };
-        let path = workload.pod_field(&format!("{}[{}].resources.{field}", silence.list, silence.index));
-        let remedy = format!("the quota {} counts {}: name how much it is", quota.name, silence.resource);
+        let path = workload.pod_field(&format!("{}[{}].resources.{field}", missing.list, missing.index));
+        let remedy = format!("the quota {} counts {}: name how much it is", quota.name, missing.resource);
         report.forbid(path, "nothing", remedy);
     }
 }

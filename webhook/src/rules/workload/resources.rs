@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Nothing is to be done: what baseline.limitRange of the policy says is added, as the LimitRange would.",
     reads: &["baseline.*.limitRange.default", "baseline.*.limitRange.defaultRequest"],
     default_mode: Mode::Enforce,
-    check: Check::Workload { judge: |_, _, _| {}, mend: Some(add_resources) },
+    check: Check::Workload { validate: |_, _, _| {}, mutate: Some(add_resources) },
 }];
 
 fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
@@ -27,16 +27,16 @@ fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edi
     let Some(range) = set.limit_range.as_ref().filter(|_| workload.kind == Kind::Pod) else { return };
     for container in workload.containers().filter(|container| container.list != "ephemeralContainers") {
         let index = container.index.to_string();
-        let asked =
+        let evaluated =
             |part: &str, resource: &str| at(container.value, &["resources", part, resource]).is_some();
         let mut add = |part: &str, resource: &str, quantity: &str| {
             edits.set(&["spec", container.list, &index, "resources", part, resource], Value::from(quantity));
         };
         for (resource, quantity) in &range.default {
-            if !asked("limits", resource) {
+            if !evaluated("limits", resource) {
                 add("limits", resource, quantity);
             }
-            if !asked("requests", resource) {
+            if !evaluated("requests", resource) {
                 // As the API server does: a limit of its own is the request, else the default is.
                 let own = at(container.value, &["resources", "limits", resource]).and_then(Value::as_str);
                 let default = range.default_request.get(resource).unwrap_or(quantity);
@@ -44,7 +44,7 @@ fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edi
             }
         }
         for (resource, quantity) in &range.default_request {
-            if !range.default.contains_key(resource) && !asked("requests", resource) {
+            if !range.default.contains_key(resource) && !evaluated("requests", resource) {
                 add("requests", resource, quantity);
             }
         }

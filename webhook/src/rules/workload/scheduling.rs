@@ -18,11 +18,11 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 listed(context, workload, report, "nodeName", &[]);
                 nobody_else_binds(context, workload, report);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -33,10 +33,10 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.priorityClasses"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 listed(context, workload, report, "priorityClassName", &context.policy.jobs.priority_classes);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -47,10 +47,10 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.schedulers"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 listed(context, workload, report, "schedulerName", &context.policy.jobs.schedulers);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -61,10 +61,10 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.runtimeClasses"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
-            judge: |context, workload, report| {
+            validate: |context, workload, report| {
                 listed(context, workload, report, "runtimeClassName", &context.policy.jobs.runtime_classes);
             },
-            mend: None,
+            mutate: None,
         },
     },
     Rule {
@@ -74,7 +74,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave tolerations out, or list key and effect in jobs.tolerations.",
         reads: &["jobs.tolerations"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: tolerations_are_listed, mend: None },
+        check: Check::Workload { validate: tolerations_are_listed, mutate: None },
     },
 ];
 

@@ -21,7 +21,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave serviceAccountName out, or name one that jobs.serviceAccounts of the policy lists.",
         reads: &["jobs.serviceAccounts"],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: account_is_listed, mend: Some(add_account) },
+        check: Check::Workload { validate: account_is_listed, mutate: Some(add_account) },
     },
     Rule {
         id: "JOB005",
@@ -30,7 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave automountServiceAccountToken out, or false, and mount no projected token.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: code_only_has_no_token, mend: Some(take_token_away) },
+        check: Check::Workload { validate: code_only_has_no_token, mutate: Some(take_token_away) },
     },
     Rule {
         id: "JOB006",
@@ -40,7 +40,7 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Leave audience out and expirationSeconds at an hour; project no Pod certificate.",
         reads: &[],
         default_mode: Mode::Enforce,
-        check: Check::Workload { judge: tokens_are_plain, mend: None },
+        check: Check::Workload { validate: tokens_are_plain, mutate: None },
     },
 ];
 

@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
              each other list of a Pod or a container.",
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Workload { judge: lists_are_bounded, mend: None },
+    check: Check::Workload { validate: lists_are_bounded, mutate: None },
 }];
 
 /// The most containers of a Pod, its three lists together.

@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
              the controllers of the cluster.",
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Passage { applies: is_written_to, judge: stays_as_it_is, mend: None },
+    check: Check::Transition { applies: is_written_to, validate: stays_as_it_is, mutate: None },
 }];
 
 /// In a slot as well, and for managers too: the platform reads these statuses and writes none.

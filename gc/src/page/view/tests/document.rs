@@ -10,7 +10,7 @@ pub(super) struct Document(Element);
 pub(super) struct Element(Handle);
 
 impl Document {
-    /// Reads it, and accepts no mistake that a browser would mend.
+    /// Reads it, and accepts no mistake that a browser would fix.
     #[track_caller]
     pub(super) fn parse(html: &str) -> Self {
         let dom = parse_document(RcDom::default(), ParseOpts::default()).one(html);

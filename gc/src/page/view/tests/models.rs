@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use crate::page::model::{Known, Listed, Model, Namespaces};
-use crate::page::places::Usage;
+use crate::page::quota::Usage;
 
 pub(super) fn now() -> Timestamp {
     at("2026-02-01T12:00:00Z")
@@ -78,7 +78,7 @@ pub(super) fn model() -> Model {
         started_at: Some(at("2026-02-01T11:45:00Z")),
         finished_at: Some(at("2026-02-01T11:45:07Z")),
         last_success: Some(at("2026-02-01T11:45:07Z")),
-        result: SweepResult::Done,
+        result: SweepResult::Succeeded,
         managed: 4,
         kept: [("held".to_owned(), 1)].into(),
         ..LastSweep::default()
@@ -86,7 +86,7 @@ pub(super) fn model() -> Model {
     Model {
         read_at: now(),
         namespaces: Ok(Namespaces { listed, undecided: None, trips: Ok(Vec::new()) }),
-        places: Ok(vec![Usage { scope: "project p1".to_owned(), held: 3, limit: Some(4) }]),
+        quota_usage: Ok(vec![Usage { scope: "project p1".to_owned(), held: 3, limit: Some(4) }]),
         rows: Ok(vec![row(
             EventType::Cleaned,
             Payload { namespace: "codex-issue-0".to_owned(), ..Payload::default() },
@@ -137,7 +137,7 @@ fn any_listed() -> impl Strategy<Value = Listed> {
                 labels,
                 annotations,
                 created_at,
-                run: Run::NotAsked,
+                run: Run::NotRequested,
                 ..Candidate::default()
             },
             verdict,
@@ -177,10 +177,10 @@ pub(super) fn any_model() -> impl Strategy<Value = Model> {
         known(prop::collection::vec(rows, 0..4)),
         known(prop::option::of(any_sweep())),
     );
-    (known_parts, prop::option::of(time())).prop_map(|((namespaces, places, rows, sweep), next)| Model {
+    (known_parts, prop::option::of(time())).prop_map(|((namespaces, quota_usage, rows, sweep), next)| Model {
         read_at: now(),
         namespaces,
-        places,
+        quota_usage,
         rows,
         sweep,
         next,

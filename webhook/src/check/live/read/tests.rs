@@ -17,12 +17,12 @@ type Answer = (u16, Value);
 /// An API server with these answers to lists of Jobs, in this order, and nothing else in it.
 struct Server {
     jobs: Mutex<VecDeque<Answer>>,
-    asked: Mutex<Vec<String>>,
+    request: Mutex<Vec<String>>,
 }
 
 impl Server {
     fn with(jobs: impl IntoIterator<Item = Answer>) -> Arc<Self> {
-        Arc::new(Self { jobs: Mutex::new(jobs.into_iter().collect()), asked: Mutex::default() })
+        Arc::new(Self { jobs: Mutex::new(jobs.into_iter().collect()), request: Mutex::default() })
     }
 
     fn client(self: &Arc<Self>) -> Client {
@@ -40,7 +40,7 @@ impl Server {
     fn answer(&self, request: &Request<Body>) -> Answer {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         assert!(query.contains("limit=500") && !query.contains("resourceVersion"), "{path}?{query}");
-        self.asked.lock().unwrap().push(format!("{path}?{query}"));
+        self.request.lock().unwrap().push(format!("{path}?{query}"));
         match path {
             "/apis/batch/v1/jobs" => self.jobs.lock().unwrap().pop_front().unwrap(),
             "/api/v1/namespaces" => (200, list(&[namespace()], "")),
@@ -48,10 +48,10 @@ impl Server {
         }
     }
 
-    async fn read(self: &Arc<Self>) -> Result<(Survey, usize), ReadError> {
-        let mut survey = Survey::new(RunPolicy::default(), None, None, Timestamp::UNIX_EPOCH, true);
+    async fn read(self: &Arc<Self>) -> Result<(LiveCheck, usize), ReadError> {
+        let mut live_check = LiveCheck::new(RunPolicy::default(), None, None, Timestamp::UNIX_EPOCH, true);
         let reader = Reader::new(self.client(), None, &[], &|_| {});
-        reader.read(&mut survey).await.map(|()| (survey, reader.requests()))
+        reader.read(&mut live_check).await.map(|()| (live_check, reader.requests()))
     }
 }
 
@@ -79,18 +79,18 @@ async fn a_list_that_expires_half_way_is_begun_again_and_nothing_is_counted_twic
         (200, list(&[job("a"), job("b")], "again")),
         (200, list(&[job("c")], "")),
     ]);
-    let (survey, requests) = server.read().await.unwrap();
-    let asked = server.asked.lock().unwrap().clone();
-    assert_eq!(requests, asked.len());
-    let tokens: Vec<_> = asked
+    let (live_check, requests) = server.read().await.unwrap();
+    let request = server.request.lock().unwrap().clone();
+    assert_eq!(requests, request.len());
+    let tokens: Vec<_> = request
         .iter()
-        .filter(|asked| asked.contains("/jobs?"))
-        .map(|asked| asked.split("continue=").nth(1))
+        .filter(|request| request.contains("/jobs?"))
+        .map(|request| request.split("continue=").nth(1))
         .collect();
     assert_eq!(tokens, [None, Some("next"), None, Some("again")]);
-    let secrets = asked.iter().find(|asked| asked.contains("/secrets?")).unwrap();
+    let secrets = request.iter().find(|request| request.contains("/secrets?")).unwrap();
     assert!(secrets.contains("type%3Dkubernetes.io%2Fservice-account-token"), "{secrets}");
-    let Outcome::Verdicts(report) = survey.finish(requests, Vec::new()) else { panic!() };
+    let Outcome::Verdicts(report) = live_check.finish(requests, Vec::new()) else { panic!() };
     let jobs: Vec<_> =
         report.objects.iter().filter(|object| object.kind == "Job").map(|object| &*object.name).collect();
     assert_eq!(jobs, ["a", "b", "c"]);

@@ -82,9 +82,9 @@ fn whoever_breaks_the_glass_is_warned() {
         "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nidentities: {breakGlass: {users: [rescuer]}}\n",
     )
     .unwrap();
-    let role = wanted(NAMESPACE, BaselineKind::Role, "codex-runner");
-    let asked = request("rescuer", Kind::Role, Some(role), None);
-    let verdict = crate::rules::decide(&policy, &in_full_env(), &asked, Entry::Validate);
+    let role = desired_object(NAMESPACE, BaselineKind::Role, "codex-runner");
+    let evaluated = request("rescuer", Kind::Role, Some(role), None);
+    let verdict = crate::rules::decide(&policy, &in_full_env(), &evaluated, Entry::Validate);
     assert!(verdict.is_allowed());
     assert_eq!(verdict.findings.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), ["BASE002"]);
 }
@@ -228,7 +228,7 @@ fn a_manager_binds_the_platforms_own_copies_in_slots_and_nothing_else() {
 }
 
 #[test]
-fn the_api_servers_own_bindings_are_never_judged() {
+fn the_api_servers_own_bindings_are_never_evaluated() {
     let all = json!({"metadata": {"name": "system:service-account-issuer-discovery"},
         "subjects": [{"kind": "Group", "name": "system:serviceaccounts"}]});
     let facts = Facts::at("2026-02-01T12:00:00Z".parse().unwrap());
@@ -237,12 +237,12 @@ fn the_api_servers_own_bindings_are_never_judged() {
 
 #[test]
 fn a_kubelet_asks_for_whatever_token_its_pods_were_admitted_with() {
-    let asked = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 86_400}});
-    let mut kubelet = request("system:node:n1", Kind::TokenRequest, None, Some(asked.clone()));
+    let evaluated = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 86_400}});
+    let mut kubelet = request("system:node:n1", Kind::TokenRequest, None, Some(evaluated.clone()));
     kubelet.groups = vec![KUBELETS];
     assert_eq!(refusals(&RunPolicy::default(), &in_full_env(), &kubelet), [""; 0]);
     assert_eq!(
-        refused(&in_full_env(), "system:node:n1", Kind::TokenRequest, None, Some(asked)),
+        refused(&in_full_env(), "system:node:n1", Kind::TokenRequest, None, Some(evaluated)),
         [r#"TOKEN001 spec.audiences[0] "vault""#, "TOKEN001 spec.expirationSeconds 86400"]
     );
 }

@@ -1,0 +1,163 @@
+//! Between the protocol and the rules: a review as a request, and a verdict, or that there is none, as an answer.
+
+use std::fmt::Write as _;
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use serde_json::Value;
+
+use super::LookupError;
+use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Operation, Outcome};
+use crate::rules::{Code, Finding, Kind, Request, Verdict};
+
+/// Why no verdict was reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A fact could not be had.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// An object is none.
+    #[error("{field} is no JSON that can be read: {source}")]
+    Object {
+        /// Which.
+        field: &'static str,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Failure {
+    pub(super) fn outcome(&self, by_controller: bool) -> Outcome {
+        let (code, retry) = match self {
+            Self::Lookup(_) => (DenialCode::TooManyRequests, !by_controller),
+            Self::Object { .. } => (DenialCode::Invalid, false),
+        };
+        let denial = Denial {
+            code,
+            message: format!("{self}; try again"),
+            retry_after_seconds: retry.then_some(1),
+            causes: Vec::new(),
+        };
+        Outcome { denial: Some(denial), audit: vec![("decision", "failed".to_owned())], ..Outcome::default() }
+    }
+}
+
+/// A delay to wait would put a controller's worker to sleep.
+pub(super) fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -> bool {
+    let (identities, user) = (&policy.identities, &review.user_info);
+    [&identities.workload_controllers, &identities.namespace_controllers]
+        .into_iter()
+        .any(|controllers| controllers.contains(&user.username, user.groups.iter().map(|group| &*group.0)))
+}
+
+/// The request of a review, as the rules see it.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
+    let read = |field, raw: Option<&serde_json::value::RawValue>| {
+        raw.map(|raw| {
+            serde_json::from_str::<Value>(raw.get()).map_err(|source| Failure::Object { field, source })
+        })
+        .transpose()
+    };
+    Ok(Request {
+        operation: review.operation,
+        kind,
+        subresource: review.subresource(),
+        name: review.name().unwrap_or_default(),
+        user: &review.user_info.username,
+        groups: review.user_info.groups.iter().map(|group| &*group.0).collect(),
+        object: if review.operation == Operation::Delete { None } else { read("object", review.object)? },
+        old_object: if review.operation == Operation::Create {
+            None
+        } else {
+            read("oldObject", review.old_object)?
+        },
+    })
+}
+
+/// The number of warnings that an answer carries: kube-apiserver cuts them off at 4,096 characters in all.
+const WARNINGS: usize = 50;
+
+/// Puts a verdict into the words of the protocol.
+pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
+    if !verdict.in_scope {
+        return Outcome::default();
+    }
+    let warned = verdict.findings.iter().filter(|finding| finding.mode == Mode::Warn);
+    let denial = denial(verdict);
+    let decision = if denial.is_some() { "denied" } else { "allowed" };
+    let mut audit = vec![("decision", decision.to_owned()), ("policy", policy_hash.to_owned())];
+    if !verdict.findings.is_empty() {
+        let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id).collect();
+        rules.dedup();
+        audit.push(("rules", rules.join(",")));
+    }
+    Outcome {
+        patch: verdict.patch.clone(),
+        denial,
+        warnings: warned.take(WARNINGS).map(ToString::to_string).collect(),
+        audit,
+    }
+}
+
+fn denial(verdict: &Verdict) -> Option<Denial> {
+    let denials: Vec<&Finding> = verdict.denials().collect();
+    let first = denials.first()?;
+    let code = if denials.iter().any(|finding| finding.code == Code::Forbidden) {
+        DenialCode::Forbidden
+    } else if denials.iter().any(|finding| finding.code == Code::Invalid) {
+        DenialCode::Invalid
+    } else {
+        DenialCode::TooManyRequests
+    };
+    // A delay to wait would put a controller's worker to sleep.
+    let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
+    let (listed, left_out) = shortened(&denials);
+    let mut message = String::new();
+    for finding in &listed {
+        let _ = write!(message, "{}{finding}", if message.is_empty() { "" } else { "\n" });
+    }
+    for left_out in &left_out {
+        let _ = write!(message, "\n{}", left_out.message);
+    }
+    let _ = write!(message, " (codex-k8s-guard explain {})", first.rule.id);
+    let mut causes: Vec<_> = listed.into_iter().map(cause).collect();
+    causes.extend(left_out);
+    Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes })
+}
+
+fn cause(finding: &Finding) -> Cause {
+    Cause {
+        reason: finding.rule.id,
+        // Of a 422, kubectl shows the causes and not the message.
+        message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
+        field: finding.path.clone(),
+    }
+}
+
+/// The number of findings of one rule that a denial lists: a list of thousands is not read, and is copied into the
+/// audit log.
+const LISTED: usize = 10;
+
+/// The findings that a denial lists, and for each rule that has more of them, their number and the field of the first.
+fn shortened<'a>(denials: &[&'a Finding]) -> (Vec<&'a Finding>, Vec<Cause>) {
+    let (mut listed, mut left_out) = (Vec::new(), Vec::new());
+    for of_rule in denials.chunk_by(|one, next| one.rule.id == next.rule.id) {
+        let (shown, rest) = of_rule.split_at(of_rule.len().min(LISTED));
+        listed.extend_from_slice(shown);
+        if let Some(first) = rest.first() {
+            left_out.push(Cause {
+                reason: first.rule.id,
+                message: format!(
+                    "{}: {} more problems of this kind are not listed",
+                    first.rule.id,
+                    rest.len()
+                ),
+                field: first.path.clone(),
+            });
+        }
+    }
+    (listed, left_out)
+}

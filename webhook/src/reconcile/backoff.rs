@@ -1,0 +1,120 @@
+//! Who else looks after a baseline, and how long it is waited for.
+//!
+//! The platform's worker makes the baseline of its own namespaces, and retries nothing: were we quicker by a moment, it
+//! would find a quota that is being counted just then, its update would conflict, and the run would fail. So it goes
+//! first. And an object that keeps disappearing comes back ever later: somebody does not want it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use codex_k8s_shared::baseline::BaselineKind;
+
+use super::namespace::Backoff;
+use super::plan::Step;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(5);
+/// What has stayed for so long is wanted after all.
+const FORGOTTEN: Duration = Duration::from_mins(15);
+/// How long the platform is waited for after its namespace, or the last object in it, was seen first: its whole sequence
+/// takes a tenth of a second on a quiet cluster, and some seconds a step in a burst.
+const HEAD_START: Duration = Duration::from_secs(3);
+
+/// How often each object was created, and when last; and the namespaces that the platform is building. By the uid of
+/// the namespace: another one of the same name starts afresh.
+#[derive(Debug, Default)]
+pub struct ExponentialBackoff {
+    created: Mutex<HashMap<(String, BaselineKind), (u32, Instant)>>,
+    building: Mutex<HashMap<String, (usize, Instant)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ExponentialBackoff {
+    /// Notes that an object was created. From the second time on, the delay before the next.
+    pub fn created(&self, uid: &str, kind: BaselineKind, now: Instant) -> Option<Duration> {
+        let mut created = lock(&self.created);
+        created.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
+        let (count, last) = created.entry((uid.to_owned(), kind)).or_insert((0, now));
+        (*count, *last) = (count.saturating_add(1), now);
+        (*count > 1).then(|| delay(*count))
+    }
+
+    /// How long an object must stay away yet.
+    pub fn left(&self, uid: &str, kind: BaselineKind, now: Instant) -> Duration {
+        lock(&self.created)
+            .get(&(uid.to_owned(), kind))
+            .map_or(Duration::ZERO, |(count, last)| delay(*count).saturating_sub(now.duration_since(*last)))
+    }
+
+    /// How long the platform is waited for yet in a namespace that it is building, from the last time on that fewer
+    /// objects were missing.
+    pub fn head_start(&self, uid: &str, missing: usize, now: Instant) -> Duration {
+        let mut building = lock(&self.building);
+        building.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
+        let (fewest, last) = building.entry(uid.to_owned()).or_insert((missing, now));
+        if missing < *fewest {
+            (*fewest, *last) = (missing, now);
+        }
+        HEAD_START.saturating_sub(now.duration_since(*last))
+    }
+}
+
+/// After the first creation nothing is put off; then one second, two, four, up to five minutes.
+fn delay(count: u32) -> Duration {
+    match count {
+        0 | 1 => Duration::ZERO,
+        _ => FIRST.saturating_mul(1 << (count - 2).min(20)).min(LONGEST),
+    }
+}
+
+impl Backoff for ExponentialBackoff {
+    fn lets_the_platform_go_first(&self, uid: &str, missing: usize) -> bool {
+        !self.head_start(uid, missing, Instant::now()).is_zero()
+    }
+
+    fn puts_off(&self, uid: &str, step: &Step) -> bool {
+        matches!(step, Step::Create(desired) if !self.left(uid, desired.kind, Instant::now()).is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_disappearing_comes_back_ever_later_and_is_forgotten_in_time() {
+        let backoff = ExponentialBackoff::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let limits = BaselineKind::LimitRange;
+        assert_eq!(backoff.created("a", limits, start), None);
+        assert_eq!(backoff.left("a", limits, start), Duration::ZERO, "the first loss is repaired at once");
+        assert_eq!(backoff.created("a", limits, start), Some(Duration::from_secs(1)));
+        assert_eq!(backoff.created("a", limits, at(1)), Some(Duration::from_secs(2)));
+        assert_eq!(backoff.left("a", limits, at(2)), Duration::from_secs(1));
+        assert_eq!(backoff.left("a", BaselineKind::Role, at(2)), Duration::ZERO);
+        assert_eq!(backoff.left("b", limits, at(2)), Duration::ZERO);
+        for _ in 0..40 {
+            backoff.created("a", limits, at(3));
+        }
+        assert_eq!(backoff.left("a", limits, at(3)), LONGEST);
+        assert_eq!(backoff.created("a", limits, at(3 + 900)), None);
+    }
+
+    #[test]
+    fn the_platform_goes_first_while_it_gets_on() {
+        let backoff = ExponentialBackoff::default();
+        let start = Instant::now();
+        let third = HEAD_START / 3;
+        assert_eq!(backoff.head_start("a", 5, start), HEAD_START);
+        assert_eq!(backoff.head_start("a", 5, start + third), third * 2);
+        assert_eq!(backoff.head_start("a", 3, start + third * 2), HEAD_START, "two are there by now");
+        assert_eq!(backoff.head_start("a", 4, start + third * 3), third * 2, "losing one is no progress");
+        assert_eq!(backoff.head_start("b", 5, start + third * 4), HEAD_START);
+        assert_eq!(backoff.head_start("a", 3, start + third * 5), Duration::ZERO);
+    }
+}

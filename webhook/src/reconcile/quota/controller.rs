@@ -1,0 +1,119 @@
+//! The controller of the reservations: releases them as namespaces go, and compares what is stored with what there is.
+
+use std::error::Error;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::RunPolicy;
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use tokio::sync::{Notify, mpsc, watch as watch_channel};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::super::controller::Context;
+use super::super::gates::Gates;
+use super::namespaces::NamespaceQuota;
+
+/// NamespaceQuota are compared with those who have them this often, whatever the watch says.
+pub(in crate::reconcile) const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
+/// After a failure, this soon.
+pub(in crate::reconcile) const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Namespaces or Jobs that something is done about at a time.
+pub(in crate::reconcile) const MAX_CONCURRENT: usize = 8;
+
+/// A namespace that a watch does not show any more: its name and uid.
+type Gone = (String, String);
+
+/// Keeps the reservations for ever; compares at once whenever the policy changes.
+pub async fn run(client: Client, context: &Context, changes: watch_channel::Receiver<()>) {
+    let (reservations, policy) = (&context.quota, &*context.policy);
+    let again = Notify::new();
+    let (gone, releases) = mpsc::unbounded_channel();
+    tokio::join!(
+        follow(client, context, gone, &again),
+        UnboundedReceiverStream::new(releases).for_each_concurrent(MAX_CONCURRENT, |(name, uid)| release(
+            reservations,
+            name,
+            uid
+        )),
+        settle(reservations, policy, changes, &again),
+    );
+}
+
+async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<Gone>, again: &Notify) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+    let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
+    let mut gates = Gates::default();
+    let mut events = std::pin::pin!(watch::watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        let is_listing = matches!(event, Ok(Event::Init | Event::InitApply(_)));
+        match event {
+            Ok(Event::Init) => gates.begin(),
+            Ok(Event::InitApply(namespace) | Event::Apply(namespace)) => {
+                gates.on_apply(&context.policy.load(), &namespace.metadata, Timestamp::now());
+                context.quota.on_apply(&namespace.metadata);
+                context.jobs.on_namespace_apply(&namespace.metadata);
+            }
+            // What went while nobody watched is in no event.
+            Ok(Event::InitDone) => {
+                gates.end();
+                again.notify_one();
+            }
+            Ok(Event::Delete(namespace)) => {
+                let meta = namespace.metadata;
+                let name = meta.name.as_deref().unwrap_or_default();
+                gates.on_delete(name);
+                context.jobs.on_namespace_delete(name);
+                // Nobody is left to be told of it only when this task ends as well.
+                let _ = gone.send((meta.name.unwrap_or_default(), meta.uid.unwrap_or_default()));
+            }
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
+        }
+        if !is_listing {
+            context.metrics.closed_gates(&gates);
+        }
+    }
+}
+
+/// Until it is known whether the namespace is gone.
+async fn release(reservations: &NamespaceQuota, name: String, uid: String) {
+    while let Err(error) = reservations.release(&name, &uid).await {
+        tracing::warn!(
+            namespace = name,
+            error = &error as &dyn Error,
+            "failed to release reservations; trying again"
+        );
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+async fn settle(
+    reservations: &NamespaceQuota,
+    policy: &ArcSwap<RunPolicy>,
+    mut changes: watch_channel::Receiver<()>,
+    again: &Notify,
+) {
+    loop {
+        let delay = match reservations.settle(&policy.load_full().quotas).await {
+            Ok(()) => RESYNC_INTERVAL,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "failed to count the reservations; trying again"
+                );
+                RETRY_DELAY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = again.notified() => {}
+            changed = changes.changed() => if changed.is_err() { tokio::time::sleep(delay).await },
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Agent Jobs as a watch tells of them, and what is asked and written about each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::sanitize::UNKNOWN;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::super::cluster::Cluster;
+use super::super::fault::{self, Point};
+use super::job::{AgentJob, Stage};
+use super::namespaces::is_managed;
+use super::reservations::Holder;
+use crate::registration::FIELD_MANAGER;
+
+/// The agent Jobs, and which namespaces are managed.
+pub struct AgentJobs {
+    client: Client,
+    cluster: Cluster,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<Holder, AgentJob>,
+    /// The projects of the managed namespaces.
+    projects: HashMap<String, String>,
+    /// Namespaces that were found not to be managed: a watch tells if one comes to be.
+    unmanaged: HashSet<String>,
+}
+
+impl AgentJobs {
+    /// Nothing is known yet.
+    pub fn new(client: Client, cluster: Cluster) -> Self {
+        Self { client, cluster, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets all that is known.
+    pub fn reset(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Notes what a watch tells of a managed namespace.
+    pub fn on_namespace_apply(&self, meta: &ObjectMeta) {
+        self.state().projects.insert(meta.name.clone().unwrap_or_default(), project(meta));
+    }
+
+    /// A watch does not show the namespace any more.
+    pub fn on_namespace_delete(&self, name: &str) {
+        self.state().projects.remove(name);
+    }
+
+    /// Notes what a watch, or an answer, tells of a Job.
+    pub fn on_apply(&self, job: &Job) {
+        let (job, mut state) = (AgentJob::of(job), self.state());
+        let holder = job.holder();
+        if !state.jobs.get(&holder).is_some_and(|known| job.is_older_than(known)) {
+            state.jobs.insert(holder, job);
+        }
+    }
+
+    /// A watch does not show the Job any more.
+    pub fn on_delete(&self, job: &Job) {
+        let (job, mut state) = (AgentJob::of(job), self.state());
+        if state.jobs.get(&job.holder()).is_some_and(|known| known.uid == job.uid) {
+            state.jobs.remove(&job.holder());
+        }
+    }
+
+    /// Takes over a complete list.
+    pub fn replace(&self, jobs: Vec<AgentJob>) {
+        self.state().jobs = jobs.into_iter().map(|job| (job.holder(), job)).collect();
+    }
+
+    /// Those that have not ended, each with its project: whatever is not in a managed namespace is left out.
+    ///
+    /// # Errors
+    /// If a namespace of which no watch has pending_reason cannot be read.
+    pub async fn of_managed_namespaces(&self) -> kube::Result<Vec<(AgentJob, String)>> {
+        for namespace in self.of_unknown_namespaces() {
+            let found = self.cluster.namespace(&namespace).await?.filter(is_managed);
+            let mut state = self.state();
+            match &found {
+                Some(meta) => drop(state.projects.insert(namespace, project(meta))),
+                None => drop(state.unmanaged.insert(namespace)),
+            }
+        }
+        let state = self.state();
+        let lives = state.jobs.values().filter(|job| job.stage != Stage::Ended);
+        let owned = lives.filter_map(|job| Some((job.clone(), state.projects.get(&job.namespace)?.clone())));
+        Ok(owned.collect())
+    }
+
+    /// The namespaces with Jobs of which no watch has pending_reason that they are managed.
+    fn of_unknown_namespaces(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let asks = |job: &&AgentJob| match job.stage {
+            Stage::Ended => false,
+            // It does so because its namespace is managed, whatever was found before.
+            Stage::PendingNamespace => true,
+            Stage::Works | Stage::Rests => !state.unmanaged.contains(&job.namespace),
+        };
+        let namespaces = state.jobs.values().filter(asks).map(|job| &job.namespace);
+        namespaces.filter(|namespace| !state.projects.contains_key(*namespace)).cloned().collect()
+    }
+
+    fn api(&self, namespace: &str) -> Api<Job> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Whether a Job has ended or is gone, as the API server has it now.
+    ///
+    /// # Errors
+    /// If the API server does not answer: that is not "gone".
+    pub async fn is_over(&self, namespace: &str, name: &str, uid: &str) -> kube::Result<bool> {
+        let found = self.api(namespace).get_opt(name).await?.map(|job| AgentJob::of(&job));
+        Ok(found.is_none_or(|job| job.uid != uid || job.stage == Stage::Ended))
+    }
+
+    /// Lifts the suspension of a Job, in the version that is known. `false` if it is not that any more.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or refuses it.
+    pub async fn start(&self, job: &AgentJob, reserved: bool) -> kube::Result<bool> {
+        let holder = job.holder().to_string();
+        fault::point(Point::BeforeStart, &holder);
+        let annotations =
+            json!({keys::JOB_PENDING_REASON: null, keys::JOB_ADMITTED_AT: reserved.then(written)});
+        let started = self.patch(job, annotations, Some(false)).await?;
+        fault::point(Point::AfterStart, &holder);
+        Ok(started)
+    }
+
+    /// Says of a Job whose suspension somebody else has lifted that it has a reservation. `false` if it is another version
+    /// by now.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn note(&self, job: &AgentJob) -> kube::Result<bool> {
+        self.patch(job, json!({keys::JOB_PENDING_REASON: null, keys::JOB_ADMITTED_AT: written()}), None).await
+    }
+
+    /// Says what a Job waits for. `false` if it is another version by now.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn set_pending_reason(&self, job: &AgentJob, waits: &str) -> kube::Result<bool> {
+        self.patch(job, json!({keys::JOB_PENDING_REASON: waits}), None).await
+    }
+
+    async fn patch(&self, job: &AgentJob, annotations: Value, suspend: Option<bool>) -> kube::Result<bool> {
+        let metadata = json!({"uid": job.uid, "resourceVersion": job.version, "annotations": annotations});
+        let mut patch = json!({"metadata": metadata});
+        if let Some(suspend) = suspend {
+            patch["spec"] = json!({"suspend": suspend});
+        }
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match self.api(&job.namespace).patch(&job.name, &params, &Patch::Merge(patch)).await {
+            Ok(patched) => {
+                self.on_apply(&patched);
+                Ok(true)
+            }
+            // A newer version is on its way to us, or it is gone.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn project(meta: &ObjectMeta) -> String {
+    let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::PROJECT_ID));
+    label.filter(|label| !label.is_empty()).map_or(UNKNOWN, String::as_str).to_owned()
+}
+
+fn written() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

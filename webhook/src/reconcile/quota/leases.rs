@@ -1,0 +1,104 @@
+//! A reservation as a Lease.
+
+use std::collections::BTreeMap;
+
+use codex_k8s_shared::install::PART_OF;
+use codex_k8s_shared::quota::{JOB_RESERVATION, JOB_UID, NAMESPACE_UID, RESERVATION};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+
+use super::reservations::{Candidate, Holder, Id, Reservation, Stored};
+
+/// Annotation of a reservation: that it is never just given back.
+pub(in crate::reconcile) const CONFIRMED: &str = "guard.codex-k8s.dev/confirmed";
+
+/// The labels that tell the reservations of one kind of holder.
+struct Labels {
+    /// The kind of the scope.
+    kind: &'static str,
+    /// The uid of the holder.
+    uid: &'static str,
+}
+
+const fn labels(job: bool) -> Labels {
+    if job {
+        Labels { kind: JOB_RESERVATION, uid: JOB_UID }
+    } else {
+        Labels { kind: RESERVATION, uid: NAMESPACE_UID }
+    }
+}
+
+/// A version as a number: it grows with every change.
+pub(in crate::reconcile) fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_default()
+}
+
+/// The Lease that is created for a reservation.
+pub(in crate::reconcile) fn lease(id: &Id, who: &Candidate) -> Lease {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let Labels { kind, uid } = labels(who.holder.is_job());
+    let labels = [PART_OF.entry(), label(kind, id.kind()), label(uid, &who.uid)];
+    let annotations = who.open.then(|| BTreeMap::from([label(CONFIRMED, "true")]));
+    let metadata = ObjectMeta {
+        name: Some(id.to_string()),
+        labels: Some(BTreeMap::from(labels)),
+        annotations,
+        ..ObjectMeta::default()
+    };
+    let spec = LeaseSpec {
+        holder_identity: Some(who.holder.to_string()),
+        acquire_time: Some(MicroTime(Timestamp::now())),
+        ..LeaseSpec::default()
+    };
+    Lease { metadata, spec: Some(spec) }
+}
+
+/// The reservation that a Lease is, if its name says so.
+pub(in crate::reconcile) fn reservation(lease: &Lease) -> Option<Reservation> {
+    let meta = &lease.metadata;
+    let id = Id::parse(meta.name.as_deref()?)?;
+    let named = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+    let holder = Holder::parse(named.unwrap_or_default());
+    let uid = meta.labels.as_ref().and_then(|all| all.get(labels(holder.is_job()).uid)).cloned();
+    let stored = Stored {
+        uid: meta.uid.clone().unwrap_or_default(),
+        version: meta.resource_version.as_deref().map_or(0, number),
+    };
+    let confirmed = meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(CONFIRMED));
+    Some(Reservation { id, holder, uid: uid.unwrap_or_default(), stored: Some(stored), confirmed })
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_k8s_shared::quota::Scope;
+
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_read_as_it_was_written_whoever_has_it() {
+        for (text, kind) in [("codex-run-1", "reservation"), ("codex-run-1/unit-tests", "job-reservation")] {
+            let scope = Scope::of_jobs(Some("p1"));
+            let who = Candidate {
+                holder: Holder::parse(text),
+                uid: "u".to_owned(),
+                created: Timestamp::UNIX_EPOCH,
+                open: true,
+                scopes: vec![(scope.clone(), Some(1))],
+            };
+            let id = Id { stem: scope.stem(), number: 3 };
+            let mut stored = lease(&id, &who);
+            stored.metadata.uid = Some("l".to_owned());
+            stored.metadata.resource_version = Some("7".to_owned());
+            let version = Stored { uid: "l".to_owned(), version: 7 };
+            let expected =
+                Reservation { id, holder: who.holder, uid: who.uid, stored: Some(version), confirmed: true };
+            assert_eq!(reservation(&stored), Some(expected));
+            // A reconciler that looks for one kind does not find the other.
+            let labels = stored.metadata.labels.unwrap();
+            assert_eq!(labels[&format!("guard.codex-k8s.dev/{kind}")], "agent-jobs");
+            assert_eq!(labels.len(), 3, "{labels:?}");
+        }
+        assert_eq!(reservation(&Lease::default()), None);
+    }
+}

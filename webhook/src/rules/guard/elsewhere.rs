@@ -1,0 +1,162 @@
+//! Bindings outside a run namespace that reach into it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use codex_k8s_shared::policy::{Mode, RunPolicy};
+use serde_json::Value;
+
+use super::binding::{new_subjects, shown};
+use super::{Context, Write};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, text};
+use crate::rules::report::Report;
+use crate::rules::requester::service_account;
+use crate::rules::{Kind, Request};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "RBAC003",
+    title: "No binding elsewhere names a ServiceAccount of a run namespace",
+    why: "A ClusterRoleBinding, or a RoleBinding in another namespace, gives an agent rights that its namespace's own \
+          rules cannot see. A binding that waits for the name of a run namespace does so too, once there is one. The \
+          groups of all ServiceAccounts and of all users include every agent, of today and of tomorrow.",
+    remedy: "Bind a ServiceAccount outside of run namespaces, or the users and groups that are meant; in a run \
+             namespace, the baseline grants what a run needs. The platform's own copies in slots are bound by a \
+             manager. ClusterRoles that may be bound to all users are listed in rbac.everybody of the policy.",
+    reads: &[
+        "identities.managers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "identities.candidateServiceAccounts",
+        "namespaces.slotProjects",
+        "namespaces.platform",
+        "namespaces.protected",
+        "rbac.everybody",
+    ],
+    default_mode: Mode::Enforce,
+    check: Check::Guard { validate: nothing_reaches_in, mutate: None },
+}];
+
+/// The group of all `ServiceAccounts`; those of one namespace follow a `:`.
+pub(super) const ALL: &str = "system:serviceaccounts";
+
+/// The groups that include every agent, or every request that an agent can send.
+pub const EVERYBODY: [&str; 3] = [ALL, "system:authenticated", "system:unauthenticated"];
+
+/// The user that a request without credentials is from. An agent can send one.
+pub const ANONYMOUS: &str = "system:anonymous";
+
+/// What a subject has to do with `ServiceAccounts`.
+enum Named<'a> {
+    /// One of a namespace.
+    One(&'a str, &'a str),
+    /// All of a namespace.
+    AllOf(&'a str),
+    /// All of the cluster, among others perhaps.
+    All,
+}
+
+impl<'a> Named<'a> {
+    fn by(subject: &'a Value) -> Option<Self> {
+        let name = text(subject, "name").unwrap_or_default();
+        match text(subject, "kind")? {
+            "ServiceAccount" => Some(Self::One(text(subject, "namespace")?, name)),
+            "User" if name == ANONYMOUS => Some(Self::All),
+            "User" => service_account(name).map(|(namespace, name)| Self::One(namespace, name)),
+            "Group" if EVERYBODY.contains(&name) => Some(Self::All),
+            "Group" => name.strip_prefix(ALL)?.strip_prefix(':').map(Self::AllOf),
+            _ => None,
+        }
+    }
+
+    const fn namespace(&self) -> Option<&'a str> {
+        match self {
+            Self::One(namespace, _) | Self::AllOf(namespace) => Some(namespace),
+            Self::All => None,
+        }
+    }
+}
+
+/// Whose `ServiceAccounts` a subject includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Included<'a> {
+    /// Those of a namespace, or one of them.
+    Of(&'a str),
+    /// Those of every namespace.
+    All,
+}
+
+/// Returns whose `ServiceAccounts` a subject of a binding includes.
+pub fn included(subject: &Value) -> Option<Included<'_>> {
+    Named::by(subject).map(|named| named.namespace().map_or(Included::All, Included::Of))
+}
+
+/// The namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere brings: of these it must be
+/// known whether they are managed. `own_namespace` is the binding's own.
+pub fn namespaces<'a>(
+    policy: &RunPolicy,
+    request: &'a Request<'_>,
+    own_namespace: Option<&str>,
+) -> BTreeSet<&'a str> {
+    if !matches!(request.kind, Kind::RoleBinding | Kind::ClusterRoleBinding) {
+        return BTreeSet::new();
+    }
+    let write = Write { old: request.old_object.as_ref(), new: request.object.as_ref() };
+    let unknown = |name: &&str| !policy.namespaces.is_protected(name) && Some(*name) != own_namespace;
+    new_subjects(&write)
+        .filter_map(|(_, subject)| Named::by(subject)?.namespace())
+        .filter(unknown)
+        .filter(|name| !policy.namespaces.is_of_a_run(name))
+        .collect()
+}
+
+fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
+    let is_binding = matches!(context.kind, Kind::RoleBinding | Kind::ClusterRoleBinding);
+    if !is_binding || context.namespace().is_some() {
+        return;
+    }
+    let managed: HashSet<&str> = context.facts.named.iter().map(|name| &**name).collect();
+    let for_everybody = write.new.is_some_and(|binding| binds_what_is_everybodys(context, binding));
+    let reaching = new_subjects(write).filter_map(|(index, subject)| {
+        let named = Named::by(subject)?;
+        let remedy = match named {
+            Named::All if for_everybody => return None,
+            Named::All => {
+                "it includes the agents of every run namespace; name the subjects that are meant, or bind a \
+                 ClusterRole that rbac.everybody of the policy lists"
+            }
+            _ if !reaches_in(context, &managed, &named) => return None,
+            _ => "a run has rights in its own namespace alone; bind a ServiceAccount of another namespace",
+        };
+        Some((index, subject, remedy))
+    });
+    for (index, subject, remedy) in reaching {
+        report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
+    }
+}
+
+/// Whether the role is one that the policy lets everybody have.
+fn binds_what_is_everybodys(context: &Context<'_>, binding: &Value) -> bool {
+    let role = |field| at(binding, &["roleRef"]).and_then(|role| text(role, field));
+    let listed = &context.policy.rbac.everybody;
+    role("kind") == Some("ClusterRole")
+        && role("name").is_some_and(|name| listed.iter().any(|listed| listed == name))
+}
+
+/// Whether a run namespace is reached into. A name that a run namespace can have counts as one before there is such a
+/// namespace, so that a binding that waits for it is refused as well.
+fn reaches_in(context: &Context<'_>, managed: &HashSet<&str>, named: &Named<'_>) -> bool {
+    let policy = context.policy;
+    let Some(namespace) = named.namespace().filter(|name| !policy.namespaces.is_protected(name)) else {
+        return false;
+    };
+    let is_run = policy.namespaces.is_of_a_run(namespace) || managed.contains(namespace);
+    let platforms = match named {
+        Named::One(_, name) => {
+            context.requester.is_manager()
+                && policy.namespaces.is_slot(namespace)
+                && policy.identities.candidate_service_accounts.iter().any(|listed| listed == name)
+        }
+        Named::AllOf(_) | Named::All => false,
+    };
+    is_run && !platforms
+}

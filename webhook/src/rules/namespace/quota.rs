@@ -1,0 +1,118 @@
+//! Reservations: how many run namespaces there may be at once. This is the early look, at what the cache has; what no two
+//! creations can pass at once is the reconciler's count, without which nothing starts in a namespace.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::quota::Scope;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Namespace, Validate};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::report::{Report, annotation_path, label_path, quoted};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "QUOTA003",
+    title: "There are no more run namespaces at once than the policy has reservations for",
+    why: "Namespaces that nobody counts fill the cluster, and a burst of one project leaves no room for any other.",
+    remedy: "Delete a run namespace that is done with, wait until a lease ends, or raise the limit under quotas in \
+             the policy. Managers are bound as well, except by quotas.perRequester. A namespace that slips through a full limit, among many created \
+             at once, waits for its reservation without running anything.",
+    reads: &["quotas.cluster", "quotas.perProject", "quotas.perRequester"],
+    default_mode: Mode::Enforce,
+    check: Check::Namespace {
+        validate: &[
+            Validate::Creation(there_is_a_reservation),
+            Validate::Change(there_is_a_reservation_for_what_comes_in),
+        ],
+        mutate: None,
+    },
+}];
+
+/// How full a scope is, without the namespace that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occupancy {
+    /// The scope.
+    pub scope: Scope,
+    /// Its limit.
+    pub max: u32,
+    /// Who is in it.
+    pub holders: Holders,
+}
+
+/// The managed namespaces of a scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holders {
+    /// How many there are, those that are being deleted among them.
+    pub held: usize,
+    /// Some of them, those whose leases end first: three at most, and none while there are reservations left.
+    pub some: Vec<Box<str>>,
+    /// When the first of their leases ends.
+    pub next_end: Option<Timestamp>,
+}
+
+impl Occupancy {
+    fn is_full(&self) -> bool {
+        usize::try_from(self.max).is_ok_and(|max| self.holders.held >= max)
+    }
+
+    fn validate(&self, context: &Context<'_>, report: &mut Report) {
+        if !self.is_full() {
+            return;
+        }
+        let (path, value) = match &self.scope {
+            Scope::Cluster => ("metadata.name".to_owned(), context.name),
+            Scope::Project(project) | Scope::AgentJobs(project) => {
+                (label_path("", keys::PROJECT_ID), &**project)
+            }
+            Scope::Requester(requester) => (annotation_path(keys::REQUESTED_BY), &**requester),
+        };
+        let found = format!("{}, with {}", quoted(value), self.holders.describe(&self.scope, self.max));
+        let remedy = match self.holders.next_end {
+            Some(end) => format!("delete one, or wait: the next lease ends at {end}"),
+            None => "delete one, or raise the limit under quotas in the policy".to_owned(),
+        };
+        report.forbid(path, found, remedy);
+    }
+}
+
+impl Holders {
+    fn describe(&self, scope: &Scope, max: u32) -> String {
+        let kind = scope.kind();
+        let some = match self.some.as_slice() {
+            [] => String::new(),
+            some if some.len() == self.held => format!(": {}", some.join(", ")),
+            some => format!(": {} and {} more", some.join(", "), self.held.saturating_sub(some.len())),
+        };
+        format!("{} run namespaces in this {kind}, whose limit is {max}{some}", self.held)
+    }
+}
+
+fn there_is_a_reservation(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
+    if namespace.is_managed() {
+        for occupancy in &context.facts.reservations {
+            occupancy.validate(context, report);
+        }
+    }
+}
+
+/// A slot that becomes managed, or that is handed to another project.
+fn there_is_a_reservation_for_what_comes_in(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
+    if context.becomes_managed {
+        return there_is_a_reservation(context, new, report);
+    }
+    if old.meta.label(keys::PROJECT_ID) == new.meta.label(keys::PROJECT_ID) {
+        return;
+    }
+    for occupancy in &context.facts.reservations {
+        if matches!(occupancy.scope, Scope::Project(_)) {
+            occupancy.validate(context, report);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Reservations of agent Jobs: how many of them work at once. A Job is created suspended, and says what it waits for; the
+//! reconciler lifts the suspension once it holds a reservation for it, and nobody else does.
+
+use codex_k8s_shared::keys;
+use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::quota::{PENDING_REASON_AT_CREATION, Scope};
+use serde_json::Value;
+
+use super::{Context, Workload, dotted, identity};
+use crate::rules::catalogue::{Check, Rule};
+use crate::rules::object::{at, is_true, items};
+use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
+use crate::rules::{Edits, Kind, Role};
+
+pub(super) const RULES: &[Rule] = &[Rule {
+    id: "QUOTA004",
+    title: "No more agent Jobs of a project work at once than the policy has reservations for",
+    why: "A burst of runs of one project takes every node and every budget, and nothing is left for any other. Whoever \
+          lifts the suspension of a Job that waits jumps the queue, and the limit holds no more.",
+    remedy: "Create the Job as ever: while quotas.agentJobsPerProject of the policy is set, it is suspended until there \
+             is a reservation, the oldest first, and its annotation codex-k8s.dev/job-pending-reason says for what. To hasten it, \
+             delete a Job that is done with or raise the limit. A Job that you have suspended yourself starts when it \
+             is resumed and has a reservation. Only the reconciler lifts the suspension of one that waits and writes \
+             codex-k8s.dev/job-admitted-at. A Pod stays with its Job until it has ended: delete a Job without \
+             --cascade=orphan.",
+    reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
+    default_mode: Mode::Enforce,
+    check: Check::Transition { applies, validate, mutate: Some(mutate) },
+}];
+
+/// Whether a workload is an agent Job, or makes some, while those are limited. In a slot, what the platform and the
+/// cluster's controllers make is the platform's own stack, unless it says that it is of a run.
+fn applies(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
+    let limited = context.policy.quotas.agent_jobs_per_project.is_some();
+    let can_matter = match new.kind {
+        Kind::Job | Kind::CronJob => true,
+        Kind::Pod => old.is_some_and(|old| leaves_its_job(old, new)),
+        _ => false,
+    };
+    if !limited || !can_matter {
+        return false;
+    }
+    let theirs = |workload: &Workload<'_>| workload.is_of_a_run(context.name);
+    match old {
+        _ if !context.is_in_slot() => true,
+        Some(old) => theirs(old) || theirs(new),
+        None => theirs(new) || !(context.role == Role::Manager || context.generated),
+    }
+}
+
+fn is_suspended(job: &Workload<'_>) -> bool {
+    at(job.object, &["spec"]).is_some_and(|spec| is_true(spec, "suspend"))
+}
+
+/// Whether a Job comes to run by itself: it was resumed, or is new.
+fn is_resumed(old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
+    old.is_none_or(is_suspended) && !is_suspended(new)
+}
+
+/// A new Job waits, unless its creator has suspended it; and so does one that its creator resumes. One that waits
+/// already is not touched, so that whoever resumes it is told.
+fn mutate(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, edits: &mut Edits<'_>) {
+    if new.kind != Kind::Job || context.role == Role::Reconciler {
+        return;
+    }
+    if old.is_none() && new.meta.label(keys::RUN_ID).is_none() && !identity::names_the_run(context) {
+        edits.label(&[], keys::RUN_ID, &context.namespace.run_id);
+    }
+    let of_its_own = |old: &Workload<'_>| {
+        [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT].iter().all(|key| old.meta.annotation(key).is_none())
+    };
+    if is_resumed(old, new) && old.is_none_or(of_its_own) {
+        edits.set(&["spec", "suspend"], true.into());
+        edits.annotation(&[], keys::JOB_PENDING_REASON, PENDING_REASON_AT_CREATION);
+    }
+}
+
+fn validate(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    match (new.kind, old) {
+        _ if context.role == Role::Reconciler => {}
+        (Kind::CronJob, old) => template_says_nothing(old, new, report),
+        (Kind::Pod, old) => stays_with_its_job(old, new, report),
+        (_, None) => waits_from_the_start(context, new, report),
+        (_, Some(old)) => goes_on_waiting(context, old, new, report),
+    }
+}
+
+/// The Jobs of a `CronJob` would be refused, which only Events tell.
+fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    const TEMPLATE: super::Path = &["spec", "jobTemplate"];
+    for key in [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT] {
+        let found = new.meta_at(TEMPLATE).annotation(key);
+        let before = old.and_then(|old| old.meta_at(TEMPLATE).annotation(key));
+        if let Some(found) = found.filter(|found| before != Some(found)) {
+            let path = format!("{}{}", dotted(TEMPLATE), annotation_path(key));
+            report.forbid(path, quoted(found), "leave it out: each of its Jobs gets its own");
+        }
+    }
+}
+
+/// The uid of the Job that controls a Pod.
+fn controlling_job<'a>(pod: &Workload<'a>) -> Option<&'a str> {
+    let owners = items(at(pod.object, &["metadata", "ownerReferences"]));
+    let mut jobs = owners.filter(|owner| {
+        let is = |key: &str, value: &str| owner.get(key).and_then(Value::as_str) == Some(value);
+        is("kind", "Job") && is("apiVersion", "batch/v1") && is_true(owner, "controller")
+    });
+    jobs.next()?.get("uid")?.as_str()
+}
+
+/// Whether a Pod that may still run is taken from the Job that it is counted with, as a deletion of the Job does that
+/// leaves its dependents.
+fn leaves_its_job(old: &Workload<'_>, new: &Workload<'_>) -> bool {
+    let phase = at(old.object, &["status", "phase"]).and_then(Value::as_str);
+    let is_over = matches!(phase, Some("Succeeded" | "Failed"))
+        || at(new.object, &["metadata", "deletionTimestamp"]).is_some();
+    let job = controlling_job(old);
+    job.is_some() && !is_over && controlling_job(new) != job
+}
+
+fn stays_with_its_job(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
+    if old.is_some_and(|old| leaves_its_job(old, new)) {
+        let remedy = "the Job stays its controller until the Pod has ended, because agent Jobs are counted with their \
+                      Pods: delete the Job without --cascade=orphan, or delete the Pod";
+        report.forbid("metadata.ownerReferences", quoted_or_nothing(controlling_job(new)), remedy);
+    }
+}
+
+fn waits_from_the_start(context: &Context<'_>, new: &Workload<'_>, report: &mut Report) {
+    if let Some(found) = new.meta.annotation(keys::JOB_ADMITTED_AT) {
+        let path = annotation_path(keys::JOB_ADMITTED_AT);
+        report.forbid(path, quoted(found), "leave it out: only the reconciler writes it");
+    }
+    if let Some(found) =
+        new.meta.annotation(keys::JOB_PENDING_REASON).filter(|found| *found != PENDING_REASON_AT_CREATION)
+    {
+        let path = annotation_path(keys::JOB_PENDING_REASON);
+        report.forbid(path, quoted(found), "leave it out: only the reconciler says what a Job waits for");
+    }
+    if new.meta.label(keys::RUN_ID).is_none() {
+        let run_id = quoted(&context.namespace.run_id);
+        let remedy = format!("the namespace's is {run_id}, and agent Jobs are counted by it");
+        report.forbid(label_path("", keys::RUN_ID), "nothing", remedy);
+    }
+    if !is_suspended(new) {
+        let remedy = format!(
+            "expected true until there is {}; create it again, for the call that suspends it was skipped",
+            required_reservation(context)
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    }
+}
+
+fn goes_on_waiting(context: &Context<'_>, old: &Workload<'_>, new: &Workload<'_>, report: &mut Report) {
+    let label = |workload: &Workload<'_>| workload.meta.label(keys::RUN_ID).is_some();
+    if label(old) && !label(new) {
+        report.forbid(label_path("", keys::RUN_ID), "nothing", "it stays: agent Jobs are counted by it");
+    }
+    for key in [keys::JOB_ADMITTED_AT, keys::JOB_PENDING_REASON] {
+        let (before, found) = (old.meta.annotation(key), new.meta.annotation(key));
+        let asks = key == keys::JOB_PENDING_REASON
+            && before.is_none()
+            && found == Some(PENDING_REASON_AT_CREATION)
+            && is_suspended(new);
+        if before != found && !asks {
+            let remedy = format!("it stays {}: only the reconciler writes it", quoted_or_nothing(before));
+            report.forbid(annotation_path(key), quoted_or_nothing(found), remedy);
+        }
+    }
+    if !is_resumed(Some(old), new) {
+        return;
+    }
+    if let Some(reason) = old.meta.annotation(keys::JOB_PENDING_REASON) {
+        let remedy = format!(
+            "it waits for {}; only the reconciler resumes it: delete a Job that is done with, or raise \
+             quotas.agentJobsPerProject in the policy",
+            clean(reason)
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    } else if old.meta.annotation(keys::JOB_ADMITTED_AT).is_none() {
+        let remedy = format!(
+            "it needs {}: leave it suspended, annotate it {}={PENDING_REASON_AT_CREATION:?}, and it starts when there is one",
+            required_reservation(context),
+            keys::JOB_PENDING_REASON
+        );
+        report.forbid("spec.suspend", suspension(new), remedy);
+    }
+}
+
+fn suspension(job: &Workload<'_>) -> String {
+    at(job.object, &["spec", "suspend"]).map_or_else(|| "nothing".to_owned(), ToString::to_string)
+}
+
+/// The reservation that a Job needs, in words.
+fn required_reservation(context: &Context<'_>) -> String {
+    let scope = Scope::of_jobs(Some(&context.namespace.project_id));
+    let max = context.policy.quotas.limit(&scope).unwrap_or_default();
+    scope.required_reservation(max)
+}
+
+#[cfg(test)]
+mod tests;
