@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use codex_k8s_gc::clock::Clock;
 use codex_k8s_gc::cluster::Cluster;
-use codex_k8s_gc::install::Home;
+use codex_k8s_gc::install::InstallNamespace;
 use codex_k8s_gc::runs::RunsSource;
 use codex_k8s_gc::session::Session;
 use codex_k8s_shared::audit::{AuditStore, StoreAddress};
@@ -164,11 +164,11 @@ impl SessionArgs {
         let (store, runs) = (self.store.address()?, self.runs.source()?);
         let cluster = self.cluster.connect().await?;
         let pod = std::env::var("POD_NAME").ok();
-        let home_name = self.install.install_namespace.clone();
+        let install_namespace = self.install.install_namespace.clone();
         Ok(Session {
-            home: Home::new(cluster.client(), home_name.clone(), process::identity(pod.as_deref())),
+            install: InstallNamespace::new(cluster.client(), install_namespace.clone(), process::identity(pod.as_deref())),
             cluster,
-            home_name,
+            install_namespace,
             store,
             runs,
             actor: self.actor.clone(),

@@ -99,7 +99,7 @@ impl Args {
     ) {
         let mut last = session.clock.now();
         health.next(schedule.after(last));
-        if let Ok(Some(before)) = session.home.last_sweep().await {
+        if let Ok(Some(before)) = session.install.last_sweep().await {
             health.last.note(before);
         }
         while !stop.is_cancelled() {

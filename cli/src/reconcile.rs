@@ -17,7 +17,7 @@ use codex_k8s_webhook::reconcile::inspection::reason;
 use codex_k8s_webhook::reconcile::metrics::Metrics;
 use codex_k8s_webhook::reconcile::namespace::{Gate, is_in_scope, reconcile};
 use codex_k8s_webhook::reconcile::plan::{Drift, Step};
-use codex_k8s_webhook::reconcile::quota::namespaces::Standing;
+use codex_k8s_webhook::reconcile::quota::namespaces::QuotaStatus;
 use codex_k8s_webhook::reconcile::{
     Cluster, Context, Inspector, NamespaceQuota, NoBackoff, Report, controller, last_sweep,
 };
@@ -35,10 +35,10 @@ use crate::policy::{self, PolicyArgs};
 use crate::process::{self, bind, signals};
 use crate::telemetry::TelemetryArgs;
 
-const LEADER: &str = "leader elected or standing by";
+const LEADER: &str = "leader elected or quota by";
 /// How long the Lease may take to be given back at the end.
 const GIVING_BACK: Duration = Duration::from_secs(3);
-/// How long a look waits for a quota to be counted: seconds after a burst.
+/// How long a observe waits for a quota to be counted: seconds after a burst.
 const COUNTED: Duration = Duration::from_secs(15);
 
 const EXAMPLES: &str = "\
@@ -270,7 +270,7 @@ async fn settle(
         let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
         let later = reconcile(cluster, policy, &meta, places, inspector, &NoBackoff).await?;
         report.done.extend(later.done);
-        (report.left, report.gate, report.standing) = (later.left, later.gate, later.standing);
+        (report.left, report.gate, report.quota) = (later.left, later.gate, later.quota);
         report.violations = later.violations;
     }
     Ok(report)
@@ -296,7 +296,7 @@ fn format_report(report: &Report, dry_run: bool) -> String {
     let changes = report.gate != Gate::Unchanged || !report.done.is_empty();
     let state = match &report.left {
         _ if !report.violations.is_empty() => format!("waits: {}", reason(&report.violations)),
-        _ if let Standing::Waits(waits) = &report.standing => format!("waits: {waits}"),
+        _ if let QuotaStatus::Pending(waits) = &report.quota => format!("waits: {waits}"),
         left if left.is_complete() && dry_run && changes => "would then be ready".to_owned(),
         left if left.is_complete() => "ready".to_owned(),
         left if left.only_counts() && dry_run => "would then be ready once its quota counts".to_owned(),

@@ -183,7 +183,7 @@ impl Args {
                 // The watch begins again by itself, later and later.
                 Err(_) => continue,
             };
-            progress.print_applied(&state);
+            progress.show(&state);
             if state.is_the_end() {
                 return Ok(if state == State::Succeeded { Exit::Done } else { Exit::Failed });
             }

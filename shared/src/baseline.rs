@@ -106,7 +106,7 @@ pub struct Difference {
     /// What was found there, as JSON; `nothing` if it is absent.
     pub found: String,
     /// What is to be there.
-    pub desired_value: String,
+    pub desired: String,
 }
 
 impl Desired {
@@ -154,7 +154,7 @@ pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<De
     objects
 }
 
-/// Where an object differs from another, both being whole: `found` in the second, `desired_value` in the first. What the API
+/// Where an object differs from another, both being whole: `found` in the second, `desired` in the first. What the API
 /// server keeps for itself does not count, nor does a status.
 pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
     const KEPT: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
@@ -170,12 +170,12 @@ pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
     };
     let mut differences = Vec::new();
     let (before, after) = (without(before), without(after));
-    let (Some(desired_value), Some(found)) = (before.as_object(), after.as_object()) else {
+    let (Some(desired), Some(found)) = (before.as_object(), after.as_object()) else {
         compare("object", Some(&before), Some(&after), &mut differences);
         return differences;
     };
-    for key in desired_value.keys().chain(found.keys().filter(|key| !desired_value.contains_key(*key))) {
-        compare(&joined("", key), desired_value.get(key), found.get(key), &mut differences);
+    for key in desired.keys().chain(found.keys().filter(|key| !desired.contains_key(*key))) {
+        compare(&joined("", key), desired.get(key), found.get(key), &mut differences);
     }
     differences
 }
@@ -259,35 +259,35 @@ fn canonical(quantities: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
 
 fn compare(
     path: &str,
-    desired_value: Option<&Value>,
+    desired: Option<&Value>,
     stored: Option<&Value>,
     differences: &mut Vec<Difference>,
 ) {
-    let (desired_value, stored) =
-        (desired_value.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
-    match (desired_value, stored) {
-        (Some(Value::Object(desired_value)), Some(Value::Object(stored))) => {
+    let (desired, stored) =
+        (desired.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
+    match (desired, stored) {
+        (Some(Value::Object(desired)), Some(Value::Object(stored))) => {
             for key in
-                desired_value.keys().chain(stored.keys().filter(|key| !desired_value.contains_key(*key)))
+                desired.keys().chain(stored.keys().filter(|key| !desired.contains_key(*key)))
             {
-                compare(&joined(path, key), desired_value.get(key), stored.get(key), differences);
+                compare(&joined(path, key), desired.get(key), stored.get(key), differences);
             }
         }
-        (Some(Value::Array(desired_value)), Some(Value::Array(stored))) => {
-            for index in 0..desired_value.len().max(stored.len()) {
+        (Some(Value::Array(desired)), Some(Value::Array(stored))) => {
+            for index in 0..desired.len().max(stored.len()) {
                 compare(
                     &format!("{path}[{index}]"),
-                    desired_value.get(index),
+                    desired.get(index),
                     stored.get(index),
                     differences,
                 );
             }
         }
-        (desired_value, stored) if is_same(desired_value, stored) => {}
-        (desired_value, stored) => {
+        (desired, stored) if is_same(desired, stored) => {}
+        (desired, stored) => {
             let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
-            let (found, desired_value) = (shown(stored), shown(desired_value));
-            differences.push(Difference { path: path.to_owned(), found, desired_value });
+            let (found, desired) = (shown(stored), shown(desired));
+            differences.push(Difference { path: path.to_owned(), found, desired });
         }
     }
 }
@@ -310,10 +310,10 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn is_same(desired_value: Option<&Value>, stored: Option<&Value>) -> bool {
+fn is_same(desired: Option<&Value>, stored: Option<&Value>) -> bool {
     let quantity = |value: Option<&Value>| value.and_then(Value::as_str)?.parse::<Quantity>().ok();
-    desired_value == stored
-        || quantity(desired_value).is_some_and(|desired_value| quantity(stored) == Some(desired_value))
+    desired == stored
+        || quantity(desired).is_some_and(|desired| quantity(stored) == Some(desired))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ const SERVICE: [u8; 4] = [10, 0, 0, 1];
 
 /// Where a control plane runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ports {
+pub(crate) enum Host {
     /// On this machine's loopback, without nodes.
     Machine,
     /// In the namespaces of a [node](crate::node).
@@ -50,7 +50,7 @@ pub struct ControlPlane {
     authority: Authority,
     port: u16,
     etcd: u16,
-    ports: Ports,
+    host: Host,
     folder: TempDir,
 }
 
@@ -61,7 +61,7 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Ports::Machine)?;
+        let control_plane = Self::prepare(playground, Host::Machine)?;
         control_plane.start_programs()?;
         Ok(control_plane)
     }
@@ -72,7 +72,7 @@ impl ControlPlane {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Ports::Machine)?;
+        let control_plane = Self::prepare(playground, Host::Machine)?;
         let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
         fs::write(control_plane.folder().join("audit-policy.yaml"), policy)?;
         control_plane.start_programs()?;
@@ -85,7 +85,7 @@ impl ControlPlane {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with_caller(playground: &Path) -> anyhow::Result<Self> {
-        let control_plane = Self::prepare(playground, Ports::Machine)?;
+        let control_plane = Self::prepare(playground, Host::Machine)?;
         let pair = control_plane.authority.issue(Timestamp::now(), &Leaf::of_client(CALLER, &[]))?;
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": {
             "client-certificate-data": BASE64.encode(pair.certificate),
@@ -110,12 +110,12 @@ impl ControlPlane {
     }
 
     /// One that has all that its programs need, and whose programs are not started.
-    pub(crate) fn prepare(playground: &Path, ports: Ports) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(playground: &Path, host: Host) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
-        let supervisor = match ports {
-            Ports::Machine => Supervisor::start(playground, Some(folder.path())),
-            Ports::Node => Supervisor::start_in_node(playground, folder.path()),
+        let supervisor = match host {
+            Host::Machine => Supervisor::start(playground, Some(folder.path())),
+            Host::Node => Supervisor::start_in_node(playground, folder.path()),
         };
         let control_plane = Self {
             supervisor: Mutex::new(supervisor?),
@@ -123,7 +123,7 @@ impl ControlPlane {
             authority: Authority::generate(now, "control-plane")?,
             port: free_port()?,
             etcd: free_port()?,
-            ports,
+            host,
             folder,
         };
         control_plane.write_files(now)?;
@@ -266,14 +266,14 @@ impl ControlPlane {
         if self.folder().join(ADMISSION).exists() {
             args.push(format!("--admission-control-config-file={}", self.file(ADMISSION)));
         }
-        args.extend(match self.ports {
-            Ports::Machine => vec![
+        args.extend(match self.host {
+            Host::Machine => vec![
                 "--bind-address=127.0.0.1".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
             ],
             // Pods call it as well, and it calls kubelet.
-            Ports::Node => vec![
+            Host::Node => vec![
                 format!("--advertise-address={}", crate::node::ADDRESS),
                 "--authorization-mode=Node,RBAC".to_owned(),
                 "--enable-admission-plugins=NodeRestriction".to_owned(),

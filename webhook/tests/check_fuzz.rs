@@ -68,10 +68,10 @@ fn changed(seed: usize, edits: &[(u8, u16, u8)]) -> Vec<u8> {
 }
 
 fn points_to_what_is_there(document: &Document) -> Result<(), TestCaseError> {
-    for place in PATHS.iter().filter_map(|path| document.place(path)) {
-        let text = &place.source.text;
-        prop_assert!(text.get(place.range.clone()).is_some(), "{place:?}");
-        prop_assert!(place.line <= text.split('\n').count() && place.end_column() >= place.column);
+    for position in PATHS.iter().filter_map(|path| document.position(path)) {
+        let text = &position.source.text;
+        prop_assert!(text.get(position.range.clone()).is_some(), "{place:?}");
+        prop_assert!(position.line <= text.split('\n').count() && position.end_column() >= position.column);
     }
     Ok(())
 }

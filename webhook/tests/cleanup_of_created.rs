@@ -155,11 +155,11 @@ fn stored(
     name: &str,
 ) -> Option<Value> {
     let facts = Facts { requester_is_managed: user.contains(":codex-runner"), ..Facts::at(now) };
-    let request = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
+    let made = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
     let mutated = rules::decide(policy, &facts, &request, Entry::Mutate);
     json_patch::patch(&mut new, &mutated.patch).unwrap();
     new["metadata"]["name"] = name.into();
-    let request = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
+    let made = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
     rules::decide(policy, &facts, &request, Entry::Validate).is_allowed().then_some(new)
 }
 

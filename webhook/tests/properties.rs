@@ -106,7 +106,7 @@ proptest! {
         request.subresource = subresource;
         let verdict = rules::decide(&policy, &facts(mode), &request, entry);
         for finding in &verdict.findings {
-            prop_assert!(verdict.request.iter().any(|request| request.id == finding.rule.id), "{finding} was not asked");
+            prop_assert!(verdict.evaluated.iter().any(|rule| rule.id == finding.rule.id), "{finding} was not evaluated");
             prop_assert!(!finding.path.is_empty() && !finding.found.is_empty() && !finding.remedy.is_empty());
             prop_assert!(!finding.to_string().contains(|character: char| character.is_control()), "{finding}");
         }

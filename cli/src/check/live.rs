@@ -170,13 +170,13 @@ fn rollout(report: &RolloutReport) -> String {
         (summary.expire_later, "deleted later"),
         (summary.baselines_change, "changed in a baseline"),
     ];
-    let text: Vec<_> = counts
+    let totals: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let text = if text.is_empty() { "nothing changes".to_owned() } else { text.join(", ") };
-    let _ = writeln!(text, "{} objects: {text}", summary.objects);
+    let totals = if totals.is_empty() { "nothing changes".to_owned() } else { totals.join(", ") };
+    let _ = writeln!(text, "{} objects: {totals}", summary.objects);
     text.push_str(&human::advice(report.changes.iter().filter_map(|change| change.evaluation.as_ref())));
     text
 }
@@ -192,9 +192,9 @@ fn change(change: &Change) -> String {
     };
     let what = change.what();
     let mut text = format!("{STRONG}{what}{STRONG:#}: {colour}{label}{colour:#}\n");
-    for (sign, style, format_report) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
-        if !text.is_empty() {
-            let _ = writeln!(text, "    {style}{sign} {}{style:#}", text.replace('\n', "\n      "));
+    for (sign, style, messages) in [("-", WORSE, &change.before), ("+", BETTER, &change.after)] {
+        if !messages.is_empty() {
+            let _ = writeln!(text, "    {style}{sign} {}{style:#}", messages.replace('\n', "\n      "));
         }
     }
     text

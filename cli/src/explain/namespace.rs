@@ -112,7 +112,7 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
     let annotation = |key| candidate.annotation(key).map_or_else(missing, str::to_owned);
     let label = |key| candidate.label(key).map_or_else(missing, str::to_owned);
     let run = match &candidate.run {
-        Run::NotAsked => "not asked: no database is configured".to_owned(),
+        Run::NotRequested => "not asked: no database is configured".to_owned(),
         Run::Unknown => "the database does not know it".to_owned(),
         Run::Active { status } => status.clone(),
         Run::Ended { outcome, at } => {

@@ -79,7 +79,7 @@ impl Sweep<'_> {
     /// Reads the namespace again, decides again, writes that down, and deletes exactly what was read.
     async fn decide_and_send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
         let Some(mut fresh) = self.cluster.fresh(&candidate.name).await? else {
-            self.tell_absent(candidate).await?;
+            self.report_absent(candidate).await?;
             return Ok(Sent::Over(Outcome::AlreadyDeleted));
         };
         let deadline = Deadline { now: self.clock.now(), to_start: self.policy.cleanup.work_grace };
@@ -89,7 +89,7 @@ impl Sweep<'_> {
         let planned = Planned::new(self.policy, now, fresh);
         let Verdict::Delete(reason) = &planned.verdict else {
             if planned.is_reported(now) {
-                self.tell_kept(&planned).await?;
+                self.report_retained(&planned).await?;
             }
             return Ok(Sent::Over(Outcome::kept(&planned.verdict)));
         };

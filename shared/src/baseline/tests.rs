@@ -55,7 +55,7 @@ fn what_was_widened_stripped_or_added_is_named() {
         .differences(&stored)
         .into_iter()
         .map(|difference| {
-            format!("{}: {} not {}", difference.path, difference.found, difference.desired_object)
+            format!("{}: {} not {}", difference.path, difference.found, difference.desired)
         })
         .collect();
     assert_eq!(

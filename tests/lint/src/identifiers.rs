@@ -73,7 +73,7 @@ fn search_identifier(
     }
 }
 
-/// The words of an identifier, in lower case: `QuotaExceeded` and `no_place` are "no" and "place".
+/// The words of an identifier, in lower case: `NoPlace` and `no_place` are "no" and "place".
 pub fn parts(identifier: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut is_after_lower = false;

@@ -8,7 +8,7 @@ mod handler;
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Answer, Caller, Identity};
-use codex_k8s_webhook::check::{Asked, Checker, Document, Evaluation, Requester, Verdict};
+use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Evaluation, Requester, Verdict};
 use codex_k8s_webhook::review::Operation;
 use http::Method;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ impl Comparison {
         old: Option<&Value>,
     ) -> Evaluation {
         let name = self.namespace.name().to_owned();
-        let asked = Asked { default_namespace: name, operation, ..Asked::creation(requester.clone()) };
+        let asked = CheckRequest { default_namespace: name, operation, ..CheckRequest::creation(requester.clone()) };
         let mut checker = Checker::new(self.policy.clone(), asked);
         checker.assume(std::slice::from_ref(&self.namespace));
         checker.assume(&old.map(|old| Document::of_nowhere(old.clone())).into_iter().collect::<Vec<_>>());

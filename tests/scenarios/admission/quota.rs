@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use codex_k8s_shared::policy::{LimitSettings, RunPolicy};
-use codex_k8s_shared::quota::pod_resources::Demand;
+use codex_k8s_shared::quota::pod_resources::PodResources;
 use codex_k8s_shared::quota::quantity::Quantity;
 use codex_k8s_tests::{Identity, eventually};
 use proptest::prelude::*;
@@ -224,13 +224,13 @@ fn counts_as_the_cluster_does(range: Option<&LimitSettings>, cases: usize) -> (u
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{case}")}, "spec": sent});
         let before = used(&namespace);
         let answer = create(&Identity::Admin, &format!("/api/v1/namespaces/{namespace}/pods"), &pod);
-        let demand = Demand::of_pod(&spec, range);
-        let silences = demand.silences(COUNTED.into_iter());
+        let resources = PodResources::of_pod(&spec, range);
+        let missing_values = resources.missing_values(COUNTED.into_iter());
         let message = answer.body["message"].as_str().unwrap_or_default().to_owned();
-        if !silences.is_empty() {
+        if !missing_values.is_empty() {
             assert!(
                 answer.code == 403 && message.contains("must specify"),
-                "{silences:?}\n{message}\n{spec}"
+                "{missing_values:?}\n{message}\n{spec}"
             );
             refused += 1;
             continue;
@@ -242,7 +242,7 @@ fn counts_as_the_cluster_does(range: Option<&LimitSettings>, cases: usize) -> (u
         answer.admitted();
         let after = used(&namespace);
         for resource in COUNTED {
-            let asked = demand.total(resource).unwrap_or(Quantity::ZERO);
+            let asked = resources.total(resource).unwrap_or(Quantity::ZERO);
             let (before, after) = (before[resource], after[resource]);
             assert!(before + asked == after, "{resource}: {before} + {asked} is not {after}, for\n{spec}");
         }

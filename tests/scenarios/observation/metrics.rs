@@ -44,7 +44,7 @@ fn reconciling() -> String {
     let closed = ObjectMeta { name: Some("codex-issue-1".to_owned()), labels, ..ObjectMeta::default() };
     gates.on_apply(&RunPolicy::default(), &closed, Timestamp::now());
     metrics.closed_gates(&gates);
-    metrics.places(Scope::KINDS.into_iter(), 1, 1);
+    metrics.reservations(Scope::KINDS.into_iter(), 1, 1);
     metrics.limits(&Quotas::default());
     metrics.refused("cluster");
     metrics.released("cluster");

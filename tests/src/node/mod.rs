@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::control_plane::{ControlPlane, Place};
+use crate::control_plane::{ControlPlane, Host};
 use crate::eventually::eventually;
 use crate::identity::Identity;
 use crate::image::{Entry, Image, USER};
@@ -59,7 +59,7 @@ impl Node {
             anyhow::bail!("no node on this machine: {hindrance}");
         }
         let programs = Programs::find()?;
-        let control_plane = ControlPlane::prepare(playground, Place::Node)?;
+        let control_plane = ControlPlane::prepare(playground, Host::Node)?;
         let first = first_process(&control_plane)?;
         let gateway = Gateway::open(control_plane.port(), first)?;
         let node = Self { _door: gateway, control_plane, programs, first };

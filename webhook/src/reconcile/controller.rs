@@ -80,7 +80,7 @@ impl Context {
         let cluster = Cluster::new(client.clone(), false);
         Self {
             policy,
-            places: NamespaceQuota::new(
+            quota: NamespaceQuota::new(
                 client.clone(),
                 install_namespace,
                 cluster.clone(),

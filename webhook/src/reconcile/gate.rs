@@ -42,7 +42,7 @@ pub(super) async fn open(
     };
     let moment = Timestamp::now();
     let mut annotations = vec![
-        (keys::BASELINE_READY_AT, Some(written(moment))),
+        (keys::BASELINE_READY_AT, Some(timestamp(moment))),
         (keys::BASELINE_HASH, Some(hash.to_owned())),
         (keys::BASELINE_WAITS_FOR, None),
         (keys::QUOTA_PENDING_SINCE, None),
@@ -73,7 +73,7 @@ pub(super) async fn wait(
     }
     let mut annotations = vec![(keys::BASELINE_WAITS_FOR, Some(waits.to_string()))];
     if first {
-        annotations.push((keys::QUOTA_PENDING_SINCE, Some(written(moment))));
+        annotations.push((keys::QUOTA_PENDING_SINCE, Some(timestamp(moment))));
         let ends_earlier = |new: &Lease| lease(meta).is_some_and(|lease| new.expires_at < lease.expires_at);
         let cut = granted(meta, moment, policy.quotas.pending_ttl).filter(ends_earlier);
         annotations.extend(cut.into_iter().flat_map(parts));
@@ -94,7 +94,7 @@ fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }
 
-fn written(moment: Timestamp) -> String {
+fn timestamp(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -212,7 +212,7 @@ impl Metrics {
 
     /// Shows how many places are held, by the kinds of their scopes, and how many namespaces and agent Jobs wait for
     /// one.
-    pub fn places(&self, kinds: impl Iterator<Item = &'static str>, namespaces: usize, jobs: usize) {
+    pub fn reservations(&self, kinds: impl Iterator<Item = &'static str>, namespaces: usize, jobs: usize) {
         let mut counts = Scope::KINDS.map(|kind| (kind, 0));
         for kind in kinds {
             for (_, count) in counts.iter_mut().filter(|(counted, _)| *counted == kind) {

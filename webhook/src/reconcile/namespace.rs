@@ -43,7 +43,7 @@ impl Report {
     pub fn is_settled(&self) -> bool {
         self.left.is_complete()
             && self.violations.is_empty()
-            && !matches!(self.standing, QuotaStatus::Pending(_) | QuotaStatus::Unknown)
+            && !matches!(self.quota, QuotaStatus::Pending(_) | QuotaStatus::Unknown)
     }
 }
 

@@ -159,7 +159,7 @@ fn is_filled(desired: &Desired, stored: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use codex_k8s_shared::baseline::desired;
+    use codex_k8s_shared::baseline;
     use codex_k8s_shared::policy::RunPolicy;
     use codex_k8s_shared::run::RuntimeMode;
     use serde_json::json;
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn desired() -> Vec<Desired> {
-        desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::FullEnv)
+        baseline::desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::FullEnv)
     }
 
     fn stored(desired: &Desired) -> ((BaselineKind, String), Value) {
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_we_applied_and_is_not_desired_any_more_goes_and_the_platforms_own_stays() {
         let mut observed = complete();
-        let without_access = desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::CodeOnly);
+        let without_access = baseline::desired(&RunPolicy::default(), "codex-issue-1", RuntimeMode::CodeOnly);
         observed.get_mut(&key(BaselineKind::Role)).unwrap()["metadata"]["managedFields"] = json!([]);
         let plan = plan(&without_access, &observed);
         let removed: Vec<_> = plan.missing();

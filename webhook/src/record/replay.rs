@@ -246,7 +246,7 @@ fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Ve
             remedy: finding.remedy.clone(),
         })
         .collect();
-    let is_asked = verdict.asked.iter().any(|asked| asked.id == rule.id);
+    let is_asked = verdict.evaluated.iter().any(|asked| asked.id == rule.id);
     let outcome = match (findings.is_empty(), is_asked) {
         (false, _) => Said::Found,
         (true, true) => Said::Passed,

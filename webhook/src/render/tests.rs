@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::check::{Asked, Checker, Document, Requester, Verdict};
+use crate::check::{CheckRequest, Checker, Document, Requester, Verdict};
 
 const A: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":77}}"#;
 const B: &str = r#"{"repository":{"full_name":"o/r"},"trigger":{"kind":"dev","source":"issue_label","label":"run:dev"},"issue":{"number":77},"agent":{"key":"dev","name":"AI Developer"},"runtime":{"mode":"full-env","target_env":"ai","build_ref":"main","access_profile":"candidate"}}"#;
@@ -243,7 +243,7 @@ async fn the_webhook_changes_nothing_that_is_rendered_and_adds_nothing_to_the_jo
         for payload in [A, B] {
             let Manifests { namespace, job } = rendered(payload);
             let requester = Requester { user: user.to_owned(), groups: Vec::new() };
-            let checker = Checker::new(RunPolicy::default(), Asked::creation(requester));
+            let checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
             let documents = [plain(&namespace), plain(&job)].map(Document::of_nowhere);
             let evaluated = checker.evaluate_all(&documents).await.unwrap();
             assert_eq!(evaluated[0].result, Verdict::Mutated, "{:?}", evaluated[0]);

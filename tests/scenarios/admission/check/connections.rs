@@ -1,7 +1,7 @@
 //! Connections to Pods, which no rule is about.
 
 use codex_k8s_tests::{Caller, Identity};
-use codex_k8s_webhook::check::{Asked, Checker, Document, Evaluation, Requester, Verdict};
+use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Evaluation, Requester, Verdict};
 use codex_k8s_webhook::review::Operation;
 use http::Method;
 use serde_json::{Value, json};
@@ -66,11 +66,11 @@ impl Comparison {
 
     async fn evaluate_connection(&self, requester: &Requester, pod: &Value, subresource: &str) -> Evaluation {
         let name = self.namespace.name().to_owned();
-        let asked = Asked {
+        let asked = CheckRequest {
             default_namespace: name,
             operation: Operation::Connect,
             subresource: Some(subresource.to_owned()),
-            ..Asked::creation(requester.clone())
+            ..CheckRequest::creation(requester.clone())
         };
         let checker = Checker::new(self.policy.clone(), asked);
         let evaluated = checker.evaluate_all(&[Document::of_nowhere(pod.clone())]).await.unwrap();

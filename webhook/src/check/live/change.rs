@@ -149,7 +149,7 @@ impl Change {
             remedy: format!("the policy in force deletes it {}", self.before),
             line: None,
             column: None,
-            sort_key: None,
+            position: None,
         };
         Evaluation {
             warnings: vec![problem.to_string()],

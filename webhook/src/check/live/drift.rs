@@ -92,7 +92,7 @@ fn problem(path: &str, found: &str, remedy: &str) -> Problem {
         remedy: remedy.to_owned(),
         line: None,
         column: None,
-        sort_key: None,
+        position: None,
     }
 }
 

@@ -34,7 +34,7 @@ pub enum QuotaStatus {
     /// It has a quota reservation in every limited scope.
     Reserved,
     /// There is no reservation for it.
-    PendingNamespace(PendingNamespace),
+    Pending(PendingNamespace),
     /// Who has reservations is not known yet.
     Unknown,
 }

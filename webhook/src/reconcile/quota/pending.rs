@@ -20,7 +20,7 @@ const NEXT: &str = "; the next lease ends at ";
 
 impl PendingNamespace {
     fn want(&self) -> String {
-        self.scope.desired(self.max)
+        self.scope.needed(self.max)
     }
 
     /// Whether a text that was written before still says it. Leases are extended all the time: only an end that has
@@ -60,7 +60,7 @@ impl PendingJob {
     /// Whether a text that was written before still says it. Jobs come and go all the time: it is worth another write
     /// only once nobody whom it names has a reservation any more.
     pub fn is_written_in(&self, written: &str) -> bool {
-        let Some(rest) = written.strip_prefix(&self.scope.desired(self.max)) else { return false };
+        let Some(rest) = written.strip_prefix(&self.scope.needed(self.max)) else { return false };
         let Some(named) = rest.strip_prefix(HELD) else {
             return rest.is_empty() && self.holders.is_empty();
         };
@@ -71,7 +71,7 @@ impl PendingJob {
 
 impl fmt::Display for PendingJob {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.scope.desired(self.max))?;
+        out.write_str(&self.scope.needed(self.max))?;
         let named: Vec<_> = self.holders.iter().take(NAMED).map(String::as_str).collect();
         if !named.is_empty() {
             write!(out, "{HELD}{}", named.join(", "))?;

@@ -81,7 +81,7 @@ fn only_the_platform_writes(context: &Context<'_>, write: &Write<'_>, report: &m
         return report.forbid(path, found, remedy);
     };
     if let Some(change) = changes(old, new).into_iter().next() {
-        let remedy = format!("{KEEPERS} change the baseline; it stays {}", clean(&change.desired_object));
+        let remedy = format!("{KEEPERS} change the baseline; it stays {}", clean(&change.desired));
         report.forbid(clean(&change.path), clean(&change.found), remedy);
     }
 }

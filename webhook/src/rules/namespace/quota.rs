@@ -91,7 +91,7 @@ impl Holders {
 
 fn there_is_a_reservation(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     if namespace.is_managed() {
-        for occupancy in &context.facts.reservations {
+        for occupancy in &context.facts.occupancy {
             occupancy.validate(context, report);
         }
     }
@@ -110,7 +110,7 @@ fn there_is_a_reservation_for_what_comes_in(
     if old.meta.label(keys::PROJECT_ID) == new.meta.label(keys::PROJECT_ID) {
         return;
     }
-    for occupancy in &context.facts.reservations {
+    for occupancy in &context.facts.occupancy {
         if matches!(occupancy.scope, Scope::Project(_)) {
             occupancy.validate(context, report);
         }

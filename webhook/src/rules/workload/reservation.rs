@@ -195,7 +195,7 @@ fn suspension(job: &Workload<'_>) -> String {
 fn required_reservation(context: &Context<'_>) -> String {
     let scope = Scope::of_jobs(Some(&context.namespace.project_id));
     let max = context.policy.quotas.limit(&scope).unwrap_or_default();
-    scope.required_reservation(max)
+    scope.needed(max)
 }
 
 #[cfg(test)]
