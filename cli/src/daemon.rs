@@ -136,17 +136,17 @@ impl Args {
             }
         };
         match session.sweep(&policy, SweepOptions::default(), &Unseen).await {
-            Ok(swept) => {
-                let outcome = &swept.outcome;
+            Ok(sweep) => {
+                let outcome = &sweep.outcome;
                 let (managed, due, deleted) = (outcome.managed, outcome.due, outcome.deleted);
                 let result = outcome.result.as_str();
-                match &swept.error {
+                match &sweep.error {
                     None => tracing::info!(result, managed, due, deleted, "swept"),
                     Some(error) => {
                         tracing::error!(result, managed, due, deleted, error = error_chain(error), "swept");
                     }
                 }
-                health.last.note(swept.outcome);
+                health.last.note(sweep.outcome);
             }
             Err(SessionError::Lease(error @ LeaseError::Held { .. })) => {
                 tracing::info!("{error}: it is left to that one");

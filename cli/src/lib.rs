@@ -184,18 +184,18 @@ mod tests {
         let Some((_, examples)) = help.split_once("Examples:\n") else { return Vec::new() };
         let examples = examples.split("\n\n").next().unwrap_or_default();
         let lines = examples.lines().filter_map(|line| line.split('|').find(|call| call.contains(NAME)));
-        let words = |line: &str| {
+        let parts = |line: &str| {
             let call = line.split('>').next().unwrap_or_default();
-            let mut words = Vec::new();
+            let mut parts = Vec::new();
             for (index, part) in call.split('\'').enumerate() {
                 match index % 2 {
-                    0 => words.extend(part.split_whitespace().map(str::to_owned)),
-                    _ => words.push(part.to_owned()),
+                    0 => parts.extend(part.split_whitespace().map(str::to_owned)),
+                    _ => parts.push(part.to_owned()),
                 }
             }
-            words
+            parts
         };
-        lines.map(words).collect()
+        lines.map(parts).collect()
     }
 
     #[test]

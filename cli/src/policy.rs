@@ -109,8 +109,8 @@ fn format_report(file: &Path, findings: &[Finding]) -> String {
             Severity::Warning => "warning",
         };
         let field = if found.field.is_empty() { String::new() } else { format!("{}: ", found.field) };
-        let place = format!("{}:{}:{}", file.display(), found.line, found.column);
-        let _ = writeln!(text, "{place}: {severity}: {field}{}", found.problem);
+        let position = format!("{}:{}:{}", file.display(), found.line, found.column);
+        let _ = writeln!(text, "{position}: {severity}: {field}{}", found.problem);
         if !found.remedy.is_empty() {
             let _ = writeln!(text, "  remedy: {}", found.remedy);
         }

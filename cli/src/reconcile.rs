@@ -104,12 +104,12 @@ impl Args {
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
         namespaces.retain(|meta| is_in_scope(&policy, meta));
         let inspector = Inspector::new(client.clone());
-        let places =
+        let quota =
             NamespaceQuota::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
-        places.settle(&policy.quotas).await.context("failed to count the places")?;
+        quota.settle(&policy.quotas).await.context("failed to count the places")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
-            match settle(&cluster, &policy, meta, &places, &inspector).await {
+            match settle(&cluster, &policy, meta, &quota, &inspector).await {
                 Ok(report) => {
                     waiting += usize::from(!report.is_settled());
                     output::print(&format_report(&report, self.dry_run))?;
@@ -260,15 +260,15 @@ async fn settle(
     cluster: &Cluster,
     policy: &RunPolicy,
     meta: &ObjectMeta,
-    places: &NamespaceQuota,
+    quota: &NamespaceQuota,
     inspector: &Inspector,
 ) -> kube::Result<Report> {
     let begun = Instant::now();
-    let mut report = reconcile(cluster, policy, meta, places, inspector, &NoBackoff).await?;
+    let mut report = reconcile(cluster, policy, meta, quota, inspector, &NoBackoff).await?;
     while report.left.only_counts() && !cluster.is_dry_run() && begun.elapsed() < COUNTED {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let Some(meta) = cluster.namespace(&report.namespace).await? else { break };
-        let later = reconcile(cluster, policy, &meta, places, inspector, &NoBackoff).await?;
+        let later = reconcile(cluster, policy, &meta, quota, inspector, &NoBackoff).await?;
         report.done.extend(later.done);
         (report.left, report.gate, report.quota) = (later.left, later.gate, later.quota);
         report.violations = later.violations;

@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 /// What was asked for.
-pub(super) enum Shown {
+pub(super) enum Content {
     /// One decision, decided once more.
     One(Box<Replay>),
     /// The decisions of a folder.
@@ -43,11 +43,11 @@ impl Args {
     }
 
     /// Decides it once more under a policy.
-    pub(super) fn replay(&self, policy: RunPolicy) -> anyhow::Result<Shown> {
+    pub(super) fn replay(&self, policy: RunPolicy) -> anyhow::Result<Content> {
         let path = self.review.as_deref().context("--review: expected a file")?;
         let file = match &self.decision {
             Some(id) => found(path, id)?,
-            None if path.is_dir() => return Ok(Shown::List(list(path)?)),
+            None if path.is_dir() => return Ok(Content::List(list(path)?)),
             None => path.to_owned(),
         };
         let context = || format!("failed to replay {}", file.display());
@@ -60,7 +60,7 @@ impl Args {
                 process::runtime()?.block_on(replay::review(&body, &checker))
             }
         };
-        Ok(Shown::One(Box::new(replay.with_context(context)?)))
+        Ok(Content::One(Box::new(replay.with_context(context)?)))
     }
 }
 
@@ -155,7 +155,7 @@ fn head(replay: &Replay) -> String {
     let subresource = replay.subresource.as_ref().map(|name| format!("/{}", clean(name))).unwrap_or_default();
     let dry_run = if replay.dry_run { ", a dry run" } else { "" };
     let mut text = format!("Decision {}\n", clean(&replay.id));
-    let _ = writeln!(text, "  asked by    {}", clean(&replay.user));
+    let _ = writeln!(text, "  requested by{}", clean(&replay.user));
     if !replay.groups.is_empty() {
         let _ = writeln!(text, "  in groups   {}", clean(&replay.groups.join(", ")));
     }

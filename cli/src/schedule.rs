@@ -36,10 +36,10 @@ pub(super) struct Args {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct Output {
     expression: String,
     time_zone: String,
-    words: String,
+    description: String,
     next: Vec<String>,
 }
 
@@ -51,15 +51,15 @@ impl Args {
         let after = self.after.unwrap_or_else(Timestamp::now);
         let next = schedule.upcoming(after).take(self.count);
         let next = next.map(|time| time.to_zoned(schedule.zone().clone()).to_string()).collect();
-        let shown = Shown {
+        let output = Output {
             expression: self.expression,
             time_zone: self.time_zone,
-            words: schedule.describe(),
+            description: schedule.describe(),
             next,
         };
-        self.output.print(&shown, |shown| {
-            let times = table::table(&["NEXT"], shown.next.iter().map(|time| vec![time.clone()]));
-            format!("{}\n\n{times}", shown.words)
+        self.output.print(&output, |output| {
+            let times = table::table(&["NEXT"], output.next.iter().map(|time| vec![time.clone()]));
+            format!("{}\n\n{times}", output.description)
         })?;
         Ok(Exit::Done)
     }

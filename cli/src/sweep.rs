@@ -12,7 +12,7 @@ use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
 use crate::output::Form;
 use crate::telemetry::TelemetryArgs;
 use crate::{process, table};
-use progress::Shown;
+use progress::ProgressLog;
 
 fn help() -> String {
     let examples = "\
@@ -72,21 +72,21 @@ impl Args {
             Some(Where::Server) => DryRun::Server,
         };
         let options = SweepOptions { dry_run, allowed: self.allow_mass_deletion };
-        let swept = {
-            let progress = Shown::new();
+        let sweep = {
+            let progress = ProgressLog::new();
             session.sweep(&policy, options, &progress).await
         };
-        let swept = swept.map_err(|error| Failure { exit: exit::of_session(&error), error: error.into() })?;
-        self.output.print(&swept.report, table::report)?;
-        ended(swept)
+        let sweep = sweep.map_err(|error| Failure { exit: exit::of_session(&error), error: error.into() })?;
+        self.output.print(&sweep.report, table::report)?;
+        ended(sweep)
     }
 }
 
-fn ended(swept: SweepOutcome) -> Ended {
-    if let Some(error) = swept.error {
+fn ended(sweep: SweepOutcome) -> Ended {
+    if let Some(error) = sweep.error {
         return Err(Failure { exit: exit::of_sweep(&error), error: error.into() });
     }
-    Ok(match swept.outcome.result {
+    Ok(match sweep.outcome.result {
         SweepResult::Succeeded => Exit::Done,
         SweepResult::Aborted => Exit::Refused,
         SweepResult::Partial | SweepResult::Failed => Exit::Failed,

@@ -88,7 +88,7 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
         Some(Outcome::AlreadyDeleted) => ("gone".to_owned(), "somebody else has deleted it".to_owned()),
         Some(Outcome::Postponed) => ("next sweep".to_owned(), line.message.clone()),
         Some(Outcome::WouldDelete) => ("would delete".to_owned(), line.message.clone()),
-        Some(Outcome::Kept { message, .. }) => ("keep".to_owned(), message.clone()),
+        Some(Outcome::Retained { message, .. }) => ("retain".to_owned(), message.clone()),
         Some(Outcome::Failed { error }) => ("failed".to_owned(), error.clone()),
         Some(Outcome::Terminating { blockers }) => ("deleting".to_owned(), blockers.join("; ")),
     };

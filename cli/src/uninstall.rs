@@ -61,7 +61,7 @@ impl Args {
             .await
             .with_context(|| format!("failed to find what is left in namespace {}", install.namespace))?;
         for found in &all {
-            let outcome = match (found.kept, self.dry_run) {
+            let outcome = match (found.retained, self.dry_run) {
                 (Some(why), _) => format!("kept: {why}"),
                 (None, true) => "would be deleted".to_owned(),
                 (None, false) => {

@@ -10,7 +10,7 @@ const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex
 
 struct Ended {
     code: i32,
-    told: String,
+    output: String,
     complained: String,
 }
 
@@ -26,7 +26,7 @@ fn check(input: &[u8]) -> Ended {
     // A process that a signal ended has no code: no stack may overflow.
     Ended {
         code: output.status.code().unwrap(),
-        told: text(&output.stdout),
+        output: text(&ended.stdout),
         complained: text(&output.stderr),
     }
 }
@@ -73,10 +73,10 @@ fn what_cannot_be_evaluated_is_reported_with_its_place() {
         ("lists in lists", lists(20).into_bytes(), "items: found nothing; expected lists that do not"),
         ("50 MB", vec![b' '; 50_000_000], "f.yaml: found more than 32 MiB"),
     ];
-    for (what, input, told) in cases {
+    for (what, input, expected) in cases {
         let ended = check(&input);
-        assert_eq!((ended.code, ended.told.as_str()), (2, ""), "{what}: {}", ended.complained);
-        assert!(ended.complained.contains(told), "{what}: {}", ended.complained);
+        assert_eq!((ended.code, ended.output.as_str()), (2, ""), "{what}: {}", ended.complained);
+        assert!(ended.complained.contains(expected), "{what}: {}", ended.complained);
         assert!(ended.complained.len() < 2000, "{what}: it is told at length");
     }
 }
@@ -84,9 +84,9 @@ fn what_cannot_be_evaluated_is_reported_with_its_place() {
 #[test]
 fn a_list_in_a_list_and_an_unknown_kind_are_no_bad_input() {
     let ended = check(lists(2).as_bytes());
-    assert_eq!((ended.code, ended.told.lines().next()), (0, Some("f.yaml:1: ConfigMap a: not ours")));
+    assert_eq!((ended.code, ended.output.lines().next()), (0, Some("f.yaml:1: ConfigMap a: not ours")));
     let ended = check(b"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n");
-    assert_eq!((ended.code, ended.told.lines().next()), (0, Some("f.yaml:1: Widget w: not ours")));
+    assert_eq!((ended.code, ended.output.lines().next()), (0, Some("f.yaml:1: Widget w: not ours")));
 }
 
 #[test]

@@ -46,15 +46,15 @@ fn check(folder: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
 #[test]
 fn what_is_admitted_ends_with_0_and_reports_what_is_mutated() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, told, complained) = check(folder.path(), &[], format!("{NAMESPACE}---\n{JOB}").as_bytes());
+    let (code, output, complained) = check(folder.path(), &[], format!("{NAMESPACE}---\n{JOB}").as_bytes());
     assert_eq!((code, complained.as_str()), (0, ""));
     assert!(
-        told.starts_with("-:1: Namespace codex-issue-demo: admitted, mutated\n    + /metadata/"),
-        "{told}"
+        output.starts_with("-:1: Namespace codex-issue-demo: admitted, mutated\n    + /metadata/"),
+        "{output}"
     );
-    assert!(told.contains("-:4: Job codex-issue-demo/tests: admitted, mutated\n"), "{told}");
-    assert!(told.contains("    + /spec/template/spec/serviceAccountName: \"codex-runner\"\n"), "{told}");
-    assert!(told.ends_with("2 objects: 2 mutated\n"), "{told}");
+    assert!(output.contains("-:4: Job codex-issue-demo/tests: admitted, mutated\n"), "{output}");
+    assert!(output.contains("    + /spec/template/spec/serviceAccountName: \"codex-runner\"\n"), "{output}");
+    assert!(output.ends_with("2 objects: 2 mutated\n"), "{output}");
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
     )
     .unwrap();
     std::fs::write(folder.path().join("manifests/notes.txt"), "no manifest").unwrap();
-    let (code, told, _) = check(folder.path(), &["--as=agent", "manifests"], b"");
+    let (code, output, _) = check(folder.path(), &["--as=agent", "manifests"], b"");
     assert_eq!(code, 1);
-    let lines: Vec<_> = told.lines().collect();
+    let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines[0], "manifests/a.json:1: ConfigMap x: not ours");
     assert_eq!(lines[1], "manifests/b.yaml:1: Job codex-issue-demo/tests: denied");
     let shown = [
@@ -81,8 +81,8 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
         "7 |       hostNetwork: true",
         "  |       ^^^^^^^^^^^^^^^^^",
     ];
-    assert_eq!(lines[2..7], shown, "{told}");
-    assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{told}");
+    assert_eq!(lines[2..7], shown, "{output}");
+    assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{output}");
     assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-guard explain JOB018"));
     let (code, json, _) = check(folder.path(), &["--output=json", "manifests/b.yaml"], b"");
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -97,7 +97,7 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
 fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
-    for (args, input, told) in [
+    for (args, input, expected) in [
         (&[][..], &b""[..], "-: found no object"),
         (&[], b"\x7fELF\xff", "no UTF-8"),
         (&[], b"apiVersion: v1\nkind: [Job\n", "line 2 column 7"),
@@ -108,7 +108,7 @@ fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
     ] {
         let (code, printed, complained) = check(folder.path(), args, input);
         assert_eq!((code, printed.as_str()), (2, ""), "{args:?}: {complained}");
-        assert!(complained.contains(told), "{args:?}: {complained}");
+        assert!(complained.contains(expected), "{args:?}: {complained}");
     }
 }
 
@@ -118,8 +118,8 @@ fn warnings_fail_only_if_they_are_to() {
     let policy = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn}\n";
     std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
-    let (code, told, _) = check(folder.path(), &["--policy=policy.yaml"], escape.as_bytes());
-    assert!(code == 0 && told.contains("warning[JOB018]: "), "{told}");
+    let (code, output, _) = check(folder.path(), &["--policy=policy.yaml"], escape.as_bytes());
+    assert!(code == 0 && output.contains("warning[JOB018]: "), "{output}");
     assert_eq!(check(folder.path(), &["--policy=policy.yaml", "--fail-on=warn"], escape.as_bytes()).0, 1);
 }
 
@@ -138,10 +138,10 @@ fn a_change_is_evaluated_by_what_it_changes() {
         "{complained}"
     );
     write("old.yaml", NAMESPACE);
-    let (code, told, _) = check(folder.path(), &["--operation=update", "--old=old.yaml", "new.yaml"], b"");
-    assert_eq!(code, 1, "{told}");
-    assert!(told.contains("error[NS006]"), "{told}");
-    assert!(told.contains(" --> new.yaml:5:"), "{told}");
+    let (code, output, _) = check(folder.path(), &["--operation=update", "--old=old.yaml", "new.yaml"], b"");
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("error[NS006]"), "{output}");
+    assert!(output.contains(" --> new.yaml:5:"), "{output}");
 }
 
 #[test]
@@ -149,11 +149,11 @@ fn a_deletion_is_evaluated_as_of_what_was_created_and_by_whom() {
     let folder = tempfile::tempdir().unwrap();
     let deleted =
         |args: &[&str]| check(folder.path(), &[&["--operation=delete"], args].concat(), NAMESPACE.as_bytes());
-    let (code, told, _) = deleted(&["--as=agent"]);
-    assert_eq!(code, 1, "{told}");
-    assert!(told.starts_with("-:1: Namespace codex-issue-demo: denied"), "{told}");
-    let (code, told, _) = deleted(&["--as=worker"]);
-    assert_eq!(code, 0, "{told}");
+    let (code, output, _) = deleted(&["--as=agent"]);
+    assert_eq!(code, 1, "{output}");
+    assert!(output.starts_with("-:1: Namespace codex-issue-demo: denied"), "{output}");
+    let (code, output, _) = deleted(&["--as=worker"]);
+    assert_eq!(code, 0, "{output}");
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn a_connection_is_evaluated_by_the_kind_of_its_options_which_no_rule_is_about()
     let connect =
         |args: &[&str]| check(folder.path(), &[&["--operation=connect"], args].concat(), pod.as_bytes());
     for subresource in ["exec", "attach", "portforward", "proxy"] {
-        let (code, told, complained) = connect(&["--as=agent", "--subresource", subresource]);
-        assert_eq!((code, complained.as_str()), (0, ""), "{told}");
-        assert!(told.starts_with("-:1: Pod codex-issue-demo/p: not ours\n"), "{told}");
+        let (code, output, complained) = connect(&["--as=agent", "--subresource", subresource]);
+        assert_eq!((code, complained.as_str()), (0, ""), "{output}");
+        assert!(output.starts_with("-:1: Pod codex-issue-demo/p: not ours\n"), "{output}");
     }
     for (args, found) in [(&[][..], "found nothing"), (&["--subresource=log"], "found log")] {
         let (code, _, complained) = connect(args);

@@ -58,7 +58,7 @@ spec:
             .unwrap()
     }
 
-    fn told(&self, form: &str) -> String {
+    fn output(&self, form: &str) -> String {
         let output = self.check(&["--policy=policy.yaml", &format!("--output={form}"), "manifests"]);
         assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -95,7 +95,7 @@ fn schema_of_sarif() -> Value {
 
 #[test]
 fn sarif_is_valid_by_its_schema_and_names_rule_line_and_column() {
-    let sarif: Value = serde_json::from_str(&Folder::new().told("sarif")).unwrap();
+    let sarif: Value = serde_json::from_str(&Folder::new().output("sarif")).unwrap();
     let schema = schema_of_sarif();
     is_valid(&schema, &sarif);
     let run = &sarif["runs"][0];
@@ -103,9 +103,9 @@ fn sarif_is_valid_by_its_schema_and_names_rule_line_and_column() {
     let of = |rule: &str| results.iter().find(|result| result["ruleId"] == rule).unwrap();
     assert_eq!(of("JOB018")["level"], "warning", "{sarif:#}");
     let denied = results.iter().find(|result| result["level"] == "error").unwrap();
-    let place = &denied["locations"][0]["physicalLocation"];
-    assert_eq!(place["artifactLocation"]["uri"], "manifests/a%2Cb%3A%20100%25%20%C3%A9.yaml");
-    assert!(place["region"]["startLine"].as_u64().unwrap() > 4, "{place}");
+    let location = &denied["locations"][0]["physicalLocation"];
+    assert_eq!(location["artifactLocation"]["uri"], "manifests/a%2Cb%3A%20100%25%20%C3%A9.yaml");
+    assert!(location["region"]["startLine"].as_u64().unwrap() > 4, "{location}");
     let described: Vec<_> = run["tool"]["driver"]["rules"].as_array().unwrap().iter().collect();
     assert!(results.iter().all(|result| described.iter().any(|rule| rule["id"] == result["ruleId"])));
     // The schema does refuse something.
@@ -125,7 +125,7 @@ fn json_is_valid_by_the_schema_that_is_published() {
         "docs/check-report.schema.json is out of date: run `make generate`"
     );
     let schema: Value = serde_json::from_str(published).unwrap();
-    let report: Value = serde_json::from_str(&folder.told("json")).unwrap();
+    let report: Value = serde_json::from_str(&folder.output("json")).unwrap();
     is_valid(&schema, &report);
     let mut broken = report.clone();
     broken["objects"][0]["result"] = "perhaps".into();
@@ -140,8 +140,8 @@ fn junit_is_valid_by_the_schema_of_jenkins() {
         let found = schema.validate(&uppsala::parse(text).unwrap());
         found.into_iter().map(|error| error.message).collect()
     };
-    let told = Folder::new().told("junit");
-    assert_eq!(errors(&told), Vec::<String>::new(), "{told}");
+    let output = Folder::new().output("junit");
+    assert_eq!(errors(&output), Vec::<String>::new(), "{output}");
     // The schema does refuse what it does not know, what is missing and what stands in a wrong place.
     for (right, wrong) in [
         ("<testcase ", "<testcase line=\"1\" "),
@@ -149,15 +149,15 @@ fn junit_is_valid_by_the_schema_of_jenkins() {
         ("<failure ", "<failure><skipped/></failure><failure "),
         ("<testsuites ", "<testsuites skipped=\"1\" "),
     ] {
-        assert!(told.contains(right), "{told}");
-        let wrong = told.replacen(right, wrong, 1);
+        assert!(output.contains(right), "{output}");
+        let wrong = output.replacen(right, wrong, 1);
         assert!(!errors(&wrong).is_empty(), "{wrong}");
     }
 }
 
 #[test]
 fn junit_has_a_suite_for_each_file_and_a_case_for_each_object() {
-    let report = quick_junit::Report::deserialize_from_str(&Folder::new().told("junit")).unwrap();
+    let report = quick_junit::Report::deserialize_from_str(&Folder::new().output("junit")).unwrap();
     assert_eq!((report.tests, report.failures, report.errors), (3, 1, 0));
     let suites: Vec<_> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
     assert_eq!(suites, [DENIED, "manifests/good.yaml"]);
@@ -191,14 +191,14 @@ fn annotation(line: &str) -> (String, Vec<(String, String)>, String) {
 
 #[test]
 fn annotations_are_read_by_github_as_they_are_meant() {
-    let told = Folder::new().told("github");
-    let lines: Vec<_> = told.lines().collect();
+    let output = Folder::new().output("github");
+    let lines: Vec<_> = output.lines().collect();
     let (summary, annotations) = lines.split_last().unwrap();
     assert_eq!(*summary, "3 objects: 1 mutated, 1 denied, 1 not ours");
     let found: Vec<_> = annotations.iter().map(|line| annotation(line)).collect();
     let (command, properties, text) = found.iter().find(|(_, _, text)| text.contains("privileged")).unwrap();
     assert_eq!(command, "error");
-    let get = |wanted: &str| &properties.iter().find(|(key, _)| key == wanted).unwrap().1;
+    let get = |name: &str| &properties.iter().find(|(key, _)| key == name).unwrap().1;
     assert_eq!((get("file").as_str(), get("line").as_str(), get("col").as_str()), (DENIED, "13", "11"));
     assert_eq!(get("endColumn"), "27");
     assert!(get("title").contains(": "), "{properties:?}");

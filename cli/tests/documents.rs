@@ -21,14 +21,14 @@ fn blocks(page: &str) -> Vec<Value> {
 }
 
 /// Whether all that is told is so; what is so may be more.
-fn is_so(told: &Value, found: &Value, path: &str) {
-    match (told, found) {
-        (Value::Object(told), Value::Object(found)) => {
-            for (key, told) in told {
-                is_so(told, found.get(key).unwrap_or(&Value::Null), &format!("{path}.{key}"));
+fn is_so(documented: &Value, found: &Value, path: &str) {
+    match (documented, found) {
+        (Value::Object(documented), Value::Object(found)) => {
+            for (key, documented) in documented {
+                is_so(documented, found.get(key).unwrap_or(&Value::Null), &format!("{path}.{key}"));
             }
         }
-        _ => assert_eq!(told, found, "docs/policy.md{path}"),
+        _ => assert_eq!(documented, found, "docs/policy.md{path}"),
     }
 }
 

@@ -15,7 +15,7 @@ fn bash(script: &str, args: &[&str]) -> Output {
 }
 
 /// What bash offers for the last word of a command line, after the script was sourced.
-fn offered(program: &clap::Command, words: &[&str]) -> Vec<String> {
+fn offered(program: &clap::Command, expected: &[&str]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script(Shell::Bash, program.clone()).unwrap()).unwrap();
     let complete = r#"
@@ -26,7 +26,7 @@ fn offered(program: &clap::Command, words: &[&str]) -> Vec<String> {
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
     let source = file.path().to_str().unwrap();
-    let output = bash(complete, &[&[source, program.get_name()], words].concat());
+    let output = bash(complete, &[&[source, program.get_name()], expected].concat());
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }

@@ -50,24 +50,24 @@ fn a_policy_of_which_nothing_is_to_be_said_ends_with_0() {
 #[test]
 fn a_warning_fails_only_where_it_is_requested_to() {
     let body = "cleanup:\n  unverifiedOrigin: trustLabels\n";
-    let told = "p.yaml:4:3: warning: cleanup.unverified_origin: is believe: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
-    assert_eq!(lint(body, &[]), (0, told.to_owned(), String::new()));
-    assert_eq!(lint(body, &["--fail-on", "warn"]), (1, told.to_owned(), String::new()));
+    let output = "p.yaml:4:3: warning: cleanup.unverifiedOrigin: is trustLabels: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
+    assert_eq!(lint(body, &[]), (0, output.to_owned(), String::new()));
+    assert_eq!(lint(body, &["--fail-on", "warn"]), (1, output.to_owned(), String::new()));
 }
 
 #[test]
 fn everybody_as_a_manager_is_an_error_where_it_stands() {
-    let (code, told, complained) =
+    let (code, output, complained) =
         lint("identities:\n  managers:\n    groups: [system:authenticated]\n", &[]);
     let expected = "p.yaml:5:14: error: identities.managers.groups[0]: \"system:authenticated\" is everybody, or every program of the cluster\n  remedy: name the ServiceAccounts or people that are meant\n";
-    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
+    assert_eq!((code, output.as_str(), complained.as_str()), (1, expected, ""));
 }
 
 #[test]
 fn a_file_that_is_not_there_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, told, complained) = policy(folder.path(), &["lint", "none.yaml"]);
-    assert_eq!((code, told.as_str()), (2, ""));
+    let (code, output, complained) = policy(folder.path(), &["lint", "none.yaml"]);
+    assert_eq!((code, output.as_str()), (2, ""));
     assert!(complained.starts_with("error: failed to read none.yaml: "), "{complained}");
 }
 
@@ -75,10 +75,10 @@ fn a_file_that_is_not_there_ends_with_2() {
 fn a_policy_on_standard_input_is_looked_through_too() {
     let folder = tempfile::tempdir().unwrap();
     let input = format!("{HEAD}cleanup: {{enabled: false}}\n");
-    let (code, told, complained) =
+    let (code, output, complained) =
         policy_of_input(folder.path(), &["lint", "-", "--fail-on", "warn"], &input);
     let expected = "-:3:11: warning: cleanup.enabled: is false: run namespaces stay for ever\n  remedy: set it to true\n";
-    assert_eq!((code, told.as_str(), complained.as_str()), (1, expected, ""));
+    assert_eq!((code, output.as_str(), complained.as_str()), (1, expected, ""));
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn each_printed_policy_passes_lint() {
     for profile in ["a", "b"] {
         let (code, page, complained) = policy(folder.path(), &["print", "--profile", profile]);
         assert_eq!((code, complained.as_str()), (0, ""));
-        let (code, told, complained) = policy_of_input(folder.path(), &["lint", "-"], &page);
-        assert_eq!((code, complained.as_str()), (0, ""), "{profile}: {told}");
-        assert_eq!(told.is_empty(), profile == "a", "{told}");
+        let (code, output, complained) = policy_of_input(folder.path(), &["lint", "-"], &page);
+        assert_eq!((code, complained.as_str()), (0, ""), "{profile}: {output}");
+        assert_eq!(output.is_empty(), profile == "a", "{output}");
     }
 }
 
@@ -119,13 +119,13 @@ fn diff(new: &str, args: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn policies_that_do_not_differ_end_with_0() {
-    let told = "no settings differ\n".to_owned();
-    assert_eq!(diff("lease: {defaultTtl: 24h}\n", &[]), (0, told, String::new()));
+    let output = "no settings differ\n".to_owned();
+    assert_eq!(diff("lease: {defaultTtl: 24h}\n", &[]), (0, output, String::new()));
 }
 
 #[test]
 fn what_differs_is_printed_with_both_values_and_the_rules_that_read_it_and_ends_with_1() {
-    let told = "\
+    let output = "\
 lease.defaultTtl: 24h0m0s -> 12h0m0s
     rules: NS015, LEASE001
 jobs.finalizers:
@@ -138,7 +138,7 @@ rules.JOB018: enforce -> warn
 3 settings differ
 ";
     let new = "lease: {defaultTtl: 12h}\njobs: {finalizers: [example.dev/a, foregroundDeletion]}\nrules: {JOB018: warn}\n";
-    assert_eq!(diff(new, &[]), (1, told.to_owned(), String::new()));
+    assert_eq!(diff(new, &[]), (1, output.to_owned(), String::new()));
     let (code, coloured, _) = diff(new, &["--color", "always"]);
     assert_eq!(code, 1);
     assert!(coloured.starts_with("\u{1b}[1mlease.defaultTtl\u{1b}[0m: "), "{coloured}");
@@ -167,8 +167,8 @@ fn for_programs_differences_are_valid_by_their_schema() {
 
 #[test]
 fn what_cannot_be_compared_ends_with_2_and_says_why() {
-    let (code, told, complained) = diff("rules: {NS099: off}\n", &[]);
-    assert_eq!((code, told.as_str()), (2, ""));
+    let (code, output, complained) = diff("rules: {NS099: off}\n", &[]);
+    assert_eq!((code, output.as_str()), (2, ""));
     assert!(
         complained.starts_with("error: - is no usable policy: rules.NS099: no rule has this id"),
         "{complained}"
@@ -178,8 +178,8 @@ fn what_cannot_be_compared_ends_with_2_and_says_why() {
         (["diff", "-", "-"], "error: OLD and NEW are both standard input; name a file for one of them\n"),
         (["diff", "none.yaml", "-"], "error: failed to read none.yaml: "),
     ] {
-        let (code, told, complained) = policy_of_input(folder.path(), &args, HEAD);
-        assert_eq!((code, told.as_str()), (2, ""));
+        let (code, output, complained) = policy_of_input(folder.path(), &args, HEAD);
+        assert_eq!((code, output.as_str()), (2, ""));
         assert!(complained.starts_with(expected), "{complained}");
     }
 }

@@ -51,10 +51,10 @@ fn the_release_follows_from_the_payload_unless_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let payload = r#"{"trigger":{"kind":"plan"},"agent":{"key":"em","name":"EM"}}"#;
     let kinds = |args: &[&str], payload: &str| {
-        let (code, told, complained) =
+        let (code, output, complained) =
             render(folder.path(), &[&["--run-id", RUN, "-"], args].concat(), payload);
         assert_eq!(code, 0, "{complained}");
-        told.lines().filter(|line| line.starts_with("kind:")).map(str::to_owned).collect::<Vec<_>>()
+        output.lines().filter(|line| line.starts_with("kind:")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(kinds(&[], payload), ["kind: Job"]);
     assert_eq!(kinds(&["--release=b"], payload), ["kind: Namespace", "kind: Job"]);
@@ -67,7 +67,7 @@ fn the_release_follows_from_the_payload_unless_it_is_said() {
 fn what_was_requested_wrongly_ends_with_2_and_says_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
-    for (args, input, told) in [
+    for (args, input, expected) in [
         (&["-"][..], PAYLOAD, "--run-id <ID>"),
         (
             &["--run-id", RUN],
@@ -85,7 +85,7 @@ fn what_was_requested_wrongly_ends_with_2_and_says_what_is_expected() {
     ] {
         let (code, printed, complained) = render(folder.path(), args, input);
         assert_eq!((code, printed.as_str()), (2, ""), "{args:?}: {complained}");
-        assert!(complained.contains(told) && !complained.contains("secret"), "{args:?}: {complained}");
+        assert!(complained.contains(expected) && !complained.contains("secret"), "{args:?}: {complained}");
     }
 }
 

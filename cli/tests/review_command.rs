@@ -70,10 +70,10 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
 #[test]
 fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_verdict() {
     let folder = recorded();
-    let (code, told, complained) = run(folder.path(), &["check", "--review", ".", "--decision", ID]);
+    let (code, output, complained) = run(folder.path(), &["check", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (1, ""));
     for part in [
-        format!("Decision {ID}\n  asked by    jane\n  in groups   developers\n").as_str(),
+        format!("Decision {ID}\n  requested byjane\n  in groups   developers\n").as_str(),
         "  operation   CREATE Deployment codex-issue-demo/d\n  call        validate\n",
         "  namespace   codex-issue-demo: full-env, run r1, project p1, ready\n",
         "  requester   of no managed namespace\n",
@@ -82,16 +82,16 @@ fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_ver
         "  not concerned NS001 ",
         "Verdict\n  denied (403)\n    JOB018: spec.template.spec.hostNetwork: found true; expected false or nothing",
     ] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
+        assert!(output.contains(part), "no {part:?} in\n{output}");
     }
 }
 
 #[test]
 fn a_folder_lists_its_decisions() {
-    let (code, told, _) = run(recorded().path(), &["check", "--review", "."]);
+    let (code, output, _) = run(recorded().path(), &["check", "--review", "."]);
     assert_eq!(code, 0);
     let line = "  validate  CREATE Deployment codex-issue-demo/d by jane: denied by JOB018\n";
-    assert!(told.starts_with(ID) && told.ends_with(line), "{told}");
+    assert!(output.starts_with(ID) && output.ends_with(line), "{output}");
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn another_policy_reports_what_would_now_be() {
     let policy = tempfile::NamedTempFile::new().unwrap();
     fs::write(policy.path(), LENIENT).unwrap();
     let args = ["check", "--review", ".", "--decision", ID, "--policy", policy.path().to_str().unwrap()];
-    let (code, told, complained) = run(folder.path(), &args);
+    let (code, output, complained) = run(folder.path(), &args);
     assert_eq!((code, complained.as_str()), (0, ""));
     let then = format!("  was denied under policy {} (403)\n", RunPolicy::default().hash());
     let now = "  would now be admitted\n    warning: JOB018: spec.template.spec.hostNetwork: found true; ";
-    assert!(told.contains(&then) && told.contains(now), "{told}");
+    assert!(output.contains(&then) && output.contains(now), "{output}");
     let json = run(folder.path(), &[&args[..], &["-o", "json"]].concat()).1;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
@@ -119,11 +119,11 @@ fn another_policy_reports_what_would_now_be() {
 fn a_review_without_facts_is_evaluated_in_the_namespace_that_the_webhook_would_make() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("review.json"), escape().to_string()).unwrap();
-    let (code, told, complained) = run(folder.path(), &["check", "--review", "review.json"]);
+    let (code, output, complained) = run(folder.path(), &["check", "--review", "review.json"]);
     assert_eq!((code, complained.as_str()), (1, ""));
     assert!(
-        told.contains("  namespace   codex-issue-demo: ") && told.contains("Verdict\n  denied (403)\n"),
-        "{told}"
+        output.contains("  namespace   codex-issue-demo: ") && output.contains("Verdict\n  denied (403)\n"),
+        "{output}"
     );
 }
 
@@ -137,22 +137,22 @@ fn a_review_says_nothing_to_the_terminal_that_shows_it() {
     review["request"]["userInfo"]["groups"] = json!(["g\u{1b}[31m"]);
     fs::write(folder.path().join("review.json"), review.to_string()).unwrap();
     for command in ["check", "explain"] {
-        let (_, told, complained) = run(folder.path(), &[command, "--review", "review.json"]);
-        assert!(told.contains("x\\u{1b}[31m") && !told.contains('\u{1b}'), "{told}{complained}");
+        let (_, output, complained) = run(folder.path(), &[command, "--review", "review.json"]);
+        assert!(output.contains("x\\u{1b}[31m") && !output.contains('\u{1b}'), "{output}{complained}");
     }
 }
 
 #[test]
 fn an_explained_review_reports_why_and_how_to_comply() {
     let folder = recorded();
-    let (code, told, complained) = run(folder.path(), &["explain", "--review", ".", "--decision", ID]);
+    let (code, output, complained) = run(folder.path(), &["explain", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (0, ""));
     for part in [
         "\nJOB018: A workload stays out of the host's namespaces and ports\n  spec.template.spec.hostNetwork: found true; ",
         "  Why:    On the host's network a Pod speaks as the node;",
         "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes",
     ] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
+        assert!(output.contains(part), "no {part:?} in\n{output}");
     }
 }
 
@@ -165,7 +165,7 @@ fn what_cannot_be_replayed_ends_with_2_and_says_why() {
     file("newer.json", r#"{"apiVersion": "record.codex-k8s.dev/v9", "kind": "DecisionRecord"}"#);
     let other = escape().to_string().replace("Deployment", "Widget");
     file("widget.json", &other);
-    for (args, words) in [
+    for (args, expected) in [
         (vec!["--review", ".", "--decision", "nowhere"], "found no record of the decision \"nowhere\""),
         (vec!["--review", "no.json"], "found what is neither a record nor an AdmissionReview in JSON"),
         (vec!["--review", "pod.json"], "apiVersion: found \"v1\", expected \"admission.k8s.io/v1\""),
@@ -174,8 +174,8 @@ fn what_cannot_be_replayed_ends_with_2_and_says_why() {
         (vec!["--review", "gone.json"], "failed to read gone.json"),
         (vec!["--review", "no.json", "manifest.yaml"], "cannot be used with"),
     ] {
-        let (code, told, complained) = run(folder.path(), &[&["check"], &args[..]].concat());
-        assert_eq!((code, told.as_str()), (2, ""), "{args:?}: {complained}");
-        assert!(complained.contains(words), "{args:?}: {complained}");
+        let (code, output, complained) = run(folder.path(), &[&["check"], &args[..]].concat());
+        assert_eq!((code, output.as_str()), (2, ""), "{args:?}: {complained}");
+        assert!(complained.contains(expected), "{args:?}: {complained}");
     }
 }

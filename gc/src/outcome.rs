@@ -41,7 +41,7 @@ pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSwee
         deleted: report.deleted(),
         failed: report.failed(),
         stuck: report.stuck(),
-        kept: report.kept().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        retained: report.retained().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
         overdue: report.overdue().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
         oldest_expired: there()
             .filter(|line| line.terminating_since.is_none())

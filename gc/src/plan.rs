@@ -47,9 +47,9 @@ impl Planned {
     /// will.
     pub fn is_reported(&self, now: Timestamp) -> bool {
         match &self.verdict {
-            Verdict::Keep(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
+            Verdict::Retain(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
             | Verdict::Delete(_) => false,
-            Verdict::Keep(_) => true,
+            Verdict::Retain(_) => true,
             Verdict::Wait { reason, .. } => matches!(reason, Reason::Held { .. }) && self.is_expired(now),
         }
     }
@@ -130,8 +130,8 @@ mod tests {
             is_due_by_lease: by_lease,
             ..planned(name, Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z")
         };
-        let kept = planned("k", Verdict::Keep(Reason::Protected), "2026-01-01T00:00:00Z");
-        let all = [due("a", false), due("b", true), due("c", true), kept];
+        let retained = planned("k", Verdict::Retain(Reason::Protected), "2026-01-01T00:00:00Z");
+        let all = [due("a", false), due("b", true), due("c", true), retained];
         let count = Trip::Count { due: 3, most: 2 };
         for (trips, expected) in [
             (&[][..], &["a", "b", "c"][..]),
@@ -147,11 +147,11 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_and_what_stays_comes_after() {
         let mut all = [
-            planned("z", Verdict::Keep(Reason::Protected), "2026-01-01T00:00:00Z"),
+            planned("z", Verdict::Retain(Reason::Protected), "2026-01-01T00:00:00Z"),
             planned("b", Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z"),
             planned("a", Verdict::Delete(Reason::TtlExpired), "2026-01-03T00:00:00Z"),
             planned("c", Verdict::Delete(Reason::TtlExpired), "2026-01-02T00:00:00Z"),
-            planned("y", Verdict::Keep(Reason::Protected), "2026-01-09T00:00:00Z"),
+            planned("y", Verdict::Retain(Reason::Protected), "2026-01-09T00:00:00Z"),
         ];
         order(&mut all);
         assert_eq!(all.map(|planned| planned.candidate.name), ["c", "a", "b", "y", "z"]);
@@ -167,9 +167,9 @@ mod tests {
             (held(), past, true),
             (held(), future, false),
             (live, future, false),
-            (Verdict::Keep(Reason::UnknownRun), past, true),
-            (Verdict::Keep(Reason::MissingLease), "never", true),
-            (Verdict::Keep(Reason::Terminating { since: now }), past, false),
+            (Verdict::Retain(Reason::UnknownRun), past, true),
+            (Verdict::Retain(Reason::MissingLease), "never", true),
+            (Verdict::Retain(Reason::Terminating { since: now }), past, false),
             (Verdict::Delete(Reason::TtlExpired), past, false),
         ] {
             let planned = planned("n", verdict, expires_at);

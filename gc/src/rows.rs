@@ -184,7 +184,7 @@ impl AuditEvents {
     }
 
     /// The namespace stays for the reason of a verdict, with what stands in the way and how it would go by hand.
-    pub fn kept(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
+    pub fn retained(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
         let reason = verdict.reason();
         let mut event = self.skipped(candidate, reason.code(), now);
         event.payload.guardrail_details = details(candidate, reason);
@@ -306,25 +306,25 @@ mod tests {
 
     #[test]
     fn a_skip_is_reported_once_for_a_version_and_a_reason() {
-        let verdict = |status: &str| Verdict::Keep(Reason::ActiveRun { status: status.to_owned() });
+        let verdict = |status: &str| Verdict::Retain(Reason::ActiveRun { status: status.to_owned() });
         let id = |candidate: &Candidate, verdict| {
-            audit_events().kept(candidate, &verdict, Timestamp::UNIX_EPOCH).payload.decision_id
+            audit_events().retained(candidate, &verdict, Timestamp::UNIX_EPOCH).payload.decision_id
         };
         let renewed = Candidate { resource_version: "8".to_owned(), ..candidate() };
         assert_eq!(id(&candidate(), verdict("running")), id(&candidate(), verdict("running")));
         assert_ne!(id(&candidate(), verdict("running")), id(&renewed, verdict("running")));
         assert_ne!(
             id(&candidate(), verdict("running")),
-            id(&candidate(), Verdict::Keep(Reason::MissingRunId))
+            id(&candidate(), Verdict::Retain(Reason::MissingRunId))
         );
     }
 
     #[test]
     fn a_skip_says_what_stands_in_the_way_and_how_it_would_go_by_hand() {
         let work = vec!["pods=a,b".to_owned()];
-        let event = audit_events().kept(
+        let event = audit_events().retained(
             &candidate(),
-            &Verdict::Keep(Reason::ActiveWorkloads { work: work.clone() }),
+            &Verdict::Retain(Reason::ActiveWorkloads { work: work.clone() }),
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!(event.payload.reason.as_deref(), Some("active_workloads_present"));

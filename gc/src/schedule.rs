@@ -371,9 +371,9 @@ fn all(values: Values, count: u32) -> bool {
 
 /// `1, 2 and 3`
 fn joined(values: Values, word: impl Fn(u32) -> String) -> String {
-    let mut words: Vec<_> = values.iter().map(word).collect();
-    match (words.pop(), words.is_empty()) {
-        (Some(last), false) => format!("{} and {last}", words.join(", ")),
+    let mut names: Vec<_> = values.iter().map(word).collect();
+    match (names.pop(), names.is_empty()) {
+        (Some(last), false) => format!("{} and {last}", names.join(", ")),
         (last, _) => last.unwrap_or_default(),
     }
 }

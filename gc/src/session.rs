@@ -95,9 +95,9 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<SweepOutcome, SessionError> {
         let span = traces::span(options);
-        let swept = self.sweep_within(policy, options, progress).instrument(span.clone()).await;
-        traces::record(&span, &swept);
-        swept
+        let sweep = self.sweep_within(policy, options, progress).instrument(span.clone()).await;
+        traces::record(&span, &sweep);
+        sweep
     }
 
     async fn sweep_within(
@@ -108,19 +108,19 @@ impl Session {
     ) -> Result<SweepOutcome, SessionError> {
         if options.dry_run != DryRun::No {
             let before = self.install.last_sweep().await?;
-            return Ok(self.swept(policy, options, progress, before, CancellationToken::new()).await);
+            return Ok(self.run_once(policy, options, progress, before, CancellationToken::new()).await);
         }
         let Some(timeout) = self.lease else {
-            return self.noted(policy, options, progress, CancellationToken::new()).await;
+            return self.run_and_record(policy, options, progress, CancellationToken::new()).await;
         };
         progress.phase("waiting for the Lease", 0);
         let held = self.install.take_lease(timeout).await?;
-        let swept = self.noted(policy, options, progress, held.lost()).await;
+        let sweep = self.run_and_record(policy, options, progress, held.lost()).await;
         held.give_back().await;
-        swept
+        sweep
     }
 
-    async fn noted(
+    async fn run_and_record(
         &self,
         policy: &RunPolicy,
         options: SweepOptions,
@@ -128,17 +128,17 @@ impl Session {
         lost: CancellationToken,
     ) -> Result<SweepOutcome, SessionError> {
         let before = self.install.last_sweep().await?;
-        let mut swept = self.swept(policy, options, progress, before, lost).await;
+        let mut sweep = self.run_once(policy, options, progress, before, lost).await;
         fault::point(Point::BeforeOutcome, "").await;
-        if let Err(error) = self.install.note(&swept.outcome).await {
+        if let Err(error) = self.install.note(&sweep.outcome).await {
             tracing::error!(error = error_chain(&error), "the outcome is not noted");
-            swept.error.get_or_insert(error.into());
+            sweep.error.get_or_insert(error.into());
         }
-        self.warn(&swept.outcome).await;
-        Ok(swept)
+        self.warn(&sweep.outcome).await;
+        Ok(sweep)
     }
 
-    async fn swept(
+    async fn run_once(
         &self,
         policy: &RunPolicy,
         options: SweepOptions,

@@ -217,16 +217,16 @@ impl Sweep<'_> {
         }
         // By a clock or a database that is wrong, each verdict is as well.
         let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
-        for kept in planned.iter().filter(|planned| verdicts_hold && planned.is_reported(now)) {
-            self.report_retained(kept).await?;
+        for retained in planned.iter().filter(|planned| verdicts_hold && planned.is_reported(now)) {
+            self.report_retained(retained).await?;
         }
         Ok(plan::deletions(planned, &trips))
     }
 
-    async fn report_retained(&self, kept: &Planned) -> Result<(), SweepError> {
-        let name = &kept.candidate.name;
+    async fn report_retained(&self, retained: &Planned) -> Result<(), SweepError> {
+        let name = &retained.candidate.name;
         fault::point(Point::BeforeSkipped, name).await;
-        self.append(self.audit_events.kept(&kept.candidate, &kept.verdict, self.clock.now())).await?;
+        self.append(self.audit_events.retained(&retained.candidate, &retained.verdict, self.clock.now())).await?;
         fault::point(Point::AfterSkipped, name).await;
         Ok(())
     }

@@ -23,16 +23,16 @@ pub(crate) fn span(options: SweepOptions) -> Span {
 }
 
 /// Adds what it came to.
-pub(crate) fn record(span: &Span, swept: &Result<SweepOutcome, SessionError>) {
-    match swept {
-        Ok(swept) => {
-            let outcome = &swept.outcome;
+pub(crate) fn record(span: &Span, sweep: &Result<SweepOutcome, SessionError>) {
+    match sweep {
+        Ok(sweep) => {
+            let outcome = &sweep.outcome;
             span.record("result", outcome.result.as_str());
             span.record("managed", outcome.managed);
             span.record("due", outcome.due);
             span.record("deleted", outcome.deleted);
             span.record("failed", outcome.failed);
-            if let Some(error) = &swept.error {
+            if let Some(error) = &sweep.error {
                 span.record("error", display(error));
             }
         }

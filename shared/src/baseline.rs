@@ -157,14 +157,14 @@ pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<De
 /// Where an object differs from another, both being whole: `found` in the second, `desired` in the first. What the API
 /// server keeps for itself does not count, nor does a status.
 pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
-    const KEPT: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
+    const OWNED_BY_SERVER: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
     let without = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|key, _| !KEPT.contains(&key.as_str()));
+            metadata.retain(|key, _| !OWNED_BY_SERVER.contains(&key.as_str()));
         }
         object
     };

@@ -125,7 +125,7 @@ impl Candidate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It stays, until something changes.
-    Keep(Reason),
+    Retain(Reason),
     /// It stays until then.
     Wait {
         /// When it is to be looked at again.
@@ -141,14 +141,14 @@ impl Verdict {
     /// Why.
     pub const fn reason(&self) -> &Reason {
         match self {
-            Self::Keep(reason) | Self::Delete(reason) | Self::Wait { reason, .. } => reason,
+            Self::Retain(reason) | Self::Delete(reason) | Self::Wait { reason, .. } => reason,
         }
     }
 
     /// `keep`, `wait` or `delete`.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Keep(_) => "keep",
+            Self::Retain(_) => "retain",
             Self::Wait { .. } => "wait",
             Self::Delete(_) => "delete",
         }
@@ -157,7 +157,7 @@ impl Verdict {
 
 /// Decides.
 pub fn decide(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Verdict {
-    verdict(policy, now, candidate).unwrap_or_else(|kept| kept)
+    verdict(policy, now, candidate).unwrap_or_else(|rest| rest)
 }
 
 /// Each step passes, or ends with why the namespace stays.
@@ -168,17 +168,17 @@ fn verdict(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<
     let reason = is_due(policy, now, candidate, mode)?;
     run_has_ended(policy, candidate)?;
     if !policy.cleanup.enabled {
-        return Err(Verdict::Keep(Reason::CleanupDisabled));
+        return Err(Verdict::Retain(Reason::CleanupDisabled));
     }
     match &candidate.work {
         Work::Idle => Ok(Verdict::Delete(reason)),
-        Work::NotInspected => Err(Verdict::Keep(Reason::NotInspected)),
+        Work::NotInspected => Err(Verdict::Retain(Reason::NotInspected)),
         Work::Active { found, scheduled } => match overdue_since(policy, candidate) {
             Some(since) if since <= now && scheduled.is_empty() => Ok(Verdict::Delete(reason)),
             Some(since) if since <= now => {
-                Err(Verdict::Keep(Reason::ActiveWorkloads { work: scheduled.clone() }))
+                Err(Verdict::Retain(Reason::ActiveWorkloads { work: scheduled.clone() }))
             }
-            _ => Err(Verdict::Keep(Reason::ActiveWorkloads { work: found.clone() })),
+            _ => Err(Verdict::Retain(Reason::ActiveWorkloads { work: found.clone() })),
         },
     }
 }
@@ -201,7 +201,7 @@ pub fn overdue_since(policy: &RunPolicy, candidate: &Candidate) -> Option<Timest
 pub fn is_overdue(policy: &RunPolicy, now: Timestamp, candidate: &Candidate, verdict: &Verdict) -> bool {
     let in_scope = match verdict {
         Verdict::Delete(_) => false,
-        Verdict::Keep(reason) => {
+        Verdict::Retain(reason) => {
             !matches!(reason, Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
         }
         Verdict::Wait { .. } => true,
@@ -231,7 +231,7 @@ pub fn is_due_by_lease(policy: &RunPolicy, now: Timestamp, candidate: &Candidate
 }
 
 fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Verdict> {
-    let keep = |reason| Err(Verdict::Keep(reason));
+    let keep = |reason| Err(Verdict::Retain(reason));
     let name = candidate.name.as_str();
     if candidate.label(keys::MANAGED_BY).is_none() {
         return keep(Reason::NotManaged);
@@ -280,11 +280,11 @@ fn release(policy: &RunPolicy, lease_end: Timestamp, retention: Retention) -> Op
 /// A namespace that is younger than now tells of a clock that is wrong, and then every lease may be read wrong.
 fn is_in_time(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
     let Some(created_at) = candidate.created_at else {
-        return Err(Verdict::Keep(Reason::NoCreationTime));
+        return Err(Verdict::Retain(Reason::NoCreationTime));
     };
     match later(now, policy.cleanup.breaker.max_clock_skew) {
         Some(limit) if created_at <= limit => Ok(()),
-        _ => Err(Verdict::Keep(Reason::CreatedInTheFuture { created_at })),
+        _ => Err(Verdict::Retain(Reason::CreatedInTheFuture { created_at })),
     }
 }
 
@@ -297,7 +297,7 @@ fn is_not_held(now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
             Err(Verdict::Wait { until, reason: Reason::Held { why: hold.why } })
         }
         // Somebody meant to keep it.
-        Err(_) => Err(Verdict::Keep(Reason::UnreadableHold { found: text.chars().take(80).collect() })),
+        Err(_) => Err(Verdict::Retain(Reason::UnreadableHold { found: text.chars().take(80).collect() })),
     }
 }
 
@@ -308,14 +308,14 @@ fn lease_end(policy: &RunPolicy, candidate: &Candidate) -> Result<Timestamp, Ver
             return Ok(lease.expires_at.timestamp());
         }
         // Two programs would read two different ends: neither is believed.
-        Ok(Some(_)) => return Err(Verdict::Keep(Reason::ContradictoryLease)),
+        Ok(Some(_)) => return Err(Verdict::Retain(Reason::ContradictoryLease)),
         Ok(None) => Reason::MissingLease,
         Err(error) => Reason::UnreadableLease { key: error.key(), expected: error.expected() },
     };
     let by_age = policy.cleanup.missing_lease == MissingLease::UseAge;
     let ttl = policy.lease.ttl_for(candidate.label(keys::AGENT_KEY));
     let end = candidate.created_at.filter(|_| by_age).and_then(|created_at| later(created_at, ttl));
-    end.ok_or(Verdict::Keep(reason))
+    end.ok_or(Verdict::Retain(reason))
 }
 
 /// Why the namespace may go by now, if it may.
@@ -327,7 +327,7 @@ fn is_due(
 ) -> Result<Reason, Verdict> {
     let retention = retention(policy, candidate, mode);
     let lease_end = lease_end(policy, candidate)?;
-    let by_lease = release(policy, lease_end, retention).ok_or(Verdict::Keep(Reason::ContradictoryLease))?;
+    let by_lease = release(policy, lease_end, retention).ok_or(Verdict::Retain(Reason::ContradictoryLease))?;
     let ended_at = match candidate.run {
         Run::Ended { at, .. } => at,
         _ => None,
@@ -357,9 +357,9 @@ fn retention(policy: &RunPolicy, candidate: &Candidate, mode: RuntimeMode) -> Re
 
 fn run_has_ended(policy: &RunPolicy, candidate: &Candidate) -> Result<(), Verdict> {
     match &candidate.run {
-        Run::Active { status } => Err(Verdict::Keep(Reason::ActiveRun { status: status.clone() })),
+        Run::Active { status } => Err(Verdict::Retain(Reason::ActiveRun { status: status.clone() })),
         Run::Unknown if policy.cleanup.unknown_run == UnknownRun::Retain => {
-            Err(Verdict::Keep(Reason::UnknownRun))
+            Err(Verdict::Retain(Reason::UnknownRun))
         }
         Run::NotRequested | Run::Unknown | Run::Ended { .. } => Ok(()),
     }

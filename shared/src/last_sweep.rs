@@ -93,7 +93,7 @@ pub struct LastSweep {
     /// Those that are still being deleted after the time that it may take.
     pub stuck: u32,
     /// Those that stay, by the code of the reason.
-    pub kept: BTreeMap<String, u32>,
+    pub retained: BTreeMap<String, u32>,
     /// Those that stay beyond lease, retention, hold and `cleanup.workGrace`, by the code of the reason.
     pub overdue: BTreeMap<String, u32>,
     /// The end of the lease of the namespace that should have gone first and is still there.

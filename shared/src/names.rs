@@ -51,10 +51,10 @@ pub fn is_told_by_names(run: &str) -> bool {
 pub fn run_job_name(run: &str) -> String {
     let dashed =
         run.chars().map(|character| if matches!(character, '_' | '.') { '-' } else { go_lower(character) });
-    let kept: String = dashed
+    let rest: String = dashed
         .filter(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || *character == '-')
         .collect();
-    let stem = kept.trim_matches('-');
+    let stem = rest.trim_matches('-');
     let name = format!("{JOB_PREFIX}{}", if stem.is_empty() { "run" } else { stem });
     name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-').to_owned()
 }

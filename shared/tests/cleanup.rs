@@ -66,17 +66,17 @@ fn told_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String
     format!("{} {}", verdict.as_str(), verdict.reason().code())
 }
 
-fn told(change: impl FnOnce(&mut Candidate)) -> String {
+fn decided(change: impl FnOnce(&mut Candidate)) -> String {
     told_under(&RunPolicy::default(), change)
 }
 
 #[test]
 fn an_expired_namespace_in_which_nothing_works_goes() {
-    assert_eq!(told(|_| {}), "delete ttl_expired");
-    assert_eq!(told(|it| it.name = "codex-k8s-dev-1".to_owned()), "delete ttl_expired");
+    assert_eq!(decided(|_| {}), "delete ttl_expired");
+    assert_eq!(decided(|it| it.name = "codex-k8s-dev-1".to_owned()), "delete ttl_expired");
     let code_only =
         |it: &mut Candidate| it.labels.insert(keys::RUNTIME_MODE.to_owned(), "code-only".to_owned());
-    assert_eq!(told(|it| drop(code_only(it))), "delete ttl_expired");
+    assert_eq!(decided(|it| drop(code_only(it))), "delete ttl_expired");
 }
 
 #[test]
@@ -88,13 +88,13 @@ fn what_is_not_provably_ours_stays() {
     };
     let without = |key: &'static str| move |it: &mut Candidate| drop(it.labels.remove(key));
     let named = |name: &'static str| move |it: &mut Candidate| it.name = name.to_owned();
-    assert_eq!(told(without(keys::MANAGED_BY)), "keep not_managed");
-    assert_eq!(told(label(keys::MANAGED_BY, "somebody")), "keep foreign_label");
-    assert_eq!(told(label(keys::NAMESPACE_PURPOSE, "build")), "keep foreign_label");
-    assert_eq!(told(without(keys::NAMESPACE_PURPOSE)), "keep foreign_label");
-    assert_eq!(told(label(keys::RUNTIME_MODE, "full")), "keep foreign_label");
-    assert_eq!(told(without(keys::RUNTIME_MODE)), "keep foreign_label");
-    assert_eq!(told(label(keys::RUN_ID, "")), "keep missing_run_id_label");
+    assert_eq!(decided(without(keys::MANAGED_BY)), "retain not_managed");
+    assert_eq!(decided(label(keys::MANAGED_BY, "somebody")), "retain foreign_label");
+    assert_eq!(decided(label(keys::NAMESPACE_PURPOSE, "build")), "retain foreign_label");
+    assert_eq!(decided(without(keys::NAMESPACE_PURPOSE)), "retain foreign_label");
+    assert_eq!(decided(label(keys::RUNTIME_MODE, "full")), "retain foreign_label");
+    assert_eq!(decided(without(keys::RUNTIME_MODE)), "retain foreign_label");
+    assert_eq!(decided(label(keys::RUN_ID, "")), "retain missing_run_id_label");
     for name in [
         "codex-issues-x",
         "codex-issue",
@@ -104,7 +104,7 @@ fn what_is_not_provably_ours_stays() {
         "dev-1",
         "payments",
     ] {
-        assert_eq!(told(named(name)), "keep name_out_of_scope", "{name}");
+        assert_eq!(decided(named(name)), "retain name_out_of_scope", "{name}");
     }
     for name in [
         "kube-system",
@@ -114,47 +114,47 @@ fn what_is_not_provably_ours_stays() {
         "codex-k8s-guard",
         "codex-k8s-system",
     ] {
-        assert_eq!(told(named(name)), "keep protected_namespace", "{name}");
+        assert_eq!(decided(named(name)), "retain protected_namespace", "{name}");
     }
-    let unproven = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
-    assert_eq!(told(unproven), "keep not_created_by_webhook");
+    let without_origin = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
+    assert_eq!(decided(without_origin), "retain not_created_by_webhook");
     assert_eq!(
-        told_under(&policy("cleanup: {unverifiedOrigin: trustLabels}"), unproven),
+        told_under(&policy("cleanup: {unverifiedOrigin: trustLabels}"), without_origin),
         "delete ttl_expired"
     );
-    assert_eq!(told(|it| it.terminating_since = Some(at(-1))), "keep terminating");
+    assert_eq!(decided(|it| it.terminating_since = Some(at(-1))), "retain terminating");
 }
 
 #[test]
 fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
     let written = |key: &'static str, value: &'static str| move |it: &mut Candidate| annotate(it, key, value);
-    assert_eq!(told(|it| renew(it, at(-1))), "wait lease_lives");
-    assert_eq!(told(|it| renew(it, at(-24))), "wait grace_period");
+    assert_eq!(decided(|it| renew(it, at(-1))), "wait lease_lives");
+    assert_eq!(decided(|it| renew(it, at(-24))), "wait grace_period");
     for value in
         ["garbage", "", "2026-02-01", "2026-01-01T00:00:00+14:00", "2026-01-01T00:00:60Z", "1769950800"]
     {
         assert_eq!(
-            told(written(keys::NAMESPACE_LEASE_EXPIRES_AT, value)),
-            "keep unreadable_lease",
+            decided(written(keys::NAMESPACE_LEASE_EXPIRES_AT, value)),
+            "retain unreadable_lease",
             "{value}"
         );
     }
     for value in ["10ay", "-1h", "0s", "1e99h", "99999999999h"] {
-        assert_eq!(told(written(keys::NAMESPACE_LEASE_TTL, value)), "keep unreadable_lease", "{value}");
+        assert_eq!(decided(written(keys::NAMESPACE_LEASE_TTL, value)), "retain unreadable_lease", "{value}");
     }
     let past = written(keys::NAMESPACE_LEASE_EXPIRES_AT, "2026-01-01T00:00:00Z");
-    assert_eq!(told(past), "keep contradictory_lease");
+    assert_eq!(decided(past), "retain contradictory_lease");
     assert_eq!(
-        told(written(keys::NAMESPACE_LEASE_EXPIRES_AT, "9999-01-01T00:00:00Z")),
-        "keep unreadable_lease"
+        decided(written(keys::NAMESPACE_LEASE_EXPIRES_AT, "9999-01-01T00:00:00Z")),
+        "retain unreadable_lease"
     );
     assert_eq!(
-        told(written(keys::NAMESPACE_LEASE_EXPIRES_AT, "2999-01-01T00:00:00Z")),
-        "keep contradictory_lease"
+        decided(written(keys::NAMESPACE_LEASE_EXPIRES_AT, "2999-01-01T00:00:00Z")),
+        "retain contradictory_lease"
     );
-    assert_eq!(told(|it| drop(it.annotations.remove(keys::NAMESPACE_LEASE_TTL))), "keep unreadable_lease");
+    assert_eq!(decided(|it| drop(it.annotations.remove(keys::NAMESPACE_LEASE_TTL))), "retain unreadable_lease");
     let bare = |it: &mut Candidate| it.annotations.retain(|key, _| key == keys::REQUESTED_BY);
-    assert_eq!(told(bare), "keep missing_effective_lease");
+    assert_eq!(decided(bare), "retain missing_effective_lease");
     let by_age = policy("cleanup: {missingLease: useAge}");
     assert_eq!(told_under(&by_age, bare), "delete ttl_expired");
     assert_eq!(
@@ -166,22 +166,22 @@ fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
     );
     let contradicts =
         |it: &mut Candidate| annotate(it, keys::NAMESPACE_LEASE_EXPIRES_AT, "2026-01-01T00:00:00Z");
-    assert_eq!(told_under(&by_age, contradicts), "keep contradictory_lease", "age is for what is missing");
+    assert_eq!(told_under(&by_age, contradicts), "retain contradictory_lease", "age is for what is missing");
 }
 
 #[test]
 fn a_clock_that_cannot_be_right_keeps_everything() {
-    assert_eq!(told(|it| it.created_at = Some(at(1))), "keep created_in_the_future");
-    assert_eq!(told(|it| it.created_at = None), "keep missing_creation_time");
+    assert_eq!(decided(|it| it.created_at = Some(at(1))), "retain created_in_the_future");
+    assert_eq!(decided(|it| it.created_at = None), "retain missing_creation_time");
 }
 
 #[test]
 fn a_hold_keeps_its_namespace_until_it_ends() {
     let held = |value: &'static str| move |it: &mut Candidate| annotate(it, keys::HOLD, value);
-    assert_eq!(told(held("2026-02-02T12:00:00Z looking into it")), "wait held");
-    assert_eq!(told(held("2026-02-01T12:00:00Z looked into it")), "delete ttl_expired");
+    assert_eq!(decided(held("2026-02-02T12:00:00Z looking into it")), "wait held");
+    assert_eq!(decided(held("2026-02-01T12:00:00Z looked into it")), "delete ttl_expired");
     for text in ["please", "", "2026-02-02T12:00:00Z"] {
-        assert_eq!(told(held(text)), "keep unreadable_hold", "{text}");
+        assert_eq!(decided(held(text)), "retain unreadable_hold", "{text}");
     }
 }
 
@@ -189,14 +189,14 @@ fn a_hold_keeps_its_namespace_until_it_ends() {
 fn a_run_that_has_not_ended_or_is_unknown_keeps_its_namespace() {
     let run = |run: Run| move |it: &mut Candidate| it.run = run;
     for status in ["pending", "running", "waiting_backpressure", "a new one"] {
-        assert_eq!(told(run(Run::Active { status: status.to_owned() })), "keep active_run_in_db", "{status}");
+        assert_eq!(decided(run(Run::Active { status: status.to_owned() })), "retain active_run_in_db", "{status}");
     }
-    assert_eq!(told(run(Run::Unknown)), "keep run_unknown_in_db");
+    assert_eq!(decided(run(Run::Unknown)), "retain run_unknown_in_db");
     let like_the_platform = policy("cleanup: {unknownRun: finished}");
     assert_eq!(told_under(&like_the_platform, run(Run::Unknown)), "delete ttl_expired");
     for status in ["succeeded", "failed", "canceled"] {
         let outcome = Outcome::of_status(status).unwrap();
-        assert_eq!(told(run(Run::Ended { outcome, at: None })), "delete ttl_expired", "{status}");
+        assert_eq!(decided(run(Run::Ended { outcome, at: None })), "delete ttl_expired", "{status}");
     }
 }
 
@@ -227,8 +227,8 @@ fn retention_keeps_a_failed_run_longer_and_lets_a_finished_one_go_before_its_lea
 #[test]
 fn what_works_or_could_not_be_seen_keeps_its_namespace() {
     let active = Work::Active { found: vec!["jobs=a".to_owned()], scheduled: Vec::new() };
-    assert_eq!(told(|it| it.work = active), "keep active_workloads_present");
-    assert_eq!(told(|it| it.work = Work::NotInspected), "keep workload_inspection_failed");
+    assert_eq!(decided(|it| it.work = active), "retain active_workloads_present");
+    assert_eq!(decided(|it| it.work = Work::NotInspected), "retain workload_inspection_failed");
 }
 
 fn work(scheduled: &[&str]) -> Work {
@@ -245,29 +245,29 @@ fn beyond_its_grace_only_a_scheduled_pod_counts_as_work() {
             it.work = work(scheduled);
         }
     };
-    assert_eq!(told(leased(-48, &[])), "keep active_workloads_present");
-    assert_eq!(told(leased(-49, &[])), "delete ttl_expired");
-    assert_eq!(told(leased(-1000, &["pods=a"])), "keep active_workloads_present");
+    assert_eq!(decided(leased(-48, &[])), "retain active_workloads_present");
+    assert_eq!(decided(leased(-49, &[])), "delete ttl_expired");
+    assert_eq!(decided(leased(-1000, &["pods=a"])), "retain active_workloads_present");
     let short = policy("cleanup: {workGrace: 1h}");
     assert_eq!(told_under(&short, leased(-26, &[])), "delete ttl_expired");
-    assert_eq!(told_under(&short, leased(-25, &[])), "keep active_workloads_present");
+    assert_eq!(told_under(&short, leased(-25, &[])), "retain active_workloads_present");
     let held = |it: &mut Candidate| {
         leased(-49, &[])(it);
         annotate(it, keys::HOLD, "2026-02-01T11:00:00Z jane is still reading the logs");
     };
-    assert_eq!(told(held), "keep active_workloads_present", "the hold has ended an hour ago");
+    assert_eq!(decided(held), "retain active_workloads_present", "the hold has ended an hour ago");
     assert_eq!(told_under(&short, held), "delete ttl_expired");
     let retained = policy("cleanup: {retention: {fullEnv: {failed: {afterLease: 48h}}}}");
     let failed = |it: &mut Candidate| {
         leased(-90, &[])(it);
         it.run = Run::Ended { outcome: Outcome::Failed, at: None };
     };
-    assert_eq!(told_under(&retained, failed), "keep active_workloads_present");
+    assert_eq!(told_under(&retained, failed), "retain active_workloads_present");
     let running = |it: &mut Candidate| {
         leased(-49, &[])(it);
         it.run = Run::Active { status: "running".to_owned() };
     };
-    assert_eq!(told(running), "keep active_run_in_db", "the platform says that it is not over");
+    assert_eq!(decided(running), "retain active_run_in_db", "the platform says that it is not over");
 }
 
 #[test]
@@ -309,8 +309,8 @@ fn only_a_lease_that_was_promised_makes_a_namespace_due_by_itself() {
     assert_eq!(by_lease(&policy("cleanup: {missingLease: useAge}"), &without), (true, false));
     let broken = |it: &mut Candidate| annotate(it, keys::NAMESPACE_LEASE_TTL, "soon");
     assert_eq!(by_lease(&policy("cleanup: {missingLease: useAge}"), &broken), (true, false));
-    let unproven = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
-    assert_eq!(by_lease(&policy("cleanup: {unverifiedOrigin: trustLabels}"), &unproven), (true, false));
+    let without_origin = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
+    assert_eq!(by_lease(&policy("cleanup: {unverifiedOrigin: trustLabels}"), &without_origin), (true, false));
     let restored = |it: &mut Candidate| it.created_at = Some(at(-1));
     assert_eq!(by_lease(&default, &restored), (true, false), "over before the namespace existed");
     let finish = policy("cleanup: {retention: {fullEnv: {succeeded: {afterFinish: 1s}}}}");
@@ -326,7 +326,7 @@ fn only_a_lease_that_was_promised_makes_a_namespace_due_by_itself() {
 
 #[test]
 fn the_off_switch_keeps_everything() {
-    assert_eq!(told_under(&policy("cleanup: {enabled: false}"), |_| {}), "keep cleanup_disabled_by_config");
+    assert_eq!(told_under(&policy("cleanup: {enabled: false}"), |_| {}), "retain cleanup_disabled_by_config");
 }
 
 #[test]
@@ -421,7 +421,7 @@ proptest! {
                 prop_assert!(!matches!(then, Verdict::Wait { until: again, .. } if again <= until), "{:?}", then);
             }
             Verdict::Delete(_) => prop_assert!(matches!(decide(&policy, at(hours), &candidate), Verdict::Delete(_))),
-            Verdict::Keep(_) => {}
+            Verdict::Retain(_) => {}
         }
     }
 }

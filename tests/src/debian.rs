@@ -31,7 +31,7 @@ pub(crate) fn library_path(folders: &[PathBuf]) -> (String, String) {
 ///
 /// # Errors
 /// If nothing can be unpacked, or nothing is found even then.
-pub(crate) fn kept<T>(
+pub(crate) fn retained<T>(
     name: &str,
     find: impl Fn(&Path) -> Option<T>,
     unpack: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,

@@ -28,10 +28,10 @@ impl<T: Clone> Coalesce<T> {
     /// # Errors
     /// What `read` fails with. A failure is not shared: each caller reads for itself then.
     pub async fn get<E>(&self, name: &str, read: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let user = self.slot(name);
         let mut last = user.slot.lock().await;
-        if let Some((_, value)) = last.as_ref().filter(|(begun, _)| *begun > asked) {
+        if let Some((_, value)) = last.as_ref().filter(|(begun, _)| *begun > requested) {
             return Ok(value.clone());
         }
         // The semaphore is never closed; without a permit there would only be more reads at a time.

@@ -98,7 +98,7 @@ pub struct Metrics {
     reload_failures: Family<ReasonLabel, Counter>,
     policy: Family<HashLabel, Gauge>,
     records: Family<OutcomeLabel, Counter>,
-    namespaces_heard: Gauge,
+    last_watch_event: Gauge,
     /// Requests that are being decided.
     pub in_flight: Gauge,
     /// Panics that were caught.
@@ -119,7 +119,7 @@ impl Default for Metrics {
             reload_failures: Family::default(),
             policy: Family::default(),
             records: Family::default(),
-            namespaces_heard: Gauge::default(),
+            last_watch_event: Gauge::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
             namespaces: Gauge::default(),
@@ -150,11 +150,11 @@ impl Metrics {
         registry.register("in_flight", "Requests that are being decided", self.in_flight.clone());
         registry.register("panics", "Panics that were caught", self.panics.clone());
         registry.register("managed_namespaces", "Managed namespaces in the cache", self.namespaces.clone());
-        let heard = self.namespaces_heard.clone();
+        let seen = self.last_watch_event.clone();
         registry.register(
             "watch_last_event_timestamp_seconds",
             "When the watch that feeds the cache was last heard, be it a bookmark",
-            heard,
+            seen,
         );
         let not_after = self.certificate_not_after.clone();
         registry.register("certificate_not_after_seconds", "When the serving certificate ends", not_after);
@@ -186,8 +186,8 @@ impl Metrics {
     }
 
     /// Notes that the watch of namespaces was heard.
-    pub fn heard_of_namespaces(&self, now: Timestamp) {
-        self.namespaces_heard.set(now.as_second());
+    pub fn namespace_watch_event(&self, now: Timestamp) {
+        self.last_watch_event.set(now.as_second());
     }
 
     /// Shows which policy is in force.

@@ -3,7 +3,7 @@
 //! A name that the cache does not have is looked up at the API server: the webhook may have been called for a
 //! namespace that is younger than the watch. A look-up that fails is an error, never "not managed".
 
-mod heard;
+mod activity;
 mod index;
 
 use std::error::Error;
@@ -63,10 +63,10 @@ impl Namespaces {
 
     /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
     pub async fn follow(&self, metrics: &Arc<Metrics>, synced: impl Fn()) {
-        let heard = Arc::clone(metrics);
-        heard.heard_of_namespaces(Timestamp::now());
-        let client = heard::listening(self.api.clone().into_client(), move || {
-            heard.heard_of_namespaces(Timestamp::now());
+        let seen = Arc::clone(metrics);
+        seen.namespace_watch_event(Timestamp::now());
+        let client = activity::with_activity(self.api.clone().into_client(), move || {
+            seen.namespace_watch_event(Timestamp::now());
         });
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let config = watch::Config::default().labels(keys::MANAGED_BY).page_size(PAGE);

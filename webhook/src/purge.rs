@@ -37,14 +37,14 @@ pub struct Leftover {
     /// Its name.
     pub name: String,
     /// Why it stays, if it does.
-    pub kept: Option<&'static str>,
+    pub retained: Option<&'static str>,
     resource: ApiResource,
     uid: Option<String>,
 }
 
 impl Leftover {
-    fn new<K: Resource<DynamicType = ()>>(found: &PartialObjectMeta<K>, kept: Option<&'static str>) -> Self {
-        Self { name: found.name_any(), kept, resource: ApiResource::erase::<K>(&()), uid: found.uid() }
+    fn new<K: Resource<DynamicType = ()>>(found: &PartialObjectMeta<K>, retained: Option<&'static str>) -> Self {
+        Self { name: found.name_any(), retained, resource: ApiResource::erase::<K>(&()), uid: found.uid() }
     }
 }
 
@@ -86,18 +86,18 @@ pub async fn leftovers(client: &Client, install: &InstallNamespace) -> kube::Res
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &install.namespace);
     for name in &install.secrets {
         if let Some(secret) = secrets.get_metadata_opt(name).await? {
-            let kept =
+            let retained =
                 (!MANAGED_BY_RECONCILER.is_among(secret.labels())).then_some("it has no label of ours");
-            found.push(Leftover::new(&secret, kept));
+            found.push(Leftover::new(&secret, retained));
         }
     }
     let leases: Api<Lease> = Api::namespaced(client.clone(), &install.namespace);
     for lease in leases.list_metadata(&ListParams::default()).await? {
         if is_our_lease(&lease) {
-            let kept = (lease.name_any() == LIMITED_JOBS_LEASE).then_some(
+            let retained = (lease.name_any() == LIMITED_JOBS_LEASE).then_some(
                 "agent Jobs may wait: whoever is installed next finds by it that it may let them go",
             );
-            found.push(Leftover::new(&lease, kept));
+            found.push(Leftover::new(&lease, retained));
         }
     }
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &install.namespace);

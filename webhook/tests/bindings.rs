@@ -20,9 +20,9 @@ type Found = Result<Option<Arc<ManagedNamespace>>, LookupError>;
 
 /// Knows `experiment`, cannot read `lost`, and notes what it is asked for.
 #[derive(Debug, Clone, Default)]
-struct Noted(Arc<Mutex<Vec<String>>>);
+struct SeenRequests(Arc<Mutex<Vec<String>>>);
 
-impl Lookup for Noted {
+impl Lookup for SeenRequests {
     async fn get(&self, name: &str) -> Found {
         self.get_fresh(name).await
     }
@@ -75,7 +75,7 @@ async fn bind_as(policy: RunPolicy, user: &Value, old: &[&str], new: &[&str]) ->
         "uid": "u", "name": "b", "operation": "UPDATE", "userInfo": user,
         "kind": {"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "ClusterRoleBinding"},
         "object": binding(new), "oldObject": binding(old)}});
-    let lookup = Noted::default();
+    let lookup = SeenRequests::default();
     let engine = Engine::new(policy, lookup.clone(), Arc::default());
     let body = body.to_string();
     let outcome =
@@ -90,7 +90,7 @@ async fn grant_in(namespace: &str, policy: RunPolicy, user: &Value) -> Outcome {
         "uid": "u", "name": "r", "namespace": namespace, "operation": "CREATE", "userInfo": user,
         "kind": {"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "Role"},
         "object": {"metadata": {"name": "r", "namespace": namespace}, "rules": []}}});
-    let engine = Engine::new(policy, Noted::default(), Arc::default());
+    let engine = Engine::new(policy, SeenRequests::default(), Arc::default());
     let body = body.to_string();
     engine.review(Entry::Validate, &review::parse(body.as_bytes()).unwrap(), Instant::now()).await
 }

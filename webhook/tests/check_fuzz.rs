@@ -70,7 +70,7 @@ fn changed(seed: usize, edits: &[(u8, u16, u8)]) -> Vec<u8> {
 fn points_to_what_is_there(document: &Document) -> Result<(), TestCaseError> {
     for position in PATHS.iter().filter_map(|path| document.position(path)) {
         let text = &position.source.text;
-        prop_assert!(text.get(position.range.clone()).is_some(), "{place:?}");
+        prop_assert!(text.get(position.range.clone()).is_some(), "{position:?}");
         prop_assert!(position.line <= text.split('\n').count() && position.end_column() >= position.column);
     }
     Ok(())

@@ -118,8 +118,8 @@ proptest! {
     #[test]
     fn a_workload_is_decided_the_same_once_more_whatever_of_it_is_hidden(
         (mode, (kind, object)) in modes().prop_flat_map(|mode| (Just(mode), benign_workload(mode))),
-        hidden in prop::collection::vec(("[a-c]{0,1}", prop::sample::select(PLACES.to_vec())), 0..6),
-        changed in prop::collection::vec(("[a-c]{0,1}", prop::sample::select(PLACES.to_vec())), 0..3),
+        hidden in prop::collection::vec(("[a-c]{0,1}", prop::sample::select(SPOTS.to_vec())), 0..6),
+        changed in prop::collection::vec(("[a-c]{0,1}", prop::sample::select(SPOTS.to_vec())), 0..3),
         user in users(), policy in policies(), entry in entries(), is_update in any::<bool>(),
     ) {
         let mut old = object;
@@ -141,7 +141,7 @@ proptest! {
 }
 
 /// Where a container or its object holds what is nobody's business.
-const PLACES: [&str; 8] =
+const SPOTS: [&str; 8] =
     ["args", "command", "env", "secret env", "run env", "annotation", "header", "volume"];
 
 fn pod_spec(kind: Kind, object: &mut Value) -> &mut Value {
@@ -154,25 +154,25 @@ fn pod_spec(kind: Kind, object: &mut Value) -> &mut Value {
 }
 
 fn plant(kind: Kind, object: &mut Value, values: &[(String, &str)]) {
-    for (value, place) in values {
-        if *place == "annotation" {
+    for (value, spot) in values {
+        if *spot == "annotation" {
             object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
                 value.as_str().into();
             continue;
         }
         let spec = pod_spec(kind, object);
-        if *place == "volume" {
+        if *spot == "volume" {
             spec["volumes"] =
                 json!([{"name": "v", "csi": {"driver": "d", "volumeAttributes": {"key": value}}}]);
             continue;
         }
         let container = &mut spec["containers"][0];
-        match *place {
+        match *spot {
             "header" => {
                 let headers = json!([{"name": "Authorization", "value": value}]);
                 container["livenessProbe"]["httpGet"] = json!({"port": 80, "httpHeaders": headers});
             }
-            "args" | "command" => container[*place] = json!([value]),
+            "args" | "command" => container[*spot] = json!([value]),
             "env" => container["env"] = json!([{"name": "PATH", "value": value}]),
             "secret env" => container["env"] = json!([{"name": "CODEXK8S_OPENAI_API_KEY", "value": value}]),
             _ => container["env"] = json!([{"name": "CODEXK8S_RUN_ID", "value": value}]),
@@ -190,10 +190,10 @@ fn telling_pod() -> Value {
             "initContainers": [{"name": "i", "image": "busybox", "args": [SECRET]}]},
         "status": {"message": SECRET, "containerStatuses": [{"state": {"terminated": {"message": SECRET}}}]},
     });
-    let everywhere: Vec<_> = PLACES
+    let everywhere: Vec<_> = SPOTS
         .into_iter()
-        .filter(|place| *place != "run env")
-        .map(|place| (SECRET.to_owned(), place))
+        .filter(|spot| *spot != "run env")
+        .map(|spot| (SECRET.to_owned(), spot))
         .collect();
     plant(Kind::Pod, &mut pod, &everywhere);
     let container = &mut pod["spec"]["containers"][0];

@@ -210,10 +210,10 @@ fn nulls_and_values_of_the_wrong_type_in_every_place_are_answered() {
         let mut found = Vec::new();
         occupancy(&review, "", &mut found);
         assert!(found.len() > 30, "{}", found.len());
-        for place in found {
+        for spot in found {
             for wrong in &wrong {
                 let mut broken = review.clone();
-                *broken.pointer_mut(&place).unwrap() = wrong.clone();
+                *broken.pointer_mut(&spot).unwrap() = wrong.clone();
                 webhook.answers(&serde_json::to_vec(&broken).unwrap());
             }
         }

@@ -29,7 +29,7 @@ pub use state::{
 };
 
 /// Authorities that are kept beside the one that signs although nothing of them was seen to be served.
-const KEPT_ON_SUSPICION: usize = 4;
+const MAX_ADOPTED: usize = 4;
 
 /// The one thing to do next.
 pub fn plan(now: Timestamp, settings: &Settings, state: &State) -> Step {
@@ -86,7 +86,7 @@ impl<'a> Plan<'a> {
         let (needed, suspected): (Vec<_>, Vec<_>) =
             trusted.into_iter().partition(|found| self.verifies_for_what_is_shown(found));
         let previous: Vec<_> =
-            needed.into_iter().chain(suspected.into_iter().take(KEPT_ON_SUSPICION)).collect();
+            needed.into_iter().chain(suspected.into_iter().take(MAX_ADOPTED)).collect();
         Step::WriteAuthority(AuthorityWrite { new: true, previous: bundle(&previous), because })
     }
 
@@ -129,10 +129,10 @@ impl<'a> Plan<'a> {
 
     /// The configurations say what they are to say, and have been seen to.
     fn publish(&self, authority: &Certificate, previous: &[Certificate]) -> Option<Step> {
-        let wanted = authority.pem() + &bundle(previous);
+        let desired = authority.pem() + &bundle(previous);
         self.configurations().find_map(|(part, found)| {
-            if found.bundles.iter().any(|bundle| bundle != wanted.as_bytes()) {
-                return Some(Step::Publish { part, bundle: wanted.clone() });
+            if found.bundles.iter().any(|bundle| bundle != desired.as_bytes()) {
+                return Some(Step::Publish { part, bundle: desired.clone() });
             }
             let confirmation = Confirmation { generation: found.generation, since: self.now };
             self.confirmed(found).is_none().then_some(Step::Confirm { part, confirmation })

@@ -151,9 +151,9 @@ fn an_authority_in_a_bundle_that_verifies_for_nothing_is_not_taken_in() {
     let mut bundle = ours(&mut state.authority).certificate.clone();
     bundle.extend(Authority::generate(now(), "codex-k8s-guard").unwrap().pem().certificate.bytes());
     let configuration = Configuration { bundles: vec![bundle], ..Configuration::default() };
-    let wanted = String::from_utf8(ours(&mut state.authority).certificate.clone()).unwrap();
+    let desired = String::from_utf8(ours(&mut state.authority).certificate.clone()).unwrap();
     state.configurations = vec![(Part::Mutating, Stored::Ours(configuration))];
-    assert_eq!(step(&state), Step::Publish { part: Part::Mutating, bundle: wanted });
+    assert_eq!(step(&state), Step::Publish { part: Part::Mutating, bundle: desired });
 }
 
 #[test]

@@ -120,11 +120,11 @@ fn show_progress(bar: &ProgressBar, Progress { resource, done, of, read, left }:
 
 /// The verdicts for people: of what is as it is to be, only the number.
 fn verdicts(report: &Report) -> String {
-    let is_told = |evaluation: &&codex_k8s_webhook::check::Evaluation| {
+    let is_reported = |evaluation: &&codex_k8s_webhook::check::Evaluation| {
         evaluation.result != Verdict::Admitted
             || evaluation.problems.iter().any(|problem| problem.severity == Severity::Warning)
     };
-    let objects = report.objects.iter().filter(is_told);
+    let objects = report.objects.iter().filter(is_reported);
     let mut text: String = objects.map(|evaluation| human::object(evaluation, &Value::Null)).collect();
     if let Some(live) = &report.live {
         text.push_str(&closed(live));

@@ -22,7 +22,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Certificates {
     /// Keep authority and leaf in Secrets of the Lease's namespace, and both webhook configurations as they are to be
     #[arg(id = "certificates", long = "certificates", conflicts_with_all = ["once", "dry_run"])]
-    wanted: bool,
+    managed: bool,
     /// The Service of the webhook, as NAMESPACE/NAME
     #[arg(long, value_parser = register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: Service,
@@ -58,7 +58,7 @@ pub(super) struct Certificates {
 impl Certificates {
     /// What is to be kept in a namespace, if anything is.
     pub(super) fn options(&self, namespace: &str) -> anyhow::Result<Option<Options>> {
-        if !self.wanted {
+        if !self.managed {
             return Ok(None);
         }
         let Service { namespace: of_service, name } = self.service.clone();

@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Shows how far a sweep is, on standard error.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ProgressLog {
     bar: ProgressBar,
     lively: bool,
     state: Mutex<State>,
@@ -26,7 +26,7 @@ struct State {
     logged_at: Instant,
 }
 
-impl Shown {
+impl ProgressLog {
     pub(super) fn new() -> Self {
         let lively = std::io::stderr().is_terminal();
         let target = if lively { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -39,13 +39,13 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressLog {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-impl Progress for Shown {
+impl Progress for ProgressLog {
     fn phase(&self, name: &'static str, steps: usize) {
         *self.state() = State { phase: name, steps, done: 0, logged_at: Instant::now() };
         let template =

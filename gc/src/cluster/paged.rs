@@ -14,11 +14,11 @@ pub(super) async fn all<T: Clone>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
 ) -> kube::Result<Vec<T>> {
-    kept(params, page, Some).await
+    filtered(params, page, Some).await
 }
 
-/// As [`all`], of which only what `keep` makes of each is kept, so that no more than a page is ever held.
-pub(super) async fn kept<T: Clone, U>(
+/// As [`all`], of which only what `retain` makes of each is kept, so that no more than a page is ever held.
+pub(super) async fn filtered<T: Clone, U>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
     keep: impl Fn(T) -> Option<U>,

@@ -106,8 +106,8 @@ impl Active for CronJob {
 }
 
 /// A set of Pods is at rest once it wants none, has none, and none is ready.
-fn any_replica(wanted: Option<i32>, counts: [Option<i32>; 2]) -> bool {
-    wanted.unwrap_or(1) > 0 || counts.into_iter().flatten().any(|count| count > 0)
+fn any_replica(replicas: Option<i32>, counts: [Option<i32>; 2]) -> bool {
+    replicas.unwrap_or(1) > 0 || counts.into_iter().flatten().any(|count| count > 0)
 }
 
 impl Active for Deployment {
@@ -210,10 +210,10 @@ impl Cluster {
         };
         let page = async |params: &ListParams| api.list(params).await;
         let params = ListParams::default();
-        let found = paged::kept(&params, page, |object| found(&object, deadline));
-        let place = namespace.map(|namespace| format!(" of {namespace}")).unwrap_or_default();
+        let found = paged::filtered(&params, page, |object| found(&object, deadline));
+        let suffix = namespace.map(|namespace| format!(" of {namespace}")).unwrap_or_default();
         let found =
-            found.await.map_err(|error| ClusterError::new(format!("list the {kind}{place}"), error))?;
+            found.await.map_err(|error| ClusterError::new(format!("list the {kind}{suffix}"), error))?;
         Ok((kind, found))
     }
 }

@@ -55,7 +55,7 @@ pub enum State {
     /// It stays for a cause that no time will fix.
     NeedsAttention,
     /// Something keeps it that may end: work in it, its run, the policy.
-    Kept,
+    Blocked,
     /// It is being deleted.
     Terminating,
     /// A person holds it.
@@ -73,7 +73,7 @@ impl State {
     pub const ALL: [Self; 8] = [
         Self::Due,
         Self::NeedsAttention,
-        Self::Kept,
+        Self::Blocked,
         Self::Terminating,
         Self::Held,
         Self::Retained,
@@ -85,8 +85,8 @@ impl State {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Due => "due",
-            Self::NeedsAttention => "needs-somebody",
-            Self::Kept => "kept",
+            Self::NeedsAttention => "needs-attention",
+            Self::Blocked => "blocked",
             Self::Terminating => "terminating",
             Self::Held => "held",
             Self::Retained => "retained",
@@ -99,8 +99,8 @@ impl State {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Due => "Due",
-            Self::NeedsAttention => "Needs somebody",
-            Self::Kept => "Kept",
+            Self::NeedsAttention => "Needs attention",
+            Self::Blocked => "Blocked",
             Self::Terminating => "Terminating",
             Self::Held => "Held",
             Self::Retained => "Retained",
@@ -119,9 +119,9 @@ impl Listed {
             Some(Verdict::Wait { reason: Reason::Held { .. }, .. }) => State::Held,
             Some(Verdict::Wait { reason: Reason::LiveLease { .. }, .. }) => State::Live,
             Some(Verdict::Wait { .. }) => State::Retained,
-            Some(Verdict::Keep(Reason::Terminating { .. })) => State::Terminating,
-            Some(Verdict::Keep(reason)) if reason.is_lasting() => State::NeedsAttention,
-            Some(Verdict::Keep(_)) => State::Kept,
+            Some(Verdict::Retain(Reason::Terminating { .. })) => State::Terminating,
+            Some(Verdict::Retain(reason)) if reason.is_lasting() => State::NeedsAttention,
+            Some(Verdict::Retain(_)) => State::Blocked,
         }
     }
 
@@ -151,9 +151,9 @@ mod tests {
             (Some(wait(Reason::Held { why: "w".to_owned() })), State::Held),
             (Some(wait(Reason::LiveLease { until: at })), State::Live),
             (Some(wait(Reason::Grace)), State::Retained),
-            (Some(Verdict::Keep(Reason::Terminating { since: at })), State::Terminating),
-            (Some(Verdict::Keep(Reason::MissingLease)), State::NeedsAttention),
-            (Some(Verdict::Keep(Reason::CleanupDisabled)), State::Kept),
+            (Some(Verdict::Retain(Reason::Terminating { since: at })), State::Terminating),
+            (Some(Verdict::Retain(Reason::MissingLease)), State::NeedsAttention),
+            (Some(Verdict::Retain(Reason::CleanupDisabled)), State::Blocked),
         ] {
             let listed = Listed { candidate: Candidate::default(), verdict };
             assert_eq!(listed.state(), state, "{listed:?}");

@@ -20,7 +20,7 @@ const MAX_ATTEMPTS: usize = 5;
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What came of the attempt to delete a namespace.
-enum Sent {
+enum Reply {
     /// It is being deleted.
     Accepted(Box<Decision>),
     /// It was changed: it is to be decided about again.
@@ -46,15 +46,15 @@ impl Sweep<'_> {
             }
             self.send(candidate).await
         };
-        if matches!(sent, Ok(Sent::Accepted(_) | Sent::Over(Outcome::WouldDelete))) {
+        if matches!(sent, Ok(Reply::Accepted(_) | Reply::Over(Outcome::WouldDelete))) {
             slot.spend();
         } else {
             drop(slot);
         }
         match sent {
-            Ok(Sent::Accepted(decision)) => self.await_gone(state, &decision).await,
-            Ok(Sent::Over(outcome)) => state.note(&candidate.name, &candidate.uid, outcome),
-            Ok(Sent::Changed) => {
+            Ok(Reply::Accepted(decision)) => self.await_gone(state, &decision).await,
+            Ok(Reply::Over(outcome)) => state.note(&candidate.name, &candidate.uid, outcome),
+            Ok(Reply::Changed) => {
                 let outcome =
                     Outcome::Failed { error: "it changes faster than it can be deleted".to_owned() };
                 state.note(&candidate.name, &candidate.uid, outcome);
@@ -66,21 +66,21 @@ impl Sweep<'_> {
         }
     }
 
-    async fn send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
+    async fn send(&self, candidate: &Candidate) -> Result<Reply, SweepError> {
         for _ in 0..MAX_ATTEMPTS {
             match self.decide_and_send(candidate).await? {
-                Sent::Changed => {}
+                Reply::Changed => {}
                 sent => return Ok(sent),
             }
         }
-        Ok(Sent::Changed)
+        Ok(Reply::Changed)
     }
 
     /// Reads the namespace again, decides again, writes that down, and deletes exactly what was read.
-    async fn decide_and_send(&self, candidate: &Candidate) -> Result<Sent, SweepError> {
+    async fn decide_and_send(&self, candidate: &Candidate) -> Result<Reply, SweepError> {
         let Some(mut fresh) = self.cluster.fresh(&candidate.name).await? else {
             self.report_absent(candidate).await?;
-            return Ok(Sent::Over(Outcome::AlreadyDeleted));
+            return Ok(Reply::Over(Outcome::AlreadyDeleted));
         };
         let deadline = Deadline { now: self.clock.now(), to_start: self.policy.cleanup.work_grace };
         fresh.work = self.cluster.work(&fresh.name, deadline).await?;
@@ -91,10 +91,10 @@ impl Sweep<'_> {
             if planned.is_reported(now) {
                 self.report_retained(&planned).await?;
             }
-            return Ok(Sent::Over(Outcome::kept(&planned.verdict)));
+            return Ok(Reply::Over(Outcome::retained(&planned.verdict)));
         };
         if self.dry_run != DryRun::No {
-            return Ok(Sent::Over(self.rehearse(&planned.candidate).await));
+            return Ok(Reply::Over(self.rehearse(&planned.candidate).await));
         }
         let attempts = self.attempts(&planned.candidate).await?;
         let decision = Decision::new(planned.candidate.clone(), reason, attempts);
@@ -122,7 +122,7 @@ impl Sweep<'_> {
         Ok(attempts(&store.rows(&filter).await?, &candidate.uid))
     }
 
-    async fn intend_and_delete(&self, decision: Decision) -> Result<Sent, SweepError> {
+    async fn intend_and_delete(&self, decision: Decision) -> Result<Reply, SweepError> {
         let name = decision.candidate.name.clone();
         fault::point(Point::BeforeIntended, &name).await;
         self.append(self.audit_events.intended(&decision, self.clock.now())).await?;
@@ -130,8 +130,8 @@ impl Sweep<'_> {
         let deletion = self.cluster.delete(&decision.candidate, false).await;
         fault::point(Point::AfterDelete, &name).await;
         match deletion {
-            Deletion::Accepted => Ok(Sent::Accepted(Box::new(decision))),
-            Deletion::Refused(error) => self.failed(&decision, error).await.map(Sent::Over),
+            Deletion::Accepted => Ok(Reply::Accepted(Box::new(decision))),
+            Deletion::Refused(error) => self.failed(&decision, error).await.map(Reply::Over),
             Deletion::Changed | Deletion::Absent => self.after_change(decision).await,
             Deletion::Unknown(error) => self.after_silence(decision, error).await,
         }
@@ -144,29 +144,29 @@ impl Sweep<'_> {
     }
 
     /// It is not any more what was decided about.
-    async fn after_change(&self, decision: Decision) -> Result<Sent, SweepError> {
+    async fn after_change(&self, decision: Decision) -> Result<Reply, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         match self.cluster.remains(name, uid).await? {
-            Remains::Terminating { .. } => Ok(Sent::Accepted(Box::new(decision))),
+            Remains::Terminating { .. } => Ok(Reply::Accepted(Box::new(decision))),
             Remains::Gone => {
                 let event = self.audit_events.given_up(&decision, ALREADY_DELETED, self.clock.now());
                 self.append(event).await?;
-                Ok(Sent::Over(Outcome::AlreadyDeleted))
+                Ok(Reply::Over(Outcome::AlreadyDeleted))
             }
             Remains::Lives => {
                 self.append(self.audit_events.given_up(&decision, CHANGED, self.clock.now())).await?;
-                Ok(Sent::Changed)
+                Ok(Reply::Changed)
             }
         }
     }
 
     /// The answer did not come: what was done is to be seen in the namespace. If not even that, the intention stays open
     /// for the next sweep.
-    async fn after_silence(&self, decision: Decision, error: String) -> Result<Sent, SweepError> {
+    async fn after_silence(&self, decision: Decision, error: String) -> Result<Reply, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         match self.cluster.remains(name, uid).await? {
-            Remains::Lives => self.failed(&decision, error).await.map(Sent::Over),
-            Remains::Gone | Remains::Terminating { .. } => Ok(Sent::Accepted(Box::new(decision))),
+            Remains::Lives => self.failed(&decision, error).await.map(Reply::Over),
+            Remains::Gone | Remains::Terminating { .. } => Ok(Reply::Accepted(Box::new(decision))),
         }
     }
 

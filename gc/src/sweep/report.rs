@@ -70,7 +70,7 @@ pub struct Line {
     pub uid: String,
     /// Its run, as its label says.
     pub run_id: String,
-    /// `keep`, `wait` or `delete`.
+    /// `retain`, `wait` or `delete`.
     pub verdict: &'static str,
     /// Why, as a code.
     pub reason: &'static str,
@@ -112,7 +112,7 @@ pub enum Outcome {
     /// It is left to the next sweep, because this one has deleted as many as it may.
     Postponed,
     /// It stays after all: it was changed after the list.
-    Kept {
+    Retained {
         /// Why, as a code.
         reason: &'static str,
         /// Why, in words.
@@ -132,8 +132,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// It stays.
-    pub fn kept(verdict: &Verdict) -> Self {
-        Self::Kept { reason: verdict.reason().code(), message: verdict.reason().to_string() }
+    pub fn retained(verdict: &Verdict) -> Self {
+        Self::Retained { reason: verdict.reason().code(), message: verdict.reason().to_string() }
     }
 }
 
@@ -156,7 +156,7 @@ impl Line {
             terminating_since: candidate.terminating_since,
             outcome: None,
             is_lasting: planned.is_overdue
-                || (matches!(planned.verdict, Verdict::Keep(_)) && reason.is_lasting()),
+                || (matches!(planned.verdict, Verdict::Retain(_)) && reason.is_lasting()),
             is_due_by_policy: planned.is_due() && !planned.is_due_by_lease,
             is_overdue: planned.is_overdue,
         }
@@ -299,18 +299,18 @@ impl Report {
     }
 
     /// Those that stay, by reason.
-    pub fn kept(&self) -> BTreeMap<&'static str, u32> {
-        let mut kept = BTreeMap::new();
+    pub fn retained(&self) -> BTreeMap<&'static str, u32> {
+        let mut retained = BTreeMap::new();
         for line in &self.namespaces {
             let reason = match &line.outcome {
-                Some(Outcome::Kept { reason, .. }) => Some(*reason),
+                Some(Outcome::Retained { reason, .. }) => Some(*reason),
                 None if line.verdict != "delete" => Some(line.reason),
                 _ => None,
             };
             if let Some(reason) = reason {
-                *kept.entry(reason).or_default() += 1;
+                *retained.entry(reason).or_default() += 1;
             }
         }
-        kept
+        retained
     }
 }

@@ -107,8 +107,8 @@ fn take_parameter(url: &mut Url, name: &str) -> Option<String> {
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     let taken = pairs.iter().rev().find(|(key, _)| key == name)?.1.clone();
     url.set_query(None);
-    let kept = pairs.into_iter().filter(|(key, _)| key != name);
-    for (key, value) in kept {
+    let rest = pairs.into_iter().filter(|(key, _)| key != name);
+    for (key, value) in rest {
         url.query_pairs_mut().append_pair(&key, &value);
     }
     Some(taken)

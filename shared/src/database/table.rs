@@ -44,13 +44,13 @@ pub(crate) fn quoted(name: &str) -> String {
 impl Table {
     /// Finds a table: in the address's schema, else where the session looks for tables.
     pub(crate) async fn find(database: &Database, name: &'static str) -> Result<Option<Self>, DatabaseError> {
-        let wanted = match database.address().schema() {
+        let schema = match database.address().schema() {
             Some(schema) => format!("{}.{name}", quoted(schema)),
             None => name.to_owned(),
         };
         let user = quoted(&database.asker().user);
         let act = Act { name: "look for tables", grant: format!("GRANT USAGE ON SCHEMA ... TO {user}") };
-        let found = sqlx::query(FIND).bind(&wanted).fetch_optional(&database.pool);
+        let found = sqlx::query(FIND).bind(&schema).fetch_optional(&database.pool);
         let Some(found) = database.act(&act, found).await? else { return Ok(None) };
         let text = |error| database.asker().fault(&act, error);
         let table: String = found.try_get("name").map_err(text)?;

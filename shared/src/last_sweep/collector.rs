@@ -71,7 +71,7 @@ fn metrics<'a>(last: &'a LastSweep) -> Vec<Metric<'a>> {
         ("deleted_namespaces", "Those that it deleted", count(last.deleted)),
         ("failed_namespaces", "Those that it could not delete", count(last.failed)),
         ("stuck_namespaces", "Those that are still being deleted after their time", count(last.stuck)),
-        ("kept_namespaces", "Those that stay, by reason", by_reason(&last.kept)),
+        ("retained_namespaces", "Those that stay, by reason", by_reason(&last.retained)),
         (
             "overdue_namespaces",
             "Namespaces kept beyond lease, hold and cleanup.workGrace, by reason",
@@ -139,7 +139,7 @@ mod tests {
             finished_at: Timestamp::from_second(1007).ok(),
             result: SweepResult::Partial,
             managed: 9,
-            kept: [("held".to_owned(), 2)].into(),
+            retained: [("held".to_owned(), 2)].into(),
             overdue: [("active_workloads_present".to_owned(), 1)].into(),
             ..LastSweep::default()
         });

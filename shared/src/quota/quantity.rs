@@ -143,10 +143,10 @@ const DIGITS: usize = 30;
 /// `whole.fraction` times `10^power`, rounded up.
 fn shifted_by(whole: &str, fraction: &str, power: i32) -> i128 {
     let digits: String = whole.chars().chain(fraction.chars()).skip_while(|digit| *digit == '0').collect();
-    let (kept, dropped) = digits.split_at(digits.len().min(DIGITS));
-    let value: i128 = kept.parse().unwrap_or(0);
-    let places = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
-    let power = power.saturating_sub(places(fraction)).saturating_add(places(dropped));
+    let (rest, dropped) = digits.split_at(digits.len().min(DIGITS));
+    let value: i128 = rest.parse().unwrap_or(0);
+    let decimals = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
+    let power = power.saturating_sub(decimals(fraction)).saturating_add(decimals(dropped));
     let sticky = i128::from(dropped.bytes().any(|digit| digit != b'0'));
     match u32::try_from(power) {
         _ if value == 0 => 0,
@@ -164,14 +164,14 @@ fn shifted_by(whole: &str, fraction: &str, power: i32) -> i128 {
 /// `whole.fraction` times `factor`, rounded up.
 fn scaled_by(whole: &str, fraction: &str, factor: i128) -> i128 {
     /// A fraction of so many digits times the largest factor still fits.
-    const PLACES: usize = 10;
+    const DECIMALS: usize = 10;
     let whole = whole.trim_start_matches('0');
     let ones = if whole.is_empty() { Some(0) } else { whole.parse::<i128>().ok() };
     let ones = ones.and_then(|ones| ones.checked_mul(factor)).unwrap_or(MAX);
-    let (kept, dropped) = fraction.split_at(fraction.len().min(PLACES));
+    let (rest, dropped) = fraction.split_at(fraction.len().min(DECIMALS));
     let sticky = i128::from(dropped.bytes().any(|digit| digit != b'0'));
-    let divisor = 10_i128.pow(u32::try_from(kept.len()).unwrap_or(0));
-    let parts = (kept.parse::<i128>().unwrap_or(0) + sticky) * factor;
+    let divisor = 10_i128.pow(u32::try_from(rest.len()).unwrap_or(0));
+    let parts = (rest.parse::<i128>().unwrap_or(0) + sticky) * factor;
     ones.saturating_add((parts + divisor - 1) / divisor)
 }
 

@@ -48,7 +48,7 @@ fn without_helm(document: &str) -> String {
         |line: &&str| *line != "---" && !of_helm.iter().any(|lead| line.trim_start().starts_with(lead));
     let lines: Vec<_> = document.lines().filter(stays).collect();
     let depth = |line: &str| line.len() - line.trim_start().len();
-    let mut kept = Vec::new();
+    let mut retained = Vec::new();
     let mut rest = lines.iter().peekable();
     while let Some(line) = rest.next() {
         if line.trim() == "annotations:" {
@@ -59,14 +59,14 @@ fn without_helm(document: &str) -> String {
                 remarks.push(*remark);
             }
             if rest.peek().is_some_and(|next| depth(next) > depth(line)) {
-                kept.push(*line);
-                kept.extend(remarks);
+                retained.push(*line);
+                retained.extend(remarks);
             }
         } else {
-            kept.push(*line);
+            retained.push(*line);
         }
     }
-    format!("{}\n", kept.join("\n").trim())
+    format!("{}\n", retained.join("\n").trim())
 }
 
 fn kustomization(remark: &str, resources: &[String]) -> String {

@@ -58,17 +58,17 @@ fn an_intention_of_a_sweep_that_was_killed_ends_with_what_has_become_of_the_name
     assert_eq!(cluster.rows(&gone), [intended.clone(), (Cleaned, "ttl_expired".to_owned())]);
 
     // Another sweep may be at it: what is decided otherwise is told once nobody can be, ten minutes later.
-    let kept = killed();
+    let retained = killed();
     assert_eq!(cluster.sweep(&["--no-lease", "--disabled"]).code, 0);
     let disabled = skipped("cleanup_disabled_by_config");
-    assert_eq!(cluster.rows(&kept), [intended.clone(), disabled.clone()]);
+    assert_eq!(cluster.rows(&retained), [intended.clone(), disabled.clone()]);
     let policy = cluster.policy("cleanup: {breaker: {maxClockSkew: 1h}}\n");
     let mut later = cluster.command(&["sweep", "--no-lease", "--disabled", &policy]);
     let later = later.env("CODEX_K8S_CLOCK_AHEAD", "660").output().unwrap();
     assert!(later.status.success(), "{}", String::from_utf8_lossy(&later.stderr));
-    assert_eq!(cluster.rows(&kept), [intended, disabled, skipped("interrupted")]);
+    assert_eq!(cluster.rows(&retained), [intended, disabled, skipped("interrupted")]);
     // The next one may.
-    assert_eq!(cluster.sweep(&[]).outcome(&kept), "deleted");
+    assert_eq!(cluster.sweep(&[]).outcome(&retained), "deleted");
 }
 
 fn many(cluster: &Cluster) -> Vec<String> {

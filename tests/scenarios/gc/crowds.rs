@@ -115,7 +115,7 @@ fn person(name: &str) -> Identity {
 #[test]
 fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
     let cluster = Crowded::new(POLICY);
-    let (others, many, kept) = (names("others", 3), names("crowd", CROWD), names("lives", 1));
+    let (others, many, retained) = (names("others", 3), names("crowd", CROWD), names("lives", 1));
     let swept = cluster.sweep();
     assert_eq!(
         (swept.code, swept.report["namespaces"].as_array().unwrap().len()),
@@ -127,7 +127,7 @@ fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
     let before = end.checked_sub(SignedDuration::from_secs(1)).unwrap();
     assert_eq!(cluster.create(&Identity::worker(), &others, before), [201; 3]);
     assert_eq!(cluster.create(&person("mallory"), &many, end), [201; CROWD]);
-    assert_eq!(cluster.create(&person("joe"), &kept, soon(3000)), [201]);
+    assert_eq!(cluster.create(&person("joe"), &retained, soon(3000)), [201]);
     eventually("all these leases are over", TIMEOUT, || (Timestamp::now() > soon_after(end)).then_some(()))
         .unwrap();
 
@@ -142,11 +142,11 @@ fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
     assert_eq!((deleted.len(), postponed.len()), (MOST, 3 + CROWD - MOST), "{swept:?}");
     assert!(others.iter().all(|name| deleted.contains(name)), "the oldest go first: {deleted:?}");
     assert_eq!(cluster.cleaned(), deleted);
-    assert_eq!(cluster.left(), postponed.iter().chain(&kept).cloned().collect());
+    assert_eq!(cluster.left(), postponed.iter().chain(&retained).cloned().collect());
 
     let swept = cluster.sweep();
     assert_eq!((swept.code, &swept.report["breaker"]), (0, &json!([])), "{}", swept.told);
-    assert_eq!(cluster.left(), kept.into_iter().collect());
+    assert_eq!(cluster.left(), retained.into_iter().collect());
     assert_eq!(cluster.cleaned(), others.into_iter().chain(many).collect());
 }
 

@@ -120,9 +120,9 @@ fn runs_and_retention_decide_with_the_lease_and_rows_go_to_the_platforms_own_tab
     let swept = platform.sweep(&[&policy]);
     assert_eq!(swept.code, 0, "{}", swept.told);
     for (name, verdict, events) in [
-        (&running, ("keep", "active_run_in_db"), &["cleanup_skipped active_run_in_db"][..]),
-        (&waiting, ("keep", "active_run_in_db"), &["cleanup_skipped active_run_in_db"]),
-        (&unknown, ("keep", "run_unknown_in_db"), &["cleanup_skipped run_unknown_in_db"]),
+        (&running, ("retain", "active_run_in_db"), &["cleanup_skipped active_run_in_db"][..]),
+        (&waiting, ("retain", "active_run_in_db"), &["cleanup_skipped active_run_in_db"]),
+        (&unknown, ("retain", "run_unknown_in_db"), &["cleanup_skipped run_unknown_in_db"]),
         (&failed, ("wait", "retained"), &[]),
         (&canceled, ("delete", "ttl_expired"), &["cleanup_intended ttl_expired", "cleaned ttl_expired"]),
         (&succeeded, ("delete", "run_finished"), &["cleanup_intended run_finished", "cleaned run_finished"]),
@@ -253,9 +253,9 @@ fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing
         })
         .collect();
     // One that is kept tells what the hold says.
-    let kept = platform.namespace(Ns::expired, Some("succeeded"));
+    let retained = platform.namespace(Ns::expired, Some("succeeded"));
     let hold = format!("{} {}", crate::harness::minutes(60), texts[0]);
-    cluster.annotate(&kept, &json!({"codex-k8s.dev/hold": hold}));
+    cluster.annotate(&retained, &json!({"codex-k8s.dev/hold": hold}));
     let other = platform.namespace(Ns::expired, Some("succeeded"));
 
     for _ in 0..2 {
@@ -266,9 +266,9 @@ fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing
             assert_eq!(cluster.read(name), None, "{name}");
         }
     }
-    assert!(cluster.lives(&kept));
+    assert!(cluster.lives(&retained));
     let of_held = format!(
-        "SELECT payload -> 'guardrail_details' ->> 0 FROM flow_events WHERE payload ->> 'namespace' = '{kept}'"
+        "SELECT payload -> 'guardrail_details' ->> 0 FROM flow_events WHERE payload ->> 'namespace' = '{retained}'"
     );
     let told = platform.postgres.sql("platform", &of_held).unwrap();
     assert_eq!(told, format!("hold={}", texts[0]), "told once, as it is");

@@ -10,7 +10,7 @@ use crate::harness::{Cluster, Ns, soon, unique};
 
 /// The leases ended an hour ago.
 const OVER: &str = "cleanup: {workGrace: 10m}\n";
-const ACTIVE: (&str, &str) = ("keep", "active_workloads_present");
+const ACTIVE: (&str, &str) = ("retain", "active_workloads_present");
 
 fn pod_spec(more: &Value) -> Value {
     let mut spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,

@@ -75,7 +75,7 @@ fn what_changes_between_list_and_read_is_decided_about_anew() {
     ];
     for (change, expected, told) in cases {
         let (name, outcome, reason) = changed(&cluster, BETWEEN_LIST_AND_READ, change);
-        assert_eq!((&*outcome, reason), ("kept", expected.into()));
+        assert_eq!((&*outcome, reason), ("retained", expected.into()));
         assert!(cluster.lives(&name), "{expected}");
         let rows = if told { vec![(CleanupSkipped, expected.to_owned())] } else { vec![] };
         assert_eq!(cluster.rows(&name), rows, "{expected}");
@@ -91,7 +91,7 @@ fn what_is_deleted_or_created_again_between_list_and_read_is_left_alone() {
     assert_eq!(outcome, "alreadyDeleted");
     assert_eq!(cluster.rows(&name), [(CleanupSkipped, "already_deleted".to_owned())]);
     let (name, outcome, reason) = changed(&cluster, BETWEEN_LIST_AND_READ, delete_and_create_again);
-    assert_eq!((&*outcome, reason), ("kept", "lease_lives".into()));
+    assert_eq!((&*outcome, reason), ("retained", "lease_lives".into()));
     assert_eq!((cluster.lives(&name), cluster.rows(&name)), (true, vec![]));
     cluster.agrees(&[]);
 }
@@ -107,7 +107,7 @@ fn what_changes_between_read_and_deletion_is_given_up_and_decided_about_again() 
     ];
     for (change, expected, told) in cases {
         let (name, outcome, reason) = changed(&cluster, BETWEEN_READ_AND_DELETE, change);
-        assert_eq!((&*outcome, reason), ("kept", expected.into()));
+        assert_eq!((&*outcome, reason), ("retained", expected.into()));
         assert!(cluster.lives(&name), "{expected}");
         let mut rows = vec![
             (CleanupIntended, "ttl_expired".to_owned()),

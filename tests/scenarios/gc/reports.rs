@@ -54,7 +54,7 @@ fn with_cleanup_switched_off_nothing_goes_and_a_row_reports_how_it_would_by_hand
     cluster.create_namespace(&Ns::expired(&name));
     for args in [["--disabled"], [&policy]] {
         let swept = cluster.sweep(&args);
-        assert_eq!((swept.code, swept.verdict(&name)), (0, ("keep", "cleanup_disabled_by_config")));
+        assert_eq!((swept.code, swept.verdict(&name)), (0, ("retain", "cleanup_disabled_by_config")));
     }
     assert!(cluster.lives(&name));
     let rows = cluster.rows_of(&Filter { namespace: Some(name.clone()), ..Filter::default() });

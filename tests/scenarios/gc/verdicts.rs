@@ -77,7 +77,7 @@ fn check(cluster: &Cluster, swept: &SweepOutcome, made: &Made) {
             assert_eq!(rows, [(CleanupIntended, ended.clone()), (Cleaned, ended)], "{what}");
         }
         Fate::Stays(reason) => {
-            assert_eq!(swept.verdict(name), ("keep", reason), "{what}");
+            assert_eq!(swept.verdict(name), ("retain", reason), "{what}");
             assert_eq!(rows, skipped(reason), "{what}");
         }
         Fate::WaitsTold(reason) => {
@@ -122,9 +122,9 @@ fn of_three_hundred_namespaces_in_every_state_the_right_ones_go_and_each_other_s
             assert_eq!(rehearsed.verdict(&made.name), swept.verdict(&made.name), "{}", made.state.name);
         }
     }
-    assert_eq!(swept.verdict(protected), ("keep", "protected_namespace"));
+    assert_eq!(swept.verdict(protected), ("retain", "protected_namespace"));
     assert!(cluster.lives(protected) && cluster.rows(protected).is_empty());
-    assert_eq!(swept.verdict(&stuck), ("keep", "terminating"));
+    assert_eq!(swept.verdict(&stuck), ("retain", "terminating"));
     assert_eq!((cluster.rows(&stuck), cluster.read(&stuck).is_some()), (vec![], true));
     assert_eq!((swept.outcome(&reborn), cluster.read(&reborn)), ("deleted", None));
 

@@ -126,21 +126,21 @@ fn a_quiet_cluster_is_watched_and_a_dead_one_is_not() {
     let guard = Guard::start(playground()).unwrap();
     // Nobody touches a namespace from here on.
     guard.reconciler.process.signal("TERM").unwrap();
-    let heard =
+    let seen =
         || guard.webhook.health.metric("codex_k8s_webhook_watch_last_event_timestamp_seconds").unwrap();
-    let quiet = heard();
+    let quiet = seen();
     assert!(quiet > 0);
-    eventually("a bookmark is heard", BOOKMARK, || (heard() > quiet + 1).then_some(())).unwrap();
+    eventually("a bookmark is heard", BOOKMARK, || (seen() > quiet + 1).then_some(())).unwrap();
 
     guard.control_plane.kill_api_server().unwrap();
     let killed = seconds(Timestamp::now());
     let failures = || guard.control_plane.log_tail("webhook").matches("failed to watch namespaces").count();
     eventually("the watch fails again and again", TIMEOUT, || (failures() >= 3).then_some(())).unwrap();
-    assert!(heard() <= killed, "its age grows");
+    assert!(seen() <= killed, "its age grows");
     assert!(guard.webhook.health.is_ready(), "it decides by what it knew");
 
     guard.control_plane.start_api_server().unwrap();
-    eventually("it is heard again", TIMEOUT, || (heard() > killed).then_some(())).unwrap();
+    eventually("it is heard again", TIMEOUT, || (seen() > killed).then_some(())).unwrap();
 }
 
 /// Starts the daemon beside a control plane.

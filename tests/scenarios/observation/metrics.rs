@@ -70,7 +70,7 @@ fn sweeping() -> String {
         started_at: now,
         finished_at: now,
         last_success: now,
-        kept: [("held".to_owned(), 1)].into(),
+        retained: [("held".to_owned(), 1)].into(),
         overdue: [("held".to_owned(), 1)].into(),
         oldest_expired: now,
         oldest_terminating: now,

@@ -31,7 +31,7 @@ impl Program {
         }
         match installed().find(Self::works) {
             Some(found) => Ok(found),
-            None => debian::kept("chromium", Self::unpacked, unpack),
+            None => debian::retained("chromium", Self::unpacked, unpack),
         }
     }
 

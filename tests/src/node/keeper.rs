@@ -128,10 +128,10 @@ fn sweep(parent: &Path) {
 /// # Errors
 /// If the namespaces cannot be made.
 pub fn keep(folder: &Path) -> anyhow::Result<()> {
-    let kept = namespaces(folder);
+    let retained = namespaces(folder);
     // Its owner may have removed it already.
     let _ = fs::remove_dir_all(folder);
-    kept
+    retained
 }
 
 fn namespaces(folder: &Path) -> anyhow::Result<()> {

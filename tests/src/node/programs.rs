@@ -25,7 +25,7 @@ impl Programs {
     /// If they cannot be built or unpacked.
     pub(super) fn find() -> anyhow::Result<Self> {
         let NodeBinaries { kubernetes, containers, images } = NodeBinaries::find()?;
-        Ok(Self { kubernetes, containers, images, root: debian::kept("node/debian", found, unpack)? })
+        Ok(Self { kubernetes, containers, images, root: debian::retained("node/debian", found, unpack)? })
     }
 
     pub(super) fn runc(&self) -> String {

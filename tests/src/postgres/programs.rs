@@ -47,7 +47,7 @@ impl Programs {
     }
 
     fn of_cache() -> anyhow::Result<Self> {
-        debian::kept("postgresql", Self::unpacked, unpack)
+        debian::retained("postgresql", Self::unpacked, unpack)
     }
 
     /// The programs below a folder into which packages were unpacked.

@@ -32,7 +32,7 @@ const READ_BY_NO_RULE: &[(&str, &str)] = &[
     ("cleanup.grace", "the garbage collector"),
     ("cleanup.workGrace", "the garbage collector"),
     ("cleanup.unknownRun", "the garbage collector"),
-    ("cleanup.unverified_origin", "the garbage collector"),
+    ("cleanup.unverifiedOrigin", "the garbage collector"),
     ("cleanup.retention.*.*.afterLease", "the garbage collector"),
     ("cleanup.breaker", "the garbage collector"),
     ("cleanup.concurrency", "the garbage collector"),

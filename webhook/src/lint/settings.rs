@@ -249,7 +249,7 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
         ),
         (
             cleanup.unverified_origin == UnverifiedOrigin::TrustLabels,
-            "cleanup.unverified_origin",
+            "cleanup.unverifiedOrigin",
             "is believe: whoever can label a namespace can have it deleted",
             "set it to keep",
         ),

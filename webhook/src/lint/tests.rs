@@ -74,7 +74,7 @@ fn what_is_allowed_and_dangerous_is_found_where_it_stands() {
         ("quotas: {cluster: null}\n", Warning, 3, 10, "quotas.cluster"),
         ("quotas: {cluster: {max: 20000}}\n", Warning, 3, 20, "quotas.cluster.max"),
         ("quotas: {perProject: {max: 1001}}\n", Warning, 3, 23, "quotas.perProject.max"),
-        ("cleanup: {unverifiedOrigin: trustLabels}\n", Warning, 3, 11, "cleanup.unverified_origin"),
+        ("cleanup: {unverifiedOrigin: trustLabels}\n", Warning, 3, 11, "cleanup.unverifiedOrigin"),
         ("cleanup: {breaker: {maxDeletions: 0}}\n", Warning, 3, 21, "cleanup.breaker.maxDeletions"),
         ("cleanup: {enabled: false}\n", Warning, 3, 11, "cleanup.enabled"),
         ("cleanup: {missingLease: useAge}\n", Warning, 3, 11, "cleanup.missingLease"),

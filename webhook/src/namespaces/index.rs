@@ -100,7 +100,7 @@ impl Index {
     /// Takes in a namespace, in the reservation of one of its name.
     pub fn insert(&mut self, namespace: Found) {
         if let Some(old) = self.all.insert(namespace.name.clone(), Arc::clone(&namespace)) {
-            self.forget(&old);
+            self.unindex(&old);
         }
         self.by_project.insert(or_unknown(&namespace.project_id), &namespace);
         self.by_requester.insert(requester(&namespace), &namespace);
@@ -110,7 +110,7 @@ impl Index {
     /// Forgets a namespace.
     pub fn remove(&mut self, name: &str) {
         if let Some(old) = self.all.remove(name) {
-            self.forget(&old);
+            self.unindex(&old);
         }
     }
 
@@ -148,7 +148,7 @@ impl Index {
         }
     }
 
-    fn forget(&mut self, old: &Found) {
+    fn unindex(&mut self, old: &Found) {
         self.by_project.remove(or_unknown(&old.project_id), &old.name);
         self.by_requester.remove(requester(old), &old.name);
         if let Some(holders) = self.by_run.get_mut(&old.run_id) {

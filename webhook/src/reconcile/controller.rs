@@ -145,7 +145,7 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
     if !is_in_scope(&policy, &namespace.metadata) {
         return Ok(Action::await_change());
     }
-    context.metrics.looks.inc();
+    context.metrics.reconciles.inc();
     let span = traces::span(&namespace.metadata);
     let Context { cluster, quota, inspector, backoff, .. } = &*context;
     let result = reconcile(cluster, &policy, &namespace.metadata, quota, inspector, backoff)

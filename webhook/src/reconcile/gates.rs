@@ -85,14 +85,14 @@ impl Gates {
 /// waiting since its birth. Of any other it is known when it was first seen so.
 fn closed(meta: &ObjectMeta, known: Option<Closed>, now: Timestamp) -> Closed {
     let uid = meta.uid.clone().unwrap_or_default();
-    let unplaced = annotation(meta, keys::QUOTA_PENDING_SINCE);
+    let pending = annotation(meta, keys::QUOTA_PENDING_SINCE);
     let created = meta.creation_timestamp.as_ref().map(|created| created.0);
     let never_open = annotation(meta, keys::BASELINE_HASH).is_none();
-    let waits_for = if unplaced.is_some() { WaitsFor::Quota } else { WaitsFor::Baseline };
+    let waits_for = if pending.is_some() { WaitsFor::Quota } else { WaitsFor::Baseline };
     let known = known.filter(|known| known.uid == uid && known.waits_for == waits_for);
-    let since = unplaced
+    let since = pending
         .and_then(|since| since.parse().ok())
-        .or(created.filter(|_| never_open && unplaced.is_none()))
+        .or(created.filter(|_| never_open && pending.is_none()))
         .or(known.map(|known| known.since))
         .unwrap_or(now);
     Closed { uid, since, waits_for }
@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn a_namespace_without_a_place_says_since_when() {
         let mut gates = Gates::default();
-        let unplaced = (keys::QUOTA_PENDING_SINCE, "1970-01-01T00:00:30Z");
-        on_apply(&mut gates, &created(10, &[HASH, unplaced]), 50);
+        let pending = (keys::QUOTA_PENDING_SINCE, "1970-01-01T00:00:30Z");
+        on_apply(&mut gates, &created(10, &[HASH, pending]), 50);
         assert_eq!(gates.waiting_for(WaitsFor::Quota), (1, Some(at(30))));
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (0, None));
         on_apply(&mut gates, &created(10, &[HASH]), 60);

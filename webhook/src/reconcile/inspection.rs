@@ -61,8 +61,8 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, elsewhere, name, rule } = self;
-        let place = elsewhere.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
-        write!(out, "{kind} {place}{} ({rule})", clean(name))
+        let prefix = elsewhere.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
+        write!(out, "{kind} {prefix}{} ({rule})", clean(name))
     }
 }
 

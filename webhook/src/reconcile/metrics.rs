@@ -62,16 +62,16 @@ pub struct Metrics {
     released: Family<ScopeKind, Counter>,
     leaked: Counter,
     waiting: Gauge,
-    jobs_waiting: Gauge,
+    jobs_pending: Gauge,
     certificate_writes: Family<What, Counter>,
     certificate_ends: Family<What, Gauge<f64, AtomicU64>>,
     registration_repairs: Family<What, Counter>,
     /// 1 while the certificates are left alone, since something is foreign or the clocks are wrong.
     pub certificates_refused: Gauge,
     /// Agent Jobs whose suspension was lifted.
-    pub jobs_started: Counter,
+    pub jobs_admitted: Counter,
     /// Namespaces that were looked at.
-    pub looks: Counter,
+    pub reconciles: Counter,
     /// Looks that failed.
     pub failures: Counter,
     /// Objects of somebody else that were found under a baseline name.
@@ -96,13 +96,13 @@ impl Default for Metrics {
             released: Family::default(),
             leaked: Counter::default(),
             waiting: Gauge::default(),
-            jobs_waiting: Gauge::default(),
+            jobs_pending: Gauge::default(),
             certificate_writes: Family::default(),
             certificate_ends: Family::default(),
             registration_repairs: Family::default(),
             certificates_refused: Gauge::default(),
-            jobs_started: Counter::default(),
-            looks: Counter::default(),
+            jobs_admitted: Counter::default(),
+            reconciles: Counter::default(),
             failures: Counter::default(),
             conflicts: Counter::default(),
             leading: Gauge::default(),
@@ -110,8 +110,8 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         registry.register("writes", "Baseline objects written, by kind and action", metrics.writes.clone());
         registry.register("gates", "Gates that were opened or closed", metrics.gates.clone());
-        registry.register("reconcile", "Namespaces that were looked at", metrics.looks.clone());
-        registry.register("reconcile_errors", "Looks that failed", metrics.failures.clone());
+        registry.register("reconcile", "Reconciled namespaces", metrics.reconciles.clone());
+        registry.register("reconcile_errors", "Reconciliations that failed", metrics.failures.clone());
         registry.register(
             "baseline_conflicts",
             "Foreign objects found under a baseline name",
@@ -126,7 +126,7 @@ impl Default for Metrics {
         );
         registry.register(
             "oldest_closed_gate_timestamp_seconds",
-            "Since when the gate is closed that has been for longest",
+            "When the oldest currently closed gate was closed",
             since,
         );
         metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
@@ -147,7 +147,7 @@ impl Metrics {
         let limits = self.limits.clone();
         registry.register("quota_limit", "NamespaceQuota of a scope of this kind, save overrides", limits);
         let refused = self.refused.clone();
-        registry.register("quota_exceeded", "Namespaces and agent Jobs that found no place", refused);
+        registry.register("quota_exceeded", "Namespaces and agent Jobs whose scope was full", refused);
         registry.register(
             "quota_reservations_released",
             "NamespaceQuota of those that are gone or done",
@@ -161,12 +161,12 @@ impl Metrics {
         );
         registry.register(
             "quota_pending_namespaces",
-            "Namespaces that wait for a place",
+            "Namespaces that wait for a reservation",
             self.waiting.clone(),
         );
-        let jobs = self.jobs_waiting.clone();
-        registry.register("jobs_pending", "Agent Jobs that wait for a place", jobs);
-        let started = self.jobs_started.clone();
+        let jobs = self.jobs_pending.clone();
+        registry.register("jobs_pending", "Agent Jobs that wait for a reservation", jobs);
+        let started = self.jobs_admitted.clone();
         registry.register("jobs_admitted", "Agent Jobs whose suspension was lifted", started);
     }
 
@@ -222,7 +222,7 @@ impl Metrics {
         for (scope, count) in counts {
             self.held.get_or_create(&ScopeKind { scope }).set(count);
         }
-        for (gauge, waiting) in [(&self.waiting, namespaces), (&self.jobs_waiting, jobs)] {
+        for (gauge, waiting) in [(&self.waiting, namespaces), (&self.jobs_pending, jobs)] {
             gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
     }
@@ -254,8 +254,8 @@ impl Metrics {
     }
 
     /// Counts places that were released although no watch had told that they are free.
-    pub fn leaked(&self, places: usize) {
-        self.leaked.inc_by(u64::try_from(places).unwrap_or(u64::MAX));
+    pub fn leaked(&self, reservations: usize) {
+        self.leaked.inc_by(u64::try_from(reservations).unwrap_or(u64::MAX));
     }
 
     /// Counts a step that was carried out.

@@ -93,7 +93,7 @@ const WITHHELD: &str = "(withheld: it differs without what is hidden)";
 
 /// A decision on its way to its record: whole, and not yet redacted.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Snapshot {
     entry: Entry,
     kind: Kind,
     id: String,
@@ -105,7 +105,7 @@ pub struct Taken {
     answer: Answer,
 }
 
-impl Taken {
+impl Snapshot {
     /// Takes a decision.
     pub fn new(
         entry: Entry,

@@ -8,7 +8,7 @@ use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::Taken;
+use super::Snapshot;
 use super::folder::{Bounds, Folder};
 use crate::engine::EvaluatedReview;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ pub enum What {
 }
 
 enum Message {
-    Decision(Box<Taken>, OwnedSemaphorePermit),
+    Decision(Box<Snapshot>, OwnedSemaphorePermit),
     Flush(oneshot::Sender<()>),
 }
 
@@ -86,7 +86,7 @@ impl Recorder {
         let size = objects.map(|object| object.get().len()).sum::<usize>();
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(size).ok()?).ok()?;
         let place = self.queue.try_reserve().ok()?;
-        place.send(Message::Decision(Box::new(Taken::new(entry, review, evaluated, outcome)), bytes));
+        place.send(Message::Decision(Box::new(Snapshot::new(entry, review, evaluated, outcome)), bytes));
         Some(())
     }
 
@@ -121,7 +121,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, taken: Taken) {
+    fn write(&mut self, taken: Snapshot) {
         match self.try_write(taken) {
             Ok(()) => {
                 self.metrics.recorded("written");
@@ -142,7 +142,7 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, taken: Taken) -> io::Result<()> {
+    fn try_write(&mut self, taken: Snapshot) -> io::Result<()> {
         let folder = match &mut self.folder {
             Some(folder) => folder,
             none => none.insert(Folder::open(&self.path, self.bounds)?),

@@ -54,7 +54,7 @@ impl Trust {
     /// certificate.
     pub async fn follow(&self, interval: Duration) {
         loop {
-            match tokio::time::timeout(TIMEOUT, self.look()).await {
+            match tokio::time::timeout(TIMEOUT, self.inspect()).await {
                 Ok(Ok(called)) => *self.known.write().unwrap_or_else(PoisonError::into_inner) = called,
                 Ok(Err(error)) => {
                     tracing::warn!(error = &error as &dyn Error, "failed to read the webhook configurations");
@@ -69,7 +69,7 @@ impl Trust {
         }
     }
 
-    async fn look(&self) -> kube::Result<Vec<Called>> {
+    async fn inspect(&self) -> kube::Result<Vec<Called>> {
         let mut called = Vec::new();
         for which in Which::BOTH {
             let found = which.api(self.client.clone()).get_opt(&self.name).await?;

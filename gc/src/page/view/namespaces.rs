@@ -105,7 +105,7 @@ fn why(listed: &Listed, now: Timestamp) -> Markup {
         @match &listed.verdict {
             None => "nobody can say what becomes of it",
             Some(Verdict::Delete(reason)) => { "the next sweep deletes it: " (text(reason)) },
-            Some(Verdict::Keep(reason)) => (text(reason)),
+            Some(Verdict::Retain(reason)) => (text(reason)),
             Some(Verdict::Wait { until, reason }) => {
                 // When its lease ends stands beside it.
                 @if !matches!(reason, Reason::LiveLease { .. }) { (text(reason)) "; " }

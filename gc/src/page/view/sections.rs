@@ -103,13 +103,13 @@ fn outcome(last: &LastSweep, now: Timestamp) -> Markup {
             @if let Some(end) = last.oldest_expired { div { dt { "Oldest lease that has ended" } dd { (moment(end, now)) } } }
             @if let Some(since) = last.oldest_terminating { div { dt { "Longest deletion, since" } dd { (moment(since, now)) } } }
         }
-        @if !last.kept.is_empty() {
+        @if !last.retained.is_empty() {
             table.cards role="table" {
                 caption { "Namespaces that it kept, by reason" }
-                (head(&[("Reason", false), ("Kept", true)]))
+                (head(&[("Reason", false), ("Retained", true)]))
                 tbody role="rowgroup" {
-                    @for (reason, count) in &last.kept {
-                        tr role="row" { th role="rowheader" scope="row" { (plain(reason)) } (number("Kept", count)) }
+                    @for (reason, count) in &last.retained {
+                        tr role="row" { th role="rowheader" scope="row" { (plain(reason)) } (number("Retained", count)) }
                     }
                 }
             }

@@ -66,7 +66,7 @@ fn what_people_write_into_a_cluster_is_text_and_nothing_else() {
     let row = &mut bad.rows.as_mut().unwrap()[0].event.payload;
     (row.namespace, row.error, row.reason) = (evil.to_owned(), Some(evil.to_owned()), Some(evil.to_owned()));
     let last = bad.sweep.as_mut().unwrap().as_mut().unwrap();
-    (last.error, last.kept, last.breaker) =
+    (last.error, last.retained, last.breaker) =
         (Some(evil.to_owned()), [(evil.to_owned(), 1)].into(), vec![evil.to_owned()]);
     for query in ["", "project=%22%27%3E%3Cscript%3E&text=%3Cscript%3Ealert", "state=%3Cscript%3E"] {
         let html = page(&bad, &Query::parse(query), now());

@@ -69,14 +69,14 @@ impl Window {
         let spent = lease.and_then(|(renewed, end)| self.span(renewed, end.min(self.now)));
         let left = lease.and_then(|(renewed, end)| self.span(renewed.max(self.now), end));
         let over = end.and_then(|end| self.span(end, self.now));
-        let kept = hold(listed).and_then(|until| self.span(self.now, until));
+        let retained = hold(listed).and_then(|until| self.span(self.now, until));
         html! {
             svg.bar viewBox={"0 0 " (WIDTH) " 20"} preserveAspectRatio="none" aria-hidden="true" focusable="false" {
                 (rectangle("life", life, 9, 2))
                 (rectangle("spent", spent, 5, 10))
                 (rectangle("over", over, 8, 4))
                 (rectangle("left", left, 5, 10))
-                (rectangle("kept", kept, 16, 3))
+                (rectangle("hold", retained, 16, 3))
                 (rectangle("now", Some((self.at(self.now) - 1, 3)), 0, 20))
             }
         }

@@ -30,7 +30,7 @@ fn the_page_is_read_by_eye_by_keyboard_and_by_screen_reader_without_a_script() {
         browser.prefer(&[("prefers-color-scheme", scheme)]).unwrap();
         browser.open(&scene.address("")).unwrap();
         picture(&mut browser, &format!("{scheme}-{width}"));
-        is_heard(&browser.accessible().unwrap());
+        is_recent(&browser.accessible().unwrap());
         is_seen(&mut browser, scheme, width);
     }
     browser.resize(1280, 900).unwrap();
@@ -82,7 +82,7 @@ fn name(node: &Value) -> &str {
 }
 
 /// All that can be used or gone to has a name, tables are tables at every width, and headings are in order.
-fn is_heard(nodes: &[Value]) {
+fn is_recent(nodes: &[Value]) {
     let names =
         |wanted: &str| -> Vec<&str> { nodes.iter().filter(|node| role(node) == wanted).map(name).collect() };
     for wanted in [
@@ -186,10 +186,10 @@ fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     browser.await_load().unwrap();
     let (rows, text) = shown(browser);
     assert!(rows == 10 && text.contains("Part 2 of 2") && text.contains("60 of "), "{text}");
-    browser.open(&scene.address("?state=needs-somebody&project=scene")).unwrap();
+    browser.open(&scene.address("?state=needs-attention&project=scene")).unwrap();
     let (rows, text) = shown(browser);
     // What somebody wrote into an annotation is there to be read, and did nothing.
     assert!(rows == 3 && text.contains("<img src=x onerror=alert(1)>"), "{text}");
     assert_eq!(browser.evaluate("document.images.length").unwrap(), 0);
-    picture(browser, "needs-somebody");
+    picture(browser, "needs-attention");
 }

@@ -80,7 +80,7 @@ fn last_sweep(cluster: &Cluster) {
         due: 4,
         deleted: 3,
         failed: 1,
-        kept: [("held".to_owned(), 1), ("active_workloads_present".to_owned(), 2)].into(),
+        retained: [("held".to_owned(), 1), ("active_workloads_present".to_owned(), 2)].into(),
         oldest_terminating: minutes(-50).parse().ok(),
         ..LastSweep::default()
     };

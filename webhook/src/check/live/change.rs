@@ -224,7 +224,7 @@ fn end(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> (End, Strin
             cleanup::Verdict::Wait { until, .. } if until > at => at = until,
             cleanup::Verdict::Delete(_) if at == now => return (End::At(at), format!("at once: {reason}")),
             cleanup::Verdict::Delete(_) => return (End::At(at), format!("at {at}: {reason}")),
-            cleanup::Verdict::Keep(_) | cleanup::Verdict::Wait { .. } => {
+            cleanup::Verdict::Retain(_) | cleanup::Verdict::Wait { .. } => {
                 return (End::Never, format!("never: {reason}"));
             }
         }

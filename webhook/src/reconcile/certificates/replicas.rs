@@ -46,14 +46,14 @@ impl Certificates {
         };
         let Ok(config) = observe::looking() else { return Err(Failure::Absent) };
         let config = Arc::new(config);
-        let asked = addresses.into_iter().map(|(name, ready)| {
+        let requests = addresses.into_iter().map(|(name, ready)| {
             let config = Arc::clone(&config);
             async move {
                 let served = tokio::time::timeout(TIMEOUT, chain(&name, config)).await.ok().flatten();
                 Replica { name, ready, served }
             }
         });
-        Ok(stream::iter(asked).buffered(MAX_CONCURRENT).collect().await)
+        Ok(stream::iter(requests).buffered(MAX_CONCURRENT).collect().await)
     }
 
     /// The addresses behind a Service, and whether anybody is sent there.

@@ -136,7 +136,7 @@ async fn resume_all(context: &Context) -> kube::Result<bool> {
 async fn start(context: &Context, job: &AgentJob, reserved: bool, why: &str) -> bool {
     match context.jobs.start(job, reserved).await {
         Ok(true) => {
-            context.metrics.jobs_started.inc();
+            context.metrics.jobs_admitted.inc();
             tracing::info!(namespace = job.namespace, job = job.name, "the Job starts: {why}");
             let reason = if reserved { "QuotaReserved" } else { "Unlimited" };
             context.publish(&reference(job), EventType::Normal, reason, why.to_owned()).await;

@@ -104,13 +104,13 @@ impl AgentJobs {
     /// The namespaces with Jobs of which no watch has pending_reason that they are managed.
     fn of_unknown_namespaces(&self) -> BTreeSet<String> {
         let state = self.state();
-        let asks = |job: &&AgentJob| match job.stage {
+        let needs_namespace = |job: &&AgentJob| match job.stage {
             Stage::Ended => false,
             // It does so because its namespace is managed, whatever was found before.
             Stage::PendingNamespace => true,
             Stage::Works | Stage::Rests => !state.unmanaged.contains(&job.namespace),
         };
-        let namespaces = state.jobs.values().filter(asks).map(|job| &job.namespace);
+        let namespaces = state.jobs.values().filter(needs_namespace).map(|job| &job.namespace);
         namespaces.filter(|namespace| !state.projects.contains_key(*namespace)).cloned().collect()
     }
 

@@ -80,7 +80,7 @@ pub(super) fn model() -> Model {
         last_success: Some(at("2026-02-01T11:45:07Z")),
         result: SweepResult::Succeeded,
         managed: 4,
-        kept: [("held".to_owned(), 1)].into(),
+        retained: [("held".to_owned(), 1)].into(),
         ..LastSweep::default()
     };
     Model {
@@ -125,9 +125,9 @@ fn any_listed() -> impl Strategy<Value = Listed> {
     let verdict = prop_oneof![
         Just(None),
         text().prop_map(|why| Some(Verdict::Wait { until: now(), reason: Reason::Held { why } })),
-        time().prop_map(|since| Some(Verdict::Keep(Reason::Terminating { since }))),
+        time().prop_map(|since| Some(Verdict::Retain(Reason::Terminating { since }))),
         prop::collection::vec(text(), 0..3)
-            .prop_map(|work| Some(Verdict::Keep(Reason::ActiveWorkloads { work }))),
+            .prop_map(|work| Some(Verdict::Retain(Reason::ActiveWorkloads { work }))),
         Just(Some(Verdict::Delete(Reason::RunFinished))),
     ];
     (text(), map.clone(), map, prop::option::of(time()), verdict).prop_map(
@@ -152,7 +152,7 @@ fn any_sweep() -> impl Strategy<Value = LastSweep> {
             finished_at,
             error,
             result,
-            kept: [(reason.clone(), 3)].into(),
+            retained: [(reason.clone(), 3)].into(),
             breaker: vec![reason],
             oldest_expired: finished_at,
             ..LastSweep::default()

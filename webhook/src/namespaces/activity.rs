@@ -11,22 +11,22 @@ use tower::service_fn;
 
 /// A client that tells whenever a watch of its own is heard: when it is opened, and whatever comes from it then. A
 /// refusal is not heard.
-pub(super) fn listening(client: Client, heard: impl Fn() + Send + Sync + 'static) -> Client {
+pub(super) fn with_activity(client: Client, on_activity: impl Fn() + Send + Sync + 'static) -> Client {
     let namespace = client.default_namespace().to_owned();
-    let heard: Arc<dyn Fn() + Send + Sync> = Arc::new(heard);
+    let on_activity: Arc<dyn Fn() + Send + Sync> = Arc::new(on_activity);
     let send = move |request: Request<Body>| {
-        let (client, heard) = (client.clone(), Arc::clone(&heard));
+        let (client, on_activity) = (client.clone(), Arc::clone(&on_activity));
         async move {
             let watches = is_watch(&request);
             let response = client.send(request).await?;
             let tells = watches && response.status().is_success();
             if tells {
-                heard();
+                on_activity();
             }
             Ok::<Response<_>, kube::Error>(response.map(|body| {
                 body.map_frame(move |frame| {
                     if tells {
-                        heard();
+                        on_activity();
                     }
                     frame
                 })
@@ -68,26 +68,26 @@ mod tests {
     fn counting(client: Client) -> (Client, Arc<AtomicUsize>) {
         let count = Arc::<AtomicUsize>::default();
         let counts = Arc::clone(&count);
-        let heard = move || {
+        let on_activity = move || {
             counts.fetch_add(1, Ordering::Relaxed);
         };
-        (listening(client, heard), count)
+        (with_activity(client, on_activity), count)
     }
 
     #[tokio::test]
     async fn a_watch_is_watched_when_it_opens_and_with_each_bookmark_and_not_in_between() {
         let (client, server) = server(200);
-        let (client, heard) = counting(client);
+        let (client, on_activity) = counting(client);
         let mut watch = open(&client, "/api/v1/namespaces?watch=true&timeoutSeconds=290").await.into_body();
-        assert_eq!(heard.load(Ordering::Relaxed), 1);
+        assert_eq!(on_activity.load(Ordering::Relaxed), 1);
         for expected in 2..5 {
             server.unbounded_send("{\"type\":\"BOOKMARK\"}\n").unwrap();
             watch.frame().await.unwrap().unwrap();
-            assert_eq!(heard.load(Ordering::Relaxed), expected);
+            assert_eq!(on_activity.load(Ordering::Relaxed), expected);
         }
         drop(server);
         assert!(watch.frame().await.is_none());
-        assert_eq!(heard.load(Ordering::Relaxed), 4, "its end is nothing that is heard");
+        assert_eq!(on_activity.load(Ordering::Relaxed), 4, "its end is nothing that is heard");
     }
 
     #[tokio::test]
@@ -95,12 +95,12 @@ mod tests {
         for (status, path) in [(403, "/api/v1/namespaces?watch=true"), (200, "/api/v1/namespaces?limit=100")]
         {
             let (client, server) = server(status);
-            let (client, heard) = counting(client);
+            let (client, on_activity) = counting(client);
             server.unbounded_send("{}").unwrap();
             drop(server);
             let body = open(&client, path).await.into_body();
             assert_eq!(body.collect_bytes().await.unwrap(), "{}");
-            assert_eq!(heard.load(Ordering::Relaxed), 0, "{status} {path}");
+            assert_eq!(on_activity.load(Ordering::Relaxed), 0, "{status} {path}");
         }
     }
 }
