@@ -199,8 +199,8 @@ impl Args {
 
     fn replay(&self, policy: RunPolicy) -> anyhow::Result<Exit> {
         let replay = match self.review.replay(policy)? {
-            review::Shown::One(replay) => replay,
-            review::Shown::List(list) => return output::print(&list).map(|()| Exit::Done),
+            review::Content::One(replay) => replay,
+            review::Content::List(list) => return output::print(&list).map(|()| Exit::Done),
         };
         output::print(&match self.output {
             Form::Human => review::human(&replay),

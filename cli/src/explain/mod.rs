@@ -57,8 +57,8 @@ impl Args {
     fn explain_review(&self) -> Ended {
         let policy = self.policy.read().map_err(|failure| Failure::from(failure.error))?;
         let text = match self.review.replay(policy)? {
-            review::Shown::One(replay) => review::why(&replay),
-            review::Shown::List(list) => list,
+            review::Content::One(replay) => review::why(&replay),
+            review::Content::List(list) => list,
         };
         ended(output::print(&text))
     }
