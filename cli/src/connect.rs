@@ -166,7 +166,11 @@ impl SessionArgs {
         let pod = std::env::var("POD_NAME").ok();
         let install_namespace = self.install.install_namespace.clone();
         Ok(Session {
-            install: InstallNamespace::new(cluster.client(), install_namespace.clone(), process::identity(pod.as_deref())),
+            install: InstallNamespace::new(
+                cluster.client(),
+                install_namespace.clone(),
+                process::identity(pod.as_deref()),
+            ),
             cluster,
             install_namespace,
             store,

@@ -26,7 +26,7 @@ fn check(input: &[u8]) -> Ended {
     // A process that a signal ended has no code: no stack may overflow.
     Ended {
         code: output.status.code().unwrap(),
-        output: text(&ended.stdout),
+        output: text(&output.stdout),
         complained: text(&output.stderr),
     }
 }

@@ -226,7 +226,8 @@ impl Sweep<'_> {
     async fn report_retained(&self, retained: &Planned) -> Result<(), SweepError> {
         let name = &retained.candidate.name;
         fault::point(Point::BeforeSkipped, name).await;
-        self.append(self.audit_events.retained(&retained.candidate, &retained.verdict, self.clock.now())).await?;
+        self.append(self.audit_events.retained(&retained.candidate, &retained.verdict, self.clock.now()))
+            .await?;
         fault::point(Point::AfterSkipped, name).await;
         Ok(())
     }

@@ -257,30 +257,18 @@ fn canonical(quantities: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
     quantities.iter().map(|(resource, text)| (resource.as_str(), print(text))).collect()
 }
 
-fn compare(
-    path: &str,
-    desired: Option<&Value>,
-    stored: Option<&Value>,
-    differences: &mut Vec<Difference>,
-) {
+fn compare(path: &str, desired: Option<&Value>, stored: Option<&Value>, differences: &mut Vec<Difference>) {
     let (desired, stored) =
         (desired.filter(|value| !is_empty(value)), stored.filter(|value| !is_empty(value)));
     match (desired, stored) {
         (Some(Value::Object(desired)), Some(Value::Object(stored))) => {
-            for key in
-                desired.keys().chain(stored.keys().filter(|key| !desired.contains_key(*key)))
-            {
+            for key in desired.keys().chain(stored.keys().filter(|key| !desired.contains_key(*key))) {
                 compare(&joined(path, key), desired.get(key), stored.get(key), differences);
             }
         }
         (Some(Value::Array(desired)), Some(Value::Array(stored))) => {
             for index in 0..desired.len().max(stored.len()) {
-                compare(
-                    &format!("{path}[{index}]"),
-                    desired.get(index),
-                    stored.get(index),
-                    differences,
-                );
+                compare(&format!("{path}[{index}]"), desired.get(index), stored.get(index), differences);
             }
         }
         (desired, stored) if is_same(desired, stored) => {}
@@ -312,8 +300,7 @@ fn is_empty(value: &Value) -> bool {
 
 fn is_same(desired: Option<&Value>, stored: Option<&Value>) -> bool {
     let quantity = |value: Option<&Value>| value.and_then(Value::as_str)?.parse::<Quantity>().ok();
-    desired == stored
-        || quantity(desired).is_some_and(|desired| quantity(stored) == Some(desired))
+    desired == stored || quantity(desired).is_some_and(|desired| quantity(stored) == Some(desired))
 }
 
 #[cfg(test)]

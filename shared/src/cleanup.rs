@@ -327,7 +327,8 @@ fn is_due(
 ) -> Result<Reason, Verdict> {
     let retention = retention(policy, candidate, mode);
     let lease_end = lease_end(policy, candidate)?;
-    let by_lease = release(policy, lease_end, retention).ok_or(Verdict::Retain(Reason::ContradictoryLease))?;
+    let by_lease =
+        release(policy, lease_end, retention).ok_or(Verdict::Retain(Reason::ContradictoryLease))?;
     let ended_at = match candidate.run {
         Run::Ended { at, .. } => at,
         _ => None,

@@ -152,7 +152,10 @@ fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
         decided(written(keys::NAMESPACE_LEASE_EXPIRES_AT, "2999-01-01T00:00:00Z")),
         "retain contradictory_lease"
     );
-    assert_eq!(decided(|it| drop(it.annotations.remove(keys::NAMESPACE_LEASE_TTL))), "retain unreadable_lease");
+    assert_eq!(
+        decided(|it| drop(it.annotations.remove(keys::NAMESPACE_LEASE_TTL))),
+        "retain unreadable_lease"
+    );
     let bare = |it: &mut Candidate| it.annotations.retain(|key, _| key == keys::REQUESTED_BY);
     assert_eq!(decided(bare), "retain missing_effective_lease");
     let by_age = policy("cleanup: {missingLease: useAge}");
@@ -189,7 +192,11 @@ fn a_hold_keeps_its_namespace_until_it_ends() {
 fn a_run_that_has_not_ended_or_is_unknown_keeps_its_namespace() {
     let run = |run: Run| move |it: &mut Candidate| it.run = run;
     for status in ["pending", "running", "waiting_backpressure", "a new one"] {
-        assert_eq!(decided(run(Run::Active { status: status.to_owned() })), "retain active_run_in_db", "{status}");
+        assert_eq!(
+            decided(run(Run::Active { status: status.to_owned() })),
+            "retain active_run_in_db",
+            "{status}"
+        );
     }
     assert_eq!(decided(run(Run::Unknown)), "retain run_unknown_in_db");
     let like_the_platform = policy("cleanup: {unknownRun: finished}");

@@ -43,7 +43,10 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    fn new<K: Resource<DynamicType = ()>>(found: &PartialObjectMeta<K>, retained: Option<&'static str>) -> Self {
+    fn new<K: Resource<DynamicType = ()>>(
+        found: &PartialObjectMeta<K>,
+        retained: Option<&'static str>,
+    ) -> Self {
         Self { name: found.name_any(), retained, resource: ApiResource::erase::<K>(&()), uid: found.uid() }
     }
 }

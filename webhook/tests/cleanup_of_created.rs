@@ -156,11 +156,11 @@ fn stored(
 ) -> Option<Value> {
     let facts = Facts { requester_is_managed: user.contains(":codex-runner"), ..Facts::at(now) };
     let made = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
-    let mutated = rules::decide(policy, &facts, &request, Entry::Mutate);
+    let mutated = rules::decide(policy, &facts, &made, Entry::Mutate);
     json_patch::patch(&mut new, &mutated.patch).unwrap();
     new["metadata"]["name"] = name.into();
     let made = request(user, Kind::Namespace, Some(new.clone()), old.cloned());
-    rules::decide(policy, &facts, &request, Entry::Validate).is_allowed().then_some(new)
+    rules::decide(policy, &facts, &made, Entry::Validate).is_allowed().then_some(new)
 }
 
 fn candidate(object: &Value) -> Candidate {

@@ -190,11 +190,8 @@ fn telling_pod() -> Value {
             "initContainers": [{"name": "i", "image": "busybox", "args": [SECRET]}]},
         "status": {"message": SECRET, "containerStatuses": [{"state": {"terminated": {"message": SECRET}}}]},
     });
-    let everywhere: Vec<_> = SPOTS
-        .into_iter()
-        .filter(|spot| *spot != "run env")
-        .map(|spot| (SECRET.to_owned(), spot))
-        .collect();
+    let everywhere: Vec<_> =
+        SPOTS.into_iter().filter(|spot| *spot != "run env").map(|spot| (SECRET.to_owned(), spot)).collect();
     plant(Kind::Pod, &mut pod, &everywhere);
     let container = &mut pod["spec"]["containers"][0];
     container["env"] =

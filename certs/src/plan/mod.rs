@@ -85,8 +85,7 @@ impl<'a> Plan<'a> {
         trusted.dedup();
         let (needed, suspected): (Vec<_>, Vec<_>) =
             trusted.into_iter().partition(|found| self.verifies_for_what_is_shown(found));
-        let previous: Vec<_> =
-            needed.into_iter().chain(suspected.into_iter().take(MAX_ADOPTED)).collect();
+        let previous: Vec<_> = needed.into_iter().chain(suspected.into_iter().take(MAX_ADOPTED)).collect();
         Step::WriteAuthority(AuthorityWrite { new: true, previous: bundle(&previous), because })
     }
 

@@ -54,9 +54,7 @@ fn what_was_widened_stripped_or_added_is_named() {
     let found: Vec<_> = quota
         .differences(&stored)
         .into_iter()
-        .map(|difference| {
-            format!("{}: {} not {}", difference.path, difference.found, difference.desired)
-        })
+        .map(|difference| format!("{}: {} not {}", difference.path, difference.found, difference.desired))
         .collect();
     assert_eq!(
         found,

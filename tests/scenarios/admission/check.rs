@@ -70,7 +70,8 @@ impl Comparison {
         old: Option<&Value>,
     ) -> Evaluation {
         let name = self.namespace.name().to_owned();
-        let asked = CheckRequest { default_namespace: name, operation, ..CheckRequest::creation(requester.clone()) };
+        let asked =
+            CheckRequest { default_namespace: name, operation, ..CheckRequest::creation(requester.clone()) };
         let mut checker = Checker::new(self.policy.clone(), asked);
         checker.assume(std::slice::from_ref(&self.namespace));
         checker.assume(&old.map(|old| Document::of_nowhere(old.clone())).into_iter().collect::<Vec<_>>());

@@ -28,8 +28,8 @@ pub const CONNECTIONS: [(&str, &str); 4] =
 impl CheckRequest {
     /// The kind that a review names: whoever connects to an object sends options, of a kind of their own.
     pub(super) fn kind_in_review<'k>(&self, kind: &'k str) -> Cow<'k, str> {
-        let wanted = self.subresource.as_deref().filter(|_| self.operation == Operation::Connect);
-        match CONNECTIONS.iter().find(|(name, _)| Some(*name) == wanted) {
+        let desired = self.subresource.as_deref().filter(|_| self.operation == Operation::Connect);
+        match CONNECTIONS.iter().find(|(name, _)| Some(*name) == desired) {
             Some((_, connection)) => format!("{kind}{connection}Options").into(),
             None => kind.into(),
         }

@@ -123,20 +123,20 @@ impl<'t> Reader<'t> {
         };
         let Some((step, rest)) = path.split_first() else { return Some(here) };
         let inner = match (event, step) {
-            (Event::MappingStart(..), Step::Key(wanted)) => self.in_mapping(wanted, rest),
-            (Event::SequenceStart(..), Step::Index(wanted)) => self.in_sequence(*wanted, rest),
+            (Event::MappingStart(..), Step::Key(target)) => self.in_mapping(target, rest),
+            (Event::SequenceStart(..), Step::Index(target)) => self.in_sequence(*target, rest),
             _ => None,
         };
         Some(inner.unwrap_or(here))
     }
 
-    fn in_mapping(&mut self, wanted: &str, rest: &[Step]) -> Option<Range<usize>> {
+    fn in_mapping(&mut self, target: &str, rest: &[Step]) -> Option<Range<usize>> {
         loop {
             let (key, span) = self.next_node()?;
             if key == Event::MappingEnd {
                 return None;
             }
-            let is_it = key.scalar().is_some_and(|(text, _)| text == wanted);
+            let is_it = key.scalar().is_some_and(|(text, _)| text == target);
             self.skip(&key)?;
             let value = self.next_node()?;
             if is_it {
@@ -146,8 +146,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn in_sequence(&mut self, wanted: usize, rest: &[Step]) -> Option<Range<usize>> {
-        for _ in 0..wanted {
+    fn in_sequence(&mut self, target: usize, rest: &[Step]) -> Option<Range<usize>> {
+        for _ in 0..target {
             let (element, _) = self.next_node()?;
             if element == Event::SequenceEnd {
                 return None;

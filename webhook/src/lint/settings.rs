@@ -17,7 +17,7 @@ const MOST_NAMESPACES: u32 = 10_000;
 pub(super) fn remarks(policy: &RunPolicy) -> Vec<Remark> {
     [identities, namespaces, lease, security, rights, quotas, cleanup, modes]
         .into_iter()
-        .flat_map(|look| look(policy))
+        .flat_map(|check| check(policy))
         .collect()
 }
 

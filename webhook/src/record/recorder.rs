@@ -85,8 +85,8 @@ impl Recorder {
         let objects = [review.object, review.old_object].into_iter().flatten();
         let size = objects.map(|object| object.get().len()).sum::<usize>();
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(size).ok()?).ok()?;
-        let place = self.queue.try_reserve().ok()?;
-        place.send(Message::Decision(Box::new(Snapshot::new(entry, review, evaluated, outcome)), bytes));
+        let permit = self.queue.try_reserve().ok()?;
+        permit.send(Message::Decision(Box::new(Snapshot::new(entry, review, evaluated, outcome)), bytes));
         Some(())
     }
 

@@ -246,8 +246,8 @@ fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Ve
             remedy: finding.remedy.clone(),
         })
         .collect();
-    let is_asked = verdict.evaluated.iter().any(|asked| asked.id == rule.id);
-    let outcome = match (findings.is_empty(), is_asked) {
+    let is_evaluated = verdict.evaluated.iter().any(|listed| listed.id == rule.id);
+    let outcome = match (findings.is_empty(), is_evaluated) {
         (false, _) => Said::Found,
         (true, true) => Said::Passed,
         (true, false) if rules::mode(policy, rule) == Mode::Off => Said::Off,

@@ -91,10 +91,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ApplyError`]
-    pub async fn apply_namespace(&self, wanted: &Namespace) -> Result<(String, Applied), ApplyError> {
-        let object = format!("namespace {}", wanted.name_any());
+    pub async fn apply_namespace(&self, desired: &Namespace) -> Result<(String, Applied), ApplyError> {
+        let object = format!("namespace {}", desired.name_any());
         let whose = [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUN_ID, keys::PROJECT_ID];
-        let applied = apply(&Api::all(self.client.clone()), &object, wanted, &whose).await?;
+        let applied = apply(&Api::all(self.client.clone()), &object, desired, &whose).await?;
         Ok((object, applied))
     }
 
@@ -102,10 +102,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ApplyError`]
-    pub async fn apply_job(&self, wanted: &Job) -> Result<(String, Applied), ApplyError> {
-        let namespace = wanted.namespace().unwrap_or_default();
-        let object = format!("job {namespace}/{}", wanted.name_any());
-        let applied = apply(&self.of_namespace::<Job>(&namespace), &object, wanted, &[keys::RUN_ID]).await?;
+    pub async fn apply_job(&self, desired: &Job) -> Result<(String, Applied), ApplyError> {
+        let namespace = desired.namespace().unwrap_or_default();
+        let object = format!("job {namespace}/{}", desired.name_any());
+        let applied = apply(&self.of_namespace::<Job>(&namespace), &object, desired, &[keys::RUN_ID]).await?;
         Ok((object, applied))
     }
 
@@ -136,7 +136,7 @@ pub const fn is_final(error: &watcher::Error) -> bool {
 async fn apply<K>(
     api: &Api<K>,
     object: &str,
-    wanted: &K,
+    desired: &K,
     whose: &[&'static str],
 ) -> Result<Applied, ApplyError>
 where
@@ -144,7 +144,7 @@ where
 {
     let begun = Instant::now();
     loop {
-        let Err(error) = api.create(&PostParams::default(), wanted).await else {
+        let Err(error) = api.create(&PostParams::default(), desired).await else {
             return Ok(Applied::Created);
         };
         let (code, reason) = match &error {
@@ -153,10 +153,10 @@ where
         };
         match code {
             409 if reason == "AlreadyExists" => {
-                let found = api.get_opt(&wanted.name_any()).await.map_err(|error| failed(object, error))?;
+                let found = api.get_opt(&desired.name_any()).await.map_err(|error| failed(object, error))?;
                 // One that has gone in between makes room.
                 let Some(found) = found else { continue };
-                return is_the_runs(&found, object, wanted, whose).map(|()| Applied::Reused);
+                return is_the_runs(&found, object, desired, whose).map(|()| Applied::Reused);
             }
             429 if begun.elapsed() < TIMEOUT => tokio::time::sleep(pause(&error)).await,
             _ => return Err(failed(object, error)),
@@ -176,11 +176,11 @@ fn pause(error: &kube::Error) -> Duration {
 fn is_the_runs<K: kube::Resource>(
     found: &K,
     object: &str,
-    wanted: &K,
+    desired: &K,
     whose: &[&'static str],
 ) -> Result<(), ApplyError> {
     for &key in whose {
-        let expected = wanted.labels().get(key).cloned().unwrap_or_default();
+        let expected = desired.labels().get(key).cloned().unwrap_or_default();
         let label = found.labels().get(key);
         if label != Some(&expected) {
             let found = label.map_or_else(|| "not there".to_owned(), |label| format!("{label:?}"));

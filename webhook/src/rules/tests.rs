@@ -254,22 +254,22 @@ fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_place_and_nothing_else
         let request = request(user, Kind::Namespace, Some(old), Some(new));
         refusals(&facts, &request)
     };
-    let unplaced = json!({"codex-k8s.dev/quota-pending-since": NOW});
+    let pending = json!({"codex-k8s.dev/quota-pending-since": NOW});
     let right = |others: &Value| cut("15m0s", "2026-02-01T12:15:00Z", NOW, others);
-    assert_eq!(by(RECONCILER, waiting(), right(&unplaced)), [""; 0]);
-    assert_eq!(by("jane", waiting(), right(&unplaced)), ["NS011", "LEASE004"]);
+    assert_eq!(by(RECONCILER, waiting(), right(&pending)), [""; 0]);
+    assert_eq!(by("jane", waiting(), right(&pending)), ["NS011", "LEASE004"]);
     assert_eq!(by(RECONCILER, waiting(), right(&json!({}))), ["LEASE004"], "it says why");
     let open = json!({"codex-k8s.dev/quota-pending-since": NOW, "codex-k8s.dev/baseline-ready-at": NOW});
     assert_eq!(by(RECONCILER, waiting(), right(&open)), ["LEASE004"], "not of one that works");
-    let shorter = cut("10m0s", "2026-02-01T12:10:00Z", NOW, &unplaced);
+    let shorter = cut("10m0s", "2026-02-01T12:10:00Z", NOW, &pending);
     assert_eq!(by(RECONCILER, waiting(), shorter), ["LEASE004"], "not to less than the policy says");
-    let inconsistent = cut("15m0s", "2026-02-01T12:11:00Z", NOW, &unplaced);
+    let inconsistent = cut("15m0s", "2026-02-01T12:11:00Z", NOW, &pending);
     assert_eq!(by(RECONCILER, waiting(), inconsistent), ["LEASE004"]);
-    let backdated = cut("15m0s", "2026-02-01T12:05:00Z", "2026-02-01T11:50:00Z", &unplaced);
+    let backdated = cut("15m0s", "2026-02-01T12:05:00Z", "2026-02-01T11:50:00Z", &pending);
     assert_eq!(by(RECONCILER, waiting(), backdated), ["LEASE004"]);
-    let again = cut("15m0s", "2026-02-01T12:15:00Z", NOW, &unplaced);
+    let again = cut("15m0s", "2026-02-01T12:15:00Z", NOW, &pending);
     let mut cut_before = waiting();
-    json_patch::merge(&mut cut_before, &json!({"metadata": {"annotations": &unplaced}}));
+    json_patch::merge(&mut cut_before, &json!({"metadata": {"annotations": &pending}}));
     assert_eq!(by(RECONCILER, cut_before, again), ["LEASE004"], "once");
 }
 

@@ -102,6 +102,6 @@ pub(super) fn shown(reference: &Value) -> String {
         Some(other) => quoted(other),
         None => "something".to_owned(),
     };
-    let place = field("namespace").map_or(String::new(), |namespace| format!(" of namespace {namespace}"));
-    format!("{kind} {name}{place}")
+    let suffix = field("namespace").map_or(String::new(), |namespace| format!(" of namespace {namespace}"));
+    format!("{kind} {name}{suffix}")
 }

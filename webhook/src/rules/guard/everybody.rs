@@ -52,8 +52,8 @@ fn is_not_widened(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     let maximum: Vec<&PolicyRule> = granted.iter().collect();
     let urls: Vec<Urls<'_>> = rules(write.old).map(Urls::of).collect();
     let added = rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule)).enumerate();
-    let beyond = added.filter_map(|(place, (index, rule))| {
-        if place >= MOST_COMPARED {
+    let beyond = added.filter_map(|(index_of_rule, (index, rule))| {
+        if index_of_rule >= MOST_COMPARED {
             return Some((index, "a changed rule after many others".to_owned()));
         }
         let permission = covers(&maximum, &read(rule)).err().map(|beyond| beyond.to_string());

@@ -1,5 +1,5 @@
-//! Reservations: how many run namespaces there may be at once. This is the early look, at what the cache has; what no two
-//! creations can pass at once is the reconciler's count, without which nothing starts in a namespace.
+//! Quotas on run namespaces: the early check, against the cache. The exact count is the reconciler's, by reservations:
+//! nothing runs in a namespace without one.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
@@ -13,11 +13,11 @@ use crate::rules::report::{Report, annotation_path, label_path, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA003",
-    title: "There are no more run namespaces at once than the policy has reservations for",
-    why: "Namespaces that nobody counts fill the cluster, and a burst of one project leaves no room for any other.",
-    remedy: "Delete a run namespace that is done with, wait until a lease ends, or raise the limit under quotas in \
-             the policy. Managers are bound as well, except by quotas.perRequester. A namespace that slips through a full limit, among many created \
-             at once, waits for its reservation without running anything.",
+    title: "No more run namespaces exist at once than the quotas of the policy allow",
+    why: "Without a limit run namespaces fill the cluster, and a burst of one project leaves no room for the others.",
+    remedy: "Delete a run namespace that is no longer needed, wait until a lease ends, or raise the limit under quotas \
+             in the policy. The limits apply to managers too, except quotas.perRequester. Of many namespaces created at \
+             once, some may be admitted beyond the limit: they stay pending and run nothing.",
     reads: &["quotas.cluster", "quotas.perProject", "quotas.perRequester"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {

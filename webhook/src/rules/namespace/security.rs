@@ -23,8 +23,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
 
 /// The levels that the policy wants for this namespace.
 pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
-    let wanted = context.policy.pod_security;
-    if context.is_slot() { wanted.slot } else { wanted.run }
+    let levels = context.policy.pod_security;
+    if context.is_slot() { levels.slot } else { levels.run }
 }
 
 fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

@@ -1,5 +1,5 @@
-//! Reservations of agent Jobs: how many of them work at once. A Job is created suspended, and says what it waits for; the
-//! reconciler lifts the suspension once it holds a reservation for it, and nobody else does.
+//! Quotas on agent Jobs. A Job is created suspended, with the reason why it is pending; only the reconciler resumes it,
+//! once it has a reservation.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
@@ -14,13 +14,13 @@ use crate::rules::{Edits, Kind, Role};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA004",
-    title: "No more agent Jobs of a project work at once than the policy has reservations for",
-    why: "A burst of runs of one project takes every node and every budget, and nothing is left for any other. Whoever \
-          lifts the suspension of a Job that waits jumps the queue, and the limit holds no more.",
-    remedy: "Create the Job as ever: while quotas.agentJobsPerProject of the policy is set, it is suspended until there \
-             is a reservation, the oldest first, and its annotation codex-k8s.dev/job-pending-reason says for what. To hasten it, \
-             delete a Job that is done with or raise the limit. A Job that you have suspended yourself starts when it \
-             is resumed and has a reservation. Only the reconciler lifts the suspension of one that waits and writes \
+    title: "No more agent Jobs of a project run at once than quotas.agentJobsPerProject allows",
+    why: "A burst of runs of one project takes every node and every budget, and leaves nothing for the others. A pending \
+          Job that is resumed by hand jumps the queue and breaks the limit.",
+    remedy: "Create the Job as usual: while quotas.agentJobsPerProject is set, it stays suspended until it has a \
+             reservation, oldest first, and its annotation codex-k8s.dev/job-pending-reason says why. To start it \
+             sooner, delete a Job that is no longer needed or raise the limit. A Job that you suspended yourself starts \
+             once you resume it and it has a reservation. Only the reconciler resumes a pending Job and writes \
              codex-k8s.dev/job-admitted-at. A Pod stays with its Job until it has ended: delete a Job without \
              --cascade=orphan.",
     reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
@@ -158,11 +158,11 @@ fn goes_on_waiting(context: &Context<'_>, old: &Workload<'_>, new: &Workload<'_>
     }
     for key in [keys::JOB_ADMITTED_AT, keys::JOB_PENDING_REASON] {
         let (before, found) = (old.meta.annotation(key), new.meta.annotation(key));
-        let asks = key == keys::JOB_PENDING_REASON
+        let requests_it = key == keys::JOB_PENDING_REASON
             && before.is_none()
             && found == Some(PENDING_REASON_AT_CREATION)
             && is_suspended(new);
-        if before != found && !asks {
+        if before != found && !requests_it {
             let remedy = format!("it stays {}: only the reconciler writes it", quoted_or_nothing(before));
             report.forbid(annotation_path(key), quoted_or_nothing(found), remedy);
         }

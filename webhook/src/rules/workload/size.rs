@@ -51,21 +51,21 @@ fn lists_are_bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mu
 /// The lists that are too long, directly in a Pod's spec or a container, or one level below it.
 fn long_lists(holder: &Value) -> Vec<(String, usize)> {
     let mut found = Vec::new();
-    let mut look = |path: String, value: &Value| {
+    let mut check_length = |path: String, value: &Value| {
         let length = items(Some(value)).count();
         if length > MOST_ENTRIES {
             found.push((path, length));
         }
     };
     for (key, value) in holder.as_object().into_iter().flatten() {
-        look(key.clone(), value);
+        check_length(key.clone(), value);
         for (inner, value) in value.as_object().into_iter().flatten() {
-            look(format!("{key}.{inner}"), value);
+            check_length(format!("{key}.{inner}"), value);
         }
     }
     for (index, volume) in items(at(holder, &["volumes"])).enumerate() {
         if let Some(sources) = at(volume, &["projected", "sources"]) {
-            look(format!("volumes[{index}].projected.sources"), sources);
+            check_length(format!("volumes[{index}].projected.sources"), sources);
         }
     }
     found

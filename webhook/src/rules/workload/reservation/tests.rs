@@ -195,9 +195,9 @@ fn a_job_that_its_creator_has_suspended_is_left_to_him_and_needs_a_reservation_o
     let own = suspended(job());
     assert_eq!(mutated(&policy, &facts, WORKER, None, &own), own);
     assert_eq!(created(WORKER, own.clone()), [""; 0]);
-    let asks = annotated(own.clone(), keys::JOB_PENDING_REASON, PENDING_REASON_AT_CREATION);
-    assert_eq!(mutated(&policy, &facts, WORKER, Some(&own), &job()), asks, "it waits instead");
-    assert_eq!(changed(WORKER, own.clone(), asks), [""; 0]);
+    let requests_it = annotated(own.clone(), keys::JOB_PENDING_REASON, PENDING_REASON_AT_CREATION);
+    assert_eq!(mutated(&policy, &facts, WORKER, Some(&own), &job()), requests_it, "it waits instead");
+    assert_eq!(changed(WORKER, own.clone(), requests_it), [""; 0]);
     let message = "spec.suspend: nothing; it needs a quota reservation among the agent Jobs of project p1, whose limit is 5: leave it \
                 suspended, annotate it codex-k8s.dev/job-pending-reason=\"a quota reservation among the agent Jobs of its project\"";
     is_one(&changed(WORKER, own, job()), message);
