@@ -17,7 +17,7 @@ use codex_k8s_webhook::metrics::Metrics;
 use codex_k8s_webhook::record::folder::{self, Bounds};
 use codex_k8s_webhook::record::recorder::{Recorder, What};
 use codex_k8s_webhook::record::replay::{self, Stored};
-use codex_k8s_webhook::record::{Record, Taken};
+use codex_k8s_webhook::record::{Record, Snapshot};
 use codex_k8s_webhook::review::{self, Entry};
 use codex_k8s_webhook::rules::Kind;
 use proptest::prelude::*;
@@ -86,7 +86,7 @@ fn is_decided_the_same_once_more(
     let verdict = engine::decide(&policy.policy, &facts, &request, entry, review.is_dry_run());
     let outcome = engine::outcome(&verdict, &policy.hash);
     let evaluated = EvaluatedReview { request, facts, policy: Arc::clone(&policy), verdict };
-    let record = Taken::new(entry, &review, evaluated, &outcome).into_record();
+    let record = Snapshot::new(entry, &review, evaluated, &outcome).into_record();
     let Stored::Record(read) = Stored::read(serde_json::to_vec(&record).unwrap()).unwrap() else {
         return Err(TestCaseError::fail("it was read as something else"));
     };
