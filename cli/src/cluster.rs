@@ -26,6 +26,11 @@ pub(crate) struct InstallArgs {
 }
 
 impl ClusterArgs {
+    /// Whether a cluster is named on the command line.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// How to reach the cluster.
     pub(crate) async fn config(&self) -> anyhow::Result<Config> {
         self.found().await.context("failed to find a cluster to talk to")

@@ -10,8 +10,8 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     if text == "0" || text == "0s" {
         return Ok(Duration::ZERO);
     }
-    let duration = text.parse::<GoDuration>().map_err(|error| anyhow!("{error}; expected 90s, 5m or 24h"))?;
-    Ok(duration.into())
+    let duration = text.parse::<GoDuration>();
+    duration.map(Duration::from).map_err(|_| anyhow!("must be a duration such as 90s, 5m or 1h30m"))
 }
 
 #[cfg(test)]

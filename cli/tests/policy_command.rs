@@ -126,13 +126,13 @@ fn policies_that_do_not_differ_end_with_0() {
 #[test]
 fn what_differs_is_printed_with_both_values_and_the_rules_that_read_it_and_ends_with_1() {
     let output = "\
-lease.defaultTtl: 24h0m0s -> 12h0m0s
-    rules: NS015, LEASE001
 jobs.finalizers:
     - batch.kubernetes.io/job-tracking
     - orphan
     + example.dev/a
     rules: JOB003
+lease.defaultTtl: 24h0m0s -> 12h0m0s
+    rules: NS015, LEASE001
 rules.JOB018: enforce -> warn
     rules: JOB018
 3 settings differ
@@ -141,7 +141,7 @@ rules.JOB018: enforce -> warn
     assert_eq!(diff(new, &[]), (1, output.to_owned(), String::new()));
     let (code, coloured, _) = diff(new, &["--color", "always"]);
     assert_eq!(code, 1);
-    assert!(coloured.starts_with("\u{1b}[1mlease.defaultTtl\u{1b}[0m: "), "{coloured}");
+    assert!(coloured.starts_with("\u{1b}[1mjobs.finalizers\u{1b}[0m:\n"), "{coloured}");
 }
 
 #[test]

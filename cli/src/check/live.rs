@@ -33,7 +33,7 @@ const STRONG: Style = Style::new().bold();
 #[group(skip)]
 pub(super) struct Args {
     /// Look at a live cluster instead of files: every managed namespace and what is in it
-    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource", "write"])]
+    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource"])]
     live: bool,
     /// A resource that is not read, such as one that you may not list; may be given again
     #[arg(long, requires = "live", value_name = "RESOURCE", value_parser = resources())]

@@ -44,7 +44,6 @@ Exit codes:
 /// baseline as the policy has it. With --live and --proposed, about what that policy would change. Nothing is written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
-#[command(mut_arg("kubeconfig", |option| option.requires("live")), mut_arg("context", |option| option.requires("live")))]
 pub(super) struct Args {
     /// Files and folders of YAML or JSON; `-`, or none, for standard input
     #[arg(conflicts_with = "review")]
@@ -170,6 +169,7 @@ impl Args {
         if self.live.is_asked() {
             return self.live_check();
         }
+        ensure!(!self.cluster.is_given(), "--kubeconfig and --context need --live");
         let policy = self.policy.read()?;
         if self.review.is_given() {
             return self.replay(policy);

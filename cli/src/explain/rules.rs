@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_webhook::rules::catalogue::{Rule, Subject, all, find};
+use codex_k8s_webhook::rules::example::{self, Object};
 
 /// A rule, by its id.
 pub(super) fn rule(id: &str) -> anyhow::Result<String> {
@@ -44,8 +45,9 @@ pub(super) fn table() -> String {
 }
 
 fn entry(rule: &Rule) -> String {
+    let denied = rule.examples.iter().find(|example| example.outcome.is_denied());
     format!(
-        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n",
+        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n\n{}",
         rule.id,
         rule.title,
         rule.subject(),
@@ -55,6 +57,7 @@ fn entry(rule: &Rule) -> String {
         mode(rule.default_mode),
         rule.id,
         mutates(rule),
+        example::yaml(denied.or(rule.examples.first())),
     )
 }
 
@@ -68,7 +71,9 @@ fn reads(rule: &Rule) -> String {
 pub(super) fn markdown() -> String {
     let mut page = String::from(
         "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
-         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is evaluated as its creator.\n",
+         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is evaluated as its creator.\n\nThe examples of a rule are \
+         tests of it. Each starts from one of the [objects](#objects-of-the-examples) at the end of this page; unless it says otherwise, \
+         in a run namespace whose baseline is ready, under the default policy. The time is always 2026-02-01T12:00:00Z.\n",
     );
     let mut subject = None;
     for rule in all() {
@@ -77,17 +82,31 @@ pub(super) fn markdown() -> String {
         }
         let _ = write!(
             page,
-            "\n### {}: {}\n\n- Why: {}\n- Comply: {}\n{}- Default: `{}`\n- Mends: {}\n",
+            "\n<a id=\"{}\"></a>\n\n### {}: {}\n\n- Why: {}\n- Comply: {}\n{}- Default: `{}`\n- Mends: {}\n\n{}",
+            rule.id.to_lowercase(),
             rule.id,
             rule.title,
             rule.why,
             rule.remedy,
             reads(rule),
             mode(rule.default_mode),
-            mutates(rule)
+            mutates(rule),
+            folded("Examples", &example::yaml(rule.examples)),
         );
     }
+    page.push_str(
+        "\n## Objects of the examples\n\nThe objects from which the examples start. An example shows `change`, the difference of the request's object \
+         from the stored one, and `stored`, the difference of the stored object from the one below. `null` removes a field.\n",
+    );
+    for object in Object::ALL {
+        let _ = write!(page, "\n{}", folded(&format!("The {}", object.title()), object.yaml()));
+    }
     page
+}
+
+/// YAML that a reader unfolds.
+fn folded(summary: &str, yaml: &str) -> String {
+    format!("<details><summary>{summary}</summary>\n\n```yaml\n{yaml}```\n\n</details>\n")
 }
 
 #[cfg(test)]

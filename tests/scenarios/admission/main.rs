@@ -10,6 +10,7 @@ mod check;
 mod cost;
 mod coverage;
 mod dry_run;
+mod examples;
 mod guard;
 mod guard_fight;
 mod guard_rights;

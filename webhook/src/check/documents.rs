@@ -17,11 +17,11 @@ pub struct Document {
     /// What it was read from.
     pub source: Arc<Source>,
     /// The bytes of its document in it.
-    pub range: Range<usize>,
+    range: Range<usize>,
     /// The line that its document begins at, from 1.
     pub line: usize,
     /// Where it stands in its document, as a path that ends with a dot; empty where it is the whole.
-    pub within: String,
+    within: String,
     /// Its `apiVersion`.
     pub api_version: String,
     /// Its kind.

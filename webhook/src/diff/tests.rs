@@ -186,6 +186,10 @@ fn a_rule_reads_a_setting_above_or_below_the_path_that_it_names() {
     assert_eq!(readers("jobs: {backoffLimit: {default: 1, max: 6}}"), ["JOB009"]);
     assert_eq!(readers("quotas: {agentJobsPerProject: {max: 5}}"), ["QUOTA004"]);
     assert_eq!(readers("quotas: {cluster: null}"), ["QUOTA003"]);
+    assert!(
+        readers("identities: {managers: {users: [worker]}}").contains(&"QUOTA003"),
+        "managers are exempt"
+    );
     assert_eq!(readers("lease: {ttlByRole: {qa: 90m}}"), ["NS015", "LEASE001"]);
     assert_eq!(
         readers("jobs: {serviceAccounts: {fullEnv: [default], codeOnly: [default]}}"),

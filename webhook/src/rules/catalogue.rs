@@ -4,6 +4,7 @@ use std::fmt;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
+use super::example::Example;
 use super::{guard, namespace, workload};
 
 /// What a rule is about.
@@ -47,7 +48,6 @@ impl Subject {
 }
 
 /// A rule.
-#[derive(Debug)]
 pub struct Rule {
     /// The stable id: letters and three digits. An id is never given to another rule.
     pub id: &'static str,
@@ -64,6 +64,15 @@ pub struct Rule {
     pub default_mode: Mode,
     /// The decision.
     pub check: Check,
+    /// Requests that show the rule at work.
+    pub examples: &'static [Example],
+}
+
+impl fmt::Debug for Rule {
+    // The id alone: findings, which tests print, refer to whole rules.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Rule").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Rule {

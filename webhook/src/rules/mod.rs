@@ -14,6 +14,7 @@
 mod arcs;
 pub mod catalogue;
 pub mod edits;
+pub mod example;
 pub mod guard;
 pub mod namespace;
 pub mod object;

@@ -5,6 +5,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::baseline as examples;
 use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::at;
@@ -30,6 +31,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: only_the_platform_writes, mutate: Some(set_to_the_policys) },
+        examples: examples::BASE001,
     },
     Rule {
         id: "BASE002",
@@ -49,6 +51,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: only_the_platform_deletes, mutate: None },
+        examples: examples::BASE002,
     },
     Rule {
         id: "BASE003",
@@ -60,6 +63,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.quotaControllers"],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: only_the_cluster_counts, mutate: None },
+        examples: examples::BASE003,
     },
 ];
 

@@ -6,6 +6,7 @@ use codex_k8s_shared::baseline::{BaselineKind, names};
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::binding as examples;
 use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -32,6 +33,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: binds_what_is_allowed, mutate: None },
+    examples: examples::RBAC002,
 }];
 
 fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {

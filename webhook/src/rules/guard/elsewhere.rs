@@ -6,6 +6,7 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
+use super::examples::foreign as examples;
 use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
@@ -34,6 +35,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: nothing_reaches_in, mutate: None },
+    examples: examples::RBAC003,
 }];
 
 /// The group of all `ServiceAccounts`; those of one namespace follow a `:`.

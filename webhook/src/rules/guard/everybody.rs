@@ -6,6 +6,7 @@ use codex_k8s_shared::permissions::covers;
 use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
+use super::examples::everybody as examples;
 use super::role::{read, rules};
 use super::{Context, Write};
 use crate::rules::Kind;
@@ -29,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: is_not_widened, mutate: None },
+    examples: examples::RBAC004,
 }];
 
 /// Changed rules that are compared by what they allow. A rule beyond these has to be one that the role already has.

@@ -9,6 +9,7 @@ mod baseline;
 mod binding;
 mod elsewhere;
 mod everybody;
+mod examples;
 mod quota;
 mod role;
 mod secret;

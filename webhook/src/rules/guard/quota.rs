@@ -3,6 +3,7 @@
 use codex_k8s_shared::baseline::changes;
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::quota as examples;
 use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: none_beside_the_baseline, mutate: None },
+    examples: examples::QUOTA001,
 }];
 
 fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {

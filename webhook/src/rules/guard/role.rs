@@ -7,6 +7,7 @@ use codex_k8s_shared::permissions::covers;
 use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
+use super::examples::role as examples;
 use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -31,6 +32,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: grants_no_more, mutate: None },
+    examples: examples::RBAC001,
 }];
 
 /// The most rules that a Role in a run namespace may have, and the most groups, resources, verbs and names in all of

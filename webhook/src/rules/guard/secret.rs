@@ -2,6 +2,7 @@
 
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::secret as examples;
 use super::{Context, Write};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -17,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: holds_no_token, mutate: None },
+    examples: examples::SECRET001,
 }];
 
 /// The type of a Secret into which Kubernetes writes a token.

@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
 
+use super::examples::token as examples;
 use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
@@ -20,6 +21,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["tokens.audiences", "tokens.maxSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: is_plain, mutate: None },
+        examples: examples::TOKEN001,
     },
     Rule {
         id: "TOKEN002",
@@ -35,6 +37,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: is_the_agents_own, mutate: None },
+        examples: examples::TOKEN002,
     },
 ];
 

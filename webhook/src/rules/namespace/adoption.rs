@@ -3,6 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::adoption as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
@@ -23,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(nothing_is_adopted)], mutate: None },
+        examples: examples::NS006,
     },
     Rule {
         id: "NS007",
@@ -32,6 +34,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(nothing_is_stripped)], mutate: None },
+        examples: examples::NS007,
     },
     Rule {
         id: "NS008",
@@ -43,6 +46,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["namespaces.platform", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(protected_is_untouched)], mutate: None },
+        examples: examples::NS008,
     },
 ];
 

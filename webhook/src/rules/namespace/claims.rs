@@ -5,6 +5,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::names::parse_run_namespace;
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::claims as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted};
@@ -19,6 +20,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &["identities.managers"],
     default_mode: Mode::Enforce,
     check: Check::Namespace { validate: &[Validate::Creation(run_is_not_the_platforms)], mutate: None },
+    examples: examples::NS019,
 }];
 
 /// Later changes of the label have a rule of their own: they are the managers' alone.

@@ -3,6 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, Namespaces};
 
+use super::examples::creation as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, quoted};
@@ -18,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(name_is_of_a_run)], mutate: None },
+        examples: examples::NS016,
     },
     Rule {
         id: "NS017",
@@ -28,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(slot_is_of_a_manager)], mutate: None },
+        examples: examples::NS017,
     },
 ];
 

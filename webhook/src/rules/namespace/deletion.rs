@@ -6,6 +6,7 @@ use codex_k8s_shared::lease::{Lease, later};
 use codex_k8s_shared::policy::{MissingLease, Mode};
 use jiff::Timestamp;
 
+use super::examples::deletion as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
@@ -28,6 +29,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Namespace { validate: &[Validate::Deletion(lease_has_ended)], mutate: None },
+    examples: examples::NS015,
 }];
 
 fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

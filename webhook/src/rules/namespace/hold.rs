@@ -6,6 +6,7 @@ use codex_k8s_shared::lease::{GoDuration, later};
 use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 
+use super::examples::hold as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
@@ -23,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(hold_is_bounded), Validate::Change(new_hold_is_bounded)],
             mutate: Some(defaults::hold),
         },
+        examples: examples::LEASE007,
     },
     Rule {
         id: "LEASE008",
@@ -35,6 +37,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(first_hold_ends), Validate::Change(renewed_hold_ends)],
             mutate: None,
         },
+        examples: examples::LEASE008,
     },
 ];
 

@@ -5,6 +5,7 @@ use codex_k8s_shared::policy::{Creation, Mode};
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_shared::{keys, sanitize};
 
+use super::examples::identity as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::ManagedNamespace;
 use crate::rules::catalogue::{Check, Rule};
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)],
             mutate: Some(defaults::identity),
         },
+        examples: examples::NS001,
     },
     Rule {
         id: "NS002",
@@ -34,6 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(name_agrees)], mutate: None },
+        examples: examples::NS002,
     },
     Rule {
         id: "NS003",
@@ -44,6 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(identity_is_kept)], mutate: None },
+        examples: examples::NS003,
     },
     Rule {
         id: "NS004",
@@ -57,6 +61,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)],
             mutate: None,
         },
+        examples: examples::NS004,
     },
     Rule {
         id: "NS005",
@@ -66,6 +71,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers", "namespaces.creation"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(creator_is_allowed)], mutate: None },
+        examples: examples::NS005,
     },
 ];
 

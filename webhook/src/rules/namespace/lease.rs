@@ -6,6 +6,7 @@ use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 use std::time::Duration;
 
+use super::examples::lease as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::State(lease_is_readable)],
             mutate: Some(defaults::lease),
         },
+        examples: examples::LEASE001,
     },
     Rule {
         id: "LEASE002",
@@ -36,6 +38,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(lease_is_bounded), Validate::Change(new_lease_is_bounded)],
             mutate: None,
         },
+        examples: examples::LEASE002,
     },
     Rule {
         id: "LEASE003",
@@ -45,6 +48,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(lease_is_consistent)], mutate: None },
+        examples: examples::LEASE003,
     },
     Rule {
         id: "LEASE004",
@@ -55,6 +59,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.pendingTtl"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(lease_moves_forward)], mutate: None },
+        examples: examples::LEASE004,
     },
     Rule {
         id: "LEASE005",
@@ -67,6 +72,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(agent_holds_nothing), Validate::Change(agent_leaves_the_lease)],
             mutate: None,
         },
+        examples: examples::LEASE005,
     },
     Rule {
         id: "LEASE006",
@@ -76,6 +82,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.managers", "lease.maxLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(lifetime_is_bounded)], mutate: None },
+        examples: examples::LEASE006,
     },
 ];
 

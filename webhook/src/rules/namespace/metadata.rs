@@ -4,6 +4,7 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::metadata as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
@@ -19,6 +20,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(keys_are_known)], mutate: None },
+        examples: examples::NS009,
     },
     Rule {
         id: "NS010",
@@ -31,6 +33,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)],
             mutate: Some(defaults::provenance),
         },
+        examples: examples::NS010,
     },
     Rule {
         id: "NS011",
@@ -54,6 +57,7 @@ pub(super) const RULES: &[Rule] = &[
             ],
             mutate: None,
         },
+        examples: examples::NS011,
     },
     Rule {
         id: "NS012",
@@ -67,6 +71,7 @@ pub(super) const RULES: &[Rule] = &[
             validate: &[Validate::State(finalizers_and_owners_are_listed)],
             mutate: None,
         },
+        examples: examples::NS012,
     },
     Rule {
         id: "NS013",
@@ -83,6 +88,7 @@ pub(super) const RULES: &[Rule] = &[
             ],
             mutate: None,
         },
+        examples: examples::NS013,
     },
 ];
 

@@ -10,6 +10,7 @@ mod claims;
 mod creation;
 mod defaults;
 mod deletion;
+mod examples;
 mod hold;
 mod identity;
 mod lease;

@@ -3,6 +3,7 @@
 use codex_k8s_shared::keys::{KeyKind, PRIVILEGES};
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::privileges as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
@@ -16,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &["namespaces.allowedPrivileges"],
     default_mode: Mode::Enforce,
     check: Check::Namespace { validate: &[Validate::State(no_privilege_is_given)], mutate: None },
+    examples: examples::NS018,
 }];
 
 fn no_privilege_is_given(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

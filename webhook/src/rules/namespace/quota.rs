@@ -7,6 +7,7 @@ use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::examples::quota as examples;
 use super::{Context, Namespace, Validate};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
@@ -18,7 +19,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Delete a run namespace that is no longer needed, wait until a lease ends, or raise the limit under quotas \
              in the policy. The limits apply to managers too, except quotas.perRequester. Of many namespaces created at \
              once, some may be admitted beyond the limit: they stay pending and run nothing.",
-    reads: &["quotas.cluster", "quotas.perProject", "quotas.perRequester"],
+    reads: &["identities.managers", "quotas.cluster", "quotas.perProject", "quotas.perRequester"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
         validate: &[
@@ -27,6 +28,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         ],
         mutate: None,
     },
+    examples: examples::QUOTA003,
 }];
 
 /// How full a scope is, without the namespace that is asked about.

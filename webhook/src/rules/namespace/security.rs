@@ -3,6 +3,7 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Level, Mode, SecurityLevels};
 
+use super::examples::security as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
@@ -19,6 +20,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
         validate: &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
         mutate: Some(defaults::pod_security),
     },
+    examples: examples::NS014,
 }];
 
 /// The levels that the policy wants for this namespace.

@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::{Bounds, Jobs, Mode};
 use serde_json::Value;
 
+use super::examples::bounds as examples;
 use super::{Context, Workload, dotted};
 use crate::rules::Edits;
 use crate::rules::catalogue::{Check, Rule};
@@ -23,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &DEADLINE)),
         },
+        examples: examples::JOB007,
     },
     Rule {
         id: "JOB008",
@@ -38,6 +40,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &TTL)),
         },
+        examples: examples::JOB008,
     },
     Rule {
         id: "JOB009",
@@ -53,6 +56,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &BACKOFF)),
         },
+        examples: examples::JOB009,
     },
     Rule {
         id: "JOB010",
@@ -68,6 +72,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB010,
     },
     Rule {
         id: "JOB011",
@@ -78,6 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.managedBy"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: managed_by_the_cluster, mutate: None },
+        examples: examples::JOB011,
     },
 ];
 

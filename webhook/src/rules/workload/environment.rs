@@ -4,6 +4,7 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::{keys, sanitize};
 use serde_json::{Value, json};
 
+use super::examples::environment as examples;
 use super::{Container, Context, Workload};
 use crate::rules::Edits;
 use crate::rules::catalogue::{Check, Rule};
@@ -21,6 +22,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: run_variables_match, mutate: Some(set_run_variables) },
+        examples: examples::JOB021,
     },
     Rule {
         id: "JOB022",
@@ -30,6 +32,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.secretEnv"],
         default_mode: Mode::Warn,
         check: Check::Workload { validate: secrets_are_not_literal, mutate: None },
+        examples: examples::JOB022,
     },
 ];
 

@@ -2,6 +2,7 @@
 
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::gate as examples;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, annotation_path};
@@ -16,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: baseline_is_live, mutate: None },
+    examples: examples::GATE001,
 }];
 
 fn baseline_is_live(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {

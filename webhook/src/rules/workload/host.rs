@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::host as examples;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true, items, text};
@@ -17,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: nothing_is_privileged, mutate: None },
+        examples: examples::JOB017,
     },
     Rule {
         id: "JOB018",
@@ -35,6 +37,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB018,
     },
     Rule {
         id: "JOB019",
@@ -46,6 +49,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.volumes"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: volume_types_are_listed, mutate: None },
+        examples: examples::JOB019,
     },
     Rule {
         id: "JOB020",
@@ -56,6 +60,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: protections_stay_on, mutate: None },
+        examples: examples::JOB020,
     },
 ];
 

@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::{keys, names, sanitize};
 
+use super::examples::identity as examples;
 use super::{Context, Workload, dotted};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
@@ -18,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: identity_is_the_namespaces, mutate: Some(add_identity) },
+        examples: examples::JOB001,
     },
     Rule {
         id: "JOB002",
@@ -28,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["identities.candidateServiceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: run_and_name_agree, mutate: None },
+        examples: examples::JOB002,
     },
     Rule {
         id: "JOB003",
@@ -37,6 +40,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.finalizers"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: finalizers_are_listed, mutate: None },
+        examples: examples::JOB003,
     },
 ];
 

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod environment;
+mod examples;
 mod gate;
 mod host;
 mod identity;

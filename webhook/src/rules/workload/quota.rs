@@ -6,6 +6,7 @@ use codex_k8s_shared::quota::pod_resources::{Amount, Part, PodResources};
 use codex_k8s_shared::quota::quantity::Quantity;
 use serde_json::Value;
 
+use super::examples::quota as examples;
 use super::{Context, Workload, dotted};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -25,6 +26,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     ],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: fits_the_quota, mutate: None },
+    examples: examples::QUOTA002,
 }];
 
 /// More summands than this only blur a message.

@@ -6,6 +6,7 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::quota::{PENDING_REASON_AT_CREATION, Scope};
 use serde_json::Value;
 
+use super::examples::reservation as examples;
 use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true, items};
@@ -26,6 +27,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
     default_mode: Mode::Enforce,
     check: Check::Transition { applies, validate, mutate: Some(mutate) },
+    examples: examples::QUOTA004,
 }];
 
 /// Whether a workload is an agent Job, or makes some, while those are limited. In a slot, what the platform and the

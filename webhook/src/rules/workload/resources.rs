@@ -4,6 +4,7 @@ use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::resources as examples;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::at;
@@ -18,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &["baseline.*.limitRange.default", "baseline.*.limitRange.defaultRequest"],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: |_, _, _| {}, mutate: Some(add_resources) },
+    examples: examples::JOB023,
 }];
 
 fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {

@@ -2,6 +2,7 @@
 
 use codex_k8s_shared::policy::Mode;
 
+use super::examples::scheduling as examples;
 use super::{Context, Workload};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB012,
     },
     Rule {
         id: "JOB013",
@@ -38,6 +40,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB013,
     },
     Rule {
         id: "JOB014",
@@ -52,6 +55,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB014,
     },
     Rule {
         id: "JOB015",
@@ -66,6 +70,7 @@ pub(super) const RULES: &[Rule] = &[
             },
             mutate: None,
         },
+        examples: examples::JOB015,
     },
     Rule {
         id: "JOB016",
@@ -75,6 +80,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.tolerations"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: tolerations_are_listed, mutate: None },
+        examples: examples::JOB016,
     },
 ];
 

@@ -6,6 +6,7 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
 use serde_json::Value;
 
+use super::examples::service_account as examples;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
@@ -22,6 +23,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &["jobs.serviceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: account_is_listed, mutate: Some(add_account) },
+        examples: examples::JOB004,
     },
     Rule {
         id: "JOB005",
@@ -31,6 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: code_only_has_no_token, mutate: Some(take_token_away) },
+        examples: examples::JOB005,
     },
     Rule {
         id: "JOB006",
@@ -41,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: tokens_are_plain, mutate: None },
+        examples: examples::JOB006,
     },
 ];
 

@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::size as examples;
 use super::{Context, Workload};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
@@ -18,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: lists_are_bounded, mutate: None },
+    examples: examples::JOB024,
 }];
 
 /// The most containers of a Pod, its three lists together.

@@ -3,6 +3,7 @@
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::examples::status as examples;
 use super::{Context, Workload};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
@@ -19,6 +20,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Transition { applies: is_written_to, validate: stays_as_it_is, mutate: None },
+    examples: examples::JOB025,
 }];
 
 /// In a slot as well, and for managers too: the platform reads these statuses and writes none.

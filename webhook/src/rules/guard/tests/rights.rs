@@ -42,18 +42,6 @@ fn a_role_of_too_many_rules_or_values_is_refused_as_a_whole_unless_it_was_there_
 }
 
 #[test]
-fn a_role_in_a_code_only_namespace_grants_nothing() {
-    let code_only = facts(NAMESPACE, RuntimeMode::CodeOnly);
-    let reading = role(&json!([granting("pods", "get")]));
-    assert_eq!(refused(&in_full_env(), "jane", Kind::Role, None, Some(reading.clone())), [""; 0]);
-    assert_eq!(
-        refused(&code_only, "jane", Kind::Role, None, Some(reading)),
-        [r#"RBAC001 rules[0] verb "get" on "pods""#]
-    );
-    assert_eq!(refused(&code_only, "jane", Kind::Role, None, Some(role(&json!([])))), [""; 0]);
-}
-
-#[test]
 fn a_role_never_speaks_of_urls() {
     let urls = role(&json!([{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]));
     assert_eq!(

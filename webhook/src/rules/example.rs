@@ -1,0 +1,293 @@
+//! Examples of the rules: requests and the webhook's answers to them.
+//!
+//! Each rule carries its own. The unit tests evaluate them, `docs/rules.md` and `explain` show them, and a scenario sends
+//! them to a real API server. An example starts from a valid [`Object`] and names only what differs from it.
+
+mod objects;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use codex_k8s_shared::run::RuntimeMode;
+use serde_json::Value;
+
+pub use objects::Object;
+pub use yaml::yaml;
+
+use super::Operation;
+
+/// A request that shows a rule at work, and the expected answer. Without further calls, a person creates the object in
+/// a run namespace, and it is admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// The situation, as a part of a sentence.
+    pub name: &'static str,
+    /// The requester.
+    pub user: User,
+    /// The state of the cluster.
+    pub setting: Setting,
+    /// The settings of the policy that differ from the defaults, as YAML.
+    pub policy: &'static str,
+    /// The object from which the request starts.
+    pub base: Object,
+    /// The operation.
+    pub operation: Operation,
+    /// The subresource, such as `status`; `None` for the object itself.
+    pub subresource: Option<&'static str>,
+    /// The stored object, as a merge patch of `base`.
+    pub before: &'static str,
+    /// The request's object, as a merge patch of the stored object, or of `base` if it is created.
+    pub change: &'static str,
+    /// A list of the request's object, as a JSON pointer, and the length to which its last entry is repeated.
+    pub repeated: Option<(&'static str, usize)>,
+    /// The expected answer.
+    pub outcome: Outcome,
+}
+
+/// The requester of an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// A person without a role on the platform.
+    Person,
+    /// The platform's worker.
+    Worker,
+    /// The ServiceAccount of the agent in the namespace of the example.
+    Agent,
+    /// The baseline reconciler.
+    Reconciler,
+    /// The garbage collector.
+    Collector,
+    /// The cluster's Job controller.
+    JobController,
+    /// The cluster's quota controller.
+    QuotaController,
+    /// A kubelet.
+    Kubelet,
+}
+
+/// The state of the cluster in an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// A run namespace in mode `full-env` whose baseline is ready.
+    FullEnv,
+    /// A run namespace in mode `code-only` whose baseline is ready.
+    CodeOnly,
+    /// A slot whose baseline is ready.
+    Slot,
+    /// A run namespace whose baseline is not ready.
+    NotReady,
+    /// A run namespace that is being deleted.
+    Terminating,
+    /// A namespace that is not managed, or no namespace.
+    Unmanaged,
+    /// A Namespace while another run namespace, which a person created, carries the run id `r1`.
+    RunIdInUse,
+    /// A Namespace while the cluster has as many run namespaces as `quotas` allows.
+    LimitReached,
+}
+
+/// The expected answer to an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request is admitted, and the rule changes nothing.
+    Admitted,
+    /// The rule denies the request, for this field.
+    Denied(&'static str),
+    /// The rule warns about this field.
+    Warned(&'static str),
+    /// The request is admitted, and the rule sets these fields: a JSON pointer and the value as YAML, `null` if the field
+    /// is removed.
+    Mutated(&'static [(&'static str, &'static str)]),
+}
+
+/// The time at which the examples happen.
+pub const NOW: &str = "2026-02-01T12:00:00Z";
+
+impl Example {
+    /// An example of this name.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            user: User::Person,
+            setting: Setting::FullEnv,
+            policy: "",
+            base: Object::Job,
+            operation: Operation::Create,
+            subresource: None,
+            before: "",
+            change: "",
+            repeated: None,
+            outcome: Outcome::Admitted,
+        }
+    }
+
+    /// Sets the requester.
+    pub const fn by(self, user: User) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Sets the state of the cluster.
+    pub const fn within(self, setting: Setting) -> Self {
+        Self { setting, ..self }
+    }
+
+    /// Sets the part of the policy that differs from the defaults.
+    pub const fn under(self, policy: &'static str) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Creates an object: `base` with a change.
+    pub const fn creates(self, base: Object, change: &'static str) -> Self {
+        Self { operation: Operation::Create, base, change, ..self }
+    }
+
+    /// Updates an object: the stored one is `base` with what `before` changes.
+    pub const fn updates(self, base: Object, before: &'static str, change: &'static str) -> Self {
+        Self { operation: Operation::Update, base, before, change, ..self }
+    }
+
+    /// Deletes an object: `base` with what `before` changes.
+    pub const fn deletes(self, base: Object, before: &'static str) -> Self {
+        Self { operation: Operation::Delete, base, before, ..self }
+    }
+
+    /// Sets the subresource.
+    pub const fn on(self, subresource: &'static str) -> Self {
+        Self { subresource: Some(subresource), ..self }
+    }
+
+    /// Repeats the last entry of a list until the list has this length.
+    pub const fn repeating(self, list: &'static str, length: usize) -> Self {
+        Self { repeated: Some((list, length)), ..self }
+    }
+
+    /// Expects that the rule denies the request, for this field.
+    pub const fn denied_at(self, path: &'static str) -> Self {
+        Self { outcome: Outcome::Denied(path), ..self }
+    }
+
+    /// Expects that the rule warns about this field.
+    pub const fn warned_at(self, path: &'static str) -> Self {
+        Self { outcome: Outcome::Warned(path), ..self }
+    }
+
+    /// Expects that the rule sets these fields.
+    pub const fn mutated(self, fields: &'static [(&'static str, &'static str)]) -> Self {
+        Self { outcome: Outcome::Mutated(fields), ..self }
+    }
+
+    /// The stored object; `None` if the request creates it.
+    pub fn old_object(&self) -> Option<Value> {
+        (self.operation != Operation::Create).then(|| merged(self.base.value(), self.before))
+    }
+
+    /// The object of the request; `None` if the request deletes it.
+    pub fn object(&self) -> Option<Value> {
+        if self.operation == Operation::Delete {
+            return None;
+        }
+        let base = self.old_object().unwrap_or_else(|| self.base.value());
+        let mut object = merged(base, self.change);
+        if let Some((list, length)) = self.repeated {
+            repeat(&mut object, list, length);
+        }
+        Some(object)
+    }
+
+    /// The name with which the requester is authenticated.
+    pub fn user_name(&self) -> String {
+        let account = |namespace: &str, name: &str| format!("system:serviceaccount:{namespace}:{name}");
+        match self.user {
+            User::Person => "jane".to_owned(),
+            User::Worker => account("codex-k8s-ai-staging", "codex-k8s-worker"),
+            User::Agent => account(self.setting.namespace(), "codex-runner"),
+            User::Reconciler => account("codex-k8s-guard", "codex-k8s-reconcile"),
+            User::Collector => account("codex-k8s-guard", "codex-k8s-gc"),
+            User::JobController => account("kube-system", "job-controller"),
+            User::QuotaController => account("kube-system", "resourcequota-controller"),
+            User::Kubelet => "system:node:n1".to_owned(),
+        }
+    }
+
+    /// The groups of the requester that matter to the rules.
+    pub const fn groups(&self) -> &'static [&'static str] {
+        match self.user {
+            User::Kubelet => &[super::guard::KUBELETS],
+            _ => &[],
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether the request is denied or warned about.
+    pub const fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Warned(_))
+    }
+}
+
+impl User {
+    /// The requester, as part of a sentence.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Person => "a person",
+            Self::Worker => "the platform's worker",
+            Self::Agent => "an agent",
+            Self::Reconciler => "the baseline reconciler",
+            Self::Collector => "the garbage collector",
+            Self::JobController => "the cluster's Job controller",
+            Self::QuotaController => "the cluster's quota controller",
+            Self::Kubelet => "a kubelet",
+        }
+    }
+}
+
+impl Setting {
+    /// The namespace of the example, or that of its agent.
+    pub const fn namespace(self) -> &'static str {
+        match self {
+            Self::Slot => "codex-k8s-dev-1",
+            _ => "codex-issue-7",
+        }
+    }
+
+    /// The mode of the namespace.
+    pub const fn mode(self) -> RuntimeMode {
+        match self {
+            Self::CodeOnly => RuntimeMode::CodeOnly,
+            _ => RuntimeMode::FullEnv,
+        }
+    }
+
+    /// The state in words; empty where an example does not depend on it.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::FullEnv | Self::Unmanaged => "",
+            Self::CodeOnly => "in a code-only namespace",
+            Self::Slot => "in a slot",
+            Self::NotReady => "in a namespace whose baseline is not ready",
+            Self::Terminating => "in a namespace that is being deleted",
+            Self::RunIdInUse => "while another namespace carries the run id r1",
+            Self::LimitReached => "while the cluster has as many run namespaces as quotas allows",
+        }
+    }
+}
+
+/// Reads YAML of an example; the tests read each of them.
+fn read(yaml: &str) -> Value {
+    serde_saphyr::from_str(yaml).unwrap_or_default()
+}
+
+fn merged(mut object: Value, patch: &str) -> Value {
+    if !patch.is_empty() {
+        json_patch::merge(&mut object, &read(patch));
+    }
+    object
+}
+
+fn repeat(object: &mut Value, list: &str, length: usize) {
+    if let Some(entries) = object.pointer_mut(list).and_then(Value::as_array_mut)
+        && let Some(last) = entries.last().cloned()
+    {
+        entries.resize(length, last);
+    }
+}

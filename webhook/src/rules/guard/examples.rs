@@ -1,0 +1,10 @@
+//! Examples of the rules about what a run namespace holds, a file for each file of rules.
+
+pub(super) mod baseline;
+pub(super) mod binding;
+pub(super) mod elsewhere;
+pub(super) mod everybody;
+pub(super) mod quota;
+pub(super) mod role;
+pub(super) mod secret;
+pub(super) mod token;

@@ -1,0 +1,20 @@
+//! Examples of the rule about Secrets that hold tokens.
+
+use crate::rules::example::User::{Agent, Worker};
+use crate::rules::example::{Example, Object};
+
+const TOKEN: &str = "
+    metadata: {annotations: {kubernetes.io/service-account.name: default}}
+    type: kubernetes.io/service-account-token";
+
+pub(in crate::rules::guard) const SECRET001: &[Example] = &[
+    Example::new("any other Secret").creates(Object::Secret, ""),
+    Example::new("an agent asks for a token without an end")
+        .by(Agent)
+        .creates(Object::Secret, TOKEN)
+        .denied_at("type"),
+    Example::new("the platform does not keep one either")
+        .by(Worker)
+        .creates(Object::Secret, TOKEN)
+        .denied_at("type"),
+];

@@ -1,0 +1,58 @@
+//! Examples of the rules about becoming managed and ceasing to be managed.
+
+use crate::rules::example::User::{Agent, Worker};
+use crate::rules::example::{Example, Object};
+
+pub(in crate::rules::namespace) const NS006: &[Example] = &[
+    Example::new("the platform labels a slot").by(Worker).updates(
+        Object::BareSlot,
+        "",
+        "metadata: {labels: {codex-k8s.dev/managed-by: codex-k8s-worker}}",
+    ),
+    Example::new("a person labels a namespace that exists")
+        .updates(Object::OtherNamespace, "", "metadata: {labels: {codex-k8s.dev/run-id: r1}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
+    Example::new("the platform adopts no namespace either")
+        .by(Worker)
+        .updates(Object::OtherNamespace, "", "metadata: {labels: {codex-k8s.dev/run-id: r1}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
+    Example::new("a person labels a slot")
+        .updates(Object::BareSlot, "", "metadata: {labels: {codex-k8s.dev/run-id: r1}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
+];
+
+pub(in crate::rules::namespace) const NS007: &[Example] = &[
+    Example::new("a label of another domain may go").updates(
+        Object::RunNamespace,
+        "metadata: {labels: {example.com/team: shop}}",
+        "metadata: {labels: {example.com/team: null}}",
+    ),
+    Example::new("a person takes the namespace out of management")
+        .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+    Example::new("an agent takes its own namespace out of management")
+        .by(Agent)
+        .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+    Example::new("the platform does not either")
+        .by(Worker)
+        .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
+        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+];
+
+pub(in crate::rules::namespace) const NS008: &[Example] = &[
+    Example::new("a name that is not protected").creates(Object::NewNamespace, ""),
+    Example::new("the platform labels a namespace of the cluster")
+        .by(Worker)
+        .updates(
+            Object::OtherNamespace,
+            "metadata: {name: kube-system}",
+            "metadata: {labels: {codex-k8s.dev/run-id: r1}}",
+        )
+        .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
+    Example::new("a label from before the protection can be removed").updates(
+        Object::OtherNamespace,
+        "metadata: {name: kube-system, labels: {codex-k8s.dev/run-id: r1}}",
+        "metadata: {labels: {codex-k8s.dev/run-id: null}}",
+    ),
+];

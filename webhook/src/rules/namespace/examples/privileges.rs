@@ -1,0 +1,21 @@
+//! Examples of the rule about labels and annotations of Kubernetes that give privileges.
+
+use crate::rules::example::User::Worker;
+use crate::rules::example::{Example, Object};
+
+pub(in crate::rules::namespace) const NS018: &[Example] = &[
+    Example::new("a privilege that the policy lists")
+        .under("namespaces: {allowedPrivileges: [resource.kubernetes.io/admin-access]}")
+        .creates(Object::NewNamespace, "metadata: {labels: {resource.kubernetes.io/admin-access: 'true'}}"),
+    Example::new("access to the devices of other Pods")
+        .by(Worker)
+        .creates(Object::NewNamespace, "metadata: {labels: {resource.kubernetes.io/admin-access: 'true'}}")
+        .denied_at(r#"metadata.labels["resource.kubernetes.io/admin-access"]"#),
+    Example::new("the nodes of another team")
+        .updates(
+            Object::RunNamespace,
+            "",
+            "metadata: {annotations: {scheduler.alpha.kubernetes.io/node-selector: team=payments}}",
+        )
+        .denied_at(r#"metadata.annotations["scheduler.alpha.kubernetes.io/node-selector"]"#),
+];

@@ -1,0 +1,14 @@
+//! Examples of the rules about workloads, a file for each file of rules.
+
+pub(super) mod bounds;
+pub(super) mod environment;
+pub(super) mod gate;
+pub(super) mod host;
+pub(super) mod identity;
+pub(super) mod quota;
+pub(super) mod reservation;
+pub(super) mod resources;
+pub(super) mod scheduling;
+pub(super) mod service_account;
+pub(super) mod size;
+pub(super) mod status;
