@@ -80,7 +80,7 @@ fn facts(example: &Example) -> Facts {
         }
         Setting::LimitReached => {
             let holders = Holders { held: 7, ..Holders::default() };
-            facts.places.push(Occupancy { scope: Scope::Cluster, max: 7, holders });
+            facts.occupancy.push(Occupancy { scope: Scope::Cluster, max: 7, holders });
         }
         _ => {}
     }

@@ -6,7 +6,7 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
-use super::examples::foreign as examples;
+use super::examples::elsewhere as examples;
 use super::{Context, Write};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
