@@ -74,7 +74,8 @@ fn each_way_round_is_tried_by_a_test_that_there_is_or_said_to_be_open() {
 
 /// The documents, by their paths.
 fn documents() -> Vec<(PathBuf, String)> {
-    let folder = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["docs", "docs/adr"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let folder = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let beside = ["README.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name));
     let all = folder.chain(beside).filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     all.map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
@@ -109,6 +110,38 @@ fn links_lead_to_files_and_headings_that_there_are() {
         }
     }
     assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn each_decision_has_the_same_headings_and_is_listed() {
+    let folder = root().join("docs/adr");
+    let index = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut number = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name == "README.md" {
+            continue;
+        }
+        number += 1;
+        let text = fs::read_to_string(folder.join(&name)).unwrap();
+        let title = text.lines().next().and_then(|line| line.split_once(". ")).unwrap().1;
+        assert!(index.contains(&format!("[{title}]({name}) | ")), "{name} is not listed as {title:?}");
+        if text.contains("\nStatus: superseded") || text.contains("\nSuperseded: ") {
+            continue;
+        }
+        for part in [
+            "Date: 20",
+            "Status: accepted",
+            "## Context",
+            "## Decision",
+            "## Consequences",
+            "## Alternatives considered",
+            "## Code",
+        ] {
+            assert!(text.contains(&format!("\n{part}")), "{name} has no {part:?}");
+        }
+    }
+    assert!(number > 10, "{number}");
 }
 
 /// The lines of a document's shell blocks that call our program, as words.
