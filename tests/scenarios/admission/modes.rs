@@ -205,8 +205,12 @@ fn a_hold_is_not_renewed_beyond_the_longest_in_all_but_by_a_manager() {
     };
     let first = text(29 * 3600);
     hold(&Identity::developer(), &first).admitted();
-    // By now the namespace is older than what the hold ends before the bound that is counted from now.
-    std::thread::sleep(Duration::from_secs(4));
+    // From now on the namespace is older than what the hold ends before the bound that is counted from now.
+    let older = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4).unwrap();
+    eventually("the namespace is older", Duration::from_secs(10), || {
+        (jiff::Timestamp::now() > older).then_some(())
+    })
+    .unwrap();
     let renewed = text(30 * 3600 - 1);
     for identity in [Identity::developer(), Identity::Admin] {
         hold(&identity, &renewed).refused(

@@ -1,6 +1,6 @@
 //! What was there before the rules guarded a namespace: its gate stays closed until that is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_tests::{ControlPlane, Guard, Identity, eventually};
@@ -183,8 +183,10 @@ fn rights_of_all_users_from_before_the_registration_close_every_new_gate_and_ope
         .write_policy("rbac: {everybody: [system:basic-user, system:discovery, system:public-info-viewer, system:service-account-issuer-discovery, system:cluster-trust-bundle-discovery, view]}\n")
         .unwrap();
     admin.await_gate(&name);
+    let read = || std::fs::read_to_string(guard.file("reconcile.log")).unwrap().matches("policy=").count();
+    let before = read();
     guard.write_policy("").unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    eventually("the reconciler has read the policy", TIMEOUT, || (read() > before).then_some(())).unwrap();
     let later = developer.namespace();
     eventually("the later gate says so", TIMEOUT, || (waits_for(&admin, &later) == only).then_some(()))
         .unwrap();

@@ -5,7 +5,7 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, INSTALL_NAMESPACE, Ns, SweepOutcome, unique};
+use crate::harness::{Cluster, INSTALL_NAMESPACE, Ns, SweepOutcome, soon, unique};
 
 const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
@@ -119,10 +119,16 @@ fn too_large_a_share_is_what_a_bad_policy_or_selector_makes_of_all_leases() {
         "lease: {minTtl: 1s, defaultTtl: 1s}\n\
          cleanup: {grace: 1s, missingLease: useAge, breaker: {maxSharePercent: 1, minForShare: 2}}\n",
     );
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    await_time(3);
     let swept = cluster.sweep(&[&policy]);
     assert_eq!((swept.code, codes(&swept)), (3, vec!["too_large_a_share"]), "{}", swept.told);
     assert!(names.iter().all(|name| cluster.lives(name)));
+}
+
+/// Waits until leases of so many seconds, and the grace after them, are over.
+fn await_time(seconds: i64) {
+    let due = Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    soon("the leases are over", || (Timestamp::now() > due).then_some(()));
 }
 
 /// A lease that was alive when its namespace was created, and is over a moment later.
@@ -142,7 +148,7 @@ fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
     for name in &own {
         cluster.create_namespace(&promised(name));
     }
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    await_time(6);
     let policy = cluster.policy("cleanup: {grace: 1s, breaker: {maxDeletions: 2}}\n");
     let planned = cluster.sweep(&[&policy, "--dry-run"]);
     assert_eq!(planned.code, 3, "{}", planned.told);
@@ -155,7 +161,7 @@ fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
     );
     let noted = last_sweep(&cluster);
     assert_eq!((&noted["due"], &noted["dueByPolicy"], &noted["deleted"]), (&json!(6), &json!(3), &json!(2)));
-    assert_eq!(noted["result"], "refused");
+    assert_eq!(noted["result"], "aborted");
     let swept = cluster.sweep(&[&policy]);
     assert_eq!((swept.code, swept.outcome(&own[2])), (3, "deleted"), "{}", swept.told);
     for name in &own {

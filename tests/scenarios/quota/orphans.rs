@@ -1,7 +1,5 @@
 //! Jobs that are deleted without their Pods: what runs stays counted.
 
-use std::time::Duration;
-
 use codex_k8s_tests::Identity;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -38,8 +36,11 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_reservation_until_they_have_
         refused.code == 403 && refused.message.contains("QUOTA004: metadata.ownerReferences"),
         "{refused:?}"
     );
-    // As long as the garbage collector tries, and longer than the reconciler compares.
-    std::thread::sleep(Duration::from_secs(20));
+    // The API server's garbage collector tries as well, and again.
+    let before = denied(&cluster);
+    cluster.eventually("the garbage collector was denied twice", || {
+        (denied(&cluster) >= before + 2).then_some(())
+    });
     assert_eq!(
         (names(), cluster.names("p", waits)),
         (vec![pod.clone()], vec![format!("{namespace}/second")])
@@ -52,4 +53,16 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_reservation_until_they_have_
     cluster.eventually("the second works", || {
         (cluster.names("p", works) == [format!("{namespace}/second")]).then_some(())
     });
+}
+
+/// The number of denials by the rule.
+fn denied(cluster: &Cluster) -> u64 {
+    let metrics = cluster.guard.webhook.health.get("/metrics").unwrap();
+    let of_rule = |line: &&str| {
+        line.starts_with("codex_k8s_webhook_decisions_total{")
+            && line.contains("rule=\"QUOTA004\"")
+            && line.contains("outcome=\"denied\"")
+    };
+    let values = metrics.lines().filter(of_rule).filter_map(|line| line.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
 }
