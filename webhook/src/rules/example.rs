@@ -19,6 +19,7 @@ use super::Operation;
 /// A request that shows a rule at work, and the expected answer. Without further calls, a person creates the object in
 /// a run namespace, and it is admitted.
 #[derive(Debug, Clone, Copy)]
+#[must_use]
 pub struct Example {
     /// The situation, as a part of a sentence.
     pub name: &'static str,

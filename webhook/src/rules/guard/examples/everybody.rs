@@ -1,4 +1,4 @@
-//! Examples of the rule about ClusterRoles that are bound to all users.
+//! Examples of the rule about `ClusterRoles` that are bound to all users.
 
 use crate::rules::example::Setting::Unmanaged;
 use crate::rules::example::User::Worker;
