@@ -50,7 +50,7 @@ fn a_policy_of_which_nothing_is_to_be_said_ends_with_0() {
 #[test]
 fn a_warning_fails_only_where_it_is_requested_to() {
     let body = "cleanup:\n  unverifiedOrigin: trustLabels\n";
-    let output = "p.yaml:4:3: warning: cleanup.unverifiedOrigin: is trustLabels: whoever can label a namespace can have it deleted\n  remedy: set it to keep\n";
+    let output = "p.yaml:4:3: warning: cleanup.unverifiedOrigin: is trustLabels: anyone who can label a namespace can have it deleted\n  remedy: set it to retain\n";
     assert_eq!(lint(body, &[]), (0, output.to_owned(), String::new()));
     assert_eq!(lint(body, &["--fail-on", "warn"]), (1, output.to_owned(), String::new()));
 }

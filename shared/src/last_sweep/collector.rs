@@ -148,9 +148,9 @@ mod tests {
             "codex_k8s_gc_last_sweep_timestamp_seconds 1007",
             "codex_k8s_gc_last_sweep_duration_seconds 7",
             "codex_k8s_gc_last_sweep_result{result=\"partial\"} 1",
-            "codex_k8s_gc_last_sweep_result{result=\"done\"} 0",
+            "codex_k8s_gc_last_sweep_result{result=\"succeeded\"} 0",
             "codex_k8s_gc_managed_namespaces 9",
-            "codex_k8s_gc_kept_namespaces{reason=\"held\"} 2",
+            "codex_k8s_gc_retained_namespaces{reason=\"held\"} 2",
             "codex_k8s_gc_overdue_namespaces{reason=\"active_workloads_present\"} 1",
             "codex_k8s_gc_breaker_open 0",
         ] {

@@ -96,7 +96,7 @@ impl Scope {
     /// What whoever comes into the scope needs, in words.
     pub fn needed(&self, max: u32) -> String {
         let within = if matches!(self, Self::AgentJobs(_)) { "among" } else { "in" };
-        format!("a reservation {within} {self}, whose limit is {max}")
+        format!("a quota reservation {within} {self}, whose limit is {max}")
     }
 }
 

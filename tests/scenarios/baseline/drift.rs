@@ -179,16 +179,17 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     let refused = client.send(Method::POST, &jobs(&name), &job("early"));
     assert_eq!((refused.code, refused.retry_after), (429, Some(1)), "{refused:?}");
     assert!(refused.message().contains("GATE001") && refused.message().contains(waits_for), "{refused:?}");
-    let (looks, told) = (reconciles(guard(), "looks_total"), reconciles(guard(), "foreign_total"));
+    let (looks, told) =
+        (reconciles(guard(), "reconcile_total"), reconciles(guard(), "baseline_conflicts_total"));
     eventually("it was looked at again", TIMEOUT, || {
-        (reconciles(guard(), "looks_total") > looks).then_some(())
+        (reconciles(guard(), "reconcile_total") > looks).then_some(())
     })
     .unwrap();
     assert_eq!(client.get(path)["metadata"]["resourceVersion"], theirs["metadata"]["resourceVersion"]);
     // Labelled, it is the platform's again.
     client.patch(path, &json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}}}));
     client.await_gate(&name);
-    assert!(reconciles(guard(), "foreign_total") >= told);
+    assert!(reconciles(guard(), "baseline_conflicts_total") >= told);
     assert_eq!(notes(&client, &name, "BaselineConflict", "Role").len(), 1, "told once");
 }
 

@@ -81,7 +81,7 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
     let noted = last_sweep(&cluster);
     assert_eq!(
         (noted["result"].as_str(), &noted["breaker"]),
-        (Some("refused"), &json!(["too_many_deletions"]))
+        (Some("aborted"), &json!(["too_many_deletions"]))
     );
     assert_eq!((&noted["due"], &noted["deleted"]), (&json!(3), &json!(0)));
     let told = String::from_utf8(cluster.run(&["sweep", &policy]).stdout).unwrap();
@@ -99,7 +99,7 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
     assert_eq!((swept.code, codes(&swept)), (0, vec![]), "{}", swept.told);
     cluster.agrees(&names);
     let noted = last_sweep(&cluster);
-    assert_eq!((noted["result"].as_str(), &noted["deleted"]), (Some("done"), &json!(3)));
+    assert_eq!((noted["result"].as_str(), &noted["deleted"]), (Some("succeeded"), &json!(3)));
     assert_eq!(noted["lastSuccess"], noted["finishedAt"]);
 }
 

@@ -154,7 +154,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     assert!(swept.status.success(), "{swept:?}");
     // It has ended: what it had to tell, it has told.
     let sweeps = collector.received.lock().unwrap().clone();
-    let expected = [("dry_run", "true"), ("managed", "1"), ("due", "0"), ("result", "done")];
+    let expected = [("dry_run", "true"), ("managed", "1"), ("due", "0"), ("result", "succeeded")];
     assert!(sweeps.iter().any(|span| span.is("codex-k8s-gc", "sweep", &expected)), "{sweeps:?}");
 }
 

@@ -75,7 +75,7 @@ fn no_more_agent_jobs_of_a_project_work_at_once_than_the_limit_whatever_is_kille
     let health = second.health;
     cluster.eventually("the metrics show who waits", || shows(health, "jobs_pending", 23));
     cluster.eventually("the metrics show who works", || {
-        shows(health, "reservations_held{scope=\"agent-jobs\"}", 10)
+        shows(health, "quota_reservations{scope=\"agent-jobs\"}", 10)
     });
     // Deleted ones are as good as complete ones.
     for namespace in &namespaces {
@@ -164,7 +164,7 @@ fn a_limit_counts_what_works_already_and_evicts_no_one_and_lets_all_go_when_it_i
     cluster.each_holds_one_reservation(&[last.clone(), waiting.clone()]);
 
     cluster.guard.write_policy(&limit(1)).unwrap();
-    let lowered = || shows(reconciler.health, "reservations_limit{scope=\"agent-jobs\"}", 1);
+    let lowered = || shows(reconciler.health, "quota_limit{scope=\"agent-jobs\"}", 1);
     cluster.eventually("the lower limit is in force", lowered);
     cluster.create_job(&person("jane"), &namespace, &job("late")).unwrap();
     let told = "a quota reservation among the agent Jobs of project p, whose limit is 1; held by ";

@@ -129,9 +129,9 @@ fn with_another(whole: &Value, pointer: &str) -> RunPolicy {
         _ => [
             "37m0s",
             "other",
-            "age",
+            "useAge",
             "finished",
-            "believe",
+            "trustLabels",
             "managers",
             "restricted",
             "privileged",

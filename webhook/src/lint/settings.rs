@@ -239,19 +239,19 @@ fn cleanup(policy: &RunPolicy) -> Vec<Remark> {
             cleanup.missing_lease == MissingLease::UseAge,
             "cleanup.missingLease",
             "is age: a namespace that lost its lease is deleted by its age",
-            "set it to keep",
+            "set it to retain",
         ),
         (
             cleanup.unknown_run == UnknownRun::Finished,
             "cleanup.unknownRun",
             "is finished: with another or a restored database every run has ended",
-            "set it to keep",
+            "set it to retain",
         ),
         (
             cleanup.unverified_origin == UnverifiedOrigin::TrustLabels,
             "cleanup.unverifiedOrigin",
-            "is believe: whoever can label a namespace can have it deleted",
-            "set it to keep",
+            "is trustLabels: anyone who can label a namespace can have it deleted",
+            "set it to retain",
         ),
         (
             breaker.max_share_percent == 100,

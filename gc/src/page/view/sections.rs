@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::parts::{cell, head, moment, number, plain, section, unknown, warning};
-use super::summary::result;
 use crate::page::model::Model;
 use crate::page::quota::Usage;
 
@@ -92,7 +91,7 @@ fn outcome(last: &LastSweep, now: Timestamp) -> Markup {
         @if let Some(error) = &last.error { (warning(error)) }
         @for code in &last.breaker { (warning(&format!("the breaker tripped, nothing was deleted but by its own lease: {code}"))) }
         dl.facts {
-            div { dt { "Result" } dd { (result(last.result)) } }
+            div { dt { "Result" } dd { (last.result.as_str()) } }
             @if let Some(ended) = last.finished_at { div { dt { "Ended" } dd { (moment(ended, now)) } } }
             @if let Some(seconds) = lasted { div { dt { "Lasted" } dd { (seconds) " s" } } }
             div {

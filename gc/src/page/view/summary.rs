@@ -1,6 +1,5 @@
 //! What a person wants to know first.
 
-use codex_k8s_shared::last_sweep::SweepResult;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -65,17 +64,7 @@ fn sweep(model: &Model, now: Timestamp) -> Figure {
         Some(last) => {
             let ended =
                 last.finished_at.map_or_else(String::new, |ended| format!("{}, ", relative(ended, now)));
-            (result(last.result).to_owned(), format!("{ended}{next}"))
+            (last.result.as_str().to_owned(), format!("{ended}{next}"))
         }
     })
-}
-
-/// How a sweep ended.
-pub(super) const fn result(result: SweepResult) -> &'static str {
-    match result {
-        SweepResult::Succeeded => "done",
-        SweepResult::Partial => "some failed",
-        SweepResult::Aborted => "refused",
-        SweepResult::Failed => "broken off",
-    }
 }

@@ -162,7 +162,7 @@ fn no_one_but_the_reconciler_lets_go_a_job_that_waits() {
         is_one(&changed(user, waiting(), resumed.clone()), message);
         is_one(
             &changed(user, waiting(), forgotten.clone()),
-            "job-pending-reason\"]: nothing; it stays \"a reservation among",
+            "job-pending-reason\"]: nothing; it stays \"a quota reservation among",
         );
         assert_eq!(
             changed(user, waiting(), started.clone()).len(),
