@@ -58,7 +58,7 @@ fn renew(candidate: &mut Candidate, from: Timestamp) {
     annotate(candidate, keys::NAMESPACE_LEASE_UPDATED_AT, &lease.updated_at.to_string());
 }
 
-/// The verdict and its reason: `retain held`, `wait live_lease`, `delete ttl_expired`.
+/// The verdict and its reason: `retain held`, `wait lease_lives`, `delete ttl_expired`.
 fn told_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String {
     let mut candidate = expired();
     change(&mut candidate);

@@ -1,4 +1,4 @@
-//! What a person wants to know first.
+//! The summary at the top of the page.
 
 use codex_k8s_shared::last_sweep::SweepResult;
 use jiff::Timestamp;
@@ -8,10 +8,10 @@ use super::parts::{plain, section as with_heading};
 use crate::page::model::{Known, Model, State};
 use crate::times::relative;
 
-/// A figure, and what there is to say of it; or that it is not known.
+/// A figure and a comment on it, or the reason for which it is unknown.
 type Figure = Known<(String, String)>;
 
-/// All of it.
+/// The whole section.
 pub(super) fn section(model: &Model, now: Timestamp) -> Markup {
     let figures = [
         ("Namespaces", "namespaces", namespaces(model)),
@@ -70,7 +70,7 @@ fn sweep(model: &Model, now: Timestamp) -> Figure {
     })
 }
 
-/// How a sweep ended.
+/// The result of a sweep, in words.
 pub(super) const fn result(result: SweepResult) -> &'static str {
     match result {
         SweepResult::Succeeded => "done",
