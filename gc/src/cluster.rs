@@ -29,7 +29,7 @@ use crate::clock::Clock;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The timeout for a response.
 const ANSWER: Duration = Duration::from_mins(1);
-/// The number of times that a request is repeated if the API server asks for it: about ten seconds in total.
+/// The number of times that a request is repeated if the API server requests it: about ten seconds in total.
 const RETRIES: u32 = 7;
 /// The first pause, unless the API server requests another.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);

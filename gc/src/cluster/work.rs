@@ -58,8 +58,8 @@ impl Active for Pod {
     }
 }
 
-/// Returns true if a Pod should be gone: its deletion timestamp already contains its grace period. After that no node answers
-/// for it.
+/// Returns true if a Pod should be gone: its deletion timestamp already includes its grace period. After that, its
+/// node does not respond any more.
 fn is_past_its_deletion(pod: &Pod, deadline: &Deadline) -> bool {
     pod.metadata.deletion_timestamp.as_ref().is_some_and(|due| due.0 <= deadline.now)
 }

@@ -60,7 +60,7 @@ impl Endpoint {
     }
 }
 
-/// A client of the collector. A thread without a runtime creates the batches, so they are sent in ours.
+/// A client of the collector. A thread without a runtime creates the batches, so they are sent in that of the program.
 pub(super) struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
