@@ -1,7 +1,7 @@
 //! The circuit breaker: aborts a sweep that would delete implausibly many namespaces.
 //!
 //! A selector that matches everything, a policy that counts missing leases as over, a clock a year ahead, a database
-//! that was restored empty: each makes every single decision look right. What they have in common is that too many
+//! that was restored empty: each makes every single decision look right. Their common symptom is that too many
 //! namespaces are due at once. Namespaces that are due by their own lease alone do not count towards that, because
 //! anyone who may create run namespaces can let any number of them end at the same moment, and would stop the cleanup
 //! of all others. They are deleted, the oldest first, up to `maxDeletions` in one sweep. A wrong clock makes leases

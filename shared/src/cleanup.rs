@@ -198,8 +198,8 @@ pub fn overdue_since(policy: &RunPolicy, candidate: &Candidate) -> Option<Timest
     later(by_lease.max(held_until), policy.cleanup.work_grace)
 }
 
-/// Returns true if a namespace is retained although [`overdue_since`] has passed, for a reason that needs an
-/// operator.
+/// Returns true if a namespace is retained although [`overdue_since`] has passed, unless it is unmanaged, protected or
+/// already terminating.
 pub fn is_overdue(policy: &RunPolicy, now: Timestamp, candidate: &Candidate, verdict: &Verdict) -> bool {
     let in_scope = match verdict {
         Verdict::Delete(_) => false,

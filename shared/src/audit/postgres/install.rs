@@ -15,8 +15,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl PostgresStore {
     /// Creates the schema of the address with a table `flow_events`, or migrates one that this function created
-    /// earlier; then opens it. Only this function creates anything in a database, and only where it was explicitly
-    /// told to: an address without `schema`, the schema `public`, and a schema with a `flow_events` of another owner
+    /// earlier; then opens it. Only this function creates anything in a database, and only where that is explicitly
+    /// requested: an address without `schema`, the schema `public`, and a schema with a `flow_events` of another owner
     /// are errors.
     ///
     /// # Errors
