@@ -1,4 +1,5 @@
-//! Issuing certificates: a certificate authority for ten years, leaves for ninety days, ECDSA P-256 both.
+//! Issues certificates: certificate authorities for ten years and leaf certificates for ninety days, both ECDSA
+//! P-256.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,20 +12,20 @@ use rcgen::{
 use time::OffsetDateTime;
 
 const DAY: Duration = Duration::from_hours(24);
-/// How long an authority is valid: ten years.
+/// The default lifetime of an authority: ten years.
 pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(87600);
-/// How long a leaf is valid.
+/// The default lifetime of a leaf.
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
-/// How far `NotBefore` lies in the past, so that a client whose clock is behind trusts a new certificate.
+/// The time that `NotBefore` lies in the past, so that a client whose clock is behind trusts a new certificate.
 pub const BACKDATED: Duration = Duration::from_hours(1);
 
-/// Why a certificate could not be made.
+/// A certificate that could not be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The name, the key or the certificate is not usable.
     #[error("failed to make a certificate")]
     Issue(#[from] rcgen::Error),
-    /// The moment lies outside what a certificate can say.
+    /// The time cannot be represented in a certificate.
     #[error("failed to express {0} in a certificate")]
     Time(Timestamp),
 }
@@ -44,23 +45,23 @@ impl std::fmt::Debug for KeyPairPem {
     }
 }
 
-/// What a leaf certificate is for.
+/// The contents of a leaf certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Leaf {
-    /// The common name; the user, for a client certificate.
+    /// The common name. In a client certificate, this is the user.
     pub common_name: String,
-    /// The organizations; the groups, for a client certificate.
+    /// The organizations. In a client certificate, these are the groups.
     pub organizations: Vec<String>,
-    /// The host names that a server certificate is good for.
+    /// The host names of a server certificate.
     pub dns_names: Vec<String>,
-    /// The addresses that a server certificate is good for.
+    /// The IP addresses of a server certificate.
     pub addresses: Vec<IpAddr>,
-    /// How long it is valid; [`LEAF_LIFETIME`] where `None`.
+    /// The lifetime; [`LEAF_LIFETIME`] if `None`.
     pub lifetime: Option<Duration>,
 }
 
 impl Leaf {
-    /// The leaf of a Service in a cluster, good for every name that a client may call it by.
+    /// The leaf of a Service in a cluster, valid for each of its DNS names.
     pub fn of_service(service: &str, namespace: &str) -> Self {
         let dns_names = service_names(service, namespace);
         Self { common_name: format!("{service}.{namespace}.svc"), dns_names, ..Self::default() }
@@ -76,14 +77,14 @@ impl Leaf {
         }
     }
 
-    /// The certificate of a client: a user and the groups it is in.
+    /// The certificate of a client: a user and its groups.
     pub fn of_client(user: &str, groups: &[&str]) -> Self {
         let organizations = groups.iter().map(|&group| group.to_owned()).collect();
         Self { common_name: user.to_owned(), organizations, ..Self::default() }
     }
 }
 
-/// The names by which a Service is called inside a cluster; kube-apiserver calls the first.
+/// The DNS names of a Service inside a cluster; kube-apiserver uses the first.
 pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
     vec![
         format!("{service}.{namespace}.svc"),
@@ -103,12 +104,12 @@ impl Authority {
     /// A new authority with a new key.
     ///
     /// # Errors
-    /// [`AuthorityError`] if the name or the time cannot stand in a certificate.
+    /// [`AuthorityError`] if the name or the time cannot be represented in a certificate.
     pub fn generate(now: Timestamp, common_name: &str) -> Result<Self, AuthorityError> {
         Self::generate_for(now, common_name, AUTHORITY_LIFETIME)
     }
 
-    /// A new authority with a new key, valid for a time.
+    /// A new authority with a new key and this lifetime.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -128,7 +129,7 @@ impl Authority {
         Ok(Self { pem: KeyPairPem { certificate, key: key.serialize_pem() } })
     }
 
-    /// An authority that was made before.
+    /// An existing authority.
     pub const fn from_pem(pem: KeyPairPem) -> Self {
         Self { pem }
     }
@@ -138,7 +139,7 @@ impl Authority {
         &self.pem
     }
 
-    /// Issues a leaf with a new key, for servers and clients alike.
+    /// Issues a leaf with a new key, for servers and clients.
     ///
     /// # Errors
     /// [`AuthorityError`] if a name, the time or this authority's own key cannot be used.

@@ -1,4 +1,4 @@
-//! Who may call: clients that show a certificate of an authority, and perhaps are of certain names.
+//! Authentication of callers by client certificates of an authority, optionally limited to certain names.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::resolver;
 
-/// Why nobody can be let in.
+/// A configuration of callers that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CallersError {
-    /// The text is no PEM, or what is in it is no certificate.
+    /// The text is not PEM, or its content is not a certificate.
     #[error("the authority of callers holds something that is no PEM certificate")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// A certificate cannot be an authority's.
+    /// A certificate cannot be used as an authority.
     #[error("the authority of callers cannot be used")]
     Anchor(#[source] Error),
     /// There is no certificate.
     #[error("the authority of callers is empty: give a file with a certificate in PEM")]
     Empty,
-    /// The cryptography does not support it.
+    /// The TLS library does not support it.
     #[error("callers cannot be verified")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 
-/// Lets in whoever shows a client certificate of an authority, under one of these common names if there are any. Nobody else
-/// ends a handshake.
+/// Accepts client certificates of an authority, with one of these common names if there are any. For all others the
+/// handshake fails.
 #[derive(Debug)]
 pub struct Callers {
     of_authority: Arc<dyn ClientCertVerifier>,
@@ -40,10 +40,10 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Callers of the authorities in a PEM text. Without names, all of them.
+    /// The callers of the authorities in a PEM text. Without names, all of them are accepted.
     ///
     /// # Errors
-    /// If the text has no usable certificate in it.
+    /// If the text does not contain a usable certificate.
     pub fn of(authorities: &[u8], names: Vec<String>) -> Result<Self, CallersError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authorities) {

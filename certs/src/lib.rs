@@ -1,7 +1,8 @@
 //! Certificate authority, leaf certificates and a rustls resolver that swaps them without a restart.
 //!
-//! [`authority`] and [`plan`] are pure: the clock is passed in. [`resolver`] serves the certificate in force; [`source`] watches
-//! the files of a mounted Secret; [`callers`] says who may call. No HTTP and no Kubernetes client live here.
+//! [`authority`] and [`plan`] are pure: the time is passed in. [`resolver`] serves the current certificate;
+//! [`source`] watches the files of a mounted Secret; [`callers`] authenticates clients. This crate contains neither
+//! HTTP nor a Kubernetes client.
 
 pub mod authority;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! Looking at what a server serves, without a evaluation of it.
+//! Observes the certificates that a server serves, without verifying them.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::resolver;
 
-/// A client that takes any chain, whose key the server must have. It is for looking at the chain: whatever is sent on
-/// such a connection is sent to nobody knows whom.
+/// A client that accepts any chain, provided that the server has its key. Only use it to observe the chain: the peer
+/// of such a connection is not authenticated.
 ///
 /// # Errors
-/// If the cryptography offers no version of TLS.
+/// If the TLS library does not offer a version of TLS.
 pub fn looking() -> Result<ClientConfig, Error> {
     let provider = Arc::new(resolver::provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

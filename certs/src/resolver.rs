@@ -1,4 +1,4 @@
-//! The certificate in force, swapped under live connections; a broken successor never replaces it.
+//! The current certificate, which can be replaced while connections are open; a broken successor never replaces it.
 
 use std::sync::Arc;
 
@@ -12,36 +12,36 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Why a certificate is not taken.
+/// A certificate that cannot be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The certificate file is not PEM.
     #[error("failed to read the certificate chain")]
     Certificate(#[source] rustls::pki_types::pem::Error),
-    /// The certificate file has no certificate in it.
+    /// The certificate file does not contain a certificate.
     #[error("failed to find a certificate in the chain")]
     Empty,
-    /// The key file is not PEM, or has no private key in it.
+    /// The key file is not PEM, or does not contain a private key.
     #[error("failed to read the private key")]
     Key(#[source] rustls::pki_types::pem::Error),
-    /// The key is of a kind that is not supported, or is not the certificate's.
+    /// The key is of an unsupported kind, or does not match the certificate.
     #[error("failed to match the private key with the certificate")]
     Mismatch(#[source] rustls::Error),
-    /// The certificate is no X.509 certificate.
+    /// The certificate is not an X.509 certificate.
     #[error("failed to decode the certificate: {0}")]
     Decode(String),
-    /// The certificate is over.
+    /// The certificate has expired.
     #[error("the certificate ended at {not_after}")]
     Expired {
-        /// When it ended.
+        /// The end of its validity.
         not_after: Timestamp,
     },
 }
 
-/// What came of an installation.
+/// The result of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
-    /// The same certificate is already in force.
+    /// The certificate is already installed.
     Unchanged,
     /// New connections get the new certificate.
     Swapped,
@@ -53,7 +53,7 @@ struct InForce {
     not_after: Timestamp,
 }
 
-/// Hands the certificate in force to every TLS handshake.
+/// Provides the current certificate for every TLS handshake.
 #[derive(Debug, Default)]
 pub struct ReloadableResolver {
     in_force: ArcSwapOption<InForce>,
@@ -65,10 +65,10 @@ impl ReloadableResolver {
         Self::default()
     }
 
-    /// Puts a certificate in force. On any error the one in force stays.
+    /// Installs a certificate. On any error the current one stays.
     ///
     /// # Errors
-    /// [`InstallError`]: not readable, not matching, or over at `now`.
+    /// [`InstallError`] if it cannot be read, does not match its key, or has expired at `now`.
     pub fn install(&self, certificate: &[u8], key: &[u8], now: Timestamp) -> Result<Swap, InstallError> {
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
@@ -86,12 +86,12 @@ impl ReloadableResolver {
         Ok(Swap::Swapped)
     }
 
-    /// When the certificate in force ends; `None` if there is none.
+    /// The end of the current certificate; `None` if there is none.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.in_force.load().as_ref().map(|in_force| in_force.not_after)
     }
 
-    /// The chain in force; empty if there is none.
+    /// The current chain; empty if there is none.
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.in_force.load().as_ref().map(|in_force| in_force.key.cert.clone()).unwrap_or_default()
     }

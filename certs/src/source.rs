@@ -1,8 +1,8 @@
 //! Certificates from the files of a mounted Secret.
 //!
 //! kubelet replaces such files by swapping one symbolic link, `..data`, to a new directory. Both files are read
-//! through the directory that the link named at one moment, so that a certificate is never paired with the key of
-//! its successor. They are read again every so often rather than watched: a poll misses nothing.
+//! through the directory that the link named at one moment, so that a certificate is never paired with the key of its
+//! successor. They are polled rather than watched, because a poll does not miss anything.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use crate::resolver::{InstallError, ReloadableResolver, Swap};
 
-/// How often the files are read.
+/// The default interval of polls.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Why the files gave no certificate.
+/// Files without a usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file cannot be read.
@@ -23,16 +23,16 @@ pub enum SourceError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// What the files hold is not usable.
+    /// The content of the files is not usable.
     #[error("failed to use the certificate in {path}")]
     Install {
         /// The certificate file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: InstallError,
     },
@@ -51,10 +51,10 @@ impl FileSource {
         Self { certificate: certificate.into(), key: key.into() }
     }
 
-    /// Reads the files and puts what they hold in force.
+    /// Reads the files and installs their certificate.
     ///
     /// # Errors
-    /// [`SourceError`]; the certificate in force stays.
+    /// [`SourceError`]; the current certificate stays.
     pub fn load(&self, resolver: &ReloadableResolver, now: Timestamp) -> Result<Swap, SourceError> {
         let (certificate, key) = self.read()?;
         resolver
@@ -74,7 +74,7 @@ impl FileSource {
         Ok((read(&resolve(&self.certificate))?, read(&resolve(&self.key))?))
     }
 
-    /// Reads the files every `interval`, for ever, and reports each reading that changed or failed.
+    /// Reads the files every `interval`, forever, and reports each change and each error.
     pub async fn watch(
         self,
         resolver: &ReloadableResolver,

@@ -1,4 +1,4 @@
-//! What certificates say, and what they vouch for.
+//! The contents of certificates, and their verification.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::resolver;
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(resolver::provider()));
 
-/// A certificate, and what it says of itself.
+/// A certificate with its parsed fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certificate {
     pub(crate) der: CertificateDer<'static>,
@@ -41,28 +41,29 @@ impl Certificate {
         })
     }
 
-    /// Those of a PEM text that can be read.
+    /// The readable certificates of a PEM text.
     pub(crate) fn all(pem: &[u8]) -> Vec<Self> {
         CertificateDer::pem_slice_iter(pem).filter_map(|found| Self::parse(found.ok()?)).collect()
     }
 
-    /// When it was made, if we have made it.
+    /// The time when it was issued, if it is one of ours.
     pub(crate) fn made_at(&self) -> Timestamp {
         later(self.not_before, BACKDATED)
     }
 
-    /// When its successor is due: two thirds of its time after it was made.
+    /// The time when its successor is due: after two thirds of its lifetime.
     pub(crate) fn due_at(&self) -> Timestamp {
         let lifetime = self.not_after.duration_since(self.made_at());
         later(self.made_at(), Duration::try_from(lifetime).unwrap_or_default() / 3 * 2)
     }
 
-    /// Whether an API server would trust what this signs. An anchor that is over is refused as any certificate is.
+    /// Returns true if an API server would trust certificates that it signs. An expired trust anchor is rejected like
+    /// any other expired certificate.
     pub(crate) fn is_trustworthy(&self, now: Timestamp) -> bool {
         self.is_authority && self.not_before <= now && now < self.not_after
     }
 
-    /// As PEM, of our own making: whatever stood around it in a human's file is gone.
+    /// The certificate as PEM, encoded again, so that any text around it in an edited file is gone.
     pub(crate) fn pem(&self) -> String {
         encode(&self.der)
     }
@@ -79,25 +80,25 @@ pub(crate) fn bundle(certificates: &[Certificate]) -> String {
     certificates.iter().map(Certificate::pem).collect()
 }
 
-/// Whether a private key is a certificate's own.
+/// Returns true if a private key belongs to a certificate.
 pub(crate) fn belongs(certificate: &CertificateDer<'static>, key: &[u8]) -> bool {
     let Ok(key) = PrivateKeyDer::from_pem_slice(key) else { return false };
     CertifiedKey::from_der(vec![certificate.clone()], key, &PROVIDER).is_ok()
 }
 
-/// Whether a caBundle vouches for a chain, under the name of a host or an address, at a moment: as the API server would
+/// Returns true if a caBundle verifies a chain for a host name or an address at a time, as the API server would
 /// decide it.
 pub fn bundle_verifies(bundle: &[u8], chain: &[CertificateDer<'_>], name: &str, now: Timestamp) -> bool {
     let name = ServerName::try_from(name.trim_matches(['[', ']']));
     name.is_ok_and(|name| verifies(&Certificate::all(bundle), chain, &name, now))
 }
 
-/// When the first certificate of a PEM text ends, if there is one.
+/// The end of the first certificate of a PEM text, if there is one.
 pub fn end_of(pem: &[u8]) -> Option<Timestamp> {
     Certificate::all(pem).first().map(|found| found.not_after)
 }
 
-/// Whether one of the authorities vouches for a chain, under a name, at a moment.
+/// Returns true if one of the authorities verifies a chain for a name at a time.
 pub(crate) fn verifies<'a>(
     authorities: impl IntoIterator<Item = &'a Certificate>,
     chain: &[CertificateDer<'_>],
@@ -107,7 +108,7 @@ pub(crate) fn verifies<'a>(
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         if authority.is_trustworthy(now) {
-            // One that cannot be an anchor vouches for nothing.
+            // An authority that cannot be a trust anchor does not verify anything.
             let _ = roots.add(authority.der.clone());
         }
     }
@@ -119,12 +120,12 @@ pub(crate) fn verifies<'a>(
         .is_ok_and(|verifier| verifier.verify_server_cert(leaf, intermediates, name, &[], moment).is_ok())
 }
 
-/// A moment after another; the end of time, if there is none.
+/// The sum of a time and a duration, or the maximum time if it is out of range.
 pub(crate) fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether the first certificate of a chain has every name and address of a leaf.
+/// Returns true if the first certificate of a chain has every name and address of a leaf.
 pub(crate) fn is_good_for(chain: &[CertificateDer<'static>], leaf: &Leaf) -> bool {
     let Some(end) = chain.first().and_then(|der| ParsedCertificate::try_from(der).ok()) else { return false };
     let names = leaf.dns_names.iter().filter_map(|name| ServerName::try_from(name.clone()).ok());

@@ -1,10 +1,11 @@
-//! The breaker: looks at a whole sweep before its first deletion, and refuses what cannot be right.
+//! The circuit breaker: aborts a sweep that would delete implausibly many namespaces.
 //!
-//! A selector that matches everything, a policy that reads missing leases as over, a clock a year ahead, a database
-//! that was restored empty: each makes every single decision look right. What they have in common is that too much is
-//! due at once. What is due by its own lease alone is not among that: anyone who may create run namespaces can have any
-//! number of them end at the same moment, and would stop the cleanup of everybody else's. It is deleted, the oldest
-//! first, up to `maxDeletions` in one sweep. A wrong clock makes leases end as well: that check holds for all.
+//! A selector that matches everything, a policy that counts missing leases as over, a clock a year ahead, a database
+//! that was restored empty: each makes every single decision look right. Their common symptom is that too many
+//! namespaces are due at once. Namespaces that are due by their own lease alone do not count towards that, because
+//! anyone who may create run namespaces can let any number of them end at the same moment, and would stop the cleanup
+//! of all others. They are deleted, the oldest first, up to `maxDeletions` in one sweep. A wrong clock makes leases
+//! end as well, so that check applies to all namespaces.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,71 +16,71 @@ use jiff::{SignedDuration, Timestamp};
 /// A sweep, before its first deletion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Managed namespaces that there are.
+    /// The number of managed namespaces.
     pub managed: u32,
-    /// How many of them are to be deleted.
+    /// The number of namespaces that are due.
     pub due: u32,
-    /// The number of those that are due by anything but their own leases.
+    /// The number of those that are due for reasons other than their own lease.
     pub due_by_policy: u32,
-    /// The number of that kind that the last sweep found; `None` if there was none.
+    /// The same number in the last sweep; `None` if there was none.
     pub due_before: Option<u32>,
-    /// How far our clock is ahead of the API server's; `None` if it did not tell.
+    /// The local clock minus the API server's; `None` if the API server did not report its time.
     pub ahead: Option<SignedDuration>,
-    /// Runs that the database was asked for; 0 without a database.
+    /// The number of runs that were requested from the database; 0 without a database.
     pub runs_requested: u32,
-    /// How many of these it does not know.
+    /// The number of these that are not in the database.
     pub runs_unknown: u32,
 }
 
-/// Why nothing is deleted.
+/// The reason for which nothing is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trip {
-    /// More than one sweep may delete.
+    /// More namespaces than one sweep may delete.
     Count {
-        /// What is due.
+        /// The number of namespaces that are due.
         due: u32,
-        /// What one sweep may delete.
+        /// The maximum in one sweep.
         most: u32,
     },
     /// Too large a share of all managed namespaces.
     Share {
-        /// What is due.
+        /// The number of namespaces that are due.
         due: u32,
-        /// All managed namespaces.
+        /// The number of managed namespaces.
         managed: u32,
-        /// The largest share, in percent.
+        /// The maximum share, in percent.
         most_percent: u8,
     },
-    /// Many times as many as the last sweep found.
+    /// Too large a growth since the last sweep.
     Jump {
-        /// What is due.
+        /// The number of namespaces that are due.
         due: u32,
-        /// What was due then.
+        /// The number in the last sweep.
         before: u32,
-        /// How many times as many are believed.
+        /// The maximum factor.
         most_times: u32,
     },
-    /// Our clock and the API server's differ.
+    /// The local clock and the API server's differ.
     Clock {
-        /// How far ours is ahead.
+        /// The local clock minus the API server's.
         ahead: SignedDuration,
-        /// How far it may be.
+        /// The maximum difference.
         most: Duration,
     },
-    /// The API server did not tell its time.
+    /// The API server did not report its time.
     NoClock,
-    /// The database knows none of the runs.
+    /// None of the runs is in the database.
     Database {
-        /// The runs that it was asked for.
+        /// The number of runs that were requested.
         requested: u32,
     },
 }
 
-/// So few unknown runs are no sign of an empty database.
+/// This few unknown runs do not indicate an empty database.
 const FEW: u32 = 3;
 
 impl Trip {
-    /// A code for rows and metrics.
+    /// The code in rows and metrics.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Count { .. } => "too_many_deletions",
@@ -91,7 +92,7 @@ impl Trip {
         }
     }
 
-    /// Whether a person may let the sweep pass this once: what is only much, not what is wrong.
+    /// Returns true if an operator may allow the sweep once: if there are many deletions, but nothing is wrong.
     pub const fn can_be_allowed(&self) -> bool {
         matches!(self, Self::Count { .. } | Self::Share { .. } | Self::Jump { .. })
     }
@@ -140,8 +141,9 @@ impl fmt::Display for Trip {
     }
 }
 
-/// What trips at a sweep: also at one that has nothing to delete, for with a clock that is behind, or an empty database,
-/// nothing ever would be due. `allowed` is how many deletions a person lets pass this once.
+/// The limits that a sweep exceeds. They are also checked if nothing is due, because with a clock that is behind, or
+/// an empty database, nothing ever would be due. `allowed` is the number of deletions that an operator allows in this
+/// sweep.
 pub fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip> {
     let found = [
         count(breaker, sweep),
@@ -175,7 +177,7 @@ fn jump(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
 fn clock(breaker: &Breaker, sweep: &Sweep) -> Option<Trip> {
     let most = breaker.max_clock_skew;
     match sweep.ahead {
-        // While nothing is due, a server that does not tell its time is nothing to worry about.
+        // While nothing is due, a server that does not report its time does no harm.
         None => (sweep.due > 0).then_some(Trip::NoClock),
         Some(ahead) => (ahead.unsigned_abs() > most).then_some(Trip::Clock { ahead, most }),
     }
@@ -186,7 +188,7 @@ fn database(sweep: &Sweep) -> Option<Trip> {
     (requested > FEW && sweep.runs_unknown == requested).then_some(Trip::Database { requested })
 }
 
-/// How far our clock is ahead of a server that told `date` in a header: whole seconds, cut off.
+/// The local clock minus the time in a server's `date` header: whole seconds, truncated.
 pub fn ahead_of(date: Timestamp, ours: Timestamp) -> SignedDuration {
     ours.duration_since(date) - SignedDuration::from_millis(500)
 }

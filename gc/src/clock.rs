@@ -2,15 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Where the time comes from: this machine's clock.
+/// The source of the time: this machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
     ahead: SignedDuration,
 }
 
 impl Clock {
-    /// This machine's clock. With the feature `fault-points`, `CODEX_K8S_CLOCK_AHEAD` says by how many seconds it is
-    /// wrong.
+    /// This machine's clock. With the feature `fault-points`, `CODEX_K8S_CLOCK_AHEAD` shifts it by this many seconds.
     pub fn of_this_machine() -> Self {
         #[cfg(feature = "fault-points")]
         if let Some(seconds) =
@@ -21,7 +20,7 @@ impl Clock {
         Self::default()
     }
 
-    /// Now.
+    /// The current time.
     pub fn now(self) -> Timestamp {
         let now = Timestamp::now();
         now.checked_add(self.ahead).unwrap_or(now)

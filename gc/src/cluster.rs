@@ -1,4 +1,4 @@
-//! The API server, as far as the garbage collector needs it.
+//! The garbage collector's client of the API server.
 
 pub mod blockers;
 mod paged;
@@ -25,22 +25,22 @@ use tower::retry::RetryLayer;
 use crate::breaker;
 use crate::clock::Clock;
 
-/// How long the API server may take to be reached.
+/// The timeout for a connection to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long one answer may take.
+/// The timeout for a response.
 const ANSWER: Duration = Duration::from_mins(1);
-/// A request that is asked to come again later does so this often: for some ten seconds.
+/// The number of times that a request is repeated if the API server requests it: about ten seconds in total.
 const RETRIES: u32 = 7;
-/// The first pause, without a wish of the API server's.
+/// The first pause, unless the API server requests another.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// Requests that wait for their turn.
+/// The number of requests that may be queued.
 const BUFFERED: usize = 1024;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why the API server gave no answer that can be used.
+/// A request without a usable response.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {act}")]
 pub struct ClusterError {
@@ -55,22 +55,22 @@ impl ClusterError {
     }
 }
 
-/// What became of a request to delete a namespace.
+/// The result of a request to delete a namespace.
 #[derive(Debug)]
 pub enum Deletion {
-    /// It is accepted: the namespace is being deleted, or would be.
+    /// The request was accepted: the namespace is terminating, or would be in a dry run.
     Accepted,
-    /// The namespace is not any more what was decided about.
+    /// The namespace has changed since the decision.
     Changed,
-    /// There is no namespace of this name.
+    /// The namespace does not exist.
     Absent,
-    /// It was refused, for good.
+    /// The request was rejected, and repeating it would not help.
     Refused(String),
-    /// Nobody knows: the answer did not come.
+    /// The result is unknown, because there was no response.
     Unknown(String),
 }
 
-/// Reads of a cluster, and the one thing that is ever written to a namespace: its deletion.
+/// A client that reads the cluster, and whose only write to a namespace is its deletion.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -83,7 +83,7 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The cluster that a configuration names; it is sent at most this many requests in a second.
+    /// The client of a configuration, limited to this many requests per second.
     ///
     /// # Errors
     /// If the configuration cannot be used.
@@ -91,7 +91,7 @@ impl Cluster {
         let failed = "connect to the cluster";
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
-        // By itself the client would go on for minutes.
+        // By default, the client would retry for minutes.
         config.default_retry = false;
         let retry = RetryPolicy::new(SHORTEST_PAUSE, LONGEST_PAUSE, RETRIES, true);
         let retry = RetryLayer::new(retry.map_err(|error| ClusterError::new(failed, error))?);
@@ -101,7 +101,7 @@ impl Cluster {
         Ok(Self { client: builder.with_layer(&buffer).with_layer(&retry).with_layer(&limit).build() })
     }
 
-    /// The client, for what is not about run namespaces.
+    /// The client, for requests that are not about run namespaces.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
@@ -110,10 +110,10 @@ impl Cluster {
         Api::all(self.client())
     }
 
-    /// All namespaces that carry the managed-by label, as they were at one moment.
+    /// All namespaces with the managed-by label, as of one moment.
     ///
     /// # Errors
-    /// If one page cannot be read: half a list is none.
+    /// If one page cannot be read, because a partial list is of no use.
     pub async fn managed(&self) -> Result<Vec<Candidate>, ClusterError> {
         let api = self.namespaces();
         let params = ListParams::default().labels(keys::MANAGED_BY);
@@ -143,7 +143,7 @@ impl Cluster {
         self.list_with(what, api, &ListParams::default()).await
     }
 
-    /// The objects of a kind that a selector lets through.
+    /// The objects of a kind that match a selector.
     ///
     /// # Errors
     /// If one page cannot be read.
@@ -160,20 +160,20 @@ impl Cluster {
         listed.map_err(|error| ClusterError::new(format!("list the {what}"), error))
     }
 
-    /// A namespace as it is now, managed or not.
+    /// The current state of a namespace, managed or not.
     ///
     /// # Errors
-    /// If the API server does not answer: that is not "absent".
+    /// If the API server does not respond, which does not mean that the namespace is absent.
     pub async fn fresh(&self, name: &str) -> Result<Option<Candidate>, ClusterError> {
         let read = self.namespaces().get_metadata_opt(name).await;
         let read = read.map_err(|error| ClusterError::new(format!("read namespace {name}"), error))?;
         Ok(read.map(|namespace| candidate(namespace.metadata)))
     }
 
-    /// How far our clock is ahead of the API server's, from the header of any answer; `None` if it has none.
+    /// The local clock minus the API server's, from the header of any response; `None` if it has none.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// If the API server does not respond.
     pub async fn ahead(&self, clock: Clock) -> Result<Option<jiff::SignedDuration>, ClusterError> {
         let failed = |error: BoxError| ClusterError::new("ask the API server for its time", error);
         let request =
@@ -184,14 +184,14 @@ impl Cluster {
         Ok(date.map(|date| breaker::ahead_of(date.timestamp(), clock.now())))
     }
 
-    /// Asks for a namespace to be deleted if it is still the one, in the version, that was decided about.
+    /// Deletes a namespace on the condition that its uid and version are those of the decision.
     pub async fn delete(&self, candidate: &Candidate, dry_run: bool) -> Deletion {
         let preconditions = Preconditions {
             uid: Some(candidate.uid.clone()),
             resource_version: Some(candidate.resource_version.clone()),
         };
-        // All of it stands in the body. In the query, dryRun would be ignored beside the preconditions, and the
-        // namespace really deleted.
+        // All options are in the body. As a query parameter, dryRun would be ignored when there are preconditions,
+        // and the namespace would really be deleted.
         let params = DeleteParams {
             dry_run,
             preconditions: Some(preconditions),
@@ -224,7 +224,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     text
 }
 
-/// What metadata tells of a namespace: neither its run nor what works in it.
+/// The facts in the metadata of a namespace: neither its run nor its work.
 pub fn candidate(meta: ObjectMeta) -> Candidate {
     let time = |time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.map(|time| time.0);
     Candidate {

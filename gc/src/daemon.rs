@@ -1,4 +1,4 @@
-//! When a daemon is to sweep. Pure.
+//! The start times of a daemon's sweeps. Pure.
 
 use std::time::Duration;
 
@@ -6,40 +6,40 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::Schedule;
 
-/// The longest that is slept at a time: a clock that was set is noticed then.
+/// The maximum time of one sleep, so that a change of the clock is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is due.
+/// The next action of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
-    /// A start.
+    /// Start a sweep.
     Now {
-        /// The latest one that has come.
+        /// The latest start time that has passed.
         start: Timestamp,
-        /// How many before it were missed: they are not made up for one by one.
+        /// The number of earlier start times that were missed. They are not made up for.
         missed: usize,
     },
-    /// The latest start is too long ago.
+    /// The latest start time has passed its deadline.
     TooLate {
-        /// When it was.
+        /// The latest start time.
         latest: Timestamp,
     },
-    /// Nothing before then.
+    /// Wait until this time.
     At(Timestamp),
-    /// Nothing, ever again.
+    /// Never start again.
     Never,
 }
 
-/// So many missed starts are counted; more are as bad.
+/// The maximum number of missed starts that are counted.
 const COUNTED: usize = 100;
 
-/// What is due now, if the last start was then.
+/// The next action, after the last start at `last`.
 pub fn due(schedule: &Schedule, last: Timestamp, now: Timestamp, deadline: Duration) -> Due {
     let Some(next) = schedule.after(last) else { return Due::Never };
     if next > now {
         return Due::At(next);
     }
-    // What is older than the deadline is never started: there the search for the latest may begin.
+    // A start before the deadline is never made up for, so the search for the latest one may begin there.
     let earliest =
         SignedDuration::try_from(deadline).ok().and_then(|deadline| now.checked_sub(deadline).ok());
     let from = earliest.map_or(last, |earliest| earliest.max(last));
@@ -53,7 +53,7 @@ pub fn due(schedule: &Schedule, last: Timestamp, now: Timestamp, deadline: Durat
     }
 }
 
-/// How long to sleep until then, for now.
+/// The time to sleep now, before `until`.
 pub fn pause(now: Timestamp, until: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(now)).unwrap_or_default().min(LONGEST_PAUSE)
 }

@@ -1,35 +1,34 @@
-//! Points at which tests have a sweep die or stand still, to see what the next one makes of it, and what others do
-//! meanwhile.
+//! Points at which tests kill or stop a sweep, to check the behavior of the next sweep and of other processes.
 //!
-//! Without the feature `fault-points` there are none.
+//! Without the feature `fault-points` they do nothing.
 
 use std::fmt;
 
 /// A step of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// Everything was listed and decided; nothing was written.
+    /// All decisions were made; nothing was written.
     AfterList,
-    /// A namespace was read again and is about to be deleted; no row says so yet.
+    /// A namespace was read again and is about to be deleted; the intention is not written yet.
     BeforeIntended,
-    /// The row that says so is written; the deletion is not sent.
+    /// The intention is written; the deletion is not sent.
     AfterIntended,
     /// The deletion was sent.
     AfterDelete,
-    /// The namespace is gone; no row says so yet.
+    /// The namespace is gone; the row is not written yet.
     BeforeCleaned,
-    /// The row that says so is written.
+    /// The row is written.
     AfterCleaned,
-    /// A namespace is kept; no row says so yet.
+    /// A namespace is retained; the row is not written yet.
     BeforeSkipped,
-    /// The row that says so is written.
+    /// The row is written.
     AfterSkipped,
-    /// All is done; the outcome is not noted.
+    /// Everything is done; the outcome is not stored.
     BeforeOutcome,
 }
 
 impl Point {
-    /// All of them.
+    /// All points.
     pub const ALL: [Self; 9] = [
         Self::AfterList,
         Self::BeforeIntended,
@@ -59,9 +58,10 @@ impl fmt::Display for Point {
     }
 }
 
-/// `CODEX_K8S_FAULT` names a point and, after a colon, a namespace, as in `after-intended:codex-issue-1`; at points of a
-/// whole sweep the namespace is empty. There, the process dies with nothing unwound; or, if `CODEX_K8S_FAULT_FILE` names
-/// a file, makes `<file>.reached` and stands still until the file is there.
+/// Kills or stops the process at the point that `CODEX_K8S_FAULT` names, followed by a colon and a namespace, as in
+/// `after-intended:codex-issue-1`. At points of a whole sweep the namespace is empty. The process aborts without
+/// unwinding; or, if `CODEX_K8S_FAULT_FILE` names a file, it creates `<file>.reached` and waits until the file
+/// exists.
 #[cfg(feature = "fault-points")]
 pub(crate) async fn point(point: Point, namespace: &str) {
     let named = |fault: String| fault == format!("{point}:{namespace}");
@@ -69,7 +69,7 @@ pub(crate) async fn point(point: Point, namespace: &str) {
         return;
     }
     let Ok(file) = std::env::var("CODEX_K8S_FAULT_FILE") else { std::process::abort() };
-    // Once: what comes by a second time has been tested.
+    // Only once: the test is over when the point is reached again.
     if std::fs::exists(&file).is_ok_and(|there| there)
         || std::fs::write(format!("{file}.reached"), "").is_err()
     {
@@ -80,7 +80,7 @@ pub(crate) async fn point(point: Point, namespace: &str) {
     }
 }
 
-/// No fault is ever asked for.
+/// Does nothing.
 #[cfg(not(feature = "fault-points"))]
 #[allow(clippy::unused_async, reason = "as the one with faults")]
 pub(crate) async fn point(_: Point, _: &str) {}

@@ -1,4 +1,4 @@
-//! The daemon's plain port: `/livez`, `/readyz`, `/metrics`.
+//! The daemon's HTTP port: `/livez`, `/readyz`, `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,27 +15,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-/// What is known of the sweeps.
+/// The state of the sweeps.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// The last one of any process.
+    /// The last sweep of any process.
     pub last: Arc<SweepCollector>,
     next: AtomicI64,
 }
 
 impl Health {
-    /// When the next sweep is to begin; `None` for never.
+    /// The time of the next sweep; `None` for never.
     pub fn next_start(&self) -> Option<Timestamp> {
         let next = self.next.load(Ordering::Relaxed);
         (next != 0).then(|| Timestamp::from_second(next).ok()).flatten()
     }
 
-    /// When the next one is to begin.
+    /// Sets the time of the next sweep.
     pub fn next(&self, next: Option<Timestamp>) {
         self.next.store(next.map_or(0, Timestamp::as_second), Ordering::Relaxed);
     }
 
-    /// The exposition, in the `OpenMetrics` text format.
+    /// The metrics, in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&self.last)));
@@ -53,7 +53,7 @@ impl Health {
     }
 }
 
-/// Serves the plain port for ever.
+/// Serves the HTTP port forever.
 ///
 /// # Errors
 /// If the listener cannot be used.

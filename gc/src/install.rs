@@ -1,4 +1,5 @@
-//! Our own namespace: the outcome of the last sweep, Events about it, and the Lease that lets one sweep at a time.
+//! The install namespace: the outcome of the last sweep, Events about it, and the Lease that allows one sweep at a
+//! time.
 
 use std::time::Duration;
 
@@ -17,15 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{BoxError, ClusterError};
 
-/// For how many seconds a Lease is held that is not renewed: a sweep that was killed blocks the next for so long.
+/// The lifetime of a Lease that is not renewed, in seconds. A sweep that was killed blocks the next one for that
+/// long.
 const LEASE_SECONDS: u64 = 15;
-/// So many seconds before that, it is renewed.
+/// The Lease is renewed this many seconds before it ends.
 const LEASE_GRACE: u64 = 5;
-/// How long the Lease may take to be given back.
+/// The timeout for releasing the Lease.
 const GIVING_BACK: Duration = Duration::from_secs(3);
 const FIELD_MANAGER: &str = "codex-k8s-gc";
 
-/// Our own namespace.
+/// The install namespace.
 #[derive(Clone)]
 pub struct InstallNamespace {
     client: Client,
@@ -39,33 +41,33 @@ impl std::fmt::Debug for InstallNamespace {
     }
 }
 
-/// Why a sweep may not begin.
+/// The reason for which a sweep cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Another one is at work.
+    /// Another sweep is running.
     #[error(
         "another sweep is at work: it has held the Lease {namespace}/{SWEEP_LEASE} for the {waited:?} that were waited"
     )]
     Held {
         /// The namespace of the Lease.
         namespace: String,
-        /// How long was waited.
+        /// The time that this sweep has waited.
         waited: Duration,
     },
-    /// No other sweep holds the Lease, and the API server does not let this one take it.
+    /// No other sweep holds the Lease, and the API server rejects the request to take it.
     #[error(
         "failed to take the Lease {namespace}/{SWEEP_LEASE} within {waited:?}; --no-lease sweeps without"
     )]
     Refused {
         /// The namespace of the Lease.
         namespace: String,
-        /// How long was waited.
+        /// The time that this sweep has waited.
         waited: Duration,
-        /// The answer of the API server.
+        /// The error of the API server.
         #[source]
         source: Box<ClusterError>,
     },
-    /// The Lease cannot be had at all.
+    /// The Lease cannot be taken at all.
     #[error(
         "failed to take the Lease {namespace}/{SWEEP_LEASE}; does namespace {namespace} exist? --namespace names another, and \
          --no-lease sweeps without"
@@ -73,7 +75,7 @@ pub enum LeaseError {
     Unreachable {
         /// The namespace of the Lease.
         namespace: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<LeaseManagerError>,
     },
@@ -89,12 +91,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// Says that it is not held any more.
+    /// A token that is cancelled when the Lease is lost.
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Gives it back, so that the next one need not wait.
+    /// Releases the Lease, so that the next sweep does not have to wait.
     pub async fn give_back(self) {
         self.watching.abort();
         let _ = self.watching.await;
@@ -106,7 +108,7 @@ impl Held {
 }
 
 impl InstallNamespace {
-    /// A namespace as it is known to whom `identity` names.
+    /// The install namespace, with the identity of this process.
     pub const fn new(client: Client, namespace: String, identity: String) -> Self {
         Self { client, namespace, identity }
     }
@@ -115,10 +117,10 @@ impl InstallNamespace {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// The outcome of the last sweep; `None` if there was none, or none that can be read.
+    /// The outcome of the last sweep; `None` if there is none, or none that can be read.
     ///
     /// # Errors
-    /// If the API server does not answer: that is not "none".
+    /// If the API server does not respond.
     pub async fn last_sweep(&self) -> Result<Option<LastSweep>, ClusterError> {
         let failed = |error: kube::Error| {
             ClusterError::new(format!("read ConfigMap {}/{CONFIG_MAP}", self.namespace), error)
@@ -128,10 +130,10 @@ impl InstallNamespace {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Notes the outcome of a sweep.
+    /// Stores the outcome of a sweep.
     ///
     /// # Errors
-    /// If the API server does not take it.
+    /// If the API server rejects it.
     pub async fn note(&self, sweep: &LastSweep) -> Result<(), ClusterError> {
         let failed = |error: BoxError| {
             ClusterError::new(format!("write ConfigMap {}/{CONFIG_MAP}", self.namespace), error)
@@ -144,7 +146,7 @@ impl InstallNamespace {
         applied.map(drop).map_err(|error| failed(error.into()))
     }
 
-    /// Tells people who look at Events. Whether they are told changes nothing.
+    /// Creates a warning Event. Failures are ignored.
     pub async fn warn(&self, reason: &str, note: &str) {
         let reporter =
             Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(self.identity.clone()) };
@@ -167,10 +169,10 @@ impl InstallNamespace {
         }
     }
 
-    /// Takes the Lease, and waits so long for another sweep to end.
+    /// Takes the Lease, and waits up to `timeout` for another sweep to end.
     ///
     /// # Errors
-    /// If another one goes on for longer, or the Lease cannot be had at all.
+    /// If the other sweep takes longer, or the Lease cannot be taken at all.
     pub async fn take_lease(&self, timeout: Duration) -> Result<Held, LeaseError> {
         let namespace = self.namespace.clone();
         let unreachable = |source| LeaseError::Unreachable { namespace, source: Box::new(source) };
@@ -199,8 +201,8 @@ impl InstallNamespace {
         })
     }
 
-    /// Whether the API server would let the Lease be written, by a dry run: with a policy in the way, the wait for it
-    /// looks like that for another sweep.
+    /// Tests with a dry run that the API server accepts a write of the Lease. If an admission policy rejects it,
+    /// waiting for the Lease looks as if another sweep were running.
     async fn try_lease(&self) -> Result<(), ClusterError> {
         let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
@@ -213,7 +215,7 @@ impl InstallNamespace {
 }
 
 async fn watch_over(mut leads: watch::Receiver<bool>, lost: CancellationToken) {
-    // Nobody renews it any more, or another one has it.
+    // The Lease is not renewed any more, or has another holder.
     let _ = leads.wait_for(|leads| !leads).await;
     lost.cancel();
 }

@@ -1,4 +1,4 @@
-//! What is left over of namespaces that are gone: what still names them, or was theirs.
+//! Leftovers of deleted namespaces: bindings, volumes, reservations and rows that refer to them.
 
 use std::collections::BTreeSet;
 
@@ -16,23 +16,23 @@ use crate::rows::Decision;
 use crate::sweep::SweepError;
 use crate::sweep::report::Leak;
 
-/// The namespaces that there are.
+/// The existing namespaces.
 struct Living {
     names: BTreeSet<String>,
     uids: BTreeSet<String>,
 }
 
-/// Looks for all of it.
+/// Finds all leftovers.
 ///
 /// # Errors
-/// If the API server or the store does not answer, or the rights do not let us see all of it.
+/// If the API server or the store does not respond, or a permission is missing.
 pub async fn find(
     cluster: &Cluster,
     store: Option<&AuditStore>,
     policy: &RunPolicy,
     namespace: &str,
 ) -> Result<Vec<Leak>, SweepError> {
-    // Bindings first: what they name and is created meanwhile is then among the living.
+    // Bindings first, so that namespaces that are created meanwhile are in the later list of namespaces.
     let bindings = bindings(cluster).await?;
     let volumes = cluster.list_of::<PersistentVolume>("volumes", Api::all(cluster.client())).await?;
     let reservations = reservations(cluster, namespace).await?;
@@ -69,7 +69,8 @@ struct Binding {
 }
 
 impl Binding {
-    /// If it names `ServiceAccounts` of namespaces that are gone: whoever creates one of that name has its rights.
+    /// Reports `ServiceAccounts` of deleted namespaces among the subjects: a user who creates one of that name gets its
+    /// rights.
     fn leak(self, is_vanished: &impl Fn(&str) -> bool) -> Option<Leak> {
         let of = |subject: &Subject| match (subject.kind.as_str(), subject.namespace.as_deref()) {
             ("ServiceAccount", namespace) => namespace.map(str::to_owned),

@@ -1,8 +1,8 @@
 //! The garbage collector of expired run namespaces.
 //!
-//! Decisions are pure: [`decide`](codex_k8s_shared::cleanup::decide) says what becomes of one namespace, [`plan`] of all of them,
-//! [`breaker`] whether a whole sweep can be right, [`rows`] what is written about it, [`schedule`] when to look. Around
-//! them, [`sweep`] reads, writes and deletes.
+//! Decisions are pure: [`decide`](codex_k8s_shared::cleanup::decide) is about one namespace, [`plan`] about all of
+//! them, [`breaker`] about the plausibility of a whole sweep. [`rows`] builds the audit rows, [`schedule`] the start
+//! times. Around them, [`sweep`] reads, writes and deletes.
 
 pub mod breaker;
 pub mod clock;

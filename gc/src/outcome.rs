@@ -1,10 +1,10 @@
-//! What a sweep came to, as it is noted for those who watch over the garbage collector. Pure.
+//! The outcome of a sweep, as it is stored for monitoring. Pure.
 
 use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
 
 use crate::sweep::report::{Line, Outcome, Report};
 
-/// How a sweep ended. `error` is what ended it early.
+/// The result of a sweep. `error` is the error that ended it early.
 pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
     if error.is_some() {
         SweepResult::Failed
@@ -17,12 +17,13 @@ pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
     }
 }
 
-/// What the sweep before found due by anything but leases; one that ended early is nothing to compare with.
+/// The number of namespaces that the previous sweep found due for reasons other than leases; `None` if that sweep
+/// ended early, because its number is not comparable.
 pub fn due_before(before: Option<&LastSweep>) -> Option<u32> {
     before.filter(|before| before.result != SweepResult::Failed).map(|before| before.due_by_policy)
 }
 
-/// What is noted of a sweep, after what was noted of the one before.
+/// The stored outcome of a sweep, after that of the previous one.
 pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSweep>) -> LastSweep {
     let result = result(report, error);
     let success = result.is_success().then_some(report.finished_at);
@@ -50,7 +51,7 @@ pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSwee
             .min(),
         oldest_terminating: there()
             .filter_map(|line| {
-                // What this sweep could not get rid of has been going since it began, at least.
+                // A namespace that this sweep could not delete has been terminating at least since the sweep began.
                 line.terminating_since.or_else(|| is_stuck(&line).then_some(report.started_at))
             })
             .min(),

@@ -1,4 +1,5 @@
-//! A whole sweep, decided: what is to go and in which order, what stays, and whether that can be right. Pure.
+//! The decisions of a whole sweep: the order of deletions, the namespaces that are retained, and the plausibility of
+//! the whole. Pure.
 
 use codex_k8s_shared::cleanup::{Candidate, Reason, Run, Verdict, Work, decide, is_due_by_lease, is_overdue};
 use codex_k8s_shared::policy::RunPolicy;
@@ -6,45 +7,45 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::breaker::{self, Trip};
 
-/// A namespace and what is to become of it.
+/// A namespace and the decision about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The namespace.
     pub candidate: Candidate,
-    /// What is to become of it.
+    /// The decision.
     pub verdict: Verdict,
-    /// Whether its own lease alone says so, if it is due.
+    /// True if it is due by its own lease alone.
     pub is_due_by_lease: bool,
-    /// Whether it is kept beyond lease, retention, hold and `cleanup.workGrace`.
+    /// True if it is retained beyond lease, retention, hold and `cleanup.workGrace`.
     pub is_overdue: bool,
 }
 
 impl Planned {
-    /// Decides about one.
+    /// Decides about a namespace.
     pub fn new(policy: &RunPolicy, now: Timestamp, candidate: Candidate) -> Self {
         let verdict = decide(policy, now, &candidate);
         let is_overdue = is_overdue(policy, now, &candidate, &verdict);
         Self { verdict, is_due_by_lease: is_due_by_lease(policy, now, &candidate), is_overdue, candidate }
     }
 
-    /// Whether it would go if nothing worked in it: only of these it matters.
+    /// Returns true if only work would retain it. Only in these namespaces, the work needs to be inspected.
     pub fn is_to_be_inspected(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
         let idle = Candidate { work: Work::Idle, ..candidate.clone() };
         matches!(decide(policy, now, &idle), Verdict::Delete(_))
     }
 
-    /// Whether it is to go.
+    /// Returns true if it is due.
     pub const fn is_due(&self) -> bool {
         matches!(self.verdict, Verdict::Delete(_))
     }
 
-    /// Whether its lease has ended, as far as that can be read.
+    /// Returns true if its lease has ended, as far as that can be read.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.candidate.lease().is_some_and(|lease| lease.expires_at.timestamp() <= now)
     }
 
-    /// Whether a row tells that it stays: its time has come and something is in the way, or nobody can say when it
-    /// will.
+    /// Returns true if an audit row reports that it is retained: it should be gone but is blocked, or the time of its
+    /// deletion is unknown.
     pub fn is_reported(&self, now: Timestamp) -> bool {
         match &self.verdict {
             Verdict::Retain(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
@@ -55,20 +56,20 @@ impl Planned {
     }
 }
 
-/// What is known of a sweep beside the namespaces.
+/// The facts about a sweep other than its namespaces.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Surroundings {
-    /// How far our clock is ahead of the API server's.
+    /// The local clock minus the API server's.
     pub ahead: Option<SignedDuration>,
-    /// What the last sweep found due.
+    /// The number of namespaces that were due in the last sweep.
     pub due_before: Option<u32>,
-    /// How many deletions a person lets pass this once.
+    /// The number of deletions that an operator allows in this sweep.
     pub allowed: Option<u32>,
-    /// Whether a database was asked for the runs.
+    /// True if a database is configured.
     pub runs_requested: bool,
 }
 
-/// What is to go, the oldest first; then what stays, by name.
+/// Sorts a plan: namespaces that are due, the oldest first; then the others, by name.
 pub fn order(planned: &mut [Planned]) {
     let end = |planned: &Planned| planned.candidate.lease().map(|lease| lease.expires_at.timestamp());
     planned.sort_by(|one, other| {
@@ -77,7 +78,7 @@ pub fn order(planned: &mut [Planned]) {
     });
 }
 
-/// Why nothing of it may be done, if it may not.
+/// The limits of the circuit breaker that a plan exceeds.
 pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> Vec<Trip> {
     let count = |counts: &dyn Fn(&Planned) -> bool| {
         u32::try_from(planned.iter().filter(|planned| counts(planned)).count()).unwrap_or(u32::MAX)
@@ -94,10 +95,10 @@ pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> 
     breaker::trips(&policy.cleanup.breaker, &sweep, around.allowed)
 }
 
-/// What of an ordered plan may be deleted, the oldest first: nothing but what is due by its own lease if the breaker
-/// refuses the rest.
+/// The deletions of an ordered plan, the oldest first: only namespaces that are due by their own lease if the circuit
+/// breaker has tripped.
 pub fn deletions<'a>(planned: &'a [Planned], trips: &[Trip]) -> Vec<&'a Candidate> {
-    // By a clock or a database that is wrong, no verdict can be trusted.
+    // If the clock or the database is wrong, no decision is reliable.
     let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
     let passes = |planned: &&Planned| {
         verdicts_hold && planned.is_due() && (trips.is_empty() || planned.is_due_by_lease)

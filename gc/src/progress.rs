@@ -1,17 +1,17 @@
-//! How far a sweep is.
+//! The progress of a sweep.
 
 use std::fmt::Debug;
 
-/// Whoever wants to see it.
+/// A receiver of progress reports.
 pub trait Progress: Debug + Sync {
-    /// Something has begun that takes so many steps; 0 if nobody knows.
+    /// A phase has started, with this number of steps; 0 if it is unknown.
     fn phase(&self, name: &'static str, steps: usize);
 
     /// One step is done.
     fn step(&self);
 }
 
-/// Nobody does.
+/// A receiver that ignores all reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unseen;
 

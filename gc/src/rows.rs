@@ -1,9 +1,9 @@
-//! The audit rows of a sweep, and the ids that tie them together. Pure.
+//! The audit rows of a sweep, and the ids that connect them. Pure.
 //!
-//! A deletion has one decision with several rows: the intention, written before anything is sent, and one end. Its id
-//! is made of what was decided about (the namespace's uid and version), so that two sweeps that decide the same at the
-//! same time write the same rows, and a store that takes each stage of a decision once has them once. A decision that
-//! is taken again after the last one has ended is another attempt, with another id.
+//! A deletion is one decision with several rows: the intention, written before the request is sent, and one outcome.
+//! The id is derived from the uid and the version of the namespace, so that two sweeps that make the same decision at
+//! the same time write the same rows, and a store that accepts each stage of a decision once has them once. If the
+//! same decision is made again after the previous one has ended, it is another attempt, with another id.
 
 use codex_k8s_shared::audit::{Actor, Event, EventType, Payload, Row};
 use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict, Work};
@@ -13,34 +13,34 @@ use sha2::{Digest, Sha256};
 
 use crate::breaker::Trip;
 
-/// A sweep ended before it had sent the deletion that it intended, and the next ones decided otherwise.
+/// A sweep ended before it had sent the deletion that it intended, and later sweeps decided otherwise.
 pub const INTERRUPTED: &str = "interrupted";
 /// The namespace was changed between the decision and the deletion.
 pub const CHANGED: &str = "changed_since_decision";
-/// The namespace was gone before anything was intended.
+/// The namespace was gone before the intention was written.
 pub const ALREADY_DELETED: &str = "already_deleted";
-/// The deletion was refused, or failed.
+/// The deletion was rejected, or failed.
 pub const DELETE_FAILED: &str = "delete_failed";
-/// The namespace is still being deleted after the time that it may take.
+/// The namespace is still terminating at the timeout.
 pub const DELETION_STUCK: &str = "deletion_stuck";
 
-/// Who writes rows: what all rows of a sweep have in common.
+/// The fields that all rows of a sweep share.
 #[derive(Debug, Clone)]
 pub struct AuditEvents {
     /// The id of the actor.
     pub actor: String,
-    /// The hash of the policy in force.
+    /// The hash of the current policy.
     pub policy_hash: String,
 }
 
 /// A decision to delete a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// What it is about.
+    /// The namespace.
     pub candidate: Candidate,
-    /// Why, as a code.
+    /// The reason, as a code.
     pub reason: String,
 }
 
@@ -53,7 +53,7 @@ fn id(parts: &[&str]) -> String {
     digest.finalize().iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// How often it was decided to delete a namespace, and then was not done: from the rows of it.
+/// The number of earlier decisions to delete the namespace that were not carried out, from its rows.
 pub fn attempts(rows: &[Row], uid: &str) -> usize {
     let of_uid = rows.iter().filter(|row| row.event.payload.uid.as_deref() == Some(uid));
     let mut intended = std::collections::BTreeSet::new();
@@ -70,14 +70,13 @@ pub fn attempts(rows: &[Row], uid: &str) -> usize {
 }
 
 impl Decision {
-    /// The decision to delete a namespace after so many attempts.
+    /// The decision to delete a namespace after this number of attempts.
     pub fn new(candidate: Candidate, reason: &Reason, attempts: usize) -> Self {
         let id = id(&["delete", &candidate.uid, &candidate.resource_version, &attempts.to_string()]);
         Self { id, candidate, reason: reason.code().to_owned() }
     }
 
-    /// The decision that an intention of another sweep speaks of; `None` if the row does not tell which namespace it is
-    /// about.
+    /// The decision of another sweep's intention; `None` if the row does not name the namespace.
     pub fn of_row(row: &Row) -> Option<Self> {
         let payload = row.event.payload.clone();
         let labels = [
@@ -138,7 +137,7 @@ impl AuditEvents {
         event
     }
 
-    /// Before a deletion is sent.
+    /// The intention, before a deletion is sent.
     pub fn intended(&self, decision: &Decision, now: Timestamp) -> Event {
         self.of_decision(EventType::CleanupIntended, decision, now)
     }
@@ -156,7 +155,7 @@ impl AuditEvents {
         event
     }
 
-    /// The deletion goes on for too long. Its intention stays open; this is told once for the same blockers.
+    /// The deletion takes too long. Its intention stays open; the row is written once for the same blockers.
     pub fn stuck(&self, decision: &Decision, blockers: &[String], now: Timestamp) -> Event {
         let mut event = self.of_decision(EventType::CleanupFailed, decision, now);
         let of = [&decision.id, DELETION_STUCK].into_iter().map(AsRef::as_ref);
@@ -168,14 +167,14 @@ impl AuditEvents {
         event
     }
 
-    /// The deletion that was intended is given up.
+    /// The intended deletion is abandoned.
     pub fn given_up(&self, decision: &Decision, reason: &str, now: Timestamp) -> Event {
         let mut event = self.of_decision(EventType::CleanupSkipped, decision, now);
         event.payload.reason = Some(reason.to_owned());
         event
     }
 
-    /// The namespace stays, or is gone already: told once for the same version of it and the same reason.
+    /// The namespace is retained, or is already gone: written once for the same version of it and the same reason.
     pub fn skipped(&self, candidate: &Candidate, reason: &str, now: Timestamp) -> Event {
         let id = id(&["skip", &candidate.uid, &candidate.resource_version, reason]);
         let mut event = self.event(EventType::CleanupSkipped, candidate, id, now);
@@ -183,7 +182,8 @@ impl AuditEvents {
         event
     }
 
-    /// The namespace stays for the reason of a verdict, with what stands in the way and how it would go by hand.
+    /// The namespace is retained for the reason of a verdict, with the blocking objects and the command that would
+    /// delete it manually.
     pub fn retained(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
         let reason = verdict.reason();
         let mut event = self.skipped(candidate, reason.code(), now);
@@ -192,13 +192,13 @@ impl AuditEvents {
         event
     }
 
-    /// The baseline of a namespace is live, since then.
+    /// The baseline of a namespace is live since this time.
     pub fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
         let id = id(&["prepared", &candidate.uid]);
         self.event(EventType::Prepared, candidate, id, ready_at)
     }
 
-    /// A sweep refused to delete anything: told once for the same causes in the same hour.
+    /// The circuit breaker of a sweep tripped: written once for the same limits in the same hour.
     pub fn refused(&self, trips: &[Trip], now: Timestamp) -> Event {
         let codes: Vec<_> = trips.iter().map(Trip::code).collect();
         let hour = now.as_second().div_euclid(3600).to_string();
@@ -215,13 +215,13 @@ impl AuditEvents {
     }
 }
 
-/// The id that ties the rows of the run together. What has none is tied by its run, or its name.
+/// The correlation id of the run. Without one, the run or the name is used.
 pub fn correlation_id(candidate: &Candidate) -> &str {
     let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
     annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name)
 }
 
-/// What stands in the way, as the platform writes it.
+/// The blocking objects, in the platform's form.
 fn details(candidate: &Candidate, reason: &Reason) -> Vec<String> {
     match reason {
         Reason::ActiveRun { status } => vec![format!("run_status={status}")],

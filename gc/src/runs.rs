@@ -1,4 +1,4 @@
-//! What the platform's database says of the runs.
+//! The runs in the platform's database.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use codex_k8s_shared::database::PgAddress;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::runs::{PlatformRuns, RunRow, RunsError};
 
-/// Where runs are looked up, before it is reached.
+/// The source of runs, before it is opened.
 #[derive(Debug, Clone, Default)]
 pub enum RunsSource {
-    /// Nowhere: leases alone count.
+    /// No source: only leases count.
     #[default]
     Nowhere,
-    /// In the platform's database.
+    /// The platform's database.
     Platform(PgAddress),
 }
 
-/// Where runs are looked up.
+/// An open source of runs.
 #[derive(Debug, Clone, Default)]
 pub enum Runs {
-    /// Nowhere.
+    /// No source.
     #[default]
     NotRequested,
-    /// In the platform's database.
+    /// The platform's database.
     Platform(PlatformRuns),
 }
 
 impl RunsSource {
-    /// Reaches it.
+    /// Opens the source.
     ///
     /// # Errors
-    /// If it cannot be reached, or is not the platform's.
+    /// If the database cannot be reached, or is not the platform's.
     pub async fn open(&self) -> Result<Runs, RunsError> {
         match self {
             Self::Nowhere => Ok(Runs::NotRequested),
@@ -41,15 +41,15 @@ impl RunsSource {
 }
 
 impl Runs {
-    /// Whether a database is asked.
+    /// Returns true if there is a database.
     pub const fn are_requested(&self) -> bool {
         matches!(self, Self::Platform(_))
     }
 
-    /// Notes for each namespace what became of its run.
+    /// Adds the state of its run to each namespace.
     ///
     /// # Errors
-    /// If the database does not answer, or not as the platform's does.
+    /// If the database does not respond, or is not the platform's.
     pub async fn look_up(&self, candidates: &mut [Candidate]) -> Result<(), RunsError> {
         let Self::Platform(platform) = self else { return Ok(()) };
         let found = {
@@ -64,7 +64,7 @@ impl Runs {
         Ok(())
     }
 
-    /// Closes what was opened.
+    /// Closes the source.
     pub async fn close(&self) {
         if let Self::Platform(platform) = self {
             platform.close().await;
@@ -72,7 +72,7 @@ impl Runs {
     }
 }
 
-/// What a row says. A status that is not known to be an end is none.
+/// The run of a row. A status that is not a known terminal one counts as active.
 fn run(row: &RunRow) -> Run {
     match Outcome::of_status(&row.status) {
         Some(outcome) => Run::Ended { outcome, at: row.finished_at },

@@ -1,12 +1,12 @@
-//! When the collector runs: an expression as a Kubernetes CronJob takes it.
+//! Schedules, as in a Kubernetes CronJob.
 //!
-//! The `cron` crate finds the times. It counts seconds, numbers weekdays from 1 for Sunday, and wants both day fields
-//! to match, none of which a CronJob does; so expressions are read here, and given to the crate as plain lists. Where
-//! a CronJob takes **either** of two restricted day fields, two of the crate's schedules are asked and the earlier
-//! answer counts.
+//! The `cron` crate computes the times. It supports seconds, numbers weekdays from 1 for Sunday, and requires both
+//! day fields to match, none of which a CronJob does. So expressions are parsed here, and passed to the crate as
+//! plain lists. Where a CronJob requires **either** of two restricted day fields, the earlier result of two of the
+//! crate's schedules is used.
 //!
-//! Times are those whose wall clock in the zone matches: what daylight saving skips does not come, what it repeats
-//! comes twice, as with the CronJob controller.
+//! A time matches if the wall clock of the zone does: times that daylight saving skips do not occur, those that it
+//! repeats occur twice, as in the CronJob controller.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,26 +17,26 @@ use codex_k8s_shared::lease::GoDuration;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-/// Why an expression is no schedule. The message names the field, what was found and what is expected.
+/// An invalid schedule. The message names the field, its value and the expected value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Not five fields, nor one of the names that begin with `@`.
+    /// Neither five fields, nor one of the names that begin with `@`.
     #[error(
         "{0:?} is no schedule; expected five fields (minute, hour, day of month, month, day of week), @hourly, @daily, \
          @weekly, @monthly, @yearly or @every with a duration such as 1h30m"
     )]
     Form(String),
-    /// A zone within the expression.
+    /// The expression contains a zone.
     #[error("{0:?} names a time zone; use the time zone setting instead")]
     Zone(String),
-    /// One field cannot be read.
+    /// One field is invalid.
     #[error("{field}: found {found:?}; expected {expected}")]
     Field {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// The part of it that is wrong.
+        /// The part of it that is invalid.
         found: String,
-        /// What is expected.
+        /// The expected value.
         expected: String,
     },
     /// No date matches, such as the 31st of February.
@@ -49,7 +49,7 @@ pub enum ScheduleError {
 #[error("{0:?} is no time zone; expected a name of the time zone database, such as Etc/UTC or Europe/Berlin")]
 pub struct ZoneError(String);
 
-/// What a field may hold.
+/// The allowed values of a field.
 struct Field {
     name: &'static str,
     least: u32,
@@ -62,7 +62,7 @@ const FIELDS: [Field; 5] = [
     Field { name: "hour", least: 0, most: 23, names: &[] },
     Field { name: "day of month", least: 1, most: 31, names: &[] },
     Field { name: "month", least: 1, most: 12, names: &MONTHS },
-    // 7 is Sunday too, for people who are used to it: a CronJob itself refuses it.
+    // 7 is Sunday as well, because users expect it, although a CronJob rejects it.
     Field { name: "day of week", least: 0, most: 7, names: &WEEKDAYS },
 ];
 const MONTHS: [&str; 12] =
@@ -80,11 +80,11 @@ const NAMED: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// The values that a field allows, a bit each.
+/// The values that a field matches, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Values {
     bits: u64,
-    /// Whether a `*` without a step is among its parts: a day field that has one restricts nothing by itself.
+    /// True if a `*` without a step is among its parts. A day field with one does not restrict the days by itself.
     star: bool,
 }
 
@@ -93,7 +93,7 @@ impl Values {
         (0..64).filter(move |value| self.bits & (1 << value) != 0)
     }
 
-    /// As the crate reads a list, each value shifted.
+    /// A list in the crate's form, each value shifted.
     fn list(self, shift: u32) -> String {
         self.iter().map(|value| (value + shift).to_string()).collect::<Vec<_>>().join(",")
     }
@@ -164,7 +164,7 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| plain)
 }
 
-/// What the fields of an expression allow.
+/// The times that the fields of an expression match.
 #[derive(Debug, Clone)]
 struct Times {
     values: [Values; 5],
@@ -178,7 +178,7 @@ enum Kind {
     Times(Box<Times>),
 }
 
-/// When to run.
+/// A schedule.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
@@ -189,7 +189,7 @@ pub struct Schedule {
 impl FromStr for Schedule {
     type Err = ScheduleError;
 
-    /// Reads an expression, in UTC.
+    /// Parses an expression, in UTC.
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
         let text = text.trim();
         let shown = || text.chars().take(80).collect::<String>();
@@ -215,7 +215,7 @@ impl FromStr for Schedule {
 }
 
 impl Times {
-    /// `None` if there are not five fields.
+    /// Parses the fields; `None` if there are not five.
     fn read(expression: &str) -> Result<Option<Self>, ScheduleError> {
         let fields: Vec<_> = expression.split_ascii_whitespace().collect();
         let Ok(fields) = <[&str; 5]>::try_from(fields) else { return Ok(None) };
@@ -227,7 +227,7 @@ impl Times {
     }
 }
 
-/// The schedules of the crate of which one must match.
+/// The schedules of the crate, one of which must match.
 fn either(values: [Values; 5]) -> Vec<cron::Schedule> {
     let [minute, hour, day, month, weekday] = values;
     let (days, weekdays) = (day.list(0), weekday.list(1));
@@ -239,7 +239,7 @@ fn either(values: [Values; 5]) -> Vec<cron::Schedule> {
     let expression = |(days, weekdays): (String, String)| {
         format!("0 {} {} {days} {} {weekdays}", minute.list(0), hour.list(0), month.list(0))
     };
-    // Lists of numbers within their bounds, which the crate always reads.
+    // Lists of numbers within their bounds, which the crate always parses.
     pairs.into_iter().filter_map(|pair| cron::Schedule::from_str(&expression(pair)).ok()).collect()
 }
 
@@ -247,13 +247,13 @@ impl Schedule {
     /// The same times by the wall clock of another zone.
     ///
     /// # Errors
-    /// If the time zone database does not have it.
+    /// If the zone is not in the time zone database.
     pub fn in_zone(self, name: &str) -> Result<Self, ZoneError> {
         let zone = TimeZone::get(name).map_err(|_| ZoneError(name.chars().take(80).collect()))?;
         Ok(Self { zone, ..self })
     }
 
-    /// The first time after another; `None` if none comes.
+    /// The first time after another; `None` if there is none.
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
         match &self.kind {
             Kind::Every(pause) => {
@@ -264,7 +264,7 @@ impl Schedule {
         }
     }
 
-    /// From one change of the zone's offset to the next, the wall clock runs like any other.
+    /// Between two changes of the zone's offset, the wall clock runs without jumps.
     fn matching(&self, times: &Times, time: Timestamp) -> Option<Timestamp> {
         let mut from = time;
         for _ in 0..MOST_CHANGES {
@@ -273,7 +273,7 @@ impl Schedule {
             let Some(change) = change.filter(|change| found.is_none_or(|found| found >= *change)) else {
                 return found;
             };
-            // The moment of the change itself goes by the new offset.
+            // The moment of the change itself has the new offset.
             if let Some(found) = times.at(change, self.zone.to_offset(change)) {
                 return Some(found);
             }
@@ -282,7 +282,7 @@ impl Schedule {
         None
     }
 
-    /// The times after another, in their order.
+    /// The times after another, in order.
     pub fn upcoming(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> {
         std::iter::successors(self.after(from), |time| self.after(*time))
     }
@@ -295,13 +295,14 @@ impl Schedule {
         }
     }
 
-    /// The zone whose wall clock counts.
+    /// The zone of the wall clock.
     pub const fn zone(&self) -> &TimeZone {
         &self.zone
     }
 }
 
-/// Offsets change twice a year at most: more than a schedule can be away.
+/// The maximum number of changes of the offset. There are at most two a year, so this covers more time than any
+/// schedule needs.
 const MOST_CHANGES: usize = 400;
 
 impl Times {
@@ -422,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_daylight_saving_skips_does_not_come_and_what_it_repeats_comes_twice() {
-        // Berlin, 2026: 02:00 to 03:00 on 29 March does not exist, 02:00 to 03:00 on 25 October is there twice.
+        // Berlin, 2026: 02:00 to 03:00 on 29 March does not exist, 02:00 to 03:00 on 25 October occurs twice.
         assert_eq!(
             upcoming("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
             ["2026-03-30T00:30:00Z", "2026-03-31T00:30:00Z"]

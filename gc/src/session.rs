@@ -1,4 +1,4 @@
-//! A whole sweep, from the Lease to the note of its outcome: what the command does once and the daemon again and again.
+//! A whole sweep, from taking the Lease to storing its outcome. The command does it once, the daemon repeatedly.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::sweep::report::Report;
 use crate::sweep::{DryRun, Sweep, SweepError};
 use crate::{leaks, outcome, traces};
 
-/// Why there was no sweep, or only half of one.
+/// A sweep that did not start, or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// Another one is at work, or the Lease cannot be had.
+    /// Another sweep is running, or the Lease cannot be taken.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// It ended early.
+    /// The sweep ended early.
     #[error(transparent)]
     Sweep(#[from] SweepError),
 }
@@ -42,52 +42,52 @@ impl From<StoreError> for SessionError {
     }
 }
 
-/// All that sweeps of one process have in common.
+/// The resources that all sweeps of a process share.
 #[derive(Debug)]
 pub struct Session {
     /// The API server.
     pub cluster: Cluster,
-    /// Our own namespace.
+    /// The install namespace.
     pub install: InstallNamespace,
-    /// Its name.
+    /// The name of the install namespace.
     pub install_namespace: String,
-    /// Where rows go.
+    /// The address of the audit store.
     pub store: StoreAddress,
-    /// Where runs are looked up.
+    /// The source of runs.
     pub runs: RunsSource,
-    /// Who writes rows.
+    /// The actor in audit rows.
     pub actor: String,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// How long another sweep is waited for; `None` to sweep without a Lease.
+    /// The time to wait for another sweep; `None` to sweep without a Lease.
     pub lease: Option<Duration>,
 }
 
-/// What is asked of one sweep.
+/// The options of one sweep.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SweepOptions {
-    /// Whether nothing is done.
+    /// The kind of dry run, if any.
     pub dry_run: DryRun,
-    /// How many deletions a person lets pass this once.
+    /// The number of deletions that an operator allows in this sweep.
     pub allowed: Option<u32>,
 }
 
-/// A sweep that was made, and what ended it early, if something did.
+/// A sweep that was started, and the error that ended it early, if any.
 #[derive(Debug)]
 pub struct SweepOutcome {
-    /// What it saw and did.
+    /// The report.
     pub report: Report,
-    /// What is noted of it.
+    /// The outcome that is stored.
     pub outcome: LastSweep,
-    /// What ended it early.
+    /// The error that ended it early.
     pub error: Option<SweepError>,
 }
 
 impl Session {
-    /// Sweeps once. A dry run takes no Lease and notes nothing.
+    /// Sweeps once. A dry run does not take the Lease, and stores nothing.
     ///
     /// # Errors
-    /// If no sweep was begun.
+    /// If the sweep could not start.
     pub async fn sweep(
         &self,
         policy: &RunPolicy,

@@ -1,10 +1,10 @@
 //! One sweep over all managed namespaces.
 //!
-//! A sweep is bounded and can be repeated: it looks at everything anew, deletes `maxDeletions` namespaces at most,
-//! and returns what it saw. In order: what an earlier sweep has begun is brought to its end in the rows; all managed
-//! namespaces are listed, and decided; what works in those that are due is looked at; the breaker looks at the whole;
-//! and then each that is due, the oldest first, is read again, decided again, written down, deleted in exactly the
-//! version that was read, and waited for until the API server does not know it any more.
+//! A sweep is bounded and can be repeated: it reads everything again, deletes at most `maxDeletions` namespaces, and
+//! returns a report. The steps, in order: complete the open rows of earlier sweeps; list all managed namespaces and
+//! decide about them; inspect the work in those that are due; check the circuit breaker; then, for each namespace
+//! that is due, the oldest first, read it again, decide again, write the intention, delete exactly the version that
+//! was read, and wait until it is gone from the API server.
 
 mod budget;
 mod delete;
@@ -36,71 +36,71 @@ use budget::Budget;
 use inspect::inspect;
 use report::{Line, Outcome, Report};
 
-/// Namespaces that are being deleted, and waited for, at a time: about as many as the namespace controller drains in
-/// the ten seconds that one takes.
+/// The maximum number of namespaces that are being deleted or waited for at a time: about as many as the namespace
+/// controller drains in the ten seconds that one takes.
 const IN_FLIGHT: usize = 64;
 
-/// What ended a sweep before it was done. What was done by then stands in the report, and in the rows.
+/// The error that ended a sweep early. Completed steps are in the report, and in the rows.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The API server gave no answer that can be used.
+    /// The API server did not return a usable response.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// A row could not be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The platform's database gave no answer that can be used.
+    /// The platform's database did not return a usable response.
     #[error(transparent)]
     Runs(#[from] RunsError),
-    /// Another sweep has begun.
+    /// Another sweep has started.
     #[error("lost the Lease to another sweep; what was begun goes on there")]
     LeaseLost,
 }
 
-/// Whether, and how, nothing is done.
+/// The kind of dry run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DryRun {
-    /// It is done.
+    /// Not a dry run.
     #[default]
     No,
     /// Nothing is sent.
     Client,
-    /// The API server is asked what it would do.
+    /// Deletions are sent to the API server as dry runs.
     Server,
 }
 
-/// A sweep, and all that it needs.
+/// A sweep with all its inputs.
 #[derive(Debug)]
 pub struct Sweep<'a> {
     /// The API server.
     pub cluster: &'a Cluster,
-    /// Where rows go; `None` in a dry run, which writes none.
+    /// The audit store; `None` in a dry run, which does not write rows.
     pub store: Option<&'a AuditStore>,
-    /// Where runs are looked up.
+    /// The source of runs.
     pub runs: &'a Runs,
     /// The policy.
     pub policy: &'a RunPolicy,
-    /// Who writes the rows.
+    /// The builder of audit rows.
     pub audit_events: AuditEvents,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Whether nothing is done.
+    /// The kind of dry run.
     pub dry_run: DryRun,
-    /// How many deletions a person lets pass this once.
+    /// The number of deletions that an operator allows in this sweep.
     pub allowed: Option<u32>,
-    /// What the last sweep found due.
+    /// The number of namespaces that were due in the last sweep.
     pub due_before: Option<u32>,
-    /// Whoever wants to see how far it is.
+    /// The receiver of progress reports.
     pub progress: &'a dyn Progress,
-    /// Says that another sweep may have begun: nothing more is then deleted.
+    /// Cancelled when another sweep may have started: nothing is deleted after that.
     pub lost: CancellationToken,
 }
 
-/// What a sweep notes on its way.
+/// The state of a running sweep.
 #[derive(Debug)]
 struct State {
     report: Mutex<Report>,
-    /// The first thing that keeps everything from going on.
+    /// The first error that stops the whole sweep.
     stopped: Mutex<Option<SweepError>>,
     sending: Semaphore,
     budget: Budget,
@@ -120,7 +120,7 @@ impl State {
     }
 }
 
-/// Something that is to end with a namespace gone.
+/// A task that ends when a namespace is gone.
 enum Task {
     Delete(Candidate),
     /// An earlier sweep has sent the deletion.
@@ -128,7 +128,7 @@ enum Task {
 }
 
 impl Sweep<'_> {
-    /// Does it. The report is whole even if the sweep ended early; then it is told why.
+    /// Runs the sweep. The report is complete up to the error, if the sweep ended early.
     pub async fn run(&self) -> (Report, Result<(), SweepError>) {
         let state = State {
             report: Mutex::new(Report::new(self.clock.now(), self.policy, self.dry_run)),
@@ -176,7 +176,7 @@ impl Sweep<'_> {
         self.progress.step();
     }
 
-    /// Lists, asks and decides.
+    /// Lists the namespaces, reads their facts and decides.
     async fn plan(&self, state: &State) -> Result<Vec<Planned>, SweepError> {
         self.progress.phase("listing", 0);
         let mut listed = self.cluster.managed().await?;
@@ -199,12 +199,13 @@ impl Sweep<'_> {
         Ok(planned)
     }
 
-    /// The most namespaces that this sweep deletes.
+    /// The maximum number of deletions in this sweep.
     fn most(&self) -> u32 {
         self.policy.cleanup.breaker.max_deletions.max(self.allowed.unwrap_or_default())
     }
 
-    /// Writes down what stays and why, and what the breaker refuses. Returns what is to be deleted, the oldest first.
+    /// Writes rows for the namespaces that are retained, and for limits of the circuit breaker. Returns the
+    /// namespaces to delete, the oldest first.
     async fn report<'a>(
         &self,
         state: &State,
@@ -215,7 +216,7 @@ impl Sweep<'_> {
         if !trips.is_empty() {
             self.append(self.audit_events.refused(&trips, now)).await?;
         }
-        // By a clock or a database that is wrong, each verdict is as well.
+        // If the clock or the database is wrong, every decision is.
         let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
         for retained in planned.iter().filter(|planned| verdicts_hold && planned.is_reported(now)) {
             self.report_retained(retained).await?;
@@ -237,7 +238,8 @@ impl Sweep<'_> {
         Ok(self.append(event).await?)
     }
 
-    /// Writes down that baselines went live, where nobody else has: the platform's worker does so itself.
+    /// Writes rows for baselines that became live, unless they already exist, because the platform's worker writes
+    /// such rows too.
     async fn report_prepared(&self, planned: &[Planned]) -> Result<(), SweepError> {
         let Some(store) = self.store else { return Ok(()) };
         let live = |planned: &&Planned| planned.candidate.annotation(keys::BASELINE_READY_AT).is_some();
@@ -262,7 +264,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Writes a row, if rows are written.
+    /// Writes a row, unless this is a dry run.
     async fn append(&self, event: Event) -> Result<(), StoreError> {
         match self.store {
             Some(store) => store.append(&event).await.map(drop),

@@ -1,8 +1,8 @@
-//! Times, as people are told them. Pure.
+//! Times in messages. Pure.
 
 use jiff::{Timestamp, Unit};
 
-/// A time as seen from another: `in 2h`, `3d ago`.
+/// A time relative to another: `in 2h`, `3d ago`.
 pub fn relative(time: Timestamp, now: Timestamp) -> String {
     let seconds = time.duration_since(now).as_secs();
     let far = seconds.unsigned_abs();

@@ -1,4 +1,4 @@
-//! A span about each sweep, for the collector of traces.
+//! A span about each sweep, for the trace collector.
 
 use codex_k8s_shared::telemetry::SPANS;
 use tracing::Span;
@@ -7,7 +7,7 @@ use tracing::field::{Empty, display};
 use crate::session::{SessionError, SweepOptions, SweepOutcome};
 use crate::sweep::DryRun;
 
-/// The span of a sweep that begins.
+/// The span of a sweep that starts.
 pub(crate) fn span(options: SweepOptions) -> Span {
     tracing::info_span!(
         target: SPANS,
@@ -22,7 +22,7 @@ pub(crate) fn span(options: SweepOptions) -> Span {
     )
 }
 
-/// Adds what it came to.
+/// Adds the outcome.
 pub(crate) fn record(span: &Span, sweep: &Result<SweepOutcome, SessionError>) {
     match sweep {
         Ok(sweep) => {

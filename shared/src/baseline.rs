@@ -1,4 +1,4 @@
-//! The objects that every run namespace holds, and how a stored one differs from what it is to be.
+//! The objects that every run namespace must hold, and the differences between stored and desired ones.
 
 mod guarded;
 
@@ -31,7 +31,7 @@ pub enum BaselineKind {
 }
 
 impl BaselineKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::ServiceAccount, Self::Role, Self::RoleBinding, Self::ResourceQuota, Self::LimitRange];
 
@@ -54,7 +54,7 @@ impl BaselineKind {
         }
     }
 
-    /// The resource, as it stands in paths.
+    /// The resource, as in the paths of the API.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::ServiceAccount => "serviceaccounts",
@@ -70,7 +70,7 @@ impl BaselineKind {
         Self::ALL.into_iter().find(|known| known.group() == group && known.as_str() == kind)
     }
 
-    /// The fields that make the object what it is.
+    /// The fields that are compared with the stored object.
     const fn fields(self) -> &'static [&'static str] {
         match self {
             Self::ServiceAccount => &[],
@@ -87,35 +87,35 @@ impl fmt::Display for BaselineKind {
     }
 }
 
-/// An object as it is to be.
+/// A desired object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
-    /// Its kind.
+    /// The kind.
     pub kind: BaselineKind,
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The whole object, with namespace and label.
     pub object: Value,
 }
 
-/// One field that is not as it is to be.
+/// A field whose value is not the desired one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The field, as a path in the object.
+    /// The path of the field in the object.
     pub path: String,
-    /// What was found there, as JSON; `nothing` if it is absent.
+    /// The actual value as JSON; `nothing` if it is absent.
     pub found: String,
-    /// What is to be there.
+    /// The desired value.
     pub desired: String,
 }
 
 impl Desired {
-    /// Its kind and name.
+    /// The kind and the name.
     pub fn key(&self) -> (BaselineKind, String) {
         (self.kind, self.name.clone())
     }
 
-    /// Where a stored object is not as it is to be; the fields of other owners are none of our business.
+    /// The differences of a stored object. Fields of other managers are ignored.
     pub fn differences(&self, stored: &Value) -> Vec<Difference> {
         let mut differences = Vec::new();
         let label = stored.pointer("/metadata/labels").and_then(|labels| labels.get(keys::MANAGED_BY));
@@ -127,13 +127,13 @@ impl Desired {
         differences
     }
 
-    /// The fields that make the object what it is, and their values.
+    /// The fields that are compared, with their values.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.kind.fields().iter().filter_map(|field| Some((*field, self.object.get(field)?)))
     }
 }
 
-/// The baseline of a namespace: which set applies is a matter of its mode, and of whether it is a slot.
+/// The baseline of a namespace, by its mode, and by whether it is a slot.
 pub fn set_of(policy: &RunPolicy, mode: RuntimeMode, slot: bool) -> &BaselineSet {
     match (slot, mode) {
         (true, _) => &policy.baseline.slot,
@@ -142,7 +142,7 @@ pub fn set_of(policy: &RunPolicy, mode: RuntimeMode, slot: bool) -> &BaselineSet
     }
 }
 
-/// The objects that a namespace is to hold, in the order in which they are created.
+/// The objects that a namespace must hold, in the order in which they are created.
 pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<Desired> {
     let set = set_of(policy, mode, policy.namespaces.is_slot(namespace));
     let mut objects = Vec::with_capacity(5);
@@ -154,8 +154,8 @@ pub fn desired(policy: &RunPolicy, namespace: &str, mode: RuntimeMode) -> Vec<De
     objects
 }
 
-/// Where an object differs from another, both being whole: `found` in the second, `desired` in the first. What the API
-/// server keeps for itself does not count, nor does a status.
+/// The differences between two whole objects: `found` is from the second, `desired` from the first. The status, and
+/// the fields that the API server sets itself, are ignored.
 pub fn changes(before: &Value, after: &Value) -> Vec<Difference> {
     const OWNED_BY_SERVER: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
     let without = |object: &Value| {
@@ -239,7 +239,7 @@ fn resource_quota(quota: &QuotaSettings, namespace: &str) -> Desired {
 }
 
 fn limit_range(limits: &LimitSettings, namespace: &str) -> Desired {
-    // The API server fills a missing request with the limit; what is stored must be what was wanted.
+    // The API server defaults a missing request to the limit; the desired object must equal the stored one.
     let mut requests = limits.default.clone();
     requests.extend(limits.default_request.clone());
     let item = json!({
@@ -280,7 +280,8 @@ fn compare(path: &str, desired: Option<&Value>, stored: Option<&Value>, differen
     }
 }
 
-/// The path of a field. A key that a path cannot hold stands in brackets; nothing else would be left of an empty one.
+/// The path of a field. A key that a path cannot contain is put in brackets, as is an empty one, which would
+/// disappear otherwise.
 pub fn joined(path: &str, key: &str) -> String {
     match (path, key) {
         (path, key) if key.is_empty() || key.contains('.') => format!("{path}[\"{key}\"]"),

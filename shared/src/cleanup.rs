@@ -1,8 +1,9 @@
-//! Whether a namespace may go. Pure: facts and clock are passed in.
+//! The decision whether a namespace may be deleted. It is pure: facts and time are passed in.
 //!
-//! A namespace is deleted if, and only if, it is provably a run namespace (its labels, its name, its birth through the
-//! webhook), nobody protects or holds it, its lease or the retention of its run is strictly past, its run has ended
-//! as far as anybody can know, and nothing works in it. Whatever is missing, unreadable or contradictory keeps it.
+//! A namespace is deleted only if it is provably a run namespace (by its labels, its name and its creation through
+//! the webhook), is neither protected nor held, its lease or the retention of its run has strictly passed, its run
+//! has ended as far as that can be read, and nothing works in it. Missing, unreadable or contradictory facts retain
+//! it.
 
 mod reason;
 
@@ -18,7 +19,7 @@ use crate::run::RuntimeMode;
 
 pub use reason::Reason;
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// `succeeded`
@@ -30,7 +31,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome that a terminal status of `agent_runs` names (contract.md, section 6).
+    /// The outcome of a terminal status of `agent_runs` (contract.md, section 6).
     pub fn of_status(status: &str) -> Option<Self> {
         match status {
             "succeeded" => Some(Self::Succeeded),
@@ -41,71 +42,71 @@ impl Outcome {
     }
 }
 
-/// What the platform's database says of a namespace's run.
+/// The state of a namespace's run in the platform's database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Run {
-    /// No database is configured: leases alone count.
+    /// No database is configured; only leases count.
     #[default]
     NotRequested,
-    /// It has no such run.
+    /// The run is not in the database.
     Unknown,
-    /// It has not ended.
+    /// The run has not ended.
     Active {
-        /// Its status.
+        /// The status.
         status: String,
     },
-    /// It has ended.
+    /// The run has ended.
     Ended {
-        /// How.
+        /// The outcome.
         outcome: Outcome,
-        /// When, if that was noted.
+        /// The time, if it was recorded.
         at: Option<Timestamp>,
     },
 }
 
-/// What is at work in a namespace.
+/// The work in a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Work {
-    /// Nobody has looked: nothing is deleted on that.
+    /// The workloads were not inspected; such a namespace is never deleted.
     #[default]
     NotInspected,
-    /// Nothing.
+    /// No work.
     Idle,
-    /// What may still come to work, and what runs.
+    /// Workloads that run or may still run.
     Active {
-        /// All of it by kind, as the platform counts it: `jobs=a,b`.
+        /// All of them by kind, in the platform's form: `jobs=a,b`.
         found: Vec<String>,
-        /// The Pods among it that a node runs or is about to run: `pods=a,b`. All that counts once
+        /// The Pods among them that a node runs or is about to run: `pods=a,b`. Only these count once
         /// `cleanup.workGrace` is over.
         scheduled: Vec<String>,
     },
 }
 
-/// A namespace and what is known of it.
+/// A namespace with the facts about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its uid.
+    /// The uid.
     pub uid: String,
-    /// The version of it that was read.
+    /// The version that was read.
     pub resource_version: String,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
-    /// When it was created.
+    /// The creation time.
     pub created_at: Option<Timestamp>,
-    /// Since when it is being deleted, if it is.
+    /// The time of the deletion request, if the namespace is terminating.
     pub terminating_since: Option<Timestamp>,
-    /// Its run.
+    /// The run.
     pub run: Run,
-    /// What is at work in it.
+    /// The work.
     pub work: Work,
 }
 
 impl Candidate {
-    /// A label; one that is empty is absent.
+    /// A label. An empty one counts as absent.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -115,37 +116,37 @@ impl Candidate {
         self.annotations.get(key).map(String::as_str)
     }
 
-    /// Its lease, if it has one that can be read.
+    /// The lease, if there is one that can be read.
     pub fn lease(&self) -> Option<Lease> {
         Lease::read(|key| self.annotation(key)).ok().flatten()
     }
 }
 
-/// What is to become of a namespace.
+/// The decision about a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stays, until something changes.
+    /// Retain it until something changes.
     Retain(Reason),
-    /// It stays until then.
+    /// Retain it until a time.
     Wait {
-        /// When it is to be looked at again.
+        /// The time of the next evaluation.
         until: Timestamp,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// It goes.
+    /// Delete it.
     Delete(Reason),
 }
 
 impl Verdict {
-    /// Why.
+    /// The reason.
     pub const fn reason(&self) -> &Reason {
         match self {
             Self::Retain(reason) | Self::Delete(reason) | Self::Wait { reason, .. } => reason,
         }
     }
 
-    /// `keep`, `wait` or `delete`.
+    /// `retain`, `wait` or `delete`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Retain(_) => "retain",
@@ -155,12 +156,12 @@ impl Verdict {
     }
 }
 
-/// Decides.
+/// Decides about a namespace.
 pub fn decide(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Verdict {
     verdict(policy, now, candidate).unwrap_or_else(|rest| rest)
 }
 
-/// Each step passes, or ends with why the namespace stays.
+/// Evaluates step by step. A step either passes, or returns the reason to retain the namespace as an error.
 fn verdict(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<Verdict, Verdict> {
     let mode = is_ours(policy, candidate)?;
     is_in_time(policy, now, candidate)?;
@@ -183,8 +184,8 @@ fn verdict(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<
     }
 }
 
-/// When `cleanup.workGrace` after the end of lease, retention and hold is over; `None` if no lease says so. From then
-/// on only scheduled Pods count as work, and a namespace that is still kept is overdue.
+/// The end of `cleanup.workGrace` after lease, retention and hold; `None` without a readable lease. From then on only
+/// scheduled Pods count as work, and a namespace that is still retained is overdue.
 pub fn overdue_since(policy: &RunPolicy, candidate: &Candidate) -> Option<Timestamp> {
     let mode = candidate.label(keys::RUNTIME_MODE)?.parse().ok()?;
     let retention = retention(policy, candidate, mode);
@@ -197,7 +198,8 @@ pub fn overdue_since(policy: &RunPolicy, candidate: &Candidate) -> Option<Timest
     later(by_lease.max(held_until), policy.cleanup.work_grace)
 }
 
-/// Whether a namespace is kept although [`overdue_since`] is past: its reason is one that an operator should know.
+/// Returns true if a namespace is retained although [`overdue_since`] has passed, unless it is unmanaged, protected or
+/// already terminating.
 pub fn is_overdue(policy: &RunPolicy, now: Timestamp, candidate: &Candidate, verdict: &Verdict) -> bool {
     let in_scope = match verdict {
         Verdict::Delete(_) => false,
@@ -209,13 +211,13 @@ pub fn is_overdue(policy: &RunPolicy, now: Timestamp, candidate: &Candidate, ver
     in_scope && overdue_since(policy, candidate).is_some_and(|since| since <= now)
 }
 
-/// Whether a namespace that is due is so by its own lease alone: one that is readable, consistent, was alive when the
-/// namespace was created, and is over together with all that the policy adds to it.
+/// Returns true if a namespace is due by its own lease alone: the lease is readable and consistent, had not ended
+/// when the namespace was created, and has ended together with everything that the policy adds to it.
 ///
-/// Such a lease was promised to the requester when it was written, and admission refuses every other one. What is due
-/// by anything else (the policy's reading of a missing lease, retention after the end of a run, labels without proof
-/// of origin, a lease that ended before its namespace existed, as in a restored backup) may be due because a policy, a
-/// database or a selector is wrong.
+/// The requester knew the end of such a lease when it was written, and admission denies every other one. A namespace
+/// that is due for another reason (the policy's handling of a missing lease, retention after the end of a run, labels
+/// without a proven origin, a lease that ended before its namespace existed, as in a restored backup) may be due
+/// because a policy, a database or a selector is wrong.
 pub fn is_due_by_lease(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
     let Ok(mode) = is_ours(policy, candidate) else { return false };
     if !is_proven(candidate) {
@@ -267,17 +269,17 @@ fn is_ours(policy: &RunPolicy, candidate: &Candidate) -> Result<RuntimeMode, Ver
     Ok(mode)
 }
 
-/// Whether the webhook wrote who asked for the namespace, as it does at each creation.
+/// Returns true if the webhook recorded the requester, as it does for each creation.
 fn is_proven(candidate: &Candidate) -> bool {
     candidate.annotation(keys::REQUESTED_BY).is_some_and(|by| !by.is_empty())
 }
 
-/// When a namespace may go by its lease: after `cleanup.grace` and the retention.
+/// The time at which the lease allows deletion: after `cleanup.grace` and the retention.
 fn release(policy: &RunPolicy, lease_end: Timestamp, retention: Retention) -> Option<Timestamp> {
     later(lease_end, policy.cleanup.grace.saturating_add(retention.after_lease.unwrap_or_default()))
 }
 
-/// A namespace that is younger than now tells of a clock that is wrong, and then every lease may be read wrong.
+/// Retains a namespace whose creation lies in the future: the clock is wrong then, and every lease may be misread.
 fn is_in_time(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
     let Some(created_at) = candidate.created_at else {
         return Err(Verdict::Retain(Reason::NoCreationTime));
@@ -296,18 +298,18 @@ fn is_not_held(now: Timestamp, candidate: &Candidate) -> Result<(), Verdict> {
             let until = hold.until.timestamp();
             Err(Verdict::Wait { until, reason: Reason::Held { why: hold.why } })
         }
-        // Somebody meant to keep it.
+        // An unreadable hold still shows the intention to retain the namespace.
         Err(_) => Err(Verdict::Retain(Reason::UnreadableHold { found: text.chars().take(80).collect() })),
     }
 }
 
-/// When the lease ends, by itself or by the policy's reading of what is missing.
+/// The end of the lease, either its own or the one that the policy assumes if the lease is missing.
 fn lease_end(policy: &RunPolicy, candidate: &Candidate) -> Result<Timestamp, Verdict> {
     let reason = match Lease::read(|key| candidate.annotation(key)) {
         Ok(Some(lease)) if lease.is_consistent(policy.lease.tolerance) => {
             return Ok(lease.expires_at.timestamp());
         }
-        // Two programs would read two different ends: neither is believed.
+        // Two programs would read two different ends, so neither is trusted.
         Ok(Some(_)) => return Err(Verdict::Retain(Reason::ContradictoryLease)),
         Ok(None) => Reason::MissingLease,
         Err(error) => Reason::UnreadableLease { key: error.key(), expected: error.expected() },
@@ -318,7 +320,7 @@ fn lease_end(policy: &RunPolicy, candidate: &Candidate) -> Result<Timestamp, Ver
     end.ok_or(Verdict::Retain(reason))
 }
 
-/// Why the namespace may go by now, if it may.
+/// The reason for which the namespace may be deleted now, if there is one.
 fn is_due(
     policy: &RunPolicy,
     now: Timestamp,

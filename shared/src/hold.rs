@@ -1,21 +1,21 @@
-//! A person's hold against cleanup: until when, and why.
+//! A person's hold against cleanup: its end and its reason.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::lease::LeaseInstant;
 
-/// The value of `codex-k8s.dev/hold`: a time, a blank and a reason, such as
-/// `2026-01-31T12:00:00Z looking into the failed migration`.
+/// The value of `codex-k8s.dev/hold`: a time, a blank and a reason, such as `2026-01-31T12:00:00Z looking into the
+/// failed migration`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Until when the namespace is kept.
+    /// The end of the hold.
     pub until: LeaseInstant,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// A text that is no hold.
+/// An invalid hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{found:?} is no hold; expected a time in UTC, a blank and a reason of 200 characters at most, such as \
@@ -25,7 +25,7 @@ pub struct HoldError {
     found: String,
 }
 
-/// Characters of the reason.
+/// The maximum length of the reason, in characters.
 const LONGEST: usize = 200;
 
 impl FromStr for Hold {

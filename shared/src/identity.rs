@@ -1,4 +1,4 @@
-//! Who a run belongs to: newtypes of the identifiers in the contract.
+//! The identifiers of a run in the contract, as newtypes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct IssueNumberError {
 pub struct IssueNumber(i64);
 
 impl IssueNumber {
-    /// The issue number, if it is above 0: the platform's way to say "no issue" is 0.
+    /// The issue number, if it is above 0. The platform writes 0 for "no issue".
     pub fn new(number: i64) -> Option<Self> {
         (number > 0).then_some(Self(number))
     }
@@ -55,17 +55,17 @@ macro_rules! identifier {
         pub struct $name(String);
 
         impl $name {
-            /// The identifier as the platform's database has it.
+            /// The identifier as it is in the platform's database.
             pub fn new(raw: impl Into<String>) -> Self {
                 Self(raw.into())
             }
 
-            /// As it is.
+            /// The identifier, unchanged.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// As the value of a label on a Namespace; nothing becomes `unknown`.
+            /// The identifier as a label of a Namespace; an empty one becomes `unknown`.
             pub fn label(&self) -> String {
                 sanitize_label(&self.0).into_owned()
             }
@@ -80,7 +80,7 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// The id of a run: a UUID, at the platform; any text, here.
+    /// The id of a run: a UUID in the platform, any text here.
     RunId
 );
 identifier!(
@@ -88,18 +88,18 @@ identifier!(
     ProjectId
 );
 identifier!(
-    /// The key of an agent's role, such as `dev`. At B its label is left out when it would be `unknown`.
+    /// The key of an agent's role, such as `dev`. Release B omits its label if it would be `unknown`.
     AgentKey
 );
 
 impl AgentKey {
-    /// The label, if there is one to be written.
+    /// The label, if one must be written.
     pub fn optional_label(&self) -> Option<String> {
         Some(sanitize_label(self.as_str().trim()).into_owned()).filter(|label| label != UNKNOWN)
     }
 }
 
-/// Whether a text is a UUID as PostgreSQL prints it, and as a label holds it.
+/// Returns true for a UUID in the form that PostgreSQL prints and that a label holds.
 pub fn is_uuid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     let hex = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

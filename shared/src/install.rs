@@ -1,9 +1,9 @@
-//! What the programs make in their own namespace, by name: each is written by one of them and known to others.
+//! Names in the install namespace that more than one of the programs uses.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A label with its value; displayed, the selector of what has it.
+/// A label with its value. Its display form is a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     /// The key.
@@ -13,12 +13,12 @@ pub struct Label {
 }
 
 impl Label {
-    /// Whether it is among labels.
+    /// Returns true if these labels contain it.
     pub fn is_among(self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(self.key).is_some_and(|value| value == self.value)
     }
 
-    /// As an entry of labels.
+    /// The label as an entry of a map of labels.
     pub fn entry(self) -> (String, String) {
         (self.key.to_owned(), self.value.to_owned())
     }
@@ -30,19 +30,19 @@ impl fmt::Display for Label {
     }
 }
 
-/// The label of all that is ours.
+/// The label of all objects of this product.
 pub const PART_OF: Label = Label { key: "app.kubernetes.io/part-of", value: "codex-k8s-guard" };
-/// The Lease that says which reconciler leads.
+/// The Lease of the leading reconciler.
 pub const LEADER_LEASE: &str = "codex-k8s-reconcile";
 /// The Lease that a sweep holds.
 pub const SWEEP_LEASE: &str = "codex-k8s-gc";
-/// The Secret of the certificate authority, unless another is named.
+/// The default Secret of the certificate authority.
 pub const AUTHORITY_SECRET: &str = "codex-k8s-webhook-ca";
-/// The Secret of the leaf, unless another is named.
+/// The default Secret of the serving certificate.
 pub const LEAF_SECRET: &str = "codex-k8s-webhook-tls";
-/// The label of Secrets that are the reconciler's to write.
+/// The label of Secrets that the reconciler may write.
 pub const MANAGED_BY_RECONCILER: Label =
     Label { key: "app.kubernetes.io/managed-by", value: "codex-k8s-reconcile" };
-/// The Lease that says that agent Jobs are, or were, held back: whoever finds it lets go of those that wait, should
-/// the policy not limit them any more.
+/// The Lease that marks that agent Jobs are, or were, limited. If the policy does not limit them any more, the
+/// reconciler that finds the Lease releases the suspended Jobs.
 pub const LIMITED_JOBS_LEASE: &str = "agent-jobs-are-limited";

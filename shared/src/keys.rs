@@ -2,16 +2,16 @@
 
 /// The domain of the contract's keys, with its slash.
 pub const DOMAIN: &str = "codex-k8s.dev/";
-/// The domain that was in use for two hours: none of its keys may appear, save [`NETWORK_ZONE`].
+/// The domain that was in use for two hours. Its keys are denied, except [`NETWORK_ZONE`].
 pub const LEGACY_DOMAIN: &str = "codexk8s.io/";
-/// A key of the legacy domain that is still in use, on namespaces that are not ours.
+/// A key of the legacy domain that is still in use, on namespaces that are not managed.
 pub const NETWORK_ZONE: &str = "codexk8s.io/network-zone";
 
-/// Label: who manages the object; always [`MANAGED_BY_VALUE`].
+/// Label: the manager of the object; always [`MANAGED_BY_VALUE`].
 pub const MANAGED_BY: &str = "codex-k8s.dev/managed-by";
 /// The only value of [`MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "codex-k8s-worker";
-/// Label: what the namespace is for; always [`NAMESPACE_PURPOSE_VALUE`].
+/// Label: the purpose of the namespace; always [`NAMESPACE_PURPOSE_VALUE`].
 pub const NAMESPACE_PURPOSE: &str = "codex-k8s.dev/namespace-purpose";
 /// The only value of [`NAMESPACE_PURPOSE`].
 pub const NAMESPACE_PURPOSE_VALUE: &str = "run";
@@ -26,35 +26,36 @@ pub const ISSUE_NUMBER: &str = "codex-k8s.dev/issue-number";
 /// Label: the agent's role, sanitized.
 pub const AGENT_KEY: &str = "codex-k8s.dev/agent-key";
 
-/// Annotation: the id that ties all rows of a run together.
+/// Annotation: the id that all rows of a run share.
 pub const CORRELATION_ID: &str = "codex-k8s.dev/correlation-id";
-/// Annotation: how long the namespace lives after each renewal.
+/// Annotation: the time to live of the namespace after each renewal.
 pub const NAMESPACE_LEASE_TTL: &str = "codex-k8s.dev/namespace-lease-ttl";
-/// Annotation: when the lease ends.
+/// Annotation: the end of the lease.
 pub const NAMESPACE_LEASE_EXPIRES_AT: &str = "codex-k8s.dev/namespace-lease-expires-at";
-/// Annotation: when the lease was last renewed.
+/// Annotation: the last renewal of the lease.
 pub const NAMESPACE_LEASE_UPDATED_AT: &str = "codex-k8s.dev/namespace-lease-updated-at";
-/// Annotation: hash of what was deployed.
+/// Annotation: the hash of the deployed content.
 pub const RUNTIME_FINGERPRINT_HASH: &str = "codex-k8s.dev/runtime-fingerprint-hash";
-/// Annotation: what was deployed.
+/// Annotation: the deployed content.
 pub const RUNTIME_FINGERPRINT_JSON: &str = "codex-k8s.dev/runtime-fingerprint-json";
-/// Annotation: when it was deployed.
+/// Annotation: the time of the deployment.
 pub const RUNTIME_FINGERPRINT_UPDATED_AT: &str = "codex-k8s.dev/runtime-fingerprint-updated-at";
-/// Annotation of ours: who asked for the namespace, from the authenticated request.
+/// Annotation of this product: the user that created the namespace, from the authenticated request.
 pub const REQUESTED_BY: &str = "codex-k8s.dev/requested-by";
-/// Annotation of ours: when the baseline was last seen complete.
+/// Annotation of this product: the time when the baseline was last found complete.
 pub const BASELINE_READY_AT: &str = "codex-k8s.dev/baseline-ready-at";
-/// Annotation of ours: hash of the baseline that was seen complete.
+/// Annotation of this product: the hash of the baseline that was found complete.
 pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
-/// Annotation of ours: what the baseline waits for, where that lasts.
+/// Annotation of this product: the reason why the baseline stays incomplete, if that lasts.
 pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
-/// Annotation of ours: when the reconciler found no place for the namespace and cut its lease short.
+/// Annotation of this product: the time when the namespace became pending and its lease was shortened.
 pub const QUOTA_PENDING_SINCE: &str = "codex-k8s.dev/quota-pending-since";
-/// Annotation of ours: a person's hold against cleanup.
+/// Annotation of this product: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
-/// Annotation of ours, on a Job that is suspended until there is a place for it: what it waits for.
+/// Annotation of this product, on a Job that is suspended until it has a reservation: the reservation that it waits
+/// for.
 pub const JOB_PENDING_REASON: &str = "codex-k8s.dev/job-pending-reason";
-/// Annotation of ours, on a Job: since when it has a place.
+/// Annotation of this product, on a Job: the time when it got its reservation.
 pub const JOB_ADMITTED_AT: &str = "codex-k8s.dev/job-admitted-at";
 
 /// Label on the platform's workloads.
@@ -62,11 +63,11 @@ pub const APP_NAME: &str = "app.kubernetes.io/name";
 /// The value of [`APP_NAME`] that makes a Job the Job of its run.
 pub const APP_NAME_RUN: &str = "codex-k8s-run";
 
-/// Label: Pods below this Pod Security level are refused.
+/// Label: the Pod Security level that Pods must meet to be admitted.
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// Label: the version of the checks behind [`POD_SECURITY_ENFORCE`].
 pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
-/// Label: workloads below this Pod Security level earn a warning.
+/// Label: the Pod Security level that workloads must meet to be admitted without a warning.
 pub const POD_SECURITY_WARN: &str = "pod-security.kubernetes.io/warn";
 
 /// A label or annotation of Kubernetes itself that gives a namespace, or the Pods in it, privileges.
@@ -74,17 +75,17 @@ pub const POD_SECURITY_WARN: &str = "pod-security.kubernetes.io/warn";
 pub struct Privilege {
     /// The key.
     pub key: &'static str,
-    /// Where it stands.
+    /// The map that holds the key.
     pub kind: KeyKind,
-    /// What it gives.
+    /// The privilege.
     pub gives: &'static str,
-    /// The source file of Kubernetes 1.37 that reads it.
+    /// The source file of Kubernetes 1.37 that reads the key.
     pub source: &'static str,
 }
 
-/// Every key of a Namespace that Kubernetes 1.37 reads and that widens what the namespace may do, but for the Pod
-/// Security labels, which have a rule of their own. The others that it reads name the namespace
-/// (`kubernetes.io/metadata.name`, which the API server writes itself).
+/// Every key of a Namespace that Kubernetes 1.37 reads and that widens what the namespace may do, except the Pod
+/// Security labels, which have their own rule. The others that it reads name the namespace
+/// (`kubernetes.io/metadata.name`, which the API server sets itself).
 pub const PRIVILEGES: &[Privilege] = &[
     Privilege {
         key: "resource.kubernetes.io/admin-access",
@@ -112,7 +113,7 @@ pub const PRIVILEGES: &[Privilege] = &[
     },
 ];
 
-/// Where a key stands.
+/// The map that holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
     /// In `metadata.labels`.
@@ -121,27 +122,27 @@ pub enum KeyKind {
     Annotation,
 }
 
-/// Who brought a key in.
+/// The origin of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// The platform at A.
+    /// The platform's release A.
     A,
-    /// The platform at B.
+    /// The platform's release B.
     B,
     /// This product.
     Guard,
 }
 
-/// A key that the contract knows.
+/// A key of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownKey {
     /// The key.
     pub key: &'static str,
-    /// Where it stands.
+    /// The map that holds the key.
     pub kind: KeyKind,
-    /// Who brought it in.
+    /// The origin.
     pub since: Since,
-    /// What its value means.
+    /// The meaning of the value.
     pub meaning: &'static str,
 }
 
@@ -153,7 +154,7 @@ const fn annotation(key: &'static str, since: Since, meaning: &'static str) -> K
     KnownKey { key, kind: KeyKind::Annotation, since, meaning }
 }
 
-/// Every key of the domain that the contract knows on namespaces; any other is refused on managed ones.
+/// Every key of the domain that the contract has on namespaces; any other is denied on managed ones.
 pub const KNOWN: &[KnownKey] = &[
     label(MANAGED_BY, Since::A, "always codex-k8s-worker"),
     label(NAMESPACE_PURPOSE, Since::A, "always run"),
@@ -185,27 +186,27 @@ pub const KNOWN: &[KnownKey] = &[
     annotation(HOLD, Since::Guard, "a person's hold against cleanup"),
 ];
 
-/// The labels that the contract knows on namespaces.
+/// The labels that the contract has on namespaces.
 pub fn known_labels() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().filter(|known| known.kind == KeyKind::Label).map(|known| known.key)
 }
 
-/// Whether a key lies in the domain itself; a subdomain is owned by another manager.
+/// Returns true for a key of the domain itself, not of a subdomain, which belongs to another manager.
 pub fn in_domain(key: &str) -> bool {
     key.starts_with(DOMAIN)
 }
 
-/// Whether a key is one of the legacy domain that may not appear any more.
+/// Returns true for a key of the legacy domain that is denied.
 pub fn is_legacy(key: &str) -> bool {
     key.starts_with(LEGACY_DOMAIN) && key != NETWORK_ZONE
 }
 
-/// Whether the contract knows a label.
+/// Returns true for a label of the contract.
 pub fn is_known_label(key: &str) -> bool {
     is_known(key, KeyKind::Label)
 }
 
-/// Whether the contract knows an annotation.
+/// Returns true for an annotation of the contract.
 pub fn is_known_annotation(key: &str) -> bool {
     is_known(key, KeyKind::Annotation)
 }

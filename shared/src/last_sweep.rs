@@ -1,5 +1,5 @@
-//! What the last sweep of the garbage collector came to, as it is kept in a `ConfigMap` of our own namespace: the
-//! garbage collector writes it, and the reconciler tells it as metrics, so that a collector that has stopped is seen.
+//! The outcome of the last sweep, stored in a `ConfigMap` of the install namespace. The garbage collector writes it,
+//! and the reconciler exports it as metrics, so that a collector that has stopped is noticed.
 
 #[cfg(feature = "metrics")]
 mod collector;
@@ -14,20 +14,20 @@ pub use collector::{PREFIX, SweepCollector};
 
 /// The name of the `ConfigMap`.
 pub const CONFIG_MAP: &str = "codex-k8s-gc-last-sweep";
-/// The key in it.
+/// The key in the `ConfigMap`.
 pub const KEY: &str = "sweep.json";
 
-/// How a sweep ended.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "&'static str")]
 pub enum SweepResult {
-    /// All was done.
+    /// Everything that was due was deleted.
     Succeeded,
     /// Some namespaces could not be deleted.
     Partial,
-    /// The breaker tripped: only what was due by its own lease was deleted, or nothing at all.
+    /// The circuit breaker tripped: only namespaces that were due by their own lease were deleted, or none at all.
     Aborted,
-    /// It ended early: something was not to be reached. Also what a later version may call otherwise.
+    /// The sweep ended early because a service was not available. Also stands for results of later versions.
     #[default]
     Failed,
 }
@@ -45,10 +45,10 @@ impl From<SweepResult> for &'static str {
 }
 
 impl SweepResult {
-    /// All of them.
+    /// All results.
     pub const ALL: [Self; 4] = [Self::Succeeded, Self::Partial, Self::Aborted, Self::Failed];
 
-    /// Its code, for people and metrics.
+    /// The code for output and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -58,51 +58,51 @@ impl SweepResult {
         }
     }
 
-    /// Whether the sweep did all that it is there for.
+    /// Returns true if the sweep did everything that was due.
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Succeeded)
     }
 }
 
-/// The last sweep. Fields that a later version adds are left alone; those that it leaves out are as if nothing was
-/// found.
+/// The last sweep. Fields that a later version adds are ignored; fields that are absent have their empty value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LastSweep {
-    /// When it began.
+    /// The start.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// The end.
     pub finished_at: Option<Timestamp>,
-    /// When one last ended well.
+    /// The end of the last successful sweep.
     pub last_success: Option<Timestamp>,
-    /// How it ended.
+    /// The result.
     pub result: SweepResult,
-    /// What went wrong, in a sentence.
+    /// The error, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Managed namespaces.
+    /// The number of managed namespaces.
     pub managed: u32,
-    /// Those that were due.
+    /// The number of namespaces that were due.
     pub due: u32,
-    /// Those among them that were due by anything but their own leases.
+    /// The number of those that were due for reasons other than their own lease.
     pub due_by_policy: u32,
-    /// Those that are gone now.
+    /// The number of namespaces that are gone.
     pub deleted: u32,
-    /// Those that could not be deleted.
+    /// The number of namespaces that could not be deleted.
     pub failed: u32,
-    /// Those that are still being deleted after the time that it may take.
+    /// The number of namespaces that were still terminating at the timeout.
     pub stuck: u32,
-    /// Those that stay, by the code of the reason.
+    /// The retained namespaces, by the code of the reason.
     pub retained: BTreeMap<String, u32>,
-    /// Those that stay beyond lease, retention, hold and `cleanup.workGrace`, by the code of the reason.
+    /// The namespaces that are retained beyond lease, retention, hold and `cleanup.workGrace`, by the code of the
+    /// reason.
     pub overdue: BTreeMap<String, u32>,
-    /// The end of the lease of the namespace that should have gone first and is still there.
+    /// The earliest end of a lease among the namespaces that were due and still exist.
     pub oldest_expired: Option<Timestamp>,
-    /// Since when the namespace is being deleted that has been for longest.
+    /// The earliest time of a deletion request among the namespaces that are still terminating.
     pub oldest_terminating: Option<Timestamp>,
-    /// What the breaker tripped at, as codes.
+    /// The codes of the limits at which the circuit breaker tripped.
     pub breaker: Vec<String>,
-    /// What is left over of namespaces that are gone.
+    /// The number of objects that are left over from deleted namespaces.
     pub leaks: u32,
 }
 

@@ -1,8 +1,8 @@
-//! Leases: three annotations that say how long a run namespace lives (contract.md, sections 1 and 4).
+//! Leases: three annotations that limit the lifetime of a run namespace (contract.md, sections 1 and 4).
 //!
-//! Reading is strict. The platform itself takes an expiry that it cannot parse for a missing one and falls back to
-//! the namespace's age, so that a typing error can mean "expired": here a value that is not exactly of the form
-//! that the platform writes is an error, never a time.
+//! Parsing is strict. The platform itself treats an expiry that it cannot parse as missing and falls back to the
+//! namespace's age, so that a typing error can mean "expired". Here, a value that is not exactly in the platform's
+//! form is an error, never a time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::keys;
 
-/// The longest text that is looked at.
+/// The maximum length of a text that is parsed.
 const LONGEST: usize = 64;
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,7 +32,7 @@ const UNITS: [(&str, u64); 8] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(Duration);
 
-/// A text that is no duration.
+/// A text that is not a valid duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is no duration; expected hours, minutes and seconds, such as 24h0m0s or 1h30m")]
 pub struct GoDurationError {
@@ -54,7 +54,7 @@ impl From<GoDuration> for Duration {
 impl FromStr for GoDuration {
     type Err = GoDurationError;
 
-    /// Takes what Go prints and what people write in its grammar: each unit once, largest first, no sign.
+    /// Parses the output of Go, and what users write in its grammar: each unit once, largest first, no sign.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         nanoseconds(text)
             .filter(|nanos| *nanos > 0 && i64::try_from(*nanos).is_ok())
@@ -84,7 +84,7 @@ fn nanoseconds(text: &str) -> Option<u64> {
     Some(total)
 }
 
-/// `1.5` times a unit. A fraction of a nanosecond is cut off, as Go does.
+/// A decimal number such as `1.5`, times a unit. A fraction of a nanosecond is truncated, as in Go.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) =
         number.split_once('.').map_or((number, None), |(whole, part)| (whole, Some(part)));
@@ -137,12 +137,11 @@ fn decimal(value: u128, unit: u128) -> String {
     format!("{whole}.{fraction:0width$}").trim_end_matches('0').to_owned()
 }
 
-/// A moment of a lease: RFC 3339 in UTC with whole seconds, written with capital `T` and `Z`, between the years
-/// 2000 and 2999.
+/// A time of a lease: RFC 3339 in UTC with whole seconds, with capital `T` and `Z`, between the years 2000 and 2999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseInstant(Timestamp);
 
-/// A text that is no moment of a lease.
+/// A text that is not a time of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is no time of a lease; expected UTC with whole seconds, such as 2026-01-31T12:00:00Z")]
 pub struct LeaseInstantError {
@@ -150,24 +149,24 @@ pub struct LeaseInstantError {
 }
 
 impl LeaseInstant {
-    /// The moment, cut to whole seconds; `None` outside the years 2000 to 2999.
+    /// The time, truncated to whole seconds; `None` outside the years 2000 to 2999.
     pub fn from_timestamp(timestamp: Timestamp) -> Option<Self> {
         let whole = Timestamp::from_second(timestamp.as_second()).ok()?;
         whole.to_string().parse().ok()
     }
 
-    /// The moment.
+    /// The time.
     pub const fn timestamp(self) -> Timestamp {
         self.0
     }
 
-    /// This moment and a duration, cut to whole seconds; `None` outside the years 2000 to 2999.
+    /// The sum of this time and a duration, truncated to whole seconds; `None` outside the years 2000 to 2999.
     pub fn checked_add(self, duration: GoDuration) -> Option<Self> {
         let later = self.0.checked_add(SignedDuration::try_from(duration.0).ok()?).ok()?;
         Self::from_timestamp(later)
     }
 
-    /// The time from an earlier moment to this one; `None` if it is not earlier.
+    /// The duration from an earlier time to this one; `None` if it is not earlier.
     pub fn since(self, earlier: Self) -> Option<GoDuration> {
         let between = Duration::try_from(self.0.duration_since(earlier.0)).ok()?;
         (!between.is_zero()).then_some(GoDuration(between))
@@ -185,7 +184,8 @@ impl FromStr for LeaseInstant {
                 b'0' | b'2' => byte.is_ascii_digit(),
                 _ => byte == *form,
             });
-        // A leap second has the form but is not what it reads as: what is printed must be what was read.
+        // A leap second has the right form, but is parsed as another time. Printing must return the text that was
+        // parsed.
         let timestamp = text.parse::<Timestamp>().ok().filter(|read| formed && read.to_string() == text);
         timestamp.map(Self).ok_or_else(|| LeaseInstantError { found: text.chars().take(LONGEST).collect() })
     }
@@ -200,39 +200,39 @@ impl fmt::Display for LeaseInstant {
 /// The lease of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// How long the namespace lives after each renewal.
+    /// The time to live after each renewal.
     pub ttl: GoDuration,
-    /// When the lease ends.
+    /// The end of the lease.
     pub expires_at: LeaseInstant,
-    /// When it was last renewed.
+    /// The last renewal.
     pub updated_at: LeaseInstant,
 }
 
-/// Why a lease cannot be read.
+/// A lease that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Some of the three annotations are there and this one is not.
+    /// Some of the three annotations are present and this one is missing.
     #[error("{key} is missing")]
     Missing {
         /// The annotation.
         key: &'static str,
     },
-    /// The time to live is no duration.
+    /// The time to live is not a valid duration.
     #[error("failed to read {}", keys::NAMESPACE_LEASE_TTL)]
     Ttl(#[source] GoDurationError),
-    /// One of the two times is none.
+    /// One of the two times is invalid.
     #[error("failed to read {key}")]
     Instant {
         /// The annotation.
         key: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: LeaseInstantError,
     },
 }
 
 impl LeaseError {
-    /// The annotation that is to blame.
+    /// The annotation with the error.
     pub const fn key(&self) -> &'static str {
         match self {
             Self::Missing { key } | Self::Instant { key, .. } => key,
@@ -240,7 +240,7 @@ impl LeaseError {
         }
     }
 
-    /// What is expected there.
+    /// The expected form.
     pub const fn expected(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "expected ttl, expires-at and updated-at together, or none of them",
@@ -254,7 +254,7 @@ impl Lease {
     /// Reads the lease from a namespace's annotations; `None` if it has none of the three.
     ///
     /// # Errors
-    /// [`LeaseError`] for the first annotation that is missing or not of the platform's form.
+    /// [`LeaseError`] for the first annotation that is missing or not in the platform's form.
     pub fn read<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Self>, LeaseError> {
         let ttl = annotation(keys::NAMESPACE_LEASE_TTL);
         let expires_at = annotation(keys::NAMESPACE_LEASE_EXPIRES_AT);
@@ -270,20 +270,20 @@ impl Lease {
         }))
     }
 
-    /// A lease from now on; `None` if it would end after the year 2999.
+    /// A lease that starts now; `None` if it would end after the year 2999.
     pub fn grant(now: Timestamp, ttl: GoDuration) -> Option<Self> {
         let updated_at = LeaseInstant::from_timestamp(now)?;
         Some(Self { ttl, expires_at: updated_at.checked_add(ttl)?, updated_at })
     }
 
-    /// Whether the lease ends at its last renewal plus its time to live, give or take a tolerance.
+    /// Returns true if the lease ends at its last renewal plus its time to live, within a tolerance.
     pub fn is_consistent(&self, tolerance: Duration) -> bool {
         let Some(expected) = self.updated_at.checked_add(self.ttl) else { return false };
         expected.0.duration_since(self.expires_at.0).unsigned_abs() <= tolerance
     }
 }
 
-/// A moment so much later; `None` if no calendar reaches there.
+/// The sum of a time and a duration; `None` if it is out of range.
 pub fn later(moment: Timestamp, by: Duration) -> Option<Timestamp> {
     moment.checked_add(SignedDuration::try_from(by).ok()?).ok()
 }

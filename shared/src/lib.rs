@@ -1,10 +1,10 @@
-//! What a run namespace is: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no clock.
-//! Beside these pure layers, behind the feature `audit-stores`, stand the stores of audit rows and the platform's runs;
-//! behind `telemetry`, the logs and traces of the program.
+//! The model of a run namespace: labels, names, lease, baseline, run and policy. No HTTP, no Kubernetes client, no
+//! clock. In addition to these pure modules, the feature `audit-stores` enables the stores of audit rows and the
+//! platform's runs, and `telemetry` enables logs and traces.
 //!
-//! The platform's contract as types. Where docs cite *contract.md*, they mean the project's description of what
-//! the platform writes and expects; **A** is its earlier state, whose values are our defaults, **B** its later
-//! one, whose traffic passes as well.
+//! These types are the platform's contract. *contract.md* in these docs is the project's description of what the
+//! platform writes and expects. **A** is the platform's earlier release, whose values are the defaults; **B** is the
+//! later one, whose requests are admitted as well.
 
 pub mod audit;
 pub mod baseline;

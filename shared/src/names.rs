@@ -3,7 +3,7 @@
 use crate::identity::{IssueNumber, is_uuid};
 use crate::sanitize::{LONGEST, compact, go_lower, sanitize_dns};
 
-/// The prefix of run namespaces where none is configured.
+/// The default prefix of run namespaces.
 pub const DEFAULT_PREFIX: &str = "codex-issue";
 /// The prefix of Jobs and bare Pods of a run.
 pub const JOB_PREFIX: &str = "codex-k8s-run-";
@@ -11,10 +11,10 @@ pub const JOB_PREFIX: &str = "codex-k8s-run-";
 const FALLBACK: &str = "codex-run";
 const PART: usize = 12;
 
-/// The name of a run's namespace, as the worker builds it. `issue` 0 or less is "no issue".
+/// The name of a run's namespace, as the worker builds it. An `issue` of 0 or less means "no issue".
 ///
-/// A long prefix can push the run out of the 63 characters: then two runs get one name. That is the platform's
-/// behaviour, kept because its worker looks for exactly these names.
+/// A long prefix can push the run out of the 63 characters, so that two runs get the same name. That is the
+/// platform's behavior, and is kept because its worker uses exactly these names.
 pub fn run_namespace_name(prefix: &str, project: &str, run: &str, issue: i64) -> String {
     let name = whole_run_namespace_name(prefix, project, run, issue);
     let cut = name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-');
@@ -25,8 +25,8 @@ fn or(text: String, fallback: &str) -> String {
     if text.is_empty() { fallback.to_owned() } else { text }
 }
 
-/// The name of a run's namespace before it is cut to the 63 characters that a name may have: where it is longer, the
-/// run is not whole in [`run_namespace_name`].
+/// The name of a run's namespace before it is cut to the maximum of 63 characters. If it is longer,
+/// [`run_namespace_name`] does not contain the whole run.
 pub fn whole_run_namespace_name(prefix: &str, project: &str, run: &str, issue: i64) -> String {
     let base = or(sanitize_dns(prefix), DEFAULT_PREFIX);
     let run = or(compact(run, PART), "run");
@@ -39,9 +39,9 @@ pub fn whole_run_namespace_name(prefix: &str, project: &str, run: &str, issue: i
     or(sanitize_dns(&name), FALLBACK)
 }
 
-/// Whether a run's name loses nothing of its id that tells it from others: it is a random UUID (version 4, as the
-/// platform's database makes them), or short and plain. Of any other, what is left out may be all that is different, such
-/// as the counter at its end; the time-ordered versions of UUIDs differ in their ends as well.
+/// Returns true if the shortened form of a run's id in names is unique: the id is a random UUID (version 4, as in the
+/// platform's database), or short and plain. In any other id, the part that is cut off may be the only difference,
+/// such as a counter at its end; the time-ordered versions of UUIDs also differ in their ends.
 pub fn is_told_by_names(run: &str) -> bool {
     let is_random = is_uuid(run) && run.as_bytes().get(14) == Some(&b'4');
     is_random || is_part(run)
@@ -59,7 +59,7 @@ pub fn run_job_name(run: &str) -> String {
     name.get(..LONGEST).unwrap_or(&name).trim_end_matches('-').to_owned()
 }
 
-/// A slot: an environment that runs take turns in (B only).
+/// A slot: an environment that runs share by turns (release B only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot<'a> {
     /// The project's name.
@@ -68,10 +68,11 @@ pub struct Slot<'a> {
     pub number: u32,
 }
 
-/// The most digits of a slot's number: an expression that the API server evaluates says the same.
+/// The maximum number of digits of a slot's number. A match condition that the API server evaluates has the same
+/// limit.
 pub const SLOT_DIGITS: usize = 9;
 
-/// The slot that a namespace name stands for: `<project>-dev-<n>`.
+/// The slot of a namespace name of the form `<project>-dev-<n>`.
 pub fn slot_namespace(name: &str) -> Option<Slot<'_>> {
     let (project, number) = name.rsplit_once("-dev-")?;
     let canonical = number.len() <= SLOT_DIGITS
@@ -81,8 +82,8 @@ pub fn slot_namespace(name: &str) -> Option<Slot<'_>> {
     (!project.is_empty()).then_some(Slot { project, number })
 }
 
-/// The prefix that a name lies under, with its `-` boundary: `codex-issue` claims `codex-issue-1`, neither
-/// `codex-issues-1` nor `codex-issue` itself.
+/// The prefix of a name, with its `-` boundary: `codex-issue` matches `codex-issue-1`, but neither `codex-issues-1`
+/// nor `codex-issue` itself.
 pub fn reserved_prefix<'p>(name: &str, prefixes: &'p [String]) -> Option<&'p str> {
     let claims = |prefix: &&String| {
         name.strip_prefix(prefix.as_str())
@@ -92,21 +93,21 @@ pub fn reserved_prefix<'p>(name: &str, prefixes: &'p [String]) -> Option<&'p str
     prefixes.iter().filter(claims).max_by_key(|prefix| prefix.len()).map(String::as_str)
 }
 
-/// What the name of a run namespace tells.
+/// The parts of the name of a run namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParsedName<'a> {
-    /// What follows the prefix and its `-`.
+    /// The part after the prefix and its `-`.
     pub rest: &'a str,
-    /// The project, 12 characters at most.
+    /// The project, at most 12 characters.
     pub project: Option<&'a str>,
     /// The issue.
     pub issue: Option<IssueNumber>,
-    /// The run, 12 characters at most.
+    /// The run, at most 12 characters.
     pub run: Option<&'a str>,
     cut: bool,
 }
 
-/// Takes a run namespace's name apart. A person's own name under the prefix has only a `rest`.
+/// Splits the name of a run namespace into its parts. A name under the prefix that a user chose only has a `rest`.
 pub fn parse_run_namespace<'a>(name: &'a str, prefixes: &[String]) -> Option<ParsedName<'a>> {
     let prefix = reserved_prefix(name, prefixes)?;
     let rest = name.strip_prefix(prefix)?.strip_prefix('-')?;
@@ -132,17 +133,17 @@ fn is_part(text: &str) -> bool {
 }
 
 impl ParsedName<'_> {
-    /// Whether the name can be the one that was built for this run. A name that tells no run agrees with all.
+    /// Returns true if the name can be the one of this run. A name without a run agrees with all.
     pub fn agrees_with_run(&self, run: &str) -> bool {
         self.agrees(self.run, run, "run")
     }
 
-    /// Whether the name can be the one that was built for this project. A name that tells none agrees with all.
+    /// Returns true if the name can be the one of this project. A name without a project agrees with all.
     pub fn agrees_with_project(&self, project: &str) -> bool {
         self.project.is_none_or(|named| named == compact_or(project, "project"))
     }
 
-    /// A name of the full length may have lost the end of its run.
+    /// A name of the maximum length may have lost the end of its run.
     fn agrees(&self, named: Option<&str>, raw: &str, fallback: &str) -> bool {
         named.is_none_or(|named| {
             let built = compact_or(raw, fallback);
@@ -151,7 +152,7 @@ impl ParsedName<'_> {
     }
 }
 
-/// The part as the builder would write it; a label that says `unknown` stands for an empty identifier as well.
+/// The part in the form that the worker builds; a label `unknown` also stands for an empty identifier.
 fn compact_or(raw: &str, fallback: &str) -> String {
     let raw = if raw == crate::sanitize::UNKNOWN { "" } else { raw };
     Some(compact(raw, PART)).filter(|part| !part.is_empty()).unwrap_or_else(|| fallback.to_owned())

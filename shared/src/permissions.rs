@@ -1,9 +1,9 @@
-//! What rules of a Role allow, and whether other rules allow all of it.
+//! Permissions of the rules of a Role, and a check that they are covered by other rules.
 //!
-//! Compared is what a rule has the authorizer allow, not how it is written. Wildcards reach beyond everything that
-//! exists today: `*` is covered by `*` alone, however long the list beside it is. As in Kubernetes, a request is
-//! allowed if one rule allows it, `*` as a resource takes in every subresource, `pods` does not take in `pods/log`,
-//! `*/scale` takes in that subresource of everything, and `pods/*` is no pattern.
+//! Rules are compared by what the authorizer allows, not by how they are written. Wildcards also match everything
+//! that will ever exist: only `*` covers `*`, even if a list names everything that exists today. As in Kubernetes, a
+//! request is allowed if one rule allows it, `*` as a resource includes every subresource, `pods` does not include
+//! `pods/log`, `*/scale` includes that subresource of every resource, and `pods/*` is not a pattern.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::policy::PolicyRule;
 
 const ALL: &str = "*";
 
-/// One thing that a rule allows; `*` stands for whatever there is and will be.
+/// A permission of a rule; `*` stands for all present and future values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permission<'a> {
     /// The API group; empty for the core group.
@@ -21,7 +21,7 @@ pub struct Permission<'a> {
     pub resource: &'a str,
     /// The verb.
     pub verb: &'a str,
-    /// The one object that it is about; `None` for all, and for requests that name none.
+    /// The object that it is limited to; `None` for all, and for requests without a name.
     pub name: Option<&'a str>,
 }
 
@@ -36,8 +36,8 @@ impl fmt::Display for Permission<'_> {
     }
 }
 
-/// Whether `maximum` allows all that `requested` does. Takes time in the length of `requested`, not in the product of its
-/// lists: who asks may be hostile, who wrote the maximum is not.
+/// Checks that `maximum` allows everything that `requested` does. The time is linear in the length of `requested`,
+/// not in the product of its lists, because the requester may be hostile; the author of the maximum is not.
 ///
 /// # Errors
 /// The first permission that no rule of the maximum allows.
@@ -64,10 +64,10 @@ pub fn covers<'a>(maximum: &[&PolicyRule], requested: &'a PolicyRule) -> Result<
     Ok(())
 }
 
-/// For each rule of the maximum, whether it allows a value, the others being as it likes.
+/// For each rule of the maximum, true if it allows a value regardless of the other fields.
 type Allowing = Vec<bool>;
 
-/// The values that the rules of the maximum do not tell apart are one: the first of them.
+/// The first value of each class. Values that no rule of the maximum distinguishes are in the same class.
 fn classes<T: Copy>(
     maximum: &[&PolicyRule],
     values: impl Iterator<Item = T>,
@@ -85,7 +85,7 @@ fn texts(list: &[String]) -> impl Iterator<Item = &str> {
     list.iter().map(String::as_str)
 }
 
-/// A rule without names is about all of them.
+/// The names of a rule; a rule without names applies to all.
 fn names(rule: &PolicyRule) -> impl Iterator<Item = Option<&str>> {
     let unnamed = rule.resource_names.is_empty().then_some(None);
     unnamed.into_iter().chain(texts(&rule.resource_names).map(Some))

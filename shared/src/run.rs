@@ -1,4 +1,4 @@
-//! Runs: runtime mode, access profile, and what a run's payload says of them (contract.md, section 4).
+//! Runs: runtime mode, access profile, and the payload of a run (contract.md, section 4).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::IssueNumber;
 
-/// What a run may do to its environment.
+/// The access of a run to its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuntimeMode {
@@ -17,7 +17,7 @@ pub enum RuntimeMode {
     CodeOnly,
 }
 
-/// A text that is no runtime mode.
+/// A text that is not a runtime mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is no runtime mode; expected \"full-env\" or \"code-only\"")]
 pub struct RuntimeModeError {
@@ -28,7 +28,7 @@ impl RuntimeMode {
     /// Both modes.
     pub const ALL: [Self; 2] = [Self::FullEnv, Self::CodeOnly];
 
-    /// The label value.
+    /// The value of the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FullEnv => "full-env",
@@ -36,7 +36,7 @@ impl RuntimeMode {
         }
     }
 
-    /// As the platform reads it: whatever is not `full-env` is `code-only`.
+    /// Parses a text as the platform does: everything except `full-env` is `code-only`.
     pub fn parse_like_platform(text: &str) -> Self {
         text.parse().unwrap_or(Self::CodeOnly)
     }
@@ -57,18 +57,18 @@ impl fmt::Display for RuntimeMode {
     }
 }
 
-/// How much a `full-env` run may change (B only).
+/// The access of a `full-env` run (release B only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AccessProfile {
-    /// It may change what is in its namespace.
+    /// It may change the objects in its namespace.
     #[default]
     Candidate,
-    /// It may read.
+    /// It may only read.
     ProductionReadonly,
 }
 
 impl AccessProfile {
-    /// As the platform reads it: `production-readonly` in any case, else candidate.
+    /// Parses a text as the platform does: `production-readonly` in any case, otherwise candidate.
     pub fn parse_like_platform(text: &str) -> Self {
         if text.trim().eq_ignore_ascii_case("production-readonly") {
             Self::ProductionReadonly
@@ -78,12 +78,12 @@ impl AccessProfile {
     }
 }
 
-/// The state of the platform whose reading of a payload is meant.
+/// The platform release whose interpretation of a payload applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// The earlier state.
+    /// The earlier release.
     A,
-    /// The later state.
+    /// The later release.
     B,
 }
 
@@ -106,7 +106,7 @@ const KINDS: [&str; 13] = [
 /// The kinds of trigger that have no `_revise` twin.
 const SINGLE_KINDS: [&str; 2] = ["ai_repair", "rethink"];
 
-/// All 28 kinds of trigger that B knows.
+/// All 28 kinds of trigger of release B.
 pub fn trigger_kinds() -> impl Iterator<Item = String> {
     let twins = KINDS.iter().flat_map(|kind| [(*kind).to_owned(), format!("{kind}_revise")]);
     twins.chain(SINGLE_KINDS.iter().map(|kind| (*kind).to_owned()))
@@ -116,7 +116,7 @@ fn is_trigger_kind(kind: &str) -> bool {
     KINDS.contains(&kind.strip_suffix("_revise").unwrap_or(kind)) || SINGLE_KINDS.contains(&kind)
 }
 
-/// The agent role that handles a kind of trigger; `dev` if no other does.
+/// The agent role that handles a kind of trigger; `dev` is the default.
 pub fn role_of_kind(kind: &str) -> &'static str {
     match kind.strip_suffix("_revise").unwrap_or(kind) {
         "intake" | "vision" | "prd" => "pm",
@@ -129,33 +129,33 @@ pub fn role_of_kind(kind: &str) -> &'static str {
     }
 }
 
-/// The fields of `run_payload` that decide where and how a run works. All others are passed over.
+/// The fields of `run_payload` that decide where and how a run works. All others are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RunPayload {
-    /// What set the run off.
+    /// The trigger.
     pub trigger: Option<Trigger>,
     /// The issue.
     pub issue: Option<Issue>,
-    /// The agent (B).
+    /// The agent (release B).
     pub agent: Option<Agent>,
-    /// What the control-plane decided (B).
+    /// The decision of the control plane (release B).
     pub runtime: Option<Runtime>,
-    /// The repository (B).
+    /// The repository (release B).
     pub repository: Option<Repository>,
-    /// Whether the run is a discussion (B).
+    /// True if the run is a discussion (release B).
     pub discussion_mode: bool,
-    /// The event as it came in (B).
+    /// The original event (release B).
     pub raw_payload: Option<RawPayload>,
 }
 
-/// What set a run off.
+/// The trigger of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Trigger {
     /// The kind, such as `dev`.
     pub kind: String,
-    /// The label that was set (B), such as `run:dev`.
+    /// The label that was set (release B), such as `run:dev`.
     pub label: String,
 }
 
@@ -163,7 +163,7 @@ pub struct Trigger {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Issue {
-    /// Its number; 0 is none.
+    /// The number; 0 means none.
     pub number: i64,
 }
 
@@ -171,9 +171,9 @@ pub struct Issue {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Agent {
-    /// The key of its role.
+    /// The key of the agent's role.
     pub key: String,
-    /// Its name, for people.
+    /// The display name.
     pub name: String,
 }
 
@@ -181,33 +181,33 @@ pub struct Agent {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Repository {
-    /// Its owner and name, such as `o/r`.
+    /// The owner and the name, such as `o/r`.
     pub full_name: String,
 }
 
-/// What the control-plane decided.
+/// The decision of the control plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Runtime {
-    /// The runtime mode; empty leaves it to the trigger.
+    /// The runtime mode; if empty, the trigger decides.
     pub mode: String,
-    /// The namespace; empty leaves it to the name builder.
+    /// The namespace; if empty, the name is built from the run.
     pub namespace: String,
     /// The access profile.
     pub access_profile: String,
-    /// The environment that is worked on.
+    /// The target environment.
     pub target_env: String,
-    /// What is built.
+    /// The reference that is built.
     pub build_ref: String,
-    /// Whether the run only deploys, and has no agent.
+    /// True if the run only deploys, and has no agent.
     pub deploy_only: bool,
 }
 
-/// The event as it came in.
+/// The original event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RawPayload {
-    /// The pull request, whose number stands in for a missing issue.
+    /// The pull request, whose number replaces a missing issue.
     pub pull_request: Option<PullRequest>,
 }
 
@@ -215,9 +215,9 @@ pub struct RawPayload {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PullRequest {
-    /// Its number.
+    /// The number.
     pub number: i64,
-    /// What it would merge.
+    /// The head.
     pub head: Option<Head>,
 }
 
@@ -231,7 +231,7 @@ pub struct Head {
 }
 
 impl RunPayload {
-    /// Reads a payload as the worker does: one that is malformed says nothing.
+    /// Parses a payload as the worker does: a malformed one is empty.
     pub fn parse_like_platform(json: &str) -> Self {
         serde_json::from_str(json).unwrap_or_default()
     }
@@ -248,7 +248,7 @@ impl RunPayload {
         }
     }
 
-    /// The issue, or at B the pull request that stands in for it.
+    /// The issue, or in release B the pull request that replaces it.
     pub fn issue_number(&self, release: Release) -> Option<IssueNumber> {
         let issue = self.issue.as_ref().and_then(|issue| IssueNumber::new(issue.number));
         let pull = || {

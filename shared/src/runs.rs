@@ -1,4 +1,4 @@
-//! What the platform's database says of its runs. Read, and never written.
+//! The runs in the platform's database, which is only read, never written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,37 +14,37 @@ mod stored;
 
 pub use stored::{StoredRun, read_run};
 
-/// How long the database is waited for.
+/// The default timeout of the database.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TABLE: &str = "agent_runs";
-/// What we read of it (contract.md, section 6).
+/// The columns that are read (contract.md, section 6).
 const FORM: [Column; 3] =
     [Column("id", "uuid"), Column("status", "text"), Column("finished_at", "timestamp with time zone")];
-/// So many runs are asked for at a time.
+/// The number of runs in one query.
 const BATCH: usize = 500;
 
-/// A run as the platform keeps it.
+/// A run in the platform's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
-    /// Its status, as it stands there.
+    /// The status, unchanged.
     pub status: String,
-    /// When it ended, if it has.
+    /// The end, if the run has ended.
     pub finished_at: Option<Timestamp>,
 }
 
-/// Why the runs are not known. Whoever would delete by them must not.
+/// Runs that could not be read. Callers must not delete anything on the basis of them.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
     /// The database cannot be used.
     #[error("the platform's runs cannot be read; without them nothing may be deleted")]
     Database(#[from] DatabaseError),
-    /// There is not one run.
+    /// The table is empty.
     #[error(
         "{table} of the database {database} holds no run at all, so that it is not the platform's; nothing may be \
          deleted by it; name the platform's database"
     )]
     Empty {
-        /// Which database.
+        /// The database.
         database: String,
         /// The table.
         table: String,
@@ -59,8 +59,8 @@ pub struct PlatformRuns {
 }
 
 impl PlatformRuns {
-    /// Opens the table `agent_runs`: in the schema that the address names, else where the platform's own programs find
-    /// it. The right to SELECT from it is enough.
+    /// Opens the table `agent_runs`: in the schema of the address, or on the search path, as the platform's own
+    /// programs do. The privilege to SELECT from it is enough.
     ///
     /// # Errors
     /// [`RunsError`]: if the database cannot be used, the table is of another form, or it is empty.
@@ -68,7 +68,7 @@ impl PlatformRuns {
         Self::open_with_timeout(address, TIMEOUT).await
     }
 
-    /// As [`open`](Self::open), with another patience for the database.
+    /// As [`open`](Self::open), with another timeout of the database.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -85,10 +85,11 @@ impl PlatformRuns {
         Ok(runs)
     }
 
-    /// The runs of these ids, by id. An id is what a namespace's label says; one that is no UUID is no run's.
+    /// The runs of these ids, by id. An id is the value of a namespace's label; one that is not a UUID is never the
+    /// id of a run.
     ///
     /// # Errors
-    /// [`RunsError`]: a run that is missing from what is returned is one that the database does not know.
+    /// [`RunsError`]. A run that is missing from a successful result is not in the database.
     pub async fn of(&self, ids: &[&str]) -> Result<BTreeMap<String, RunRow>, RunsError> {
         let ids: BTreeSet<&str> = ids.iter().copied().filter(|id| is_uuid(id)).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
@@ -102,7 +103,7 @@ impl PlatformRuns {
         Ok(found)
     }
 
-    /// Closes its connections.
+    /// Closes the connections.
     pub async fn close(&self) {
         self.database.pool.close().await;
     }

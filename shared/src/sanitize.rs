@@ -1,14 +1,14 @@
-//! The platform's sanitizers (contract.md, sections 1 and 2), character for character as its Go code does them.
+//! The platform's sanitizers (contract.md, sections 1 and 2), character for character as in its Go code.
 
 use std::borrow::Cow;
 
-/// What an empty label value becomes.
+/// The value that an empty label value becomes.
 pub const UNKNOWN: &str = "unknown";
 
-/// The longest label value, and the longest DNS label, in bytes.
+/// The maximum length of a label value, and of a DNS label, in bytes.
 pub const LONGEST: usize = 63;
 
-/// Lower-cases a character as Go does: one character in, one character out. Rust's own mapping of U+0130 yields two.
+/// Converts a character to lower case as Go does: always one character. Rust's own mapping of U+0130 yields two.
 pub fn go_lower(character: char) -> char {
     if character == '\u{130}' {
         return 'i';
@@ -20,13 +20,13 @@ pub fn go_lower(character: char) -> char {
     }
 }
 
-/// Go's `strings.TrimSpace`: Unicode white space, which is what Rust trims as well.
+/// Go's `strings.TrimSpace`: it trims Unicode white space, as Rust does.
 fn trim(value: &str) -> &str {
     value.trim()
 }
 
-/// A label value as the worker writes it on Namespaces: lower case, `_` and every other character to `-`, no `-` at
-/// the ends, 63 bytes at most; [`UNKNOWN`] if nothing is left. Runs of `-` stay.
+/// A label value as the worker writes it on Namespaces: lower case, `_` and every other character replaced by `-`, no
+/// `-` at the ends, at most 63 bytes; [`UNKNOWN`] if the result is empty. Consecutive `-` are kept.
 pub fn sanitize_label(value: &str) -> Cow<'_, str> {
     if is_label(value) {
         return Cow::Borrowed(value);
@@ -41,8 +41,8 @@ pub fn sanitize_label(value: &str) -> Cow<'_, str> {
     Cow::Owned(if cut.is_empty() { UNKNOWN.to_owned() } else { cut.to_owned() })
 }
 
-/// A label value as the control-plane looks it up: as [`sanitize_label`], but white space is trimmed first and
-/// nothing stays nothing.
+/// A label value as the control plane searches for it: as [`sanitize_label`], but white space is trimmed first, and
+/// an empty result stays empty.
 pub fn sanitize_run_label_value(value: &str) -> Cow<'_, str> {
     let trimmed = trim(value);
     if trimmed.chars().all(|character| !is_allowed(go_lower(character)) || character == '-') {
@@ -51,8 +51,8 @@ pub fn sanitize_run_label_value(value: &str) -> Cow<'_, str> {
     sanitize_label(trimmed)
 }
 
-/// A name as the worker builds it from a prefix: trimmed, lower case, other characters to `-`, runs of `-` collapsed,
-/// none at the ends. **Not cut.**
+/// A name as the worker builds it from a prefix: trimmed, lower case, other characters replaced by `-`, consecutive
+/// `-` collapsed, none at the ends. **Not cut.**
 pub fn sanitize_dns(value: &str) -> String {
     let mut name = String::with_capacity(value.len());
     for character in trim(value).chars().map(go_lower) {
@@ -64,7 +64,7 @@ pub fn sanitize_dns(value: &str) -> String {
     name.trim_matches('-').to_owned()
 }
 
-/// The first `longest` bytes of what is left when white space, `_`, `-`, `.` and other characters are taken away.
+/// The first `longest` bytes after removing white space, `_`, `-`, `.` and other characters.
 pub fn compact(value: &str, longest: usize) -> String {
     trim(value)
         .chars()
@@ -74,12 +74,12 @@ pub fn compact(value: &str, longest: usize) -> String {
         .collect()
 }
 
-/// Whether `raw` sanitizes to `label`, without allocating in the usual case that they are equal.
+/// Returns true if `raw` sanitizes to `label`, without allocating in the usual case that they are equal.
 pub fn label_equals(label: &str, raw: &str) -> bool {
     (label == raw && is_label(raw)) || sanitize_label(raw) == label
 }
 
-/// Whether a value is what [`sanitize_label`] leaves as it is.
+/// Returns true for a value that [`sanitize_label`] does not change.
 pub fn is_label(value: &str) -> bool {
     !value.is_empty()
         && value.len() <= LONGEST

@@ -1,7 +1,7 @@
-//! What a program tells of itself while it works: its log, and traces where a collector is named.
+//! The telemetry of the programs: a log, and traces if a collector is configured.
 //!
-//! Spans are for the collector alone. They have a [target](SPANS) of their own, which the log never shows: without a
-//! collector nobody is interested in them, and they cost one load of a flag.
+//! Spans are only for the collector. They have a separate [target](SPANS) that the log never shows: without a
+//! collector they are not needed, and cost one load of a flag.
 
 mod collector;
 
@@ -23,7 +23,7 @@ use collector::{Collector, Endpoint};
 /// The target of spans.
 pub const SPANS: &str = "codex_k8s::spans";
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum LogForm {
     /// A line of text each
@@ -33,18 +33,18 @@ pub enum LogForm {
     Json,
 }
 
-/// Sends what is left of the traces when it goes.
+/// Sends the remaining traces when it is dropped.
 #[derive(Debug)]
 #[must_use = "what is left of the traces is sent when it goes"]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-/// From now on, what is logged goes to standard error, filtered as `usual` unless `RUST_LOG` says otherwise, and spans to the
-/// collector at `endpoint`, if it names one. What is returned must be dropped before the runtime is.
+/// Starts to write logs to standard error, filtered as `usual` unless `RUST_LOG` overrides it, and to send spans to
+/// the collector at `endpoint`, if it is set. The result must be dropped before the runtime.
 ///
 /// # Errors
-/// If the endpoint is not a valid address, or the collector cannot be reached in the way that it names.
+/// If the endpoint is not a valid address, or it uses TLS and this machine has no trusted certificates.
 pub fn begin(
     form: LogForm,
     endpoint: Option<&str>,
@@ -52,7 +52,7 @@ pub fn begin(
     usual: &str,
     runtime: &Handle,
 ) -> anyhow::Result<Telemetry> {
-    // An empty variable is as good as none.
+    // An empty variable counts as unset.
     let endpoint = endpoint.filter(|text| !text.is_empty()).map(str::parse);
     let endpoint = endpoint.transpose().context("--otlp-endpoint names no collector")?;
     let traces = endpoint.map(|endpoint| traces(&endpoint, program, runtime)).transpose()?;
@@ -85,7 +85,7 @@ impl Drop for Telemetry {
 fn filter(usual: &str) -> EnvFilter {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let silent = format!("{SPANS}={}", LevelFilter::OFF).parse::<Directive>();
-    // It is a constant, which can be read.
+    // This is a constant that always parses.
     silent.map_or_else(|_| EnvFilter::default(), |silent| filter.add_directive(silent))
 }
 

@@ -1,4 +1,4 @@
-//! Which namespaces go, in every state that is known of, and what holds of every decision.
+//! The decision for namespaces in every known state, and properties of all decisions.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -22,7 +22,7 @@ fn policy(text: &str) -> RunPolicy {
     RunPolicy::from_yaml(&format!("{head}{text}")).unwrap()
 }
 
-/// A namespace whose lease ended an hour ago: in every respect one that goes.
+/// A namespace whose lease ended an hour ago, and that is due in every respect.
 fn expired() -> Candidate {
     let mut candidate = Candidate {
         name: "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47".to_owned(),
@@ -58,7 +58,7 @@ fn renew(candidate: &mut Candidate, from: Timestamp) {
     annotate(candidate, keys::NAMESPACE_LEASE_UPDATED_AT, &lease.updated_at.to_string());
 }
 
-/// `keep held`, `wait lease_lives`, `delete ttl_expired`.
+/// The verdict and its reason: `retain held`, `wait lease_lives`, `delete ttl_expired`.
 fn told_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String {
     let mut candidate = expired();
     change(&mut candidate);
@@ -245,7 +245,7 @@ fn work(scheduled: &[&str]) -> Work {
 
 #[test]
 fn beyond_its_grace_only_a_scheduled_pod_counts_as_work() {
-    // The lease ended 24 h after its renewal; 5 min of grace and 24 h of grace for work come after that.
+    // The lease ended 24 h after its renewal, followed by 5 min of grace and 24 h of grace for work.
     let leased = |hours, scheduled: &'static [&str]| {
         move |it: &mut Candidate| {
             renew(it, at(hours));
@@ -345,7 +345,7 @@ fn a_verdict_reports_when_to_look_again() {
     assert_eq!(reason.to_string(), "its lease lives until 2026-02-02T11:00:00Z");
 }
 
-/// A namespace with some of its parts replaced by something else.
+/// A namespace with some of its parts replaced by others.
 fn any_candidate() -> impl Strategy<Value = Candidate> {
     let text =
         || prop_oneof![Just(String::new()), Just("full-env".to_owned()), ".{0,20}", Just(NOW.to_owned())];
@@ -409,7 +409,7 @@ proptest! {
             && matches!(candidate.run, Run::NotRequested | Run::Ended { .. })
             && match &candidate.work {
                 Work::Idle => true,
-                // After a day, what no node has been given does not count.
+                // After a day, Pods without a node do not count.
                 Work::Active { scheduled, .. } => {
                     scheduled.is_empty() && lease.is_some_and(|lease| lease.expires_at.timestamp() < at(-24))
                 }

@@ -1,18 +1,18 @@
-//! The rotation of authority and leaf, as a state machine whose only memory is what the cluster holds.
+//! The rotation of authority and leaf, as a state machine whose only memory is the cluster's objects.
 //!
-//! [`plan`] looks at everything and names the one next [`Step`]. Whoever carries it out writes one object, on the
-//! condition that it is still the one that was seen, and looks again: so it may die after any step, and several may
-//! work at once. A rotation goes
+//! [`plan`] evaluates the whole state and returns the next [`Step`]. Its caller writes one object, on the condition
+//! that it has not changed, and reads the state again. So a caller may die after any step, and several may run at
+//! once. The steps of a rotation:
 //!
-//! 1. a new authority is made; the certificate of the one before stays beside it, its key does not;
-//! 2. both are published in the caBundles, and read back;
-//! 3. every API server is given the time to take them up;
-//! 4. a leaf of the new authority replaces the one before;
-//! 5. every replica is seen to serve it;
-//! 6. the one before is dropped, from the Secret first, then from the caBundles.
+//! 1. create a new authority; the Secret keeps the certificate of the previous one, but not its key;
+//! 2. publish both in the caBundles, and read them back;
+//! 3. wait until every API server has had the time to load them;
+//! 4. issue a leaf of the new authority, which replaces the previous one;
+//! 5. wait until every replica is observed to serve it;
+//! 6. remove the previous authority, from the Secret first, then from the caBundles.
 //!
-//! So no leaf is served that the caBundles in force do not vouch for. What a human breaks is fixed by the same steps:
-//! what is trusted and served stays trusted until it is served no more.
+//! So a leaf is never served that the current caBundles do not verify. The same steps repair manual changes:
+//! certificates that are trusted and served stay trusted until they are not served any more.
 
 mod state;
 #[cfg(test)]
@@ -28,10 +28,10 @@ pub use state::{
     Settings, State, Step, Stored, Wait,
 };
 
-/// Authorities that are kept beside the one that signs although nothing of them was seen to be served.
+/// The maximum number of other authorities that are kept although no replica was observed to serve a leaf of them.
 const MAX_ADOPTED: usize = 4;
 
-/// The one thing to do next.
+/// The next step.
 pub fn plan(now: Timestamp, settings: &Settings, state: &State) -> Step {
     match Plan::new(now, settings, state) {
         Ok(plan) => plan.step(),
@@ -76,8 +76,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A new authority where the one before is lost. Whatever was trusted stays trusted, since it may be served where
-    /// nobody sees it.
+    /// Creates a new authority because the previous one is lost. All trusted certificates stay trusted, because they
+    /// may still be served unobserved.
     fn begin_anew(&self, because: Cause, known: &[Certificate]) -> Step {
         let mut trusted: Vec<_> = self.published().into_iter().chain(known.iter().cloned()).collect();
         trusted.retain(|found| found.is_trustworthy(self.now));
@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
         Step::WriteAuthority(AuthorityWrite { new: true, previous: bundle(&previous), because })
     }
 
-    /// With an authority that can sign.
+    /// The next step if the authority can sign.
     fn with(
         &self,
         data: &AuthorityData,
@@ -126,7 +126,7 @@ impl<'a> Plan<'a> {
         }))
     }
 
-    /// The configurations say what they are to say, and have been seen to.
+    /// Publishes the caBundles until all configurations contain them, and confirms those that were read back.
     fn publish(&self, authority: &Certificate, previous: &[Certificate]) -> Option<Step> {
         let desired = authority.pem() + &bundle(previous);
         self.configurations().find_map(|(part, found)| {
@@ -138,7 +138,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// A leaf of this authority, as soon as every API server trusts it.
+    /// Issues a leaf of this authority, as soon as every API server trusts it.
     fn issue(&self, authority: &Certificate) -> Option<Step> {
         let because = self.leaf_cause(authority)?;
         let confirmed = self.configurations().filter_map(|(_, found)| self.confirmed(found)).max();
@@ -165,11 +165,12 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What is to be seen before the authorities before this one may go, and at any time before all is well.
+    /// The observation to wait for, before the previous authorities may be removed, and before the state counts as
+    /// complete.
     fn awaits(&self, authority: &Certificate, previous: &[Certificate]) -> Option<Step> {
         let serves = |replica: &&Replica| match &replica.served {
             Some(chain) => verifies([authority], chain, &self.name, self.now),
-            // One that nobody is sent to and that does not answer serves nothing.
+            // A replica that is not ready and does not respond does not serve anything.
             None => !replica.ready,
         };
         if let Some(replica) = self.state.replicas.iter().find(|replica| !serves(replica)) {
@@ -185,8 +186,8 @@ impl<'a> Plan<'a> {
         leaf.min(authority.due_at())
     }
 
-    /// Authorities that the configurations trust, that the Secret does not know, and that vouch for what nothing else
-    /// vouches for: the Secret was restored from a backup, say.
+    /// Authorities that are in the caBundles but not in the Secret, and without which a served chain cannot be
+    /// verified: for example, because the Secret was restored from a backup.
     fn only_published(&self, authority: &Certificate, previous: &[Certificate]) -> Vec<Certificate> {
         let known = || previous.iter().chain([authority]);
         let orphans: Vec<_> = self
@@ -206,7 +207,7 @@ impl<'a> Plan<'a> {
         self.shown().iter().any(|chain| verifies([authority], chain, &self.name, self.now))
     }
 
-    /// What replicas serve, and what they will serve next.
+    /// The chains that replicas serve, and the one that they will serve next.
     fn shown(&self) -> Vec<Vec<CertificateDer<'static>>> {
         let mut chains: Vec<_> =
             self.state.replicas.iter().filter_map(|replica| replica.served.clone()).collect();
@@ -228,7 +229,7 @@ impl<'a> Plan<'a> {
     fn configurations(&self) -> impl Iterator<Item = (Part, &Configuration)> {
         self.state.configurations.iter().filter_map(|(part, found)| match found {
             Stored::Ours(configuration) => Some((*part, configuration)),
-            // Deleting one breaks the glass, and it stays broken until somebody registers again.
+            // Deleting a configuration breaks the glass, and it stays deleted until it is registered again.
             Stored::Missing | Stored::OtherOwner => None,
         })
     }
@@ -245,7 +246,7 @@ impl<'a> Plan<'a> {
         all
     }
 
-    /// Since when a configuration says what it does. A moment in the future is nobody's.
+    /// The time since when a configuration has been confirmed. A time in the future is ignored.
     fn confirmed(&self, configuration: &Configuration) -> Option<Timestamp> {
         let confirmation = configuration.confirmed?;
         let is_of_now = confirmation.generation == configuration.generation

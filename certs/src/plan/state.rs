@@ -1,4 +1,4 @@
-//! What is seen of a cluster's certificates, and what is done about it.
+//! The observed state of a cluster's certificates, and the steps that change it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,29 +8,29 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::authority::{AUTHORITY_LIFETIME, LEAF_LIFETIME, Leaf};
 
-/// How the certificates of an installation are kept.
+/// The settings of an installation's certificates.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the leaf is for: its first name is the one that the API server calls.
+    /// The contents of the leaf. The API server uses the first name.
     pub leaf: Leaf,
-    /// The name of the authorities.
+    /// The common name of the authorities.
     pub authority_name: String,
-    /// How long an authority is valid: ten years. Its successor comes after two thirds of that.
+    /// The lifetime of an authority: ten years. It is replaced after two thirds of that.
     pub authority_lifetime: Duration,
-    /// How long a leaf is valid: ninety days. Its successor comes after two thirds of that.
+    /// The lifetime of a leaf: ninety days. It is replaced after two thirds of that.
     pub leaf_lifetime: Duration,
-    /// How long every API server may take to trust what is in a caBundle: one minute. They watch the configurations,
-    /// and usually take a moment.
+    /// The time that an API server may take to load a caBundle: one minute. API servers watch the configurations, and
+    /// usually load them immediately.
     pub propagation: Duration,
-    /// How long an authority is trusted after the last leaf of it was replaced, at least: ten minutes. kubelet takes up
-    /// to two to bring a Secret into a Pod that it is just starting.
+    /// The minimum time for which an authority stays trusted after its last leaf was replaced: ten minutes. kubelet
+    /// may take up to two minutes to mount a Secret in a Pod that is just starting.
     pub linger: Duration,
-    /// How far two clocks may be apart: five minutes.
+    /// The maximum difference between two clocks: five minutes.
     pub tolerance: Duration,
 }
 
 impl Settings {
-    /// The defaults, for a leaf.
+    /// The default settings for a leaf.
     pub fn of(leaf: Leaf) -> Self {
         Self {
             leaf,
@@ -43,7 +43,7 @@ impl Settings {
         }
     }
 
-    /// The name that the API server asks the leaf for.
+    /// The name for which the API server verifies the leaf.
     pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
         match (self.leaf.dns_names.first(), self.leaf.addresses.first()) {
             (Some(name), _) => ServerName::try_from(name.clone()).ok(),
@@ -53,10 +53,10 @@ impl Settings {
     }
 }
 
-/// Everything that decides what is to be done, as it was seen at one time.
+/// The state that determines the next step, observed at one time.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// What the API server's clock says. It is the clock that counts: certificates are verified by it.
+    /// The time of the API server. It is used because the API server verifies the certificates.
     pub cluster_time: Timestamp,
     /// The Secret of the authority.
     pub authority: Stored<AuthorityData>,
@@ -68,38 +68,38 @@ pub struct State {
     pub replicas: Vec<Replica>,
 }
 
-/// An object of a name that is ours to use.
+/// An object with one of our names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored<T> {
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// Somebody else made it: it lacks our label.
+    /// It is owned by another manager: our label is missing.
     OtherOwner,
-    /// It is ours, whatever is in it by now.
+    /// It is ours, even if its content is broken.
     Ours(T),
 }
 
-/// What the authority's Secret holds. Any of it may be empty or broken.
+/// The content of the authority's Secret. Any field may be empty or broken.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AuthorityData {
     /// The certificate of the authority that signs leaves.
     pub certificate: Vec<u8>,
-    /// Its private key. It is nowhere else.
+    /// Its private key, which is not stored anywhere else.
     pub key: Vec<u8>,
-    /// The certificates of those before it whose leaves may still be served. Their keys are gone.
+    /// The certificates of previous authorities whose leaves may still be served. Their keys are not kept.
     pub previous: Vec<u8>,
-    /// Somebody asks for a successor.
+    /// True if a rotation is requested.
     pub rotate: bool,
 }
 
-/// What the leaf's Secret holds. Any of it may be empty or broken.
+/// The content of the leaf's Secret. Any field may be empty or broken.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LeafData {
     /// The certificate.
     pub certificate: Vec<u8>,
     /// Its private key.
     pub key: Vec<u8>,
-    /// Somebody asks for a successor.
+    /// True if a rotation is requested.
     pub rotate: bool,
 }
 
@@ -115,39 +115,39 @@ impl fmt::Debug for LeafData {
     }
 }
 
-/// What a webhook configuration says about trust.
+/// The trust settings of a webhook configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// The caBundle of each of its webhooks.
     pub bundles: Vec<Vec<u8>>,
-    /// Its `metadata.generation`: another one with each change of a webhook.
+    /// Its `metadata.generation`, which increases with each change of a webhook.
     pub generation: i64,
-    /// When it was last seen to say what it is to say, as it notes itself.
+    /// The last confirmation of its content, from an annotation.
     pub confirmed: Option<Confirmation>,
 }
 
-/// A note on a webhook configuration. It is written after its generation was read back, never together with it: so
-/// the API servers have had at least since then to take it up, however long the write before it was under way.
+/// A confirmation of a webhook configuration. It is written after its generation was read back, never together with
+/// it. So the API servers have had at least the time since then to load it, however long the previous write took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Of which generation.
+    /// The generation.
     pub generation: i64,
-    /// Since when, by the API server's clock.
+    /// The time, by the API server's clock.
     pub since: Timestamp,
 }
 
 /// A server behind the Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
-    /// Its address.
+    /// The address.
     pub name: String,
-    /// Whether the API server may be sent there.
+    /// True if the API server may send requests to it.
     pub ready: bool,
-    /// The chain that it shows; `None` if it does not answer.
+    /// The chain that it serves; `None` if it does not respond.
     pub served: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// An object that takes part.
+/// An object of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The Secret of the authority.
@@ -161,7 +161,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// In a sentence.
+    /// The name in a sentence.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Authority => "the authority's Secret",
@@ -172,72 +172,73 @@ impl Part {
     }
 }
 
-/// The one thing to do next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing may be done until a human has looked.
+    /// Pause until a person has intervened.
     Refuse(Refusal),
     /// Write the authority's Secret.
     WriteAuthority(AuthorityWrite),
     /// Write a caBundle into a configuration.
     Publish {
-        /// Which.
+        /// The configuration.
         part: Part,
-        /// In PEM.
+        /// The caBundle, in PEM.
         bundle: String,
     },
-    /// Note on a configuration that it says what it is to say.
+    /// Confirm the content of a configuration.
     Confirm {
-        /// Which.
+        /// The configuration.
         part: Part,
-        /// What to note.
+        /// The confirmation.
         confirmation: Confirmation,
     },
-    /// Write a new leaf, of the authority that signs.
+    /// Write a new leaf, signed by the current authority.
     IssueLeaf(Cause),
-    /// A rotation is under way, and something takes its time: look again, at this moment at the latest.
+    /// Wait during a rotation: evaluate the state again at this time at the latest.
     Wait {
-        /// For what.
+        /// The condition.
         on: Wait,
-        /// Until when nothing can be done, if that is known.
+        /// The earliest time of the next step, if it is known.
         until: Option<Timestamp>,
     },
-    /// All is well until this moment.
+    /// Nothing to do until this time.
     Rest(Timestamp),
 }
 
-/// How the authority's Secret is to be written.
+/// A write of the authority's Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityWrite {
-    /// Whether a new authority takes over; else the one that signs goes on.
+    /// True for a new authority; false to keep the one that signs.
     pub new: bool,
-    /// Those before it that are still to be trusted, in PEM.
+    /// The previous authorities that must still be trusted, in PEM.
     pub previous: String,
-    /// Why.
+    /// The cause.
     pub because: Cause,
 }
 
-/// Why something is written.
+/// The cause of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// There is none, or it was deleted.
+    /// The object does not exist.
     Missing,
-    /// It cannot be used: truncated, over, for other names, or of an authority that is trusted no more.
+    /// The certificate cannot be used: it is truncated, expired, for other names, or of an authority that is not
+    /// trusted any more.
     Broken,
-    /// Two thirds of its time are over.
+    /// Two thirds of its lifetime have passed.
     Due,
-    /// Somebody asked for it.
+    /// It was requested.
     Requested,
-    /// A leaf is served whose authority only the caBundle knows.
+    /// A replica serves a leaf whose authority is only in the caBundle.
     Adopted,
-    /// A new authority has taken over, and every API server trusts it.
+    /// Every API server trusts the new authority.
     Trusted,
-    /// Nothing of the authority before is served any more.
+    /// No replica serves a leaf of the previous authority any more.
     Done,
 }
 
 impl Cause {
-    /// In a sentence.
+    /// The cause in a sentence.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "there is none",
@@ -251,39 +252,39 @@ impl Cause {
     }
 }
 
-/// What a rotation waits for.
+/// The condition that a rotation waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// The API servers may not have taken up the caBundle yet.
+    /// The API servers may not have loaded the caBundle yet.
     Propagation,
-    /// This replica does not show a leaf of the new authority yet, or does not answer.
+    /// This replica does not serve a leaf of the new authority yet, or does not respond.
     Replica(String),
-    /// The authority before lingers, for Pods that are just starting.
+    /// The previous authority stays in the caBundle for Pods that are just starting.
     Linger,
 }
 
-/// Why nothing may be done.
+/// The reason for which a rotation is paused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Objects of our names are somebody else's.
+    /// An object of our name is owned by another manager.
     #[error("{} is owned by another manager: it has no label of ours; delete it, or name another one", .0.as_str())]
     OtherOwner(Part),
-    /// This machine's clock and the API server's are too far apart.
+    /// The clocks of this machine and the API server differ too much.
     #[error("this machine's clock says {here}, the API server's {there}: set them right")]
     ClocksDiffer {
-        /// What this machine says.
+        /// The time of this machine.
         here: Timestamp,
-        /// What the API server says.
+        /// The time of the API server.
         there: Timestamp,
     },
-    /// The clocks say a time before the authority was made.
+    /// The current time is before the creation of the authority.
     #[error(
         "it is {now}, and the authority was made at {made_at}: set the clocks right, or delete the authority's Secret"
     )]
     BeforeTheAuthority {
-        /// What the clocks say.
+        /// The current time.
         now: Timestamp,
-        /// When the authority was made.
+        /// The time when the authority was created.
         made_at: Timestamp,
     },
     /// There is no name to issue a leaf for.

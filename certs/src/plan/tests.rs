@@ -1,4 +1,4 @@
-//! The machine by itself, case by case; the model drives it through everything at once.
+//! Single cases of the state machine; the model tests sequences of everything.
 
 use super::*;
 use crate::authority::{Authority, BACKDATED, Leaf};
@@ -14,7 +14,7 @@ fn settings() -> Settings {
     Settings::of(Leaf::of_service("hook", "guard"))
 }
 
-/// Nothing at all.
+/// An empty cluster.
 fn nothing() -> State {
     State {
         cluster_time: now(),
@@ -25,7 +25,7 @@ fn nothing() -> State {
     }
 }
 
-/// An authority, a leaf of it, and nobody who was told.
+/// An authority and its leaf, which are not published yet.
 fn issued() -> State {
     let write = AuthorityWrite { new: true, previous: String::new(), because: Cause::Missing };
     let authority = settings().authority(now(), &write, None).unwrap();

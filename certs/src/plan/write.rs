@@ -1,4 +1,4 @@
-//! What the steps write.
+//! The contents that the steps write.
 
 use jiff::Timestamp;
 
@@ -7,10 +7,10 @@ use crate::authority::{Authority, AuthorityError, KeyPairPem, Leaf};
 use crate::trust::Certificate;
 
 impl Settings {
-    /// The content of the authority's Secret after a write; `found` is what it held.
+    /// The content of the authority's Secret after a write; `found` is the content before it.
     ///
     /// # Errors
-    /// [`AuthorityError`] if a name or the time cannot stand in a certificate.
+    /// [`AuthorityError`] if a name or the time cannot be represented in a certificate.
     pub fn authority(
         &self,
         now: Timestamp,
@@ -31,7 +31,7 @@ impl Settings {
         })
     }
 
-    /// A leaf of the authority, valid no longer than that.
+    /// A leaf of the authority, which does not outlive it.
     ///
     /// # Errors
     /// [`AuthorityError`] if a name, the time or the authority's key cannot be used.

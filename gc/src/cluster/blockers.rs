@@ -1,29 +1,29 @@
-//! What keeps a namespace that is being deleted.
+//! The conditions and finalizers that block the deletion of a namespace.
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
 use kube::Api;
 
 use super::{Cluster, ClusterError};
 
-/// Whether a namespace is gone, and what keeps it if not.
+/// The state of a namespace after the request to delete it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remains {
-    /// The API server does not know it any more: only that is gone.
+    /// The API server does not have it any more. Only this counts as gone.
     Gone,
-    /// It is still being deleted.
+    /// It is still terminating.
     Terminating {
-        /// What its conditions say keeps it, and its finalizers.
+        /// The blocking conditions, and the finalizers.
         blockers: Vec<String>,
     },
-    /// It is there, and nobody is deleting it.
+    /// It exists and is not terminating.
     Lives,
 }
 
 impl Cluster {
-    /// What remains of the namespace of a name and uid.
+    /// The state of the namespace with this name and uid.
     ///
     /// # Errors
-    /// If the API server does not answer: that is not "gone".
+    /// If the API server does not respond, which does not mean that the namespace is gone.
     pub async fn remains(&self, name: &str, uid: &str) -> Result<Remains, ClusterError> {
         let read = Api::<Namespace>::all(self.client()).get_opt(name).await;
         let read = read.map_err(|error| ClusterError::new(format!("read namespace {name}"), error))?;
@@ -35,8 +35,8 @@ impl Cluster {
     }
 }
 
-/// The conditions that say that something is left, and why. The one that speaks of failed deletions says "successfully
-/// deleted" while a finalizer blocks: alone it means nothing.
+/// The conditions that report remaining content, with their messages. The condition about failed deletions says
+/// "successfully deleted" while a finalizer blocks, so alone it means nothing.
 fn blockers(namespace: &Namespace) -> Vec<String> {
     let conditions = namespace.status.as_ref().and_then(|status| status.conditions.as_ref());
     let describe = |condition: &NamespaceCondition| {
@@ -46,7 +46,7 @@ fn blockers(namespace: &Namespace) -> Vec<String> {
     let mut blockers: Vec<_> = conditions.into_iter().flatten().filter_map(describe).collect();
     let of_metadata = namespace.metadata.finalizers.iter().flatten();
     let of_spec = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
-    // The API server's own one goes last, when the content is gone.
+    // The API server's own finalizer is removed last, when the content is gone.
     let others = of_spec.filter(|finalizer| *finalizer != "kubernetes").chain(of_metadata);
     blockers.extend(others.map(|finalizer| format!("finalizer {finalizer} of the namespace itself")));
     blockers

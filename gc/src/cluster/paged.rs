@@ -1,15 +1,15 @@
-//! Lists that come in pages.
+//! Paged lists.
 
 use kube::api::{ListParams, ObjectList};
 use kube::core::Status;
 
-/// Items of a page.
+/// The number of items of a page.
 const PAGE: u32 = 500;
-/// How often a list that the API server does not remember any more is begun again.
+/// The number of restarts of a list whose continue token has expired.
 const RESTARTS: usize = 5;
 
-/// All items of a list, read page by page at one version of everything. `resourceVersion` is never given: the answer
-/// is as new as the request. A list that took too long is begun again.
+/// All items of a list, read page by page at one version of everything. `resourceVersion` is never set, so the list
+/// is as recent as the request. A list whose token expires is started again.
 pub(super) async fn all<T: Clone>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
@@ -17,7 +17,7 @@ pub(super) async fn all<T: Clone>(
     filtered(params, page, Some).await
 }
 
-/// As [`all`], of which only what `retain` makes of each is kept, so that no more than a page is ever held.
+/// As [`all`], but only the results of `retain` are kept, so that never more than a page is in memory.
 pub(super) async fn filtered<T: Clone, U>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
@@ -65,7 +65,7 @@ mod tests {
         kube::Error::Api(Box::new(Status { code: 410, ..Status::default() }))
     }
 
-    /// Answers with these pages, and notes the tokens that it was asked with.
+    /// Responds with these pages, and records the tokens of the requests.
     async fn read(pages: Vec<kube::Result<ObjectList<u8>>>) -> (kube::Result<Vec<u8>>, Vec<Option<String>>) {
         let (pages, requested) = (RefCell::new(pages.into_iter()), RefCell::new(Vec::new()));
         let answer = async |params: &ListParams| {

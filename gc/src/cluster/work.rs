@@ -1,4 +1,4 @@
-//! What is at work in a namespace (contract.md, section 6: the platform's own list).
+//! The work in a namespace (contract.md, section 6: the platform's own list of kinds).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use serde::de::DeserializeOwned;
 
 use super::{Cluster, ClusterError, paged};
 
-/// Names of one kind that are told; there may be more.
+/// The maximum number of names of one kind in a message.
 const MAX_NAMED: usize = 10;
 
-/// What may be at work: something of this kind whose deletion has not begun.
+/// A kind of object that may count as work, unless it is terminating.
 trait Active {
-    /// Whether it works, or is about to.
+    /// Returns true if it runs or may still run.
     fn is_active(&self) -> bool;
 
-    /// True if a node runs it, or has just been chosen to.
+    /// Returns true if a node runs it, or has just been chosen to.
     fn is_scheduled(&self, _: &Deadline) -> bool {
         false
     }
 }
 
-/// The time of an inspection, and how long a Pod may take from its node's choice to its first container.
+/// The time of an inspection, and the time that a Pod may take from its scheduling to its first container.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     /// The time.
@@ -58,13 +58,13 @@ impl Active for Pod {
     }
 }
 
-/// Returns true if a Pod should be gone: its deletion timestamp already contains its grace period. After that no node answers
-/// for it.
+/// Returns true if a Pod should be gone: its deletion timestamp already includes its grace period. After that, its
+/// node does not respond any more.
 fn is_past_its_deletion(pod: &Pod, deadline: &Deadline) -> bool {
     pod.metadata.deletion_timestamp.as_ref().is_some_and(|due| due.0 <= deadline.now)
 }
 
-/// Whether any of its containers has started.
+/// Returns true if any of its containers has started.
 fn has_started(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let containers = [&status.init_container_statuses, &status.container_statuses];
@@ -77,15 +77,15 @@ fn has_started(pod: &Pod) -> bool {
             .any(|container| container.restart_count > 0 || container.state.as_ref().is_some_and(has_run))
 }
 
-/// Whether it was given its node so recently that it may still start. An image that cannot be pulled or a volume that
-/// does not exist keeps a Pod here for ever.
+/// Returns true if it was scheduled so recently that it may still start. An image that cannot be pulled, or a volume
+/// that does not exist, keeps a Pod in this state forever.
 fn is_starting(pod: &Pod, deadline: &Deadline) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let scheduled = conditions.into_iter().flatten().find(|found| found.type_ == "PodScheduled");
     let since = scheduled
         .and_then(|scheduled| scheduled.last_transition_time.as_ref())
         .or(pod.metadata.creation_timestamp.as_ref());
-    // Without any time it has just been written.
+    // A Pod without any of these times has just been created.
     since.is_none_or(|since| later(since.0, deadline.to_start).is_none_or(|end| end > deadline.now))
 }
 
@@ -105,7 +105,7 @@ impl Active for CronJob {
     }
 }
 
-/// A set of Pods is at rest once it wants none, has none, and none is ready.
+/// A set of Pods is idle if it wants none, has none, and none is ready.
 fn any_replica(replicas: Option<i32>, counts: [Option<i32>; 2]) -> bool {
     replicas.unwrap_or(1) > 0 || counts.into_iter().flatten().any(|count| count > 0)
 }
@@ -145,31 +145,32 @@ impl Active for DaemonSet {
     }
 }
 
-/// What is at work, by the namespace that it is in.
+/// The work in each namespace.
 pub type Everywhere = HashMap<String, Work>;
 
-/// Something that is at work, or is deleted while a node still runs it.
+/// An object that is active, or is terminating while a node still runs it.
 #[derive(Debug)]
 struct Found {
     namespace: String,
     name: String,
-    /// Whether the platform counts it as work.
+    /// True if the platform counts it as work.
     is_active: bool,
-    /// Whether it is a Pod that a node runs or is about to run.
+    /// True for a Pod that a node runs or is about to run.
     is_scheduled: bool,
 }
 
 impl Cluster {
-    /// What is at work in a namespace.
+    /// The work in a namespace.
     ///
     /// # Errors
-    /// If any of its kinds cannot be listed: what was not seen is not idle.
+    /// If any of the kinds cannot be listed, because a namespace without a complete inspection does not count as
+    /// idle.
     pub async fn work(&self, namespace: &str, deadline: Deadline) -> Result<Work, ClusterError> {
         let mut found = self.active_in(Some(namespace), deadline).await?;
         Ok(found.remove(namespace).unwrap_or(Work::Idle))
     }
 
-    /// What is at work in any namespace: for many of them, this is seven lists and not seven for each.
+    /// The work in all namespaces. For many namespaces, this takes seven lists instead of seven for each.
     ///
     /// # Errors
     /// As [`work`](Self::work).
@@ -230,8 +231,8 @@ fn found<K: Active + kube::Resource<DynamicType = ()>>(object: &K, deadline: Dea
     })
 }
 
-/// What is at work in each namespace. A Pod that is being deleted is no work by itself, as the platform counts; beside
-/// other work it is what still runs of it.
+/// Groups work by namespace. A terminating Pod alone is not work, as in the platform; together with other work, it is
+/// listed because it still runs.
 fn by_namespace(kinds: Vec<(&'static str, Vec<Found>)>) -> Everywhere {
     let mut everywhere = HashMap::<String, [Vec<String>; 2]>::new();
     for (kind, found) in kinds {
@@ -257,7 +258,7 @@ fn by_namespace(kinds: Vec<(&'static str, Vec<Found>)>) -> Everywhere {
     everywhere.into_iter().map(|(namespace, lists)| (namespace, work(lists))).collect()
 }
 
-/// Those of one kind, as `kind=a,b`.
+/// The names of one kind, as `kind=a,b`.
 fn format_names(kind: &str, mut names: Vec<String>) -> String {
     names.sort_unstable();
     let all = names.len();

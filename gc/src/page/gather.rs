@@ -1,4 +1,4 @@
-//! Reads what the page shows.
+//! Reads the data of the page.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,38 +25,38 @@ use crate::progress::Unseen;
 use crate::session::Session;
 use crate::sweep::inspect::inspect;
 
-/// For how long what was read is shown: whoever reads the page over and over does not ask the API server so often.
+/// The time for which data is cached, so that a page that is reloaded often does not load the API server.
 const FRESH: Duration = Duration::from_secs(5);
-/// Audit rows that are shown.
+/// The maximum number of audit rows on the page.
 const ROWS: u32 = 30;
 
-/// For how long a reader waits for any of it.
+/// The timeout of each read.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the policy.
 pub type ReadPolicy = Box<dyn Fn() -> Known<RunPolicy> + Send + Sync>;
 
-/// What there is to show, and what moment this is.
+/// The data of the page, and the current time.
 pub type Answer = (Arc<Model>, Timestamp);
 
-/// Those who ask and wait at a time; more wait for their turn to ask.
+/// The number of requests in the queue; further ones wait to be queued.
 const WAITING: usize = 32;
 
-/// Whom to ask what there is to show.
+/// The sender of requests for the data of the page.
 #[derive(Debug, Clone)]
 pub struct Requests(mpsc::Sender<oneshot::Sender<Answer>>);
 
-/// Those who have asked.
+/// The receiver of these requests.
 pub type Questions = mpsc::Receiver<oneshot::Sender<Answer>>;
 
 impl Requests {
-    /// One, and where its questions go.
+    /// Creates a sender and its receiver.
     pub fn new() -> (Self, Questions) {
         let (requests, questions) = mpsc::channel(WAITING);
         (Self(requests), questions)
     }
 
-    /// Asks; `None` if nobody answers any more.
+    /// Requests the data; `None` if the receiver is gone.
     pub async fn ask(&self) -> Option<Answer> {
         let (question, answer) = oneshot::channel();
         self.0.send(question).await.ok()?;
@@ -64,7 +64,7 @@ impl Requests {
     }
 }
 
-/// Reads what the page shows, beside the sweeps and in the same task.
+/// Reads the data of the page, concurrently with the sweeps and in the same task.
 pub struct Gatherer {
     session: Arc<Session>,
     policy: ReadPolicy,
@@ -77,18 +77,18 @@ impl fmt::Debug for Gatherer {
     }
 }
 
-/// What is asked for, with the causes of what went wrong in one line.
+/// The result, with an error and its causes in one line.
 fn known<T, E: std::error::Error>(found: Result<T, E>) -> Known<T> {
     found.map_err(|error| error_chain(&error))
 }
 
-/// What is found in time.
+/// The result, or an error after the timeout.
 async fn in_time<T>(what: &str, found: impl Future<Output = Known<T>>) -> Known<T> {
     let found = tokio::time::timeout(TIMEOUT, Box::pin(found)).await;
     found.unwrap_or_else(|_| Err(format!("{what}: there was no answer within {} s", TIMEOUT.as_secs())))
 }
 
-/// How full the scopes are.
+/// The usage of the scopes.
 fn fullness(
     policy: &Known<RunPolicy>,
     listed: &Known<Vec<Candidate>>,
@@ -99,12 +99,12 @@ fn fullness(
 }
 
 impl Gatherer {
-    /// Reads by the means of a session.
+    /// Reads with the clients of a session.
     pub const fn new(session: Arc<Session>, policy: ReadPolicy, health: Arc<Health>) -> Self {
         Self { session, policy, health }
     }
 
-    /// Answers all who ask, for ever. Those who ask while something is read get that.
+    /// Responds to all requests, forever. Requests that arrive during a read get its result.
     pub async fn answer(&self, mut questions: Questions) {
         let mut last: Option<(Instant, Arc<Model>)> = None;
         while let Some(question) = questions.recv().await {
@@ -115,7 +115,7 @@ impl Gatherer {
                 let model = Arc::new(Box::pin(self.read()).await);
                 (Instant::now(), model)
             };
-            // Who asked may not wait any more.
+            // The receiver of the response may be gone.
             let _ = question.send((Arc::clone(&model), self.session.clock.now()));
             last = Some((read, model));
         }
@@ -139,7 +139,7 @@ impl Gatherer {
         Model { read_at: now, namespaces, quota_usage, rows, sweep, next: self.health.next_start() }
     }
 
-    /// As a sweep would decide, now.
+    /// Decides as a sweep would do now.
     async fn decide(
         &self,
         now: Timestamp,
@@ -173,7 +173,7 @@ impl Gatherer {
         Namespaces { listed: planned.into_iter().map(decided).collect(), undecided: None, trips }
     }
 
-    /// The names of the places that are held.
+    /// The names of the reservations that are held.
     async fn quota_usage(&self) -> Known<Vec<String>> {
         let (cluster, namespace) = (&self.session.cluster, &self.session.install_namespace);
         let mut names = Vec::new();
@@ -195,7 +195,7 @@ impl Gatherer {
     }
 }
 
-/// The last sweep of any process, or what this one knows of a later one that was not to be.
+/// The last sweep of any process, or a later one that this process could not start.
 fn later(noted: Option<LastSweep>, ours: Option<LastSweep>) -> Option<LastSweep> {
     [noted, ours].into_iter().flatten().max_by_key(|sweep| sweep.finished_at)
 }

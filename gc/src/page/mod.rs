@@ -1,9 +1,9 @@
-//! The page: what run namespaces there are, what becomes of them, and why. Read-only, and without a script.
+//! The page: the run namespaces, with the decision about each and its reason. Read-only, and without scripts.
 //!
-//! [`view`] makes it of a [`Model`] and a [`Query`], and does nothing else. Around it, [`gather`] reads what is shown,
-//! and [`server`] answers.
+//! [`view`] renders it from a [`Model`] and a [`Query`], and does nothing else. Around it, [`gather`] reads the data,
+//! and [`server`] responds to requests.
 //!
-//! What is not known is said to be unknown, with the reason: never as nothing, and never as 0.
+//! Unknown values are shown as unknown, with the reason: never as nothing, and never as 0.
 
 pub mod gather;
 mod model;

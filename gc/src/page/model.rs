@@ -1,4 +1,4 @@
-//! What the page shows. Plain facts, and which state they make.
+//! The data of the page: plain facts, and the states that follow from them.
 
 use codex_k8s_shared::audit::Row;
 use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict};
@@ -7,69 +7,69 @@ use jiff::Timestamp;
 
 use super::quota::Usage;
 
-/// What is known, or why it is not.
+/// A value, or the reason for which it is unknown.
 pub type Known<T> = Result<T, String>;
 
-/// All that the page shows.
+/// The data of the page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// When it was read.
+    /// The time when it was read.
     pub read_at: Timestamp,
     /// The managed namespaces.
     pub namespaces: Known<Namespaces>,
-    /// The places that are held, of those that there are.
+    /// The reservations that are held, by scope, with the limits.
     pub quota_usage: Known<Vec<Usage>>,
     /// The latest audit rows, the newest first.
     pub rows: Known<Vec<Row>>,
     /// The last sweep; `None` if there was none yet.
     pub sweep: Known<Option<LastSweep>>,
-    /// When the next one begins; `None` for never.
+    /// The time of the next sweep; `None` for never.
     pub next: Option<Timestamp>,
 }
 
 /// The managed namespaces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Namespaces {
-    /// They, in no order.
+    /// The namespaces, in no order.
     pub listed: Vec<Listed>,
-    /// Why nothing is decided about any of them, if so.
+    /// The reason for which there is no decision about any of them, if so.
     pub undecided: Option<String>,
-    /// What the breaker would refuse a sweep for at this moment.
+    /// The limits at which the circuit breaker would trip now.
     pub trips: Known<Vec<String>>,
 }
 
-/// A namespace, and what is to become of it.
+/// A namespace, and the decision about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// The namespace.
     pub candidate: Candidate,
-    /// What is to become of it, as a sweep would decide; `None` if that cannot be told.
+    /// The decision that a sweep would make; `None` if it is unknown.
     pub verdict: Option<Verdict>,
 }
 
-/// Where a namespace stands, in a word.
+/// The state of a namespace, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// The next sweep deletes it.
     Due,
-    /// It stays for a cause that no time will fix.
+    /// It is retained for a reason that does not go away with time.
     NeedsAttention,
-    /// Something keeps it that may end: work in it, its run, the policy.
+    /// It is retained for a reason that may go away: work in it, its run, the policy.
     Blocked,
-    /// It is being deleted.
+    /// It is terminating.
     Terminating,
-    /// A person holds it.
+    /// A person has set a hold.
     Held,
-    /// Its lease has ended, and it is kept for a while.
+    /// Its lease has ended, and it is retained for some time.
     Retained,
-    /// Its lease lives.
+    /// Its lease has not ended.
     Live,
-    /// Nobody can say.
+    /// The decision is unknown.
     Undecided,
 }
 
 impl State {
-    /// All of them, what needs a look first.
+    /// All states, those that need attention first.
     pub const ALL: [Self; 8] = [
         Self::Due,
         Self::NeedsAttention,
@@ -81,7 +81,7 @@ impl State {
         Self::Undecided,
     ];
 
-    /// What it is called in an address.
+    /// The name in an address.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Due => "due",
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// What it is called on the page.
+    /// The name on the page.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Due => "Due",
@@ -111,7 +111,7 @@ impl State {
 }
 
 impl Listed {
-    /// Where it stands.
+    /// The state.
     pub const fn state(&self) -> State {
         match &self.verdict {
             None => State::Undecided,
@@ -125,7 +125,7 @@ impl Listed {
         }
     }
 
-    /// When its lease ends, or it is looked at again, whichever is later.
+    /// The end of its lease, or the time of its next evaluation, whichever is later.
     pub fn ends(&self) -> Option<Timestamp> {
         let lease = self.candidate.lease().map(|lease| lease.expires_at.timestamp());
         match self.verdict {

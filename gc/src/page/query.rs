@@ -1,4 +1,4 @@
-//! What is asked of the page: which namespaces, and which part of them. Pure.
+//! The query of a request to the page: a filter of the namespaces, and a page of the result. Pure.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::sanitize::LONGEST as LONGEST_LABEL;
@@ -6,44 +6,44 @@ use url::form_urlencoded;
 
 use super::model::{Listed, State};
 
-/// Namespaces of a part.
+/// The number of namespaces on one page of the result.
 pub const PART: usize = 50;
-/// Characters of a text that is looked for.
+/// The maximum length of a search text, in characters.
 const LONGEST: usize = 100;
-/// What is asked by.
+/// The names of the parameters.
 const NAMES: [&str; 4] = ["state", "project", "text", "page"];
 
-/// Which namespaces are to be shown.
+/// A filter of the namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Those in this state.
+    /// Namespaces in this state.
     pub state: Option<State>,
-    /// Those of this project, as their label says.
+    /// Namespaces of this project, by their label.
     pub project: String,
-    /// Those that have this text in their name, run, requester, hold or reason, in any case.
+    /// Namespaces that contain this text in their name, run, requester, hold or reason, in any case.
     pub text: String,
-    /// The part of them, from 0.
+    /// The page of the result, from 0.
     pub page: usize,
 }
 
-/// The namespaces that a query lets through, as far as they are shown.
+/// The namespaces that match a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection<'a> {
-    /// The part that is shown, in order.
+    /// The namespaces on this page, in order.
     pub shown: Vec<&'a Listed>,
-    /// How many the query lets through.
+    /// The number of all namespaces that match.
     pub found: usize,
-    /// Which part it is, from 0: the last one, if there are fewer than was asked for.
+    /// The page, from 0: the last one if there are fewer than requested.
     pub page: usize,
-    /// How many parts there are, one at least.
+    /// The number of pages, at least one.
     pub pages: usize,
 }
 
 impl Query {
-    /// Reads the query of an address. What is left empty is not asked.
+    /// Parses the query of an address. Empty parameters are ignored.
     ///
     /// # Errors
-    /// All that cannot be taken, each in a sentence.
+    /// All invalid parameters, each in a sentence.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut query, mut wrong, mut seen) = (Self::default(), Vec::new(), Vec::new());
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -74,7 +74,8 @@ impl Query {
         Ok(())
     }
 
-    /// As an address that asks for the same, and this part of it. Relative, so that it works behind a proxy's prefix.
+    /// The address of the same query with this page of the result. It is relative, so that it works behind a proxy's
+    /// prefix.
     pub fn address(&self, page: usize) -> String {
         let mut address = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let state = self.state.map_or("", State::code);
@@ -86,12 +87,12 @@ impl Query {
         address.finish()
     }
 
-    /// Whether all namespaces are asked for.
+    /// Returns true if there is no filter.
     pub fn is_for_all(&self) -> bool {
         self.state.is_none() && self.project.is_empty() && self.text.is_empty()
     }
 
-    /// The namespaces that it lets through: what ends first comes first, and what has no end last.
+    /// The namespaces that match, ordered by their ends; those without an end are last.
     pub fn select<'a>(&self, listed: &'a [Listed]) -> Selection<'a> {
         let mut found: Vec<_> = listed.iter().filter(|listed| self.lets_through(listed)).collect();
         found.sort_by_cached_key(|listed| {

@@ -1,4 +1,4 @@
-//! Reservations that are held, of those that a policy lets there be. Pure.
+//! The reservations that are held, compared with the limits of a policy. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::{Id, Scope};
 
-/// How full a scope is.
+/// The usage of a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// The scope, in words.
+    /// The display name of the scope.
     pub scope: String,
-    /// Reservations that are held.
+    /// The number of reservations that are held.
     pub held: u32,
-    /// Reservations that there may be; `None` for any number.
+    /// The maximum number of reservations; `None` if there is no limit.
     pub limit: Option<u32>,
 }
 
 impl Usage {
-    /// How full it is, in percent.
+    /// The usage, in percent of the limit.
     pub fn percent(&self) -> Option<u32> {
         let limit = u64::from(self.limit?);
         let percent = (u64::from(self.held) * 100).checked_div(limit).unwrap_or(100);
@@ -27,7 +27,7 @@ impl Usage {
     }
 }
 
-/// How full each scope is in which there is a limit or a reservation, the fullest first.
+/// The usage of each scope with a limit or a reservation, the fullest first.
 pub fn usage<'a>(
     quotas: &Quotas,
     namespaces: &[Candidate],
@@ -44,7 +44,7 @@ pub fn usage<'a>(
             usage.push(Usage { scope: scope.to_string(), held: held.unwrap_or_default(), limit });
         }
     }
-    // A stem says whose it is only by a hash.
+    // A stem contains the project or requester only as a hash.
     let gone = held.into_iter().map(|(stem, held)| Usage {
         scope: format!("{stem} (no namespace of it is there)"),
         held,

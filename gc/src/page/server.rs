@@ -1,8 +1,8 @@
-//! Answers with the page, and with nothing else.
+//! The HTTP server of the page.
 //!
-//! Nobody is asked who he is: whoever reaches the port may read. So it listens on loopback, unless it is told that a
-//! proxy stands before it; and a request that was meant for another host is refused, so that no web page that a person
-//! has open can make the browser read this one under a name of its own (DNS rebinding).
+//! The page has no authentication: every client that reaches the port may read it. So it listens on loopback unless
+//! it is configured to run behind a proxy. Requests for other hosts are rejected, so that another web page in the
+//! same browser cannot read this one under a name of its own (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -26,17 +26,18 @@ use super::view;
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The names that the page may be asked for under.
+/// The host names that requests may use.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
-    /// These names, beside every address and `localhost`.
+    /// These names, in addition to every IP address and `localhost`.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self(names.into_iter().map(|name| name.to_ascii_lowercase()).collect())
     }
 
-    /// Whether a request is meant for us. An address cannot be rebound: who asks for it has it from no name.
+    /// Returns true if a request is for one of these hosts. An IP address cannot be rebound, because it is not
+    /// resolved from a name.
     fn are_meant(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let authority = match (hosts.next(), hosts.next(), uri.authority()) {
@@ -53,7 +54,7 @@ impl Hosts {
     }
 }
 
-/// Serves the page for ever.
+/// Serves the page forever.
 ///
 /// # Errors
 /// If the listener cannot be used.
@@ -93,7 +94,7 @@ async fn guarded(State(hosts): State<Hosts>, request: Request, next: Next) -> Re
     ];
     let headers = response.headers_mut();
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    // Made of a hash: it is a header's value.
+    // It contains a hash, which is a valid header value.
     if let Ok(policy) = HeaderValue::from_str(view::content_security_policy()) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }

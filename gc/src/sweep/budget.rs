@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The deletions of a sweep. What cannot be deleted costs nothing: otherwise namespaces whose deletion always fails
-/// would keep the younger ones for ever.
+/// The deletions of a sweep. A deletion that fails is not counted: otherwise namespaces whose deletion always fails
+/// would retain the younger ones forever.
 #[derive(Debug)]
 pub(super) struct Budget {
     free: Semaphore,
     unspent: AtomicU32,
 }
 
-/// One deletion, given back unless it is spent.
+/// One deletion, returned to the budget unless it is spent.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     budget: &'a Budget,
@@ -20,7 +20,7 @@ pub(super) struct Slot<'a> {
 }
 
 impl Budget {
-    /// A budget of so many deletions.
+    /// A budget of this many deletions.
     pub(super) fn new(most: u32) -> Self {
         let permits = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         let free = Semaphore::new(permits);
@@ -30,7 +30,7 @@ impl Budget {
         Self { free, unspent: AtomicU32::new(most) }
     }
 
-    /// Takes one deletion as soon as one is free; `None` once all are spent.
+    /// Takes one deletion as soon as one is available; `None` when all are spent.
     pub(super) async fn take(&self) -> Option<Slot<'_>> {
         let permit = self.free.acquire().await.ok()?;
         Some(Slot { budget: self, permit })
@@ -38,7 +38,7 @@ impl Budget {
 }
 
 impl Slot<'_> {
-    /// The deletion was accepted.
+    /// Spends the deletion, because it was accepted.
     pub(super) fn spend(self) {
         self.permit.forget();
         if self.budget.unspent.fetch_sub(1, Ordering::AcqRel) == 1 {

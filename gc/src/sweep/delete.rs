@@ -14,23 +14,23 @@ use crate::fault::{self, Point};
 use crate::plan::Planned;
 use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
 
-/// How often a namespace that changes under our hands is decided about again in one sweep.
+/// The maximum number of decisions about a namespace that changes during one sweep.
 const MAX_ATTEMPTS: usize = 5;
-/// How often it is looked whether a namespace is gone.
+/// The interval of checks that a namespace is gone.
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What came of the attempt to delete a namespace.
+/// The result of an attempt to delete a namespace.
 enum Reply {
-    /// It is being deleted.
+    /// It is terminating.
     Accepted(Box<Decision>),
-    /// It was changed: it is to be decided about again.
+    /// It was changed, and needs another decision.
     Changed,
-    /// There is nothing to wait for.
+    /// It is done; there is nothing to wait for.
     Over(Outcome),
 }
 
 impl Sweep<'_> {
-    /// Deletes a namespace, if it still is to go, and waits until it is gone.
+    /// Deletes a namespace if it is still due, and waits until it is gone.
     pub(super) async fn delete(&self, state: &State, candidate: &Candidate) {
         let Some(slot) = state.budget.take().await else {
             return state.note(&candidate.name, &candidate.uid, Outcome::Postponed);
@@ -76,7 +76,7 @@ impl Sweep<'_> {
         Ok(Reply::Changed)
     }
 
-    /// Reads the namespace again, decides again, writes that down, and deletes exactly what was read.
+    /// Reads the namespace again, decides again, writes the intention, and deletes exactly the version that was read.
     async fn decide_and_send(&self, candidate: &Candidate) -> Result<Reply, SweepError> {
         let Some(mut fresh) = self.cluster.fresh(&candidate.name).await? else {
             self.report_absent(candidate).await?;
@@ -101,7 +101,7 @@ impl Sweep<'_> {
         self.intend_and_delete(decision).await
     }
 
-    /// What the API server, and all admission before it, would answer.
+    /// The result of the deletion as a dry run, including all admission.
     async fn rehearse(&self, candidate: &Candidate) -> Outcome {
         match self.cluster.delete(candidate, true).await {
             Deletion::Accepted => Outcome::WouldDelete,
@@ -113,7 +113,7 @@ impl Sweep<'_> {
 
     async fn attempts(&self, candidate: &Candidate) -> Result<usize, SweepError> {
         let Some(store) = self.store else { return Ok(0) };
-        // By the correlation id, for which the platform's table has an index.
+        // By the correlation id, because the platform's table has an index for it.
         let filter = Filter {
             correlation_id: Some(correlation_id(candidate).to_owned()),
             namespace: Some(candidate.name.clone()),
@@ -143,7 +143,7 @@ impl Sweep<'_> {
         Ok(Outcome::Failed { error })
     }
 
-    /// It is not any more what was decided about.
+    /// Handles a namespace that has changed since the decision.
     async fn after_change(&self, decision: Decision) -> Result<Reply, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         match self.cluster.remains(name, uid).await? {
@@ -160,8 +160,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// The answer did not come: what was done is to be seen in the namespace. If not even that, the intention stays open
-    /// for the next sweep.
+    /// Handles a request without a response: the state of the namespace shows the result. If that cannot be read
+    /// either, the intention stays open for the next sweep.
     async fn after_silence(&self, decision: Decision, error: String) -> Result<Reply, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         match self.cluster.remains(name, uid).await? {
@@ -170,7 +170,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Waits until a namespace is gone, and writes that down; or tells what keeps it for so long.
+    /// Waits until a namespace is gone, and writes the outcome; or reports the blockers after the timeout.
     pub(super) async fn await_gone(&self, state: &State, decision: &Decision) {
         let Candidate { name, uid, .. } = &decision.candidate;
         let noted = match self.gone(decision).await {
@@ -187,8 +187,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// Nothing once it is gone; what keeps it if that takes too long. An API server that does not answer for a while is
-    /// no reason to give up.
+    /// Returns no blockers once the namespace is gone, or those at the timeout. An API server that does not respond
+    /// for some time does not end the wait.
     async fn gone(&self, decision: &Decision) -> Result<Vec<String>, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What works in the namespaces whose time has come.
+//! Inspects the work in the namespaces that are due.
 
 use codex_k8s_shared::cleanup::{Candidate, Work};
 use codex_k8s_shared::policy::RunPolicy;
@@ -10,13 +10,13 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::plan::Planned;
 use crate::progress::Progress;
 
-/// From so many on, what works in them is listed for the whole cluster.
+/// The number of namespaces from which the work is listed for the whole cluster.
 const MANY: usize = 25;
 
-/// Looks at what works in those that would go if nothing did. Right before its deletion each is looked at again.
+/// Inspects the work in namespaces that would be due without work. It is inspected again right before each deletion.
 ///
 /// # Errors
-/// If the API server does not answer: what was not seen is not idle.
+/// If the API server does not respond, because a namespace without an inspection does not count as idle.
 pub async fn inspect(
     cluster: &Cluster,
     policy: &RunPolicy,

@@ -1,5 +1,5 @@
-//! What an earlier sweep has begun and not told the end of: it was killed, or the store was not to be reached. Or another
-//! sweep is at it at this moment, although the Lease is ours: then nothing may be told that it will prove wrong.
+//! Completes the rows of earlier sweeps that were killed, or could not reach the store. Another sweep may also be
+//! running at this moment in spite of the Lease, so nothing is written that its result could contradict.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use super::report::Outcome;
 use super::{State, Sweep, SweepError};
 use crate::rows::{CHANGED, Decision, INTERRUPTED};
 
-/// Namespaces that are looked at, at a time.
+/// The maximum number of namespaces that are read at a time.
 const MAX_CONCURRENT: usize = 8;
-/// No deletion is under way for as long as this: what was intended before then was never sent.
+/// No deletion takes longer than this between intention and request, so an older intention was never sent.
 const STALE: Duration = Duration::from_mins(10);
 
-/// What was begun and has not ended.
+/// Deletions that were started and have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
-    /// The namespace is being deleted.
+    /// The namespaces that are terminating.
     pub(super) going: Vec<Decision>,
-    /// It lives, in the version that was to be deleted. If it is decided about in the same way, that is the same decision
-    /// once more; else its end is told when it is stale.
+    /// The intentions for namespaces that are not terminating and still have the intended version. If the decision is
+    /// the same again, so is its id; otherwise the intention is abandoned when it is stale.
     living: Vec<Row>,
 }
 
@@ -34,7 +34,7 @@ enum Found {
 }
 
 impl Sweep<'_> {
-    /// Brings open intentions to their end, as far as it has come.
+    /// Completes open intentions, as far as their outcomes are known.
     pub(super) async fn repair(&self, state: &State) -> Result<Begun, SweepError> {
         let mut begun = Begun::default();
         let Some(store) = self.store else { return Ok(begun) };
@@ -71,7 +71,7 @@ impl Sweep<'_> {
             }
             Some(fresh) if fresh.terminating_since.is_some() => Ok(Found::Going(decision)),
             Some(fresh) if fresh.resource_version == intended.resource_version => Ok(Found::Living(row)),
-            // Whoever still sends the deletion sends it in vain.
+            // If another sweep still sends the deletion, it fails because of the version.
             Some(_) => {
                 self.append(self.audit_events.given_up(&decision, CHANGED, self.clock.now())).await?;
                 Ok(Found::Ended)
@@ -79,7 +79,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Tells the end of what lives on although it was intended long ago: this sweep has decided otherwise.
+    /// Abandons stale intentions, because this sweep has decided otherwise.
     pub(super) async fn give_up_what_is_stale(&self, begun: &Begun) -> Result<(), SweepError> {
         let Some(store) = self.store.filter(|_| !begun.living.is_empty()) else { return Ok(()) };
         let now = self.clock.now();

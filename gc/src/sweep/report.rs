@@ -1,4 +1,4 @@
-//! What a sweep saw and did.
+//! The report of a sweep.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,49 +12,50 @@ use super::DryRun;
 use crate::breaker::Trip;
 use crate::plan::Planned;
 
-/// A sweep, as it is printed and noted.
+/// A sweep, as it is printed and stored.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// When it began.
+    /// The start.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// The end.
     pub finished_at: Timestamp,
     /// `none`, `client` or `server`.
     pub dry_run: &'static str,
     /// The hash of the policy.
     pub policy_hash: String,
-    /// Whether everything was looked at; else it ended early.
+    /// True if everything was evaluated; false if the sweep ended early.
     pub complete: bool,
-    /// What the breaker tripped at: only what was due by its own lease was deleted, or nothing at all.
+    /// The limits at which the circuit breaker tripped. In that case only namespaces that were due by their own lease
+    /// were deleted, or none at all.
     pub breaker: Vec<Tripped>,
-    /// The namespaces: what is due first, the oldest first.
+    /// The namespaces: those that are due first, the oldest first.
     pub namespaces: Vec<Line>,
-    /// What is left over of namespaces that are gone.
+    /// Leftovers of deleted namespaces.
     pub leaks: Vec<Leak>,
     #[serde(skip)]
     trips: Vec<Trip>,
-    /// Where the line of a uid stands.
+    /// The index of the line of a uid.
     #[serde(skip)]
     index: HashMap<String, usize>,
 }
 
-/// A cause of the breaker.
+/// A limit at which the circuit breaker tripped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tripped {
-    /// Its code.
+    /// The code.
     pub code: &'static str,
-    /// It, in words.
+    /// The message.
     pub message: String,
-    /// Whether a person may let it pass this once.
+    /// True if an operator may allow the sweep once.
     pub can_be_allowed: bool,
 }
 
-/// Something that is left over.
+/// A leftover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Leak {
-    /// What.
+    /// The object, and the problem.
     pub what: String,
     /// The command that fixes it.
     pub command: String,
@@ -64,81 +65,81 @@ pub struct Leak {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// Its name.
+    /// The name.
     pub namespace: String,
-    /// Its uid.
+    /// The uid.
     pub uid: String,
-    /// Its run, as its label says.
+    /// The run, from the namespace's label.
     pub run_id: String,
     /// `retain`, `wait` or `delete`.
     pub verdict: &'static str,
-    /// Why, as a code.
+    /// The reason, as a code.
     pub reason: &'static str,
-    /// Why, in words.
+    /// The reason, as a message.
     pub message: String,
-    /// When it is to be looked at again.
+    /// The time of the next evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// When its lease ends.
+    /// The end of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_expires_at: Option<Timestamp>,
-    /// Since when it is being deleted.
+    /// The time of the deletion request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminating_since: Option<Timestamp>,
-    /// What came of it.
+    /// The outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Whether an operator ought to know.
+    /// True if an operator must act.
     #[serde(skip)]
     pub is_lasting: bool,
-    /// Whether it is due by anything but its own lease.
+    /// True if it is due for reasons other than its own lease.
     #[serde(skip)]
     pub is_due_by_policy: bool,
-    /// Whether it is kept beyond lease, retention, hold and `cleanup.workGrace`.
+    /// True if it is retained beyond lease, retention, hold and `cleanup.workGrace`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_overdue: bool,
 }
 
-/// What came of a namespace that was due.
+/// The outcome for a namespace that was due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum Outcome {
     /// It is gone.
     Deleted,
-    /// Somebody else had deleted it.
+    /// It was already deleted by another client.
     AlreadyDeleted,
     /// It would be deleted.
     WouldDelete,
-    /// It is left to the next sweep, because this one has deleted as many as it may.
+    /// It is left to the next sweep, because this one has reached its maximum.
     Postponed,
-    /// It stays after all: it was changed after the list.
+    /// It is retained, because it was changed after it was listed.
     Retained {
-        /// Why, as a code.
+        /// The reason, as a code.
         reason: &'static str,
-        /// Why, in words.
+        /// The reason, as a message.
         message: String,
     },
     /// It could not be deleted.
     Failed {
-        /// Why not.
+        /// The error.
         error: String,
     },
-    /// It is still being deleted after the time that it may take.
+    /// It is still terminating at the timeout.
     Terminating {
-        /// What keeps it.
+        /// The blockers.
         blockers: Vec<String>,
     },
 }
 
 impl Outcome {
-    /// It stays.
+    /// The outcome of a namespace that is retained.
     pub fn retained(verdict: &Verdict) -> Self {
         Self::Retained { reason: verdict.reason().code(), message: verdict.reason().to_string() }
     }
 }
 
 impl Line {
-    /// As it was decided.
+    /// The line of a decision.
     pub fn new(planned: &Planned) -> Self {
         let (candidate, reason) = (&planned.candidate, planned.verdict.reason());
         Self {
@@ -162,7 +163,7 @@ impl Line {
         }
     }
 
-    /// Of a namespace that was not listed any more, or is another one now.
+    /// The line of a namespace that was not listed any more, or has been created again.
     fn of_earlier(namespace: &str, uid: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -211,7 +212,7 @@ impl Report {
         };
         self.breaker = trips.iter().map(tripped).collect();
         self.trips = trips;
-        // What was brought to its end before the list comes first.
+        // Deletions that were completed before the list come first.
         for line in lines {
             self.push(line);
         }
@@ -236,7 +237,7 @@ impl Report {
         (self.finished_at, self.complete) = (now, complete);
     }
 
-    /// What the breaker tripped at.
+    /// The limits at which the circuit breaker tripped.
     pub fn trips(&self) -> &[Trip] {
         &self.trips
     }
@@ -245,22 +246,22 @@ impl Report {
         u32::try_from(self.namespaces.iter().filter(|line| counts(line)).count()).unwrap_or(u32::MAX)
     }
 
-    /// Managed namespaces that were listed.
+    /// The number of managed namespaces.
     pub fn managed(&self) -> u32 {
         self.count(|line| line.reason != "begun_earlier")
     }
 
-    /// Those that were due.
+    /// The number of namespaces that were due.
     pub fn due(&self) -> u32 {
         self.count(|line| line.verdict == "delete" && line.reason != "begun_earlier")
     }
 
-    /// Those that were due by anything but their own leases.
+    /// The number of those that were due for reasons other than their own lease.
     pub fn due_by_policy(&self) -> u32 {
         self.count(|line| line.is_due_by_policy)
     }
 
-    /// Those that were due and are still there.
+    /// The number of namespaces that were due and still exist.
     pub fn left(&self) -> u32 {
         self.count(|line| {
             line.verdict == "delete"
@@ -269,12 +270,12 @@ impl Report {
         })
     }
 
-    /// Those that are left to the next sweep.
+    /// The number of namespaces that are left to the next sweep.
     pub fn postponed(&self) -> u32 {
         self.count(|line| line.outcome == Some(Outcome::Postponed))
     }
 
-    /// Those that are kept beyond lease, retention, hold and `cleanup.workGrace`, by reason.
+    /// The namespaces that are retained beyond lease, retention, hold and `cleanup.workGrace`, by reason.
     pub fn overdue(&self) -> BTreeMap<&'static str, u32> {
         let mut overdue = BTreeMap::new();
         for line in self.namespaces.iter().filter(|line| line.is_overdue) {
@@ -283,22 +284,22 @@ impl Report {
         overdue
     }
 
-    /// Those that are gone now.
+    /// The number of namespaces that are gone.
     pub fn deleted(&self) -> u32 {
         self.count(|line| line.outcome == Some(Outcome::Deleted))
     }
 
-    /// Those that could not be deleted.
+    /// The number of namespaces that could not be deleted.
     pub fn failed(&self) -> u32 {
         self.count(|line| matches!(line.outcome, Some(Outcome::Failed { .. })))
     }
 
-    /// Those that are still being deleted after the time that it may take.
+    /// The number of namespaces that are still terminating at the timeout.
     pub fn stuck(&self) -> u32 {
         self.count(|line| matches!(line.outcome, Some(Outcome::Terminating { .. })))
     }
 
-    /// Those that stay, by reason.
+    /// The number of retained namespaces, by reason.
     pub fn retained(&self) -> BTreeMap<&'static str, u32> {
         let mut retained = BTreeMap::new();
         for line in &self.namespaces {

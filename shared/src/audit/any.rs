@@ -1,4 +1,4 @@
-//! A store of whichever kind a text names.
+//! An audit store of either kind, chosen by its address.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Appended, Event, Filter, PostgresStore, Row, SqliteStore, Store, StoreError};
 use crate::database::{PgAddress, PgAddressError};
 
-/// Where audit rows are to be kept, as people write it: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
+/// The address of an audit store, as users write it: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAddress {
     /// A file on a local disk.
@@ -18,16 +18,16 @@ pub enum StoreAddress {
     Postgres(PgAddress),
 }
 
-/// A text that names no store.
+/// An invalid address of an audit store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreAddressError {
-    /// Of no kind that we know. The text is not told: it may hold a password.
+    /// An unsupported kind of store. The error does not contain the text, because it may hold a password.
     #[error(
         "found no address of a store; expected sqlite:FILE, such as sqlite:/var/lib/codex-k8s-gc/audit.db, or \
          postgres://USER@HOST/DATABASE"
     )]
     Kind,
-    /// A PostgreSQL that is not named as one is.
+    /// An invalid address of a PostgreSQL database.
     #[error(transparent)]
     Postgres(#[from] PgAddressError),
 }
@@ -54,7 +54,7 @@ impl fmt::Display for StoreAddress {
     }
 }
 
-/// An open store of either kind.
+/// An open audit store of either kind.
 #[derive(Debug, Clone)]
 pub enum AuditStore {
     /// A file.
@@ -75,7 +75,7 @@ impl AuditStore {
         }
     }
 
-    /// Closes it.
+    /// Closes the store.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,

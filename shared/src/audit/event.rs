@@ -1,4 +1,4 @@
-//! What a row says.
+//! The contents of an audit row.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,30 +7,31 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// What happened. The names are the platform's, save those of the two stages that only we have.
+/// The type of an event. The names are the platform's, except for the two that only this product has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// The baseline of a namespace is live.
     Prepared,
-    /// A namespace is about to be deleted. Ours: it is durable before the deletion is sent.
+    /// A namespace is about to be deleted. Not a type of the platform; the row is durable before the deletion is
+    /// sent.
     CleanupIntended,
     /// A namespace is gone.
     Cleaned,
     /// A namespace could not be deleted.
     CleanupFailed,
-    /// A namespace is kept although its lease has ended.
+    /// A namespace is retained although its lease has ended.
     CleanupSkipped,
-    /// A sweep refused to delete anything. Ours.
+    /// The circuit breaker of a sweep tripped. Not a type of the platform.
     CleanupRefused,
 }
 
-/// A text that names no event of ours.
+/// A text that is not one of these types.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no event type that this program writes")]
 pub struct EventTypeError(String);
 
 impl EventType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 6] = [
         Self::Prepared,
         Self::CleanupIntended,
@@ -52,7 +53,7 @@ impl EventType {
         }
     }
 
-    /// Whether it says what came of an intention.
+    /// Returns true if the event is the outcome of an intention.
     pub const fn ends_an_intention(self) -> bool {
         matches!(self, Self::Cleaned | Self::CleanupFailed | Self::CleanupSkipped)
     }
@@ -73,68 +74,68 @@ impl FromStr for EventType {
     }
 }
 
-/// Who did it.
+/// The program or user that caused an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// The kind: `system` for programs.
     pub kind: String,
-    /// Which one; empty for nobody in particular.
+    /// The id; empty if there is no particular one.
     pub id: String,
 }
 
 impl Actor {
-    /// A program.
+    /// The actor of a program.
     pub fn system(id: impl Into<String>) -> Self {
         Self { kind: "system".to_owned(), id: id.into() }
     }
 }
 
-/// The payload of a row: the platform's fields, then ours. Absent fields are left out.
+/// The payload of a row: the platform's fields, then those of this product. Absent fields are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Payload {
-    /// The run, as the namespace's label says.
+    /// The run, from the namespace's label.
     pub run_id: String,
-    /// The project, as the namespace's label says.
+    /// The project, from the namespace's label.
     pub project_id: String,
-    /// The runtime mode, as the namespace's label says.
+    /// The runtime mode, from the namespace's label.
     pub runtime_mode: String,
     /// The namespace.
     pub namespace: String,
-    /// What went wrong.
+    /// The error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why, as a code.
+    /// The reason, as a code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What exactly stood in the way.
+    /// The objects that blocked the deletion.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guardrail_details: Vec<String>,
-    /// A command that would delete it by hand.
+    /// A command that deletes the namespace manually.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleanup_command: Option<String>,
     /// The lease's time to live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_lease_ttl: Option<String>,
-    /// When the lease ended.
+    /// The end of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_lease_expires_at: Option<String>,
-    /// Ours: the decision, the same in each of its stages.
+    /// Not a field of the platform: the decision, the same in each of its stages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<String>,
-    /// Ours: the namespace's uid.
+    /// Not a field of the platform: the namespace's uid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Ours: the version of the namespace that was decided about.
+    /// Not a field of the platform: the version of the namespace that was evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
-    /// Ours: the policy under which it was decided.
+    /// Not a field of the platform: the hash of the policy that was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<String>,
 }
 
 impl Payload {
-    /// Reads a payload that anybody may have written: what is not as it should be is left out.
+    /// Reads a payload of any origin; invalid fields are left out.
     pub fn from_others(json: &str) -> Self {
         if let Ok(whole) = serde_json::from_str(json) {
             return whole;
@@ -146,18 +147,18 @@ impl Payload {
     }
 }
 
-/// A row to be written.
+/// A row before it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The id that ties the rows of a run together.
+    /// The id that all rows of a run share.
     pub correlation_id: String,
-    /// Who did it.
+    /// The actor.
     pub actor: Actor,
-    /// What happened.
+    /// The type.
     pub event_type: EventType,
-    /// The rest.
+    /// The payload.
     pub payload: Payload,
-    /// When.
+    /// The time of the event.
     pub created_at: Timestamp,
 }
 

@@ -1,15 +1,16 @@
-//! Migrations of the tables that are ours.
+//! Migrations of the tables that this product owns.
 
 use sqlx::migrate::{MigrateError, Migrator};
 
-/// These migrations, where a later version may have been before: what it added does not disturb this one.
+/// Allows the migrations to run on a table that a later version has migrated: its additions do not affect this
+/// version.
 pub(super) fn up_to_date(migrations: &Migrator) -> Migrator {
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.set_ignore_missing(true);
     migrator
 }
 
-/// What stopped a migration.
+/// The error that stopped a migration.
 pub(super) fn unmigrated(error: MigrateError) -> sqlx::Error {
     match error {
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,

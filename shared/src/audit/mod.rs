@@ -1,7 +1,7 @@
-//! Audit rows: what was decided about which namespace, when, and why.
+//! Audit rows: each decision about a namespace, with its time and reason.
 //!
-//! The rows are the platform's own (`flow_events`, contract.md, section 6), so that one query tells the story of a run
-//! whoever did what in it. What is to be done is written before it is done; what came of it, after.
+//! The rows have the platform's form (`flow_events`, contract.md, section 6), so that one query returns the history
+//! of a run, regardless of which program wrote it. An intention is written before the action, its outcome after it.
 
 #[cfg(feature = "audit-stores")]
 mod any;

@@ -1,4 +1,4 @@
-//! Rows in PostgreSQL: in the platform's own table, of which nothing is ever altered, or in a schema of ours.
+//! Audit rows in PostgreSQL: in the platform's own table, which is never altered, or in a schema of this product.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, S
 
 mod install;
 
-/// How long the database is waited for.
+/// The default timeout of the database.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TABLE: &str = "flow_events";
-/// The platform's form of it (contract.md, section 6).
+/// The platform's form of the table (contract.md, section 6).
 const FORM: [Column; 7] = [
     Column("id", "bigint"),
     Column("correlation_id", "text"),
@@ -27,32 +27,32 @@ const FORM: [Column; 7] = [
     Column("payload", "jsonb"),
     Column("created_at", "timestamp with time zone"),
 ];
-/// What a row that we write has.
+/// The columns that each of our rows sets.
 const GIVEN: [&str; 6] = ["correlation_id", "actor_type", "actor_id", "event_type", "payload", "created_at"];
-/// The index that only a table of ours has.
+/// The index that only a table of this product has.
 const UNIQUE: &str = "flow_events_of_a_decision";
-/// More than this of a correlation id would not fit into the platform's index on it.
+/// The maximum length of a correlation id. A longer one would not fit into the platform's index on it.
 const LONGEST: usize = 1024;
-/// So many rows are removed at a time.
+/// The number of rows that are removed in one statement.
 const BATCH: u64 = 5_000;
 
 const COLUMNS: &str =
     "id, correlation_id, actor_type, actor_id, event_type, payload::text AS payload, created_at";
 const DIALECT: Dialect<Moment> = Dialect { columns: COLUMNS, path: "", time: Moment };
 
-/// Rows in a database.
+/// Audit rows in a database.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     database: Database,
-    /// The table, ready for SQL.
+    /// The name of the table, quoted for SQL.
     table: String,
-    /// What an index of ours does with a row that is there already.
+    /// The `ON CONFLICT` clause, if the table has our unique index.
     on_conflict: &'static str,
 }
 
 impl PostgresStore {
-    /// Opens the table `flow_events` that is there: in the schema that the address names, else where the platform's
-    /// own programs find it. Nothing is made; [`install`](Self::install) does that.
+    /// Opens the existing table `flow_events`: in the schema of the address, or on the search path, as the platform's
+    /// own programs do. Creates nothing; [`install`](Self::install) does that.
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the database.
@@ -60,8 +60,7 @@ impl PostgresStore {
         Self::open_with_timeout(address, TIMEOUT).await
     }
 
-    /// As [`open`](Self::open), with another patience for the database: how long a connection or a lock is waited for.
-    /// A statement may take twice as long.
+    /// As [`open`](Self::open), with another timeout for a connection or a lock. A statement may take twice as long.
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the database.
@@ -89,7 +88,7 @@ impl PostgresStore {
         Ok(Self { database, table: table.name, on_conflict })
     }
 
-    /// Closes its connections.
+    /// Closes the connections.
     pub async fn close(&self) {
         self.database.pool.close().await;
     }
@@ -106,7 +105,8 @@ impl PostgresStore {
 
     async fn write(&self, event: &Event) -> Result<bool, sqlx::Error> {
         let decision = event.payload.decision_id.as_deref();
-        // The default may be another, under which the row of whoever held the lock before would not be seen.
+        // The server's default may be another level, under which the row of the previous holder of the lock would not
+        // be visible.
         let mut transaction = self.database.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         if let Some(decision) = decision {
             let lock =
@@ -134,7 +134,7 @@ impl PostgresStore {
         Ok(written.rows_affected() == 1)
     }
 
-    /// Removes the oldest of our rows, a batch of them. The platform's own rows have no decision.
+    /// Removes one batch of our oldest rows. Rows of the platform have no decision id.
     async fn prune_batch(&self, before: Timestamp, open: &[i64]) -> Result<u64, StoreError> {
         let delete = format!(
             "DELETE FROM {table} WHERE id = ANY(ARRAY(SELECT id FROM {table} WHERE event_type = ANY($1) \
@@ -150,7 +150,7 @@ impl PostgresStore {
     }
 }
 
-/// A number that sessions which tell the same stage of the same decision lock.
+/// The number that sessions lock while they write the same stage of the same decision.
 fn lock_of(event_type: EventType, decision: &str) -> i64 {
     let mut digest = Sha256::new();
     for part in ["codex-k8s-guard", event_type.as_str(), decision] {
@@ -160,7 +160,7 @@ fn lock_of(event_type: EventType, decision: &str) -> i64 {
     digest.finalize().iter().take(8).fold(0, |number: i64, byte| (number << 8) | i64::from(*byte))
 }
 
-/// A text as it can be stored: PostgreSQL has no NUL.
+/// A text without NUL, which PostgreSQL cannot store.
 fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -194,8 +194,8 @@ fn names(which: impl Fn(&EventType) -> bool) -> Vec<String> {
 }
 
 impl Store for PostgresStore {
-    /// On a table without an index of ours, the same decision is one of the same correlation id: that is what its
-    /// indexes can find.
+    /// On a table without our index, rows of the same decision must also have the same correlation id, because that
+    /// is the column that the platform's indexes cover.
     async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
         let act = self.act("write audit rows", "INSERT, SELECT");
         let written = self.database.act(&act, self.write(event)).await?;
@@ -212,8 +212,8 @@ impl Store for PostgresStore {
     }
 
     async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {
-        // For each intention its end is looked up by the index on correlation ids, which begins where the intention
-        // was written, less an hour for clocks that differ. LIMIT keeps the planner from reading all ends there are.
+        // The outcome of each intention is found with the index on correlation ids, starting at the time of the
+        // intention minus an hour for clocks that differ. LIMIT keeps the planner from reading all outcomes.
         let query = format!(
             "SELECT {COLUMNS} FROM {table} AS intended WHERE event_type = $1 AND (SELECT 1 FROM {table} AS ended \
              WHERE ended.correlation_id = intended.correlation_id \

@@ -1,20 +1,21 @@
-//! The rows that a filter lets through, as SQL that both databases take; and what both give back.
+//! A filter of rows as SQL for both databases, and the conversion of the results.
 
 use jiff::Timestamp;
 use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Type};
 
 use super::{Actor, Event, EventType, Filter, Payload, Row};
 
-/// How a database differs: its columns, where a payload's fields are, and what its times are bound as.
+/// The differences between the databases: columns, the path of a payload's fields, and the type that times are bound
+/// as.
 pub(super) struct Dialect<T> {
     pub(super) columns: &'static str,
-    /// What stands before a field's name in a path.
+    /// The prefix of a field's name in a path.
     pub(super) path: &'static str,
     pub(super) time: fn(Timestamp) -> T,
 }
 
 impl<T> Dialect<T> {
-    /// Selects, the newest first.
+    /// Selects rows, the newest first.
     pub(super) fn select<DB: Database>(&self, table: &str, filter: &Filter) -> QueryBuilder<DB>
     where
         T: for<'q> Encode<'q, DB> + Type<DB>,
@@ -22,7 +23,7 @@ impl<T> Dialect<T> {
         i64: for<'q> Encode<'q, DB> + Type<DB>,
     {
         let columns = self.columns;
-        // Of the platform's other events, and those of later versions, this one knows nothing to tell.
+        // Other events of the platform, and those of later versions, cannot be interpreted here.
         let mut query = QueryBuilder::new(format!("SELECT {columns} FROM {table} WHERE event_type IN ("));
         let mut known = query.separated(", ");
         for event_type in EventType::ALL {
@@ -54,7 +55,7 @@ impl<T> Dialect<T> {
     }
 }
 
-/// Reads a row; its time is kept by each database in its own way.
+/// Converts a row. The time is passed in, because each database stores it differently.
 pub(super) fn read<R: sqlx::Row>(
     stored: &R,
     created_at: Timestamp,

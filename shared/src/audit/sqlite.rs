@@ -1,4 +1,4 @@
-//! Rows in an SQLite file: the store that needs no set-up.
+//! Audit rows in an SQLite file: the store that needs no set-up.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -18,24 +18,24 @@ use super::{Appended, Event, EventType, Filter, Row, Store, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// How long another process is waited for.
+/// The default timeout for locks of other processes.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the folder's lock is tried meanwhile.
+/// The interval between attempts to lock the folder.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-/// One writes at a time anyway.
+/// The size of the pool. Only one connection writes at a time anyway.
 const CONNECTIONS: u32 = 4;
 
-/// File systems whose locks are somebody else's.
+/// Network file systems, whose locks SQLite cannot rely on.
 const NETWORK: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "afs"];
 
-/// Rows in a file.
+/// Audit rows in a file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
 }
 
 impl SqliteStore {
-    /// Opens a file, which is made if it is not there.
+    /// Opens a file, and creates it if it does not exist.
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the file.
@@ -43,7 +43,7 @@ impl SqliteStore {
         Self::open_with_timeout(file, TIMEOUT).await
     }
 
-    /// As [`open`](Self::open), with another patience for other processes.
+    /// As [`open`](Self::open), with another timeout for locks of other processes.
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the file.
@@ -57,7 +57,7 @@ impl SqliteStore {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A row is on the disk before what it announces is done.
+            // A row must be on the disk before the action that it announces.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeout);
         let failed = |source: sqlx::Error| {
@@ -80,9 +80,9 @@ impl SqliteStore {
     }
 }
 
-/// Keeps other openers of stores in the same folder out until it is dropped: SQLite's own locks cover neither the switch to
-/// its journal nor a migration, and two that find an empty file would both fill it. Whoever cannot get it in time goes on
-/// without: what SQLite says then counts.
+/// Locks the folder against other processes that open a store in it, until the result is dropped. SQLite's own locks
+/// cover neither the switch to its journal nor a migration, and two processes that find an empty file would both fill
+/// it. Without the lock after `timeout`, opening continues, and errors of SQLite apply.
 async fn one_at_a_time(file: &Path, timeout: Duration) -> Option<File> {
     let folder = File::open(file.parent()?).ok()?;
     let give_up = Instant::now() + timeout;
@@ -101,7 +101,7 @@ fn absolute(file: &Path) -> PathBuf {
     folder.and_then(|folder| Some(folder.join(whole.file_name()?))).unwrap_or(whole)
 }
 
-/// The network file system that a path lies on, from the kernel's list of mounts; the longest mount point counts.
+/// The network file system of a path, from the kernel's list of mounts; the longest mount point wins.
 fn network_file_system<'m>(path: &Path, mounts: &'m str) -> Option<&'m str> {
     let mounted = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -112,7 +112,7 @@ fn network_file_system<'m>(path: &Path, mounts: &'m str) -> Option<&'m str> {
     NETWORK.contains(&kind).then_some(kind)
 }
 
-/// SQLite's primary result codes.
+/// Maps SQLite's primary result codes to errors.
 fn classified(
     error: sqlx::Error,
     otherwise: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> StoreError,

@@ -1,4 +1,4 @@
-//! Where rows are kept.
+//! The interface of audit stores.
 
 use std::future::Future;
 
@@ -10,55 +10,55 @@ use crate::database::DatabaseError;
 /// A row that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its number, in the order of writing.
+    /// The number, in the order of writing.
     pub id: i64,
-    /// What it says.
+    /// The contents.
     pub event: Event,
 }
 
-/// Which rows.
+/// A filter for rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this namespace.
+    /// Rows of this namespace.
     pub namespace: Option<String>,
-    /// Of this run.
+    /// Rows of this run.
     pub run_id: Option<String>,
-    /// Of this correlation id.
+    /// Rows with this correlation id.
     pub correlation_id: Option<String>,
-    /// Of this type.
+    /// Rows of this type.
     pub event_type: Option<EventType>,
-    /// Not older than this.
+    /// Rows that are not older than this.
     pub since: Option<Timestamp>,
-    /// Older than this.
+    /// Rows that are older than this.
     pub until: Option<Timestamp>,
-    /// Written after the row of this number: for who follows.
+    /// Rows that were written after the row of this number, to follow new ones.
     pub after_id: Option<i64>,
-    /// So many at most, the newest of them; `None` for all.
+    /// The maximum number of rows, the newest of them; `None` for all.
     pub limit: Option<u32>,
 }
 
-/// What became of a row that was to be written once.
+/// The result of writing a row at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// It was written.
+    /// The row was written.
     Written,
-    /// Somebody has written the same stage of the same decision already.
+    /// The same stage of the same decision was already written.
     AlreadyThere,
 }
 
-/// Why a store cannot be used. None of these is ever taken for "written".
+/// A store that cannot be used. None of these errors means that a row was written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be opened.
+    /// The store cannot be opened.
     #[error("failed to open the audit store {store}")]
     Open {
-        /// Which store.
+        /// The store.
         store: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A file on a network file system, whose locks cannot be relied on.
+    /// The file is on a network file system, whose locks are not reliable.
     #[error(
         "{file} lies on a {file_system} file system, whose locks SQLite cannot rely on; choose a local disk, or a PostgreSQL"
     )]
@@ -68,36 +68,36 @@ pub enum StoreError {
         /// The file system.
         file_system: String,
     },
-    /// Another process holds it for longer than we wait.
+    /// Another process holds the lock for longer than the timeout.
     #[error("the audit store is locked by another process; is another sweep at work on it?")]
     Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It cannot be written to.
+    /// The store is read-only.
     #[error("the audit store is read-only")]
     ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Nothing more fits.
+    /// The disk is full.
     #[error("the audit store is full; `codex-k8s-guard audit prune` removes old rows")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It is no audit store, or a broken one.
+    /// The file is not an audit store, or it is damaged.
     #[error("the audit store is damaged, or is no audit store; move it away and a new one is begun")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A database cannot be used.
+    /// The database cannot be used.
     #[error("the audit store cannot be used")]
     Database(#[source] DatabaseError),
-    /// A table is to be made, and it is not said where.
+    /// The address does not name the schema to create a table in.
     #[error(
         "{store} names no schema to make a table in; add ?schema=codex_k8s_guard, or another that is neither public nor \
          PostgreSQL's own"
     )]
     NoSchema {
-        /// Which store.
+        /// The store.
         store: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("failed to {act} the audit store")]
     Failed {
-        /// What was being done.
+        /// The operation that failed.
         act: &'static str,
-        /// Why it could not be.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -114,17 +114,17 @@ impl From<DatabaseError> for StoreError {
     }
 }
 
-/// A store of rows. What it says is written is durable.
+/// A store of audit rows. A row that is reported as written is durable.
 pub trait Store: Send + Sync {
-    /// Writes a row, unless the same stage of the same decision is there already.
+    /// Writes a row, unless the same stage of the same decision already exists.
     fn append(&self, event: &Event) -> impl Future<Output = Result<Appended, StoreError>> + Send;
 
-    /// The rows that a filter lets through, the oldest first.
+    /// The rows that match a filter, the oldest first.
     fn rows(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
-    /// The intentions of which nobody has said yet what came of them, the oldest first.
+    /// The intentions without an outcome, the oldest first.
     fn open_intentions(&self) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
-    /// Removes rows that are older than this, but no open intention. How many.
+    /// Removes rows that are older than this, except open intentions. Returns the number of removed rows.
     fn prune(&self, before: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }

@@ -1,11 +1,11 @@
-//! What guards ask of the baseline: which names are its own, what has such a name, and the most that may be granted.
+//! The parts of the baseline that the rules need: its names, the desired object of a name, and the maximum of a Role.
 
 use super::{BaselineKind, Desired, access, desired, set_of};
 use crate::policy::{Access, AccessProfile, BaselineSet, PolicyRule, RunPolicy};
 use crate::run::RuntimeMode;
 
-/// The names that baseline objects of a kind have, whatever the namespace: those of both access profiles and of every
-/// set, once each or more.
+/// The names of the baseline objects of a kind in any namespace: those of both access profiles and of every set. A
+/// name may occur more than once.
 pub fn names(policy: &RunPolicy, kind: BaselineKind) -> impl Iterator<Item = &str> {
     let profiles = policy.baseline.profiles().into_iter();
     let sets = policy.baseline.sets().into_iter();
@@ -31,8 +31,8 @@ fn of_profile(kind: BaselineKind, profile: &AccessProfile) -> Option<&str> {
     }
 }
 
-/// What an object of this name is to be in a namespace: as the namespace's own set has it, else as the access profile
-/// has it whose object it is. `None` if the policy wants no such object there.
+/// The desired object of this name in a namespace: the one of the namespace's own set, or that of the access profile
+/// that the name belongs to. `None` if the policy does not have such an object there.
 pub fn desired_object(
     policy: &RunPolicy,
     namespace: &str,
@@ -48,7 +48,8 @@ pub fn desired_object(
     })
 }
 
-/// The most that a Role in such a namespace may grant: the rules of both profiles, or nothing where there is no access.
+/// The maximum that a Role in such a namespace may grant: the rules of both profiles, or nothing if there is no
+/// access.
 pub fn maximum(policy: &RunPolicy, mode: RuntimeMode, slot: bool) -> Vec<&PolicyRule> {
     match set_of(policy, mode, slot).access {
         Access::None => Vec::new(),

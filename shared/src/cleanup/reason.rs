@@ -1,97 +1,97 @@
-//! Why a namespace goes or stays: a code for rows and metrics, and a sentence for people.
+//! The reasons to delete or retain a namespace: a code for rows and metrics, and a sentence for users.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-/// Why.
+/// A reason to delete or retain a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// It carries no managed-by label.
+    /// The label `managed-by` is missing.
     NotManaged,
-    /// The policy protects it by name, or it is the platform's own.
+    /// The policy protects it by name, or it is a platform namespace.
     Protected,
-    /// It is being deleted already.
+    /// It is already terminating.
     Terminating {
-        /// Since when.
+        /// The time of the deletion request.
         since: Timestamp,
     },
-    /// Neither a reserved prefix nor the form of a slot.
+    /// The name has neither a reserved prefix nor the form of a slot.
     NameOutOfScope,
-    /// A label that is not a run namespace's.
+    /// A label has a value that run namespaces do not have.
     UnexpectedLabel {
         /// The label.
         key: &'static str,
-        /// What it is.
+        /// The actual value.
         found: Option<String>,
-        /// What a run namespace has there.
+        /// The value in run namespaces.
         expected: &'static str,
     },
-    /// The run-id label is missing or empty.
+    /// The label `run-id` is missing or empty.
     MissingRunId,
-    /// Nothing proves that it was born managed.
+    /// The creation through the webhook cannot be proven.
     UnverifiedOrigin,
-    /// The API server did not say when it was created.
+    /// The API server did not report the creation time.
     NoCreationTime,
-    /// It is younger than now.
+    /// The creation time lies in the future.
     CreatedInTheFuture {
-        /// When it was created.
+        /// The creation time.
         created_at: Timestamp,
     },
-    /// A person holds it.
+    /// A person has set a hold.
     Held {
-        /// Why.
+        /// The reason of the hold.
         why: String,
     },
-    /// There is a hold that cannot be read.
+    /// The hold cannot be read.
     UnreadableHold {
-        /// It.
+        /// The value of the annotation.
         found: String,
     },
     /// There is no lease.
     MissingLease,
-    /// An annotation of the lease is missing or not of its form.
+    /// An annotation of the lease is missing or invalid.
     UnreadableLease {
         /// The annotation.
         key: &'static str,
-        /// What is expected there.
+        /// The expected form.
         expected: &'static str,
     },
-    /// The annotations of the lease mean different ends.
+    /// The annotations of the lease imply different ends.
     ContradictoryLease,
-    /// The lease lives.
+    /// The lease has not ended.
     LiveLease {
-        /// When it ends.
+        /// The end of the lease.
         until: Timestamp,
     },
-    /// The lease has just ended.
+    /// The lease has ended, `cleanup.grace` has not.
     Grace,
     /// The policy retains it longer.
     Retention,
-    /// Its run has not ended.
+    /// The run has not ended.
     ActiveRun {
-        /// Its status.
+        /// The status of the run.
         status: String,
     },
-    /// The platform's database does not know its run.
+    /// The run is not in the platform's database.
     UnknownRun,
-    /// The policy or a flag says that nothing is deleted.
+    /// The policy or a flag disables deletions.
     CleanupDisabled,
-    /// Nobody could look what is at work in it.
+    /// The workloads in it could not be inspected.
     NotInspected,
-    /// Something works in it.
+    /// Workloads are active in it.
     ActiveWorkloads {
-        /// What, by kind.
+        /// The workloads, by kind.
         work: Vec<String>,
     },
-    /// Its lease and all retention have ended.
+    /// The lease and all retention have ended.
     TtlExpired,
-    /// Its run has ended, and the policy retains it no longer.
+    /// The run has ended, and so has its retention.
     RunFinished,
 }
 
 impl Reason {
-    /// The code that rows and metrics carry; where the platform has a word for it, that one (contract.md, section 6).
+    /// The code in rows and metrics. If the platform has one for the reason, it is the same (contract.md, section 6).
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotManaged => "not_managed",
@@ -121,7 +121,7 @@ impl Reason {
         }
     }
 
-    /// Whether an operator ought to know: it stays for a cause that no time will fix.
+    /// Returns true if an operator must act, because the reason does not go away with time.
     pub const fn is_lasting(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Where a database is, as people write it.
+//! The address of a PostgreSQL database.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,26 +7,26 @@ use std::sync::Arc;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-/// What may stand behind the `?`, besides `schema`: libpq's names.
+/// The supported parameters after the `?` besides `schema`, by libpq's names.
 const PARAMETERS: [&str; 9] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "dbname", "user", "application_name"];
 
-/// A PostgreSQL database: `postgres://USER@HOST/DATABASE?sslmode=verify-full&sslrootcert=FILE`. What it leaves out is
-/// taken from libpq's variables (`PGPASSWORD`, `PGHOST`, ...) and password file. Neither `Display` nor `Debug` shows a
-/// password.
+/// A PostgreSQL database: `postgres://USER@HOST/DATABASE?sslmode=verify-full&sslrootcert=FILE`. Parts that are left
+/// out are taken from libpq's variables (`PGPASSWORD`, `PGHOST`, ...) and password file. Neither `Display` nor
+/// `Debug` shows a password.
 ///
-/// `?schema=NAME` says in which schema the tables are; without it they are looked for as any client does.
+/// `?schema=NAME` names the schema of the tables; without it, they are found on the search path, as by any client.
 #[derive(Clone)]
 pub struct PgAddress(Arc<Parts>);
 
 struct Parts {
-    /// Without the password and the schema.
+    /// The address without the password and the schema.
     shown: Url,
     schema: Option<String>,
     options: PgConnectOptions,
 }
 
-/// A text that names no database. It never holds the text, which may hold a password.
+/// An invalid address of a database. The error never contains the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE")]
 pub struct PgAddressError(String);
@@ -49,7 +49,7 @@ impl FromStr for PgAddress {
             return Err(error("found an empty schema"));
         }
         let mut shown = url.clone();
-        // Only an address without a host refuses this, and that has no password.
+        // This only fails for an address without a host, which does not have a password.
         let _ = shown.set_password(None);
         take_parameter(&mut shown, "password");
         let options: PgConnectOptions = match url.as_str().parse() {
@@ -64,7 +64,7 @@ impl FromStr for PgAddress {
     }
 }
 
-/// Refuses what is no address but a password with characters that mean something in one.
+/// Rejects text that is not an address because of a password with reserved characters.
 fn structure(url: &Url) -> Result<(), PgAddressError> {
     if url.fragment().is_some() {
         return Err(error("found a #; in a password write it as %23"));
@@ -86,8 +86,8 @@ fn structure(url: &Url) -> Result<(), PgAddressError> {
     Ok(())
 }
 
-/// Refuses what would protect less than its name promises. Public authorities are trusted beside `sslrootcert`, so that
-/// without a look at the host's name anybody's certificate would do.
+/// Rejects settings that protect less than their names promise. Public authorities are trusted in addition to
+/// `sslrootcert`, so that without a check of the host name, any site's certificate would be accepted.
 fn protection(options: &PgConnectOptions, url: &Url) -> Result<(), PgAddressError> {
     let has_root = url.query_pairs().any(|(key, _)| key == "sslrootcert")
         || std::env::var_os("PGSSLROOTCERT").is_some_and(|file| !file.is_empty());
@@ -115,12 +115,12 @@ fn take_parameter(url: &mut Url, name: &str) -> Option<String> {
 }
 
 impl PgAddress {
-    /// The schema that it names.
+    /// The schema.
     pub fn schema(&self) -> Option<&str> {
         self.0.schema.as_deref()
     }
 
-    /// The database, short enough for a message: `HOST:PORT/DATABASE`.
+    /// The database in a short form for messages: `HOST:PORT/DATABASE`.
     pub fn database(&self) -> String {
         let options = &self.0.options;
         let host =
@@ -128,12 +128,12 @@ impl PgAddress {
         format!("{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default())
     }
 
-    /// Who asks.
+    /// The user.
     pub fn user(&self) -> &str {
         self.0.options.get_username()
     }
 
-    /// Why a file that it names for TLS cannot be read, if one cannot.
+    /// The error of a TLS file of the address that cannot be read.
     pub(super) fn unreadable(&self) -> Option<std::io::Error> {
         let files = self
             .0
@@ -168,7 +168,7 @@ impl fmt::Debug for PgAddress {
     }
 }
 
-/// Alike but for the password, which nobody needs to compare.
+/// Compares everything except the password.
 impl PartialEq for PgAddress {
     fn eq(&self, other: &Self) -> bool {
         self.0.shown == other.0.shown && self.0.schema == other.0.schema

@@ -1,4 +1,4 @@
-//! Connections: few, and none waited for without an end.
+//! A small pool of connections, with a timeout for each operation.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tokio::time::timeout;
 use super::address::PgAddress;
 use super::fault::{Act, Asker, DatabaseError};
 
-/// More would only wait for each other.
+/// The size of the pool. More connections would only wait for each other.
 const CONNECTIONS: u32 = 4;
 
-/// What a session is for.
+/// The kind of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Session {
-    /// Rows are written, and are on the disk when it says so.
+    /// For writes that are on the disk when they are reported as done.
     Durable,
-    /// Nothing is written.
+    /// For reads only.
     ReadOnly,
 }
 
-/// A database that answered.
+/// A database that has responded.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pub(crate) pool: PgPool,
@@ -31,7 +31,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Connects, and waits for nothing longer than `timeout`.
+    /// Connects. Each operation is limited by `timeout`.
     pub(crate) async fn open(
         address: &PgAddress,
         session: Session,
@@ -53,7 +53,7 @@ impl Database {
         if let Some(source) = address.unreadable() {
             return Err(DatabaseError::Tls { database: address.database(), source: source.into() });
         }
-        // A pool goes on trying, and does not tell what stands in its way.
+        // A pool retries, and does not report the cause.
         opened.try_to_connect().await?;
         Ok(opened)
     }
@@ -71,13 +71,13 @@ impl Database {
         }
     }
 
-    /// Does something, within an end.
+    /// Runs an operation, with a limit on its duration.
     pub(crate) async fn act<T>(
         &self,
         act: &Act,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, DatabaseError> {
-        // The database ends a statement by itself; this is for one that answers nothing any more.
+        // The database itself cancels a statement; this limit is for one that does not respond any more.
         match timeout(self.asker.timeout.saturating_mul(3), work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(sqlx::Error::PoolTimedOut)) => {
@@ -98,12 +98,13 @@ impl Database {
     }
 }
 
-/// What a session is set to. A lock is given up before a statement, so that the error tells which it was; rows that a
-/// policy would hide are an error, not absent; and to compile a query takes longer than any of ours.
+/// The settings of a session. The lock timeout is shorter than the statement timeout, so that the error shows which
+/// one it was. Rows that a row-level policy would hide are an error instead of absent. JIT compilation is off because
+/// it takes longer than any of our queries.
 fn settings(session: Session, timeout: Duration) -> String {
     let milliseconds = |timeout: Duration| timeout.as_millis().clamp(1, 86_400_000);
     let own = match session {
-        // A server that waits for its standbys goes on doing so.
+        // A server that waits for its standbys would continue to do so.
         Session::Durable => {
             "SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"

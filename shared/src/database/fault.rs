@@ -1,154 +1,154 @@
-//! What a database's refusals mean, and how each is fixed.
+//! The errors of a database, and the fix of each.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a database cannot be used.
+/// A database that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// Nobody answers.
+    /// The server does not respond.
     #[error("failed to reach the database {database}; does it run, and does the network let us through?")]
     Unreachable {
-        /// Which database.
+        /// The database.
         database: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Source,
     },
-    /// It does not get done.
+    /// An operation did not finish in time.
     #[error(
         "the database {database} was not done within {timeout:?}; look at its load, and at what pg_stat_activity says is waiting"
     )]
     Slow {
-        /// Which database.
+        /// The database.
         database: String,
-        /// How long it was waited for.
+        /// The timeout.
         timeout: Duration,
-        /// What ended the waiting, if it was the database.
+        /// The error with which the database ended the operation, if it did.
         #[source]
         source: Option<Source>,
     },
-    /// Somebody else holds what is needed.
+    /// Another session holds a lock.
     #[error(
         "another session of the database {database} has held a lock for {timeout:?}; pg_stat_activity and pg_locks tell which"
     )]
     Locked {
-        /// Which database.
+        /// The database.
         database: String,
-        /// How long it was waited for.
+        /// The timeout.
         timeout: Duration,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
-    /// Wrong user, password, database, or place to come from.
+    /// The user, the password, the database or the client's address is not accepted.
     #[error(
         "the database {database} does not let {user} in; check user, password (PGPASSWORD), the database's name, and pg_hba.conf"
     )]
     SignIn {
-        /// Which database.
+        /// The database.
         database: String,
-        /// Who asked.
+        /// The user.
         user: String,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
-    /// No protected connection, or not to whom it should be.
+    /// TLS is not available, or the certificate is not the expected one.
     #[error(
         "failed to agree on TLS with the database {database}; check sslmode, sslrootcert, and that its certificate is for this host"
     )]
     Tls {
-        /// Which database.
+        /// The database.
         database: String,
-        /// What does not fit.
+        /// The cause.
         #[source]
         source: Source,
     },
-    /// All its connections are taken.
+    /// All connections are in use.
     #[error("the database {database} takes no more connections; end some, or raise max_connections")]
     Busy {
-        /// Which database.
+        /// The database.
         database: String,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
-    /// It takes no changes.
+    /// The database is read-only.
     #[error(
         "the database {database} is read-only: a standby, or default_transaction_read_only is on; name the primary"
     )]
     ReadOnly {
-        /// Which database.
+        /// The database.
         database: String,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
-    /// Nothing more fits.
+    /// The disk or the memory is full.
     #[error("the database {database} is full: its disk or its memory; give it more, or remove old rows")]
     Full {
-        /// Which database.
+        /// The database.
         database: String,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
-    /// A right is missing.
+    /// A privilege is missing.
     #[error("the user {user} of the database {database} may not {act}; let it: {grant}")]
     Forbidden {
-        /// Which database.
+        /// The database.
         database: String,
-        /// Who asked.
+        /// The user.
         user: String,
-        /// What was to be done.
+        /// The operation.
         act: &'static str,
-        /// The SQL that allows it.
+        /// The SQL that grants the privilege.
         grant: String,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Option<Source>,
     },
-    /// A table is not there.
+    /// A table does not exist.
     #[error("the database {database} has no table {table}; {advice}")]
     NoTable {
-        /// Which database.
+        /// The database.
         database: String,
-        /// Which table.
+        /// The table.
         table: String,
-        /// What to do.
+        /// The fix.
         advice: &'static str,
     },
-    /// A table is there, and is another one.
+    /// A table exists, but has another form.
     #[error(
         "the table {table} of the database {database} is not of the platform's form: found {found}; expected {expected}; nothing was written"
     )]
     Form {
-        /// Which database.
+        /// The database.
         database: String,
-        /// Which table.
+        /// The table.
         table: String,
-        /// What is different.
+        /// The difference.
         found: String,
-        /// What it should be.
+        /// The expected form.
         expected: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("the database {database} failed to {act}")]
     Failed {
-        /// Which database.
+        /// The database.
         database: String,
-        /// What was to be done.
+        /// The operation.
         act: &'static str,
-        /// What it says.
+        /// The error of the database.
         #[source]
         source: Source,
     },
 }
 
-/// Who asks which database for what, and with which patience: what an error tells beside its cause.
+/// The context of an error: user, database, purpose and timeout.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) database: String,
@@ -156,7 +156,7 @@ pub(crate) struct Asker {
     pub(crate) timeout: Duration,
 }
 
-/// An act, and the right that it needs as SQL.
+/// An operation, and the privilege that it needs as SQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Act {
     pub(crate) name: &'static str,
@@ -164,14 +164,14 @@ pub(crate) struct Act {
 }
 
 impl Asker {
-    /// What an error means that stopped an act.
+    /// Maps an error of an operation to its meaning.
     pub(super) fn fault(&self, act: &Act, error: sqlx::Error) -> DatabaseError {
         let database = self.database.clone();
         let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(Cow::into_owned);
         match (state.as_deref(), error) {
             (Some(state), error) => self.refusal(act, state, error.into()),
             (None, sqlx::Error::Tls(source)) => DatabaseError::Tls { database, source },
-            // What rustls objects to, and a certificate that cannot be read, come as data that makes no sense.
+            // Errors of rustls, and certificates that cannot be read, are reported as invalid data.
             (None, sqlx::Error::Io(source)) if source.kind() == std::io::ErrorKind::InvalidData => {
                 DatabaseError::Tls { database, source: source.into() }
             }
@@ -185,7 +185,7 @@ impl Asker {
         DatabaseError::Slow { database: self.database.clone(), timeout: self.timeout, source }
     }
 
-    /// The meaning of an SQLSTATE.
+    /// Maps an SQLSTATE to its meaning.
     fn refusal(&self, act: &Act, state: &str, source: Source) -> DatabaseError {
         let (database, user, timeout) = (self.database.clone(), self.user.clone(), self.timeout);
         match state {
@@ -198,10 +198,10 @@ impl Asker {
             // lock not available; deadlock
             "55P03" | "40P01" => DatabaseError::Locked { database, timeout, source },
             "25006" => DatabaseError::ReadOnly { database, source },
-            // disk full; out of memory; file system and device errors end the same way
+            // disk full; out of memory; file system and device errors map to the same error
             "53100" | "53200" => DatabaseError::Full { database, source },
             "53300" => DatabaseError::Busy { database, source },
-            // wrong password; wrong user or place; no such database
+            // wrong password; wrong user or client address; no such database
             "28P01" | "28000" | "3D000" => DatabaseError::SignIn { database, user, source },
             "42501" => {
                 let (act, grant) = (act.name, act.grant.clone());

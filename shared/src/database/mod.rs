@@ -1,4 +1,4 @@
-//! A PostgreSQL that is owned by another manager: how it is named, reached and waited for, and what its refusals mean.
+//! A PostgreSQL database that is managed elsewhere: its address, connections, timeouts and errors.
 
 mod address;
 mod connection;

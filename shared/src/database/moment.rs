@@ -1,4 +1,4 @@
-//! Times as PostgreSQL keeps them.
+//! Times in PostgreSQL's form.
 
 use jiff::Timestamp;
 use sqlx::encode::IsNull;
@@ -7,12 +7,12 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef, Postgres};
 use sqlx::{Decode, Encode, Type};
 
-/// The type TIMESTAMPTZ in every PostgreSQL.
+/// The type TIMESTAMPTZ, which has the same number in every PostgreSQL.
 const TIMESTAMPTZ: Oid = Oid(1184);
-/// The zero of its microseconds: 2000-01-01, in seconds since 1970.
+/// The epoch of its microseconds: 2000-01-01, in seconds since 1970.
 const ZERO: i64 = 946_684_800;
 
-/// A TIMESTAMPTZ, to the microsecond. What lies beyond the years that we know (`infinity` too) is their end.
+/// A TIMESTAMPTZ, to the microsecond. A time outside the supported years (including `infinity`) is cut to their end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 

@@ -1,18 +1,18 @@
-//! Whether a table is the one that we think it is. Nothing is ever changed about it.
+//! Checks that a table has the expected form. The table is never changed.
 
 use sqlx::Row as _;
 
 use super::connection::Database;
 use super::fault::{Act, DatabaseError};
 
-/// A column as it must be: its name and its type.
+/// A required column: its name and its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Column(pub(crate) &'static str, pub(crate) &'static str);
 
-/// A table that was found and looked at.
+/// A table that exists, with its columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    /// With its schema, each in quotes.
+    /// The name with its schema, each in quotes.
     pub(crate) name: String,
     oid: i64,
     columns: Vec<FoundColumn>,
@@ -36,13 +36,13 @@ const COLUMNS: &str = "SELECT attname::text AS name, format_type(atttypid, attty
 const HAS_INDEX: &str = "SELECT EXISTS (SELECT 1 FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid \
     WHERE indrelid = $1::bigint::oid AND indisunique AND indisvalid AND class.relname = $2) AS has";
 
-/// The name of something in SQL.
+/// An identifier, quoted for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl Table {
-    /// Finds a table: in the address's schema, else where the session looks for tables.
+    /// Finds a table: in the schema of the address, or on the session's search path.
     pub(crate) async fn find(database: &Database, name: &'static str) -> Result<Option<Self>, DatabaseError> {
         let schema = match database.address().schema() {
             Some(schema) => format!("{}.{name}", quoted(schema)),
@@ -73,7 +73,7 @@ impl Table {
         Ok(Some(Self { name: table, oid, columns }))
     }
 
-    /// Refuses a table that lacks one of these columns, or has it of another type.
+    /// Returns an error if one of these columns is missing or has another type.
     pub(crate) fn must_have(&self, database: &Database, columns: &[Column]) -> Result<(), DatabaseError> {
         for Column(name, kind) in columns {
             let found = match self.columns.iter().find(|found| found.name == *name) {
@@ -86,7 +86,7 @@ impl Table {
         Ok(())
     }
 
-    /// Refuses a table into which no row can be put that has only these columns.
+    /// Returns an error if a row with only these columns could not be inserted.
     pub(crate) fn must_take(
         &self,
         database: &Database,
@@ -110,7 +110,7 @@ impl Table {
         Ok(())
     }
 
-    /// Whether it has a unique index of this name.
+    /// Returns true if there is a unique index of this name.
     pub(crate) async fn has_index(&self, database: &Database, index: &str) -> Result<bool, DatabaseError> {
         let act = Act { name: "look for indexes", grant: String::new() };
         let found = sqlx::query_scalar(HAS_INDEX).bind(self.oid).bind(index).fetch_one(&database.pool);

@@ -1,4 +1,4 @@
-//! The last sweep as metrics: the same ones wherever they are asked for.
+//! The last sweep as metrics, the same ones in every program that exports them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,35 +12,35 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{LastSweep, SweepResult};
 
-/// What the metrics' names begin with.
+/// The prefix of the metrics' names.
 pub const PREFIX: &str = "codex_k8s_gc";
 
-/// The last sweep that is known of. Of nothing that is not known is there a metric.
+/// The last known sweep. Unknown values are not exported.
 #[derive(Debug, Default)]
 pub struct SweepCollector {
     last: RwLock<Option<LastSweep>>,
 }
 
 impl SweepCollector {
-    /// A sweep is known of.
+    /// Records a sweep.
     pub fn note(&self, sweep: LastSweep) {
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(sweep);
     }
 
-    /// There was to be a sweep, and was none.
+    /// Records a scheduled sweep that did not take place.
     pub fn note_broken(&self, now: Timestamp) {
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         let last = last.get_or_insert_default();
         (last.result, last.finished_at) = (SweepResult::Failed, Some(now));
     }
 
-    /// It, if one is known of.
+    /// The last sweep, if one is known.
     pub fn last(&self) -> Option<LastSweep> {
         self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// One metric: its name, its help, and its values, each with its label if it has one.
+/// A metric: its name, its help text, and its values, each with its label if it has one.
 type Metric<'a> = (&'static str, &'static str, Vec<(Option<(&'static str, &'a str)>, i64)>);
 
 fn seconds(time: Option<Timestamp>) -> Vec<(Option<(&'static str, &'static str)>, i64)> {

@@ -129,7 +129,7 @@ fn lists_whose_product_has_no_end_are_compared_in_the_length_of_the_lists() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-/// A request as the authorizer sees it.
+/// A request in the form that the authorizer receives.
 #[derive(Debug, Clone, Copy)]
 struct Requested {
     group: &'static str,
@@ -139,13 +139,13 @@ struct Requested {
     name: &'static str,
 }
 
-/// Each list ends with a stranger, which no rule names: it stands for all that lies beyond this small universe, so
-/// that only a wildcard can allow it.
+/// Each list ends with a value that no rule names. It stands for everything beyond this small universe, so that only
+/// a wildcard can allow it.
 const GROUPS: [&str; 3] = ["", "apps", "stranger.dev"];
 const RESOURCES: [&str; 3] = ["pods", "deployments", "strangers"];
 const SUBRESOURCES: [&str; 4] = ["", "log", "scale", "stranger"];
 const VERBS: [&str; 3] = ["get", "bind", "estrange"];
-/// Requests that name nothing, such as a list, have an empty name.
+/// Requests without a name, such as a list, have an empty one.
 const NAMES: [&str; 4] = ["", "a", "b", "stranger"];
 
 fn universe() -> impl Iterator<Item = Requested> {
@@ -160,7 +160,7 @@ fn universe() -> impl Iterator<Item = Requested> {
     })
 }
 
-/// What RBAC's authorizer decides, told once more in its own steps.
+/// The decision of RBAC's authorizer, as a second implementation in its own steps.
 fn authorizes(rule: &PolicyRule, requested: Requested) -> bool {
     let lists = |list: &[String], value: &str| list.iter().any(|listed| listed == "*" || listed == value);
     let whole = match requested.subresource {

@@ -1,4 +1,4 @@
-//! What every run namespace is given before anything runs in it.
+//! The objects that every run namespace has before any workload is admitted.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use super::settings::strings;
 use super::{PolicyError, invalid};
 use crate::quota::quantity::Quantity;
 
-/// The baseline of run namespaces: by default the platform's own values at A (contract.md, section 3), and at
-/// slots those at B.
+/// The baseline of run namespaces. The defaults are the platform's own values: those of platform release A
+/// (contract.md, section 3), and for slots those of release B.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Baseline {
-    /// Run namespaces in `full-env`.
+    /// The baseline of run namespaces in `full-env`.
     pub full_env: BaselineSet,
-    /// Run namespaces in `code-only`.
+    /// The baseline of run namespaces in `code-only`.
     pub code_only: BaselineSet,
-    /// Slots, which hold the platform's own stack as well.
+    /// The baseline of slots, which also hold the platform's own stack.
     pub slot: BaselineSet,
     /// The access profile `candidate`.
     pub candidate: AccessProfile,
@@ -26,37 +26,37 @@ pub struct Baseline {
     pub read_only: AccessProfile,
 }
 
-/// The baseline of one kind of namespace. All of it is written out or none: half a baseline would mean less than it
+/// The baseline of one kind of namespace. All fields are required, because a partial baseline would mean less than it
 /// says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BaselineSet {
-    /// Which ServiceAccount, Role and RoleBinding there are.
+    /// The access profile whose ServiceAccount, Role and RoleBinding are created.
     pub access: Access,
-    /// The ResourceQuota; `null` for none.
+    /// The ResourceQuota, or `null` for none.
     #[serde(deserialize_with = "written_out")]
     #[schemars(schema_with = "or_null::<QuotaSettings>")]
     pub resource_quota: Option<QuotaSettings>,
-    /// The LimitRange; `null` for none. A quota on CPU or memory refuses every Pod that asks for none of it: the
-    /// LimitRange is what asks for those that forget.
+    /// The LimitRange, or `null` for none. A quota on CPU or memory rejects every Pod that does not request them; the
+    /// LimitRange adds default requests to such Pods.
     #[serde(deserialize_with = "written_out")]
     #[schemars(schema_with = "or_null::<LimitSettings>")]
     pub limit_range: Option<LimitSettings>,
 }
 
-/// What an agent may do in its namespace.
+/// The access profile of agents in their namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
-    /// Nothing: no ServiceAccount of its own.
+    /// No access: the namespace gets no ServiceAccount of its own.
     None,
-    /// What the profile `candidate` grants.
+    /// The profile `candidate`.
     Candidate,
-    /// What the profile `read-only` grants.
+    /// The profile `read-only`.
     ReadOnly,
 }
 
-/// A ServiceAccount and what it may do.
+/// A ServiceAccount and the Role that it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessProfile {
@@ -66,7 +66,7 @@ pub struct AccessProfile {
     pub role: String,
     /// The name of the RoleBinding.
     pub role_binding: String,
-    /// The rules of the Role, which are also the most that any Role in such a namespace may grant.
+    /// The rules of the Role. They are also the maximum that any Role in such a namespace may grant.
     pub rules: Vec<PolicyRule>,
 }
 
@@ -74,13 +74,13 @@ pub struct AccessProfile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyRule {
-    /// API groups; the empty string is the core group.
+    /// The API groups. The empty string is the core group.
     pub api_groups: Vec<String>,
-    /// Resources, with their subresources as `pods/log`.
+    /// The resources, with subresources in the form `pods/log`.
     pub resources: Vec<String>,
-    /// Verbs.
+    /// The verbs.
     pub verbs: Vec<String>,
-    /// Names that the rule is limited to; empty for no limit.
+    /// The names that the rule is limited to. If empty, the rule applies to all names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
 }
@@ -89,21 +89,22 @@ pub struct PolicyRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QuotaSettings {
-    /// Its name.
+    /// The name of the ResourceQuota.
     pub name: String,
-    /// `spec.hard`.
+    /// The hard limits, as in `spec.hard` of a ResourceQuota.
     pub hard: BTreeMap<String, String>,
 }
 
-/// A LimitRange with one item, of type Container.
+/// A LimitRange with one item of type Container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitSettings {
-    /// Its name.
+    /// The name of the LimitRange.
     pub name: String,
-    /// The limits of a container that names none.
+    /// The default limits of a container that sets none.
     pub default: BTreeMap<String, String>,
-    /// The requests of a container that names none; where a resource is missing, its limit above.
+    /// The default requests of a container that sets none. A resource that is missing here defaults to its limit
+    /// above.
     #[serde(default)]
     pub default_request: BTreeMap<String, String>,
 }
@@ -116,7 +117,7 @@ where
     Option::deserialize(deserializer)
 }
 
-/// A field that has to be there, be it as `null`.
+/// The schema of a field that is required but may be `null`.
 fn or_null<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     generator.subschema_for::<Option<T>>()
 }
@@ -141,7 +142,7 @@ fn quota(hard: &[(&str, &str)]) -> QuotaSettings {
 }
 
 impl BaselineSet {
-    /// Quota and limits of A.
+    /// The quota and the limits of platform release A.
     fn at_a(access: Access) -> Self {
         Self {
             access,
@@ -219,7 +220,7 @@ impl AccessProfile {
 }
 
 impl Baseline {
-    /// The profile that a kind of access stands for.
+    /// The access profile of a kind of access.
     pub const fn profile(&self, access: Access) -> Option<&AccessProfile> {
         match access {
             Access::None => None,
@@ -228,12 +229,12 @@ impl Baseline {
         }
     }
 
-    /// The access profiles.
+    /// Both access profiles.
     pub const fn profiles(&self) -> [&AccessProfile; 2] {
         [&self.candidate, &self.read_only]
     }
 
-    /// What there is of each kind of namespace.
+    /// The baselines of all kinds of namespaces.
     pub const fn sets(&self) -> [&BaselineSet; 3] {
         [&self.full_env, &self.code_only, &self.slot]
     }

@@ -1,4 +1,4 @@
-//! Which expired namespaces are deleted, and how carefully.
+//! The deletion of expired namespaces, and its safeguards.
 
 use std::time::Duration;
 
@@ -9,131 +9,139 @@ use super::settings::{go_duration, go_duration_option};
 use super::{PolicyError, invalid};
 use crate::run::RuntimeMode;
 
-/// What the garbage collector may delete, and when.
+/// The conditions under which the garbage collector deletes namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Cleanup {
-    /// Whether anything is deleted at all.
+    /// Enables deletions. If false, sweeps delete nothing.
     pub enabled: bool,
-    /// How long after the end of its lease a namespace is still left alone.
+    /// The time between the end of a lease and the deletion.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub grace: Duration,
-    /// How long after lease, retention and hold everything that may still come to work keeps a namespace. After that
-    /// only scheduled Pods do: a suspended Job or a Pod that fits no node keeps it no longer.
+    /// The time after lease, retention and hold during which everything that may still run retains a namespace. After
+    /// that, only scheduled Pods do: a suspended Job, or a Pod that fits no node, does not retain it any longer.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub work_grace: Duration,
-    /// What becomes of a namespace whose lease is missing or cannot be read.
+    /// The handling of namespaces whose lease is missing or cannot be read.
     pub missing_lease: MissingLease,
-    /// What becomes of a namespace whose run the platform's database does not know.
+    /// The handling of namespaces whose run is not in the platform's database.
     pub unknown_run: UnknownRun,
-    /// What becomes of a namespace of which nothing proves that it was born managed: it is older than the webhook.
+    /// The handling of namespaces that cannot be proven to have been created through the webhook, because they are
+    /// older than it.
     pub unverified_origin: UnverifiedOrigin,
-    /// How far ahead of now a person's hold may end.
+    /// The latest end of a hold that a person sets, counted from now.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_hold: Duration,
-    /// How long after a namespace's creation a hold may end, unless a manager sets it: no renewal goes beyond.
+    /// The latest end of a hold, counted from the creation of the namespace. Renewals cannot exceed it, except by a
+    /// manager.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_hold_lifetime: Duration,
-    /// How long run namespaces stay after their run, by mode and outcome.
+    /// The retention of run namespaces after their run, by mode and outcome.
     pub retention: Retentions,
-    /// When a sweep refuses to delete anything.
+    /// The circuit breaker of a sweep.
     pub breaker: Breaker,
-    /// Deletions that are under way at a time.
+    /// The maximum number of concurrent deletions.
     pub concurrency: u16,
-    /// How long a sweep waits for a namespace to be gone before it tells what blocks it.
+    /// The time that a sweep waits for a namespace to be gone before it reports what blocks the deletion.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub wait_for_gone: Duration,
 }
 
-/// What becomes of a namespace whose lease is missing or cannot be read.
+/// The handling of namespaces whose lease is missing or cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum MissingLease {
-    /// It is kept, and reported.
+    /// Retain the namespace, and report it.
     #[default]
     Retain,
-    /// Its lease is taken to have begun at its creation, with the time to live of its role: as the platform does.
+    /// Assume a lease that began at the creation of the namespace, with the time to live of its role, as the platform
+    /// does.
     UseAge,
 }
 
-/// What becomes of a namespace whose run the platform's database does not know.
+/// The handling of namespaces whose run is not in the platform's database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum UnknownRun {
-    /// It is kept, and reported.
+    /// Retain the namespace, and report it.
     #[default]
     Retain,
-    /// The run is taken to have ended: as the platform does.
+    /// Assume that the run has ended, as the platform does.
     Finished,
 }
 
-/// What becomes of a namespace of which nothing proves that it was born managed.
+/// The handling of namespaces that cannot be proven to have been created through the webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum UnverifiedOrigin {
-    /// It is kept, and reported.
+    /// Retain the namespace, and report it.
     #[default]
     Retain,
-    /// Its labels are believed.
+    /// Trust the labels of the namespace.
     TrustLabels,
 }
 
-/// How long run namespaces stay, by mode and outcome.
+/// The retention of run namespaces, by mode and outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retentions {
-    /// Run namespaces in `full-env`, slots among them.
+    /// The retention of run namespaces in `full-env`, including slots.
     pub full_env: ByOutcome,
-    /// Run namespaces in `code-only`.
+    /// The retention of run namespaces in `code-only`.
     pub code_only: ByOutcome,
 }
 
-/// How long a run namespace stays, by what became of its run. Outcomes are only known with the platform's database.
+/// The retention of run namespaces by the outcome of their run. Outcomes are only available from the platform's
+/// database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ByOutcome {
-    /// The run succeeded.
+    /// The retention if the run succeeded.
     pub succeeded: Retention,
-    /// The run failed.
+    /// The retention if the run failed.
     pub failed: Retention,
-    /// The run was canceled.
+    /// The retention if the run was canceled.
     pub canceled: Retention,
 }
 
-/// How long a run namespace stays.
+/// The retention of a run namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retention {
-    /// How long beyond the end of its lease; to look into what failed.
+    /// The time that the namespace stays after the end of its lease, for example to investigate a failure.
     #[serde(with = "go_duration_option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub after_lease: Option<Duration>,
-    /// How long after the end of its run, even if the lease lives on. `1s` is what the platform does at A. The
-    /// webhook then lets the garbage collector delete namespaces whose leases live.
+    /// The time that the namespace stays after the end of its run, even if its lease has not ended. The platform's
+    /// release A behaves like `1s`. If set, the webhook allows the garbage collector to delete namespaces whose lease
+    /// has not ended.
     #[serde(with = "go_duration_option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub after_finish: Option<Duration>,
 }
 
-/// When a sweep refuses to delete what is not due by its own lease: an operator has to look first.
+/// The limits beyond which a sweep does not delete namespaces that are not due by their own lease, until an operator
+/// has intervened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Breaker {
-    /// The most namespaces that one sweep deletes. More that are due by their own leases wait for the next sweep; more
-    /// that are due by anything else are refused.
+    /// The maximum number of namespaces that one sweep deletes. If more are due by their own leases, the rest waits
+    /// for the next sweep; if more are due for other reasons, the breaker trips.
     pub max_deletions: u32,
-    /// The largest share of all managed namespaces that may be due by anything but their own leases, in percent.
+    /// The maximum share of all managed namespaces that may be due for reasons other than their own lease, in
+    /// percent.
     pub max_share_percent: u8,
-    /// Below so many deletions the share does not matter.
+    /// The number of namespaces below which `maxSharePercent` is ignored.
     pub min_for_share: u32,
-    /// How many times as many as the last sweep found, beyond `minForShare`, may be due by anything but their own leases.
+    /// The maximum number of namespaces that may be due for reasons other than their own lease: this multiple of the
+    /// number in the last sweep, plus `minForShare`.
     pub max_growth_factor: u32,
-    /// How far our clock may be from the API server's.
+    /// The maximum difference between the local clock and the clock of the API server.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_clock_skew: Duration,
@@ -149,7 +157,7 @@ impl Default for Cleanup {
             unknown_run: UnknownRun::Retain,
             unverified_origin: UnverifiedOrigin::Retain,
             max_hold: Duration::from_hours(24 * 7),
-            // As long as anyone may extend a lease, and one hold more.
+            // As long as anyone but a manager may extend a lease, plus one hold.
             max_hold_lifetime: Duration::from_hours(24 * 37),
             retention: Retentions::default(),
             breaker: Breaker::default(),
@@ -172,7 +180,7 @@ impl Default for Breaker {
 }
 
 impl Retentions {
-    /// The retentions of a mode.
+    /// The retention of a mode.
     pub const fn of(&self, mode: RuntimeMode) -> &ByOutcome {
         match mode {
             RuntimeMode::FullEnv => &self.full_env,
@@ -180,7 +188,7 @@ impl Retentions {
         }
     }
 
-    /// Whether any namespace may go while its lease lives.
+    /// Returns true if any namespace may be deleted before its lease ends.
     pub fn any_after_finish(&self) -> bool {
         [&self.full_env, &self.code_only]
             .into_iter()
@@ -206,7 +214,7 @@ impl Cleanup {
         if self.max_hold_lifetime < self.max_hold {
             return Err(invalid("cleanup.maxHoldLifetime", "is shorter than cleanup.maxHold"));
         }
-        // The API server tells whole seconds only.
+        // The API server reports whole seconds only.
         if self.breaker.max_clock_skew < Duration::from_secs(2) {
             return Err(invalid(
                 "cleanup.breaker.maxClockSkew",

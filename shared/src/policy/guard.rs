@@ -1,4 +1,4 @@
-//! What may be added to the rights of a run namespace: further roles and subjects, and tokens.
+//! Additional access in run namespaces: roles, subjects and tokens.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,20 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::settings::{Subjects, strings};
 use super::{PolicyError, invalid};
 
-/// What `RoleBindings` in run namespaces may bind beside the Roles of the access profiles, and to whom beside the
-/// namespace's own `ServiceAccounts`: nothing, by default. And what all users may be granted elsewhere.
+/// The roles that `RoleBindings` in run namespaces may bind in addition to the Roles of the access profiles, and the
+/// subjects in addition to the namespace's own `ServiceAccounts`: none by default. Also the roles that may be bound to
+/// all users elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rbac {
-    /// Names of Roles in the namespace. What they grant is capped by the profiles' rules all the same.
+    /// Names of Roles in the namespace. Their rules cannot exceed those of the access profiles.
     pub roles: Vec<String>,
-    /// Names of `ClusterRoles`. What they grant is not capped: whoever may change one widens every binding of it.
+    /// Names of `ClusterRoles`. Their rules are not limited: every user that can change such a `ClusterRole` can widen
+    /// all its bindings.
     pub cluster_roles: Vec<String>,
     /// Users and groups that may be bound.
     pub subjects: Subjects,
-    /// Names of `ClusterRoles` that may be bound to the groups which include every agent, such as
-    /// `system:authenticated`; by default those that Kubernetes binds so itself. Their rules are not widened while they
-    /// are listed.
+    /// Names of `ClusterRoles` that may be bound to the groups that include every agent, such as
+    /// `system:authenticated`. The default is the `ClusterRoles` that Kubernetes itself binds to them. The rules of a
+    /// listed `ClusterRole` cannot be widened.
     pub everybody: Vec<String>,
 }
 
@@ -41,7 +43,7 @@ impl Default for Rbac {
 }
 
 impl Rbac {
-    /// `ClusterRoles` of Kubernetes that let their holder take over the cluster, or other agents' namespaces.
+    /// The `ClusterRoles` of Kubernetes that allow taking over the cluster, or the namespaces of other agents.
     const TOO_MUCH: [&str; 3] = ["admin", "cluster-admin", "edit"];
 
     pub(super) fn check(&self) -> Result<(), PolicyError> {
@@ -59,14 +61,15 @@ impl Rbac {
     }
 }
 
-/// What a token of a ServiceAccount of a run namespace may be. Kubelets ask for those of Pods, which are evaluated as
-/// part of the Pod.
+/// The tokens that may be requested for `ServiceAccounts` of run namespaces. Tokens that kubelets request for Pods are
+/// not limited here, because they are evaluated as part of the Pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tokens {
-    /// The audiences that a token may be for; those of this API server, by default under its usual names.
+    /// The allowed audiences of a token. The default is the API server, under its usual names.
     pub audiences: Vec<String>,
-    /// The longest life of a token, in seconds: 600 or more, which is the least that Kubernetes grants.
+    /// The maximum lifetime of a token in seconds. Must be at least 600, because Kubernetes does not issue shorter
+    /// tokens.
     pub max_seconds: i64,
 }
 
@@ -83,7 +86,7 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// The least that the API server accepts in `spec.expirationSeconds`.
+    /// The minimum that the API server accepts in `spec.expirationSeconds`.
     const LEAST_SECONDS: i64 = 600;
 
     pub(super) fn check(&self) -> Result<(), PolicyError> {

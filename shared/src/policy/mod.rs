@@ -1,8 +1,8 @@
 //! `RunPolicy`: one file, in the style of Kubernetes component configuration, for webhook, garbage collector and CLI.
 //!
-//! The defaults are the platform's own values (contract.md, point A), widened where point B's traffic would
-//! otherwise be refused, so that everything works without a file. A field that is not known is an error with
-//! its line and column: a misspelt guard is worse than none.
+//! The defaults are the values of the platform's release A (contract.md), widened where requests of release B would
+//! be denied otherwise, so no file is needed. An unknown field is an error with its line and column, because a
+//! misspelled restriction would silently not apply.
 
 mod baseline;
 mod cleanup;
@@ -29,50 +29,52 @@ pub use settings::{
     SecurityLevels, ServiceAccounts, Subjects, Toleration,
 };
 
-/// The only `apiVersion` that this version reads.
+/// The only `apiVersion` that is supported.
 pub const API_VERSION: &str = "policy.codex-k8s.dev/v1alpha1";
-/// The only `kind` that this version reads.
+/// The only `kind` that is supported.
 pub const KIND: &str = "RunPolicy";
 
-/// What run namespaces and agent Jobs must look like, who may change them, and how strictly each rule is applied.
+/// The policy for run namespaces and agent Jobs: their required form, the users that may change them, and the mode of
+/// each rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunPolicy {
-    /// Always `policy.codex-k8s.dev/v1alpha1`.
+    /// Must be `policy.codex-k8s.dev/v1alpha1`.
     pub api_version: ApiVersion,
-    /// Always `RunPolicy`.
+    /// Must be `RunPolicy`.
     pub kind: Kind,
-    /// Who the platform's own programs are.
+    /// The users and groups of the platform's programs and of the cluster's controllers.
     #[serde(default)]
     pub identities: Identities,
-    /// Which namespaces are run namespaces, and which never can be.
+    /// The names of run namespaces, and the namespaces that can never be managed.
     #[serde(default)]
     pub namespaces: Namespaces,
-    /// How long a run namespace lives.
+    /// The lifetime of run namespaces.
     #[serde(default)]
     pub lease: LeasePolicy,
-    /// The Pod Security levels that run namespaces are born with.
+    /// The Pod Security levels that run namespaces get when they are created.
     #[serde(default)]
     pub pod_security: PodSecurity,
-    /// What every run namespace holds before anything runs in it.
+    /// The objects that every run namespace has before any workload is admitted.
     #[serde(default)]
     pub baseline: Baseline,
-    /// What Jobs, `CronJobs` and Pods in run namespaces may ask for.
+    /// The limits of Jobs, `CronJobs` and Pods in run namespaces.
     #[serde(default)]
     pub jobs: Jobs,
-    /// Which expired namespaces are deleted, and how carefully.
+    /// The deletion of expired namespaces, and its safeguards.
     #[serde(default)]
     pub cleanup: Cleanup,
-    /// Which roles may be bound in run namespaces, and to whom, beside the profiles'.
+    /// The roles that may be bound in run namespaces in addition to those of the access profiles, and the subjects
+    /// that they may be bound to.
     #[serde(default)]
     pub rbac: Rbac,
-    /// Which tokens of `ServiceAccounts` of run namespaces may be asked for.
+    /// The tokens that may be requested for `ServiceAccounts` of run namespaces.
     #[serde(default)]
     pub tokens: Tokens,
-    /// How many run namespaces may work at once.
+    /// The maximum numbers of concurrent run namespaces and agent Jobs.
     #[serde(default)]
     pub quotas: Quotas,
-    /// A mode for a rule, by its id, where it is not the rule's own default.
+    /// Modes that override the defaults of rules, by rule id.
     #[serde(default)]
     pub rules: Rules,
 }
@@ -94,18 +96,18 @@ pub enum Kind {
     RunPolicy,
 }
 
-/// Why a policy text was refused. The message names the place: line, column and field.
+/// An invalid policy. The message contains line, column and field.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// Not YAML, a field that is not known, or a value of the wrong form.
+    /// Not YAML, an unknown field, or a value of the wrong type.
     #[error("the policy does not parse: {0}")]
     Parse(String),
-    /// It parses, but its values contradict each other.
+    /// A policy whose values contradict each other.
     #[error("{field}: {problem}")]
     Invalid {
-        /// The field, as a path in the document.
+        /// The path of the field.
         field: String,
-        /// What is wrong with it and what is expected.
+        /// The problem, and the expected value.
         problem: String,
     },
 }
@@ -131,10 +133,10 @@ impl Default for RunPolicy {
 }
 
 impl RunPolicy {
-    /// Reads a policy from YAML (or JSON, which is YAML) and checks that its values fit together.
+    /// Reads a policy from YAML (or JSON, which is YAML) and checks that its values are consistent.
     ///
     /// # Errors
-    /// [`PolicyError`], which names the field, what was found and what is expected.
+    /// [`PolicyError`], which names the field, its value and the expected value.
     pub fn from_yaml(text: &str) -> Result<Self, PolicyError> {
         let mut policy: Self =
             serde_saphyr::from_str(text).map_err(|error| PolicyError::Parse(error.to_string()))?;
@@ -143,7 +145,7 @@ impl RunPolicy {
         Ok(policy)
     }
 
-    /// Refuses values that are well formed one by one but contradict each other.
+    /// Checks that values which are valid one by one do not contradict each other.
     ///
     /// # Errors
     /// [`PolicyError::Invalid`] for the first contradiction.
@@ -158,8 +160,8 @@ impl RunPolicy {
         self.quotas.check(&self.lease)
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 of the policy in canonical form: equal policies have equal
-    /// hashes, whatever the comments and the order of their files.
+    /// The first 16 hexadecimal digits of the SHA-256 of the policy in canonical form. Comments and the order of
+    /// fields do not change it.
     pub fn hash(&self) -> String {
         let canonical = serde_json::to_vec(self).unwrap_or_default();
         Sha256::digest(canonical).iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {

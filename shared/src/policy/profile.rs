@@ -1,19 +1,21 @@
-//! The platform at two points of its history, as policies.
+//! The policies of the two supported platform releases.
 
 use super::baseline::rule;
 use super::{Access, BaselineSet, RunPolicy};
 
-/// The platform at a point of its history.
+/// A platform release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Each run in a namespace of its own, with a quota on CPU and memory and a LimitRange.
+    /// Each run has its own namespace, with a quota on CPU and memory and a LimitRange.
     A,
-    /// Leases, reuse and slots: agents may change nearly everything in their namespace, and only Pods are counted.
+    /// Leases, reuse and slots. Agents may change nearly everything in their namespace, and the quota only counts
+    /// Pods.
     B,
 }
 
 impl RunPolicy {
-    /// The policy under which the baseline is what the platform itself writes at that point. What is refused is the same.
+    /// The policy whose baseline is the one that this platform release writes itself. The rules are the same for
+    /// both.
     pub fn of(profile: Profile) -> Self {
         match profile {
             Profile::A => Self::default(),
@@ -24,7 +26,7 @@ impl RunPolicy {
 
 fn at_b() -> RunPolicy {
     let mut policy = RunPolicy::default();
-    // Slots are those of B by default.
+    // By default, slots already have the baseline of release B.
     policy.baseline.full_env = policy.baseline.slot.clone();
     policy.baseline.code_only = BaselineSet { access: Access::None, resource_quota: None, limit_range: None };
     let core = [

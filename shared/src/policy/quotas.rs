@@ -1,4 +1,4 @@
-//! How many run namespaces may work at once, and how many agent Jobs.
+//! Limits on concurrent run namespaces and agent Jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,25 +11,26 @@ use super::{PolicyError, invalid};
 use crate::lease::GoDuration;
 use crate::sanitize;
 
-/// How many run namespaces and agent Jobs may work at once. `null` takes a limit away; lowering one evicts nobody.
+/// Limits on concurrent run namespaces and agent Jobs. `null` removes a limit. Lowering a limit does not evict
+/// anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Quotas {
-    /// In the whole cluster.
+    /// The limit in the whole cluster.
     pub cluster: Option<Limit>,
-    /// Of each project, by the label `codex-k8s.dev/project-id`.
+    /// The limit of each project, by the label `codex-k8s.dev/project-id`.
     pub per_project: Option<ProjectLimit>,
-    /// Of each user, by the annotation `codex-k8s.dev/requested-by`. Users of `identities.managers` are exempt, because
-    /// the platform requests the namespaces of all its users itself.
+    /// The limit of each user, by the annotation `codex-k8s.dev/requested-by`. Users of `identities.managers` are
+    /// exempt, because the platform requests the namespaces of all its users itself.
     pub per_requester: Option<Limit>,
-    /// How many agent Jobs of each project may work at once, by the label `codex-k8s.dev/project-id` of their
-    /// namespaces. Those for which there is no place are suspended until there is one.
+    /// The limit on concurrent agent Jobs of each project, by the label `codex-k8s.dev/project-id` of their
+    /// namespaces. Agent Jobs without a reservation are suspended until they have one.
     pub agent_jobs_per_project: Option<ProjectLimit>,
-    /// What is left of the lease of a namespace that got no place, from when it is told so.
+    /// The remaining lease of a namespace that is pending, counted from when its requester is notified.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub pending_ttl: Duration,
-    /// The users whom `perRequester` does not limit: those of `identities.managers`.
+    /// The users that `perRequester` does not limit: those of `identities.managers`.
     #[serde(skip)]
     pub managers: Vec<String>,
 }
@@ -38,7 +39,7 @@ pub struct Quotas {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
-    /// The most run namespaces at once; with 0, there is never one.
+    /// The maximum number of concurrent run namespaces. With 0, none is admitted.
     pub max: u32,
 }
 
@@ -46,9 +47,9 @@ pub struct Limit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProjectLimit {
-    /// The most at once of a project that is not listed below; with 0, there is never one.
+    /// The maximum for projects that are not listed in `overrides`. With 0, none is admitted.
     pub max: u32,
-    /// The most of certain projects, by the value of their label.
+    /// The maximum for individual projects, by the value of their label.
     #[serde(default)]
     pub overrides: BTreeMap<String, u32>,
 }

@@ -9,30 +9,30 @@ use serde::{Deserialize, Serialize};
 use super::{PolicyError, invalid};
 use crate::keys;
 
-/// What happens when a rule is broken.
+/// The effect of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The request is refused.
+    /// The request is denied.
     Enforce,
-    /// The request passes, and whoever sent it is warned.
+    /// The request is admitted with a warning.
     Warn,
-    /// The request passes; an audit annotation and a metric tell of it.
+    /// The request is admitted; the violation is recorded as an audit annotation and in a metric.
     Audit,
-    /// The rule is not consulted, and fixes nothing.
+    /// The rule is not evaluated, and does not mutate objects.
     Off,
 }
 
-/// Rule ids and the modes that replace their defaults.
+/// Rule ids, and the modes that override their defaults.
 pub type Rules = BTreeMap<String, Mode>;
 
 /// Users and groups, by their exact names as the API server authenticates them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Subjects {
-    /// User names; a ServiceAccount's is `system:serviceaccount:<namespace>:<name>`.
+    /// User names. The user name of a ServiceAccount is `system:serviceaccount:<namespace>:<name>`.
     pub users: Vec<String>,
-    /// Group names. `system:serviceaccounts` and its like are everybody: think twice.
+    /// Group names. Groups such as `system:serviceaccounts` include every agent: list them with care.
     pub groups: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Subjects {
         Self { users: strings(users), groups: Vec::new() }
     }
 
-    /// Whether the user, or one of the groups it is in, is listed. Names are compared byte for byte.
+    /// Returns true if the user, or one of its groups, is listed. Names are compared byte for byte.
     pub fn contains<'g>(&self, user: &str, groups: impl IntoIterator<Item = &'g str>) -> bool {
         self.users.iter().any(|listed| listed == user)
             || (!self.groups.is_empty()
@@ -49,31 +49,32 @@ impl Subjects {
     }
 }
 
-/// Who the platform's programs and the cluster's controllers are.
+/// The users and groups of the platform's programs and of the cluster's controllers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Identities {
-    /// The platform's worker and control-plane: they rebind, shorten and delete run namespaces.
+    /// The platform's worker and control plane. They rebind, shorten and delete run namespaces.
     pub managers: Subjects,
-    /// The garbage collector: it deletes run namespaces.
+    /// The garbage collector. It deletes run namespaces.
     pub garbage_collectors: Subjects,
-    /// The baseline reconciler: it alone says that a baseline is ready.
+    /// The baseline reconciler. Only it may mark a baseline as ready.
     pub reconcilers: Subjects,
-    /// The cluster's namespace controller, which empties and finalizes what is being deleted.
+    /// The cluster's namespace controller, which empties and finalizes terminating namespaces.
     pub namespace_controllers: Subjects,
-    /// The cluster's controllers that make Pods and Jobs out of templates which were evaluated when they were written.
+    /// The cluster's controllers that create Pods and Jobs from templates. The templates were evaluated when they
+    /// were written.
     pub workload_controllers: Subjects,
-    /// The cluster's own programs that count what a ResourceQuota limits: they alone write its status.
+    /// The cluster's programs that count the usage of a ResourceQuota. Only they may write its status.
     pub quota_controllers: Subjects,
-    /// Names of `ServiceAccounts` in slot namespaces that are the platform's candidate copies, not agents.
+    /// Names of `ServiceAccounts` in slots that belong to the platform's candidate copies, not to agents.
     pub candidate_service_accounts: Vec<String>,
-    /// Whoever is listed here passes every rule, with a warning for each that was broken. Empty by default: the
-    /// usual way to break the glass is to delete the webhook configurations, which no webhook can prevent.
+    /// Users and groups for whom every rule only warns. Empty by default: the usual way to break the glass is to
+    /// delete the webhook configurations, which no webhook can prevent.
     pub break_glass: Subjects,
 }
 
 impl Identities {
-    /// Whether the user is one of the platform's programs or of the cluster's controllers, by name.
+    /// Returns true if the user is listed by name as one of the platform's programs or the cluster's controllers.
     pub fn is_listed(&self, user: &str) -> bool {
         [
             &self.managers,
@@ -127,39 +128,42 @@ impl Default for Identities {
     }
 }
 
-/// Who may create run namespaces.
+/// The users that may create run namespaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Creation {
-    /// Whoever RBAC lets create namespaces.
+    /// Every user that RBAC allows to create namespaces.
     #[default]
     Anyone,
     /// Only the managers.
     Managers,
 }
 
-/// Which namespaces are run namespaces, and which never can be.
+/// The names of run namespaces, and the namespaces that can never be managed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Namespaces {
-    /// A name that starts with one of these and a `-` is a run namespace from birth, labels or not.
+    /// Prefixes of run namespaces. A namespace whose name is a prefix, a `-` and a rest is a run namespace from its
+    /// creation, even without labels.
     pub prefixes: Vec<String>,
-    /// The projects that have slots, namespaces of the name `<project>-dev-<n>`: created bare and labelled later, by a
-    /// manager each time. Empty: there are no slots. A name of that form with another project is not a run's.
+    /// The projects that have slots: namespaces of the name `<project>-dev-<n>` that are created without labels, and
+    /// labeled later by a manager for each run. If empty, there are no slots. A name of this form with another
+    /// project is not the name of a run namespace.
     pub slot_projects: Vec<String>,
-    /// The platform's own namespaces: never managed, their workloads left as they are.
+    /// The platform's own namespaces. They are never managed, and their workloads are not changed.
     pub platform: Vec<String>,
-    /// Namespaces that can never become run namespaces, whoever asks.
+    /// Namespaces that can never become run namespaces, regardless of the user.
     pub protected: Vec<String>,
-    /// Who may create run namespaces.
+    /// The users that may create run namespaces.
     pub creation: Creation,
-    /// Values of `metadata.finalizers` that a run namespace may carry.
+    /// The allowed values of `metadata.finalizers` of a run namespace.
     pub allowed_finalizers: Vec<String>,
-    /// Kinds, as `apiVersion/kind`, that may own a run namespace.
+    /// The kinds that may own a run namespace, as `apiVersion/kind`.
     pub allowed_owners: Vec<String>,
-    /// Keys of labels and annotations that give a namespace or its Pods privileges and that a run namespace may carry
-    /// nevertheless: `resource.kubernetes.io/admin-access`, `scheduler.alpha.kubernetes.io/node-selector`,
-    /// `scheduler.alpha.kubernetes.io/defaultTolerations` and `scheduler.alpha.kubernetes.io/tolerationsWhitelist`.
+    /// The keys of labels and annotations that a run namespace may have although they give the namespace or its Pods
+    /// privileges. Supported values: `resource.kubernetes.io/admin-access`,
+    /// `scheduler.alpha.kubernetes.io/node-selector`, `scheduler.alpha.kubernetes.io/defaultTolerations` and
+    /// `scheduler.alpha.kubernetes.io/tolerationsWhitelist`.
     pub allowed_privileges: Vec<String>,
 }
 
@@ -186,20 +190,20 @@ impl Default for Namespaces {
 }
 
 impl Namespaces {
-    /// Whether the namespace may never be managed: protected by name, or the platform's own.
+    /// Returns true if the namespace can never be managed: it is protected by name, or a platform namespace.
     pub fn is_protected(&self, name: &str) -> bool {
         self.protected.iter().chain(&self.platform).any(|listed| listed == name)
     }
 
-    /// Whether the name is that of a slot of one of the projects that have slots. A reserved name is a run namespace's from birth, whatever its end says:
-    /// else whoever chose `codex-issue-x-dev-1` would get the looser rules of a slot.
+    /// Returns true for the name of a slot of one of the projects that have slots. A name under a reserved prefix is
+    /// never a slot, because a user could choose `codex-issue-x-dev-1` to get the looser rules of a slot.
     pub fn is_slot(&self, name: &str) -> bool {
         crate::names::slot_namespace(name)
             .is_some_and(|slot| self.slot_projects.iter().any(|project| project == slot.project))
             && crate::names::reserved_prefix(name, &self.prefixes).is_none()
     }
 
-    /// Whether the name is one that a run namespace has: under a reserved prefix, or a slot's.
+    /// Returns true for the names of run namespaces: those under a reserved prefix, and those of slots.
     pub fn is_of_a_run(&self, name: &str) -> bool {
         crate::names::reserved_prefix(name, &self.prefixes).is_some() || self.is_slot(name)
     }
@@ -240,11 +244,11 @@ impl Namespaces {
     }
 }
 
-/// How long a run namespace lives.
+/// The lifetime of run namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LeasePolicy {
-    /// The time to live of a namespace whose role has no entry below.
+    /// The time to live of namespaces whose role is not in `ttlByRole`.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub default_ttl: Duration,
@@ -252,19 +256,20 @@ pub struct LeasePolicy {
     #[serde(with = "go_duration_map")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub ttl_by_role: BTreeMap<String, Duration>,
-    /// The shortest time to live.
+    /// The minimum time to live.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub min_ttl: Duration,
-    /// The longest time to live, and the furthest that an expiry may lie ahead of now.
+    /// The maximum time to live. It is also the latest expiry, counted from now.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_ttl: Duration,
-    /// How far `expires-at` may be from `updated-at` plus the time to live, and a client's clock from ours.
+    /// The maximum difference between `expires-at` and the sum of `updated-at` and the time to live, and between the
+    /// clocks of a client and the webhook.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub tolerance: Duration,
-    /// How long after its creation a namespace can still be extended by anyone but a manager.
+    /// The time after its creation during which users other than managers can extend a namespace.
     #[serde(with = "go_duration")]
     #[schemars(with = "String")]
     pub max_lifetime: Duration,
@@ -287,7 +292,7 @@ impl Default for LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// The time to live for an agent's role, else the default.
+    /// The time to live for an agent's role, or the default.
     pub fn ttl_for(&self, agent_key: Option<&str>) -> Duration {
         agent_key.and_then(|key| self.ttl_by_role.get(key)).copied().unwrap_or(self.default_ttl)
     }
@@ -311,16 +316,16 @@ impl LeasePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// No restriction.
+    /// No restrictions.
     Privileged,
-    /// Known privilege escalations are refused.
+    /// Known privilege escalations are denied.
     Baseline,
     /// Pod hardening is required.
     Restricted,
 }
 
 impl Level {
-    /// The label value.
+    /// The value of the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Privileged => "privileged",
@@ -329,7 +334,7 @@ impl Level {
         }
     }
 
-    /// The level that a label value names.
+    /// Parses the value of the label.
     pub fn parse(value: &str) -> Option<Self> {
         [Self::Privileged, Self::Baseline, Self::Restricted].into_iter().find(|level| level.as_str() == value)
     }
@@ -339,19 +344,20 @@ impl Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecurityLevels {
-    /// Pods below this level are refused.
+    /// The level that Pods must meet to be admitted.
     pub enforce: Level,
-    /// Workloads below this level earn a warning.
+    /// The level that workloads must meet to be admitted without a warning.
     pub warn: Level,
 }
 
-/// The Pod Security levels that run namespaces are born with.
+/// The Pod Security levels that run namespaces get when they are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PodSecurity {
-    /// Run namespaces. The platform's Jobs carry no securityContext: `restricted` would refuse them.
+    /// The levels of run namespaces other than slots. `restricted` would deny the platform's Jobs, because they have
+    /// no securityContext.
     pub run: SecurityLevels,
-    /// Slot namespaces, which also hold the platform's own stack and its image builds on the host network.
+    /// The levels of slots, which also hold the platform's own stack and its image builds on the host network.
     pub slot: SecurityLevels,
 }
 
@@ -364,13 +370,13 @@ impl Default for PodSecurity {
     }
 }
 
-/// A default for a number that is absent, and the largest that is accepted.
+/// The default and the maximum of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bounds {
-    /// Written where the field is absent.
+    /// The value that is set if the field is absent.
     pub default: i64,
-    /// The largest value that is accepted.
+    /// The maximum value.
     pub max: i64,
 }
 
@@ -378,9 +384,9 @@ pub struct Bounds {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServiceAccounts {
-    /// In `full-env` namespaces; the first is the default for workloads that name none.
+    /// The `ServiceAccounts` in `full-env` namespaces. The first is the default for workloads that set none.
     pub full_env: Vec<String>,
-    /// In `code-only` namespaces, where workloads have no Kubernetes token at all.
+    /// The `ServiceAccounts` in `code-only` namespaces, where workloads have no Kubernetes token.
     pub code_only: Vec<String>,
 }
 
@@ -393,47 +399,49 @@ impl Default for ServiceAccounts {
     }
 }
 
-/// A toleration that workloads may carry. Key and effect must be equal; `None` stands for "absent".
+/// A toleration that workloads may have. Both key and effect must match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Toleration {
-    /// The taint's key.
+    /// The key of the taint.
     pub key: String,
-    /// The taint's effect.
+    /// The effect of the taint.
     pub effect: String,
 }
 
-/// What Jobs, `CronJobs` and Pods in run namespaces may ask for.
+/// The limits of Jobs, `CronJobs` and Pods in run namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Jobs {
     /// The `ServiceAccounts` that workloads may run as.
     pub service_accounts: ServiceAccounts,
-    /// Seconds that a Job may run.
+    /// The bounds of `spec.activeDeadlineSeconds` of a Job.
     pub active_deadline_seconds: Bounds,
-    /// Seconds that a finished Job is kept.
+    /// The bounds of `spec.ttlSecondsAfterFinished` of a Job.
     pub ttl_seconds_after_finished: Bounds,
-    /// Retries before a Job is failed. The API server writes its own default, 6, before any webhook sees the Job.
+    /// The bounds of `spec.backoffLimit` of a Job. The API server sets its own default, 6, before any webhook
+    /// receives the Job.
     pub backoff_limit: Bounds,
-    /// Pods of a Job at a time.
+    /// The bounds of `spec.parallelism` of a Job.
     pub parallelism: Bounds,
-    /// Pods that must succeed.
+    /// The bounds of `spec.completions` of a Job.
     pub completions: Bounds,
-    /// Values that `spec.managedBy` of a Job may have.
+    /// The allowed values of `spec.managedBy` of a Job.
     pub managed_by: Vec<String>,
-    /// Scheduler names.
+    /// The allowed scheduler names.
     pub schedulers: Vec<String>,
-    /// Priority classes; none by default.
+    /// The allowed priority classes. None by default.
     pub priority_classes: Vec<String>,
-    /// Runtime classes; none by default.
+    /// The allowed runtime classes. None by default.
     pub runtime_classes: Vec<String>,
-    /// Types of volumes, as the field of a Pod's volume is called; by default those of Pod Security's `restricted`.
+    /// The allowed types of volumes, by the name of their field in a Pod's volume. The default is the types that Pod
+    /// Security's `restricted` allows.
     pub volumes: Vec<String>,
-    /// Tolerations; by default those that the API server adds to every Pod.
+    /// The allowed tolerations. The default is those that the API server adds to every Pod.
     pub tolerations: Vec<Toleration>,
-    /// Values of `metadata.finalizers` on workloads and their templates.
+    /// The allowed values of `metadata.finalizers` of workloads and their templates.
     pub finalizers: Vec<String>,
-    /// Names of environment variables whose literal values are secrets.
+    /// Names of environment variables that must not have literal values, because these are secrets.
     pub secret_env: Vec<String>,
 }
 
@@ -511,7 +519,7 @@ pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
-/// Durations as the platform writes them: `24h0m0s`.
+/// Durations in the form that the platform writes: `24h0m0s`.
 pub(super) mod go_duration {
     use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Reservations: what a namespace or an agent Job takes up in each scope that a policy limits.
+//! Reservations: the units that a namespace or an agent Job uses in each scope that a policy limits.
 //!
-//! Nothing here counts. A scope has a name for people, and a stem that the names of its reservations are made from: whoever
-//! derives them from the same namespace gets the same names.
+//! Nothing is counted here. A scope has a display name, and a stem for the names of its reservations: programs that
+//! derive them from the same namespace get the same names.
 
 pub mod pod_resources;
 pub mod quantity;
@@ -14,27 +14,27 @@ use sha2::{Digest, Sha256};
 use crate::policy::Quotas;
 use crate::sanitize::{UNKNOWN, sanitize_label};
 
-/// What is counted together.
+/// A scope: everything that one limit counts together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Scope {
     /// All run namespaces of the cluster.
     Cluster,
-    /// Those of a project: the value of the label `codex-k8s.dev/project-id`.
+    /// The namespaces of a project: the value of the label `codex-k8s.dev/project-id`.
     Project(Box<str>),
-    /// Those that one user asked for: the value of the annotation `codex-k8s.dev/requested-by`.
+    /// The namespaces that one user created: the value of the annotation `codex-k8s.dev/requested-by`.
     Requester(Box<str>),
     /// The agent Jobs in the namespaces of a project.
     AgentJobs(Box<str>),
 }
 
-/// What the names of reservations begin with.
+/// The prefix of the names of reservations.
 const PREFIX: &str = "reservation-";
 
-/// A reservation, as its name tells it: the stem of its scope, and a number.
+/// A reservation, parsed from its name: the stem of its scope, and a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
-    /// What the names of the scope's reservations begin with.
+    /// The stem of the scope.
     pub stem: String,
     /// The number, from 0.
     pub number: u32,
@@ -44,22 +44,22 @@ pub struct Id {
 pub const RESERVATION: &str = "guard.codex-k8s.dev/reservation";
 /// Label of a reservation of a namespace: the uid of the namespace that holds it.
 pub const NAMESPACE_UID: &str = "guard.codex-k8s.dev/namespace-uid";
-/// Label of a reservation of an agent Job: the kind of its scope. Not the same as [`RESERVATION`], so that a reconciler that knows
-/// only namespaces does not look for Jobs among them.
+/// Label of a reservation of an agent Job: the kind of its scope. Differs from [`RESERVATION`], so that a reconciler
+/// that only supports namespaces ignores these reservations.
 pub const JOB_RESERVATION: &str = "guard.codex-k8s.dev/job-reservation";
 /// Label of a reservation of an agent Job: the uid of the Job that holds it.
 pub const JOB_UID: &str = "guard.codex-k8s.dev/job-uid";
 
-/// What an agent Job waits for before anybody has looked for its reservation: the value of the annotation
-/// `codex-k8s.dev/job-pending-reason` that it is created with.
+/// The reservation that an agent Job waits for before the reconciler has tried to reserve it: the value of the
+/// annotation `codex-k8s.dev/job-pending-reason` at its creation.
 pub const PENDING_REASON_AT_CREATION: &str = "a quota reservation among the agent Jobs of its project";
 
 impl Scope {
-    /// The kinds of scopes, each of which leads the names of its reservations.
+    /// The kinds of scopes, which are the prefixes of their stems.
     pub const KINDS: [&str; 4] = ["cluster", "project", "requester", "agent-jobs"];
 
-    /// The scopes of a namespace, widest first. One that does not say whose it is counts as nobody's, together with
-    /// all others that do not.
+    /// The scopes of a namespace, widest first. All namespaces without a project or requester share one scope of that
+    /// kind.
     pub fn of(project: Option<&str>, requester: Option<&str>) -> [Self; 3] {
         [Self::Cluster, Self::Project(or_unknown(project)), Self::Requester(or_unknown(requester))]
     }
@@ -69,7 +69,7 @@ impl Scope {
         Self::AgentJobs(or_unknown(project))
     }
 
-    /// The kind of scope, in one word.
+    /// The kind of scope, as one word.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
@@ -79,8 +79,8 @@ impl Scope {
         }
     }
 
-    /// What the names of its reservations begin with: a DNS label that no other scope has. What a name cannot hold is told
-    /// by a hash.
+    /// The stem of the names of its reservations: a DNS label that no other scope has. A hash stands for the
+    /// characters that a name cannot contain.
     pub fn stem(&self) -> String {
         const LONGEST: usize = 30;
         let (Self::Project(of) | Self::Requester(of) | Self::AgentJobs(of)) = self else {
@@ -93,7 +93,7 @@ impl Scope {
         format!("{}-{cut}-{a:02x}{b:02x}{c:02x}{d:02x}", self.kind())
     }
 
-    /// What whoever comes into the scope needs, in words.
+    /// The reservation that a namespace or Job needs in this scope, as a message.
     pub fn needed(&self, max: u32) -> String {
         let within = if matches!(self, Self::AgentJobs(_)) { "among" } else { "in" };
         format!("a quota reservation {within} {self}, whose limit is {max}")
@@ -101,7 +101,7 @@ impl Scope {
 }
 
 impl Id {
-    /// The reservation that a Lease's name says.
+    /// Parses the name of a reservation's Lease.
     pub fn parse(name: &str) -> Option<Self> {
         let (stem, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
         let id = Self { stem: stem.to_owned(), number: number.parse().ok()? };
@@ -139,7 +139,7 @@ impl fmt::Display for Scope {
 }
 
 impl Quotas {
-    /// How many a scope may hold; `None` for any number.
+    /// The limit of a scope; `None` if there is none.
     pub fn limit(&self, scope: &Scope) -> Option<u32> {
         match scope {
             Scope::Cluster => self.cluster.map(|limit| limit.max),
@@ -150,7 +150,7 @@ impl Quotas {
         }
     }
 
-    /// Whether any scope of namespaces is limited.
+    /// Returns true if any scope of namespaces is limited.
     pub const fn is_on(&self) -> bool {
         self.cluster.is_some() || self.per_project.is_some() || self.per_requester.is_some()
     }

@@ -1,9 +1,9 @@
-//! What a Pod counts against a ResourceQuota: the arithmetic of the scheduler and of the API server's quota plug-in.
+//! The usage of a Pod against a ResourceQuota: the arithmetic of the scheduler and of the API server's quota plug-in.
 //!
-//! Containers run side by side, so their requests add up. Init containers run before them and one after the other,
-//! beside the sidecars that were started by then: the largest of these moments counts. What the Pod itself asks for
-//! replaces the sum, and the runtime's overhead comes on top (KEP-753, KEP-2837). Before any of it, a container that
-//! names nothing gets the defaults: its own limit as its request, then those of the LimitRange.
+//! Containers run in parallel, so their requests add up. Init containers run before them, one after the other, in
+//! parallel with the sidecars that have already started: the maximum over all these moments counts. Requests of the
+//! Pod itself replace the sum, and the overhead of the runtime class is added (KEP-753, KEP-2837). Before all this, a
+//! container that sets nothing gets defaults: its own limit as its request, then those of the LimitRange.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use serde_json::Value;
 use crate::policy::LimitSettings;
 use crate::quota::quantity::Quantity;
 
-/// One summand: whose, and how much.
+/// A summand: its source and its quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// A container, `the Pod` or `overhead`.
+    /// The name of the container, `the Pod` or `overhead`.
     pub of: String,
-    /// How much of it.
+    /// The quantity.
     pub quantity: Quantity,
 }
 
-/// How much of a resource one Pod counts, and what it is the sum of.
+/// The usage of a resource by one Pod, with its summands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amount {
     /// The sum.
     pub total: Quantity,
-    /// Its summands: what counts at the moment when most is asked for.
+    /// The summands at the moment of the maximum.
     pub parts: Vec<Part>,
 }
 
@@ -36,23 +36,23 @@ impl Amount {
     }
 }
 
-/// A container that the quota refuses for ever: it counts a resource of which the container says nothing.
+/// A container that the quota always rejects, because it does not set a resource that the quota counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingValue {
     /// `containers` or `initContainers`.
     pub list: &'static str,
-    /// Its place in the list.
+    /// The index in the list.
     pub index: usize,
-    /// What the quota counts, such as `limits.memory`.
+    /// The resource of the quota, such as `limits.memory`.
     pub resource: String,
 }
 
 /// Requests or limits of a container.
 type Resources<'a> = Vec<(&'a str, Quantity)>;
 
-/// A Pod, as far as a quota counts it.
+/// A Pod, with the fields that a quota counts.
 ///
-/// It is asked on every creation of a workload, so sums are numbers until somebody wants to read them.
+/// It is evaluated at each creation of a workload, so sums stay numbers until they are printed.
 #[derive(Debug)]
 pub struct PodResources<'a> {
     containers: Vec<Container<'a>>,
@@ -71,14 +71,14 @@ struct Container<'a> {
     limits: Resources<'a>,
 }
 
-/// Which of the two lists is summed up.
+/// The list that is summed up: requests or limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Requests,
     Limits,
 }
 
-/// The resources that a Pod can ask for as a whole.
+/// The resources that a Pod can set for itself.
 fn is_pod_level(resource: &str) -> bool {
     matches!(resource, "cpu" | "memory") || resource.starts_with("hugepages-")
 }
@@ -90,7 +90,7 @@ struct Defaults<'a> {
 }
 
 impl<'a> PodResources<'a> {
-    /// What a Pod of this `spec` counts, in a namespace whose LimitRange is `range`.
+    /// The usage of a Pod of this `spec` in a namespace with the LimitRange `range`.
     pub fn of_pod(spec: &'a Value, range: Option<&'a LimitSettings>) -> Self {
         let defaults = range.map(|range| {
             let (mut requests, limits) = (parsed(&range.default_request), parsed(&range.default));
@@ -112,8 +112,8 @@ impl<'a> PodResources<'a> {
         }
     }
 
-    /// How much of a resource one Pod counts, by the name that `spec.hard` of a ResourceQuota has for it; `None` if
-    /// the quota does not count it for this Pod.
+    /// The usage of a resource by one Pod, by its name in `spec.hard` of a ResourceQuota; `None` if the quota does
+    /// not count it for this Pod.
     pub fn total(&self, counted: &str) -> Option<Quantity> {
         match requested(counted) {
             Requested::Pod => Some(Quantity::of(1)),
@@ -136,7 +136,7 @@ impl<'a> PodResources<'a> {
         }
     }
 
-    /// The containers of which a quota counts something that they do not say, not even by default.
+    /// The containers that do not set a resource that a quota counts, even after defaults.
     pub fn missing_values<'q>(&self, hard: impl Iterator<Item = &'q str>) -> Vec<MissingValue> {
         if [&self.requests, &self.limits].into_iter().flatten().any(|(resource, _)| is_pod_level(resource)) {
             return Vec::new();
@@ -159,14 +159,14 @@ impl<'a> PodResources<'a> {
             .collect()
     }
 
-    /// The summands at the moment when most is asked for, the overhead last; `None` if nobody says anything.
+    /// The summands at the moment of the maximum, the overhead last; `None` if no container sets the resource.
     fn parts(&self, side: Side, resource: &str) -> Option<impl Iterator<Item = (&'a str, Quantity)>> {
         let whole = self.of_the_pod_itself(side, resource);
         let moment = if whole.is_none() { self.peak(side, resource) } else { Vec::new() };
         let found = whole.is_some() || !moment.is_empty();
         let overhead = find(&self.overhead, resource).filter(|_| match side {
             Side::Requests => true,
-            // Nothing is limited that was not.
+            // The overhead does not add a limit where there was none.
             Side::Limits => {
                 whole.into_iter().chain(moment.iter().map(|(_, quantity)| *quantity)).sum::<Quantity>()
                     != Quantity::ZERO
@@ -177,7 +177,7 @@ impl<'a> PodResources<'a> {
         (found || overhead.is_some()).then(|| parts.chain(overhead))
     }
 
-    /// The Pod's own request or limit. A limit of the Pod is its request only where no container asks.
+    /// The Pod's own request or limit. A limit of the Pod is its request only if no container has a request.
     fn of_the_pod_itself(&self, side: Side, resource: &str) -> Option<Quantity> {
         if !is_pod_level(resource) {
             return None;
@@ -191,13 +191,13 @@ impl<'a> PodResources<'a> {
         }
     }
 
-    /// The containers and sidecars together, or one of the init containers beside the sidecars before it.
+    /// The containers and sidecars together, or one of the init containers with the sidecars before it.
     fn peak(&self, side: Side, resource: &str) -> Vec<(&'a str, Quantity)> {
         let part = |container: &Container<'a>| Some((container.name, find(container.side(side), resource)?));
         let runs_first = |container: &&Container<'_>| container.list == "initContainers" && !container.stays;
         let together: Vec<_> =
             self.containers.iter().filter(|container| !runs_first(container)).filter_map(part).collect();
-        // One pass, with the sum of the sidecars so far: there may be thousands of init containers.
+        // One pass, with the running sum of the sidecars, because there may be thousands of init containers.
         let mut most =
             (!together.is_empty()).then(|| (together.iter().map(|(_, requested)| *requested).sum(), None));
         let mut sidecars: Option<Quantity> = None;
@@ -220,7 +220,7 @@ impl<'a> PodResources<'a> {
 
 const THE_POD: &str = "the Pod";
 
-/// What a quota counts under a name.
+/// The meaning of a resource name in a quota.
 enum Requested<'a> {
     Pod,
     Resource(Side, &'a str),
@@ -274,7 +274,7 @@ fn resources<'a>(holder: Option<&'a Value>, part: &str) -> Resources<'a> {
         Value::String(text) => text.parse().ok(),
         other => other.to_string().parse().ok(),
     };
-    // What is no quantity, the API server refuses by itself.
+    // The API server itself rejects invalid quantities.
     map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), quantity(value)?))).collect()
 }
 
@@ -286,7 +286,7 @@ fn find(resources: &Resources<'_>, resource: &str) -> Option<Quantity> {
     resources.iter().find(|(name, _)| *name == resource).map(|(_, quantity)| *quantity)
 }
 
-/// Adds what is missing.
+/// Adds the resources that are missing.
 fn fill<'a>(resources: &mut Resources<'a>, defaults: &Resources<'a>) {
     for (resource, quantity) in defaults {
         if find(resources, resource).is_none() {

@@ -1,19 +1,19 @@
-//! Quantities of resources, exactly as Kubernetes reads them: `250m`, `1.5Gi`, `2e3`.
+//! Quantities of resources, exactly as Kubernetes parses them: `250m`, `1.5Gi`, `2e3`.
 //!
-//! Kept in billionths, which is as fine as Kubernetes goes: what is finer is rounded up, away from zero. Above
-//! 2^63-1 it is cut to that. Both are what `apimachinery` does.
+//! The precision is billionths, as in Kubernetes: finer values are rounded up, away from zero. Values above 2^63-1
+//! are cut to that. Both follow `apimachinery`.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::iter::Sum;
 use std::str::FromStr;
 
-/// Billionths to one.
+/// The number of billionths in one.
 const NANO: i128 = 1_000_000_000;
 /// 2^63-1, in billionths.
 const MAX: i128 = i64::MAX as i128 * NANO;
 
-/// How a quantity was written, and is printed.
+/// The form in which a quantity was written and is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Form {
     /// `m`, `k`, `M` ...
@@ -22,28 +22,28 @@ enum Form {
     Binary,
 }
 
-/// A quantity. Two are equal if they are worth the same, however they are written.
+/// A quantity. Two quantities are equal if their values are, regardless of their form.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantity {
     nano: i128,
     form: Form,
 }
 
-/// A text that is no quantity.
+/// A text that is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no quantity; expected a number with an optional suffix, such as 250m, 4 or 1Gi")]
 pub struct QuantityError(String);
 
 impl Quantity {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self { nano: 0, form: Form::Decimal };
 
-    /// So many ones.
+    /// The quantity of a whole number.
     pub const fn of(count: u32) -> Self {
         Self { nano: count as i128 * NANO, form: Form::Decimal }
     }
 
-    /// So many times as much, cut at the largest quantity.
+    /// A multiple of the quantity, cut at the maximum.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         let nano = self.nano.saturating_mul(i128::from(count)).clamp(-MAX, MAX);
@@ -133,11 +133,11 @@ fn power(suffix: &str) -> Option<i32> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // An exponent beyond all bounds is cut or rounded away like any other.
+    // An exponent that is out of range is cut or rounded like any other.
     Some(exponent.parse().unwrap_or(if exponent.starts_with('-') { -1000 } else { 1000 }))
 }
 
-/// More digits than any quantity has: what is left of them is only rounded up for.
+/// More digits than any quantity has. The remaining ones only matter for rounding up.
 const DIGITS: usize = 30;
 
 /// `whole.fraction` times `10^power`, rounded up.
@@ -163,7 +163,7 @@ fn shifted_by(whole: &str, fraction: &str, power: i32) -> i128 {
 
 /// `whole.fraction` times `factor`, rounded up.
 fn scaled_by(whole: &str, fraction: &str, factor: i128) -> i128 {
-    /// A fraction of so many digits times the largest factor still fits.
+    /// A fraction of this many digits times the largest factor still fits.
     const DECIMALS: usize = 10;
     let whole = whole.trim_start_matches('0');
     let ones = if whole.is_empty() { Some(0) } else { whole.parse::<i128>().ok() };
@@ -176,7 +176,7 @@ fn scaled_by(whole: &str, fraction: &str, factor: i128) -> i128 {
 }
 
 impl fmt::Display for Quantity {
-    /// The canonical form: no fraction, and the largest suffix that allows that.
+    /// The canonical form: the largest suffix that does not need a fraction.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = BINARY.iter().find(|(_, factor)| self.nano % (factor * NANO) == 0);
         if let (Form::Binary, Some((suffix, factor)), true) = (self.form, binary, self.nano != 0) {
@@ -185,7 +185,7 @@ impl fmt::Display for Quantity {
         if self.nano == 0 {
             return out.write_str("0");
         }
-        // Whole numbers of bytes that are no whole number of kibibytes are printed as plain numbers.
+        // Whole numbers of bytes that are not multiples of a kibibyte are printed as plain numbers.
         let plain = self.form == Form::Binary && self.nano % NANO == 0;
         for (suffix, power) in DECIMAL.iter().filter(|(suffix, _)| !plain || suffix.is_empty()) {
             let unit = 10_i128.pow(u32::try_from(power + 9).unwrap_or(0));

@@ -1,4 +1,4 @@
-//! One run, whole, for whoever starts it.
+//! One whole run, as an input for the CLI.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -7,7 +7,7 @@ use super::{TABLE, TIMEOUT};
 use crate::database::{Act, Column, Database, DatabaseError, PgAddress, Session, Table, quoted};
 use crate::identity::{ProjectId, RunId, is_uuid};
 
-/// What we read of it (contract.md, section 6).
+/// The columns that are read (contract.md, section 6).
 const FORM: [Column; 4] = [
     Column("id", "uuid"),
     Column("correlation_id", "text"),
@@ -15,20 +15,21 @@ const FORM: [Column; 4] = [
     Column("run_payload", "jsonb"),
 ];
 
-/// A run as it was asked for.
+/// A run as it was requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRun {
-    /// Its id.
+    /// The id.
     pub id: RunId,
-    /// What ties all its rows together.
+    /// The id that all its rows share.
     pub correlation_id: String,
-    /// Its project; empty if it has none.
+    /// The project; empty if there is none.
     pub project: ProjectId,
-    /// Its payload, as JSON.
+    /// The payload, as JSON.
     pub payload: String,
 }
 
-/// Reads a run from the platform's table `agent_runs`; `None` if there is none of this id. The right to SELECT is enough.
+/// Reads a run from the platform's table `agent_runs`; `None` if there is none with this id. The privilege to SELECT
+/// is enough.
 ///
 /// # Errors
 /// If the database cannot be used, or the table is of another form.

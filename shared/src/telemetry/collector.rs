@@ -1,4 +1,4 @@
-//! The collector, as traces are sent to it.
+//! The client of the trace collector.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,9 +21,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 
-/// How long the collector may take for one batch.
+/// The timeout of the collector for one batch.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer that is read: it says what was left out.
+/// The maximum length of a response that is read. It contains the number of rejected spans.
 const ANSWER: usize = 64 * 1024;
 
 /// The address of a collector, to which the paths of the protocol are added.
@@ -32,7 +32,7 @@ pub(super) struct Endpoint {
     base: Uri,
 }
 
-/// Why a text is no address of a collector.
+/// An invalid address of a collector.
 #[derive(Debug, thiserror::Error)]
 #[error("found {found:?}; expected the address of a collector, such as http://collector:4318")]
 pub(super) struct EndpointError {
@@ -50,7 +50,7 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// Where traces go.
+    /// The address for traces.
     pub(super) fn traces(&self) -> String {
         format!("{}/v1/traces", self.base.to_string().trim_end_matches('/'))
     }
@@ -60,7 +60,7 @@ impl Endpoint {
     }
 }
 
-/// Speaks to the collector. Batches are made by a thread that knows no runtime: they are sent in ours.
+/// A client of the collector. A thread without a runtime creates the batches, so they are sent in that of the program.
 pub(super) struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
@@ -75,7 +75,7 @@ impl fmt::Debug for Collector {
 
 impl Collector {
     /// # Errors
-    /// If it is to be spoken to over TLS, and this machine trusts nobody.
+    /// If the connection uses TLS, and this machine has no trusted certificates.
     pub(super) fn new(endpoint: &Endpoint, runtime: Handle) -> anyhow::Result<Self> {
         let provider = aws_lc_rs::default_provider();
         let connector = HttpsConnectorBuilder::new();
@@ -83,7 +83,7 @@ impl Collector {
             let trusting = connector.with_provider_and_native_roots(provider);
             trusting.context("failed to find certificates to trust")?.https_or_http().enable_http1().build()
         } else {
-            // An image without any certificates has a collector in its cluster as well.
+            // An image without any certificates may still use a collector in its cluster.
             let config = ClientConfig::builder_with_provider(Arc::new(provider))
                 .with_safe_default_protocol_versions()?
                 .with_root_certificates(RootCertStore::empty())
@@ -94,7 +94,7 @@ impl Collector {
         Ok(Self { client, runtime, is_heard: AtomicBool::new(true) })
     }
 
-    /// Tells when the collector stops to take traces, and when it takes them again.
+    /// Logs when the collector starts to reject traces, and when it accepts them again.
     fn log(&self, sent: &Result<Response<Bytes>, HttpError>) {
         let problem = match sent {
             Ok(response) if response.status().is_success() => None,
@@ -118,7 +118,7 @@ impl HttpClient for Collector {
             let body = Limited::new(body, ANSWER).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(parts, body))
         };
-        // Its clock, too, is only there in the runtime.
+        // The timer also needs the runtime.
         let sending = self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, answered).await });
         let sent = match sending.await {
             Ok(Ok(sent)) => sent,

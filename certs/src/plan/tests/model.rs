@@ -1,4 +1,5 @@
-//! The machine under everything at once: several actors that die and dawdle, clocks, lags, vandals.
+//! The state machine under random events: several actors that die or are slow, wrong clocks, delays and manual
+//! changes.
 
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use proptest::prelude::*;
 use super::super::*;
 use super::world::World;
 
-/// What happens without anybody doing wrong.
+/// An event in normal operation.
 #[derive(Debug, Clone)]
 enum Event {
     Decide(usize),
     Act(usize),
     Crash(usize),
-    /// A clock goes wrong, or right again.
+    /// A clock becomes wrong, or correct again.
     Clock(usize, u64),
     Read(usize),
     CatchUp(usize),
     Pass(u64),
-    /// A replica answers the API servers, but not those who look.
+    /// A replica responds to the API servers, but not to an observer.
     Hide(usize, bool),
     Leave(usize),
     Join(usize),
@@ -26,19 +27,19 @@ enum Event {
     AskForLeaf,
 }
 
-/// What a human may do to the objects.
+/// A manual change of the objects.
 #[derive(Debug, Clone)]
 enum Vandalism {
     Delete(usize),
     Truncate(usize, usize),
     Garble(usize),
-    /// A Secret is as it was when the world began.
+    /// A Secret is restored to its state at the beginning.
     Restore(usize),
-    /// A caBundle is emptied, or another's.
+    /// A caBundle is emptied, or replaced by another.
     Bundle(usize, bool),
-    /// A configuration is deleted and registered anew, without a caBundle.
+    /// A configuration is deleted and registered again, without a caBundle.
     Register(usize),
-    /// A confirmation from a time to come.
+    /// A confirmation has a time in the future.
     Prophesy(usize),
 }
 
@@ -80,7 +81,7 @@ impl World {
             Event::Act(actor) => self.act(actor),
             Event::Crash(actor) => self.crash(actor),
             Event::Clock(actor, ahead) => self.ahead[actor] = Duration::from_secs(ahead),
-            // One on a node that nobody reaches gets no new files either.
+            // A replica on an unreachable node does not get new files either.
             Event::Read(replica) if !self.servers[replica].answers => {}
             Event::Read(replica) => self.read(replica),
             Event::CatchUp(api_server) => self.catch_up(api_server),
@@ -150,7 +151,7 @@ impl World {
         }
     }
 
-    /// Whether the private key of the authority is where it belongs, and nowhere else.
+    /// Returns true if the private key of the authority is in its Secret, and nowhere else.
     fn keeps_its_secret(&self) -> bool {
         let Stored::Ours(authority) = &self.authority.stored else { return true };
         let is_secret = |text: &[u8]| text.windows(7).any(|window| window == b"PRIVATE");

@@ -1,4 +1,4 @@
-//! A cluster in miniature: objects with versions, API servers and replicas that lag behind, and those who act.
+//! A cluster in miniature: objects with versions, API servers and replicas that lag behind, and actors.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::super::*;
 use crate::authority::Leaf;
 use crate::resolver::ReloadableResolver;
 
-/// A stored object: what it says, and its resourceVersion.
+/// A stored object: its content and its resourceVersion.
 #[derive(Debug, Clone)]
 pub(super) struct Object<T> {
     pub(super) version: u64,
@@ -22,13 +22,13 @@ impl<T> Object<T> {
         Self { version: 0, stored }
     }
 
-    /// A write of anybody.
+    /// An unconditional write.
     pub(super) fn put(&mut self, stored: Stored<T>) {
         self.version += 1;
         self.stored = stored;
     }
 
-    /// A write that holds only if the object is still the one that was seen.
+    /// A write on the condition that the object still has the version that was read.
     fn put_if(&mut self, seen: u64, data: T) {
         if seen == self.version {
             assert!(!matches!(self.stored, Stored::OtherOwner), "somebody else's object was written");
@@ -44,10 +44,10 @@ pub(super) struct Server {
     pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
-/// The caBundles that an API server trusts, and since when something newer is there.
+/// The caBundles that an API server trusts, and the time since when there are newer ones.
 type View = (Vec<Vec<u8>>, Option<Timestamp>);
 
-/// One who acts: what it decided, and the versions of what it saw.
+/// An actor: its decision, and the versions that it read.
 #[derive(Debug, Clone)]
 struct Decided {
     step: Step,
@@ -63,21 +63,21 @@ pub(super) struct World {
     pub(super) authority: Object<AuthorityData>,
     pub(super) leaf: Object<LeafData>,
     pub(super) configurations: [Object<Configuration>; 2],
-    /// Of each API server, by configuration.
+    /// The view of each API server, by configuration.
     views: [[View; 2]; 2],
     pub(super) servers: Vec<Server>,
-    /// What the leaf's Secret held, and until when.
+    /// The previous contents of the leaf's Secret, and the times when they were replaced.
     history: VecDeque<(Timestamp, LeafData)>,
     actors: [Option<Decided>; 2],
     pub(super) ahead: [Duration; 2],
 }
 
 const PARTS: [Part; 2] = [Part::Mutating, Part::Validating];
-/// How long kubelet may take to bring a Secret into a Pod that starts.
+/// The time that kubelet may take to mount a Secret in a Pod that starts.
 const MOUNTING: Duration = Duration::from_mins(2);
 
 impl World {
-    /// An installation that has come to rest.
+    /// An installation at rest.
     pub(super) fn installed() -> Self {
         let hours = |hours| Duration::from_hours(hours);
         let configuration = || {
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// An actor looks and decides.
+    /// An actor reads the state and decides.
     pub(super) fn decide(&mut self, actor: usize) -> Step {
         let state = self.observe();
         let step = plan(later(self.now, self.ahead[actor]), &self.settings, &state);
@@ -142,7 +142,7 @@ impl World {
         self.actors[actor] = None;
     }
 
-    /// An actor carries out what it decided, however long ago.
+    /// An actor carries out its decision, however old it is.
     pub(super) fn act(&mut self, actor: usize) {
         let Some(Decided { step, at, authority, versions }) = self.actors[actor].take() else { return };
         let [of_authority, of_leaf, of_first, of_second] = versions;
@@ -179,7 +179,7 @@ impl World {
         self.mark_views();
     }
 
-    /// The leaf that is about to be replaced: kubelet may still bring it somewhere for a while.
+    /// Records the leaf before it is replaced, because kubelet may still mount it for some time.
     fn remember(&mut self) {
         if let Stored::Ours(data) = &self.leaf.stored {
             self.history.push_front((self.now, data.clone()));
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// API servers hear that a configuration has changed.
+    /// Marks the views of the API servers as outdated after a change of a configuration.
     pub(super) fn mark_views(&mut self) {
         for view in &mut self.views {
             for ((seen, behind), object) in view.iter_mut().zip(&self.configurations) {
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// An API server takes up what the configurations say.
+    /// An API server loads the configurations.
     pub(super) fn catch_up(&mut self, api_server: usize) {
         for (view, object) in self.views[api_server].iter_mut().zip(&self.configurations) {
             *view = (bundles(&object.stored), None);
@@ -215,7 +215,7 @@ impl World {
         }
     }
 
-    /// A replica reads its files, as kubelet has brought them.
+    /// A replica reads its files, as kubelet has mounted them.
     pub(super) fn read(&mut self, replica: usize) {
         if let Stored::Ours(data) = self.leaf.stored.clone() {
             self.install(replica, &data);
@@ -230,12 +230,12 @@ impl World {
         }
     }
 
-    /// A Pod is gone, and nobody is sent there any more.
+    /// A Pod is gone, and does not receive requests any more.
     pub(super) fn leave(&mut self, replica: usize) {
         self.servers[replica].listed = false;
     }
 
-    /// A Pod has started, with what kubelet brought, which may be a little old.
+    /// A Pod has started with the files that kubelet mounted, which may be slightly outdated.
     pub(super) fn join(&mut self, replica: usize) {
         let recent = |(until, _): &&(Timestamp, LeafData)| self.now <= later(*until, MOUNTING);
         let old = self.history.iter().find(recent).map(|(_, data)| data.clone());
@@ -246,7 +246,7 @@ impl World {
         self.servers[replica].listed = true;
     }
 
-    /// Whether every API server's view of every configuration vouches for every listed replica.
+    /// Returns true if every API server's view of every configuration verifies every listed replica.
     pub(super) fn every_handshake_works(&self) -> bool {
         let name = self.settings.server_name().unwrap();
         let trusted: BTreeSet<_> = self.views.iter().flatten().flat_map(|(bundles, _)| bundles).collect();
@@ -273,7 +273,7 @@ impl World {
         self.servers.iter().any(|server| over(&server.chain))
     }
 
-    /// Everybody does what is expected, until there is nothing to do. Returns how many steps were taken.
+    /// Runs all actors normally until there is nothing to do. Returns the number of steps.
     pub(super) fn settle(&mut self) -> usize {
         self.settle_watched(|_| {})
     }
@@ -302,7 +302,7 @@ impl World {
 fn bundles(stored: &Stored<Configuration>) -> Vec<Vec<u8>> {
     match stored {
         Stored::Ours(found) => found.bundles.clone(),
-        // Nobody is called.
+        // No webhook is called.
         Stored::Missing | Stored::OtherOwner => Vec::new(),
     }
 }

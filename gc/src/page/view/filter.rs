@@ -1,4 +1,4 @@
-//! Which namespaces are shown: a form, links for each state, and parts.
+//! The filter of the namespaces: a form, links for each state, and pages of the result.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use maud::{Markup, html};
 use crate::page::model::{Listed, State};
 use crate::page::query::{Query, Selection};
 
-/// Projects that are offered.
+/// The maximum number of projects in the form.
 const OFFERED: usize = 200;
 
-/// What was asked for and cannot be.
+/// The parameters that are invalid.
 pub(super) fn errors(wrong: &[String]) -> Markup {
     html! {
         div.error role="alert" {
@@ -22,7 +22,7 @@ pub(super) fn errors(wrong: &[String]) -> Markup {
     }
 }
 
-/// A link for each state that there is, with how many are in it.
+/// A link for each state that occurs, with the number of namespaces in it.
 pub(super) fn states(listed: &[Listed], requested: &Query) -> Markup {
     let count = |state: State| listed.iter().filter(|listed| listed.state() == state).count();
     let to = |state| Query { state, ..requested.clone() }.address(0);
@@ -44,7 +44,7 @@ pub(super) fn states(listed: &[Listed], requested: &Query) -> Markup {
     }
 }
 
-/// A state: a word, with a colour for who sees one.
+/// A state: a word, with a color in addition.
 pub(super) fn badge(state: State) -> Markup {
     html! { span class={"badge " (state.code())} { (state.label()) } }
 }
@@ -79,7 +79,7 @@ pub(super) fn form(listed: &[Listed], requested: &Query) -> Markup {
     }
 }
 
-/// Which part is shown, and the ways to the others.
+/// The current page of the result, with links to the others.
 pub(super) fn parts(selection: &Selection<'_>, requested: &Query) -> Markup {
     let (page, pages) = (selection.page, selection.pages);
     html! {

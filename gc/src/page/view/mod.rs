@@ -1,7 +1,7 @@
-//! The page, as HTML. Pure.
+//! The page as HTML. Pure.
 //!
-//! Whatever comes from a cluster may have been written by somebody who means harm: all of it goes through the
-//! templates' escaping, and through [`parts::plain`], which leaves no character that hides or turns what stands beside it.
+//! Text from a cluster may come from an attacker: all of it is escaped by the templates, and goes through
+//! [`parts::plain`], which replaces every character that hides or reverses the text around it.
 
 mod filter;
 mod namespaces;
@@ -24,14 +24,15 @@ use sha2::{Digest, Sha256};
 use super::model::Model;
 use super::query::Query;
 
-/// How it looks.
+/// The style sheet.
 const STYLE: &str = include_str!("style.css");
-/// A small picture for the browser's tab: three bars of different ends.
+/// A small icon for the browser's tab: three bars of different ends.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cg fill='%231a7f37'%3E\
     %3Crect x='1' y='2' width='14' height='3'/%3E%3Crect x='1' y='7' width='9' height='3'/%3E%3Crect x='1' y='12' width='5' \
     height='3'/%3E%3C/g%3E%3C/svg%3E";
 
-/// What a browser may do with the page: show it, in its own style, and send its one form back to where it is from.
+/// The content security policy: a browser may only show the page, in its own style, and send its one form back to the
+/// same origin.
 pub fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         let hash = STANDARD.encode(Sha256::digest(STYLE));

@@ -1,4 +1,4 @@
-//! The namespaces.
+//! The section about the namespaces.
 
 use codex_k8s_shared::cleanup::{Reason, Verdict};
 use codex_k8s_shared::keys;
@@ -16,7 +16,7 @@ use crate::times::relative;
 const COLUMNS: [(&str, bool); 4] =
     [("Namespace", false), ("State", false), ("Lease", false), ("Baseline", false)];
 
-/// All of it.
+/// The whole section.
 pub(super) fn section(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -> Markup {
     let content = match (query, &model.namespaces) {
         (Err(wrong), namespaces) => {
@@ -107,7 +107,7 @@ fn why(listed: &Listed, now: Timestamp) -> Markup {
             Some(Verdict::Delete(reason)) => { "the next sweep deletes it: " (text(reason)) },
             Some(Verdict::Retain(reason)) => (text(reason)),
             Some(Verdict::Wait { until, reason }) => {
-                // When its lease ends stands beside it.
+                // The end of the lease is shown in the same row.
                 @if !matches!(reason, Reason::LiveLease { .. }) { (text(reason)) "; " }
                 "goes " (moment(*until, now)) " at the earliest"
             },
@@ -140,7 +140,7 @@ fn baseline(listed: &Listed, now: Timestamp) -> Markup {
     }
 }
 
-/// A time that stands in an annotation, or what stands there instead.
+/// A time from an annotation, or the text if it is not a time.
 fn format_time(text: &str, now: Timestamp) -> Markup {
     let time = text.parse::<Timestamp>().ok();
     html! { @if let Some(time) = time { (moment(time, now)) } @else { bdi { (plain(text)) } } }

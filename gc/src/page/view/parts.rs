@@ -1,15 +1,15 @@
-//! Parts that several sections have.
+//! Parts that several sections use.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::times::{relative, whole};
 
-/// Characters of a text of somebody else's that are shown.
+/// The maximum length of a text from the cluster, in characters.
 const LONGEST: usize = 300;
 
-/// A text of somebody else's, as it can be shown: cut, and with a mark in place of each character that shows nothing,
-/// or turns the direction of what follows.
+/// A text from the cluster in a form that is safe to show: cut, and with a mark in place of each character that is
+/// invisible or reverses the direction of the text after it.
 pub(super) fn plain(text: &str) -> String {
     let hides = |character: char| {
         character.is_control()
@@ -27,24 +27,24 @@ pub(super) fn plain(text: &str) -> String {
     shown
 }
 
-/// A time: how far it is, and when that is.
+/// A time: relative, and absolute.
 pub(super) fn moment(time: Timestamp, now: Timestamp) -> Markup {
     html! { (relative(time, now)) " " span.when { "(" (clock(time, now)) ")" } }
 }
 
-/// A time by the clock, in UTC; its date only if that is another one.
+/// A time of day, in UTC, with the date if it is not today.
 fn clock(time: Timestamp, now: Timestamp) -> Markup {
     let date = |time: Timestamp| time.strftime("%Y-%m-%d ").to_string();
     let date = Some(date(time)).filter(|found| *found != date(now)).unwrap_or_default();
     html! { time datetime=(whole(time)) { (date) (time.strftime("%H:%M UTC")) } }
 }
 
-/// Why something is not shown.
+/// The reason for which something is not shown.
 pub(super) fn unknown(what: &str, why: &str) -> Markup {
     html! { p.unknown { strong { "Not known: " } (what) ". " (plain(why)) } }
 }
 
-/// Something to be looked at.
+/// A warning.
 pub(super) fn warning(what: &str) -> Markup {
     html! { p.warning { strong { "Look: " } (plain(what)) } }
 }
@@ -61,8 +61,8 @@ pub(super) fn section(id: &str, heading: &str, content: &Markup) -> Markup {
 
 /// The head of a table.
 ///
-/// On a narrow screen its rows become cards. In some browsers, what is not laid out as a table is none for a screen reader
-/// either, unless roles say so: hence those of tables, rows and cells here.
+/// On a narrow screen its rows become cards. Some browsers do not expose elements to screen readers as a table if
+/// they are not laid out as one, unless they have roles: hence the roles of tables, rows and cells here.
 pub(super) fn head(columns: &[(&str, bool)]) -> Markup {
     html! {
         thead role="rowgroup" {
@@ -75,7 +75,7 @@ pub(super) fn head(columns: &[(&str, bool)]) -> Markup {
     }
 }
 
-/// A cell, with the name of its column for where that is out of sight.
+/// A cell, with the name of its column for a layout without a head.
 pub(super) fn cell(column: &str, content: &Markup) -> Markup {
     html! { td role="cell" data-label=(column) { (content) } }
 }

@@ -9,10 +9,10 @@ use super::parts::{cell, head, moment, number, plain, section, unknown, warning}
 use crate::page::model::Model;
 use crate::page::quota::Usage;
 
-/// Scopes that are shown: the fullest.
+/// The maximum number of scopes on the page: the fullest.
 const SCOPES: usize = 20;
 
-/// Places.
+/// The section about quota reservations.
 pub(super) fn quota_usage(model: &Model) -> Markup {
     let content = match &model.quota_usage {
         Err(why) => unknown("how many reservations there are", why),
@@ -62,7 +62,7 @@ fn fullness(usage: &Usage) -> Markup {
     }
 }
 
-/// The last sweep.
+/// The section about the last sweep.
 pub(super) fn sweep(model: &Model, now: Timestamp) -> Markup {
     let last = match &model.sweep {
         Err(why) => unknown("what the last sweep came to", why),
@@ -116,7 +116,7 @@ fn outcome(last: &LastSweep, now: Timestamp) -> Markup {
     }
 }
 
-/// Audit rows.
+/// The section about audit rows.
 pub(super) fn rows(model: &Model, now: Timestamp) -> Markup {
     let content = match &model.rows {
         Err(why) => unknown("what was done", why),

@@ -1,4 +1,4 @@
-//! What a person wants to know first.
+//! The summary at the top of the page.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -7,10 +7,10 @@ use super::parts::{plain, section as with_heading};
 use crate::page::model::{Known, Model, State};
 use crate::times::relative;
 
-/// A figure, and what there is to say of it; or that it is not known.
+/// A figure and a comment on it, or the reason for which it is unknown.
 type Figure = Known<(String, String)>;
 
-/// All of it.
+/// The whole section.
 pub(super) fn section(model: &Model, now: Timestamp) -> Markup {
     let figures = [
         ("Namespaces", "namespaces", namespaces(model)),

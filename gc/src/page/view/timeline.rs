@@ -1,7 +1,7 @@
 //! Leases as bars on one time line.
 //!
-//! A thin line is the life of a namespace so far, a bar its lease from the last renewal to its end: what is over, and
-//! what is left. All that it shows stands beside it in words, so that it is hidden from who does not see it.
+//! A thin line is the lifetime of a namespace so far, a bar its lease from the last renewal to its end: the elapsed
+//! part, and the rest. The same facts are in the text of the row, so it is hidden from screen readers.
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
@@ -11,14 +11,14 @@ use codex_k8s_shared::keys;
 
 use crate::page::model::Listed;
 
-/// The width of the picture, in units of its own.
+/// The width of the picture, in its own units.
 const WIDTH: i64 = 1000;
-/// The least that is shown on either side of now.
+/// The minimum that is shown on either side of now.
 const LEAST: SignedDuration = SignedDuration::from_hours(1);
-/// The most.
+/// The maximum.
 const MOST: SignedDuration = SignedDuration::from_hours(48);
 
-/// What all bars of a table have in common.
+/// The time range that all bars of a table share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     from: Timestamp,
@@ -26,11 +26,11 @@ pub(super) struct Window {
     now: Timestamp,
 }
 
-/// A rectangle: from where, how wide.
+/// A rectangle: its start and its width.
 type Span = (i64, i64);
 
 impl Window {
-    /// What shows the lives and leases of these.
+    /// The range that shows the lifetimes and leases of these namespaces.
     pub(super) fn of(shown: &[&Listed], now: Timestamp) -> Self {
         let past =
             shown.iter().filter_map(|listed| begun(listed)).map(|begun| now.duration_since(begun)).max();
@@ -42,7 +42,7 @@ impl Window {
         }
     }
 
-    /// From when to when, in hours from now.
+    /// The start and the end, in hours from now.
     pub(super) fn hours(&self) -> (i64, i64) {
         (self.now.duration_since(self.from).as_hours(), self.to.duration_since(self.now).as_hours())
     }
@@ -92,7 +92,7 @@ fn hold(listed: &Listed) -> Option<Timestamp> {
     listed.candidate.annotation(keys::HOLD)?.parse::<Hold>().ok().map(|hold| hold.until.timestamp())
 }
 
-/// Whole hours, not fewer than is worth looking at and not so many that an hour is not seen any more.
+/// Whole hours, within the minimum and the maximum, beyond which an hour would be too narrow to see.
 fn hours(span: Option<SignedDuration>) -> SignedDuration {
     let span = span.unwrap_or(LEAST).clamp(LEAST, MOST);
     SignedDuration::from_hours((span.as_secs() + 3599) / 3600)

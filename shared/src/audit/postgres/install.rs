@@ -1,4 +1,4 @@
-//! A table of our own, where there is no platform's.
+//! An audit table of this product, where the platform's does not exist.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use crate::database::{Act, Database, DatabaseError, PgAddress, Session, quoted};
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 impl PostgresStore {
-    /// Makes the schema that the address names, with a table `flow_events` in it, or brings one that this made up to
-    /// date; then opens it. This is the only place that makes anything in a database, and it does so nowhere that it
-    /// was not told: an address without `schema`, the schema `public`, and a schema with a `flow_events` of somebody
-    /// else's are refused.
+    /// Creates the schema of the address with a table `flow_events`, or migrates one that this function created
+    /// earlier; then opens it. Only this function creates anything in a database, and only where that is explicitly
+    /// requested: an address without `schema`, the schema `public`, and a schema with a `flow_events` of another owner
+    /// are errors.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was made then.
+    /// [`StoreError`]; in this case nothing was created.
     pub async fn install(address: &PgAddress) -> Result<Self, StoreError> {
         Self::install_with_timeout(address, TIMEOUT).await
     }
 
-    /// As [`install`](Self::install), with another patience.
+    /// As [`install`](Self::install), with another timeout.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was made then.
+    /// [`StoreError`]; in this case nothing was created.
     pub async fn install_with_timeout(address: &PgAddress, timeout: Duration) -> Result<Self, StoreError> {
         let schema = match address.schema() {
             Some(schema) if schema != "public" && !schema.starts_with("pg_") => schema,
@@ -39,7 +39,7 @@ impl PostgresStore {
         let pool = database.pool.clone();
         let mut connection = database.act(&act, pool.acquire()).await?.detach();
         let made = database.act(&act, make(&mut connection, schema)).await;
-        // It ends with this process at the latest.
+        // The connection ends with this process at the latest.
         let _ = connection.close().await;
         database.pool.close().await;
         if !made? {
@@ -63,10 +63,10 @@ fn act(database: &Database, address: &PgAddress) -> Act {
     Act { name: "make a schema", grant: format!("GRANT CREATE ON DATABASE {name} TO {user}") }
 }
 
-/// Makes schema and table, or brings them up to date. Whether the schema was ours to do so.
+/// Creates schema and table, or migrates them. Returns false if the schema is not one of this product.
 async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     let name = quoted(schema);
-    // Of two that install at once, one waits here for the other.
+    // If two processes install at the same time, one waits here for the other.
     connection.lock().await.map_err(unmigrated)?;
     let conflict = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
     let conflict = sqlx::query_scalar(conflict)

@@ -1,4 +1,4 @@
-//! A page, read as a browser reads it.
+//! A page, parsed as a browser does.
 
 use html5ever::tendril::TendrilSink as _;
 use html5ever::{ParseOpts, parse_document};
@@ -10,7 +10,7 @@ pub(super) struct Document(Element);
 pub(super) struct Element(Handle);
 
 impl Document {
-    /// Reads it, and accepts no mistake that a browser would fix.
+    /// Parses a page, and fails on mistakes that a browser would fix.
     #[track_caller]
     pub(super) fn parse(html: &str) -> Self {
         let dom = parse_document(RcDom::default(), ParseOpts::default()).one(html);
@@ -42,7 +42,7 @@ impl Document {
         self.0.everything().iter().filter_map(level).collect()
     }
 
-    /// The names of all attributes that there are.
+    /// The names of all attributes.
     pub(super) fn attributes(&self) -> Vec<String> {
         let of = |element: &Element| match &element.0.data {
             NodeData::Element { attrs, .. } => {
@@ -77,7 +77,7 @@ impl Element {
         attrs.borrow().iter().find(|found| &*found.name.local == name).map(|found| found.value.to_string())
     }
 
-    /// What is read in it, with one blank where there is any.
+    /// The text, with white space collapsed to one blank.
     pub(super) fn text(&self) -> String {
         let texts: Vec<_> = self
             .everything()

@@ -1,4 +1,4 @@
-//! What there may be to show.
+//! Models for the tests of the page.
 
 use codex_k8s_shared::audit::{Actor, Event, EventType, Payload, Row};
 use codex_k8s_shared::cleanup::{Candidate, Reason, Run, Verdict, Work, decide};
@@ -55,12 +55,12 @@ fn decided(candidate: Candidate) -> Listed {
     Listed { verdict: Some(decide(&RunPolicy::default(), now(), &candidate)), candidate }
 }
 
-/// An expired namespace that somebody has asked for and holds, as a sweep decides about it.
+/// An expired namespace with a requester and a hold, and the decision of a sweep.
 pub(super) fn of(name: &str, requester: &str, hold: &str) -> Listed {
     decided(candidate(name, requester, hold))
 }
 
-/// One of everything.
+/// A model with one of everything.
 pub(super) fn model() -> Model {
     let going = Candidate {
         terminating_since: Some(at("2026-02-01T11:30:00Z")),
@@ -159,7 +159,7 @@ fn any_sweep() -> impl Strategy<Value = LastSweep> {
         })
 }
 
-/// Whatever a cluster may hold.
+/// Any content of a cluster.
 pub(super) fn any_model() -> impl Strategy<Value = Model> {
     let listed = prop::collection::vec(any_listed(), 0..8);
     let namespaces = (listed, prop::option::of(text()), known(prop::collection::vec(text(), 0..2)))
