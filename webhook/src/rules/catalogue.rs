@@ -172,7 +172,6 @@ pub const fn consequence(mode: Mode) -> &'static str {
 /// Rejects a policy that sets the mode of an unknown rule.
 ///
 /// # Errors
-///
 /// A message with the unknown id and the known ones.
 pub fn check_modes(policy: &RunPolicy) -> Result<(), String> {
     match policy.rules.keys().find(|id| all().all(|rule| rule.id != id.as_str())) {
