@@ -31,7 +31,7 @@ pub struct InstallNamespace {
     pub secrets: Vec<String>,
 }
 
-/// An object that was not removed.
+/// An object that the programs have left.
 #[derive(Debug, Clone)]
 pub struct Leftover {
     /// Its name.

@@ -65,7 +65,7 @@ pub struct Problem {
     pub path: String,
     /// The value that was found.
     pub found: String,
-    /// How to fix it.
+    /// The fix.
     pub remedy: String,
     /// The line of the field, or of its nearest parent, from 1. Absent for an object that is not from a file.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -272,7 +272,7 @@ impl Checker {
         change: &Change,
         namespace: Option<&str>,
     ) -> Value {
-        // An agent of the default namespace is the requester of cluster-scoped objects.
+        // For cluster-scoped objects, `agent` is the agent of the default namespace.
         let own_namespace =
             namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.request.default_namespace);
         let (user, groups) = requester.in_namespace(own_namespace);

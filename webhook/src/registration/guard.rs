@@ -223,7 +223,7 @@ fn is_baseline(policy: &RunPolicy) -> String {
     format!("[object, oldObject].exists(o, o != null && ({} || {labelled}))", has_baseline_name(policy, "o"))
 }
 
-/// Returns the expression that a condition on `s` is true for a subject of a binding that is new.
+/// Returns the expression that a condition on `s` is true for a new subject of a binding.
 fn names_newly(expression: &str) -> String {
     let known = "oldObject != null && has(oldObject.subjects) && s in oldObject.subjects";
     format!(
@@ -253,7 +253,7 @@ fn reaches_into_a_run(policy: &RunPolicy) -> String {
         // Without prefixes and slots, no name shows a run namespace.
         namespaces.push("false".to_owned());
     }
-    // Most subjects are people, for which the first comparison is enough.
+    // Most subjects are people, whose names fail the first comparison.
     format!(
         "(has(s.namespace) && ({})) || (has(s.name) && s.name.startsWith('system:') && ({}))",
         namespaces.join(" || "),
