@@ -77,7 +77,7 @@ fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_ver
         "  operation   CREATE Deployment codex-issue-demo/d\n  call        validate\n",
         "  namespace   codex-issue-demo: full-env, run r1, project p1, ready\n",
         "  requester   of no managed namespace\n",
-        "  found         JOB018 A workload stays out of the host's namespaces and ports\n",
+        "  found         JOB018 A workload does not use the host's namespaces and ports\n",
         "  passed        JOB",
         "  not concerned NS001 ",
         "Verdict\n  denied (403)\n    JOB018: spec.template.spec.hostNetwork: found true; expected false or nothing",
@@ -148,9 +148,9 @@ fn an_explained_review_reports_why_and_how_to_comply() {
     let (code, output, complained) = run(folder.path(), &["explain", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (0, ""));
     for part in [
-        "\nJOB018: A workload stays out of the host's namespaces and ports\n  spec.template.spec.hostNetwork: found true; ",
-        "  Why:    On the host's network a Pod speaks as the node;",
-        "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes",
+        "\nJOB018: A workload does not use the host's namespaces and ports\n  spec.template.spec.hostNetwork: found true; ",
+        "  Why:    On the host's network, a Pod acts as the node;",
+        "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes",
     ] {
         assert!(output.contains(part), "no {part:?} in\n{output}");
     }

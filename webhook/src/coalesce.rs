@@ -1,4 +1,4 @@
-//! Many who ask for the same thing at once share one read, which began after the last of them had asked.
+//! Coalesces concurrent reads of the same thing into one, which begins after the last caller has asked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,27 +6,27 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-/// Reads by name, coalesced: of any number of callers for one name, at most two reads are made one after the other.
-/// A caller is never given what was read before it asked.
+/// Coalesced reads by name. For any number of concurrent callers with one name, at most two reads are made, one after
+/// the other. A caller never gets the result of a read that began before its call.
 #[derive(Debug)]
 pub struct Coalesce<T> {
     slots: Mutex<HashMap<Box<str>, Arc<Slot<T>>>>,
     permits: Semaphore,
 }
 
-/// The last read of a name that succeeded, kept for as long as somebody waits for it.
+/// The last successful read of a name, kept as long as a caller waits for it.
 type Slot<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
 
 impl<T: Clone> Coalesce<T> {
-    /// At most this many reads at a time, of different names.
+    /// Allows at most this many concurrent reads of different names.
     pub fn new(at_a_time: usize) -> Self {
         Self { slots: Mutex::default(), permits: Semaphore::new(at_a_time) }
     }
 
-    /// What `read` gives, or what another caller's read gave that began after this call.
+    /// Returns the result of `read`, or of another caller's read that began after this call.
     ///
     /// # Errors
-    /// What `read` fails with. A failure is not shared: each caller reads for itself then.
+    /// The error of `read`. It is not shared: each caller then reads for itself.
     pub async fn get<E>(&self, name: &str, read: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
         let requested = Instant::now();
         let user = self.slot(name);
@@ -34,7 +34,7 @@ impl<T: Clone> Coalesce<T> {
         if let Some((_, value)) = last.as_ref().filter(|(begun, _)| *begun > requested) {
             return Ok(value.clone());
         }
-        // The semaphore is never closed; without a permit there would only be more reads at a time.
+        // The semaphore is never closed. Without a permit there would only be more concurrent reads.
         let _permit = self.permits.acquire().await.ok();
         let begun = Instant::now();
         let value = read().await?;
@@ -49,7 +49,7 @@ impl<T: Clone> Coalesce<T> {
     }
 }
 
-/// A caller. The last one to leave, however it leaves, takes the slot away.
+/// A caller. The last one removes the slot, even if it is cancelled.
 struct User<'a, T> {
     coalesce: &'a Coalesce<T>,
     name: &'a str,
@@ -59,7 +59,7 @@ struct User<'a, T> {
 impl<T> Drop for User<'_, T> {
     fn drop(&mut self) {
         let mut slots = self.coalesce.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // The map's and this one: nobody else can get at it while the map is locked.
+        // The reference of the map and this one: no other caller can get the slot while the map is locked.
         if Arc::strong_count(&self.slot) == 2 {
             slots.remove(self.name);
         }
@@ -107,7 +107,7 @@ mod tests {
         let first = ask(&setup);
         setup.1.begun.notified().await;
         let later: Vec<_> = (0..50).map(|_| ask(&setup)).collect();
-        // One thread: they all run until they wait for the read.
+        // The runtime has one thread: all tasks run until they wait for the read.
         tokio::task::yield_now().await;
         setup.1.go_on.notify_one();
         assert_eq!(first.await.unwrap(), Ok(1));

@@ -1,12 +1,12 @@
-//! Objects that exist, as their creators would send them now. The live check and the inspection of a namespace before its
-//! gate opens both evaluate them so.
+//! Existing objects as their creators would send them now, for the live check and for the inspection of a namespace
+//! before its gate opens.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::{Lease, LeaseInstant};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// What the API server and controllers note in the metadata of an object.
+/// The metadata fields that the API server and controllers set.
 const NOTED: [&str; 8] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -18,7 +18,7 @@ const NOTED: [&str; 8] = [
     "uid",
 ];
 
-/// What the webhook and the reconciler note in the annotations of an object, each at its time.
+/// The annotations that the webhook and the reconciler set.
 const ANNOTATED: [&str; 7] = [
     keys::REQUESTED_BY,
     keys::BASELINE_READY_AT,
@@ -29,12 +29,12 @@ const ANNOTATED: [&str; 7] = [
     keys::JOB_ADMITTED_AT,
 ];
 
-/// The labels that a Job's Pods are found by, which its creation gives them.
+/// The labels by which a Job finds its Pods. They are set at its creation.
 const OF_A_JOB: [&str; 4] =
     ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 
-/// An object as its creator would send it now: without what the API server, the scheduler, controllers, the webhook and
-/// the reconciler have noted since, and with a lease that begins now.
+/// Returns an object as its creator would send it now: without the fields that the API server, the scheduler,
+/// controllers, the webhook and the reconciler have set since, and with a lease that begins now.
 #[must_use]
 pub fn as_created(mut object: Value, now: Timestamp) -> Value {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -48,7 +48,7 @@ pub fn as_created(mut object: Value, now: Timestamp) -> Value {
         }
     }
     match kind.as_str() {
-        // The scheduler has written it. That nobody else did, no object can tell.
+        // The scheduler has set it. The object cannot show if another user did.
         "Pod" => drop(object.pointer_mut("/spec").and_then(|spec| spec.as_object_mut()?.remove("nodeName"))),
         "Job" => forget_selector(&mut object),
         _ => {}
@@ -56,7 +56,7 @@ pub fn as_created(mut object: Value, now: Timestamp) -> Value {
     object
 }
 
-/// Moves a lease to where it begins now. One that cannot be read stays as it is.
+/// Moves the beginning of a lease to now. An unreadable lease is not changed.
 fn renew(annotations: &mut Map<String, Value>, now: Timestamp) {
     let read = |key: &str| annotations.get(key).and_then(Value::as_str);
     let Ok(Some(lease)) = Lease::read(read) else { return };

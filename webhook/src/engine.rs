@@ -1,4 +1,4 @@
-//! The shell around the rules: gathers the facts, asks, and puts the verdict into words.
+//! The shell around the rules: collects the facts, evaluates, and converts the verdict to an answer.
 
 mod lookup;
 mod response;
@@ -43,16 +43,16 @@ impl From<RunPolicy> for PolicyInForce {
     }
 }
 
-/// A decision, and what it was made of.
+/// A decision with its input.
 #[derive(Debug)]
 pub struct EvaluatedReview<'a> {
-    /// The request, as the rules saw it.
+    /// The request in the form that the rules use.
     pub request: Request<'a>,
-    /// The facts that were known in the end.
+    /// The facts of the final evaluation.
     pub facts: Facts,
     /// The policy.
     pub policy: Arc<PolicyInForce>,
-    /// What came of it.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -66,17 +66,17 @@ pub struct Engine<L> {
     recorder: Option<Recorder>,
 }
 
-/// What was found, and what is answered.
+/// The findings and the answer.
 #[derive(Debug, Default)]
 pub struct Decided {
-    /// What rules found, also where they only warn.
+    /// The findings of the rules, including those that only warn.
     pub findings: Vec<Finding>,
     /// The answer.
     pub outcome: Outcome,
 }
 
 impl<L: Lookup> Engine<L> {
-    /// An engine with a policy and a source of facts.
+    /// Creates an engine with a policy and a source of facts.
     pub fn new(policy: RunPolicy, lookup: L, metrics: Arc<Metrics>) -> Self {
         let engine = Self {
             policy: ArcSwap::from_pointee(RunPolicy::default().into()),
@@ -89,36 +89,36 @@ impl<L: Lookup> Engine<L> {
         engine
     }
 
-    /// The same engine at a moment that does not pass.
+    /// Fixes the time of the engine.
     #[must_use]
     pub fn stopped_at(self, now: Timestamp) -> Self {
         Self { stopped_at: Some(now), ..self }
     }
 
-    /// Has decisions recorded.
+    /// Enables the recording of decisions.
     #[must_use]
     pub fn recorded_by(self, recorder: Option<Recorder>) -> Self {
         Self { recorder, ..self }
     }
 
-    /// Puts another policy in force. Requests under way end under the one that they began with.
+    /// Replaces the policy. Requests in progress are decided under the policy that they began with.
     pub fn set_policy(&self, policy: RunPolicy) {
         let policy = PolicyInForce::from(policy);
         self.metrics.policy_in_force(&policy.hash);
         self.policy.store(Arc::new(policy));
     }
 
-    /// The policy in force.
+    /// Returns the current policy.
     pub fn policy(&self) -> Arc<PolicyInForce> {
         self.policy.load_full()
     }
 
-    /// Decides a request. One that only comes too early is kept until shortly before the deadline.
+    /// Decides a request. A request that is only too early is held until shortly before the deadline.
     pub async fn review(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Outcome {
         self.decide(entry, request, deadline).await.outcome
     }
 
-    /// As [`review`](Self::review), and tells what was found.
+    /// Decides a request like [`review`](Self::review), and also returns the findings.
     pub async fn decide(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Decided {
         let span = traces::span(entry, request);
         let decided = self.decide_within(entry, request, deadline).instrument(span.clone()).await;
@@ -152,7 +152,8 @@ impl<L: Lookup> Engine<L> {
                     }
                 };
                 if entry == Entry::Mutate {
-                    // Both webhooks have one name, and the first note of a name stays: only the evaluation is noted.
+                    // Both webhooks have the same name, and the API server keeps the first value of an annotation: only
+                    // the validating call sets it.
                     outcome.audit.clear();
                 }
                 Decided { findings, outcome }
@@ -166,10 +167,10 @@ impl<L: Lookup> Engine<L> {
         }
     }
 
-    /// Decides a request about a kind that the rules know.
+    /// Evaluates a request about a kind that has rules.
     ///
     /// # Errors
-    /// If a fact cannot be had, or an object not be read.
+    /// If a fact is unavailable, or an object is unreadable.
     pub async fn evaluate<'a>(
         &self,
         entry: Entry,
@@ -200,7 +201,7 @@ impl<L: Lookup> Engine<L> {
         review: &AdmissionRequest<'_>,
         deadline: Instant,
     ) -> Result<Verdict, LookupError> {
-        // A ClusterRole lies in no namespace, and none needs to be looked up for it.
+        // A ClusterRole has no namespace, so none needs to be read.
         let name = review.namespace().unwrap_or_default();
         facts.namespace = or_bare_slot(policy, name, self.lookup.get(name).await?);
         if entry == Entry::Validate && facts.namespace.is_none() {
@@ -216,9 +217,9 @@ impl<L: Lookup> Engine<L> {
         if verdict.is_allowed() {
             return Ok(verdict);
         }
-        // The namespace may just have been rebound: before a refusal, the cache is not trusted.
+        // The namespace may just have been rebound: the cache is not trusted before a denial.
         let fresh = match self.lookup.get_fresh(name).await {
-            // Come back later is all that would be said of this as well.
+            // The answer would be to retry in this case too.
             Err(_) if verdict.is_retryable() => return Ok(verdict),
             fresh => or_bare_slot(policy, name, fresh?),
         };
@@ -229,17 +230,17 @@ impl<L: Lookup> Engine<L> {
         Ok(decide(policy, facts, request, entry, dry_run))
     }
 
-    /// Returns those of the namespaces that are managed. The cache is enough: no namespace becomes managed under a name
-    /// that tells nothing, and the ones that did under an earlier policy are older than the cache. A binding may name
+    /// Returns those of the namespaces that are managed. The cache is enough: no namespace becomes managed unless its
+    /// name shows it, and those that did under an earlier policy are older than the cache. A binding may name
     /// thousands.
     fn managed_among(&self, names: BTreeSet<&str>) -> Vec<Box<str>> {
         names.into_iter().filter_map(|name| Some(self.lookup.cached(name)?.name.clone())).collect()
     }
 
-    /// Waits at the gate, on the cache, for half of the time there is: the rest is for the last look and for an API
-    /// server that is slow just then, whose own clock has begun earlier. An answer that comes too late is an error
-    /// that no client retries; one in time makes it ask again. A controller's request is never kept: it would keep
-    /// its worker from every other namespace.
+    /// Waits for the gate, with the cache, for half of the remaining time. The other half is for the final read, and
+    /// for a slow API server, whose own timeout began earlier. An answer that is too late is an error that no client
+    /// retries; one in time makes the client retry. A controller's request is never held, because its worker could not
+    /// serve any other namespace meanwhile.
     async fn wait_until_ready(
         &self,
         mut verdict: Verdict,
@@ -290,7 +291,7 @@ impl<L: Lookup> Engine<L> {
         let Some((requester_namespace, _)) = service_account(request.user).filter(|_| unknown) else {
             return Ok(verdict);
         };
-        // The cache is not trusted before an agent of a young namespace is taken for a stranger, either.
+        // The cache is not trusted either before an agent of a new namespace is classified as an unknown user.
         if self.lookup.get(requester_namespace).await?.is_none() {
             return Ok(verdict);
         }
@@ -298,8 +299,8 @@ impl<L: Lookup> Engine<L> {
         Ok(rules::decide(policy, facts, request, entry))
     }
 
-    /// How full the scopes are that a namespace comes into: at its birth, when it becomes managed, and when it is
-    /// handed to another project.
+    /// Returns the occupancy of the scopes that a namespace enters: at its creation, when it becomes managed, and when
+    /// it is handed to another project.
     fn occupancy(&self, policy: &RunPolicy, request: &Request<'_>, object: &Value) -> Vec<Occupancy> {
         let scopes = |namespace: &Namespace<'_>| {
             let meta = namespace.meta;
@@ -334,7 +335,8 @@ impl<L: Lookup> Engine<L> {
     }
 }
 
-/// A namespace of a slot's name counts as the slot before it is managed: what lies in it then is still there afterwards.
+/// Treats a namespace with the name of a slot as a slot before it is managed: the objects that it contains then will
+/// stay in it.
 fn or_bare_slot(
     policy: &RunPolicy,
     name: &str,
@@ -344,7 +346,7 @@ fn or_bare_slot(
     found.or_else(|| bare().then(|| Arc::new(ManagedNamespace::bare(name))))
 }
 
-/// Tells the log of a refusal: by its id, of what it was, and by which rules.
+/// Logs a denial: its id, its object and its rules.
 fn record(evaluated: &EvaluatedReview<'_>, review: &AdmissionRequest<'_>) {
     if evaluated.verdict.is_allowed() {
         return;
@@ -364,7 +366,7 @@ fn record(evaluated: &EvaluatedReview<'_>, review: &AdmissionRequest<'_>) {
     );
 }
 
-/// The rules' verdict, as it is answered: a dry run stores nothing that could come too early, and is only warned.
+/// Evaluates the rules. A dry run never stores anything too early, so it gets only a warning about that.
 pub fn decide(
     policy: &RunPolicy,
     facts: &Facts,

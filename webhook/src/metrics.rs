@@ -1,4 +1,4 @@
-//! What the webhook counts. Labels are bounded: rule ids, operations and known kinds, never names or texts.
+//! Metrics of the webhook. Labels are bounded: rule ids, operations and known kinds, never names or texts.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use prometheus_client::registry::Registry;
 use crate::review::{Entry, Operation};
 use crate::rules::Kind;
 
-/// From 50 microseconds: the API server's own histogram begins at 5 milliseconds, above all that happens here.
+/// The first bucket is 50 microseconds: the API server's own histogram begins at 5 milliseconds, which is longer than
+/// any decision here.
 const BUCKETS: [f64; 15] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0,
 ];
 
-/// What a decision was about.
+/// The labels of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Decision {
     /// The entry.
@@ -30,14 +31,14 @@ pub struct Decision {
     pub operation: &'static str,
     /// The kind, or `other`.
     pub kind: &'static str,
-    /// Whether nothing was to be stored: `true` or `false`.
+    /// `true` for a dry run, else `false`.
     pub dry_run: &'static str,
     /// `allowed`, `mutated`, `denied`, `warned`, `audited` or `failed`.
     pub outcome: &'static str,
 }
 
 impl Decision {
-    /// A decision about a request.
+    /// Returns the labels of a decision about a request.
     pub const fn new(entry: Entry, operation: Operation, kind: Option<Kind>, dry_run: bool) -> Self {
         Self {
             entry: entry.as_str(),
@@ -88,7 +89,7 @@ struct HashLabel {
     hash: String,
 }
 
-/// The webhook's metrics and the registry that shows them.
+/// The webhook's metrics and their registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -99,13 +100,13 @@ pub struct Metrics {
     policy: Family<HashLabel, Gauge>,
     records: Family<OutcomeLabel, Counter>,
     last_watch_event: Gauge,
-    /// Requests that are being decided.
+    /// Requests in progress.
     pub in_flight: Gauge,
     /// Panics that were caught.
     pub panics: Counter,
     /// Managed namespaces in the cache.
     pub namespaces: Gauge,
-    /// When the serving certificate ends, in seconds since 1970.
+    /// The expiry of the serving certificate, in seconds since 1970.
     pub certificate_not_after: Gauge<f64, AtomicU64>,
 }
 
@@ -165,7 +166,7 @@ impl Metrics {
         self.decisions.get_or_create(decision).inc();
     }
 
-    /// Notes how long a decision took.
+    /// Records the duration of a decision.
     pub fn took(&self, entry: Entry, duration: Duration) {
         self.duration.get_or_create(&EntryLabel { entry: entry.as_str() }).observe(duration.as_secs_f64());
     }
@@ -175,31 +176,31 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts a reload that failed: of the `policy` or the `certificate`.
+    /// Counts a failed reload of the `policy` or the `certificate`.
     pub fn reload_failed(&self, what: &'static str) {
         self.reload_failures.get_or_create(&ReasonLabel { reason: what }).inc();
     }
 
-    /// Counts a record of a decision: `written`, `dropped` because too many waited, or `failed`.
+    /// Counts a record of a decision: `written`, `dropped` because the queue was full, or `failed`.
     pub fn recorded(&self, outcome: &'static str) {
         self.records.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// Notes that the watch of namespaces was heard.
+    /// Records the time of the last event of the namespace watch.
     pub fn namespace_watch_event(&self, now: Timestamp) {
         self.last_watch_event.set(now.as_second());
     }
 
-    /// Shows which policy is in force.
+    /// Exports the hash of the current policy.
     pub fn policy_in_force(&self, hash: &str) {
         self.policy.clear();
         self.policy.get_or_create(&HashLabel { hash: hash.to_owned() }).set(1);
     }
 
-    /// The exposition, in the `OpenMetrics` text format.
+    /// Renders the metrics in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
         let mut exposition = String::new();
-        // Writing into a String cannot fail.
+        // Writing to a String cannot fail.
         let _ = text::encode(&mut exposition, &self.registry);
         exposition
     }

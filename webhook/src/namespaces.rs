@@ -1,7 +1,7 @@
-//! The cache of managed namespaces: a label-selected watch, and one live read for what it misses.
+//! The cache of managed namespaces: a label-selected watch, and live reads of missing names.
 //!
-//! A name that the cache does not have is looked up at the API server: the webhook may have been called for a
-//! namespace that is younger than the watch. A look-up that fails is an error, never "not managed".
+//! A name that is not in the cache is read from the API server, because the webhook may be called for a namespace that
+//! is younger than the watch. A failed read is an error and never means "not managed".
 
 mod activity;
 mod index;
@@ -33,12 +33,12 @@ pub use index::Index;
 
 type Found = Arc<ManagedNamespace>;
 
-/// Live reads at a time, of different names.
+/// Maximum number of concurrent live reads of different names.
 const LIVE_READS: usize = 16;
-/// How long a live read may take, with the waiting for it: well inside the webhook's own three seconds.
+/// Timeout of a live read, including the wait for a permit: well within the webhook's own three seconds.
 const LIVE_READ: Duration = Duration::from_secs(1);
 
-/// Namespaces to a page of the first list: what is held of it at a time is what memory peaks at.
+/// Namespaces per page of the initial list: the page size decides the memory peak.
 const PAGE: u32 = 100;
 
 /// The cache.
@@ -51,7 +51,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// An empty cache over a client.
+    /// Creates an empty cache for a client.
     pub fn new(client: Client) -> Self {
         Self {
             index: Arc::default(),
@@ -61,7 +61,7 @@ impl Namespaces {
         }
     }
 
-    /// Follows the managed namespaces for ever. `synced` is called whenever a complete list is in place.
+    /// Watches the managed namespaces for ever. Calls `synced` whenever a complete list has been stored.
     pub async fn follow(&self, metrics: &Arc<Metrics>, synced: impl Fn()) {
         let seen = Arc::clone(metrics);
         seen.namespace_watch_event(Timestamp::now());
@@ -153,7 +153,7 @@ impl Lookup for Namespaces {
     }
 }
 
-/// What the rules need to know of a managed namespace, and no more: ten thousand of them are kept.
+/// Returns only what the rules need to know about a managed namespace, because ten thousand of them are cached.
 pub fn managed(meta: &ObjectMeta) -> ManagedNamespace {
     let label =
         |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map_or("", String::as_str);

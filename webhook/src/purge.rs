@@ -1,8 +1,8 @@
-//! What the programs have made in their own namespace, and nobody needs once they are gone: the Secrets of the
-//! certificates, Leases, the outcome of the last sweep.
+//! Removes the objects that the programs have created in the install namespace: the Secrets of the certificates,
+//! Leases, and the outcome of the last sweep.
 //!
-//! Nothing is deleted while somebody could miss it: as long as the webhook is registered, or a program that would
-//! write it again is there. Audit rows are no part of it.
+//! Nothing is deleted that is still in use: as long as the webhook is registered, or a program that would write the
+//! object again is running. Audit rows are not deleted.
 
 use std::fmt;
 
@@ -19,24 +19,24 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use crate::registration::NAME;
 use crate::registration::registered::Which;
 
-/// The programs that write in their own namespace, as their Pods' `app.kubernetes.io/name` has them.
+/// The programs that write to the install namespace, by the `app.kubernetes.io/name` of their Pods.
 const WRITERS: &str = "codex-k8s-reconcile,codex-k8s-gc";
 
-/// The namespace that was ours, and the names in it that can be chosen.
+/// The install namespace, and the configurable names in it.
 #[derive(Debug, Clone)]
 pub struct InstallNamespace {
     /// The namespace.
     pub namespace: String,
-    /// The Secrets of authority and leaf.
+    /// The Secrets of the CA and the serving certificate.
     pub secrets: Vec<String>,
 }
 
-/// Something that is left.
+/// An object that the programs have left.
 #[derive(Debug, Clone)]
 pub struct Leftover {
     /// Its name.
     pub name: String,
-    /// Why it stays, if it does.
+    /// The reason why it is retained, if it is.
     pub retained: Option<&'static str>,
     resource: ApiResource,
     uid: Option<String>,
@@ -57,10 +57,10 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// Who would miss it.
+/// Returns what still uses the objects.
 ///
 /// # Errors
-/// If the API server does not tell.
+/// If the API server cannot be read.
 pub async fn in_use(client: &Client, namespace: &str) -> kube::Result<Vec<String>> {
     let mut found = Vec::new();
     for which in Which::BOTH {
@@ -80,10 +80,10 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// All that is left.
+/// Returns all objects that are left.
 ///
 /// # Errors
-/// If the API server does not tell.
+/// If the API server cannot be read.
 pub async fn leftovers(client: &Client, install: &InstallNamespace) -> kube::Result<Vec<Leftover>> {
     let mut found = Vec::new();
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &install.namespace);
@@ -115,10 +115,10 @@ fn is_our_lease(lease: &PartialObjectMeta<Lease>) -> bool {
     name == LEADER_LEASE || name == SWEEP_LEASE || PART_OF.is_among(lease.labels())
 }
 
-/// Deletes one, unless it was made anew since it was found.
+/// Deletes an object, unless it has been recreated since it was found.
 ///
 /// # Errors
-/// If the API server refuses it or cannot be reached.
+/// If the API server refuses the deletion or cannot be reached.
 pub async fn delete(client: &Client, namespace: &str, found: &Leftover) -> kube::Result<()> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &found.resource);
     let preconditions = Preconditions { uid: found.uid.clone(), resource_version: None };

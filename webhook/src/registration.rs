@@ -1,8 +1,9 @@
-//! Registering with the API server: what it calls us for, and what it must never call us for.
+//! The webhook configurations: the requests for which the API server calls the webhook, and those for which it must
+//! not.
 //!
-//! Two configurations. The mutating one is `Ignore`: what it would have fixed is refused by the validating one,
-//! which is `Fail`. The conditions are evaluated by the API server itself, so that losing every replica stops
-//! nothing but run namespaces and what is in them.
+//! There are two configurations. The mutating one has `failurePolicy: Ignore`, because the validating one, with `Fail`,
+//! denies whatever the mutating one would have fixed. The API server evaluates the match conditions itself, so the loss
+//! of every replica stops only run namespaces and what they contain.
 
 mod guard;
 pub mod registered;
@@ -27,24 +28,24 @@ use crate::rules::guard::KUBELETS;
 
 /// The name of both configurations.
 pub const NAME: &str = "codex-k8s-guard";
-/// The field manager of all that this product applies.
+/// The field manager of all objects that this product applies.
 pub const FIELD_MANAGER: &str = "codex-k8s-guard";
-/// The end of the webhooks' names.
+/// The common suffix of the webhooks' names.
 const DOMAIN: &str = "guard.codex-k8s.dev";
-/// How long the API server waits for us, in seconds.
+/// The API server's timeout for the webhook, in seconds.
 pub const TIMEOUT_SECONDS: u8 = 3;
 
-/// Where the API server reaches the webhook.
+/// The address at which the API server calls the webhook.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// Through a Service, on port 443.
+    /// A Service, on port 443.
     Service {
         /// The Service's namespace.
         namespace: String,
         /// The Service's name.
         name: String,
     },
-    /// At an address, without a path.
+    /// A URL without a path.
     Url(String),
 }
 
@@ -63,7 +64,7 @@ impl Endpoint {
     }
 }
 
-/// The mutating and the validating configuration.
+/// Returns the mutating and the validating configuration.
 pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>) -> (Value, Value) {
     let mutating = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -90,7 +91,7 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
                 &namespace_conditions(policy), None),
             webhook("workloads", "Fail", &endpoint.client_config("/validate", ca),
                 &workload_rules("CREATE"), &json!([]), Some(managed_selector())),
-            // Apart, so that only changes pay for the condition: the API server converts the object to ask it.
+            // Separate, so that only updates pay for the condition: the API server converts the object to evaluate it.
             webhook("workload-changes", "Fail", &endpoint.client_config("/validate", ca),
                 &workload_rules("UPDATE"), &workload_conditions(policy), Some(managed_selector())),
         ],
@@ -154,7 +155,7 @@ fn rule(group: &str, resources: &[&str], operations: &[&str], scope: &str) -> Va
     })
 }
 
-/// Never DELETE: a webhook that is down would keep a namespace from ending.
+/// Never includes DELETE: a webhook that is down would keep a namespace from ending.
 fn workload_rules(operation: &str) -> Value {
     let operations = &[operation];
     let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
@@ -164,27 +165,27 @@ fn workload_rules(operation: &str) -> Value {
         rule("apps", &apps, operations, "Namespaced"),
     ];
     if operation == "UPDATE" {
-        // The status of a Job or a Pod carries its metadata along: labels can be changed there as well.
+        // The status of a Job or a Pod includes its metadata, so labels can be changed there too.
         let pods = ["pods/ephemeralcontainers", "pods/resize", "pods/status"];
         rules.push(rule("", &pods, &["UPDATE"], "Namespaced"));
         rules.push(rule("batch", &["jobs/status", "cronjobs/status"], &["UPDATE"], "Namespaced"));
-        // With the changes, for the cluster's own controllers write them as well.
+        // These are in the webhook for updates because the cluster's own controllers write them too.
         rules.push(rule("", &["bindings", "pods/binding"], &["CREATE"], "Namespaced"));
         rules.push(rule("apps", &["controllerrevisions"], &["CREATE", "UPDATE"], "Namespaced"));
     }
     rules.into()
 }
 
-/// Safe because a managed namespace never loses the label: that is a rule of its own.
+/// Selects by label. This is safe because a managed namespace never loses the label: a rule ensures that.
 fn managed_selector() -> Value {
     json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "Exists"}]})
 }
 
-/// A namespace with a label of the contract, before or after, or with a reserved name, or a new one of a slot's name.
-/// Nothing here can fail to be evaluated, whatever is missing: with `Fail`, that would refuse what is none of our
-/// business. The labels are looked up and never iterated over, because the API server evaluates this for every
-/// namespace of the cluster, and its cost must not grow with the object. A key of the domain that the contract does not
-/// know has no effect on a namespace that is not managed; a managed one has a known key.
+/// Matches a namespace with a label of the contract, before or after the request, one with a reserved name, and a new
+/// one with the name of a slot. The evaluation cannot fail, whatever field is missing: with `Fail`, an error would deny
+/// requests that are out of scope. The labels are looked up by key and never iterated over, because the API server
+/// evaluates this for every namespace of the cluster, and the cost must not grow with the object. An unknown key of the
+/// domain has no effect on a namespace that is not managed, and a managed one has a known key.
 fn namespace_conditions(policy: &RunPolicy) -> Value {
     let names = policy.namespaces.prefixes.iter().flat_map(|prefix| {
         ["name", "generateName"].map(|field| {
@@ -219,7 +220,8 @@ fn namespace_conditions(policy: &RunPolicy) -> Value {
 /// Returns the expression for a namespace that is created with the whole name of a slot, if there are slots. Names that
 /// only begin like one are left alone, because what this matches is refused while no replica answers.
 fn creates_slot(policy: &RunPolicy) -> Option<String> {
-    // The policy's check lets a project have letters, digits and '-' alone: none has a meaning in an expression.
+    // The validation of the policy allows only letters, digits and '-' in a project. None of them is special in an
+    // expression.
     let projects = &policy.namespaces.slot_projects;
     let name = format!("^(?:{})-dev-[1-9][0-9]{{0,{}}}$", projects.join("|"), SLOT_DIGITS - 1);
     let expression = format!(
@@ -229,7 +231,8 @@ fn creates_slot(policy: &RunPolicy) -> Option<String> {
     (!projects.is_empty()).then_some(expression)
 }
 
-/// Jobs that are resumed, while agent Jobs are limited: one whose creator had suspended it needs a place then.
+/// Returns the webhook for Jobs that are resumed, while agent Jobs are limited: a Job that its creator had suspended
+/// then needs a reservation.
 fn resumptions(policy: &RunPolicy, client_config: &Value) -> Value {
     let suspended = |object: &str| format!("{object}.?spec.?suspend.orValue(false)");
     let conditions = json!([
@@ -248,7 +251,8 @@ fn not_bookkeeping(policy: &RunPolicy) -> String {
     )
 }
 
-/// What the cluster's own controllers note on what they have made is none of our business, and must go on without us.
+/// Excludes status updates of the cluster's own controllers on objects that they have created: they must succeed
+/// without the webhook.
 fn workload_conditions(policy: &RunPolicy) -> Value {
     let same = |field: &str, empty: &str| {
         let of = |object: &str| format!("{object}.?metadata.?{field}.orValue({empty})");
@@ -258,8 +262,8 @@ fn workload_conditions(policy: &RunPolicy) -> Value {
     let mut unchanged = vec![
         same("labels", "{}"),
         same("finalizers", "[]"),
-        // The platform takes a run's result from its Job, and the Job's from the phases of its Pods. Kubelets must be
-        // able to write them while this webhook is down.
+        // The platform reads the result of a run from its Job, and the Job's from the phases of its Pods. Kubelets must
+        // be able to write them while this webhook is down.
         "request.resource.resource != 'jobs'".to_owned(),
         format!(
             "(request.resource.resource != 'pods' || {} in request.?userInfo.?groups.orValue([]) || {} == {})",
@@ -269,13 +273,13 @@ fn workload_conditions(policy: &RunPolicy) -> Value {
         ),
     ];
     if policy.quotas.agent_jobs_per_project.is_some() {
-        // Whoever may write a status must not say with it that a Job has a place.
+        // A user who may write a status must not use it to mark a Job as admitted.
         let keys = [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT];
         unchanged.extend(keys.map(|key| same(&format!("annotations[?{}]", cel(key)), "''")));
     }
     let mut not_bookkeeping = not_bookkeeping(policy);
     if policy.quotas.agent_jobs_per_project.is_some() {
-        // A Pod that the garbage collector takes from its Job would go on beside those that are counted.
+        // A Pod that the garbage collector detaches from its Job would run in addition to those that are counted.
         let same_owners = same("ownerReferences", "[]");
         not_bookkeeping = format!("{not_bookkeeping} || (request.kind.kind == 'Pod' && !({same_owners}))");
     }
@@ -291,7 +295,7 @@ fn workload_conditions(policy: &RunPolicy) -> Value {
     ])
 }
 
-/// A CEL string literal.
+/// Returns a CEL string literal.
 fn cel(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
@@ -301,7 +305,7 @@ fn cel_list(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// The caBundle of a webhook; empty if it has none that can be read.
+/// Returns the caBundle of a webhook; empty if it is missing or unreadable.
 fn bundle_of(webhook: &Value) -> Vec<u8> {
     let bundle = webhook.pointer("/clientConfig/caBundle").and_then(Value::as_str);
     bundle.and_then(|bundle| BASE64.decode(bundle).ok()).unwrap_or_default()
@@ -340,7 +344,7 @@ pub async fn delete(client: &Client, kind: &str) -> kube::Result<bool> {
     }
 }
 
-/// Has cert-manager fill in the authority of a Certificate.
+/// Lets cert-manager inject the CA of a Certificate.
 pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &str) {
     if let Some(metadata) = configuration.get_mut("metadata").and_then(Value::as_object_mut) {
         let from = format!("{namespace}/{certificate}");
@@ -348,11 +352,11 @@ pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &
     }
 }
 
-/// Sends a known-bad dry-run until we refuse it; `false` if `timeout` ends first. Nothing is stored. It breaks
-/// several rules, for a policy that does not enforce one of them.
+/// Sends a known-bad dry run until the webhook denies it. Returns `false` if that does not happen within `timeout`.
+/// Nothing is stored. The request breaks several rules, in case the policy does not enforce one of them.
 ///
 /// # Errors
-/// If the API server cannot be reached, or does not let us create namespaces.
+/// If the API server cannot be reached, or does not allow the creation of namespaces.
 pub async fn await_enforcement(
     client: &Client,
     policy: &RunPolicy,
@@ -400,7 +404,8 @@ mod tests {
         let (mutating, validating) = configurations(&RunPolicy::default(), &endpoint, Some(b"ca"));
         for (configuration, policy) in [(mutating, "Ignore"), (validating, "Fail")] {
             for webhook in configuration["webhooks"].as_array().unwrap() {
-                // Whatever namespace it is of: nobody is to be locked out of what is none of our business.
+                // The webhook for other bindings ignores failures, because a webhook that is down must not deny requests
+                // that are out of scope.
                 let others = webhook["name"] == "other-bindings.guard.codex-k8s.dev";
                 assert_eq!(webhook["failurePolicy"], if others { "Ignore" } else { policy });
                 assert_eq!(webhook["timeoutSeconds"], 3);

@@ -1,8 +1,8 @@
-//! The wire protocol: `admission.k8s.io/v1`, exactly.
+//! The wire protocol, exactly: `admission.k8s.io/v1`.
 //!
-//! A request is read in place: names are borrowed from the body and objects stay raw until a rule asks for them.
-//! A response carries what kube-apiserver verifies strictly: the request's uid, no patch on a validating call,
-//! and a patch together with its type or neither.
+//! A request is parsed in place: names are borrowed from the body, and objects stay raw until a rule needs them. A
+//! response satisfies the strict checks of kube-apiserver: it has the request's uid, no patch on a validating call, and
+//! a patch only together with its type.
 
 use std::borrow::Cow;
 
@@ -11,23 +11,23 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The only version of the protocol that is spoken.
+/// The only supported version of the protocol.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
-/// The kind of both the request's and the response's envelope.
+/// The kind of the request and the response.
 pub const KIND: &str = "AdmissionReview";
 
-/// Which of the two calls the API server makes.
+/// One of the two calls of the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Entry {
-    /// The mutating call: fixes, refuses nothing.
+    /// The mutating call: changes the object and never denies.
     Mutate,
-    /// The validating call: evaluates the final object, changes nothing.
+    /// The validating call: evaluates the final object and never changes it.
     Validate,
 }
 
 impl Entry {
-    /// The name in metrics.
+    /// Returns the name for metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mutate => "mutate",
@@ -36,25 +36,25 @@ impl Entry {
     }
 }
 
-/// The audit annotation that tells a decision's id: the uid of its review, by which the log and a record are found.
+/// The audit annotation with the decision id: the uid of the review, which identifies it in the log and in records.
 pub const DECISION_ID: &str = "decision-id";
 
-/// What is being done to the object.
+/// The operation on the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Operation {
-    /// It is created.
+    /// Creation.
     Create,
-    /// It is changed.
+    /// Update.
     Update,
-    /// It is deleted.
+    /// Deletion.
     Delete,
-    /// It is connected to, as `kubectl exec` does.
+    /// A connection, such as that of `kubectl exec`.
     Connect,
 }
 
 impl Operation {
-    /// The name on the wire and in metrics.
+    /// Returns the name in the protocol and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -80,7 +80,7 @@ pub struct GroupVersionKind<'a> {
     pub kind: Cow<'a, str>,
 }
 
-/// Who sent the request to the API server.
+/// The sender of the request to the API server.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct UserInfo<'a> {
@@ -92,7 +92,7 @@ pub struct UserInfo<'a> {
     pub groups: Vec<Text<'a>>,
 }
 
-/// A string that is borrowed from the body where it has no escapes. (`Vec<Cow<str>>` would always copy.)
+/// A string that is borrowed from the body if it has no escapes. (`Vec<Cow<str>>` would always copy.)
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -101,10 +101,10 @@ pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionRequest<'a> {
-    /// Identifies this call, not the user's request: the API server may call many times for one request.
+    /// Identifies this call, not the user's request: the API server may call several times for one request.
     #[serde(borrow)]
     pub uid: Cow<'a, str>,
-    /// The kind of the object, as the rules of the registration matched it.
+    /// The kind of the object that the rules of the registration matched.
     #[serde(borrow, default)]
     pub kind: GroupVersionKind<'a>,
     #[serde(borrow, default)]
@@ -113,9 +113,9 @@ pub struct AdmissionRequest<'a> {
     name: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     namespace: Option<Cow<'a, str>>,
-    /// What is being done.
+    /// The operation.
     pub operation: Operation,
-    /// Who asks.
+    /// The requester.
     #[serde(borrow, default)]
     pub user_info: UserInfo<'a>,
     /// The object as it would be stored; absent on DELETE.
@@ -129,22 +129,22 @@ pub struct AdmissionRequest<'a> {
 }
 
 impl AdmissionRequest<'_> {
-    /// The subresource, if it is one.
+    /// Returns the subresource, if any.
     pub fn subresource(&self) -> Option<&str> {
         self.sub_resource.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// The object's name, unless it is still to be generated.
+    /// Returns the object's name, unless it has not been generated yet.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// The object's namespace. For a Namespace it is its own name.
+    /// Returns the object's namespace. For a Namespace it is its own name.
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// Whether nothing will be stored.
+    /// Returns true if nothing will be stored.
     pub fn is_dry_run(&self) -> bool {
         self.dry_run == Some(true)
     }
@@ -158,31 +158,31 @@ where
     Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Why a body is no admission review.
+/// The reason why a body is not a valid admission review.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// Not JSON, or a field of the wrong form.
+    /// Not JSON, or a field has the wrong type.
     #[error("the body is no AdmissionReview: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Another version or kind.
+    /// An unsupported version or kind.
     #[error("{field}: found {found:?}, expected {expected:?}")]
     Unsupported {
         /// The field.
         field: &'static str,
-        /// What was found.
+        /// The value that was found.
         found: String,
-        /// What is spoken here.
+        /// The supported value.
         expected: &'static str,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("{0}: found nothing, expected a value")]
     Missing(&'static str),
 }
 
-/// Reads the request from a body.
+/// Parses the request in a body.
 ///
 /// # Errors
-/// [`ReviewError`], which names the field. No answer with a uid can be given then.
+/// [`ReviewError`], which names the field. An answer with a uid is then not possible.
 pub fn parse(body: &[u8]) -> Result<AdmissionRequest<'_>, ReviewError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -207,7 +207,7 @@ pub fn parse(body: &[u8]) -> Result<AdmissionRequest<'_>, ReviewError> {
     if request.uid.is_empty() {
         return Err(ReviewError::Missing("request.uid"));
     }
-    // Without them there is nothing to evaluate, and nothing that was evaluated may pass.
+    // Without them there is nothing to evaluate, and a request that was not evaluated must not pass.
     let is_null = |raw: Option<&RawValue>| raw.is_none_or(|raw| raw.get() == "null");
     let (object, old_object) = match request.operation {
         Operation::Create => (true, false),
@@ -224,59 +224,59 @@ pub fn parse(body: &[u8]) -> Result<AdmissionRequest<'_>, ReviewError> {
     Ok(request)
 }
 
-/// What is answered.
+/// The answer to a review.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What is to be changed; empty for nothing.
+    /// The changes; empty if there are none.
     pub patch: json_patch::Patch,
-    /// Why the request is refused, if it is.
+    /// The denial, if the request is denied.
     pub denial: Option<Denial>,
-    /// What the user is told beside the answer.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
-    /// What the audit log is told. The API server puts the webhook's name before each key.
+    /// Annotations for the audit log. The API server prefixes each key with the webhook's name.
     pub audit: Vec<(&'static str, String)>,
 }
 
-/// A refusal.
+/// A denial.
 #[derive(Debug)]
 pub struct Denial {
-    /// The HTTP status that the user sees.
+    /// The HTTP status for the user.
     pub code: DenialCode,
-    /// What is wrong and how to fix it.
+    /// The problem and its fix.
     pub message: String,
-    /// When a direct client may try again; client-go then does so by itself. Never for a controller's request: it
-    /// would put the controller's worker to sleep.
+    /// The delay after which a direct client may retry; client-go then does so by itself. Never set for a controller's
+    /// request, because it would put the controller's worker to sleep.
     pub retry_after_seconds: Option<u32>,
-    /// Each thing that is wrong, by field.
+    /// Every problem, by field.
     pub causes: Vec<Cause>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Serialize)]
 pub struct Cause {
     /// The rule.
     pub reason: &'static str,
-    /// What was found and how to fix it.
+    /// The value that was found, and the fix.
     pub message: String,
     /// The field.
     pub field: String,
 }
 
-/// The HTTP status of a refusal.
+/// The HTTP status of a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialCode {
-    /// 403: the policy refuses it.
+    /// 403: the policy denies the request.
     Forbidden,
-    /// 422: a value is wrong.
+    /// 422: a value is invalid.
     Invalid,
-    /// 429: not now.
+    /// 429: not yet.
     TooManyRequests,
-    /// 500: we failed.
+    /// 500: the webhook failed.
     Internal,
 }
 
 impl DenialCode {
-    /// The status code and its reason.
+    /// Returns the status code and its reason.
     pub const fn parts(self) -> (u16, &'static str) {
         match self {
             Self::Forbidden => (403, "Forbidden"),
@@ -325,8 +325,8 @@ struct Status<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Details<'a> {
-    /// The decision's id. Not in the message, which would then be another one each time: controllers tell messages in
-    /// Events, which are counted by their text.
+    /// The decision id. It is not in the message, because the message would then differ each time: controllers put
+    /// messages into Events, which are aggregated by their text.
     uid: &'a str,
     #[serde(skip_serializing_if = "is_empty")]
     causes: &'a [Cause],
@@ -342,8 +342,8 @@ fn as_map<S: serde::Serializer>(pairs: &&[(&'static str, &str)], serializer: S) 
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
-/// Writes the answer to a request. What a validating call may not carry, or what cannot be written, becomes a
-/// refusal: never an answer that the API server would take for "allowed".
+/// Encodes the answer to a request. An answer that a validating call must not have, or that cannot be encoded, becomes
+/// a denial: the API server must never take it for "allowed".
 pub fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
     let allowed = outcome.denial.is_none();
     let mut audit: Vec<_> = outcome.audit.iter().map(|(key, value)| (*key, value.as_str())).collect();
@@ -366,7 +366,7 @@ pub fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
             audit_annotations: &audit,
         },
     };
-    // Strings, numbers and maps with string keys: there is nothing in it that serde_json could fail to write.
+    // It contains only strings, numbers and maps with string keys, so serde_json cannot fail.
     serde_json::to_vec(&review).unwrap_or_default()
 }
 
@@ -382,7 +382,8 @@ fn status<'a>(uid: &'a str, denial: &'a Denial) -> Status<'a> {
     }
 }
 
-/// Warnings travel in HTTP headers: a control character loses them, more than 4096 characters cuts them.
+/// Warnings are sent in HTTP headers: a control character would drop them, and more than 4096 characters would cut
+/// them.
 fn warnings(raw: &[String]) -> Vec<String> {
     const LONGEST: usize = 256;
     const ALL: usize = 4096;

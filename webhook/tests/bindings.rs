@@ -1,4 +1,4 @@
-//! Bindings outside of run namespaces: which namespaces are looked up, and what follows when one cannot be.
+//! Tests of bindings outside run namespaces: the namespaces that are looked up, and failed look-ups.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 type Found = Result<Option<Arc<ManagedNamespace>>, LookupError>;
 
-/// Knows `experiment`, cannot read `lost`, and notes what it is asked for.
+/// A lookup that contains `experiment`, cannot read `lost`, and records its calls.
 #[derive(Debug, Clone, Default)]
 struct SeenRequests(Arc<Mutex<Vec<String>>>);
 
@@ -60,12 +60,12 @@ impl Lookup for SeenRequests {
     }
 }
 
-/// What is answered to a `ClusterRoleBinding` of accounts of these namespaces, and what was looked up for it.
+/// Returns the answer to a `ClusterRoleBinding` of accounts of these namespaces, and the look-ups.
 async fn bind(old: &[&str], new: &[&str]) -> (Outcome, Vec<String>) {
     bind_as(RunPolicy::default(), &json!({"username": "jane"}), old, new).await
 }
 
-/// As [`bind`], under a policy and by somebody else.
+/// Returns the same as [`bind`], under a policy and for another user.
 async fn bind_as(policy: RunPolicy, user: &Value, old: &[&str], new: &[&str]) -> (Outcome, Vec<String>) {
     let binding = |namespaces: &[&str]| {
         let account = |name: &&str| json!({"kind": "ServiceAccount", "name": "default", "namespace": name});
@@ -84,7 +84,7 @@ async fn bind_as(policy: RunPolicy, user: &Value, old: &[&str], new: &[&str]) ->
     (outcome, request)
 }
 
-/// What is answered to a Role in a namespace.
+/// Returns the answer to a Role in a namespace.
 async fn grant_in(namespace: &str, policy: RunPolicy, user: &Value) -> Outcome {
     let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "u", "name": "r", "namespace": namespace, "operation": "CREATE", "userInfo": user,

@@ -1,6 +1,6 @@
-//! Manifests as nobody writes them: the reader of `check` neither panics nor points to where nothing is.
+//! Fuzz test of the manifest reader of `check`: it never panics, and its positions are always in the text.
 //!
-//! A few thousand at each run; for as many seconds as `CODEX_K8S_GUARD_FUZZ_SECONDS` says with `make fuzz`.
+//! A few thousand inputs per run; with `make fuzz`, for `CODEX_K8S_GUARD_FUZZ_SECONDS` seconds.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -46,7 +46,7 @@ const PATHS: [&str; 5] = [
     "items[0].kind",
 ];
 
-/// Puts a piece in, takes some bytes out, or brings some twice.
+/// Inserts a fragment, removes bytes, or duplicates some.
 fn changed(seed: usize, edits: &[(u8, u16, u8)]) -> Vec<u8> {
     let mut bytes = SEEDS[seed].as_bytes().to_vec();
     for (what, at, choice) in edits {

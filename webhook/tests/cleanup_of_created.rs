@@ -1,4 +1,5 @@
-//! Whatever the rules let be created or become managed, the garbage collector would delete once it is over.
+//! Checks that the garbage collector would delete every namespace that the rules let be created or become managed, once
+//! it has expired.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -21,7 +22,7 @@ use support::{WORKER, request};
 
 const NOW: &str = "2026-02-01T12:00:00Z";
 
-/// One write: the hours since the one before, who sends it, and what it changes, as a merge patch.
+/// One write: the hours since the previous one, its requester, and the change as a merge patch.
 #[derive(Debug, Clone)]
 struct Write {
     hours: i64,
@@ -35,7 +36,7 @@ fn some_of(all: &[&str]) -> impl Strategy<Value = Vec<String>> {
     prop::sample::subsequence(all, 0..=most)
 }
 
-/// Policies that name run namespaces in many ways; only those that a server would load.
+/// Generates policies that name run namespaces in many ways, and that the loader accepts.
 fn policies() -> BoxedStrategy<RunPolicy> {
     let names = (
         some_of(&["codex-issue", "codex-run", "team", "team-a", "evil-dev"]),
@@ -90,7 +91,7 @@ fn users() -> impl Strategy<Value = &'static str> {
     ]
 }
 
-/// A value of a label or annotation: the right one more often than others, or its removal.
+/// Generates a value of a label or annotation: mostly the right one, or its removal.
 fn values(right: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let wrong = prop::sample::select(vec!["", "x", "run", "unknown", "codex-k8s-worker", "Full-Env", "7"]);
     prop_oneof![
@@ -145,7 +146,7 @@ fn writes() -> BoxedStrategy<(Write, Vec<Write>)> {
     (first, prop::collection::vec(prop_oneof![write(0.05), write(0.9)], 0..4)).boxed()
 }
 
-/// The object that the API server would store: patched by the mutating call, then evaluated by the validating one.
+/// Returns the object that the API server would store: mutated, then validated.
 fn stored(
     policy: &RunPolicy,
     now: Timestamp,
@@ -190,7 +191,7 @@ fn whatever_becomes_managed_is_deleted_once_it_is_over() {
         let mut object = json!({"metadata": {"name": name, "labels": {}, "annotations": {},
             "creationTimestamp": NOW}, "spec": {"finalizers": ["kubernetes"]}});
         if generated {
-            // The API server writes the name only between the two calls.
+            // The API server sets the name only between the two calls.
             let metadata = object["metadata"].as_object_mut().unwrap();
             metadata.remove("name");
             metadata.insert("generateName".to_owned(), name[..name.len() - 1].into());
@@ -216,6 +217,6 @@ fn whatever_becomes_managed_is_deleted_once_it_is_over() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    // Else the property would hold of nothing.
+    // Otherwise the property would be checked on almost no namespaces.
     assert!(managed.get() > cases / 50 && renewed.get() > cases / 50, "{managed:?} {renewed:?}");
 }

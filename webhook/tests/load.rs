@@ -1,4 +1,4 @@
-//! The cost of a decision grows with the size of its request, not with the square of it.
+//! Checks that the cost of a decision grows linearly with the size of its request, not quadratically.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,10 +14,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use support::{NAMESPACE, facts};
 
-/// The size of the smaller request of each pair; a square would take seconds for the larger one.
+/// The size of the smaller request of each pair. With quadratic cost, the larger one would take seconds.
 const SIZE: usize = 2_000;
 
-/// A request of a size: its kind, the old object and the new one.
+/// Builds a request of a size: its kind, the old object and the new one.
 type Build = fn(usize) -> (Kind, Option<Value>, Value);
 
 fn pod(spec: &Value) -> Value {
@@ -81,7 +81,7 @@ const REQUESTS: [(&str, Build); 9] = [
     }),
 ];
 
-/// The least CPU time of a few decisions.
+/// Returns the minimum CPU time of a few decisions.
 fn cost(
     policy: &RunPolicy,
     entry: Entry,
@@ -110,17 +110,17 @@ fn cost(
     (0..3).map(|_| once()).min().unwrap_or_default()
 }
 
-/// The CPU time that this thread has used: other load on the machine does not count.
+/// Returns the CPU time of this thread: other load on the machine does not count.
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// Twice the size is twice the cost, with room for allocations that grow; a square would be four times.
+/// Twice the size costs twice as much, with a margin for growing allocations; quadratic cost would be four times.
 #[test]
 fn a_request_of_twice_the_size_costs_about_twice_as_much() {
     let mut policy = RunPolicy::default();
-    // It would refuse such a Pod before any other rule is evaluated.
+    // This rule would deny such a Pod before any other rule is evaluated.
     policy.rules.insert("JOB024".to_owned(), Mode::Off);
     for (name, build) in REQUESTS {
         for entry in [Entry::Mutate, Entry::Validate] {

@@ -1,4 +1,4 @@
-//! What holds of every decision, whatever the object.
+//! Properties of all decisions, for any object.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -16,7 +16,7 @@ use support::{
     policies, request, users,
 };
 
-/// The object as the API server would go on with it after the mutating call.
+/// Returns the object after the mutating call.
 fn mutated(
     policy: &RunPolicy,
     facts: &Facts,
@@ -79,7 +79,7 @@ proptest! {
         object in any_json(), kind in kinds(), mode in modes(), user in users(), policy in policies(),
     ) {
         let facts = facts(mode);
-        // A patch of an object that is none may not apply; the API server refuses it then. It must not panic.
+        // A patch of an invalid object may not apply: the API server then rejects it. It must not panic.
         if let Ok(once) = mutated(&policy, &facts, user, kind, &object) {
             prop_assert_eq!(&mutated(&policy, &facts, user, kind, &once)?, &once);
         }

@@ -1,4 +1,4 @@
-//! Records: what is decided is recorded without its secrets, and decided the same once more.
+//! Tests of records: they contain no secrets, and a replay gives the same decision.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -31,7 +31,7 @@ use support::{
 
 const ROOMY: Bounds = Bounds { files: 100, bytes: 1 << 20 };
 
-/// The group and name of a kind.
+/// Returns the group and name of a kind.
 fn named(kind: Kind) -> (&'static str, &'static str) {
     let known = [
         ("", "Namespace"),
@@ -71,7 +71,7 @@ fn request(uid: &str, user: &str, kind: Kind, object: &Value, old: &Value) -> Va
     }})
 }
 
-/// Decides it, writes it down, reads it again, and decides it once more: nothing may differ.
+/// Decides, records, parses the record and replays it: the results must be equal.
 fn is_decided_the_same_once_more(
     body: &Value,
     kind: Kind,
@@ -140,7 +140,7 @@ proptest! {
     }
 }
 
-/// Where a container or its object holds what is nobody's business.
+/// The places of a container or its object that may contain secrets.
 const SPOTS: [&str; 8] =
     ["args", "command", "env", "secret env", "run env", "annotation", "header", "volume"];
 
@@ -182,7 +182,7 @@ fn plant(kind: Kind, object: &mut Value, values: &[(String, &str)]) {
 
 const SECRET: &str = "hunter2-9f3c";
 
-/// Escapes to the host, so that it is denied, and says the secret wherever one can be said.
+/// Returns a Pod that is denied because of the host network, with the secret in every possible place.
 fn telling_pod() -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "managedFields": [{"manager": SECRET}]},
@@ -207,7 +207,7 @@ fn telling_secret() -> Value {
         "binaryData": {"password": SECRET}})
 }
 
-/// An engine that records, and what it counts.
+/// An engine that records, with its metrics.
 struct Recording {
     engine: Engine<OneNamespace>,
     recorder: Recorder,
@@ -222,7 +222,7 @@ impl Recording {
         Self { engine: engine.recorded_by(Some(recorder.clone())), recorder, metrics }
     }
 
-    /// Whether it was refused.
+    /// Returns true if the request was denied.
     async fn evaluate(&self, uid: &str, kind: Kind, object: &Value) -> bool {
         let body = serde_json::to_vec(&request(uid, "jane", kind, object, &Value::Null)).unwrap();
         let review = review::parse(&body).unwrap();
@@ -311,7 +311,7 @@ async fn the_oldest_records_make_room_and_other_files_stay() {
     assert_eq!(fs::read_to_string(folder.path().join("notes.json")).unwrap(), "mine");
     assert!(!folder.path().join(".record-killed").exists());
     let size = fs::metadata(folder::find(folder.path(), "b3").unwrap().unwrap()).unwrap().len();
-    // Records of one kind differ by a few bytes: the time is written with as many digits as it has.
+    // Records of one kind differ by a few bytes, because the number of digits of the time varies.
     let recording =
         Recording::into(folder.path(), Bounds { bytes: 2 * size + size / 2, ..ROOMY }, What::Denied);
     recording.evaluate("c0", Kind::Pod, &telling_pod()).await;

@@ -1,4 +1,4 @@
-//! Whatever is sent to the handler, it answers: with the request's own uid, or that it was no review.
+//! Checks that the handler answers every body: with the request's own uid, or with an error that it is not a review.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -24,7 +24,7 @@ use support::{NAMESPACE, OneNamespace, RUN_ID, WORKER, any_json};
 
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// The handler with its real engine, and a runtime for it.
+/// The handler with its real engine, and a runtime.
 struct Webhook {
     runtime: tokio::runtime::Runtime,
     router: Router,
@@ -55,7 +55,7 @@ impl Webhook {
         })
     }
 
-    /// Sends it to both paths. Either it was no review, or the answer is a whole one with its uid.
+    /// Sends a body to both paths. Either it is not a review, or the answer is complete and has its uid.
     #[track_caller]
     fn answers(&self, body: &[u8]) -> Vec<StatusCode> {
         let review = serde_json::from_slice::<Value>(body).unwrap_or_default();
@@ -175,7 +175,7 @@ fn reviews() -> Vec<Value> {
     ]
 }
 
-/// Every place in a value, as JSON pointers.
+/// Collects every position in a value as a JSON pointer.
 fn occupancy(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");

@@ -15,14 +15,14 @@ use crate::harness::*;
 
 /// Examples that this API server answers by itself, and why: the rule and the start of the example's name.
 const NOT_OURS: [(&str, &str, &str); 4] = [
-    ("BASE001", "the platform writes a quota", "the baseline has the object already"),
+    ("BASE001", "the platform writes its own quota", "the baseline has the object already"),
     (
         "JOB004",
-        "a Pod that a controller makes",
+        "a controller creates a Pod",
         "a plug-in of the API server looks for the ServiceAccount first",
     ),
-    ("JOB009", "a Job is not retried by default", "the API server sets its own default first"),
-    ("JOB024", "more than a hundred containers", "the API server denies containers of the same name first"),
+    ("JOB009", "a person creates a Job without a retry", "the API server sets its own default first"),
+    ("JOB024", "a Pod has more than a hundred", "the API server denies containers of the same name first"),
 ];
 
 /// The namespaces of the examples.

@@ -1,4 +1,4 @@
-//! The namespaces of a set of files, as the engine looks them up.
+//! The namespaces of a set of files, as a source of facts for the engine.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -13,11 +13,11 @@ use crate::engine::{Lookup, LookupError};
 use crate::namespaces::{Index, managed};
 use crate::rules::{Holders, ManagedNamespace};
 
-/// A namespace that is there: managed, or not.
+/// An existing namespace; `None` if it is not managed.
 type There = Option<Arc<ManagedNamespace>>;
 
-/// Namespaces that stand in files, or stood in a live cluster when they were read. Their baselines are taken to be live;
-/// and so are, of files, their places to be free: of both, files say nothing.
+/// Namespaces from files, or from a live cluster at the time of reading. Baselines are assumed to be ready, and for
+/// files, free reservations are assumed: files say nothing about either.
 #[derive(Debug, Clone, Default)]
 pub struct VirtualCluster {
     known: Arc<RwLock<Known>>,
@@ -31,7 +31,7 @@ struct Known {
 }
 
 impl VirtualCluster {
-    /// A cluster of which every namespace is going to be known, so that places are counted.
+    /// Creates a cluster that will contain every namespace, so that reservations are counted.
     pub fn whole() -> Self {
         Self { is_whole: true, ..Self::default() }
     }
@@ -39,7 +39,7 @@ impl VirtualCluster {
     /// Adds a Namespace as it would be stored.
     pub fn add(&self, namespace: &Value) {
         let meta = namespace.get("metadata").cloned().unwrap_or_default();
-        // What is no metadata at all was refused before.
+        // Invalid metadata has been rejected before.
         let meta: ObjectMeta = serde_json::from_value(meta).unwrap_or_default();
         let is_managed = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ impl VirtualCluster {
         }
     }
 
-    /// Whether there is a namespace of this name.
+    /// Returns true if there is a namespace with this name.
     pub fn is_there(&self, name: &str) -> bool {
         let known = self.known();
         known.managed.get(name).is_some() || known.others.contains(name)

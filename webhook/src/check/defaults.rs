@@ -1,13 +1,13 @@
-//! What the API server fills in before any webhook sees an object: as far as a rule looks at it, so that a verdict on a
-//! file is the verdict behind an API server. A scenario on a real one compares them.
+//! The API server's defaults that rules read, so that a file gets the same verdict as behind an API server. A scenario
+//! compares them with a real one.
 
 use serde_json::{Value, json};
 
 const ACCOUNT: &str = "serviceAccountName";
-/// Whatever was sent, it is read as the other one says.
+/// The deprecated form of the field. The API server keeps both equal.
 const DEPRECATED_ACCOUNT: &str = "serviceAccount";
 
-/// Where the Pod template of a kind stands; a Pod is one itself.
+/// Returns the pointer to the Pod template of a kind; a Pod is its own template.
 fn template(kind: &str) -> Option<&'static str> {
     match kind {
         "Pod" => Some(""),
@@ -19,14 +19,15 @@ fn template(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Fills it in.
+/// Sets the defaults of an object.
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
     if kind == "Job" {
         fill_in_job(object);
     }
     let spec = template(kind).and_then(|template| object.pointer_mut(&format!("{template}/spec")));
     let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
-    // Two names of one field. A Pod without it gets one by the admission plugin `ServiceAccount`, which comes before.
+    // Two names of one field. A Pod without it gets one from the admission plugin `ServiceAccount`, which runs before
+    // the webhook.
     let named = |name| spec.get(name).and_then(Value::as_str).filter(|account| !account.is_empty());
     let usual = (kind == "Pod").then_some("default");
     let account = named(ACCOUNT).or_else(|| named(DEPRECATED_ACCOUNT)).or(usual).map(str::to_owned);

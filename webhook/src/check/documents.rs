@@ -1,4 +1,4 @@
-//! Kubernetes objects in files: YAML or JSON, several in one, `List` kinds unfolded.
+//! Kubernetes objects in files: YAML or JSON, several per file; `List` kinds are unfolded.
 
 use std::ops::Range;
 use std::str;
@@ -8,76 +8,76 @@ use serde_json::Value;
 
 use super::source::{self, Position, Source};
 
-/// `List` kinds may stand in each other so deep.
+/// Maximum nesting depth of `List` kinds.
 const DEEPEST: usize = 8;
 
-/// An object, and where it stands.
+/// An object with its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// What it was read from.
+    /// The text that contains it.
     pub source: Arc<Source>,
-    /// The bytes of its document in it.
+    /// The byte range of its document.
     range: Range<usize>,
-    /// The line that its document begins at, from 1.
+    /// The first line of its document, from 1.
     pub line: usize,
-    /// Where it stands in its document, as a path that ends with a dot; empty where it is the whole.
+    /// The path of the object in its document, with a trailing dot; empty if it is the whole document.
     within: String,
     /// Its `apiVersion`.
     pub api_version: String,
     /// Its kind.
     pub kind: String,
-    /// It.
+    /// The object.
     pub object: Value,
 }
 
-/// The bytes that a file may have: those of some 30,000 objects. A larger one is not what it is taken for.
+/// Maximum file size in bytes: enough for about 30,000 objects. A larger file is probably the wrong one.
 pub const LARGEST: usize = 32 << 20;
 
-/// Why a file holds no objects that can be evaluated.
+/// The reason why a file has no objects to evaluate.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("{file}:{line}:{column}: found bytes that are no UTF-8; expected YAML or JSON")]
     NotText {
         /// The file.
         file: String,
         /// The line.
         line: usize,
-        /// The character of the line.
+        /// The column in characters.
         column: usize,
     },
-    /// More than anybody evaluates at once.
+    /// A file that is too large.
     #[error("{file}: found more than {} MiB; expected objects for a cluster: give them in several files", LARGEST >> 20)]
     TooLarge {
         /// The file.
         file: String,
     },
-    /// Text that is no YAML.
+    /// Text that is not YAML.
     #[error("{file}: found what is neither YAML nor JSON")]
     Syntax {
         /// The file.
         file: String,
-        /// What is wrong, with line and column.
+        /// The cause, with line and column.
         #[source]
         source: Box<serde_saphyr::Error>,
     },
-    /// YAML that is no Kubernetes object.
+    /// YAML that is not a Kubernetes object.
     #[error("{file}:{line}:{column}: {field}: found {found}; expected {expected}")]
     Form {
         /// The file.
         file: String,
-        /// The line of the field, or of what should hold it.
+        /// The line of the field, or of its parent.
         line: usize,
-        /// The character of the line.
+        /// The column in characters.
         column: usize,
         /// The field.
         field: String,
-        /// What it is.
+        /// The value that was found.
         found: String,
-        /// What an object has there.
+        /// The expected value.
         expected: &'static str,
     },
-    /// Nothing at all.
+    /// A file without any object.
     #[error("{file}: found no object; expected Kubernetes objects in YAML or JSON")]
     Empty {
         /// The file.
@@ -86,7 +86,7 @@ pub enum ReadError {
 }
 
 impl Document {
-    /// An object that stands in no file.
+    /// Creates an object that is not from a file.
     pub fn of_nowhere(object: Value) -> Self {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -94,41 +94,42 @@ impl Document {
         Self { source, range: 0..0, line: 0, within: String::new(), api_version, kind, object }
     }
 
-    /// The file; `-` for standard input.
+    /// Returns the file; `-` for standard input.
     pub fn file(&self) -> &str {
         &self.source.file
     }
 
-    /// The place of a field, given as rules write it; of what would hold it, where it is not there.
+    /// Returns the position of a field, whose path is in the form that rules use; that of its nearest parent if it is
+    /// missing.
     pub fn position(&self, path: &str) -> Option<Position> {
         source::locate(&self.source, &self.range, &source::steps(&format!("{}{path}", self.within)))
     }
 
-    /// The API group; empty for the core group.
+    /// Returns the API group; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// The version of the API group.
+    /// Returns the version of the API group.
     pub fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 
-    /// The namespace that it names.
+    /// Returns its `metadata.namespace`.
     pub fn namespace(&self) -> Option<&str> {
         self.object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|name| !name.is_empty())
     }
 
-    /// Its name; empty if it is still to be generated.
+    /// Returns its name; empty if it has not been generated yet.
     pub fn name(&self) -> &str {
         self.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
 }
 
-/// The objects of a file, in their order.
+/// Parses the objects of a file in their order.
 ///
 /// # Errors
-/// [`ReadError`], which names file and line, what was found and what was expected.
+/// [`ReadError`], which names file and line, the value that was found and the expected one.
 pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
     if bytes.len() > LARGEST {
         return Err(ReadError::TooLarge { file: file.to_owned() });
@@ -154,14 +155,14 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
     if documents.is_empty() { Err(ReadError::Empty { file: file.to_owned() }) } else { Ok(documents) }
 }
 
-/// The parser counts lines from the beginning of what it is given.
+/// Corrects the line: the parser counts from the beginning of its input.
 fn syntax(file: &str, line: usize, part: &str, found: serde_saphyr::Error) -> ReadError {
     let padded = format!("{}{part}", "\n".repeat(line - 1));
     let source = serde_saphyr::from_str::<Value>(&padded).err().unwrap_or(found);
     ReadError::Syntax { file: file.to_owned(), source: Box::new(source) }
 }
 
-/// The documents of a stream that hold anything: the line that each begins at, and its bytes.
+/// Returns the non-empty documents of a stream: the first line and the byte range of each.
 fn parts(text: &str) -> Vec<(usize, Range<usize>)> {
     let mut parts = vec![(1, 0..text.len())];
     let mut offset = 0;
@@ -192,7 +193,7 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    /// What is wrong with a field of the object at a path; with the object itself, where no field is named.
+    /// Returns an error about a field of the object at a path, or about the object itself if the field is empty.
     fn form(&self, within: &str, field: &'static str, found: &Value, expected: &'static str) -> ReadError {
         let (file, found) = (self.source.file.clone(), shown(found));
         let path = format!("{within}{field}");
@@ -203,7 +204,7 @@ impl Reader<'_> {
         ReadError::Form { file, line, column, field, found, expected }
     }
 
-    /// Takes up an object, or each one of a list.
+    /// Adds an object, or each object of a list.
     fn unfold(&mut self, value: Value, within: String, depth: usize) -> Result<(), ReadError> {
         let Value::Object(mut fields) = value else {
             return if value.is_null() { Ok(()) } else { Err(self.form(&within, "", &value, "an object")) };

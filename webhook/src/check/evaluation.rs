@@ -1,4 +1,4 @@
-//! The verdict on one object, with all that is told of it.
+//! The evaluation of one object.
 
 use std::fmt;
 
@@ -12,24 +12,24 @@ use crate::engine::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
 
-/// What became of an object.
+/// The verdict on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
-    /// It is none of the webhook's business.
+    /// The rules do not apply to it.
     NotOurs,
-    /// It is admitted as it is.
+    /// It is admitted unchanged.
     Admitted,
-    /// It is admitted, and changed on its way in.
+    /// It is admitted and changed.
     Mutated,
-    /// It is refused.
+    /// It is denied.
     Denied,
-    /// It is part of a live namespace's baseline, and not as the policy has it.
+    /// It is part of a live namespace's baseline and differs from the policy.
     Drifted,
 }
 
 impl Verdict {
-    /// It in words.
+    /// Returns the verdict in words.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::NotOurs => "not ours",
@@ -41,39 +41,39 @@ impl Verdict {
     }
 }
 
-/// What follows from a problem.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
-    /// The object is refused.
+    /// The object is denied.
     Error,
-    /// Its creator is warned.
+    /// Its creator gets a warning.
     Warning,
 }
 
-/// A rule that is broken in one place.
+/// A violation of a rule at one path.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// The rule's id.
     pub rule: &'static str,
-    /// What the rule says.
+    /// The title of the rule.
     pub title: &'static str,
-    /// What follows from it.
+    /// The severity.
     pub severity: Severity,
-    /// The field, as a path in the object.
+    /// The path of the field in the object.
     pub path: String,
-    /// What was found there.
+    /// The value that was found.
     pub found: String,
-    /// How to fix it.
+    /// The fix.
     pub remedy: String,
-    /// The line of the field, or of what would hold it, from 1; none for an object that stands in no file.
+    /// The line of the field, or of its nearest parent, from 1. Absent for an object that is not from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// The character of that line, from 1.
+    /// The column in characters, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
-    /// Where it stands.
+    /// The position in the file.
     #[serde(skip)]
     pub position: Option<Position>,
 }
@@ -84,38 +84,37 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The verdict on one object.
+/// The evaluation of one object.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Evaluation {
-    /// The file that it stands in; `-` for standard input, none in a live cluster.
+    /// The file; `-` for standard input. Absent for a live cluster.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub file: String,
-    /// The line that its document begins at, from 1.
+    /// The first line of its document, from 1.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub line: usize,
     /// Its API version.
     pub api_version: String,
     /// Its kind.
     pub kind: String,
-    /// The namespace that it lies in; none for what lies in none.
+    /// Its namespace; absent for cluster-scoped objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Its name; empty where it is still to be generated.
+    /// Its name; empty if it has not been generated yet.
     pub name: String,
-    /// What is done to it: `CREATE`, `UPDATE`, `DELETE` or `CONNECT`; `COMPARE` for what is part of a live namespace's
-    /// baseline.
+    /// The operation: `CREATE`, `UPDATE`, `DELETE` or `CONNECT`; `COMPARE` for objects of a live namespace's baseline.
     pub operation: &'static str,
-    /// What became of it.
+    /// The verdict.
     pub result: Verdict,
-    /// Why it is refused, as the API server would tell it.
+    /// The message of the denial, as the API server would return it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What its creator is told beside.
+    /// The warnings for its creator.
     pub warnings: Vec<String>,
-    /// What is wrong with it, one by one.
+    /// All problems.
     pub problems: Vec<Problem>,
-    /// What is changed, as a JSON patch (RFC 6902).
+    /// The changes, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
     /// The object as it would be stored, if it is admitted.
@@ -124,7 +123,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The rules that refuse it, each once.
+    /// Returns the rules that deny it, each once.
     pub fn rules(&self) -> Vec<&'static str> {
         let denials = self.problems.iter().filter(|problem| problem.severity == Severity::Error);
         let mut rules: Vec<_> = denials.map(|problem| problem.rule).collect();
@@ -132,19 +131,19 @@ impl Evaluation {
         rules
     }
 
-    /// Kind, namespace and name.
+    /// Returns kind, namespace and name.
     pub fn what(&self) -> String {
         what(&self.kind, self.namespace.as_deref(), &self.name)
     }
 }
 
-/// Kind, namespace and name.
+/// Returns kind, namespace and name.
 pub(super) fn what(kind: &str, namespace: Option<&str>, name: &str) -> String {
     let position = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
     format!("{kind} {position}{name}")
 }
 
-/// Whether there is no such line.
+/// Returns true if there is no such line.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 const fn is_zero(line: &usize) -> bool {
     *line == 0
@@ -185,7 +184,7 @@ fn problem(document: &Document, finding: Finding) -> Option<Problem> {
     let severity = match finding.mode {
         Mode::Enforce => Severity::Error,
         Mode::Warn => Severity::Warning,
-        // Nobody is told.
+        // These modes produce no message.
         Mode::Audit | Mode::Off => return None,
     };
     let position = document.position(&finding.path);

@@ -1,8 +1,8 @@
-//! The webhook's verdict on files, without a cluster: the same engine, asked as the API server would ask it.
+//! Evaluates files without a cluster, with the engine of the webhook and the requests that the API server would send.
 //!
-//! The objects of a set make a [virtual cluster](VirtualCluster). Its Namespaces are evaluated first, and what is fixed of
-//! them is the fact for what lies in them. A namespace that the set does not hold is what the webhook would make of one of
-//! that name alone.
+//! The objects of a set form a [virtual cluster](VirtualCluster). Its Namespaces are evaluated first, and the mutated
+//! ones are facts for the objects that they contain. A namespace that is missing in the set is replaced by what the
+//! webhook would make of one with only that name.
 
 mod cluster;
 mod defaults;
@@ -34,13 +34,13 @@ use crate::metrics::Metrics;
 use crate::review::{self, AdmissionRequest, Entry, Operation};
 use crate::rules::Kind;
 
-/// What nothing waits for: there is no gate in a virtual cluster.
+/// There is no gate in a virtual cluster, so nothing waits.
 const NO_WAIT: Duration = Duration::ZERO;
 
-/// Group, kind, namespace and name: what one object in a cluster has.
+/// Group, kind, namespace and name: the identity of an object in a cluster.
 type Key = (String, String, Option<String>, String);
 
-/// Judges objects.
+/// Evaluates objects.
 #[derive(Debug)]
 pub struct Checker {
     engine: Engine<VirtualCluster>,
@@ -49,21 +49,21 @@ pub struct Checker {
     there: BTreeMap<Key, Value>,
 }
 
-/// Why an object could not be evaluated.
+/// The reason why an object could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// What the API server would never send.
+    /// An object that the API server would never send.
     #[error("{file}:{line}: failed to put it into a review")]
     Review {
         /// The file.
         file: String,
         /// The line.
         line: usize,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An update of nothing.
+    /// An update of an object that does not exist.
     #[error(
         "{file}:{line}: found no old object for {what}; an update is evaluated by what it changes: give that in --old"
     )]
@@ -77,19 +77,19 @@ pub enum CheckError {
     },
 }
 
-/// An object at its two ends, as a review carries them.
+/// An object before and after, as in a review.
 struct Change {
     object: Option<Value>,
     old: Option<Value>,
 }
 
 impl Checker {
-    /// Judges under a policy what is asked.
+    /// Creates a checker with a policy and the request to evaluate.
     pub fn new(policy: RunPolicy, request: CheckRequest) -> Self {
         Self::over(VirtualCluster::default(), policy, request)
     }
 
-    /// As [`new`](Self::new), in a cluster that is there already.
+    /// Creates a checker like [`new`](Self::new), in an existing cluster.
     pub fn over(cluster: VirtualCluster, policy: RunPolicy, request: CheckRequest) -> Self {
         let engine = Engine::new(policy, cluster.clone(), Arc::<Metrics>::default());
         let engine = match request.now {
@@ -99,8 +99,7 @@ impl Checker {
         Self { engine, cluster, request, there: BTreeMap::new() }
     }
 
-    /// Takes objects as there already, as they stand: Namespaces are facts, and any of them may be what an update begins
-    /// with and what is deleted.
+    /// Adds existing objects, unchanged: Namespaces are facts, and all objects can be updated or deleted.
     pub fn assume(&mut self, documents: &[Document]) {
         for document in documents {
             if is_namespace(document) {
@@ -110,10 +109,10 @@ impl Checker {
         }
     }
 
-    /// Judges all of them, and returns the verdicts in their order.
+    /// Evaluates all objects and returns the results in their order.
     ///
     /// # Errors
-    /// If one cannot be evaluated at all.
+    /// If an object cannot be evaluated at all.
     pub async fn evaluate_all(&self, documents: &[Document]) -> Result<Vec<Evaluation>, CheckError> {
         let (namespaces, others): (Vec<_>, Vec<_>) =
             documents.iter().enumerate().partition(|(_, document)| is_namespace(document));
@@ -125,11 +124,11 @@ impl Checker {
         Ok(evaluated.into_iter().map(|(_, evaluation)| evaluation).collect())
     }
 
-    /// Judges a review as it stands, about a kind that the rules know. Its namespace is to be [imagined](Self::imagine)
+    /// Evaluates a review, unchanged, about a kind that has rules. Its namespace must be [imagined](Self::imagine)
     /// first.
     ///
     /// # Errors
-    /// If its object cannot be read.
+    /// If its object is unreadable.
     pub async fn evaluate_review<'a>(
         &self,
         entry: Entry,
@@ -147,7 +146,7 @@ impl Checker {
         Ok(evaluation)
     }
 
-    /// Judges what somebody else does, and leaves the cluster as it is.
+    /// Evaluates the request of another user, and does not change the cluster.
     pub(crate) async fn evaluate_by(
         &self,
         requester: &Requester,
@@ -172,7 +171,7 @@ impl Checker {
         Ok(evaluation::of(document, self.request.operation, namespace, patch, decided, change.object))
     }
 
-    /// What a review of it carries. What is deleted is what creating it would have left.
+    /// Returns both objects of a review. The old object of a deletion is the one that its creation would have left.
     async fn change(&self, document: &Document, namespace: Option<&str>) -> Result<Change, CheckError> {
         let filled = |object: &Value| {
             let mut object = object.clone();
@@ -193,7 +192,7 @@ impl Checker {
         })
     }
 
-    /// What the webhook makes of an object on its creation.
+    /// Returns what the webhook makes of an object at its creation.
     async fn created(
         &self,
         document: &Document,
@@ -211,10 +210,10 @@ impl Checker {
         Ok(object)
     }
 
-    /// Makes of a namespace that the set does not hold what the webhook makes of one of that name.
+    /// Adds a missing namespace: what the webhook makes of one with only this name.
     ///
     /// # Errors
-    /// If that cannot be evaluated at all.
+    /// If it cannot be evaluated at all.
     pub async fn imagine(&self, name: &str) -> Result<(), CheckError> {
         if self.cluster.is_there(name) {
             return Ok(());
@@ -224,7 +223,7 @@ impl Checker {
         self.created(&document, object, Some(name)).await.map(|_| ())
     }
 
-    /// The namespace that an object lies in. Of kinds that we know, it is known whether they lie in one.
+    /// Returns the namespace of an object. Kinds with rules are known to be namespaced or not.
     fn namespace_of(&self, document: &Document) -> Option<String> {
         let kind = Kind::of(document.group(), &document.kind);
         if matches!(kind, Some(Kind::Namespace)) {
@@ -273,7 +272,7 @@ impl Checker {
         change: &Change,
         namespace: Option<&str>,
     ) -> Value {
-        // What lies in no namespace, an agent of the usual one asks for.
+        // For cluster-scoped objects, `agent` is the agent of the default namespace.
         let own_namespace =
             namespace.filter(|_| !is_namespace(document)).unwrap_or(&self.request.default_namespace);
         let (user, groups) = requester.in_namespace(own_namespace);

@@ -1,4 +1,4 @@
-//! What is told of a set of objects, as programs read it.
+//! The report on a set of objects, in a machine-readable form.
 
 use codex_k8s_shared::policy::RunPolicy;
 use schemars::JsonSchema;
@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::live::Live;
 use super::{Evaluation, Severity, Verdict};
 
-/// The version of the report's form.
+/// The version of the report format.
 pub(super) const API_VERSION: &str = "check.codex-k8s.dev/v1alpha1";
 /// The kind of the report.
 pub(super) const KIND: &str = "CheckReport";
 
-/// The verdicts on a set of objects.
+/// The report on a set of objects.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -20,44 +20,44 @@ pub struct Report {
     pub api_version: &'static str,
     /// Always `CheckReport`.
     pub kind: &'static str,
-    /// The hash of the policy that they were evaluated under.
+    /// The hash of the policy.
     pub policy: String,
-    /// How many there are.
+    /// The number of objects by verdict.
     pub summary: Summary,
-    /// What was read of a live cluster, if it was one.
+    /// The contents of the live cluster, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
-    /// The verdicts, in the order of the objects; of a live cluster, by namespace.
+    /// The evaluations in the order of the objects; for a live cluster, by namespace.
     pub objects: Vec<Evaluation>,
 }
 
-/// How many objects there are of each verdict.
+/// The number of objects by verdict.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// All of them.
+    /// All objects.
     pub objects: usize,
-    /// Admitted as they are.
+    /// Admitted unchanged.
     pub admitted: usize,
     /// Admitted, and changed.
     pub mutated: usize,
-    /// Refused.
+    /// Denied.
     pub denied: usize,
-    /// None of the webhook's business. Those of a live cluster are not among the objects.
+    /// Out of scope. Such objects of a live cluster are not counted in `objects`.
     pub not_ours: usize,
-    /// Objects of a live namespace's baseline that are not as the policy has them.
+    /// Objects of a live namespace's baseline that differ from the policy.
     pub drifted: usize,
-    /// Of the admitted and fixed ones, those that are warned about.
+    /// Admitted or mutated objects with warnings.
     pub warned: usize,
 }
 
 impl Report {
-    /// The JSON Schema of reports.
+    /// Returns the JSON Schema of reports.
     pub fn json_schema() -> schemars::Schema {
         schemars::schema_for!(Self)
     }
 
-    /// A report on what was evaluated under a policy.
+    /// Creates a report on objects that were evaluated under a policy.
     pub fn new(policy: &RunPolicy, objects: Vec<Evaluation>) -> Self {
         let mut summary = Summary { objects: objects.len(), ..Summary::default() };
         for evaluation in &objects {

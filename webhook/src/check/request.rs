@@ -1,4 +1,4 @@
-//! What is to be evaluated of the objects of a set.
+//! The request to evaluate for each object of a set.
 
 use std::borrow::Cow;
 
@@ -6,27 +6,27 @@ use jiff::Timestamp;
 
 use crate::review::Operation;
 
-/// Who does what to the objects, and when.
+/// The request for the objects.
 #[derive(Debug, Clone)]
 pub struct CheckRequest {
-    /// Who.
+    /// The requester.
     pub requester: Requester,
-    /// What.
+    /// The operation.
     pub operation: Operation,
-    /// To which part of them; the whole where there is none.
+    /// The subresource; `None` for the whole object.
     pub subresource: Option<String>,
-    /// Where objects lie that name no namespace.
+    /// The namespace of objects that do not name one.
     pub default_namespace: String,
-    /// When; now, where there is none.
+    /// The time; `None` for now.
     pub now: Option<Timestamp>,
 }
 
-/// What can be connected to, as a subresource and in the kind of its options.
+/// The subresources of connections, with the kinds of their options.
 pub const CONNECTIONS: [(&str, &str); 4] =
     [("exec", "Exec"), ("attach", "Attach"), ("portforward", "PortForward"), ("proxy", "Proxy")];
 
 impl CheckRequest {
-    /// The kind that a review names: whoever connects to an object sends options, of a kind of their own.
+    /// Returns the kind in a review. A connection sends options, which have a kind of their own.
     pub(super) fn kind_in_review<'k>(&self, kind: &'k str) -> Cow<'k, str> {
         let desired = self.subresource.as_deref().filter(|_| self.operation == Operation::Connect);
         match CONNECTIONS.iter().find(|(name, _)| Some(*name) == desired) {
@@ -35,7 +35,7 @@ impl CheckRequest {
         }
     }
 
-    /// The creation of the objects, by this requester, now.
+    /// Returns the request to create the objects now.
     pub fn creation(requester: Requester) -> Self {
         Self {
             requester,
@@ -47,17 +47,17 @@ impl CheckRequest {
     }
 }
 
-/// Who would do something to the objects.
+/// The requester.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requester {
-    /// The user name; `agent` is the ServiceAccount of the namespace that each object lies in.
+    /// The user name; `agent` stands for the ServiceAccount of the namespace of each object.
     pub user: String,
     /// The groups.
     pub groups: Vec<String>,
 }
 
 impl Requester {
-    /// Name and groups of whoever it is for an object of a namespace.
+    /// Returns the requester's name and groups for an object in a namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> (String, Vec<String>) {
         let user = match self.user.as_str() {
             "agent" => format!("system:serviceaccount:{namespace}:codex-runner"),

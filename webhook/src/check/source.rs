@@ -1,29 +1,29 @@
-//! Where the fields of an object stand in the text that it was read from.
+//! Positions of an object's fields in the text of its file.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, Span};
 
-/// A file's text.
+/// The text of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file; `-` for standard input.
     pub file: String,
-    /// What is in it.
+    /// The text.
     pub text: String,
 }
 
-/// A piece of a file's text.
+/// A range of a file's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// The text that it is a piece of.
+    /// The text.
     pub source: Arc<Source>,
-    /// Its bytes.
+    /// The range in bytes.
     pub range: Range<usize>,
-    /// The line that it begins at, from 1.
+    /// The line of its start, from 1.
     pub line: usize,
-    /// The character of that line that it begins at, from 1.
+    /// The column of its start in characters, from 1.
     pub column: usize,
 }
 
@@ -36,13 +36,13 @@ impl Position {
         Self { source: Arc::clone(source), range, line, column }
     }
 
-    /// The character after it, in its line, from 1.
+    /// Returns the column after its end, from 1.
     pub fn end_column(&self) -> usize {
         self.column + self.source.text.get(self.range.clone()).unwrap_or_default().chars().count()
     }
 }
 
-/// A step of a path.
+/// A segment of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A field of an object.
@@ -51,7 +51,7 @@ pub(crate) enum Step {
     Index(usize),
 }
 
-/// The steps of a path as rules write it: `spec.containers[0].image`, `metadata.labels["a/b"]`.
+/// Parses a path in the form that rules use: `spec.containers[0].image`, `metadata.labels["a/b"]`.
 pub(crate) fn steps(path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = path;
@@ -73,8 +73,8 @@ pub(crate) fn steps(path: &str) -> Vec<Step> {
     steps
 }
 
-/// The place of a field in the document that stands in a range of a text; where there is no such field, the place of the
-/// nearest one that would hold it. For a field of an object it is its key, and its value where that is in the same line.
+/// Returns the position of a field in the document in a range of a text. If there is no such field, returns that of the
+/// nearest parent. The position of an object's field is its key, with its value if that is on the same line.
 pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Position> {
     let text = source.text.get(document.clone())?;
     let mut reader = Reader { parser: Parser::new_from_str(text) };
@@ -84,7 +84,8 @@ pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step
     Some(Position::new(source, document.start + found.start..document.start + found.end))
 }
 
-/// What of a range stands in its first line; the rest of the line for the start of a block, which has no width of its own.
+/// Returns the part of a range on its first line. The start of a block has no width of its own: it gets the rest of the
+/// line.
 fn within_a_line(text: &str, range: Range<usize>) -> Range<usize> {
     let end = if range.is_empty() { text.len() } else { range.end };
     let found = text.get(range.start..end).unwrap_or_default();
@@ -97,7 +98,7 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// The next event that a node begins or a collection ends with.
+    /// Returns the next event that begins a node or ends a collection.
     fn next_node(&mut self) -> Option<(Event<'t>, Span)> {
         loop {
             let (event, span) = self.parser.next_event()?.ok()?;
@@ -108,7 +109,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Where the path ends that begins at a node; `key` is the node's own.
+    /// Returns the range of the node at the path; `key` is the range of the current node's key.
     fn follow(
         &mut self,
         (event, span): (Event<'t>, Span),
@@ -158,7 +159,7 @@ impl<'t> Reader<'t> {
         self.follow(element, None, rest)
     }
 
-    /// Reads over the rest of a node that has just begun.
+    /// Skips the rest of a node that has just begun.
     fn skip(&mut self, begun: &Event<'t>) -> Option<()> {
         let begins = |event: &Event<'_>| matches!(event, Event::MappingStart(..) | Event::SequenceStart(..));
         let mut depth = usize::from(begins(begun));

@@ -22,9 +22,9 @@ pub struct PolicyDiff {
     pub old: String,
     /// The hash of the new policy.
     pub new: String,
-    /// Whether the webhook configurations differ as well, so that they have to be registered again.
+    /// True if the webhook configurations differ too, so that you must register them again.
     pub registration: bool,
-    /// The settings that differ. A rule's mode that is written out and equals the rule's default does not differ.
+    /// The settings that differ. An explicit mode that equals the rule's default does not count.
     pub changes: Vec<Change>,
 }
 
@@ -52,7 +52,7 @@ pub struct Reader {
 }
 
 impl PolicyDiff {
-    /// The JSON Schema of differences.
+    /// Returns the JSON Schema of differences.
     pub fn json_schema() -> schemars::Schema {
         schemars::schema_for!(Self)
     }
@@ -72,14 +72,14 @@ pub fn diff(old: &RunPolicy, new: &RunPolicy) -> PolicyDiff {
     }
 }
 
-/// The policy with the mode of every rule in it.
+/// Returns the policy with explicit modes for all rules.
 fn written_out(policy: &RunPolicy) -> Value {
     let rules = catalogue::all().map(|rule| (rule.id.to_owned(), crate::rules::mode(policy, rule)));
     let policy = RunPolicy { rules: rules.collect(), ..policy.clone() };
     serde_json::to_value(policy).unwrap_or_default()
 }
 
-/// The webhook configurations of a policy, without the address of the webhook.
+/// Returns the webhook configurations of a policy, without the address of the webhook.
 fn registered(policy: &RunPolicy) -> (Value, Value) {
     configurations(policy, &Endpoint::Url(String::new()), None)
 }
@@ -105,7 +105,7 @@ fn compare<'v>(path: &mut Vec<&'v str>, old: &'v Value, new: &'v Value, changes:
     }
 }
 
-/// Whether two values of a ResourceQuota or LimitRange are one quantity, such as `1` and `1000m` CPUs.
+/// Returns true if two values of a ResourceQuota or LimitRange are the same quantity, such as `1` and `1000m` CPUs.
 fn is_same_quantity(path: &[&str], old: &Value, new: &Value) -> bool {
     let quantity = |value: &Value| value.as_str()?.parse::<Quantity>().ok();
     matches!(path, ["baseline", _, _, "hard" | "default" | "defaultRequest", _])

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A policy in which nothing is left out that can be.
+/// A policy that contains every optional setting.
 const FULL: &str = "
 identities: {breakGlass: {users: [jane], groups: [rescuers]}}
 namespaces: {allowedFinalizers: [example.dev/a], allowedOwners: [v1/Namespace]}
@@ -24,7 +24,7 @@ quotas:
   agentJobsPerProject: {max: 5, overrides: {p1: 7}}
 ";
 
-/// The settings that no rule reads, and why.
+/// The settings that no rule reads, and the reason.
 const READ_BY_NO_RULE: &[(&str, &str)] = &[
     ("jobs.parallelism.default", "the API server sets its own default before any webhook"),
     ("jobs.completions.default", "the API server sets its own default before any webhook"),
@@ -47,7 +47,7 @@ fn changed(old: &str, new: &str) -> Vec<Change> {
     diff(&policy(old), &policy(new)).changes
 }
 
-/// The paths of the settings in a schema: leaves, and sections that may be absent; `*` for any key of a map.
+/// Collects the paths of the settings in a schema: leaves, and optional sections; `*` for any key of a map.
 fn settings(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     let resolved = |schema: &Value| match schema["$ref"].as_str() {
         Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap().clone(),
@@ -68,17 +68,17 @@ fn settings(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<Strin
     }
 }
 
-/// Every setting of a policy, without the modes of the rules.
+/// Returns every setting of a policy, except the modes of the rules.
 fn all_settings() -> BTreeSet<String> {
     let schema = serde_json::to_value(RunPolicy::json_schema()).unwrap();
     let mut found = BTreeSet::new();
     settings(&schema, &schema, "", &mut found);
-    // The first two have one value each, and a mode belongs to its rule.
+    // The first two have only one value, and a mode belongs to its rule.
     assert!(["apiVersion", "kind", "rules.*"].iter().all(|path| found.remove(*path)));
     found
 }
 
-/// Whether a path stands for a setting, or for a section that the setting is in.
+/// Returns true if a path names a setting, or a section that contains it.
 fn covers(path: &str, setting: &str) -> bool {
     let (steps, keys): (Vec<_>, Vec<_>) = (path.split('.').collect(), setting.split('.').collect());
     steps.len() <= keys.len() && steps.iter().zip(keys).all(|(step, key)| *step == "*" || *step == key)
@@ -104,7 +104,7 @@ fn every_setting_is_read_by_a_rule_or_listed_with_who_reads_it_otherwise() {
     }
 }
 
-/// The pointers of the leaves of a value; lists are leaves.
+/// Collects the pointers of the leaves of a value; lists are leaves.
 fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -116,7 +116,7 @@ fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The policy with another value at a pointer: the first of several that a policy may have there.
+/// Returns the policy with another value at a pointer: the first candidate that makes a valid policy.
 fn with_another(whole: &Value, pointer: &str) -> RunPolicy {
     let value = whole.pointer(pointer).unwrap();
     let others = match value {
@@ -174,7 +174,7 @@ fn a_change_of_any_setting_is_reported_at_its_path_with_both_values_and_the_rule
     }
 }
 
-/// The ids of the rules that read the one setting that differs.
+/// Returns the ids of the rules that read the only setting that differs.
 fn readers(new: &str) -> Vec<&'static str> {
     let changes = changed("", new);
     let [change] = changes.as_slice() else { panic!("{new}: {changes:?}") };

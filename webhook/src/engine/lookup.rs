@@ -1,4 +1,4 @@
-//! Where facts about managed namespaces come from.
+//! The source of facts about managed namespaces.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,52 +8,52 @@ use tokio::sync::watch;
 
 use crate::rules::{Holders, ManagedNamespace};
 
-/// Where facts about managed namespaces come from.
+/// A source of facts about managed namespaces.
 pub trait Lookup: Send + Sync + 'static {
-    /// The managed namespace of a name; `None` if it is certain that there is none.
+    /// Returns the managed namespace with a name; `None` only if there is certainly none.
     fn get(
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
 
-    /// As [`get`](Self::get), but never from a cache.
+    /// Returns the same as [`get`](Self::get), but never from a cache.
     fn get_fresh(
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<Arc<ManagedNamespace>>, LookupError>> + Send;
 
-    /// The managed namespaces that carry a run id.
+    /// Returns the managed namespaces that have a run id.
     fn holders(&self, run_id: &str) -> Vec<Arc<ManagedNamespace>>;
 
-    /// The managed namespaces of a scope other than `but`. Who they are is told only where `max` or more of them are
-    /// known.
+    /// Counts the managed namespaces of a scope other than `but`. Their names are returned only if there are at least
+    /// `max`.
     fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders;
 
-    /// As [`get`](Self::get), but from the cache alone.
+    /// Returns the same as [`get`](Self::get), but only from the cache.
     fn cached(&self, name: &str) -> Option<Arc<ManagedNamespace>>;
 
-    /// Changes whenever the cache does.
+    /// Returns a receiver that changes whenever the cache changes.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// Whether a namespace is known to be managed. Never asks the API server.
+    /// Returns true if a namespace is known to be managed. Never reads from the API server.
     fn is_known(&self, name: &str) -> bool {
         self.cached(name).is_some()
     }
 }
 
-/// A fact that could not be had. Never "not managed".
+/// An unavailable fact. It never means "not managed".
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// The API server did not answer, or with an error.
+    /// The API server did not answer, or answered with an error.
     #[error("failed to read namespace {name}")]
     Failed {
         /// The namespace.
         name: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Too many look-ups are under way, or one took too long.
+    /// Too many reads are in progress, or one took too long.
     #[error("failed to read namespace {name} in time")]
     Busy {
         /// The namespace.

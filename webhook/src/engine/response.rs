@@ -1,4 +1,5 @@
-//! Between the protocol and the rules: a review as a request, and a verdict, or that there is none, as an answer.
+//! Conversion between the protocol and the rules: from a review to a request, and from a verdict or a failure to an
+//! answer.
 
 use std::fmt::Write as _;
 
@@ -9,18 +10,18 @@ use super::LookupError;
 use crate::review::{AdmissionRequest, Cause, Denial, DenialCode, Operation, Outcome};
 use crate::rules::{Code, Finding, Kind, Request, Verdict};
 
-/// Why no verdict was reached.
+/// The reason why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A fact could not be had.
+    /// A fact is unavailable.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// An object is none.
+    /// An object is unreadable.
     #[error("{field} is no JSON that can be read: {source}")]
     Object {
-        /// Which.
+        /// The field.
         field: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -42,7 +43,7 @@ impl Failure {
     }
 }
 
-/// A delay to wait would put a controller's worker to sleep.
+/// Returns true for a controller. A retry delay would put its worker to sleep.
 pub(super) fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -> bool {
     let (identities, user) = (&policy.identities, &review.user_info);
     [&identities.workload_controllers, &identities.namespace_controllers]
@@ -50,10 +51,10 @@ pub(super) fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -
         .any(|controllers| controllers.contains(&user.username, user.groups.iter().map(|group| &*group.0)))
 }
 
-/// The request of a review, as the rules see it.
+/// Converts a review to a request for the rules.
 ///
 /// # Errors
-/// If an object cannot be read.
+/// If an object is unreadable.
 pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
     let read = |field, raw: Option<&serde_json::value::RawValue>| {
         raw.map(|raw| {
@@ -77,10 +78,10 @@ pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Reque
     })
 }
 
-/// The number of warnings that an answer carries: kube-apiserver cuts them off at 4,096 characters in all.
+/// The maximum number of warnings in an answer: kube-apiserver cuts them off at 4,096 characters in total.
 const WARNINGS: usize = 50;
 
-/// Puts a verdict into the words of the protocol.
+/// Converts a verdict to an answer.
 pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
     if !verdict.in_scope {
         return Outcome::default();
@@ -112,7 +113,7 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     } else {
         DenialCode::TooManyRequests
     };
-    // A delay to wait would put a controller's worker to sleep.
+    // A retry delay would put a controller's worker to sleep.
     let retry = code == DenialCode::TooManyRequests && !verdict.by_controller;
     let (listed, left_out) = shortened(&denials);
     let mut message = String::new();
@@ -131,17 +132,18 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
 fn cause(finding: &Finding) -> Cause {
     Cause {
         reason: finding.rule.id,
-        // Of a 422, kubectl shows the causes and not the message.
+        // For a 422, kubectl shows the causes and not the message.
         message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
         field: finding.path.clone(),
     }
 }
 
-/// The number of findings of one rule that a denial lists: a list of thousands is not read, and is copied into the
+/// The maximum number of findings of one rule in a denial: a list of thousands is never read, and is copied to the
 /// audit log.
 const LISTED: usize = 10;
 
-/// The findings that a denial lists, and for each rule that has more of them, their number and the field of the first.
+/// Returns the findings for a denial. For each rule with more findings, it adds their number and the field of the first
+/// one.
 fn shortened<'a>(denials: &[&'a Finding]) -> (Vec<&'a Finding>, Vec<Cause>) {
     let (mut listed, mut left_out) = (Vec::new(), Vec::new());
     for of_rule in denials.chunk_by(|one, next| one.rule.id == next.rule.id) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::rules::tests::run_namespace;
 use crate::rules::{Holders, ManagedNamespace};
 
-/// A cache that has not heard of any namespace yet, over an API server that has one.
+/// A cache that does not contain any namespace yet, for an API server that has one.
 struct Behind;
 
 impl Lookup for Behind {

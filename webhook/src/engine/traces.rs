@@ -1,4 +1,4 @@
-//! A span about each review, for the collector of traces.
+//! Trace spans of reviews.
 
 use codex_k8s_shared::telemetry::SPANS;
 use tracing::Span;
@@ -7,7 +7,7 @@ use tracing::field::Empty;
 use super::Decided;
 use crate::review::{AdmissionRequest, Entry};
 
-/// The span of a review that begins.
+/// Returns the span of a review.
 pub(super) fn span(entry: Entry, request: &AdmissionRequest<'_>) -> Span {
     tracing::info_span!(
         target: SPANS,
@@ -26,7 +26,7 @@ pub(super) fn span(entry: Entry, request: &AdmissionRequest<'_>) -> Span {
     )
 }
 
-/// Adds what came of it, and by which rules.
+/// Adds the outcome and its rules to a span.
 pub(super) fn record(span: &Span, decided: &Decided) {
     if span.is_disabled() {
         return;
@@ -40,7 +40,7 @@ pub(super) fn record(span: &Span, decided: &Decided) {
 fn verdict(decided: &Decided) -> &'static str {
     let outcome = &decided.outcome;
     match (&outcome.denial, decided.findings.is_empty()) {
-        // No rule refuses it: a fact could not be had.
+        // A denial without a rule: a fact was unavailable.
         (Some(_), true) => "failed",
         (Some(_), false) => "denied",
         (None, _) if !outcome.patch.0.is_empty() => "mutated",

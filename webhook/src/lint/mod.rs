@@ -1,7 +1,7 @@
-//! What is wrong with a policy file, or allowed and still dangerous, and where it stands.
+//! Finds errors and dangerous settings in a policy file, with their positions.
 //!
-//! What the loader refuses is told with the loader's own words; what it accepts is looked through for settings that
-//! contradict each other, can never apply, or take a guard away.
+//! Errors of the loader are reported with the loader's own message. In a valid policy, the checks find settings that
+//! contradict each other, can never apply, or remove a protection.
 
 mod settings;
 
@@ -12,24 +12,24 @@ use codex_k8s_shared::policy::{PolicyError, RunPolicy};
 use crate::check::{Severity, Source, source};
 use crate::rules::catalogue;
 
-/// Something to fix or to think about.
+/// An error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// The field, as a path in the document; empty where the text is no policy at all.
+    /// The path of the field in the document; empty if the text is not a policy.
     pub field: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// How to fix it; empty where the problem says so.
+    /// The fix; empty if the problem already says it.
     pub remedy: String,
-    /// The line that it stands in, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// The character of that line, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// A finding that has no place yet.
+/// A finding without a position.
 #[derive(Debug, PartialEq, Eq)]
 struct Remark {
     severity: Severity,
@@ -52,7 +52,7 @@ impl Remark {
     }
 }
 
-/// Looks through the text of a policy. What is in force without being written stands at what would hold it.
+/// Checks the text of a policy. A default that is not in the text gets the position of its parent.
 pub fn lint(text: &str) -> Vec<Finding> {
     let policy = match serde_saphyr::from_str::<RunPolicy>(text) {
         Ok(policy) => policy,

@@ -1,4 +1,4 @@
-//! Settings that the loader accepts and that still deserve a word.
+//! Checks of settings that are valid but dangerous or useless.
 
 use codex_k8s_shared::policy::{
     Level, MissingLease, Mode, PolicyRule, RunPolicy, Subjects, UnknownRun, UnverifiedOrigin,
@@ -8,10 +8,10 @@ use super::Remark;
 use crate::check::Severity::{Error, Warning};
 use crate::rules::catalogue;
 
-/// Groups and users that nobody has to be given.
+/// Groups and users that include every user without being assigned.
 const EVERYBODY: [&str; 4] =
     ["system:authenticated", "system:unauthenticated", "system:serviceaccounts", "system:anonymous"];
-/// The namespaces of a cluster up to which the scalability thresholds of Kubernetes go.
+/// Maximum number of namespaces in the scalability thresholds of Kubernetes.
 const MOST_NAMESPACES: u32 = 10_000;
 
 pub(super) fn remarks(policy: &RunPolicy) -> Vec<Remark> {
@@ -173,7 +173,7 @@ fn rights(policy: &RunPolicy) -> Vec<Remark> {
     remarks
 }
 
-/// What `*` in a profile's rule grants: nobody can say how much that will be.
+/// Checks for `*` in a profile's rule: how much it grants cannot be known in advance.
 fn wildcards(field: &str, rule: &PolicyRule) -> Vec<Remark> {
     let is_about = |group: &str| rule.api_groups.iter().any(|one| one == group);
     let is_of_rights = is_about("rbac.authorization.k8s.io");

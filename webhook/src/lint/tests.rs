@@ -86,7 +86,7 @@ fn what_is_allowed_and_dangerous_is_found_where_it_stands() {
     }
 }
 
-/// What is found about a profile that has one rule.
+/// Returns the findings about a profile with one rule.
 fn of_rights(groups: &str, resources: &str, verbs: &str) -> Vec<(Severity, String)> {
     let body = format!(
         "baseline:\n  readOnly:\n    serviceAccount: r\n    role: r\n    roleBinding: r\n    rules:\n    - \
@@ -107,11 +107,11 @@ fn a_wildcard_in_a_profile_is_as_bad_as_what_it_reaches() {
     for (groups, resources, verbs, expected) in [
         ("['']", "[pods]", "[get]", vec![]),
         ("[apps, '*']", "[deployments]", "[get]", vec![(Error, "apiGroups[1]")]),
-        // Secrets among them, and tokens.
+        // These include Secrets and tokens.
         ("['', apps]", "['*']", "[get]", vec![(Error, "resources[0]")]),
         ("[apps]", "['*']", "[get]", vec![(Warning, "resources[0]")]),
         ("['']", "[pods]", "['*']", vec![(Warning, "verbs[0]")]),
-        // Escalate and bind among them.
+        // These include escalate and bind.
         ("[rbac.authorization.k8s.io]", "[roles]", "[get, '*']", vec![(Error, "verbs[1]")]),
         ("[apps]", "['*']", "['*']", vec![(Warning, "resources[0]"), (Warning, "verbs[0]")]),
     ] {

@@ -1,5 +1,5 @@
-//! Whether the watch is still heard. An event is not needed for that: the API server sends a bookmark every minute, so
-//! that a quiet cluster is heard as well, and one that hangs is not.
+//! Activity of the namespace watch. It does not depend on events: the API server sends a bookmark every minute, so a
+//! quiet cluster counts as active and a hanging one does not.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use kube::Client;
 use kube::client::Body;
 use tower::service_fn;
 
-/// A client that tells whenever a watch of its own is heard: when it is opened, and whatever comes from it then. A
-/// refusal is not heard.
+/// Wraps a client so that `on_activity` is called when a watch is opened, and for all data that it receives. A refused
+/// watch does not count.
 pub(super) fn with_activity(client: Client, on_activity: impl Fn() + Send + Sync + 'static) -> Client {
     let namespace = client.default_namespace().to_owned();
     let on_activity: Arc<dyn Fn() + Send + Sync> = Arc::new(on_activity);
@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server that answers with a status, and then with what comes through a channel.
+    /// Starts an API server that answers with a status, and then with the data from a channel.
     fn server(status: u16) -> (Client, mpsc::UnboundedSender<&'static str>) {
         let (said, says) = mpsc::unbounded::<&'static str>();
         let mut body = Some(axum::body::Body::from_stream(says.map(Ok::<_, Infallible>)));

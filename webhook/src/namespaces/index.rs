@@ -1,4 +1,4 @@
-//! Managed namespaces, found by what they are asked for by.
+//! An index of managed namespaces.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::Found;
 use crate::rules::{Holders, ManagedNamespace};
 
-/// The managed namespaces by name, by run id, and by what the policy may limit.
+/// The managed namespaces by name, by run id, and by the scopes that the policy may limit.
 #[derive(Debug, Default)]
 pub struct Index {
     all: HashMap<Box<str>, Found>,
@@ -21,11 +21,11 @@ pub struct Index {
     by_requester: Groups,
 }
 
-/// Namespaces that are counted together. A namespace is found in its group by its name: groups may be large.
+/// Namespaces that are counted together. A namespace is looked up in its group by name, because groups may be large.
 #[derive(Debug, Default)]
 struct Groups(HashMap<Box<str>, HashSet<Named>>);
 
-/// A namespace that is the same as any other of its name.
+/// A namespace that equals any other with the same name.
 #[derive(Debug)]
 struct Named(Found);
 
@@ -74,13 +74,13 @@ impl Groups {
     }
 }
 
-/// Whom the reservations of a scope are held by; who they are is looked for only where there is no reservation left.
+/// Returns the holders of the reservations of a scope. Their names are collected only if no reservation is left.
 fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max: u32) -> Holders {
     const SOME: usize = 3;
     if usize::try_from(max).is_ok_and(|max| held < max) {
         return Holders { held, ..Holders::default() };
     }
-    // Without a lease that can be read, last.
+    // A namespace without a readable lease comes last.
     let end = |namespace: &Found| namespace.expires_at.unwrap_or(Timestamp::MAX);
     let mut first: Vec<&Found> = Vec::with_capacity(SOME + 1);
     for namespace in all.filter(|namespace| &*namespace.name != but) {
@@ -97,7 +97,7 @@ fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max
 }
 
 impl Index {
-    /// Takes in a namespace, in the reservation of one of its name.
+    /// Adds a namespace, or replaces the one with the same name.
     pub fn insert(&mut self, namespace: Found) {
         if let Some(old) = self.all.insert(namespace.name.clone(), Arc::clone(&namespace)) {
             self.unindex(&old);
@@ -107,34 +107,34 @@ impl Index {
         self.by_run.entry(namespace.run_id.clone()).or_default().push(namespace);
     }
 
-    /// Forgets a namespace.
+    /// Removes a namespace.
     pub fn remove(&mut self, name: &str) {
         if let Some(old) = self.all.remove(name) {
             self.unindex(&old);
         }
     }
 
-    /// The namespace of a name.
+    /// Returns the namespace with a name.
     pub fn get(&self, name: &str) -> Option<Found> {
         self.all.get(name).cloned()
     }
 
-    /// How many there are.
+    /// Returns the number of namespaces.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no namespaces.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Those that carry a run id.
+    /// Returns the namespaces that have a run id.
     pub fn holders(&self, run_id: &str) -> Vec<Found> {
         self.by_run.get(run_id).cloned().unwrap_or_default()
     }
 
-    /// How many of a scope there are other than `but`; who they are is told only where there are `max` or more.
+    /// Counts the namespaces of a scope other than `but`. Their names are returned only if there are at least `max`.
     pub fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
         match scope {
             Scope::Cluster => {
@@ -143,7 +143,7 @@ impl Index {
             }
             Scope::Project(project) => self.by_project.holders(project, but, max),
             Scope::Requester(requester) => self.by_requester.holders(requester, but, max),
-            // Those are Jobs, of which nothing is known here.
+            // These are Jobs, which are not indexed here.
             Scope::AgentJobs(_) => Holders::default(),
         }
     }
@@ -160,7 +160,7 @@ impl Index {
     }
 }
 
-/// As [`Scope::of`] counts what says nothing.
+/// Returns the value that [`Scope::of`] counts for a missing one.
 const fn or_unknown(value: &str) -> &str {
     if value.is_empty() { UNKNOWN } else { value }
 }

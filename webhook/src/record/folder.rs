@@ -1,4 +1,5 @@
-//! A bounded folder of records, of which the oldest go first. It is one process's own to write; anybody may read it.
+//! A bounded folder of records. The oldest are deleted first. Only one process may write to it; any process may read
+//! it.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
@@ -8,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use super::Record;
 
-/// What unfinished files begin with.
+/// The name prefix of unfinished files.
 const UNFINISHED: &str = ".record-";
 
-/// How much a folder may hold.
+/// The limits of a folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Files at most.
+    /// Maximum number of files.
     pub files: usize,
-    /// Bytes at most, all files together.
+    /// Maximum number of bytes of all files.
     pub bytes: u64,
 }
 
@@ -25,14 +26,14 @@ pub struct Bounds {
 pub struct Folder {
     path: PathBuf,
     bounds: Bounds,
-    /// Names and sizes, the oldest first.
+    /// Names and sizes, oldest first.
     files: VecDeque<(String, u64)>,
     bytes: u64,
 }
 
 impl Folder {
-    /// Opens a folder, which is created if it is not there, and keeps it within its bounds from now on. Files in it that
-    /// are no records are left alone.
+    /// Opens a folder, and creates it if necessary. From now on it stays within its limits. Files that are not records
+    /// are not touched.
     ///
     /// # Errors
     /// If it cannot be created or read.
@@ -43,7 +44,7 @@ impl Folder {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(UNFINISHED) {
-                // Left by a process that was killed.
+                // A leftover of a process that was killed.
                 fs::remove_file(entry.path())?;
             } else if id_of(&name).is_some() {
                 files.push((name, entry.metadata()?.len()));
@@ -56,10 +57,10 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Writes a record: whole or not at all, and readable for nobody else.
+    /// Writes a record atomically. Other users cannot read it.
     ///
     /// # Errors
-    /// If it cannot be written, or is larger than all of the folder may be.
+    /// If it cannot be written, or is larger than the limit of the folder.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let name = name(record)?;
         let text = serde_json::to_vec(record)?;
@@ -78,7 +79,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes the oldest until there is room for so many files and bytes more.
+    /// Deletes the oldest records until there is room for this many more files and bytes.
     fn make_room(&mut self, files: usize, bytes: u64) -> io::Result<()> {
         while self.files.len() + files > self.bounds.files || self.bytes + bytes > self.bounds.bytes {
             let Some((name, size)) = self.files.pop_front() else { return Ok(()) };
@@ -94,7 +95,7 @@ impl Folder {
     }
 }
 
-/// The file of a decision in a folder, if there is one: its newest, should there be several.
+/// Returns the file of a decision in a folder, if there is one; the newest if there are several.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -102,7 +103,7 @@ pub fn find(folder: &Path, id: &str) -> io::Result<Option<PathBuf>> {
     Ok(list(folder)?.into_iter().rfind(|(_, found)| found == id).map(|(file, _)| file))
 }
 
-/// The files of a folder and the ids of their decisions, the oldest first.
+/// Returns the files of a folder and the ids of their decisions, oldest first.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -118,7 +119,7 @@ pub fn list(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-/// `20260201T120000.000000Z-<id>.json`: names sort by time.
+/// Returns a file name that sorts by time: `20260201T120000.000000Z-<id>.json`.
 fn name(record: &Record) -> io::Result<String> {
     if !is_id(&record.id) {
         return Err(io::Error::new(io::ErrorKind::InvalidFilename, "the review's uid is no name of a file"));
@@ -132,7 +133,8 @@ fn id_of(name: &str) -> Option<&str> {
     Some(id).filter(|id| is_time && is_id(id))
 }
 
-/// What the API server makes ids of. A uid is whatever the caller sent: it must not lead out of the folder.
+/// Returns true for an id in the form that the API server uses. A uid can be any text that the caller sends: it must
+/// not lead out of the folder.
 fn is_id(id: &str) -> bool {
     const LONGEST: usize = 64;
     (1..=LONGEST).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -1,5 +1,5 @@
-//! Records of decisions: what was asked, the facts that were known, and what was answered, with nothing in them that
-//! could be a secret. A record can be [replayed](replay), under the policy that it was decided under or another one.
+//! Records of decisions: the request, the facts and the answer, without anything that could be a secret. A record can
+//! be [replayed](replay) under its own policy or another one.
 
 pub mod folder;
 pub mod recorder;
@@ -17,12 +17,12 @@ use crate::engine::{EvaluatedReview, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry, Outcome};
 use crate::rules::{Facts, Kind, Verdict};
 
-/// The version of what is written.
+/// The version of the format.
 pub const API_VERSION: &str = "record.codex-k8s.dev/v1alpha1";
-/// The kind of what is written.
+/// The kind of a record.
 pub const KIND: &str = "DecisionRecord";
 
-/// A decision, as it is written down.
+/// A recorded decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -30,44 +30,44 @@ pub struct Record {
     pub api_version: String,
     /// [`KIND`].
     pub kind: String,
-    /// The decision's id: the uid of its review.
+    /// The decision id: the uid of its review.
     pub id: String,
     /// The version of the program that decided.
     pub version: String,
     /// The hash of the policy that it was decided under.
     pub policy: String,
-    /// Which of the two calls it was.
+    /// The call of the webhook.
     pub entry: Entry,
-    /// What was answered.
+    /// The answer.
     pub verdict: Answer,
-    /// The facts that it was decided on.
+    /// The facts of the decision.
     pub facts: Facts,
-    /// The review, redacted.
+    /// The redacted review.
     pub review: Value,
 }
 
-/// What was answered.
+/// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// What became of the object.
+    /// The outcome for the object.
     pub result: Result,
-    /// The HTTP status of a refusal.
+    /// The HTTP status of a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
-    /// Why it is refused.
+    /// The message of a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The rules that found anything.
+    /// The rules with findings.
     pub rules: Vec<String>,
-    /// What its author is told beside.
+    /// The warnings for the author.
     pub warnings: Vec<String>,
-    /// What is changed.
+    /// The changes.
     pub patch: json_patch::Patch,
 }
 
 impl Answer {
-    /// The answer that a verdict is put into.
+    /// Returns the answer for a verdict.
     pub fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
         let result = match &outcome.denial {
             Some(_) => Result::Denied,
@@ -88,10 +88,10 @@ impl Answer {
     }
 }
 
-/// Stands for words that would quote what is hidden.
+/// Replaces text that would quote a hidden value.
 const WITHHELD: &str = "(withheld: it differs without what is hidden)";
 
-/// A decision on its way to its record: whole, and not yet redacted.
+/// A decision that has not been redacted yet.
 #[derive(Debug)]
 pub struct Snapshot {
     entry: Entry,
@@ -106,7 +106,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes a decision.
+    /// Takes a snapshot of a decision.
     pub fn new(
         entry: Entry,
         review: &AdmissionRequest<'_>,
@@ -137,7 +137,8 @@ impl Snapshot {
         }
     }
 
-    /// Its record, redacted. Findings quote what they are about, so its words are those of the same verdict on what is left.
+    /// Returns the redacted record. Findings quote values, so its messages are those of a replay of the redacted
+    /// review.
     pub fn into_record(self) -> Record {
         let policy = Arc::clone(&self.policy);
         let mut record = self.redacted();
@@ -145,7 +146,7 @@ impl Snapshot {
             Ok(replay) if replay.verdict.rules == record.verdict.rules => {
                 (replay.verdict.message, replay.verdict.warnings)
             }
-            // Never seen, and no reason to write down what must not be.
+            // This has never happened. The original messages may quote hidden values, so they are not recorded.
             _ => (record.verdict.message.is_some().then(|| WITHHELD.to_owned()), Vec::new()),
         };
         record.verdict = Answer { message, warnings, ..record.verdict };

@@ -1,5 +1,5 @@
-//! Takes decisions off the request's path and writes them down beside it. What cannot be written in time, or at all, is
-//! counted and forgotten: an admission never waits for its record and never fails for it.
+//! Records decisions in the background. A record that cannot be written, or not in time, is counted and dropped: an
+//! admission never waits for its record and never fails because of it.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,17 +14,17 @@ use crate::engine::EvaluatedReview;
 use crate::metrics::Metrics;
 use crate::review::{AdmissionRequest, Entry, Outcome};
 
-/// Decisions that may wait to be written.
+/// Maximum number of decisions that wait to be written.
 const WAITING: usize = 256;
-/// Bytes that they may have together, as they were sent: some large ones must not fill the memory.
+/// Maximum number of bytes of their requests: a few large ones must not fill the memory.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// Which decisions are recorded.
+/// The decisions that are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// Those that refuse a request.
+    /// Only denials.
     Denied,
-    /// All about run namespaces and what lies in them.
+    /// All decisions about run namespaces and the objects that they contain.
     All,
 }
 
@@ -43,10 +43,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records into a folder, from a thread of its own.
+    /// Starts recording to a folder, on a separate thread.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// If the thread cannot be started.
     pub fn start(path: PathBuf, bounds: Bounds, what: What, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel(WAITING);
         let writer = Writer { path, bounds, folder: None, metrics: Arc::clone(&metrics), fails: false };
@@ -54,7 +54,7 @@ impl Recorder {
         Ok(Self { what, queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)), metrics })
     }
 
-    /// Takes a decision to be recorded, if it is one that is.
+    /// Records a decision if it is selected.
     pub fn take(
         &self,
         entry: Entry,
@@ -74,7 +74,7 @@ impl Recorder {
         }
     }
 
-    /// Room in the queue comes first, so that nothing is copied for what will be dropped.
+    /// Reserves a slot in the queue first, so that nothing is copied for a record that will be dropped.
     fn queue(
         &self,
         entry: Entry,
@@ -90,7 +90,7 @@ impl Recorder {
         Some(())
     }
 
-    /// Waits until what was taken so far is written.
+    /// Waits until all queued records are written.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
@@ -115,7 +115,7 @@ impl Writer {
                     self.write(*taken);
                     drop(bytes);
                 }
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 Message::Flush(done) => _ = done.send(()),
             }
         }
@@ -131,9 +131,9 @@ impl Writer {
             }
             Err(error) => {
                 self.metrics.recorded("failed");
-                // It may have been taken away: it is looked at again, and made again, for the next one.
+                // The folder may have been deleted: it is opened again, and created if necessary, for the next record.
                 self.folder = None;
-                // One line for all that fail in a row.
+                // Consecutive failures are logged once.
                 if !std::mem::replace(&mut self.fails, true) {
                     let folder = self.path.display();
                     tracing::error!(%folder, error = &error as &dyn std::error::Error, "failed to record a decision");

@@ -1,8 +1,8 @@
-//! What of an object is not written down: everything that can hold a secret and that no rule looks at.
+//! Redaction of everything in an object that can be a secret and that no rule reads.
 //!
-//! What is hidden is replaced by a number, the same for the same value all over a review. So it can still be told
-//! whether an update changed it, which is all that rules ask of such values; and nothing of it can be guessed, as it
-//! could be from a hash.
+//! A hidden value is replaced by a number, the same one for equal values in a review. A replay can therefore see if an
+//! update changed the value, which is all that rules need. The number reveals nothing about the value; a hash would
+//! allow guessing.
 
 use std::collections::HashMap;
 
@@ -12,24 +12,24 @@ use serde_json::Value;
 use crate::rules::Kind;
 use crate::rules::workload::{APP_ARMOR, RUN_VARIABLES};
 
-/// Fields below which every value is hidden, wherever they stand. Messages are what controllers and programs wrote.
+/// Fields whose content is hidden everywhere. Messages are texts of controllers and programs.
 const HIDDEN: [&str; 8] =
     ["command", "args", "httpGet", "httpHeaders", "volumeAttributes", "options", "message", "token"];
 
-/// Fields of the object itself below which every value is hidden. A `ControllerRevision` has a template there.
+/// Fields of the object itself whose content is hidden. A `ControllerRevision` has its template there.
 const CONTENT: [&str; 3] = ["data", "stringData", "binaryData"];
 
-/// Fields whose keys are names of somebody's own, not of fields.
+/// Fields whose keys are chosen by users and are not names of fields.
 const NAMES: [&str; 3] = ["labels", "matchLabels", "nodeSelector"];
 
-/// Hides the values of one review.
+/// Redacts the values of one review.
 #[derive(Debug, Default)]
 pub struct Redactor {
     hidden: HashMap<String, usize>,
 }
 
 impl Redactor {
-    /// Hides what no rule looks at in an object.
+    /// Hides everything in an object that no rule reads.
     pub fn redact(&mut self, kind: Kind, object: &mut Value) {
         for content in CONTENT.into_iter().filter(|_| kind != Kind::Revision) {
             if let Some(content) = object.get_mut(content) {
@@ -58,8 +58,8 @@ impl Redactor {
         }
     }
 
-    /// Annotations under our own keys are looked at, and those that the rules know; any other may hold anything, as
-    /// kubectl's copy of the whole object does.
+    /// Hides annotations, except those with our own keys and those that rules read. Any other can contain anything,
+    /// such as kubectl's copy of the whole object.
     fn annotations(&mut self, annotations: &mut Value) {
         let Value::Object(map) = annotations else { return self.hide(annotations) };
         let is_looked_at =
@@ -67,7 +67,7 @@ impl Redactor {
         map.iter_mut().filter(|(key, _)| !is_looked_at(key)).for_each(|(_, value)| self.hide(value));
     }
 
-    /// Only the variables that tell the run are looked at.
+    /// Hides all variables except those that identify the run.
     fn environment(&mut self, variables: &mut Value) {
         let Value::Array(variables) = variables else { return self.hide(variables) };
         for variable in variables {
@@ -81,7 +81,7 @@ impl Redactor {
         }
     }
 
-    /// Whether there is a value, and of which type, stays: rules ask for both.
+    /// Keeps the presence and the type of a value, because rules check both.
     fn hide(&mut self, value: &mut Value) {
         match value {
             Value::String(text) if !text.is_empty() => {

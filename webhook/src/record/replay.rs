@@ -1,4 +1,4 @@
-//! Deciding once more what was decided before, and telling how.
+//! Replays a decision and reports each rule's outcome.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::engine::{self, EvaluatedReview, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry};
 use crate::rules::{self, Facts, Kind, catalogue};
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug)]
 pub enum Stored {
     /// A record.
@@ -21,47 +21,47 @@ pub enum Stored {
     Review(Vec<u8>),
 }
 
-/// Why a file cannot be replayed.
+/// The reason why a file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// Not JSON, or of another form.
+    /// Not JSON, or not of a known form.
     #[error("found what is neither a record nor an AdmissionReview in JSON")]
     Form(#[from] serde_json::Error),
-    /// Another version of records.
+    /// An unsupported version of records.
     #[error("apiVersion: found {0:?}; this version reads {API_VERSION:?}")]
     Version(String),
-    /// Its review is none.
+    /// The review is invalid.
     #[error(transparent)]
     Review(#[from] review::ReviewError),
-    /// Of a kind that is none of ours.
+    /// There are no rules for the kind.
     #[error("request.kind: found {0:?}, which no rule is about")]
     Kind(String),
-    /// Its object cannot be read.
+    /// An object is unreadable.
     #[error(transparent)]
     Request(#[from] engine::Failure),
-    /// Its namespace cannot be made up.
+    /// The namespace cannot be evaluated.
     #[error("failed to evaluate the namespace that it lies in")]
     Namespace(#[from] CheckError),
-    /// What would be fixed cannot be.
+    /// The mutation cannot be applied.
     #[error("failed to fix the object as the webhook would")]
     Mutate(#[from] json_patch::PatchError),
 }
 
-/// A decision and what led to it.
+/// A decision with its input.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Replay {
-    /// The decision's id.
+    /// The decision id.
     pub id: String,
-    /// Who asked.
+    /// The requester.
     pub user: String,
-    /// The groups of who asked.
+    /// The groups of the requester.
     pub groups: Vec<String>,
-    /// What was to be done.
+    /// The operation.
     pub operation: &'static str,
     /// The kind of the object.
     pub kind: String,
-    /// The subresource, if it was one.
+    /// The subresource, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subresource: Option<String>,
     /// The object's namespace.
@@ -70,86 +70,86 @@ pub struct Replay {
     /// The object's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether nothing was to be stored.
+    /// True for a dry run.
     pub dry_run: bool,
-    /// Which of the two calls it was.
+    /// The call of the webhook.
     pub entry: Entry,
-    /// The hash of the policy that it is decided under now.
+    /// The hash of the policy of the replay.
     pub policy: String,
     /// The facts.
     pub facts: Facts,
-    /// Every rule, and what it said.
+    /// The outcome of every rule.
     pub rules: Vec<Consulted>,
-    /// What is decided now.
+    /// The answer of the replay.
     pub verdict: Answer,
-    /// What was decided then.
+    /// The recorded decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
 }
 
-/// What a record tells of the decision then.
+/// A recorded decision, for comparison.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recorded {
-    /// The hash of the policy then.
+    /// The hash of its policy.
     pub policy: String,
-    /// The version of the program then.
+    /// The version of the program that made it.
     pub version: String,
-    /// What was answered.
+    /// The answer.
     pub verdict: Answer,
 }
 
-/// What a rule said.
+/// The outcome of a rule.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consulted {
     /// The rule.
     pub id: &'static str,
-    /// What it is about.
+    /// The title of the rule.
     pub title: &'static str,
-    /// What would happen without it.
+    /// The consequence of not having the rule.
     #[serde(skip)]
     pub why: &'static str,
-    /// How to comply.
+    /// The way to comply.
     #[serde(skip)]
     pub remedy: &'static str,
-    /// What came of asking it.
+    /// The outcome.
     pub outcome: Said,
-    /// What it found.
+    /// The findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Found>,
 }
 
-/// What came of asking a rule.
+/// The outcome of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Said {
-    /// It was asked and found something.
+    /// Evaluated, with findings.
     Found,
-    /// It was asked and found nothing.
+    /// Evaluated, without findings.
     Passed,
-    /// It is about something else.
+    /// Does not apply.
     OutOfScope,
-    /// The policy has it off.
+    /// Disabled by the policy.
     Off,
 }
 
-/// What a rule found.
+/// A finding of a rule.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
-    /// What follows from it: the rule's mode.
+    /// The mode of the rule.
     pub mode: Mode,
-    /// Where.
+    /// The field.
     pub path: String,
-    /// What.
+    /// The value that was found.
     pub found: String,
-    /// How to fix it.
+    /// The fix.
     pub remedy: String,
 }
 
 impl Stored {
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
     /// If it is neither a record nor a review.
@@ -167,10 +167,10 @@ impl Stored {
     }
 }
 
-/// Decides a record once more, on its own facts.
+/// Replays a record with its own facts.
 ///
 /// # Errors
-/// If its review cannot be read.
+/// If its review is unreadable.
 pub fn record(record: &Record, policy: Arc<PolicyInForce>) -> Result<Replay, ReplayError> {
     let body = serde_json::to_vec(&record.review)?;
     let review = review::parse(&body)?;
@@ -186,11 +186,10 @@ pub fn record(record: &Record, policy: Arc<PolicyInForce>) -> Result<Replay, Rep
     Ok(Replay { recorded: Some(then), ..replay })
 }
 
-/// Decides a review that comes without facts, as the API server would have it: what a cluster of its own would say of it
-/// once it is fixed.
+/// Decides a review without facts, as an otherwise empty cluster would: the object is mutated first.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it is unreadable.
 pub async fn review(body: &[u8], checker: &Checker) -> Result<Replay, ReplayError> {
     let sent = review::parse(body)?;
     let kind = kind(&sent)?;

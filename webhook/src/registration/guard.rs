@@ -1,7 +1,7 @@
-//! What we are called for about what a run namespace holds, and about bindings elsewhere.
+//! The webhooks for the other objects in run namespaces, and for bindings elsewhere.
 //!
-//! Deletions are among it. They must never keep a namespace from ending: what the cluster's controllers delete is not
-//! sent to us at all, and of the rest only what is part of the baseline.
+//! They include deletions, which must never keep a namespace from ending: deletions by the cluster's controllers are
+//! not sent to the webhook at all, and others only for objects of the baseline.
 
 use codex_k8s_shared::baseline::{BaselineKind, names};
 use codex_k8s_shared::keys;
@@ -14,7 +14,7 @@ use crate::rules::guard::{ANONYMOUS, API_SERVER, EVERYBODY, KUBELETS, TOKEN_SECR
 const RBAC: &str = "rbac.authorization.k8s.io";
 const WRITES: [&str; 2] = ["CREATE", "UPDATE"];
 
-/// What a manager writes under a baseline name.
+/// Returns the webhook for objects with a baseline name that a manager writes.
 pub(super) fn mutating(policy: &RunPolicy, client_config: &Value) -> Vec<Value> {
     let rules = json!([
         rule("", &["serviceaccounts", "resourcequotas", "limitranges"], &WRITES, "Namespaced"),
@@ -26,7 +26,7 @@ pub(super) fn mutating(policy: &RunPolicy, client_config: &Value) -> Vec<Value> 
     vec![webhook("baseline", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))]
 }
 
-/// One webhook for each concern, so that each is as narrow as can be.
+/// Returns one webhook per concern, each as narrow as possible.
 pub(super) fn validating(policy: &RunPolicy, client_config: &Value) -> Vec<Value> {
     let within = |subject, rules: &Value, conditions: &Value| {
         webhook(subject, "Fail", client_config, rules, conditions, Some(managed_selector()))
@@ -74,7 +74,7 @@ pub(super) fn validating(policy: &RunPolicy, client_config: &Value) -> Vec<Value
     all
 }
 
-/// `ServiceAccounts` that are written, and whatever is deleted: what else is written has a webhook of its own.
+/// Matches writes of `ServiceAccounts` and all deletions. Other writes have their own webhook.
 fn baseline_rules() -> Value {
     json!([
         rule("", &["serviceaccounts"], &["CREATE", "UPDATE", "DELETE"], "Namespaced"),
@@ -83,9 +83,9 @@ fn baseline_rules() -> Value {
     ])
 }
 
-/// Bindings outside of managed namespaces. Those that reach for a name that a run namespace can have, or for all users
-/// or `ServiceAccounts`, are refused while we are gone; any other, whose namespace may happen to be managed, is not:
-/// nobody is to be locked out of what is none of our business.
+/// Returns the webhooks for bindings outside managed namespaces. While the webhook is down, a binding is denied if it
+/// names a namespace that can be a run namespace, or all users or `ServiceAccounts`. Any other binding is allowed then,
+/// even if its namespace happens to be managed, because requests that are out of scope must not be denied.
 fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     let rules = json!([
         rule(RBAC, &["rolebindings"], &WRITES, "Namespaced"),
@@ -94,8 +94,8 @@ fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     let unmanaged = json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "DoesNotExist"}]});
     let not_the_api_server = format!("request.userInfo.username != {}", cel(API_SERVER));
     let into_runs = names_newly(&reaches_into_a_run(policy));
-    // Not "newly": a binding of thousands, each looked for among thousands, would cost more than the API server pays
-    // for a condition, and with `Ignore` it would then pass without us.
+    // Not restricted to new subjects: in a binding of thousands, a search for each among thousands would exceed the
+    // cost limit of a condition, and with `Ignore` the binding would then pass without a review.
     let others = format!(
         "object != null && has(object.subjects) && object.subjects.exists(s, {})",
         names_an_account(policy)
@@ -110,7 +110,7 @@ fn bindings_elsewhere(policy: &RunPolicy, client_config: &Value) -> [Value; 2] {
     ]
 }
 
-/// `ClusterRoles` that all users hold, by their names.
+/// Returns the webhook for `ClusterRoles` that are bound to all users, by their names.
 fn everybodys_roles(policy: &RunPolicy, client_config: &Value) -> Option<Value> {
     if policy.rbac.everybody.is_empty() {
         return None;
@@ -126,8 +126,8 @@ fn everybodys_roles(policy: &RunPolicy, client_config: &Value) -> Option<Value> 
     Some(webhook("cluster-roles", "Fail", client_config, &rules, &conditions, None))
 }
 
-/// What is written into namespaces of a slot's name before they are managed. One webhook, because there is hardly ever
-/// such a namespace, and every workload of the cluster pays for the condition.
+/// Returns the webhook for objects in namespaces with the name of a slot, before they are managed. It is a single one,
+/// because there is hardly ever such a namespace, and every workload of the cluster pays for the condition.
 fn bare_slots(policy: &RunPolicy, client_config: &Value) -> Option<Value> {
     let in_a_slot: Vec<_> = policy
         .namespaces
@@ -196,7 +196,7 @@ fn cluster_controllers(policy: &RunPolicy) -> Subjects {
     all
 }
 
-/// Whether the user, or one of its groups, is listed.
+/// Returns the expression that the user, or one of its groups, is listed.
 fn is_one_of(subjects: &Subjects) -> String {
     let user = format!("request.userInfo.username in {}", cel_list(&subjects.users));
     if subjects.groups.is_empty() {
@@ -216,13 +216,14 @@ fn has_baseline_name(policy: &RunPolicy, object: &str) -> String {
     format!("(has({object}.metadata.name) && {object}.metadata.name in {})", cel_list(&all))
 }
 
-/// By its name or by its label, before or after. On a deletion the name stands in the old object alone.
+/// Returns the expression that an object is part of the baseline by its name or its label, before or after. On a
+/// deletion, only the old object has the name.
 fn is_baseline(policy: &RunPolicy) -> String {
     let labelled = format!("(has(o.metadata.labels) && {} in o.metadata.labels)", cel(keys::MANAGED_BY));
     format!("[object, oldObject].exists(o, o != null && ({} || {labelled}))", has_baseline_name(policy, "o"))
 }
 
-/// Of the subjects of a binding, whether an expression about `s` holds of one that it did not have before.
+/// Returns the expression that a condition on `s` is true for a new subject of a binding.
 fn names_newly(expression: &str) -> String {
     let known = "oldObject != null && has(oldObject.subjects) && s in oldObject.subjects";
     format!(
@@ -230,7 +231,7 @@ fn names_newly(expression: &str) -> String {
     )
 }
 
-/// The beginnings of the names that a run's namespace can have: of a slot's, its project and `-dev-`.
+/// Returns the prefixes of the names that a run namespace can have: for a slot, its project and `-dev-`.
 fn run_name_stems(policy: &RunPolicy) -> impl Iterator<Item = String> {
     let namespaces = &policy.namespaces;
     let reserved = namespaces.prefixes.iter().map(|prefix| format!("{prefix}-"));
@@ -249,10 +250,10 @@ fn reaches_into_a_run(policy: &RunPolicy) -> String {
     names.extend(starts("s.name", "system:serviceaccounts:"));
     names.extend(starts("s.name", "system:serviceaccount:"));
     if namespaces.is_empty() {
-        // Without prefixes and slots no name tells a run namespace.
+        // Without prefixes and slots, no name shows a run namespace.
         namespaces.push("false".to_owned());
     }
-    // Most names are a person's, and are done with after the first comparison.
+    // Most subjects are people, whose names fail the first comparison.
     format!(
         "(has(s.namespace) && ({})) || (has(s.name) && s.name.startsWith('system:') && ({}))",
         namespaces.join(" || "),
@@ -260,7 +261,7 @@ fn reaches_into_a_run(policy: &RunPolicy) -> String {
     )
 }
 
-/// A ServiceAccount of another namespace, but not of one that is never managed.
+/// Returns the expression for a ServiceAccount of another namespace, unless that can never be managed.
 fn names_an_account(policy: &RunPolicy) -> String {
     let never: Vec<_> =
         policy.namespaces.protected.iter().chain(&policy.namespaces.platform).cloned().collect();

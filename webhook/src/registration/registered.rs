@@ -1,4 +1,4 @@
-//! What is registered: the webhook configurations as they stand, and whom they trust.
+//! The registered webhook configurations and the CAs that they trust.
 
 use codex_k8s_certs::trust;
 use http::Uri;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::bundle_of;
 
-/// Either kind of configuration.
+/// A kind of webhook configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// The mutating one.
@@ -23,10 +23,10 @@ pub enum Which {
 }
 
 impl Which {
-    /// Both.
+    /// Both kinds.
     pub const BOTH: [Self; 2] = [Self::Mutating, Self::Validating];
 
-    /// Its kind.
+    /// Returns its kind.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Mutating => "MutatingWebhookConfiguration",
@@ -34,7 +34,7 @@ impl Which {
         }
     }
 
-    /// Where configurations of this kind are.
+    /// Returns the API for configurations of this kind.
     pub fn api(self, client: Client) -> Api<DynamicObject> {
         let resource = match self {
             Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
@@ -44,17 +44,17 @@ impl Which {
     }
 }
 
-/// The webhooks of a configuration.
+/// Returns the webhooks of a configuration.
 pub fn webhooks(configuration: &DynamicObject) -> &[Value] {
     configuration.data.get("webhooks").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The caBundle of each of them; empty where there is none.
+/// Returns the caBundle of each webhook; empty if it has none.
 pub fn bundles(configuration: &DynamicObject) -> Vec<Vec<u8>> {
     webhooks(configuration).iter().map(bundle_of).collect()
 }
 
-/// A webhook, as the API server calls it.
+/// A registered webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Called {
     /// Its name.
@@ -64,7 +64,7 @@ pub struct Called {
 }
 
 impl Called {
-    /// Each webhook of a configuration.
+    /// Returns each webhook of a configuration.
     pub fn of(configuration: &DynamicObject) -> Vec<Self> {
         webhooks(configuration).iter().map(Self::new).collect()
     }
@@ -81,8 +81,8 @@ impl Called {
         Self { webhook: text("/name").to_owned(), host, bundle: bundle_of(webhook) }
     }
 
-    /// Whether the API server would take a chain. Without a caBundle it asks the authorities of its machine, which know
-    /// nothing of ours.
+    /// Returns true if the API server would trust a certificate chain. Without a caBundle it uses the CAs of its
+    /// machine, which do not include ours.
     pub fn trusts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
         trust::bundle_verifies(&self.bundle, chain, &self.host, now)
     }

@@ -1,4 +1,4 @@
-//! Creating what was rendered, and following the Job.
+//! Creates the rendered objects and follows the Job.
 
 use std::time::{Duration, Instant};
 
@@ -13,63 +13,63 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::State;
 
-/// How long the gate of a new namespace, and whatever else says "later", is waited for.
+/// Timeout for the gate of a new namespace, and for other retryable denials.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// How long is waited where nobody says how long.
+/// Default retry delay.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A cluster to create in.
+/// A client that creates objects.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
 }
 
-/// What became of an object.
+/// The outcome for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// It was created.
     Created,
-    /// It was there already, of the same run.
+    /// It already existed, for the same run.
     Reused,
 }
 
-/// Why an object was not created.
+/// The reason why an object was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// One of that name is owned by another manager.
+    /// An object with that name belongs to another manager or run.
     #[error(
         "{object} exists and is not this run's: {key} is {found}; expected {expected:?}; it is left as it is"
     )]
     Conflict {
-        /// Which.
+        /// The object.
         object: String,
-        /// The label that tells.
+        /// The label that differs.
         key: &'static str,
         /// Its value.
         found: String,
-        /// That of the run.
+        /// The value for this run.
         expected: String,
     },
-    /// One of that name is on its way out.
+    /// An object with that name is being deleted.
     #[error("{object} is being deleted; apply again when it is gone")]
     Terminating {
-        /// Which.
+        /// The object.
         object: String,
     },
-    /// The API server, or a webhook of it, refuses it.
+    /// The API server or a webhook denied the request.
     #[error("the API server refuses {object}: {message}")]
     Refused {
-        /// Which.
+        /// The object.
         object: String,
-        /// Its words.
+        /// The message.
         message: String,
     },
-    /// The API server gave no answer that can be used.
+    /// The API server did not give a usable answer.
     #[error("failed to create {object}")]
     Failed {
-        /// Which.
+        /// The object.
         object: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
@@ -82,12 +82,12 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Creates with this client.
+    /// Creates objects with this client.
     pub const fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Creates the Namespace of a run, unless the run has it already.
+    /// Creates the Namespace of a run, unless it already exists for the run.
     ///
     /// # Errors
     /// [`ApplyError`]
@@ -98,7 +98,7 @@ impl Cluster {
         Ok((object, applied))
     }
 
-    /// Creates the Job of a run, unless the run has it already. While the namespace is not ready, it is waited for.
+    /// Creates the Job of a run, unless it already exists for the run. Waits while the namespace is not ready.
     ///
     /// # Errors
     /// [`ApplyError`]
@@ -109,7 +109,7 @@ impl Cluster {
         Ok((object, applied))
     }
 
-    /// The states of a Job, as they change.
+    /// Streams the states of a Job as they change.
     pub fn follow(&self, job: &Job) -> impl Stream<Item = Result<State, watcher::Error>> + use<> {
         let api = self.of_namespace::<Job>(&job.namespace().unwrap_or_default());
         let seen = watcher::watch_object(api, &job.name_any()).default_backoff();
@@ -124,7 +124,7 @@ impl Cluster {
     }
 }
 
-/// Whether trying again is of no use: the caller may not follow the Job.
+/// Returns true if a retry is pointless, because the user may not watch the Job.
 pub const fn is_final(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -154,7 +154,7 @@ where
         match code {
             409 if reason == "AlreadyExists" => {
                 let found = api.get_opt(&desired.name_any()).await.map_err(|error| failed(object, error))?;
-                // One that has gone in between makes room.
+                // The existing object has been deleted in the meantime: create it again.
                 let Some(found) = found else { continue };
                 return is_the_runs(&found, object, desired, whose).map(|()| Applied::Reused);
             }
@@ -164,7 +164,7 @@ where
     }
 }
 
-/// As long as the API server says.
+/// Returns the delay that the API server suggests.
 fn pause(error: &kube::Error) -> Duration {
     let seconds = match error {
         kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),

@@ -1,16 +1,16 @@
-//! Why a run has no manifests.
+//! Errors of rendering.
 
 use codex_k8s_shared::run::RuntimeModeError;
 
-/// Why a run has no manifests. Each names the field, what was found there and what is expected.
+/// The reason why a run has no manifests. Each error names the field, the value that was found and the expected one.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The payload is no JSON, or a field of it is of another type.
+    /// The payload is not JSON, or a field has the wrong type.
     #[error(
         "the run's payload is none; expected JSON such as {{\"trigger\":{{\"kind\":\"dev\"}},\"issue\":{{\"number\":42}}}}"
     )]
     Payload(#[from] serde_json::Error),
-    /// A runtime mode that does not exist.
+    /// An unknown runtime mode.
     #[error("runtime.mode of the payload")]
     Mode(#[from] RuntimeModeError),
     /// The worker of B refuses the run.
@@ -24,12 +24,12 @@ pub enum RenderError {
     NoJob {
         /// The field.
         field: &'static str,
-        /// What it is.
+        /// The value that was found.
         found: &'static str,
-        /// Who does the work instead.
+        /// The reason, with the program that does the work instead.
         why: &'static str,
     },
-    /// A run whose names could be another run's.
+    /// The names of the run could be those of another run.
     #[error(
         "run id: found {found:?}, of which names hold 12 characters only: those of two such runs could be the same; \
          expected a random UUID (version 4), or at most 12 lower-case letters and digits"
@@ -38,7 +38,7 @@ pub enum RenderError {
         /// The id.
         found: String,
     },
-    /// A name that would lose the end of its run.
+    /// A name that would be truncated at the run's part.
     #[error(
         "namespace prefix: found {prefix:?}, with which the name {name} has {} characters and would be cut to 63: what is \
          cut off is of the run, and two runs could get one name; use a prefix of at most {longest} characters",
@@ -47,28 +47,28 @@ pub enum RenderError {
     Cut {
         /// The prefix.
         prefix: String,
-        /// The whole name.
+        /// The full name.
         name: String,
-        /// The longest prefix that would do for this run.
+        /// The maximum prefix length for this run.
         longest: usize,
     },
-    /// A prefix that is none of the policy's.
+    /// A prefix that the policy does not list.
     #[error("namespace prefix: found {found:?}; expected one of namespaces.prefixes of the policy: {}", prefixes.join(", "))]
     Prefix {
         /// The prefix.
         found: String,
-        /// Those of the policy.
+        /// The prefixes of the policy.
         prefixes: Vec<String>,
     },
-    /// A namespace that is told and can be no run's.
+    /// A given namespace that cannot be a run's.
     #[error("runtime.namespace of the payload: found {found:?}; {expected}")]
     Namespace {
         /// The namespace.
         found: String,
-        /// What is expected.
+        /// The expected value.
         expected: &'static str,
     },
-    /// A run that gets no namespace of its own, and there is no other.
+    /// A run without its own namespace, if there is no platform namespace.
     #[error(
         "the run is code-only and works in the platform's own namespace; name it: --platform-namespace, or namespaces.platform of the policy"
     )]

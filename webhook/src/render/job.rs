@@ -15,14 +15,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::namespace::access;
 use super::{Run, Settings};
 
-/// The label of whoever manages a workload, which is not the domain's.
+/// The common label for the manager of a workload. It is not in the domain of the contract.
 const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const IMAGE: &str = "busybox:1.36";
-/// The claim that `full-env` agents of B find the repository on.
+/// The claim with the repository of `full-env` agents of B.
 const REPOSITORY_CLAIM: &str = "codex-k8s-repo-cache";
 const REPOSITORY_VOLUME: &str = "repo-cache";
 
-/// The shell command of the agent where none is set.
+/// Returns the default shell command of the agent.
 const fn usual_command(release: Release) -> &'static str {
     match release {
         Release::A => "echo codex-k8s run && sleep 2",
@@ -66,7 +66,7 @@ pub(super) fn job(
     Job { metadata, spec: Some(spec), status: None }
 }
 
-/// A default that Kubernetes keeps in 32 bits; what does not fit is left to the webhook, which refuses it.
+/// Converts a default to the 32 bits of Kubernetes. A larger value is left out: the webhook will deny it.
 fn small(bounds: Bounds) -> Option<i32> {
     i32::try_from(bounds.default).ok()
 }
@@ -104,7 +104,7 @@ fn pod(policy: &RunPolicy, settings: &Settings, run: &Run, mode: RuntimeMode, na
     }
 }
 
-/// The ServiceAccount of the run's profile; a `code-only` run names none.
+/// Returns the ServiceAccount of the run's profile; `None` for a `code-only` run.
 fn service_account(policy: &RunPolicy, run: &Run, mode: RuntimeMode, namespace: &str) -> Option<String> {
     if mode == RuntimeMode::CodeOnly {
         return None;
@@ -119,8 +119,8 @@ fn service_account(policy: &RunPolicy, run: &Run, mode: RuntimeMode, namespace: 
     profile.map(|profile| profile.service_account.clone())
 }
 
-/// What the agent is told of its run. At B the platform's own addresses, models and tokens come beside, which no run
-/// holds.
+/// Returns the environment of the agent. At B, the platform adds its own addresses, models and tokens, which are not
+/// part of a run.
 fn environment(settings: &Settings, run: &Run, mode: RuntimeMode) -> Vec<EnvVar> {
     let mut variables = vec![
         ("RUN_ID", run.id.to_string()),
@@ -137,7 +137,7 @@ fn environment(settings: &Settings, run: &Run, mode: RuntimeMode) -> Vec<EnvVar>
     variables.into_iter().map(variable).collect()
 }
 
-/// What the payload says of the run at B, in the contract's order; empty where it says nothing.
+/// Returns the variables from the payload at B, in the contract's order; missing values are empty.
 fn variables_at_b(run: &Run) -> Vec<(&'static str, String)> {
     let payload = run.payload.clone();
     let (runtime, agent) =

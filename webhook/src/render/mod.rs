@@ -1,7 +1,7 @@
 //! The other side of the contract: the Namespace and the Job of a run, as the platform's worker creates them.
 //!
-//! What is rendered follows from the run and the policy alone. It knows no clock, no cluster and no requester: what
-//! follows from these (the times of the lease, who asked) is added by the webhook when the Namespace is created.
+//! The result depends only on the run and the policy, not on a clock, a cluster or a requester. The webhook adds what
+//! depends on these (the times of the lease, the requester) when the Namespace is created.
 
 mod apply;
 mod error;
@@ -19,65 +19,65 @@ pub use apply::{Applied, ApplyError, Cluster, is_final};
 pub use error::RenderError;
 pub use state::State;
 
-/// A run, as it was asked for.
+/// The specification of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Its id.
     pub id: RunId,
     /// Its project; empty if it has none.
     pub project: ProjectId,
-    /// What ties all its rows together.
+    /// The id that connects all its audit rows.
     pub correlation_id: String,
-    /// The state of the platform that its payload is of.
+    /// The platform release of its payload.
     pub release: Release,
     /// Its payload.
     pub payload: RunPayload,
 }
 
-/// What a payload does not say: the settings of the platform's worker.
+/// Values that are not in the payload: the settings of the platform's worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// A prefix of the policy; its first, without one.
+    /// A prefix of the policy; by default, its first one.
     pub prefix: Option<String>,
-    /// The namespace of runs that get none of their own; the policy's first home, without one.
+    /// The namespace of runs without their own; by default, the first platform namespace of the policy.
     pub platform_namespace: Option<String>,
-    /// The image of the agent; the contract's, without one.
+    /// The image of the agent; by default, the contract's.
     pub image: Option<String>,
-    /// The shell command of the agent; the contract's, without one.
+    /// The shell command of the agent; by default, the contract's.
     pub command: Option<String>,
-    /// The slot that the agent is told.
+    /// The slot number for the agent.
     pub slot: u32,
 }
 
 /// The objects of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifests {
-    /// Its namespace; none for a run that works in one of the platform's own.
+    /// Its namespace; `None` for a run that works in a namespace of the platform.
     pub namespace: Option<Namespace>,
     /// The Job of its agent.
     pub job: Job,
 }
 
-/// Reads a payload. The worker takes one that it cannot read for an empty one, whose run is `code-only`; whoever asks for
-/// manifests is told what is wrong with it instead.
+/// Parses a payload. The worker treats an unreadable payload as an empty one, whose run is `code-only`. This function
+/// returns an error instead, because a user who wants manifests needs to see it.
 ///
 /// # Errors
 /// [`RenderError::Payload`], with line and column.
 pub fn read_payload(json: &str) -> Result<RunPayload, RenderError> {
-    // A list would be read as the fields of an object, in their order.
+    // Serde would accept a list as the fields of the object, in their order.
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json)?;
     Ok(serde_json::from_str(json)?)
 }
 
-/// The state of the platform that a payload is of: its `runtime` is what the control-plane of B decided.
+/// Returns the platform release of a payload: `runtime` contains the decisions of the control plane of B.
 pub const fn release_of(payload: &RunPayload) -> Release {
     if payload.runtime.is_some() { Release::B } else { Release::A }
 }
 
-/// Renders a run: the same run gives the same objects at any time.
+/// Renders a run. The same run gives the same objects at any time.
 ///
 /// # Errors
-/// [`RenderError`], if the platform starts no Job for such a run, or the names of two such runs could be one.
+/// [`RenderError`], if the platform does not start a Job for such a run, or its names could be those of another run.
 pub fn render(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<Manifests, RenderError> {
     if !codex_k8s_shared::names::is_told_by_names(run.id.as_str()) {
         return Err(RenderError::RunId { found: run.id.to_string() });
@@ -90,7 +90,7 @@ pub fn render(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<Mani
     Ok(Manifests { namespace, job })
 }
 
-/// The worker of B starts bare Pods for some runs, and refuses others.
+/// Rejects runs for which the worker of B creates a bare Pod, and runs that it refuses.
 fn has_an_agent_job(run: &Run) -> Result<(), RenderError> {
     let payload = &run.payload;
     let kind = payload.trigger.as_ref().map_or("", |trigger| trigger.kind.as_str());
@@ -121,7 +121,7 @@ fn has_an_agent_job(run: &Run) -> Result<(), RenderError> {
     Ok(())
 }
 
-/// The runtime mode. The worker takes a mode that it does not know for `code-only`; here it is an error.
+/// Returns the runtime mode. The worker treats an unknown mode as `code-only`; here it is an error.
 fn mode(run: &Run) -> Result<RuntimeMode, RenderError> {
     let text = run.payload.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
     if run.release == Release::B && !text.is_empty() {

@@ -1,4 +1,4 @@
-//! Which namespace a run works in, and its Namespace.
+//! The namespace of a run.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{RenderError, Run, Settings};
 
-/// Where a run works.
+/// The namespace that a run works in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// The namespace.
+    /// Its name.
     pub(super) name: String,
-    /// Whether it is the run's: else it is one of the platform's own, and its Namespace is left as it is.
+    /// True if it is the run's own. Otherwise it belongs to the platform, and its Namespace is not rendered.
     pub(super) is_of_the_run: bool,
 }
 
-/// Where a run works: in the namespace that it is told (B), else in one of its own if it is `full-env`, else at home.
+/// Chooses the namespace of a run: the one in the payload (B), or else its own if it is `full-env`, or else the
+/// platform namespace.
 pub(super) fn target(
     policy: &RunPolicy,
     settings: &Settings,
@@ -41,7 +42,7 @@ pub(super) fn target(
     Ok(Target { name, is_of_the_run: false })
 }
 
-/// The namespace that the control-plane of B has chosen.
+/// Returns the namespace that the control plane of B has chosen.
 fn given(run: &Run) -> Option<String> {
     let runtime = run.payload.runtime.as_ref().filter(|_| run.release == Release::B)?;
     Some(sanitize_dns(&runtime.namespace)).filter(|name| !name.is_empty())
@@ -66,7 +67,7 @@ fn given_target(
     Ok(Target { name, is_of_the_run: false })
 }
 
-/// What a `full-env` run may change.
+/// Returns the access profile of a `full-env` run.
 pub(super) fn access(run: &Run) -> AccessProfile {
     let given = run.payload.runtime.as_ref().filter(|_| run.release == Release::B);
     given.map_or_else(AccessProfile::default, |runtime| {
@@ -74,7 +75,7 @@ pub(super) fn access(run: &Run) -> AccessProfile {
     })
 }
 
-/// The name by the template. One that would be cut is refused: the cut takes the end of the run.
+/// Builds the name from the template. A name that would be truncated is an error, because its end identifies the run.
 fn built_name(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<String, RenderError> {
     let prefixes = &policy.namespaces.prefixes;
     let prefix = match &settings.prefix {
@@ -93,7 +94,7 @@ fn built_name(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<Stri
     Ok(name)
 }
 
-/// The Namespace. At A it has no lease; at B only its length is written, for its times are those of its creation.
+/// Builds the Namespace. At A it has no lease. At B it has only the ttl, because the times depend on the creation.
 pub(super) fn namespace(policy: &RunPolicy, run: &Run, mode: RuntimeMode, name: &str) -> Namespace {
     let mut labels = BTreeMap::from([
         (keys::MANAGED_BY.to_owned(), keys::MANAGED_BY_VALUE.to_owned()),

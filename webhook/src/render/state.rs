@@ -1,40 +1,40 @@
-//! How far a Job is, in one line.
+//! The state of a Job, in one line.
 
 use std::fmt;
 
 use codex_k8s_shared::keys;
 use k8s_openapi::api::batch::v1::Job;
 
-/// How far a Job is.
+/// The state of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Nothing works yet.
+    /// No Pod is running yet.
     Pending,
-    /// It is suspended: until there is a place for it, or by somebody.
+    /// It is suspended: until it has a reservation, or by a user.
     Suspended {
-        /// What it waits for, if that is told.
+        /// The reason why it waits, if it is known.
         waits_for: Option<String>,
     },
-    /// Pods work.
+    /// Pods are running.
     Running {
-        /// How many.
+        /// The number of active Pods.
         active: i32,
-        /// How many have failed.
+        /// The number of failed Pods.
         failed: i32,
     },
-    /// It has ended well.
+    /// It has succeeded.
     Succeeded,
-    /// It has ended otherwise.
+    /// It has failed.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It is not there any more.
+    /// It does not exist any more.
     Gone,
 }
 
 impl State {
-    /// How far a Job is; `None` is one that is not there.
+    /// Returns the state of a Job; `None` stands for one that does not exist.
     pub fn of(job: Option<&Job>) -> Self {
         let Some(job) = job else { return Self::Gone };
         let status = job.status.clone().unwrap_or_default();
@@ -60,7 +60,7 @@ impl State {
         }
     }
 
-    /// Whether nothing comes after it.
+    /// Returns true for a final state.
     pub const fn is_the_end(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed { .. } | Self::Gone)
     }

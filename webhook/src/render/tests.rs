@@ -27,7 +27,7 @@ fn rendered(payload: &str) -> Manifests {
     render(&RunPolicy::default(), &Settings::default(), &run(payload)).unwrap()
 }
 
-/// What is said of a run that has no manifests, with its causes.
+/// Returns the error of a run without manifests, with its causes.
 fn refused_with(policy: &RunPolicy, settings: &Settings, run: &Run) -> String {
     format!("{:#}", anyhow::Error::from(render(policy, settings, run).unwrap_err()))
 }
@@ -36,7 +36,7 @@ fn refused(payload: &str) -> String {
     refused_with(&RunPolicy::default(), &Settings::default(), &run(payload))
 }
 
-/// The payload of B with another value at a pointer, which may be new.
+/// Returns the payload of B with another value at a pointer, which may be new.
 fn b_with(pointer: &str, value: Value) -> String {
     let mut payload: Value = serde_json::from_str(B).unwrap();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -44,7 +44,7 @@ fn b_with(pointer: &str, value: Value) -> String {
     payload.to_string()
 }
 
-/// Without the empty objects that Go's encoder writes.
+/// Returns the object without the empty objects that Go's encoder writes.
 fn plain(object: &impl Serialize) -> Value {
     fn without(value: Value) -> Value {
         match value {

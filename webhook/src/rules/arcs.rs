@@ -1,4 +1,4 @@
-//! Facts that are shared with the cache, written and read as what they are.
+//! Serde functions for the `Arc`s that the facts share with the cache: written as the plain value.
 
 pub(super) mod option {
     use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The catalogue: every rule with its stable id, its title, the why, and what it decides.
+//! The catalogue: every rule with its stable id, its title, its reason and its check.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use super::example::Example;
 use super::{guard, namespace, workload};
 
-/// What a rule is about.
+/// The subject of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// Run namespaces.
     Namespace,
     /// Jobs, `CronJobs`, Pods and Pod templates in run namespaces.
     Workload,
-    /// What else a run namespace holds, and bindings elsewhere that reach into it.
+    /// Everything else in a run namespace, and bindings elsewhere that grant rights to it.
     Guard,
 }
 
@@ -28,11 +28,11 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The settings that every rule reads: who passes all of them, and which namespaces are in scope.
+/// The settings that every rule reads: the exempt identities, and the namespaces in scope.
 const READ_BY_ALL: [&str; 2] = ["identities.breakGlass", "namespaces.prefixes"];
 
 impl Subject {
-    /// The settings that every rule about the subject reads, because they decide whether it applies.
+    /// The settings that every rule about the subject reads, because they decide if it applies.
     const fn reads(self) -> &'static [&'static str] {
         match self {
             Self::Namespace => &["identities.namespaceControllers"],
@@ -49,34 +49,34 @@ impl Subject {
 
 /// A rule.
 pub struct Rule {
-    /// The stable id: letters and three digits. An id is never given to another rule.
+    /// The stable id: letters and three digits. An id is never reused.
     pub id: &'static str,
     /// The rule in one sentence.
     pub title: &'static str,
-    /// What would happen without it.
+    /// The consequence of not having the rule.
     pub why: &'static str,
-    /// How to comply.
+    /// The way to comply.
     pub remedy: &'static str,
-    /// The settings of the policy that the rule reads, as paths; `*` stands for any one key. What all rules about its
-    /// subject read is left out: [`settings`](Self::settings) has it.
+    /// The paths of the policy settings that the rule reads; `*` stands for any one key. The settings that all rules
+    /// about the subject read are not repeated here: see [`settings`](Self::settings).
     pub reads: &'static [&'static str],
-    /// What follows from breaking it, where the policy says nothing.
+    /// The mode of the rule if the policy does not set one.
     pub default_mode: Mode,
-    /// The decision.
+    /// The check.
     pub check: Check,
     /// Requests that show the rule at work.
     pub examples: &'static [Example],
 }
 
 impl fmt::Debug for Rule {
-    // The id alone: findings, which tests print, refer to whole rules.
+    // Only the id: tests print findings, and these contain whole rules.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Rule").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl Rule {
-    /// What the rule is about.
+    /// Returns the subject of the rule.
     pub const fn subject(&self) -> Subject {
         match self.check {
             Check::Namespace { .. } => Subject::Namespace,
@@ -85,12 +85,12 @@ impl Rule {
         }
     }
 
-    /// Every setting of the policy that the rule reads, as [`reads`](Self::reads) names them, except its mode.
+    /// Returns every setting that the rule reads, as in [`reads`](Self::reads), except its mode.
     pub fn settings(&self) -> impl Iterator<Item = &'static str> {
         self.reads.iter().chain(self.subject().reads()).chain(&READ_BY_ALL).copied()
     }
 
-    /// Whether the rule reads the setting at a path, a part of it, or a section that it is in.
+    /// Returns true if the rule reads the setting at a path, a part of it, or a section that contains it.
     pub fn reads_setting(&self, path: &[&str]) -> bool {
         match path {
             ["rules", id] => *id == self.id,
@@ -98,7 +98,7 @@ impl Rule {
         }
     }
 
-    /// Whether the rule also fixes what is missing.
+    /// Returns true if the rule also fixes an object.
     pub const fn mutates(&self) -> bool {
         match self.check {
             Check::Namespace { mutate, .. } => mutate.is_some(),
@@ -109,42 +109,42 @@ impl Rule {
     }
 }
 
-/// Whether one of two paths is the beginning of the other.
+/// Returns true if one of two paths is a prefix of the other.
 fn overlaps(setting: &str, path: &[&str]) -> bool {
     setting.split('.').zip(path).all(|(step, key)| step == "*" || step == *key)
 }
 
-/// How a rule decides.
+/// The check of a rule.
 #[derive(Debug)]
 pub enum Check {
-    /// About Namespaces.
+    /// A check of Namespaces.
     Namespace {
-        /// What it evaluates.
+        /// The validations.
         validate: &'static [namespace::Validate],
-        /// What it adds where it is missing.
+        /// Adds missing values.
         mutate: Option<namespace::Mutate>,
     },
-    /// About workloads.
+    /// A check of the state of a workload.
     Workload {
-        /// What it evaluates.
+        /// The validation.
         validate: workload::Validate,
-        /// What it adds where it is missing.
+        /// Adds missing values.
         mutate: Option<workload::Mutate>,
     },
-    /// About how a workload comes to be what it is.
+    /// A check of a change to a workload.
     Transition {
-        /// Whether it applies to the change.
+        /// The condition under which it applies.
         applies: workload::AppliesToTransition,
-        /// What it evaluates, the old object beside the new one.
+        /// The validation, which compares the old object with the new one.
         validate: workload::ValidateTransition,
-        /// What it sets.
+        /// Sets values.
         mutate: Option<workload::MutateTransition>,
     },
-    /// About what a run namespace holds.
+    /// A check of the other objects in a run namespace.
     Guard {
-        /// What it evaluates.
+        /// The validation.
         validate: guard::Validate,
-        /// What it sets in what a manager writes.
+        /// Sets values in objects that a manager writes.
         mutate: Option<guard::Mutate>,
     },
 }
@@ -154,12 +154,12 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     namespace::rules().chain(workload::rules()).chain(guard::rules())
 }
 
-/// The rule of an id; the case of its letters does not matter.
+/// Returns the rule with an id, regardless of case.
 pub fn find(id: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.id.eq_ignore_ascii_case(id))
 }
 
-/// What is done about what breaks a rule, in words that go on after "is".
+/// Returns the consequence of violating a rule in this mode: a participle, to follow "is".
 pub const fn consequence(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "refused",
@@ -169,10 +169,10 @@ pub const fn consequence(mode: Mode) -> &'static str {
     }
 }
 
-/// Refuses a policy that sets a mode for a rule that does not exist.
+/// Rejects a policy that sets the mode of an unknown rule.
 ///
 /// # Errors
-/// A message that names the id and lists those that exist.
+/// A message with the unknown id and the known ones.
 pub fn check_modes(policy: &RunPolicy) -> Result<(), String> {
     match policy.rules.keys().find(|id| all().all(|rule| rule.id != id.as_str())) {
         None => Ok(()),

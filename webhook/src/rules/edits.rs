@@ -1,4 +1,4 @@
-//! Building a JSON patch that only ever adds what is absent, parents included.
+//! Builds a JSON patch whose additions create missing parents.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub struct Edits<'a> {
     object: &'a Value,
-    /// The paths that are created on the way, as JSON pointers.
+    /// JSON pointers of the parents that the patch creates.
     created: HashSet<String>,
     operations: Vec<PatchOperation>,
 }
 
 impl<'a> Edits<'a> {
-    /// No edits of `object` yet.
+    /// Starts without edits of `object`.
     pub fn new(object: &'a Value) -> Self {
         Self { object, created: HashSet::new(), operations: Vec::new() }
     }
@@ -37,7 +37,7 @@ impl<'a> Edits<'a> {
         self.set(&path, value.into());
     }
 
-    /// Sets a field; objects that are missing on the way to it are created.
+    /// Sets a field, and creates missing objects on the way to it.
     pub fn set(&mut self, path: &[&str], value: Value) {
         if let Some((_, parents)) = path.split_last() {
             self.ensure(parents, &json!({}));
@@ -45,7 +45,7 @@ impl<'a> Edits<'a> {
         self.add(path, value);
     }
 
-    /// Appends to an array, which is created if it is missing.
+    /// Appends to an array, and creates it if it is missing.
     pub fn push(&mut self, array: &[&str], value: Value) {
         if let Some((_, parents)) = array.split_last() {
             self.ensure(parents, &json!({}));
@@ -56,7 +56,7 @@ impl<'a> Edits<'a> {
         self.add(&path, value);
     }
 
-    /// Removes what is at a path that exists.
+    /// Removes the value at an existing path.
     pub fn remove(&mut self, path: &[&str]) {
         let path = PointerBuf::from_tokens(path.iter().copied());
         self.operations.push(PatchOperation::Remove(RemoveOperation { path }));
@@ -83,7 +83,7 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// The patch.
+    /// Returns the patch.
     pub fn finish(self) -> Patch {
         Patch(self.operations)
     }

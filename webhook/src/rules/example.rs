@@ -1,7 +1,7 @@
 //! Examples of the rules: requests and the webhook's answers to them.
 //!
-//! Each rule carries its own. The unit tests evaluate them, `docs/rules.md` and `explain` show them, and a scenario sends
-//! them to a real API server. An example starts from a valid [`Object`] and names only what differs from it.
+//! Each rule has its own. The unit tests evaluate them, `docs/rules.md` and `explain` show them, and a scenario sends
+//! them to a real API server. An example starts from a valid [`Object`] and names only the differences.
 
 mod objects;
 #[cfg(test)]
@@ -101,11 +101,11 @@ pub enum Outcome {
     Mutated(&'static [(&'static str, &'static str)]),
 }
 
-/// The time at which the examples happen.
+/// The time of the examples.
 pub const NOW: &str = "2026-02-01T12:00:00Z";
 
 impl Example {
-    /// An example of this name.
+    /// Creates an example with this name.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -177,12 +177,12 @@ impl Example {
         Self { outcome: Outcome::Mutated(fields), ..self }
     }
 
-    /// The stored object; `None` if the request creates it.
+    /// Returns the stored object; `None` if the request creates it.
     pub fn old_object(&self) -> Option<Value> {
         (self.operation != Operation::Create).then(|| merged(self.base.value(), self.before))
     }
 
-    /// The object of the request; `None` if the request deletes it.
+    /// Returns the object of the request; `None` if the request deletes it.
     pub fn object(&self) -> Option<Value> {
         if self.operation == Operation::Delete {
             return None;
@@ -195,7 +195,7 @@ impl Example {
         Some(object)
     }
 
-    /// The name with which the requester is authenticated.
+    /// Returns the user name of the requester.
     pub fn user_name(&self) -> String {
         let account = |namespace: &str, name: &str| format!("system:serviceaccount:{namespace}:{name}");
         match self.user {
@@ -210,7 +210,7 @@ impl Example {
         }
     }
 
-    /// The groups of the requester that matter to the rules.
+    /// Returns the groups of the requester that matter to the rules.
     pub const fn groups(&self) -> &'static [&'static str] {
         match self.user {
             User::Kubelet => &[super::guard::KUBELETS],
@@ -220,14 +220,14 @@ impl Example {
 }
 
 impl Outcome {
-    /// Whether the request is denied or warned about.
+    /// Returns true if the request is denied or causes a warning.
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::Warned(_))
     }
 }
 
 impl User {
-    /// The requester, as part of a sentence.
+    /// Returns the requester as part of a sentence.
     pub const fn description(self) -> &'static str {
         match self {
             Self::Person => "a person",
@@ -243,7 +243,7 @@ impl User {
 }
 
 impl Setting {
-    /// The namespace of the example, or that of its agent.
+    /// Returns the namespace of the example, or that of its agent.
     pub const fn namespace(self) -> &'static str {
         match self {
             Self::Slot => "codex-k8s-dev-1",
@@ -251,7 +251,7 @@ impl Setting {
         }
     }
 
-    /// The mode of the namespace.
+    /// Returns the mode of the namespace.
     pub const fn mode(self) -> RuntimeMode {
         match self {
             Self::CodeOnly => RuntimeMode::CodeOnly,
@@ -259,7 +259,7 @@ impl Setting {
         }
     }
 
-    /// The state in words; empty where an example does not depend on it.
+    /// Returns the state in words; empty if the example does not depend on it.
     pub const fn description(self) -> &'static str {
         match self {
             Self::FullEnv | Self::Unmanaged => "",
@@ -273,7 +273,7 @@ impl Setting {
     }
 }
 
-/// Reads YAML of an example; the tests read each of them.
+/// Parses the YAML of an example. It is always valid, because the tests parse every example.
 fn read(yaml: &str) -> Value {
     serde_saphyr::from_str(yaml).unwrap_or_default()
 }

@@ -1,15 +1,14 @@
-//! The rules: what a run namespace and an agent Job must look like, and who may change what.
+//! The rules: the required form of a run namespace and an agent Job, and who may change what.
 //!
-//! [`decide`] is a total function over plain values, the clock among them. The webhook, the check command, the
-//! tests and the benchmarks all call it, which is why they cannot disagree. It is called twice for a request, as
-//! the API server calls us twice: [`Entry::Mutate`] fixes what is missing and refuses nothing;
-//! [`Entry::Validate`] evaluates the final object and changes nothing.
+//! [`decide`] is a total function of plain values, including the time. The webhook, the check command, the tests and
+//! the benchmarks all call it, so they cannot disagree. It is called twice for a request, because the API server calls
+//! the webhook twice: [`Entry::Mutate`] fixes the object and never denies; [`Entry::Validate`] validates the final
+//! object and never changes it.
 //!
-//! On an UPDATE, a rule about the state of an object speaks only of what the update broke: whatever was already
-//! so in the old object is not held against the new one. An object that is older than its rules can always be
-//! fixed step by step, and nobody is locked out of it.
-//! One thing is not inherited: what lets a Pod do more than its namespace was granted to the program in it, so that
-//! whoever puts another program there is evaluated as its creator is.
+//! On an UPDATE, the rules about the state of an object ignore violations that the old object already had. An object
+//! that is older than its rules can therefore always be fixed step by step, and no user is locked out of it. There is
+//! one exception: a permission that lets a Pod do more than its namespace allows was granted to the program in it. If
+//! an update changes the program, the whole object is evaluated, as if its author had created it.
 
 mod arcs;
 pub mod catalogue;
@@ -42,20 +41,20 @@ pub use requester::{Requester, Role};
 
 pub use crate::review::{Entry, Operation};
 
-/// A request, as far as a rule can see it.
+/// The part of an admission request that the rules use.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// What is being done.
+    /// The operation.
     pub operation: Operation,
-    /// What it is being done to.
+    /// The kind of the object.
     pub kind: Kind,
     /// The subresource, such as `status`; `None` for the object itself.
     pub subresource: Option<&'a str>,
     /// The object's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
-    /// Who asks.
+    /// The name of the requester.
     pub user: &'a str,
-    /// The groups of who asks.
+    /// The groups of the requester.
     pub groups: Vec<&'a str>,
     /// The object as it would be stored; `None` on DELETE.
     pub object: Option<Value>,
@@ -63,7 +62,7 @@ pub struct Request<'a> {
     pub old_object: Option<Value>,
 }
 
-/// The kinds that the rules know.
+/// The kinds that have rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A Namespace.
@@ -102,7 +101,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind that an API group and kind name, if the rules know it.
+    /// Returns the kind for an API group and kind, if there are rules about it.
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
             ("", "Namespace") => Some(Self::Namespace),
@@ -127,29 +126,30 @@ impl Kind {
     }
 }
 
-/// What the rules must know beyond the request. Gathered before the decision; a fact that could not be had ends
-/// the request before any rule is asked.
+/// The facts that the rules need in addition to the request. They are collected before the decision; if one is
+/// unavailable, the request fails before any rule is evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// The time of the decision.
     pub now: Timestamp,
-    /// The managed namespace that the object lies in; `None` if it lies in none.
+    /// The managed namespace that contains the object, if any.
     #[serde(with = "arcs::option")]
     pub namespace: Option<Arc<ManagedNamespace>>,
     /// The other namespaces that carry the run id of the request's Namespace.
     #[serde(with = "arcs::list")]
     pub run_holders: Vec<Arc<ManagedNamespace>>,
-    /// Whether who asks is a ServiceAccount of a managed namespace.
+    /// True if the requester is a ServiceAccount of a managed namespace.
     pub requester_is_managed: bool,
-    /// The managed namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere newly names.
+    /// Managed namespaces whose names do not show that they are managed, and whose `ServiceAccounts` are new subjects
+    /// of a binding elsewhere.
     pub named: Vec<Box<str>>,
-    /// How full the limited scopes are that the request's Namespace would come into; empty if it is in them already.
+    /// Occupancy of the limited scopes that the request's Namespace would enter; empty if it is in them already.
     pub occupancy: Vec<Occupancy>,
 }
 
 impl Facts {
-    /// No facts but the time.
+    /// Returns facts with only the time.
     pub fn at(now: Timestamp) -> Self {
         Self {
             now,
@@ -162,34 +162,34 @@ impl Facts {
     }
 }
 
-/// What is known of a managed namespace.
+/// The cached state of a managed namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedNamespace {
     /// Its name.
     pub name: Box<str>,
-    /// Its runtime mode; a label of another value reads as `code-only`, which grants least.
+    /// Its runtime mode. An unknown label value counts as `code-only`, which grants least.
     pub mode: RuntimeMode,
     /// The value of its run-id label.
     pub run_id: Box<str>,
     /// The value of its project-id label.
     pub project_id: Box<str>,
-    /// The user that it was created for, where that is known.
+    /// The user who requested it, if recorded.
     pub requested_by: Option<Box<str>>,
     /// Its correlation-id annotation.
     pub correlation_id: Option<Box<str>>,
-    /// When its lease ends, if it has a lease that can be read.
+    /// The end of its lease, if it has a readable one.
     pub expires_at: Option<Timestamp>,
-    /// Whether it is being deleted.
+    /// True if it is being deleted.
     pub terminating: bool,
-    /// Whether its baseline is live: workloads may start.
+    /// True if its gate is open: workloads may start.
     pub ready: bool,
-    /// What its baseline waits for, where the reconciler has said so.
+    /// The reason why its gate is closed, if the reconciler has reported it.
     pub waits_for: Option<Box<str>>,
 }
 
 impl ManagedNamespace {
-    /// A slot that is not managed yet. Its gate is not closed, because there is none.
+    /// Returns a slot that is not managed yet. It has no gate, so nothing waits for one.
     pub fn bare(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -206,40 +206,40 @@ impl ManagedNamespace {
     }
 }
 
-/// What came of a request.
+/// The result of evaluating a request.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// What is to be changed before the object is evaluated.
+    /// The changes to make before the object is validated.
     pub patch: json_patch::Patch,
-    /// Every rule that was broken, with its mode.
+    /// All violations, each with the mode of its rule.
     pub findings: Vec<Finding>,
-    /// The rules that were asked, whatever they found.
+    /// All evaluated rules, with or without violations.
     pub evaluated: Vec<&'static Rule>,
-    /// Whether the request was any of our business.
+    /// True if the rules apply to the request.
     pub in_scope: bool,
-    /// Whether a controller of the cluster asked.
+    /// True if the requester is a controller of the cluster.
     pub by_controller: bool,
 }
 
 impl Verdict {
-    /// The findings that refuse the request.
+    /// Returns the findings that deny the request.
     pub fn denials(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.mode == Mode::Enforce)
     }
 
-    /// Turns what would refuse the request into warnings.
+    /// Turns all denials into warnings.
     pub fn only_warn(&mut self) {
         for finding in self.findings.iter_mut().filter(|finding| finding.mode == Mode::Enforce) {
             finding.mode = Mode::Warn;
         }
     }
 
-    /// Whether all that is wrong with the request is that it comes too early.
+    /// Returns true if the request is denied only because it is too early.
     pub fn is_retryable(&self) -> bool {
         !self.is_allowed() && self.denials().all(|finding| finding.code == Code::NotReady)
     }
 
-    /// Whether the request passes.
+    /// Returns true if the request is admitted.
     pub fn is_allowed(&self) -> bool {
         self.denials().next().is_none()
     }
@@ -249,7 +249,7 @@ impl Verdict {
     }
 }
 
-/// Decides a request.
+/// Evaluates a request.
 pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: Entry) -> Verdict {
     let requester = Requester::classify(policy, facts, request);
     let mut verdict = match request.kind {
@@ -274,7 +274,7 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
     verdict
 }
 
-/// The mode of a rule under a policy.
+/// Returns the mode of a rule under a policy.
 pub fn mode(policy: &RunPolicy, rule: &Rule) -> Mode {
     if policy.rules.is_empty() {
         return rule.default_mode;

@@ -1,4 +1,4 @@
-//! Reading the parts of an object that rules ask for, with absent, `null` and empty taken as the same.
+//! Accessors for the parts of an object. Absent, `null` and empty are the same.
 
 use serde_json::{Map, Value};
 
@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 pub struct Meta<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> Meta<'a> {
-    /// The metadata below `holder.metadata`.
+    /// Returns the metadata below `holder.metadata`.
     pub fn of(holder: &'a Value) -> Self {
         Self(holder.get("metadata").and_then(Value::as_object))
     }
 
-    /// The metadata of nothing.
+    /// Returns metadata without any fields.
     pub const fn none() -> Self {
         Self(None)
     }
@@ -21,27 +21,27 @@ impl<'a> Meta<'a> {
         self.0.and_then(|map| map.get(name))
     }
 
-    /// A string field, such as `name`.
+    /// Returns a string field, such as `name`.
     pub fn text(self, name: &str) -> Option<&'a str> {
         self.field(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     pub fn label(self, key: &str) -> Option<&'a str> {
         self.field("labels").and_then(|labels| labels.get(key)).and_then(Value::as_str)
     }
 
-    /// The value of an annotation.
+    /// Returns the value of an annotation.
     pub fn annotation(self, key: &str) -> Option<&'a str> {
         self.field("annotations").and_then(|annotations| annotations.get(key)).and_then(Value::as_str)
     }
 
-    /// All labels, in the order of their keys.
+    /// Returns all labels in the order of their keys.
     pub fn labels(self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.entries("labels")
     }
 
-    /// All annotations, in the order of their keys.
+    /// Returns all annotations in the order of their keys.
     pub fn annotations(self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.entries("annotations")
     }
@@ -51,38 +51,38 @@ impl<'a> Meta<'a> {
         map.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The entries of `finalizers`.
+    /// Returns the entries of `finalizers`.
     pub fn finalizers(self) -> impl Iterator<Item = &'a str> {
         items(self.field("finalizers")).filter_map(Value::as_str)
     }
 
-    /// The entries of `ownerReferences`.
+    /// Returns the entries of `ownerReferences`.
     pub fn owners(self) -> impl Iterator<Item = &'a Value> {
         items(self.field("ownerReferences"))
     }
 
-    /// Whether the object is being deleted.
+    /// Returns true if the object is being deleted.
     pub fn is_terminating(self) -> bool {
         self.text("deletionTimestamp").is_some()
     }
 }
 
-/// The elements of an array that may be absent.
+/// Returns the elements of an array that may be absent.
 pub fn items(array: Option<&Value>) -> impl Iterator<Item = &Value> {
     array.and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The value at a path of object keys; `null` is absent.
+/// Returns the value at a path of object keys; `null` counts as absent.
 pub fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key)).filter(|value| !value.is_null())
 }
 
-/// A string field of an object; empty is absent.
+/// Returns a string field of an object; an empty one counts as absent.
 pub fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Whether a boolean field is `true`.
+/// Returns true if a boolean field is `true`.
 pub fn is_true(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool) == Some(true)
 }

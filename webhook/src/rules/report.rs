@@ -1,4 +1,4 @@
-//! What rules say of a request.
+//! Findings of the rules about a request.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,31 +7,31 @@ use codex_k8s_shared::policy::Mode;
 
 use super::catalogue::Rule;
 
-/// How a finding is answered when it refuses a request.
+/// The status code of a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// 403: not to be done, or not by this requester.
+    /// 403: not allowed, or not for this requester.
     Forbidden,
-    /// 422: a value that is not well formed or out of its range.
+    /// 422: malformed, or out of range.
     Invalid,
     /// 429: not yet.
     NotReady,
 }
 
-/// One rule broken in one place.
+/// One violation of one rule at one path.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
-    /// What follows from it.
+    /// The mode of the rule.
     pub mode: Mode,
-    /// Forbidden or invalid.
+    /// The status code.
     pub code: Code,
-    /// The field, as a path in the object.
+    /// The path of the field in the object.
     pub path: String,
-    /// What was found there.
+    /// The value that was found.
     pub found: String,
-    /// How to fix it.
+    /// The fix.
     pub remedy: String,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// The field and its value: equal for findings about the same state.
+    /// Returns the field and its value: equal for findings about the same state.
     fn state(&self) -> (&str, &str) {
         (&self.path, &self.found)
     }
@@ -57,22 +57,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing found yet.
+    /// Starts without findings.
     pub const fn new(rule: &'static Rule, mode: Mode) -> Self {
         Self { rule, mode, findings: Vec::new() }
     }
 
-    /// Something that is not to be done. `found` is quoted by the caller where it is a value.
+    /// Adds a finding about something that is not allowed. The caller quotes `found` if it is a value.
     pub fn forbid(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
         self.add(Code::Forbidden, path.into(), found.into(), remedy.into());
     }
 
-    /// A value that is not well formed or out of its range.
+    /// Adds a finding about a value that is malformed or out of range.
     pub fn invalid(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
         self.add(Code::Invalid, path.into(), found.into(), remedy.into());
     }
 
-    /// Something that may be done in a moment.
+    /// Adds a finding about something that will be allowed soon.
     pub fn not_ready(
         &mut self,
         path: impl Into<String>,
@@ -86,29 +86,29 @@ impl Report {
         self.findings.push(Finding { rule: self.rule, mode: self.mode, code, path, found, remedy });
     }
 
-    /// Adds the findings of another look by the same rule.
+    /// Appends the findings of another run of the same rule.
     pub fn append(&mut self, other: Self) {
         self.findings.extend(other.findings);
     }
 
-    /// Whether nothing was found.
+    /// Returns true if there are no findings.
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// Drops what `before` found as well: an update is not blamed for what was already so.
+    /// Drops the findings that `before` has too: an update may keep existing violations.
     pub fn retain_what_is_new(&mut self, before: &Self) {
         let before: HashSet<_> = before.findings.iter().map(Finding::state).collect();
         self.findings.retain(|finding| !before.contains(&finding.state()));
     }
 
-    /// The findings.
+    /// Returns the findings.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
 }
 
-/// A value from a request as a message may show it: quoted, without control characters, 80 characters at most.
+/// Formats a value from a request for a message: quoted, without control characters, at most 80 characters.
 pub fn quoted(value: &str) -> String {
     const LONGEST: usize = 80;
     let mut shown: String = value.chars().take(LONGEST).flat_map(char::escape_debug).collect();
@@ -118,7 +118,7 @@ pub fn quoted(value: &str) -> String {
     format!("\"{shown}\"")
 }
 
-/// Text from a request as a message may show it where it is no value: cut, without control characters.
+/// Formats free text from a request for a message: truncated, without control characters.
 pub fn clean(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut shown = String::new();
@@ -131,17 +131,17 @@ pub fn clean(text: &str) -> String {
     shown
 }
 
-/// A value that may be absent, as a message may show it.
+/// Formats a value that may be absent for a message.
 pub fn quoted_or_nothing(value: Option<&str>) -> String {
     value.map_or_else(|| "nothing".to_owned(), quoted)
 }
 
-/// `metadata.labels["key"]`.
+/// Returns the path `metadata.labels["key"]`.
 pub fn label_path(holder: &str, key: &str) -> String {
     format!("{holder}metadata.labels[\"{}\"]", key.escape_debug())
 }
 
-/// `metadata.annotations["key"]`.
+/// Returns the path `metadata.annotations["key"]`.
 pub fn annotation_path(key: &str) -> String {
     format!("metadata.annotations[\"{}\"]", key.escape_debug())
 }

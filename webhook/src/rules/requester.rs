@@ -1,4 +1,4 @@
-//! Who asks, as far as it matters to a rule.
+//! Classification of the requester.
 
 use codex_k8s_shared::policy::RunPolicy;
 
@@ -6,7 +6,7 @@ use super::{Facts, Request};
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
-/// What the requester is to the platform.
+/// The role of the requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The platform's worker or control-plane.
@@ -17,28 +17,28 @@ pub enum Role {
     Reconciler,
     /// The cluster's namespace controller.
     NamespaceController,
-    /// A controller of the cluster that makes Pods and Jobs from templates.
+    /// A controller of the cluster that creates Pods and Jobs from templates.
     WorkloadController,
-    /// A ServiceAccount of a run namespace: the agent, or what it started.
+    /// A ServiceAccount of a run namespace: the agent, or something that it started.
     Agent,
-    /// A person, or any other program.
+    /// A person or any other program.
     Anyone,
 }
 
-/// Who asks.
+/// The requester.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<'a> {
     /// The user name.
     pub user: &'a str,
-    /// What the user is to the platform.
+    /// The role of the user.
     pub role: Role,
-    /// Whether the policy lets this user pass every rule.
+    /// True if the policy lists this user under `identities.breakGlass`.
     pub breaks_glass: bool,
 }
 
 impl<'a> Requester<'a> {
-    /// Finds out who asks. Names are compared whole: a ServiceAccount of the right name in another namespace is
-    /// nobody in particular.
+    /// Classifies the requester of a request. Names are compared whole: a ServiceAccount with the right name in another
+    /// namespace has no role.
     pub fn classify(policy: &RunPolicy, facts: &Facts, request: &Request<'a>) -> Self {
         let identities = &policy.identities;
         let is = |subjects: &codex_k8s_shared::policy::Subjects| {
@@ -58,14 +58,14 @@ impl<'a> Requester<'a> {
         Self { user: request.user, role, breaks_glass: is(&identities.break_glass) }
     }
 
-    /// Whether the platform itself asks.
+    /// Returns true if the requester is the platform itself.
     pub fn is_manager(&self) -> bool {
         self.role == Role::Manager
     }
 
-    /// Whether a controller of the cluster asks: the namespace controller or one that makes Pods from templates.
+    /// Returns true if the requester is the namespace controller, or a controller that creates Pods from templates.
     pub fn is_cluster_controller(&self, policy: &RunPolicy) -> bool {
-        // One identity may be both: a controller manager without credentials per controller.
+        // One identity can be both: a controller manager without separate credentials for its controllers.
         matches!(self.role, Role::NamespaceController | Role::WorkloadController)
             || policy.identities.workload_controllers.users.iter().any(|user| user == self.user)
     }
@@ -80,7 +80,7 @@ fn is_agent(policy: &RunPolicy, facts: &Facts, user: &str) -> bool {
     !candidate && facts.requester_is_managed
 }
 
-/// The namespace and name of a ServiceAccount's user name.
+/// Splits the user name of a ServiceAccount into namespace and name.
 pub fn service_account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')
 }

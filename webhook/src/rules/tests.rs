@@ -1,4 +1,4 @@
-//! Decisions that a real API server cannot easily be brought to ask for.
+//! Decisions that are hard to provoke on a real API server.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(crate) fn run_namespace(name: &str) -> ManagedNamespace {
     }
 }
 
-/// The rules that refuse a request.
+/// Returns the rules that deny a request.
 fn refusals(facts: &Facts, request: &Request<'_>) -> Vec<&'static str> {
     let verdict = decide(&RunPolicy::default(), facts, request, Entry::Validate);
     let mut rules: Vec<_> = verdict.denials().map(|finding| finding.rule.id).collect();
@@ -68,7 +68,7 @@ fn a_controller_manager_without_an_identity_per_controller_makes_the_pods_of_a_r
 
 const WORKER: &str = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
 
-/// A slot as its worker labels it, with what somebody prepared while nobody was looking.
+/// Returns a slot before and after its worker labels it; the first one carries `planted` values.
 fn slot(planted: &Value) -> (Value, Value) {
     let mut bare = json!({"metadata": {"name": "codex-k8s-dev-1", "annotations": {}}, "spec": {"finalizers": ["kubernetes"]}});
     json_patch::merge(&mut bare, planted);
@@ -83,7 +83,7 @@ fn slot(planted: &Value) -> (Value, Value) {
     (bare, managed)
 }
 
-/// What the API server would store: fixed, then evaluated.
+/// Returns the object that the API server would store, and the rules that deny it.
 fn grant(planted: &Value) -> (Value, Vec<&'static str>) {
     let (bare, mut managed) = slot(planted);
     let facts = Facts::at(NOW.parse().unwrap());
@@ -132,7 +132,7 @@ fn a_protected_namespace_that_was_managed_once_can_be_released() {
     assert_eq!(refusals(&facts, &back), ["NS008"]);
 }
 
-/// The platform's own Deployment in a slot, as an agent changes it.
+/// Returns the rules that deny an agent's change to the platform's own Deployment in a slot.
 fn change_of_the_platforms(change: &Value) -> Vec<&'static str> {
     let old = json!({"metadata": {"name": "control-plane"}, "spec": {"template": {"spec": {
         "serviceAccountName": "codex-k8s-control-plane", "hostNetwork": true,
@@ -177,7 +177,7 @@ fn what_leaves_the_platforms_program_alone_is_not_blamed_for_its_rights() {
     }
 }
 
-/// The rules by which the garbage collector may not delete a namespace with these annotations.
+/// Returns the rules that deny the deletion of a namespace with these annotations by the garbage collector.
 fn collected(policy: &str, annotations: &Value) -> Vec<&'static str> {
     let namespace = json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-01-30T12:00:00Z",
         "labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}, "annotations": annotations}});
@@ -221,7 +221,7 @@ fn a_stolen_token_of_the_garbage_collector_deletes_nothing_that_lives_or_is_held
 
 const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
 
-/// A namespace that waits at the gate, as it is stored.
+/// Returns a stored namespace whose gate is closed.
 fn waiting() -> Value {
     json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-02-01T11:00:00Z", "labels": {
             "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
@@ -233,7 +233,7 @@ fn waiting() -> Value {
             "codex-k8s.dev/namespace-lease-updated-at": "2026-02-01T11:00:00Z"}}})
 }
 
-/// The lease of a namespace cut to a ttl from a moment, with what else is written.
+/// Returns a namespace at the gate whose lease was shortened to a ttl, with other annotations.
 fn cut(ttl: &str, expires_at: &str, updated_at: &str, others: &Value) -> Value {
     let mut new = waiting();
     json_patch::merge(

@@ -1,4 +1,4 @@
-//! A cap on connections that still answers: a client over the cap is told 429 and to come back, not cut off.
+//! A limit on connections that still answers: a client beyond the limit gets 429 instead of a closed connection.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use tower::Service;
 use super::handler::overloaded;
 use crate::metrics::Metrics;
 
-/// An acceptor that counts the connections that it has accepted and that are still open.
+/// An acceptor that counts open connections.
 #[derive(Clone)]
 pub(super) struct CappedAcceptor<A> {
     inner: A,
@@ -31,7 +31,7 @@ impl<A> CappedAcceptor<A> {
     }
 }
 
-/// A connection that counts for as long as its service lives.
+/// An open connection. It counts until its service is dropped.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// What a connection answers.
+/// The answer of a connection.
 pub(super) enum Answer<F> {
     Served(Pin<Box<F>>),
     Shed(Option<Response<Body>>),

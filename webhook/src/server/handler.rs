@@ -1,4 +1,4 @@
-//! One request: limits, protocol, panic isolation. What is decided is the reviewer's.
+//! Handling of one request: limits, protocol, panic isolation. The reviewer makes the decision.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -24,7 +24,7 @@ use crate::review::{self, AdmissionRequest, Denial, DenialCode, Entry, Outcome};
 
 /// Decides reviews.
 pub trait Reviewer: Send + Sync + 'static {
-    /// Decides one review before the deadline, after which nobody waits for it.
+    /// Decides one review. The client does not wait beyond the deadline.
     fn review(
         &self,
         entry: Entry,
@@ -54,27 +54,27 @@ struct App<R> {
     draining: CancellationToken,
 }
 
-/// The limits of large reviews, which have no part in those of the others: they wait for each other alone.
+/// The limits of large reviews, separate from those of the others: large reviews wait only for each other.
 struct Large {
-    /// The reviews that wait or are decided.
+    /// Permits for reviews that wait or are being decided.
     permits: Semaphore,
     /// The memory for bodies, in KiB.
     memory: Arc<Semaphore>,
 }
 
-/// A body up to this length is decided where it was read, within a millisecond or two. The largest review that the
-/// platform sends has a few KiB. A longer one goes to a thread of its own.
+/// A body of at most this length is decided on the thread that reads it, within a millisecond or two. The largest
+/// review of the platform has a few KiB. A longer one is decided on a blocking thread.
 const SMALL: usize = 64 * 1024;
-/// Large reviews that may wait. Each holds a connection meanwhile.
+/// Maximum number of large reviews that wait. Each holds a connection meanwhile.
 const MAX_LARGE_REVIEWS: usize = 64;
-/// The smallest share of the memory that a large review takes: no more than four are decided at a time.
+/// A large review takes at least this share of the memory: at most four are decided at a time.
 const LARGE_SHARES: usize = 4;
 const KIB: usize = 1024;
 
-/// What is left of the client's patience when we give up, so that our answer still reaches it.
+/// Time reserved before the client's timeout, so that the answer still arrives.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// The routes that kube-apiserver calls.
+/// Returns the routes for kube-apiserver.
 pub fn router<R: Reviewer>(
     reviewer: Arc<R>,
     metrics: Arc<Metrics>,
@@ -138,8 +138,9 @@ async fn admit<R: Reviewer>(app: &App<R>, entry: Entry, request: Request, deadli
     }
 }
 
-/// As [`admit`], on a thread of its own, and not before there is memory for it: until then its body is not read. What
-/// has not begun at the deadline does not begin. It does not wait at the gate, where others would wait behind it.
+/// Handles a large review like [`admit`], but on a blocking thread, and only when there is memory for it: until then
+/// its body is not read. A review that has not begun at the deadline is not decided. It does not wait for the gate,
+/// because others would wait behind it.
 async fn admit_large<R: Reviewer>(
     app: &Arc<App<R>>,
     entry: Entry,
@@ -170,7 +171,7 @@ async fn admit_large<R: Reviewer>(
 
 type Deadline = tokio::time::Instant;
 
-/// The body, or the answer to a request without one.
+/// Returns the body, or the answer to a request without one.
 async fn read_in_time<R>(app: &App<R>, request: Request, deadline: Deadline) -> Result<Bytes, Response> {
     if !is_json(&request) {
         app.metrics.refused("content_type");
@@ -186,7 +187,7 @@ async fn read_in_time<R>(app: &App<R>, request: Request, deadline: Deadline) -> 
     })
 }
 
-/// Decides a review until the deadline; one that comes too early waits at the gate until `gate`.
+/// Decides a review until the deadline. A review that is too early waits for its gate until `gate`.
 async fn decide<R: Reviewer>(
     app: &App<R>,
     entry: Entry,
@@ -244,7 +245,7 @@ async fn read(request: Request, longest: usize) -> Result<Bytes, (&'static str, 
     }
 }
 
-/// `?timeout=3s`, as kube-apiserver sends it: a whole number of seconds, or of milliseconds.
+/// Parses `?timeout=3s` as kube-apiserver sends it: a whole number of seconds or milliseconds.
 fn timeout(query: Option<&str>) -> Option<Duration> {
     let value = query?.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
     let duration: codex_k8s_shared::lease::GoDuration = value.parse().ok()?;
@@ -263,7 +264,7 @@ fn plain(status: StatusCode, message: &str) -> Response {
     response
 }
 
-/// 429 with `Retry-After`: kube-apiserver then tries again by itself, within the webhook's timeout.
+/// Answers 429 with `Retry-After`: kube-apiserver then retries by itself, within the webhook's timeout.
 pub(super) fn overloaded() -> Response {
     let mut response = plain(StatusCode::TOO_MANY_REQUESTS, "too many requests at a time");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What must be so before requests are sent here. Each condition has a name, which `/readyz` shows until it holds.
+/// The conditions for receiving requests. `/readyz` shows the name of each condition that is not met.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     conditions: Arc<RwLock<BTreeMap<&'static str, bool>>>,
@@ -21,30 +21,30 @@ pub struct Readiness {
 const DRAINING: &str = "not draining";
 
 impl Readiness {
-    /// Waits for each of the named conditions.
+    /// Starts with these conditions, none of which is met yet.
     pub fn waiting_for(conditions: &[&'static str]) -> Self {
         let conditions = conditions.iter().map(|&name| (name, false)).chain([(DRAINING, true)]).collect();
         Self { conditions: Arc::new(RwLock::new(conditions)) }
     }
 
-    /// Says whether a condition holds.
+    /// Sets a condition.
     pub fn set(&self, name: &'static str, holds: bool) {
         self.conditions.write().unwrap_or_else(PoisonError::into_inner).insert(name, holds);
     }
 
-    /// Is not ready any more, for good.
+    /// Ends the readiness for good.
     pub fn drain(&self) {
         self.set(DRAINING, false);
     }
 
-    /// The conditions that do not hold.
+    /// Returns the conditions that are not met.
     pub fn missing(&self) -> Vec<&'static str> {
         let conditions = self.conditions.read().unwrap_or_else(PoisonError::into_inner);
         conditions.iter().filter(|(_, holds)| !**holds).map(|(name, _)| *name).collect()
     }
 }
 
-/// Writes the metrics in the `OpenMetrics` text format.
+/// Renders the metrics in the `OpenMetrics` text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 #[derive(Clone)]

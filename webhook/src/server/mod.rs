@@ -1,4 +1,4 @@
-//! The HTTPS server that kube-apiserver calls, and the plain one that kubelet and Prometheus call.
+//! The HTTPS server for kube-apiserver, and the plain server for kubelet and Prometheus.
 
 mod connection;
 pub mod handler;
@@ -22,8 +22,8 @@ pub use trust::Trust;
 
 use crate::metrics::Metrics;
 
-/// Which versions of HTTP are offered. kube-apiserver speaks HTTP/1.1 to services; only to a loopback address
-/// would it choose HTTP/2, so that tests offer what production sees.
+/// The offered versions of HTTP. kube-apiserver uses HTTP/1.1 for services. It would choose HTTP/2 only for a loopback
+/// address, so tests must offer the same as production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alpn {
     /// HTTP/1.1.
@@ -35,26 +35,26 @@ pub enum Alpn {
 /// The limits of the server.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a TLS handshake may take.
+    /// Timeout of a TLS handshake.
     pub handshake: Duration,
-    /// How long a connection may be idle. Longer than the 90 seconds after which kube-apiserver closes its own:
-    /// whoever closes first must not be us, or a request is lost on the way.
+    /// Idle timeout of a connection. Longer than the 90 seconds after which kube-apiserver closes its own: if the
+    /// server closed first, a request could be lost.
     pub idle: Duration,
-    /// Connections at a time; a request on any further one is answered with 429.
+    /// Maximum number of connections; a request on a further one is answered with 429.
     pub connections: usize,
-    /// Requests at a time; any further one is answered with 429.
+    /// Maximum number of concurrent requests; a further one is answered with 429.
     pub in_flight: usize,
-    /// The longest body: two objects of 3 MiB and what is around them fit.
+    /// The maximum body length: enough for two objects of 3 MiB and their envelope.
     pub body: usize,
-    /// How long a request may take when its client does not say.
+    /// Timeout of a request whose client does not send one.
     pub request: Duration,
-    /// How long requests are still taken after the signal to end, until every client has heard of it.
+    /// Time after the shutdown signal during which requests are still accepted, until every client has noticed.
     pub drain_delay: Duration,
-    /// How long the last requests may take after that.
+    /// Time for the last requests to finish after that.
     pub drain_timeout: Duration,
-    /// The versions of HTTP that are offered.
+    /// The offered versions of HTTP.
     pub alpn: Alpn,
-    /// Who may call; anybody without one.
+    /// The allowed callers; any caller if absent.
     pub callers: Option<Arc<Callers>>,
 }
 
@@ -75,8 +75,8 @@ impl Default for Limits {
     }
 }
 
-/// The TLS configuration: 1.2 and 1.3, the certificate from the resolver at every handshake, which only callers end, if it is said
-/// who these are.
+/// Returns the TLS configuration: versions 1.2 and 1.3, the resolver's certificate at every handshake, and client
+/// authentication if callers are given.
 ///
 /// # Errors
 /// If the cryptography does not support these versions.
@@ -100,8 +100,8 @@ pub fn tls_config(
     Ok(config)
 }
 
-/// Serves reviews until `shutdown`, then drains: readiness goes off, requests are still answered for a while, each
-/// with `Connection: close`, then no more connections are taken and the last requests end.
+/// Serves reviews until `shutdown`, then drains: readiness ends; requests are answered for a while, each with
+/// `Connection: close`; then connections are no longer accepted, and the last requests finish.
 ///
 /// # Errors
 /// If the listener or TLS cannot be used.

@@ -1,4 +1,4 @@
-//! Whether the API server would take our certificate: what it is told to trust, compared with what we serve.
+//! Checks that the API server trusts the serving certificate: compares the registered caBundles with it.
 
 use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,17 +12,17 @@ use tokio::sync::Notify;
 use super::Readiness;
 use crate::registration::registered::{Called, Which};
 
-/// What `/readyz` calls it.
+/// The name of the condition in `/readyz`.
 pub const TRUSTED: &str = "certificate trusted by the caBundle in force";
-/// How long the API server may take to tell what is registered.
+/// Timeout for reading the webhook configurations.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Until we are trusted, no request is answered: whoever publishes whom to trust is waited for impatiently.
+/// Until the certificate is trusted, no request is served, so the check is repeated quickly.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Keeps one condition of the readiness: every registered webhook's caBundle vouches for the certificate in force.
+/// Maintains one readiness condition: every registered webhook's caBundle verifies the serving certificate.
 ///
-/// An API server that does not answer changes nothing: what was registered last counts on, and before the first answer
-/// nothing speaks against us. Where nothing is registered, nobody calls.
+/// If the API server does not answer, the last known registration counts; before the first answer, the condition is
+/// met. Without a registration, the API server does not call the webhook at all.
 #[derive(Clone)]
 pub struct Trust {
     client: Client,
@@ -34,7 +34,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// For the configurations of a name.
+    /// Checks the configurations with this name.
     pub fn new(
         client: Client,
         name: String,
@@ -44,14 +44,15 @@ impl Trust {
         Self { client, name, readiness, resolver, known: Arc::default(), again: Arc::default() }
     }
 
-    /// A new certificate is in force: it is evaluated at once by what is known, and again by what is registered now.
+    /// Checks a new certificate: immediately against the last known registration, and again after reading the current
+    /// one.
     pub fn renewed(&self) {
         self.evaluate();
         self.again.notify_one();
     }
 
-    /// Looks at what is registered, for ever: every so often, each second while nobody vouches for us, and with each new
-    /// certificate.
+    /// Checks the registration for ever: at an interval, every second while the certificate is not trusted, and with
+    /// each new certificate.
     pub async fn follow(&self, interval: Duration) {
         loop {
             match tokio::time::timeout(TIMEOUT, self.inspect()).await {
@@ -78,7 +79,7 @@ impl Trust {
         Ok(called)
     }
 
-    /// Whether we are trusted.
+    /// Returns true if the certificate is trusted.
     fn evaluate(&self) -> bool {
         let (chain, now) = (self.resolver.chain(), Timestamp::now());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

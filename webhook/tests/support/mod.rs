@@ -1,4 +1,4 @@
-//! Generated reviews and the facts around them.
+//! Generators of reviews and their facts.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -20,7 +20,7 @@ pub(crate) const RUN_ID: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 pub(crate) const PROJECT_ID: &str = "a74d653c-adf0-5b7c-8c41-88ceadd6edd3";
 pub(crate) const CORRELATION_ID: &str = "8c1f5a40-0763-11f1-9b2e-5d3a4f6c7e10";
 
-/// The managed namespace that generated workloads lie in.
+/// Returns the managed namespace of generated workloads.
 pub(crate) fn managed(mode: RuntimeMode) -> ManagedNamespace {
     ManagedNamespace {
         name: NAMESPACE.into(),
@@ -41,7 +41,7 @@ pub(crate) fn facts(mode: RuntimeMode) -> Facts {
     Facts { namespace: Some(Arc::new(managed(mode))), requester_is_managed: true, ..Facts::at(now) }
 }
 
-/// Knows one managed namespace, in full-env.
+/// A lookup that contains one managed namespace in full-env.
 #[derive(Debug)]
 pub(crate) struct OneNamespace;
 
@@ -71,7 +71,7 @@ impl Lookup for OneNamespace {
     }
 }
 
-/// A request of a user about an object.
+/// Builds a request of a user for an object.
 pub(crate) fn request(
     user: &str,
     kind: Kind,
@@ -90,7 +90,7 @@ pub(crate) fn decide(facts: &Facts, request: &Request<'_>, entry: Entry) -> Verd
     rules::decide(&RunPolicy::default(), facts, request, entry)
 }
 
-/// The platform's own values, and a limit of agent Jobs beside them.
+/// Generates the platform's own policies, with and without a limit of agent Jobs.
 pub(crate) fn policies() -> impl Strategy<Value = RunPolicy> {
     any::<bool>().prop_map(|limited| {
         let mut policy = RunPolicy::default();
@@ -112,7 +112,7 @@ pub(crate) fn users() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// The users who may say which run of the platform a new namespace is for.
+/// Generates users who may choose the platform's run of a new namespace.
 pub(crate) fn creators() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["system:serviceaccount:codex-k8s-prod:codex-k8s-control-plane", WORKER])
 }
@@ -140,7 +140,7 @@ pub(crate) fn kinds() -> impl Strategy<Value = Kind> {
     ])
 }
 
-/// Baseline objects by their names, as a manager may write them: with the right values, others, or none.
+/// Generates objects with baseline names as a manager may write them: with the right values, other ones, or none.
 pub(crate) fn baseline_object() -> impl Strategy<Value = (Kind, Value)> {
     const ACCESS: [&str; 2] = ["codex-runner", "codex-runner-readonly"];
     let of = |kind, names: &[&'static str], fields: &[&'static str]| {
@@ -164,7 +164,7 @@ pub(crate) fn baseline_object() -> impl Strategy<Value = (Kind, Value)> {
     ]
 }
 
-/// Any JSON, with the keys that rules look for among its keys.
+/// Generates any JSON, with keys that rules read.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     const KEYS: [&str; 39] = [
         "metadata",
@@ -226,7 +226,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Absent, `null`, or the value.
+/// Generates absence, `null`, or the value.
 fn perhaps<S>(value: S) -> impl Strategy<Value = Option<Value>>
 where
     S: Strategy + 'static,
@@ -235,7 +235,7 @@ where
     prop_oneof![Just(None), Just(Some(Value::Null)), value.prop_map(|value| Some(value.into()))]
 }
 
-/// A map of which each entry is there or not.
+/// Generates a map in which each entry may be missing.
 fn some_of(entries: Vec<(&'static str, BoxedStrategy<Option<Value>>)>) -> impl Strategy<Value = Value> {
     let (keys, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
     values.prop_map(move |values| {
@@ -244,12 +244,12 @@ fn some_of(entries: Vec<(&'static str, BoxedStrategy<Option<Value>>)>) -> impl S
     })
 }
 
-/// Absent or the value: what labels can be, which are never `null` once the API server has read them.
+/// Generates absence or the value. Labels are never `null` after the API server has parsed them.
 fn absent_or(value: &'static str) -> BoxedStrategy<Option<Value>> {
     prop::option::of(Just(Value::from(value))).boxed()
 }
 
-/// Namespaces that nobody could object to: some of what is right is there, the rest is missing.
+/// Generates harmless namespaces: some correct values are present, others are missing.
 pub(crate) fn benign_namespace() -> impl Strategy<Value = Value> {
     let labels = some_of(vec![
         ("codex-k8s.dev/managed-by", absent_or("codex-k8s-worker")),
@@ -312,7 +312,7 @@ fn benign_containers(least: usize) -> impl Strategy<Value = Value> {
     prop::collection::vec(container, least..4).prop_map(Value::from)
 }
 
-/// What the API server's ServiceAccount plug-in has put into a bare Pod before any webhook sees it.
+/// Adds the volume that the API server's ServiceAccount plug-in adds to a bare Pod before any webhook is called.
 fn inject_token(spec: &mut Value) {
     let open = spec["automountServiceAccountToken"].is_null();
     if open {
@@ -334,7 +334,7 @@ fn benign_meta() -> impl Strategy<Value = Value> {
     perhaps(labels).prop_map(|labels| labels.map_or_else(|| json!({}), |labels| json!({"labels": labels})))
 }
 
-/// Workloads that nobody could object to, in a namespace of this mode.
+/// Generates harmless workloads for a namespace with this mode.
 pub(crate) fn benign_workload(mode: RuntimeMode) -> impl Strategy<Value = (Kind, Value)> {
     let account = match mode {
         RuntimeMode::FullEnv => perhaps(Just("codex-runner")).boxed(),

@@ -1,4 +1,4 @@
-//! What another policy would change of a live cluster.
+//! The differences that another policy would make for a live cluster.
 
 use codex_k8s_shared::cleanup::{self, Candidate, Work};
 use codex_k8s_shared::policy::RunPolicy;
@@ -12,18 +12,18 @@ use super::{Live, SortKey, sort_key};
 use crate::check::evaluation::what;
 use crate::check::{Evaluation, Problem, Report, Severity, Verdict, report};
 
-/// What stands in the place of a rule's id where a namespace expires sooner.
+/// Used instead of a rule id for a namespace that expires sooner.
 const EXPIRY: &str = "EXPIRY";
 
-/// What a policy would change of an object.
+/// The effect of a policy on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
-    /// It would be refused, and is not now.
+    /// It would be denied; now it would be admitted.
     NewlyDenied,
-    /// It would be admitted, and is not now.
+    /// It would be admitted; now it would be denied.
     NewlyAdmitted,
-    /// It would still be refused, or admitted, but with other messages, warnings or additions.
+    /// It would still be denied, or admitted, but with other messages, warnings or additions.
     Otherwise,
     /// The garbage collector would delete it sooner.
     ExpiresSooner,
@@ -33,41 +33,41 @@ pub enum Effect {
     BaselineChanges,
 }
 
-/// A change of one object.
+/// The change for one object.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// What would change.
+    /// The effect.
     pub effect: Effect,
     /// The object's API version.
     pub api_version: String,
     /// Its kind.
     pub kind: String,
-    /// The namespace that it lies in; none for what lies in none.
+    /// Its namespace; absent for cluster-scoped objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
-    /// What is so under the policy in force.
+    /// The result under the current policy.
     pub before: String,
-    /// What would be so under the proposed policy.
+    /// The result under the proposed policy.
     pub after: String,
-    /// The verdict under the proposed policy, where it is one that changes.
+    /// The evaluation under the proposed policy, if it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Evaluation>,
 }
 
-/// How many changes there are of each effect.
+/// The number of changes by effect.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSummary {
-    /// The objects that were looked at.
+    /// The evaluated objects.
     pub objects: usize,
-    /// Those that would be refused, and are not now.
+    /// Objects that would be denied, and are not now.
     pub newly_denied: usize,
-    /// Those that would be admitted, and are not now.
+    /// Objects that would be admitted, and are not now.
     pub newly_admitted: usize,
-    /// Those that would be refused or admitted as now, but otherwise.
+    /// Objects that would be denied or admitted as now, but with other messages.
     pub otherwise: usize,
     /// Namespaces that would be deleted sooner.
     pub expire_sooner: usize,
@@ -77,7 +77,7 @@ pub struct RolloutSummary {
     pub baselines_change: usize,
 }
 
-/// What a proposed policy would change.
+/// The changes that a proposed policy would make.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutReport {
@@ -85,20 +85,20 @@ pub struct RolloutReport {
     pub api_version: &'static str,
     /// Always `RolloutReport`.
     pub kind: &'static str,
-    /// The hash of the policy in force.
+    /// The hash of the current policy.
     pub from: String,
     /// The hash of the proposed policy.
     pub to: String,
-    /// How many changes there are.
+    /// The number of changes.
     pub summary: RolloutSummary,
     /// The changes, by namespace.
     pub changes: Vec<Change>,
-    /// What was read of the cluster.
+    /// The contents of the cluster.
     pub live: Live,
 }
 
 impl RolloutReport {
-    /// The JSON Schema of reports.
+    /// Returns the JSON Schema of reports.
     pub fn json_schema() -> schemars::Schema {
         schemars::schema_for!(Self)
     }
@@ -125,7 +125,7 @@ impl RolloutReport {
         Self { api_version, kind: "RolloutReport", from, to, summary, changes, live }
     }
 
-    /// What the proposed policy finds fault with that the policy in force does not, as a report of the objects.
+    /// Returns the problems that only the proposed policy reports, as a report on the objects.
     #[must_use]
     pub fn into_report(self, proposed: &RunPolicy) -> Report {
         let objects = self.changes.into_iter().filter_map(|change| match change.effect {
@@ -138,7 +138,7 @@ impl RolloutReport {
 }
 
 impl Change {
-    /// That a namespace expires sooner, as what is wrong with it.
+    /// Returns a warning that a namespace expires sooner.
     fn warning(self) -> Evaluation {
         let problem = Problem {
             rule: EXPIRY,
@@ -158,7 +158,7 @@ impl Change {
         }
     }
 
-    /// Kind, namespace and name.
+    /// Returns kind, namespace and name.
     pub fn what(&self) -> String {
         what(&self.kind, self.namespace.as_deref(), &self.name)
     }
@@ -168,7 +168,7 @@ impl Change {
     }
 }
 
-/// What changes of the verdict on an object.
+/// Returns the change between two evaluations of an object.
 pub(super) fn changes(before: Option<&Evaluation>, after: Evaluation) -> Option<Change> {
     let denied = |evaluation: Option<&Evaluation>| {
         evaluation.is_some_and(|evaluation| evaluation.result == Verdict::Denied)
@@ -178,7 +178,7 @@ pub(super) fn changes(before: Option<&Evaluation>, after: Evaluation) -> Option<
         (true, false) => Effect::NewlyAdmitted,
         _ if before.is_some_and(|before| is_same(before, &after)) => return None,
         _ if after.result == Verdict::Drifted => Effect::BaselineChanges,
-        // A baseline's object that comes under another policy's eye, and is as that has it.
+        // A baseline object to which only the proposed policy applies, and which complies with it.
         _ if before.is_none() => return None,
         _ => Effect::Otherwise,
     };
@@ -199,7 +199,7 @@ fn is_same(before: &Evaluation, after: &Evaluation) -> bool {
         == (after.result, &after.message, &after.warnings, &after.patch)
 }
 
-/// A verdict in a line.
+/// Describes an evaluation in one line.
 fn describe(evaluation: &Evaluation) -> String {
     let what = evaluation.result.describe();
     let messages =
@@ -207,14 +207,15 @@ fn describe(evaluation: &Evaluation) -> String {
     if messages.is_empty() { what.to_owned() } else { format!("{what}: {}", messages.join("; ")) }
 }
 
-/// When the garbage collector would delete a namespace, as far as its own annotations tell.
+/// The time at which the garbage collector would delete a namespace, from its annotations alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     At(Timestamp),
     Never,
 }
 
-/// What waits is asked again when it has waited: it may be kept then.
+/// Returns the end of a namespace. If the collector would wait, evaluates again at the end of the wait, because it may
+/// retain the namespace then.
 fn end(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> (End, String) {
     let mut at = now;
     loop {
@@ -231,8 +232,8 @@ fn end(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> (End, Strin
     }
 }
 
-/// Whether a namespace would be deleted at another time. What the platform's database and the namespace's work would
-/// say is not asked: a run that has ended, and a namespace that is idle.
+/// Returns the change if a namespace would be deleted at another time. It assumes a finished run and an idle namespace,
+/// because neither the platform's database nor the workloads are read.
 pub(super) fn expiry(
     before: &RunPolicy,
     after: &RunPolicy,

@@ -1,4 +1,4 @@
-//! Who would create what is there.
+//! The users that would create existing objects.
 
 use codex_k8s_shared::policy::RunPolicy;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::Requester;
 use crate::rules::guard::API_SERVER;
 
-/// Who makes what a controller makes, by the kind that it is made from.
+/// The controller for each kind of owner.
 const CONTROLLERS: [(&str, &str); 7] = [
     ("CronJob", "cronjob-controller"),
     ("DaemonSet", "daemon-set-controller"),
@@ -17,8 +17,8 @@ const CONTROLLERS: [(&str, &str); 7] = [
     ("StatefulSet", "statefulset-controller"),
 ];
 
-/// Who would create an object: the controller that made it; else whoever is asked about; else whoever the namespace was
-/// requested by. A binding outside of run namespaces is taken for a manager's, who may bind most.
+/// Returns the user who would create an object: the controller that created it, or the given requester, or the
+/// requester of the namespace. For a binding outside run namespaces it is a manager, who may bind most.
 pub(super) fn creator(
     policy: &RunPolicy,
     object: &Value,
@@ -44,7 +44,7 @@ fn controller(object: &Value) -> Option<&'static str> {
     CONTROLLERS.iter().find(|(kind, _)| owner["kind"] == *kind).map(|(_, name)| *name)
 }
 
-/// What kube-apiserver itself puts into every cluster.
+/// Returns true for an object that kube-apiserver itself creates in every cluster.
 fn is_built_in(object: &Value) -> bool {
     object
         .pointer("/metadata/labels/kubernetes.io~1bootstrapping")

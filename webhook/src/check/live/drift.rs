@@ -1,4 +1,4 @@
-//! The baseline of a namespace, as the reconciler would find it.
+//! Comparison of a namespace's baseline with the policy, as the reconciler would do it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,20 +11,20 @@ use crate::reconcile::cluster::resource;
 use crate::reconcile::namespace::desired;
 use crate::reconcile::plan::{Drift, Key, Observed, Step, plan};
 
-/// What stands in the place of a rule's id where a baseline is not as it is to be.
+/// Used instead of a rule id for a baseline that differs from the policy.
 pub const RULE: &str = "BASELINE";
-/// What it says.
+/// Its title.
 pub const TITLE: &str = "The baseline is as the policy says";
-/// Why it says so.
+/// Its reason.
 pub const WHY: &str =
     "What a run may do and use is what its namespace's baseline says, not what the policy says.";
-/// How to comply.
+/// The way to comply.
 pub const REMEDY: &str = "Let codex-k8s-guard reconcile run: it repairs what drifts.";
 
-/// What is told as done to an object that is compared.
+/// The operation in the evaluation of a compared object.
 const COMPARE: &str = "COMPARE";
 
-/// How each baseline object of a namespace compares with what a policy wants there.
+/// Compares each baseline object of a namespace with the policy.
 pub(super) fn compare(
     policy: &RunPolicy,
     meta: &ObjectMeta,
@@ -112,7 +112,7 @@ fn evaluation((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Ev
     }
 }
 
-/// Of an object that no rule was asked about.
+/// Returns the evaluation of an object without evaluating any rule.
 pub(super) fn unevaluated(
     api_version: String,
     kind: String,

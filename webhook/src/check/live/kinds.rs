@@ -1,4 +1,4 @@
-//! What is read of a live cluster: the kinds that the rules know.
+//! The resources to read from a live cluster: the kinds that have rules.
 
 use kube::api::ApiResource;
 
@@ -13,9 +13,9 @@ pub struct Listed {
     pub kind: &'static str,
     /// The resource.
     pub plural: &'static str,
-    /// Whether its objects lie in namespaces.
+    /// True if its objects are namespaced.
     pub is_namespaced: bool,
-    /// The one value of `type` that is asked for.
+    /// The only value of `type` to list, if it is restricted.
     pub only_type: Option<&'static str>,
 }
 
@@ -23,7 +23,7 @@ const fn namespaced(group: &'static str, kind: &'static str, plural: &'static st
     Listed { group, kind, plural, is_namespaced: true, only_type: None }
 }
 
-/// All of them but the namespaces, whoever makes others before those that it makes.
+/// All resources except namespaces. Owners come before the objects that they create.
 pub const LISTED: [Listed; 16] = [
     namespaced("", "ServiceAccount", "serviceaccounts"),
     namespaced("rbac.authorization.k8s.io", "Role", "roles"),
@@ -34,7 +34,7 @@ pub const LISTED: [Listed; 16] = [
     },
     namespaced("", "ResourceQuota", "resourcequotas"),
     namespaced("", "LimitRange", "limitranges"),
-    // No other Secret is any rule's business, and so none is read.
+    // There are no rules about other Secrets, so they are not read.
     Listed { only_type: Some(TOKEN_SECRET), ..namespaced("", "Secret", "secrets") },
     namespaced("batch", "CronJob", "cronjobs"),
     namespaced("batch", "Job", "jobs"),
@@ -48,12 +48,12 @@ pub const LISTED: [Listed; 16] = [
 ];
 
 impl Listed {
-    /// Its `apiVersion`: all of them are at `v1`.
+    /// Returns its `apiVersion`: all of them are at `v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }
 
-    /// How it is spoken of to the API server.
+    /// Returns the resource for API calls.
     pub fn resource(&self) -> ApiResource {
         ApiResource {
             group: self.group.to_owned(),

@@ -1,4 +1,4 @@
-//! Judges what is brought to it of a live cluster, under one policy, or under two of them to tell what changes.
+//! Evaluates the objects of a live cluster under one policy, or under two policies to compare them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,23 +22,23 @@ use crate::created::as_created;
 use crate::reconcile::namespace::{annotation, is_in_scope};
 use crate::reconcile::plan::{Key, Observed, is_applied};
 
-/// What came of a survey.
+/// The result of a live check.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The verdicts under one policy.
+    /// The evaluations under one policy.
     Verdicts(Report),
-    /// What another policy would change.
+    /// The changes that another policy would make.
     Rollout(RolloutReport),
 }
 
-/// A policy, and who evaluates by it.
+/// A policy with its checker.
 #[derive(Debug)]
 struct Evaluator {
     policy: RunPolicy,
     checker: Checker,
 }
 
-/// Judges a live cluster.
+/// Evaluates a live cluster.
 #[derive(Debug)]
 pub struct LiveCheck {
     in_force: Evaluator,
@@ -54,7 +54,7 @@ pub struct LiveCheck {
     live: Live,
 }
 
-/// Where a survey was.
+/// A position in a live check.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     evaluated: usize,
@@ -63,8 +63,9 @@ pub struct Mark {
 }
 
 impl LiveCheck {
-    /// A survey at a moment, under a policy, and if another is proposed under that as well. Where it is said who asks,
-    /// all that no controller makes is evaluated as theirs. Of a cluster that is not `whole`, places are taken to be free.
+    /// Starts a live check at a time, under the current policy and a proposed one, if given. With a requester, all
+    /// objects that no controller creates are evaluated for it. If the cluster is not `whole`, free reservations are
+    /// assumed.
     pub fn new(
         in_force: RunPolicy,
         proposed: Option<RunPolicy>,
@@ -94,19 +95,19 @@ impl LiveCheck {
         }
     }
 
-    /// Where it is now.
+    /// Returns the current position.
     pub const fn mark(&self) -> Mark {
         Mark { evaluated: self.evaluated.len(), changed: self.changed.len(), objects: self.objects }
     }
 
-    /// Forgets what it evaluated since.
+    /// Drops the evaluations since a position.
     pub fn return_to(&mut self, mark: Mark) {
         self.evaluated.truncate(mark.evaluated);
         self.changed.truncate(mark.changed);
         self.objects = mark.objects;
     }
 
-    /// Takes in all namespaces, and evaluates those that are managed or claim to be.
+    /// Adds all namespaces, and evaluates those that are managed or claim to be.
     ///
     /// # Errors
     /// If one cannot be evaluated at all.
@@ -125,7 +126,7 @@ impl LiveCheck {
             .get("metadata")
             .and_then(|meta| serde_json::from_value(meta.clone()).ok())
             .unwrap_or_default();
-        // Most of it, and nothing that is asked about.
+        // Most of the metadata, and never used.
         meta.managed_fields = None;
         let is_managed = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
         let leaves = meta.deletion_timestamp.is_some();
@@ -149,14 +150,14 @@ impl LiveCheck {
         Ok(())
     }
 
-    /// Tells if a namespace would be deleted at another time.
+    /// Records a change if a namespace would be deleted at another time.
     fn expiry(&mut self, meta: &ObjectMeta) {
         if let Some(proposed) = &self.proposed {
             self.changed.extend(expiry(&self.in_force.policy, &proposed.policy, self.now, meta));
         }
     }
 
-    /// Takes in a page of what is listed, and evaluates what lies in managed namespaces, and bindings anywhere.
+    /// Adds a page of objects, and evaluates those in managed namespaces, and all bindings.
     ///
     /// # Errors
     /// If an object cannot be evaluated at all.
@@ -174,7 +175,7 @@ impl LiveCheck {
             |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (own_namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let Some(meta) = self.namespaces.get(&own_namespace) else {
-            // Bindings reach in from elsewhere.
+            // Bindings elsewhere can grant rights in run namespaces.
             if matches!(listed.kind, "RoleBinding" | "ClusterRoleBinding") {
                 self.evaluate(object, None).await?;
             }
@@ -191,7 +192,7 @@ impl LiveCheck {
         self.evaluate(object, Some(&requested_by)).await
     }
 
-    /// Whether an object of a baseline's kind is one of a baseline's: it is compared with it then, not evaluated.
+    /// Returns true if an object is part of a baseline: it is then compared and not evaluated.
     fn is_compared(&self, kind: BaselineKind, name: &str, meta: &ObjectMeta, object: &Value) -> bool {
         self.evaluators().any(|Evaluator { policy, .. }| {
             is_in_scope(policy, meta)
@@ -237,12 +238,12 @@ impl LiveCheck {
         match (&self.proposed, before, after) {
             (None, before, _) => self.evaluated.extend(before),
             (Some(_), before, Some(after)) => self.changed.extend(changes(before.as_ref(), after)),
-            // What the proposed policy knows nothing of is compared under neither.
+            // If the proposed policy does not apply, there is no comparison under either policy.
             (Some(_), _, None) => {}
         }
     }
 
-    /// Compares the baselines, and ends.
+    /// Compares the baselines and returns the result.
     pub fn finish(mut self, requests: usize, left_out: Vec<String>) -> Outcome {
         let looks_at_all =
             BaselineKind::ALL.iter().all(|kind| !left_out.iter().any(|left| left == kind.plural()));
@@ -285,7 +286,7 @@ fn sort_key_of(evaluation: &Evaluation) -> SortKey<'_> {
     sort_key(&evaluation.kind, evaluation.namespace.as_deref(), &evaluation.name)
 }
 
-/// Leaves of what would be changed only what the object does not have: the rest is what was noted on it since.
+/// Drops the changes of fields that the object already has: they were set after its creation.
 fn only_what_is_missing(mut evaluation: Evaluation, object: &Value) -> Evaluation {
     evaluation.patch.0.retain(|operation| match operation {
         PatchOperation::Add(add) => {
@@ -300,12 +301,12 @@ fn only_what_is_missing(mut evaluation: Evaluation, object: &Value) -> Evaluatio
     evaluation
 }
 
-/// Whether it is only set while a Job waits for its place.
+/// Returns true for a field that is set only while a Job waits for its reservation.
 fn is_noted(pointer: &str) -> bool {
     pointer.replace("~1", "/").ends_with(keys::JOB_PENDING_REASON)
 }
 
-/// Leaves out who owns which field: most of an object, and nothing that is compared.
+/// Removes the managed fields: most of an object, and never compared.
 fn slim(object: &mut Value) {
     for entry in
         object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten()

@@ -1,7 +1,7 @@
-//! The webhook's verdict on what is in a live cluster: each object as if it were created now, and the baseline of each
-//! namespace as the reconciler would find it. Nothing is written.
+//! Evaluates a live cluster: each object as if it were created now, and the baseline of each namespace as the
+//! reconciler would compare it. Never writes.
 //!
-//! [`LiveCheck`] evaluates, [`read`] brings it what there is.
+//! [`LiveCheck`] evaluates the objects that [`read`] reads.
 
 mod change;
 mod created;
@@ -22,26 +22,26 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What was read of a live cluster.
+/// The contents of a live cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Live {
-    /// Its managed namespaces.
+    /// The number of managed namespaces.
     pub namespaces: usize,
-    /// Those of them that are being deleted: they and what they hold are not evaluated.
+    /// The number of them that are being deleted. They and their objects are not evaluated.
     pub terminating: usize,
-    /// Those whose gate is closed, and what they wait for.
+    /// The namespaces whose gate is closed, with the reason.
     pub closed: BTreeMap<String, String>,
-    /// The resources that were left out.
+    /// The resources that were excluded.
     pub left_out: Vec<String>,
-    /// The requests that the API server was sent.
+    /// The number of requests to the API server.
     pub requests: usize,
 }
 
-/// Where an object is told of among others.
+/// The sort key of an object.
 type SortKey<'a> = (bool, &'a str, bool, &'a str, &'a str);
 
-/// By namespace; a Namespace stands before what it holds, and what lies in none at the end.
+/// Returns a key that sorts by namespace, a Namespace before its objects, and other cluster-scoped objects last.
 fn sort_key<'a>(kind: &'a str, namespace: Option<&'a str>, name: &'a str) -> SortKey<'a> {
     let is_namespace = kind == "Namespace";
     let own_namespace = if is_namespace { Some(name) } else { namespace };

@@ -1,4 +1,4 @@
-//! Reads a live cluster, page by page, and writes nothing.
+//! Reads a live cluster page by page. Never writes.
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -15,17 +15,17 @@ use super::kinds::{LISTED, Listed};
 use super::live_check::LiveCheck;
 use crate::check::CheckError;
 
-/// Objects of a page: what is held of a cluster at a time.
+/// Objects per page: this much of a cluster is in memory at a time.
 const PAGE: u32 = 500;
-/// How often a list that the API server does not remember any more is begun again.
+/// Maximum number of restarts of a list whose continue token has expired.
 const RESTARTS: usize = 5;
 /// The resource that is always read.
 const NAMESPACES: &str = "namespaces";
 
-/// Why a cluster could not be evaluated.
+/// The reason why a cluster could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Who asks may not read it.
+    /// The user may not read it.
     #[error(
         "failed to list {resource}: {message}; \
          grant it (deploy/base/check.yaml has a ClusterRole){remedy}"
@@ -33,9 +33,9 @@ pub enum ReadError {
     Forbidden {
         /// The resource.
         resource: &'static str,
-        /// What the API server says.
+        /// The message of the API server.
         message: String,
-        /// What else can be done.
+        /// The alternatives.
         remedy: String,
     },
     /// There is no such namespace.
@@ -44,38 +44,38 @@ pub enum ReadError {
         /// Its name.
         name: String,
     },
-    /// The API server did not answer, or with an error.
+    /// The API server did not answer, or answered with an error.
     #[error("failed to list {resource}")]
     Failed {
         /// The resource.
         resource: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// What was read could not be evaluated.
+    /// Objects could not be evaluated.
     #[error("failed to evaluate {resource}")]
     Evaluator {
         /// The resource.
         resource: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: CheckError,
     },
 }
 
-/// What is told while a cluster is read.
+/// The progress of reading a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The resource that is read.
+    /// The current resource.
     pub resource: &'static str,
-    /// The resources that were read before.
+    /// The number of resources that have been read.
     pub done: usize,
-    /// All resources that are read.
+    /// The number of all resources to read.
     pub of: usize,
-    /// The objects of it that were read.
+    /// The number of objects of the current resource that have been read.
     pub read: usize,
-    /// The objects that the API server says are left.
+    /// The number of remaining objects, according to the API server.
     pub left: usize,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for Reader<'_> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the whole cluster or one namespace of it, without these resources.
+    /// Reads the whole cluster or one of its namespaces, without the excluded resources.
     pub fn new(
         client: Client,
         namespace: Option<&'a str>,
@@ -105,12 +105,12 @@ impl<'a> Reader<'a> {
         Self { client, namespace, without, progress, requests: Cell::new(0) }
     }
 
-    /// The requests that were sent.
+    /// Returns the number of requests.
     pub fn requests(&self) -> usize {
         self.requests.get()
     }
 
-    /// What a cluster has that is to be read: of one namespace, only what lies in it.
+    /// Returns the resources to read: for one namespace, only the namespaced ones.
     fn listed(&self) -> Vec<&'static Listed> {
         let is_desired = |listed: &&Listed| {
             let left_out = self.without.iter().any(|without| without == listed.plural);
@@ -119,10 +119,10 @@ impl<'a> Reader<'a> {
         LISTED.iter().filter(is_desired).collect()
     }
 
-    /// Brings a survey all there is.
+    /// Reads everything into a live check.
     ///
     /// # Errors
-    /// If any of it cannot be read or evaluated: half a cluster is none.
+    /// If anything cannot be read or evaluated: half a cluster would give a wrong result.
     pub async fn read(&self, live_check: &mut LiveCheck) -> Result<(), ReadError> {
         let listed = self.listed();
         let of = listed.len() + 1;
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A page; none where the list is to be begun again.
+    /// Returns a page; `None` if the list must be restarted.
     async fn page<K>(
         &self,
         resource: &'static str,
@@ -257,7 +257,7 @@ fn next<K: Clone>(page: &ObjectList<K>) -> Option<String> {
     page.metadata.continue_.clone().filter(|token| !token.is_empty())
 }
 
-/// An object as JSON. It was made from JSON a moment ago: it goes back.
+/// Converts an object to JSON. This cannot fail, because it was parsed from JSON.
 fn value(object: &impl Serialize) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }

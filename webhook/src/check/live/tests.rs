@@ -38,7 +38,7 @@ fn policy(text: &str) -> RunPolicy {
     RunPolicy::from_yaml(&format!("{head}{text}")).unwrap()
 }
 
-/// What the API server stores of a manifest that was created hours ago, with what it notes in it.
+/// Returns the object that the API server would have stored for a manifest hours ago, with the fields that it sets.
 async fn stored(text: &str) -> Value {
     let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
     let request = CheckRequest { now: Some(at(CREATED)), ..CheckRequest::creation(requester) };
@@ -74,7 +74,7 @@ async fn job() -> Value {
     job
 }
 
-/// The baseline as it is kept.
+/// Returns the baseline in its desired state.
 fn baseline() -> Vec<Value> {
     desired(&RunPolicy::default(), NAME, RuntimeMode::FullEnv)
         .into_iter()
@@ -152,7 +152,8 @@ fn every_kind_that_the_rules_know_and_that_can_be_listed_is_read() {
     for (group, kind) in &known {
         assert!(Kind::of(group, kind).is_some(), "{kind}");
     }
-    // A template's kinds are five of ours; a Binding and a TokenRequest are never stored; Namespaces are read first.
+    // Five kinds share the rules for templates; a Binding and a TokenRequest are never stored; Namespaces are read
+    // first.
     let kinds: BTreeSet<_> =
         known.iter().map(|(group, kind)| format!("{:?}", Kind::of(group, kind).unwrap())).collect();
     assert_eq!(kinds.len() + 3, 15, "{kinds:?}");
@@ -197,7 +198,7 @@ async fn a_pod_is_evaluated_as_its_controllers_unless_it_has_none() {
         json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "tests", "uid": "1", "controller": true}]);
     let cluster = Cluster::complete().await.with(pod("made", owner)).with(pod("bare", json!([])));
     let report = cluster.report().await;
-    // It lacks what the webhook would have added, and nobody minds whose it says it is.
+    // It lacks the values that the webhook would have added, and its labels of another run are accepted.
     let made = of(&report, &format!("Pod {NAME}/made"));
     assert_eq!((made.result, made.rules()), (Verdict::Mutated, vec![]));
     let bare = of(&report, &format!("Pod {NAME}/bare"));
@@ -363,7 +364,7 @@ async fn a_list_that_is_begun_again_leaves_nothing_of_its_first_half() {
     live_check.take(jobs, vec![job().await]).await.unwrap();
     let left_out = vec!["roles".to_owned()];
     let Outcome::Verdicts(report) = live_check.finish(3, left_out.clone()) else { panic!() };
-    // Without Roles, no baseline can be compared.
+    // Without Roles, the baseline cannot be compared.
     assert_eq!(report.summary.objects, 2);
     assert_eq!(report.live.unwrap().left_out, left_out);
 }

@@ -1,4 +1,4 @@
-//! No two runs share a name, and those that would are refused.
+//! Tests that two runs never get the same name: runs that would are rejected.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ fn a_name_that_would_be_cut_is_refused_with_the_prefix_that_would_do() {
     assert_eq!(name.unwrap().len(), 63);
 }
 
-/// Numbers that look random and are always the same (splitmix64).
+/// Deterministic pseudo-random numbers (splitmix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -64,7 +64,7 @@ impl Numbers {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    /// A UUID of version 4.
+    /// Returns a UUID of version 4.
     fn uuid(&mut self) -> String {
         let hex = format!("{:016x}{:016x}", self.next(), self.next());
         format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30])

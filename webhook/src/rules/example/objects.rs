@@ -7,7 +7,7 @@ use crate::rules::Kind;
 /// A valid object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
-    /// A run namespace as a person writes it, by its name alone.
+    /// A run namespace as a person writes it, with only a name.
     NewNamespace,
     /// A run namespace as it is stored.
     RunNamespace,
@@ -46,7 +46,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// All of them.
+    /// All objects.
     pub const ALL: [Self; 18] = [
         Self::NewNamespace,
         Self::RunNamespace,
@@ -68,7 +68,7 @@ impl Object {
         Self::TokenRequest,
     ];
 
-    /// The object as YAML.
+    /// Returns the object as YAML.
     pub const fn yaml(self) -> &'static str {
         match self {
             Self::NewNamespace => NEW_NAMESPACE,
@@ -92,7 +92,7 @@ impl Object {
         }
     }
 
-    /// The object's name in the documentation.
+    /// Returns the object's name for the documentation.
     pub const fn title(self) -> &'static str {
         match self {
             Self::NewNamespace => "new namespace",
@@ -116,12 +116,12 @@ impl Object {
         }
     }
 
-    /// The object.
+    /// Returns the object.
     pub fn value(self) -> Value {
         super::read(self.yaml())
     }
 
-    /// The kind, as the rules know it.
+    /// Returns the kind of the object for the rules.
     pub fn kind(self) -> Option<Kind> {
         let object = self.value();
         let text = |field| object.get(field).and_then(Value::as_str);

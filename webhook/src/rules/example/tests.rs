@@ -1,4 +1,4 @@
-//! Evaluation of the examples: with their rules they are answered as they say, and without them they would pass.
+//! Tests of the examples: each is answered as it says, and would be admitted unchanged without its rule.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::rules::{
     Entry, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, decide, mode,
 };
 
-/// Rules that deny nothing, and why.
+/// Rules that never deny, and the reason.
 const NEVER_DENY: [(&str, &str); 1] = [("JOB023", "it adds what a LimitRange would")];
 
 /// The answers of both calls of the webhook.
@@ -20,7 +20,7 @@ struct Answer {
     /// The object as it would be stored.
     stored: Value,
     findings: Vec<Finding>,
-    /// The rules that were evaluated in either call.
+    /// The rules that either call evaluated.
     evaluated: Vec<&'static str>,
 }
 
@@ -42,7 +42,7 @@ impl Answer {
         Self { stored: stored.unwrap_or_default(), findings: verdict.findings, evaluated }
     }
 
-    /// The findings of a mode, as `RULE at PATH`.
+    /// Returns the findings with a mode, as `RULE at PATH`.
     fn found(&self, mode: Mode) -> Vec<String> {
         let findings = self.findings.iter().filter(|finding| finding.mode == mode);
         findings.map(|finding| format!("{} at {}", finding.rule.id, finding.path)).collect()
@@ -108,12 +108,12 @@ fn policy_without(example: &Example, rule: &Rule) -> RunPolicy {
     policy
 }
 
-/// Each rule with each of its examples.
+/// Returns each rule with each of its examples.
 fn examples() -> impl Iterator<Item = (&'static Rule, &'static Example)> {
     all().flat_map(|rule| rule.examples.iter().map(move |example| (rule, example)))
 }
 
-/// The examples that fail a check, each with the difference.
+/// Returns the examples that fail a check, each with the difference.
 fn failures(check: impl Fn(&Rule, &Example) -> Result<(), String>) -> String {
     let failed = examples().filter_map(|(rule, example)| {
         let found = check(rule, example).err()?;
@@ -146,7 +146,7 @@ fn every_example_is_answered_as_its_rule_says() {
     assert_eq!(failures(is_answered), "");
 }
 
-/// A rule whose mode is `off` is neither evaluated nor does it change anything: what remains is the catalogue without it.
+/// Checks that a rule with mode `off` is not evaluated and changes nothing: the other rules then decide.
 fn depends_on_its_rule(rule: &Rule, example: &Example) -> Result<(), String> {
     let answer = Answer::of(example, &policy_without(example, rule));
     if answer.evaluated.contains(&rule.id) {

@@ -1,4 +1,4 @@
-//! Examples as YAML, for the documentation and for `explain`.
+//! Formats examples as YAML, for the documentation and for `explain`.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Example, Outcome, read};
 use crate::rules::Operation;
 
-/// An example as it is printed: what is empty is left out.
+/// An example as it is printed: empty fields are left out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Printed {
@@ -52,7 +52,7 @@ impl From<&Example> for Printed {
     }
 }
 
-/// The operation and its object, such as `update the status of the Job`.
+/// Returns the operation and its object, such as `update the status of the Job`.
 fn operation(example: &Example) -> String {
     let verb = match example.operation {
         Operation::Create => "create",
@@ -77,7 +77,7 @@ fn answer(outcome: Outcome) -> (String, BTreeMap<&'static str, Value>) {
     }
 }
 
-/// Examples as a list in YAML. Objects are shown by their differences from those of [`super::Object`].
+/// Returns examples as a YAML list. Objects are shown by their differences from those of [`super::Object`].
 pub fn yaml<'a>(examples: impl IntoIterator<Item = &'a Example>) -> String {
     let printed: Vec<_> = examples.into_iter().map(Printed::from).collect();
     serde_saphyr::to_string(&printed).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The baseline's own objects: who writes and who deletes them.
+//! Rules about writing and deleting the objects of the baseline.
 
 use codex_k8s_shared::baseline::{changes, desired_object};
 use codex_k8s_shared::keys;
@@ -15,12 +15,12 @@ use crate::rules::{Edits, Kind, Meta};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "BASE001",
-        title: "The baseline is written by the platform and says what the policy says",
-        why: "ServiceAccount, Role, RoleBinding, ResourceQuota and LimitRange are what a run is held by. Whoever \
-              could edit them, or take their label away, would let it loose; and two programs that put their own \
-              values into one object would do so for ever.",
-        remedy: "Leave them to codex-k8s-guard reconcile; change the policy's baseline instead. Use another name for \
-                 an object of your own, without the label codex-k8s.dev/managed-by.",
+        title: "Only the platform writes the baseline, with the policy's values",
+        why: "ServiceAccount, Role, RoleBinding, ResourceQuota and LimitRange confine a run. A user who can edit \
+              them, or remove their label, can lift the limits. And two programs that write different values to one \
+              object would never stop.",
+        remedy: "Let codex-k8s-guard reconcile write them; change the baseline in the policy instead. For an object \
+                 of your own, use another name and leave out the label codex-k8s.dev/managed-by.",
         reads: &[
             "identities.managers",
             "identities.reconcilers",
@@ -35,8 +35,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "BASE002",
-        title: "The baseline is deleted by the platform, or with its namespace",
-        why: "Without its quota a run takes what it can get, until the reconciler has made a new one.",
+        title: "Only the platform deletes the baseline, except with its namespace",
+        why: "Without its quota, a run can use any amount until the reconciler has recreated it.",
         remedy: "Leave the baseline in place, or delete the namespace.",
         reads: &[
             "identities.managers",
@@ -55,11 +55,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "BASE003",
-        title: "A ResourceQuota's status is written by the cluster",
-        why: "The status is what Kubernetes counts against: whoever writes that nothing is used, or that more is \
-              allowed, has no quota. It carries the labels along as well.",
+        title: "Only the cluster writes the status of a ResourceQuota",
+        why: "Kubernetes counts against the status: a user who can write that nothing is used, or that more is \
+              allowed, has no quota. A write to the status can also change the labels.",
         remedy: "Leave the status to the cluster's quota controller; identities.quotaControllers of the policy lists \
-                 the names it goes by.",
+                 its user names.",
         reads: &["identities.quotaControllers"],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: only_the_cluster_counts, mutate: None },
@@ -122,7 +122,7 @@ fn only_the_cluster_counts(context: &Context<'_>, write: &Write<'_>, report: &mu
     }
 }
 
-/// What a manager writes becomes what the policy says, where the policy wants such an object.
+/// Replaces values that a manager writes with those of the policy, if the policy has such an object.
 fn set_to_the_policys(context: &Context<'_>, write: &Write<'_>, edits: &mut Edits<'_>) {
     let (Some(kind), Some(namespace), Some(new)) = (context.baseline_kind(), context.namespace(), write.new)
     else {
@@ -138,7 +138,7 @@ fn set_to_the_policys(context: &Context<'_>, write: &Write<'_>, edits: &mut Edit
     };
     let differences = desired_object.differences(new);
     for (field, value) in desired_object.fields() {
-        // It cannot be changed: another one is for the reconciler to replace, object and all.
+        // A roleRef is immutable: the reconciler replaces the whole object.
         let stays = field == "roleRef" && write.old.is_some_and(|old| old.get(field) != Some(value));
         if !stays && differences.iter().any(|difference| difference.path.starts_with(field)) {
             edits.set(&[field], value.clone());

@@ -1,4 +1,4 @@
-//! What a RoleBinding in a run namespace binds, and to whom.
+//! Rules about RoleBindings in a run namespace.
 
 use std::collections::HashSet;
 
@@ -15,11 +15,11 @@ use crate::rules::report::{Report, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "RBAC002",
-    title: "A RoleBinding binds the profiles' Roles to the namespace's own ServiceAccounts",
-    why: "Bound to cluster-admin, admin or edit, an agent rules its namespace and impersonates what lives in it. \
-          Bound to a group such as system:authenticated, the agent's Role is everybody's.",
-    remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace. List further roles and subjects \
-             under rbac in the policy.",
+    title: "A RoleBinding binds only Roles of the access profiles, to ServiceAccounts of the namespace",
+    why: "An agent that is bound to cluster-admin, admin or edit controls its namespace and can impersonate its \
+          ServiceAccounts. If the agent's Role is bound to a group such as system:authenticated, everyone has it.",
+    remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace, or list further roles and \
+             subjects under rbac in the policy.",
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -59,7 +59,7 @@ fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut 
     }
 }
 
-/// The subjects that a write brings, each with its place. There may be thousands, before and after.
+/// Returns the subjects that a write adds, each with its index. There may be thousands of old and new ones.
 pub(super) fn new_subjects<'a>(write: &Write<'a>) -> impl Iterator<Item = (usize, &'a Value)> {
     let subjects = |binding: Option<&'a Value>| items(binding.and_then(|binding| binding.get("subjects")));
     let known: HashSet<_> = subjects(write.old).collect();
@@ -95,7 +95,7 @@ fn is_allowed(context: &Context<'_>, namespace: &str, subject: &Value) -> bool {
     }
 }
 
-/// A subject or a role as a message shows it.
+/// Formats a subject or a role for a message.
 pub(super) fn shown(reference: &Value) -> String {
     let field = |name| text(reference, name).map(quoted);
     let Some(name) = field("name") else { return "nothing".to_owned() };

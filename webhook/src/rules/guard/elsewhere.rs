@@ -1,4 +1,4 @@
-//! Bindings outside a run namespace that reach into it.
+//! Rules about bindings outside a run namespace that grant rights to its `ServiceAccounts`.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -16,13 +16,13 @@ use crate::rules::{Kind, Request};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "RBAC003",
-    title: "No binding elsewhere names a ServiceAccount of a run namespace",
-    why: "A ClusterRoleBinding, or a RoleBinding in another namespace, gives an agent rights that its namespace's own \
-          rules cannot see. A binding that waits for the name of a run namespace does so too, once there is one. The \
-          groups of all ServiceAccounts and of all users include every agent, of today and of tomorrow.",
-    remedy: "Bind a ServiceAccount outside of run namespaces, or the users and groups that are meant; in a run \
-             namespace, the baseline grants what a run needs. The platform's own copies in slots are bound by a \
-             manager. ClusterRoles that may be bound to all users are listed in rbac.everybody of the policy.",
+    title: "A binding elsewhere does not grant rights to a ServiceAccount of a run namespace",
+    why: "A ClusterRoleBinding, or a RoleBinding in another namespace, gives an agent rights that the rules of its \
+          namespace cannot see. A binding to a run namespace that does not exist yet does so as soon as it is \
+          created. The groups of all ServiceAccounts and of all users include every agent, present and future.",
+    remedy: "Bind a ServiceAccount outside run namespaces, or the users and groups that need the rights; in a run \
+             namespace, the baseline grants what a run needs. A manager binds the platform's own copies in slots. \
+             List ClusterRoles that may be bound to all users in rbac.everybody of the policy.",
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",
@@ -38,22 +38,22 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::RBAC003,
 }];
 
-/// The group of all `ServiceAccounts`; those of one namespace follow a `:`.
+/// The group of all `ServiceAccounts`. The groups for single namespaces are this name, a `:` and the namespace.
 pub(super) const ALL: &str = "system:serviceaccounts";
 
 /// The groups that include every agent, or every request that an agent can send.
 pub const EVERYBODY: [&str; 3] = [ALL, "system:authenticated", "system:unauthenticated"];
 
-/// The user that a request without credentials is from. An agent can send one.
+/// The user of requests without credentials. An agent can send one.
 pub const ANONYMOUS: &str = "system:anonymous";
 
-/// What a subject has to do with `ServiceAccounts`.
+/// The `ServiceAccounts` that a subject includes.
 enum Named<'a> {
-    /// One of a namespace.
+    /// One ServiceAccount of a namespace.
     One(&'a str, &'a str),
-    /// All of a namespace.
+    /// All `ServiceAccounts` of a namespace.
     AllOf(&'a str),
-    /// All of the cluster, among others perhaps.
+    /// All `ServiceAccounts` of the cluster, perhaps with other users.
     All,
 }
 
@@ -78,22 +78,22 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Whose `ServiceAccounts` a subject includes.
+/// The namespaces whose `ServiceAccounts` a subject includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Included<'a> {
-    /// Those of a namespace, or one of them.
+    /// One or all `ServiceAccounts` of this namespace.
     Of(&'a str),
-    /// Those of every namespace.
+    /// The `ServiceAccounts` of every namespace.
     All,
 }
 
-/// Returns whose `ServiceAccounts` a subject of a binding includes.
+/// Returns the `ServiceAccounts` that a subject of a binding includes.
 pub fn included(subject: &Value) -> Option<Included<'_>> {
     Named::by(subject).map(|named| named.namespace().map_or(Included::All, Included::Of))
 }
 
-/// The namespaces whose names tell nothing, and whose `ServiceAccounts` a binding elsewhere brings: of these it must be
-/// known whether they are managed. `own_namespace` is the binding's own.
+/// Returns the namespaces of the `ServiceAccounts` that a binding elsewhere adds, if the name does not show that the
+/// namespace is managed: the caller must find out. `own_namespace` is that of the binding.
 pub fn namespaces<'a>(
     policy: &RunPolicy,
     request: &'a Request<'_>,
@@ -136,7 +136,7 @@ fn nothing_reaches_in(context: &Context<'_>, write: &Write<'_>, report: &mut Rep
     }
 }
 
-/// Whether the role is one that the policy lets everybody have.
+/// Returns true if the policy allows the role to be bound to all users.
 fn binds_what_is_everybodys(context: &Context<'_>, binding: &Value) -> bool {
     let role = |field| at(binding, &["roleRef"]).and_then(|role| text(role, field));
     let listed = &context.policy.rbac.everybody;
@@ -144,8 +144,8 @@ fn binds_what_is_everybodys(context: &Context<'_>, binding: &Value) -> bool {
         && role("name").is_some_and(|name| listed.iter().any(|listed| listed == name))
 }
 
-/// Whether a run namespace is reached into. A name that a run namespace can have counts as one before there is such a
-/// namespace, so that a binding that waits for it is refused as well.
+/// Returns true if the binding grants rights in a run namespace. A name that a run namespace can have counts before
+/// there is such a namespace, so that a binding cannot wait for it.
 fn reaches_in(context: &Context<'_>, managed: &HashSet<&str>, named: &Named<'_>) -> bool {
     let policy = context.policy;
     let Some(namespace) = named.namespace().filter(|name| !policy.namespaces.is_protected(name)) else {

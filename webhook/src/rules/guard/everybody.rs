@@ -1,4 +1,4 @@
-//! `ClusterRoles` that all users hold: their rules are every agent's rules.
+//! Rules about `ClusterRoles` that are bound to all users: every agent has their rights.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -16,11 +16,11 @@ use crate::rules::report::{Report, clean, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "RBAC004",
-    title: "A ClusterRole that is bound to all users is not widened",
-    why: "Kubernetes binds a few ClusterRoles to system:authenticated and the like. A rule that is added to one of them, \
-          directly or by aggregation, is a right of every agent.",
-    remedy: "Add the rules to another ClusterRole, and bind that to the subjects that are meant. A ClusterRole of your \
-             own is created before rbac.everybody of the policy lists it.",
+    title: "A ClusterRole that is bound to all users is not extended",
+    why: "Kubernetes binds a few ClusterRoles to groups such as system:authenticated. A rule that is added to one of \
+          them, directly or by aggregation, is a right of every agent.",
+    remedy: "Add the rules to another ClusterRole, and bind that to the subjects that need it. Create a ClusterRole \
+             of your own before you list it in rbac.everybody of the policy.",
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",
@@ -33,10 +33,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::RBAC004,
 }];
 
-/// Changed rules that are compared by what they allow. A rule beyond these has to be one that the role already has.
+/// Changed rules up to this number are compared by the rights that they grant. Any further one must be identical to an
+/// existing rule of the role.
 const MOST_COMPARED: usize = 64;
 
-/// Whether the policy lets the `ClusterRole` be bound to all users.
+/// Returns true if the policy allows the `ClusterRole` to be bound to all users.
 pub(super) fn is_listed(context: &Context<'_>) -> bool {
     context.policy.rbac.everybody.iter().any(|listed| listed == context.name)
 }
@@ -66,7 +67,7 @@ fn is_not_widened(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     }
 }
 
-/// The part of a rule that is about paths of the API server.
+/// The part of a rule that grants paths of the API server.
 struct Urls<'a> {
     urls: BTreeSet<&'a str>,
     verbs: BTreeSet<&'a str>,
@@ -86,7 +87,7 @@ impl<'a> Urls<'a> {
         (self.verbs.contains("*") || self.verbs.contains(verb)) && self.urls.iter().any(matches)
     }
 
-    /// The first path and verb that none of the rules allow.
+    /// Returns the first path and verb that none of the rules allow.
     fn beyond(&self, granted: &[Self]) -> Option<String> {
         let evaluated = self.urls.iter().flat_map(|url| self.verbs.iter().map(move |verb| (*url, *verb)));
         let mut refused = evaluated.filter(|(url, verb)| !granted.iter().any(|rule| rule.allows(url, verb)));

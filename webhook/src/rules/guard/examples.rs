@@ -1,4 +1,4 @@
-//! Examples of the rules about what a run namespace holds, a file for each file of rules.
+//! Examples of the rules about the other objects in a run namespace, one file per file of rules.
 
 pub(super) mod baseline;
 pub(super) mod binding;

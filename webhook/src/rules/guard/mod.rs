@@ -1,9 +1,9 @@
-//! Rules about what a run namespace holds: its baseline, roles and bindings, quotas, Secrets and tokens. None of it
-//! may be widened, and no binding elsewhere may reach into it.
+//! Rules about the other objects in a run namespace: its baseline, roles and bindings, quotas, Secrets and tokens. None
+//! of these may grant more than the policy, and bindings elsewhere may not grant rights to its `ServiceAccounts`.
 //!
-//! The platform's worker puts its own values into the same objects again and again. What it writes is set to the
-//! policy's values on its way in, so that neither side ever finds what the other has changed; and it is never
-//! refused, for what could not be set on its way in the reconciler puts right afterwards.
+//! The platform's worker writes its own values to the baseline objects again and again. The webhook replaces them with
+//! the policy's values, so that neither side finds changes made by the other. Such a write is never denied, because the
+//! reconciler repairs what the webhook could not replace.
 
 mod baseline;
 mod binding;
@@ -31,55 +31,56 @@ pub use elsewhere::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
 pub use secret::TOKEN as TOKEN_SECRET;
 pub use token::KUBELETS;
 
-/// The name under which kube-apiserver itself writes: what it needs to start must never be hindered.
+/// The user name of kube-apiserver itself. Its writes are never denied, because it needs them to start.
 pub const API_SERVER: &str = "system:apiserver";
 
-/// What every rule about what a namespace holds can see.
+/// The context of the rules about objects in a namespace.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The facts.
     pub facts: &'a Facts,
-    /// Who asks.
+    /// The requester.
     pub requester: &'a Requester<'a>,
     /// The object's kind.
     pub kind: Kind,
     /// The object's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
-    /// The groups of who asks.
+    /// The groups of the requester.
     pub groups: &'a [&'a str],
-    /// Whether it is done to the status, not to the object itself.
+    /// True if the request is for the status subresource.
     pub status: bool,
 }
 
 /// An object before and after: `None` before its creation and after its deletion.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// As it is stored.
+    /// The stored object.
     pub old: Option<&'a Value>,
-    /// As it would be stored.
+    /// The object as it would be stored.
     pub new: Option<&'a Value>,
 }
 
-/// What a rule evaluates. Each finds out for itself what an update has brought: the order of lists means nothing here.
+/// A validation. Each one compares the old object with the new one by itself, because the order of lists does not
+/// matter here.
 pub type Validate = fn(&Context<'_>, &Write<'_>, &mut Report);
 
-/// What a rule sets in what a manager writes.
+/// Sets values in objects that a manager writes.
 pub type Mutate = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
 
 impl<'a> Context<'a> {
-    /// The managed namespace that the object lies in.
+    /// Returns the managed namespace that contains the object.
     pub fn namespace(&self) -> Option<&'a ManagedNamespace> {
         self.facts.namespace.as_deref()
     }
 
-    /// Whether it lies in a slot.
+    /// Returns true if the object is in a slot.
     pub fn is_in_slot(&self) -> bool {
         self.namespace().is_some_and(|namespace| self.policy.namespaces.is_slot(&namespace.name))
     }
 
-    /// The object's kind, if there are baseline objects of it.
+    /// Returns the object's kind if the baseline has objects of it.
     pub fn baseline_kind(&self) -> Option<BaselineKind> {
         match self.kind {
             Kind::ServiceAccount => Some(BaselineKind::ServiceAccount),
@@ -91,30 +92,30 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Whether the object has the name of a baseline object of its kind, of whatever profile or set.
+    /// Returns true if the object has the name of a baseline object of its kind, in any profile or set.
     pub fn has_baseline_name(&self) -> bool {
         self.baseline_kind().is_some_and(|kind| names(self.policy, kind).any(|name| name == self.name))
     }
 
-    /// Whether the object is part of the baseline: by its name, or by a label that nobody else may use.
+    /// Returns true if the object is part of the baseline: by its name, or by a label that only the baseline may have.
     pub fn is_baseline(&self, write: &Write<'_>) -> bool {
         let is_labelled = |object: &Value| Meta::of(object).labels().any(|(key, _)| key == keys::MANAGED_BY);
         self.baseline_kind().is_some()
             && (self.has_baseline_name() || [write.old, write.new].into_iter().flatten().any(is_labelled))
     }
 
-    /// Whether who asks looks after the baseline.
+    /// Returns true if the requester maintains the baseline.
     pub fn by_keeper(&self) -> bool {
         matches!(self.requester.role, Role::Manager | Role::Reconciler)
     }
 
-    /// Whether the platform writes what is its own: the baseline, or the stack that it keeps in a slot.
+    /// Returns true if the platform writes its own objects: the baseline, or its stack in a slot.
     pub fn is_the_platforms(&self) -> bool {
         (self.by_keeper() && self.has_baseline_name()) || (self.requester.is_manager() && self.is_in_slot())
     }
 }
 
-/// The rules about what a namespace holds, in the order of their ids.
+/// Returns the rules about objects in a namespace, in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         baseline::RULES,
@@ -130,7 +131,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// Decides a request about what a namespace holds, or about a binding elsewhere.
+/// Evaluates a request about an object in a namespace, or about a binding elsewhere.
 pub fn decide(
     policy: &RunPolicy,
     facts: &Facts,
@@ -164,11 +165,12 @@ pub fn decide(
     verdict
 }
 
-/// Whatever lies in a managed namespace, bindings anywhere, and `ClusterRoles` that all users hold; but not the
-/// bookkeeping of the cluster's controllers, which must go on, and with it the end of a namespace.
+/// Returns true for objects in managed namespaces, bindings anywhere, and `ClusterRoles` that are bound to all users.
+/// Writes of the cluster's controllers to their own records are excluded: they must succeed, or no namespace could be
+/// deleted.
 fn is_in_scope(context: &Context<'_>) -> bool {
     if context.kind == Kind::ClusterRole {
-        // The controller that fills aggregated roles is not excepted: others' labels choose what it writes.
+        // The controller that fills aggregated roles is not exempt: labels of other users decide what it writes.
         return everybody::is_listed(context) && context.requester.user != API_SERVER;
     }
     let is_binding = matches!(context.kind, Kind::RoleBinding | Kind::ClusterRoleBinding);

@@ -1,4 +1,4 @@
-//! Quotas and limits beside the baseline's.
+//! Rules about quotas and limits outside the baseline.
 
 use codex_k8s_shared::baseline::changes;
 use codex_k8s_shared::policy::Mode;
@@ -11,10 +11,10 @@ use crate::rules::report::{Report, clean, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA001",
-    title: "There is no ResourceQuota or LimitRange beside the baseline's",
-    why: "A LimitRange gives defaults to Pods that name none and refuses others: one more of them, or a quota of zero, \
-          and the run can start nothing, or starts everything larger than it was meant.",
-    remedy: "Have the policy's baseline changed instead. What is there already can be deleted.",
+    title: "A run namespace has only the baseline's ResourceQuota and LimitRange",
+    why: "A LimitRange sets defaults for Pods and rejects others. A second one, or a quota of zero, can stop a run \
+          completely, or make all its Pods larger than intended.",
+    remedy: "Change the baseline in the policy instead. An existing object can be deleted.",
     reads: &[
         "identities.managers",
         "identities.reconcilers",

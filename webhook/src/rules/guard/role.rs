@@ -1,4 +1,4 @@
-//! What a Role in a run namespace may grant.
+//! Rules about Roles in a run namespace.
 
 use std::collections::HashSet;
 
@@ -16,11 +16,12 @@ use crate::rules::report::{Report, clean};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "RBAC001",
-    title: "A Role grants no more than the access profiles do",
-    why: "A run that holds a stronger Role reads Secrets, takes other ServiceAccounts' tokens, or grants itself the \
-          rest. What counts is what the authorizer would allow, wildcards and subresources included.",
-    remedy: "Leave out what baseline.candidate.rules and baseline.readOnly.rules of the policy do not grant. In a \
-             namespace without access, a Role grants nothing.",
+    title: "A Role does not grant more than the access profiles",
+    why: "A run with a stronger Role can read Secrets, request tokens of other ServiceAccounts, or grant itself \
+          everything else. Rights are compared as the authorizer evaluates them, including wildcards and \
+          subresources.",
+    remedy: "Leave out the rights that baseline.candidate.rules and baseline.readOnly.rules of the policy do not \
+             grant. In a namespace without an access profile, a Role must not grant anything.",
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -35,8 +36,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::RBAC001,
 }];
 
-/// The most rules that a Role in a run namespace may have, and the most groups, resources, verbs and names in all of
-/// them. Comparing a Role costs its values times its rules; the platform's own largest Role has ten rules.
+/// The maximum number of rules of a Role in a run namespace, and of groups, resources, verbs and names in all of them.
+/// Comparing a Role costs its values times its rules; the platform's own largest Role has ten rules.
 const MOST_RULES: usize = 256;
 const MOST_VALUES: usize = 2_000;
 
@@ -62,7 +63,7 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
         }
     }
     let profiles = maximum(context.policy, namespace.mode, context.is_in_slot());
-    // What the Role grants already, an update does not bring. One that is too large to compare with counts for nothing.
+    // Rights that the old Role already grants are not new. An old Role that is too large to compare does not count.
     let granted: Vec<_> = match write.old {
         Some(old) if beyond_size(old).is_none() => rules(Some(old)).map(read).collect(),
         _ => Vec::new(),
@@ -77,7 +78,7 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     }
 }
 
-/// How a Role is larger than it may be, and the limit.
+/// Returns the excess size of a Role and the limit, if it is too large.
 fn beyond_size(role: &Value) -> Option<(String, usize)> {
     const LISTS: [&str; 4] = ["apiGroups", "resources", "verbs", "resourceNames"];
     let count = rules(Some(role)).count();

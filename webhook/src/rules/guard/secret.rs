@@ -1,4 +1,4 @@
-//! Tokens that never end.
+//! Rules about tokens without an expiry.
 
 use codex_k8s_shared::policy::Mode;
 
@@ -11,21 +11,21 @@ use crate::rules::report::{Report, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "SECRET001",
-    title: "No Secret holds a ServiceAccount's token",
-    why: "Kubernetes writes a token without an end into such a Secret, for whoever can read it or mount it: it outlives \
-          the run and is bound to no Pod.",
-    remedy: "Let Pods use the token that kubelet mounts for them. No other Secret is ever sent to this webhook.",
+    title: "A Secret does not hold a ServiceAccount's token",
+    why: "Kubernetes writes a token without an expiry to such a Secret, for every user who can read or mount it. The \
+          token outlives the run and is not bound to a Pod.",
+    remedy: "Let Pods use the token that kubelet mounts. No other Secret is ever sent to this webhook.",
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Guard { validate: holds_no_token, mutate: None },
     examples: examples::SECRET001,
 }];
 
-/// The type of a Secret into which Kubernetes writes a token.
+/// The type of the Secrets that Kubernetes writes tokens to.
 pub const TOKEN: &str = "kubernetes.io/service-account-token";
 
 fn holds_no_token(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
-    // The type of a Secret that exists cannot be changed.
+    // The type of a Secret is immutable.
     let (Kind::Secret, Some(_), None, Some(new)) = (context.kind, context.namespace(), write.old, write.new)
     else {
         return;

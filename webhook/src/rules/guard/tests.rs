@@ -1,4 +1,4 @@
-//! Decisions about what a namespace holds that a real API server cannot easily be brought to ask for.
+//! Decisions about objects in a namespace that are hard to provoke on a real API server.
 
 mod rights;
 
@@ -34,7 +34,7 @@ fn refusals(policy: &RunPolicy, facts: &Facts, request: &Request<'_>) -> Vec<Str
         .collect()
 }
 
-/// What is refused under the default policy.
+/// Returns the denials under the default policy.
 fn refused(facts: &Facts, user: &str, kind: Kind, old: Option<Value>, new: Option<Value>) -> Vec<String> {
     refusals(&RunPolicy::default(), facts, &request(user, kind, old, new))
 }

@@ -1,4 +1,4 @@
-//! Tokens that are asked for.
+//! Rules about token requests.
 
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
@@ -13,11 +13,11 @@ use crate::rules::{Kind, Role};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "TOKEN001",
-        title: "A token is for this API server, and short-lived",
-        why: "A token for another audience speaks to another system in the agent's name; one that lives long outlives \
+        title: "A requested token is short-lived and for this API server",
+        why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
               the run.",
-        remedy: "Leave spec.audiences out, and spec.expirationSeconds at an hour; tokens in the policy lists the \
-                 audiences and the longest life.",
+        remedy: "Leave out spec.audiences, and set spec.expirationSeconds to at most an hour; tokens in the policy \
+                 sets the allowed audiences and the longest lifetime.",
         reads: &["tokens.audiences", "tokens.maxSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Guard { validate: is_plain, mutate: None },
@@ -25,11 +25,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "TOKEN002",
-        title: "An agent asks for tokens of its profile's ServiceAccounts only",
-        why: "In a slot, the platform's own ServiceAccounts are at hand, with rights over the whole cluster: their \
-              token is as good as they are.",
-        remedy: "Ask for a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A code-only \
-                 run has no token.",
+        title: "An agent requests tokens only for ServiceAccounts of its profile",
+        why: "A slot contains the platform's own ServiceAccounts, which have rights in the whole cluster. An agent \
+              with one of their tokens has the same rights.",
+        remedy: "Request a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A \
+                 code-only run cannot get a token.",
         reads: &[
             "identities.candidateServiceAccounts",
             "namespaces.slotProjects",
@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The group of kubelets, which ask for the tokens of the Pods on their node.
+/// The group of kubelets, which request the tokens of the Pods on their nodes.
 pub const KUBELETS: &str = "system:nodes";
 
 fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {

@@ -1,4 +1,4 @@
-//! Becoming managed, and ceasing to be: neither happens to a namespace that exists.
+//! Rules about becoming managed and ceasing to be managed: neither is allowed for an existing namespace.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
@@ -11,11 +11,11 @@ use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS006",
-        title: "An existing namespace is never adopted",
-        why: "A managed namespace is deleted when its lease ends. Whoever could label somebody's namespace as \
-              managed could have it deleted.",
-        remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>), born bare, is labelled later, by a \
-                 manager.",
+        title: "An existing namespace does not become managed",
+        why: "A managed namespace is deleted when its lease ends. A user who can label another user's namespace as \
+              managed can have it deleted.",
+        remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>) is created without labels and labelled \
+                 later, by a manager.",
         reads: &[
             "identities.managers",
             "namespaces.slotProjects",
@@ -29,8 +29,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS007",
         title: "A managed namespace stays managed",
-        why: "Without its labels a namespace escapes its quota, its rules and the garbage collector.",
-        remedy: "Leave the identity labels in place; let the lease end, or delete the namespace.",
+        why: "Without its labels, a namespace escapes its quota, its rules and the garbage collector.",
+        remedy: "Leave the identity labels in place. To end the run, let the lease end, or delete the namespace.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(nothing_is_stripped)], mutate: None },
@@ -38,11 +38,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS008",
-        title: "A protected namespace is never a run namespace",
-        why: "What is managed is deleted one day. The cluster's and the platform's own namespaces must not be, \
-              whoever asks.",
-        remedy: "Use another name. The protected names stand in namespaces.protected and namespaces.platform of the \
-                 policy.",
+        title: "A protected namespace does not become a run namespace",
+        why: "A managed namespace is deleted some day. The namespaces of the cluster and of the platform must not \
+              be, no matter who labels them.",
+        remedy: "Use another name. The protected names are listed in namespaces.protected and namespaces.platform of \
+                 the policy.",
         reads: &["namespaces.platform", "namespaces.protected"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(protected_is_untouched)], mutate: None },
@@ -65,7 +65,8 @@ fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespac
 }
 
 fn nothing_is_stripped(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    // One that was labelled before it was protected must be able to leave: what is managed is deleted one day.
+    // A namespace that was labelled before it was protected must be able to leave, because a managed namespace is
+    // deleted some day.
     if context.policy.namespaces.is_protected(context.name) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The run ids that only managers claim.
+//! Rules about the run ids that only managers may use.
 
 use codex_k8s_shared::identity::is_uuid;
 use codex_k8s_shared::keys;
@@ -12,10 +12,10 @@ use crate::rules::report::{Report, label_path, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "NS019",
-    title: "Only managers claim a run id of the platform's form",
-    why: "The platform takes the first namespace that carries a run's id, or its name, for the run's own. A user who \
-          creates that namespace before the platform does gets the run's agent and its secrets.",
-    remedy: "Use a run id that is not a UUID. Where users start the platform's runs with render --apply, list them in \
+    title: "Only managers use a run id of the platform's form",
+    why: "The platform takes the first namespace with a run's id, or its name, for the run's own. A user who creates \
+          that namespace before the platform does gets the run's agent and its secrets.",
+    remedy: "Use a run id that is not a UUID. If users start the platform's runs with render --apply, list them in \
              identities.managers or set this rule to warn.",
     reads: &["identities.managers"],
     default_mode: Mode::Enforce,
@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::NS019,
 }];
 
-/// Later changes of the label have a rule of their own: they are the managers' alone.
+/// Later changes of the label have their own rule: only managers may make them.
 fn run_is_not_the_platforms(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     if context.requester.is_manager() {
         return;
@@ -42,7 +42,7 @@ fn run_is_not_the_platforms(context: &Context<'_>, namespace: &Namespace<'_>, re
     }
 }
 
-/// Whether a name's part for the run is what the platform's worker makes of a UUID: its first 12 digits.
+/// Returns true if the run part of a name is what the platform's worker makes of a UUID: its first 12 digits.
 fn is_start_of_a_uuid(run: &str) -> bool {
     run.len() == 12 && run.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

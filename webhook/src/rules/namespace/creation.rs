@@ -1,4 +1,4 @@
-//! The names that a new run namespace may have, and the creation of slots.
+//! Rules about the names of new run namespaces and the creation of slots.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, Namespaces};
@@ -11,9 +11,9 @@ use crate::rules::report::{Report, quoted};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS016",
-        title: "A run namespace has the name of one",
-        why: "The garbage collector deletes only namespaces whose name is a run's. One of any other name would be \
-              managed, hold its quota and never be deleted.",
+        title: "A run namespace has a valid name",
+        why: "The garbage collector deletes only namespaces that have the name of a run. A managed namespace with \
+              any other name would use its quota and never be deleted.",
         remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
                  codex-k8s.dev/.",
         reads: &["namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
@@ -24,8 +24,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS017",
         title: "Only managers create a slot",
-        why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. Those \
-              rules are not given to every user who can choose a name.",
+        why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. A \
+              user who can choose a name must not get them.",
         remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
         reads: &["identities.managers", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
@@ -36,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
 
 fn name_is_of_a_run(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let names = &context.policy.namespaces;
-    // A protected name has a rule of its own, which says why.
+    // Protected names have their own rule, which gives the reason.
     if names.is_of_a_run(context.name) || names.is_protected(context.name) {
         return;
     }
@@ -45,7 +45,7 @@ fn name_is_of_a_run(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
     report.forbid("metadata.name", quoted(context.name), remedy);
 }
 
-/// The forms of a run namespace's name, as the end of a sentence.
+/// Returns the allowed forms of a run namespace's name, as the end of a sentence.
 fn forms(names: &Namespaces) -> String {
     let prefixes = names.prefixes.iter().map(|prefix| format!("begins with \"{prefix}-\""));
     let slots = names.slot_projects.iter().map(|project| format!("is \"{project}-dev-<number>\""));

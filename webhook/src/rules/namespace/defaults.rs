@@ -1,4 +1,4 @@
-//! What a new run namespace is given where its creator gave nothing.
+//! Defaults for a new run namespace.
 
 use codex_k8s_shared::lease::{GoDuration, LeaseInstant};
 use codex_k8s_shared::names::{ParsedName, parse_run_namespace};
@@ -8,7 +8,7 @@ use codex_k8s_shared::{keys, sanitize};
 use super::{Context, Namespace};
 use crate::rules::Edits;
 
-/// Identity comes from the labels given, else from the name.
+/// Sets the identity labels from the given ones, or else from the name.
 pub(super) fn identity(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let parsed = parse_run_namespace(context.name, &context.policy.namespaces.prefixes);
     let run_id = run_id(parsed.as_ref());
@@ -37,7 +37,7 @@ fn run_id(parsed: Option<&ParsedName<'_>>) -> String {
     sanitize::sanitize_label(value).into()
 }
 
-/// The lease that a new namespace gets: each part is kept if given and follows from the others if not.
+/// Sets the lease of a new namespace: given annotations are kept, and the missing ones follow from them.
 pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let meta = namespace.meta;
     let given = |key| meta.annotation(key);
@@ -65,10 +65,10 @@ pub(super) fn lease(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mu
     }
 }
 
-/// Who asked for the namespace, and the id that its audit rows are found by.
+/// Sets the requester of the namespace, and the id of its audit rows.
 ///
-/// A slot is born bare, and until it is managed anybody may annotate it: what is there then to say who asked, or
-/// that its baseline is ready, was planted.
+/// A slot is created without labels, and until it is managed any user can annotate it. Annotations that name another
+/// requester, or say that its baseline is ready, may be forged: they are replaced.
 pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let requested_by = namespace.meta.annotation(keys::REQUESTED_BY);
     if requested_by.is_none_or(|user| context.becomes_managed && user != context.requester.user) {
@@ -87,14 +87,14 @@ pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits
     }
 }
 
-/// The removal of a hold that a bare slot carries when it becomes managed: until then, any user may annotate it.
+/// Removes the hold of a bare slot that becomes managed: any user could have set it.
 pub(super) fn hold(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     if context.becomes_managed && namespace.meta.annotation(keys::HOLD).is_some() {
         edits.remove(&["metadata", "annotations", keys::HOLD]);
     }
 }
 
-/// The Pod Security levels of the policy.
+/// Sets the Pod Security levels of the policy.
 pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let levels = super::security::levels(context);
     for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]

@@ -1,4 +1,4 @@
-//! Deleting a run namespace.
+//! Rules about the deletion of a run namespace.
 
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
@@ -14,10 +14,10 @@ use crate::rules::requester::Role;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "NS015",
-    title: "A run namespace whose lease lives is deleted only by the platform's managers",
-    why: "A run that is under way would lose its work; a retry would find its namespace half gone. The garbage \
-          collector deletes what has expired, and a stolen token of it nothing else.",
-    remedy: "Wait for the lease to end, or cancel the run in the platform. In an emergency delete it as a manager \
+    title: "Only managers delete a run namespace before its lease ends",
+    why: "A run in progress would lose its work, and a retry would find its namespace half deleted. The garbage \
+          collector deletes only what has expired, and so can a user with its stolen token.",
+    remedy: "Wait for the lease to end, or cancel the run in the platform. In an emergency, delete it as a manager \
              (kubectl --as).",
     reads: &[
         "identities.managers",
@@ -52,8 +52,9 @@ fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
     report.forbid(annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT), quoted_or_nothing(found), remedy);
 }
 
-/// The garbage collector's own sweep has decided already; what its token could do in other hands is bounded here. True
-/// if nothing more is to be asked: the policy lets it go by the end of the run, or by the age of the namespace.
+/// Checks a deletion by the garbage collector, whose own sweep has already decided; this limits what a stolen token can
+/// do. Returns true if no further check is needed: there is a hold, or the policy allows the deletion because of the
+/// end of the run or the age of the namespace.
 fn is_left_to_the_collector(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) -> bool {
     if let Some(hold) = namespace.meta.annotation(keys::HOLD) {
         let ended = hold.parse::<Hold>().is_ok_and(|hold| hold.until.timestamp() <= context.facts.now);

@@ -1,4 +1,4 @@
-//! Examples of the rules about run namespaces, a file for each file of rules.
+//! Examples of the rules about run namespaces, one file per file of rules.
 
 pub(super) mod adoption;
 pub(super) mod claims;

@@ -1,4 +1,4 @@
-//! A person's hold against cleanup.
+//! Rules about holds, which block the deletion of an expired namespace.
 
 use codex_k8s_shared::hold::Hold;
 use codex_k8s_shared::keys;
@@ -14,10 +14,10 @@ use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "LEASE007",
-        title: "A hold names its end and its reason",
-        why: "A namespace that is held for ever, by nobody knows whom and for what, is a leak with a label.",
-        remedy: "Write codex-k8s.dev/hold as a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z \
-                 looking into the failed migration\", no further ahead than cleanup.maxHold of the policy.",
+        title: "A hold has an end and a reason",
+        why: "A namespace that is held for ever, without an owner or a reason, is a leak with a label.",
+        remedy: "Set codex-k8s.dev/hold to a time in UTC, a space and a reason, such as \"2026-01-31T12:00:00Z \
+                 looking into the failed migration\". The time is at most cleanup.maxHold of the policy from now.",
         reads: &["cleanup.maxHold"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -28,9 +28,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE008",
-        title: "Only managers hold a namespace beyond the longest hold in all",
-        why: "A hold that is renewed every week has no end, and the namespace keeps its share of the quota.",
-        remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask the platform.",
+        title: "Only managers hold a namespace for longer than the maximum",
+        why: "A hold that is renewed every week never ends, and the namespace keeps using its quota.",
+        remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask a manager to set \
+                 the hold.",
         reads: &["identities.managers", "cleanup.maxHoldLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -71,8 +72,8 @@ fn renewed_hold_ends(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
     hold_ends_in_time(context, created, readable(old), new, report);
 }
 
-/// The end is counted from the namespace's creation, which no update changes, so that renewals add up to nothing. A hold
-/// that ends no later than the one before it may always be written.
+/// The limit counts from the creation of the namespace, which no update changes, so renewals do not add up. A hold that
+/// does not end later than the previous one is always allowed.
 fn hold_ends_in_time(
     context: &Context<'_>,
     created: Option<Timestamp>,

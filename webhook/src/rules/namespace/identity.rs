@@ -1,4 +1,4 @@
-//! Identity: the labels that say which run a namespace belongs to.
+//! Rules about the labels that identify the run of a namespace.
 
 use codex_k8s_shared::names::{ParsedName, parse_run_namespace};
 use codex_k8s_shared::policy::{Creation, Mode};
@@ -14,11 +14,11 @@ use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS001",
-        title: "A run namespace carries the whole set of identity labels",
-        why: "Reuse, cleanup and quotas find namespaces by these labels. One that lacks a label is found by nobody: \
-              it is never reused, never counted and never removed.",
-        remedy: "Leave the labels out and they are added; or give managed-by=codex-k8s-worker, \
-                 namespace-purpose=run, runtime-mode=full-env or code-only, run-id and project-id.",
+        title: "A run namespace has all identity labels",
+        why: "Reuse, cleanup and quotas select namespaces by these labels. A namespace without one of them is never \
+              reused, counted or deleted.",
+        remedy: "Leave the labels out: they are added. Or set managed-by=codex-k8s-worker, namespace-purpose=run, \
+                 runtime-mode=full-env or code-only, run-id and project-id.",
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -30,9 +30,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS002",
         title: "The name of a new run namespace agrees with its labels",
-        why: "The platform builds the name from project, issue and run. A name that says another run than the \
-              labels makes people and programs act on the wrong one.",
-        remedy: "Leave out the labels that the name already tells, or correct whichever is wrong.",
+        why: "The platform builds the name from project, issue and run. If the name and the labels identify \
+              different runs, people and programs act on the wrong one.",
+        remedy: "Leave out the labels that the name already contains, or correct the wrong one.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(name_agrees)], mutate: None },
@@ -41,9 +41,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS003",
         title: "Identity labels change only when a manager rebinds the namespace to another run",
-        why: "Whoever can point a namespace at a finished run gets it deleted; at a foreign run, gets its workloads \
-              mistaken for that run's.",
-        remedy: "Leave the identity labels as they are; a manager rebinds run-id together with a renewed lease.",
+        why: "A user who can give a namespace the id of a finished run gets it deleted; with the id of another \
+              user's run, its workloads are mistaken for that run's.",
+        remedy: "Leave the identity labels unchanged. A manager rebinds run-id together with a renewed lease.",
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(identity_is_kept)], mutate: None },
@@ -51,10 +51,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS004",
-        title: "Only one living namespace carries a run id",
-        why: "The platform looks a run's namespace up by its run id and takes the first it finds. A second one \
-              takes over the run. Only what the platform itself created keeps a manager from using a run id.",
-        remedy: "Use the namespace that the run already has, or delete it first.",
+        title: "Only one live namespace has a run id",
+        why: "The platform looks up a run's namespace by its run id and takes the first one. A second namespace \
+              could take over the run. A manager may use a run id unless the platform itself created the other \
+              namespace.",
+        remedy: "Use the existing namespace of the run, or delete it first.",
         reads: &["identities.managers"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -65,9 +66,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS005",
-        title: "Where the policy says so, only managers create run namespaces",
-        why: "Some clusters want every run to come from the platform.",
-        remedy: "Ask the platform for a run, or set namespaces.creation to anyone.",
+        title: "If the policy says so, only managers create run namespaces",
+        why: "Some clusters require that every run comes from the platform.",
+        remedy: "Request a run from the platform, or set namespaces.creation to anyone.",
         reads: &["identities.managers", "namespaces.creation"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Creation(creator_is_allowed)], mutate: None },
@@ -75,7 +76,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The labels that say which run a namespace belongs to; the first two are the same on all.
+/// The labels that identify the run of a namespace. The first two have the same value on all.
 const IDENTITY: [&str; 7] = [
     keys::MANAGED_BY,
     keys::NAMESPACE_PURPOSE,
@@ -121,8 +122,8 @@ fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
     }
 }
 
-/// What a manager gives a slot, or a namespace that it rebinds, is as whole as at birth. What anybody else changes
-/// or takes away is for the rules about that.
+/// Requires the whole identity from a manager that labels a slot or rebinds a namespace. Changes by other users have
+/// their own rules.
 fn given_identity_is_whole(
     context: &Context<'_>,
     old: &Namespace<'_>,
@@ -197,8 +198,8 @@ fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<
     }
 }
 
-/// A slot is handed from run to run whole; another namespace is reused only for the same project, issue and
-/// agent, so that only its run changes, and what an older platform did not write may be added.
+/// A slot is handed from run to run with all its labels. Any other namespace is reused only for the same project, issue
+/// and agent: only its run changes, and labels that an older platform did not set may be added.
 fn may_be_rebound(context: &Context<'_>, key: &str, before: Option<&str>) -> bool {
     match key {
         keys::MANAGED_BY | keys::NAMESPACE_PURPOSE => before.is_none(),
@@ -224,9 +225,9 @@ fn run_id_is_unique(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
     }
 }
 
-/// Whether a namespace is known not to be a manager's: a manager does not give way to it. One without the annotation is
-/// older than the webhook and may be the platform's, and so may any where managers are listed by their groups, because
-/// the groups of its creator are not recorded.
+/// Returns true if another user is known to have created a namespace: a manager may then use its run id. A namespace
+/// without the annotation is older than the webhook and may be the platform's. If managers are listed by group, so may
+/// any other, because the creator's groups are not recorded.
 fn is_of_another_user(context: &Context<'_>, holder: &ManagedNamespace) -> bool {
     let managers = &context.policy.identities.managers;
     let user = holder.requested_by.as_deref();

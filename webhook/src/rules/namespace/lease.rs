@@ -1,4 +1,4 @@
-//! Leases: how long a run namespace lives, and who may say so.
+//! Rules about leases: how long a run namespace lives, and who may change that.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::{Lease, LeaseInstant, later};
@@ -15,10 +15,10 @@ use crate::rules::requester::Role;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "LEASE001",
-        title: "A run namespace has a lease, in the platform's exact forms",
-        why: "A lease that cannot be read ends never or at once, depending on who reads it.",
-        remedy: "Leave the three lease annotations out and they are added; or write the ttl as 24h0m0s and both \
-                 times as 2026-01-31T12:00:00Z.",
+        title: "A run namespace has a lease in the platform's exact formats",
+        why: "A lease that cannot be parsed never ends or has already ended, depending on the program that reads it.",
+        remedy: "Leave the three lease annotations out: they are added. Or write the ttl as 24h0m0s and both times \
+                 as 2026-01-31T12:00:00Z.",
         reads: &["lease.defaultTtl", "lease.ttlByRole"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -30,8 +30,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "LEASE002",
         title: "A lease is neither too short nor too long",
-        why: "A lease of a second deletes a run under way, one of a century is no lease.",
-        remedy: "Choose a ttl within lease.minTtl and lease.maxTtl of the policy, and an expiry that is ahead of now.",
+        why: "A lease of a second deletes a run in progress; one of a century never ends in practice.",
+        remedy: "Choose a ttl from lease.minTtl to lease.maxTtl of the policy, and an expiry in the future.",
         reads: &["lease.minTtl", "lease.maxTtl", "lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -42,9 +42,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE003",
-        title: "The parts of a lease agree",
-        why: "Some programs read the expiry, others count from the ttl: both must mean the same moment.",
-        remedy: "Write expires-at as updated-at plus ttl.",
+        title: "The annotations of a lease agree",
+        why: "Some programs read the expiry, others compute it from the ttl: both must get the same time.",
+        remedy: "Set expires-at to updated-at plus ttl.",
         reads: &["lease.tolerance"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(lease_is_consistent)], mutate: None },
@@ -52,10 +52,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE004",
-        title: "Leases move forward; only managers shorten them",
-        why: "Whoever shortens a lease has the namespace deleted. The reconciler does so once, where it finds no place \
-              for a namespace: to quotas.pendingTtl from then on.",
-        remedy: "Leave the lease or extend it; a manager may shorten it.",
+        title: "Only managers shorten a lease",
+        why: "A user who can shorten a lease can have the namespace deleted. The reconciler shortens a lease once, \
+              when a namespace becomes pending: to quotas.pendingTtl from then on.",
+        remedy: "Leave the lease unchanged or extend it. A manager may shorten it.",
         reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.pendingTtl"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(lease_moves_forward)], mutate: None },
@@ -63,9 +63,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE005",
-        title: "An agent never changes a lease, nor holds a namespace",
-        why: "An agent that renews its own lease, or holds its namespace against cleanup, is never removed.",
-        remedy: "Let the platform or a person extend the lease, or set codex-k8s.dev/hold.",
+        title: "An agent does not change a lease or hold a namespace",
+        why: "An agent that renews its own lease, or holds its own namespace, would never be removed.",
+        remedy: "Let the platform or a person extend the lease or set codex-k8s.dev/hold.",
         reads: &["identities.candidateServiceAccounts", "namespaces.slotProjects"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -76,9 +76,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "LEASE006",
-        title: "Only managers extend a lease beyond the longest lifetime",
-        why: "A lease that is extended every day is no lease.",
-        remedy: "Create a new run namespace, or let the platform extend this one.",
+        title: "Only managers extend a lease beyond the maximum lifetime",
+        why: "A lease that is extended every day never ends.",
+        remedy: "Create a new run namespace, or let the platform extend this lease.",
         reads: &["identities.managers", "lease.maxLifetime"],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::Change(lifetime_is_bounded)], mutate: None },
@@ -97,7 +97,7 @@ fn is_changed(old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
     PARTS.iter().any(|key| old.meta.annotation(key) != new.meta.annotation(key))
 }
 
-/// Whether the new namespace's lease was written after the old one's, or ends later.
+/// Returns true if the new lease was written later than the old one, or ends later.
 pub(super) fn is_renewed(old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
     match (readable(old), readable(new)) {
         (Some(old), Some(new)) => new.updated_at > old.updated_at || new.expires_at > old.expires_at,
@@ -191,7 +191,7 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
     }
 }
 
-/// What the reconciler writes when it finds no place for a namespace, and nothing like it.
+/// Returns true for the reconciler's write when a namespace becomes pending, and for no other write.
 fn is_cut_for_want_of_a_place(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
     let has = |namespace: &Namespace<'_>, key| namespace.meta.annotation(key).is_some();
     let becomes_unplaced = !has(old, keys::QUOTA_PENDING_SINCE)

@@ -1,4 +1,4 @@
-//! The rest of a run namespace's metadata: keys of the domain, provenance, finalizers and owners.
+//! Rules about the other metadata of a run namespace: keys under codex-k8s.dev/, provenance, finalizers and owners.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
@@ -14,9 +14,9 @@ use crate::rules::requester::Role;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "NS009",
-        title: "No other key stands under codex-k8s.dev/",
-        why: "A key that looks like the contract's but is not read by anybody hides a mistake or a trick.",
-        remedy: "Use a key of the contract, or a domain of your own.",
+        title: "Other keys under codex-k8s.dev/ are not allowed",
+        why: "A key that looks like the contract's but is never read hides a mistake or a trick.",
+        remedy: "Use a key of the contract, or your own domain.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace { validate: &[Validate::State(keys_are_known)], mutate: None },
@@ -24,9 +24,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS010",
-        title: "Who asked for a namespace is recorded at its birth and never changes",
-        why: "The garbage collector proves by it that a namespace was born managed; people find by it whom to ask.",
-        remedy: "Leave codex-k8s.dev/requested-by out: it is taken from the request.",
+        title: "The requester of a namespace is recorded at creation and never changes",
+        why: "The record proves to the garbage collector that the namespace was created as a managed one, and tells \
+              people whom to ask.",
+        remedy: "Leave codex-k8s.dev/requested-by out: the user name of the request is used.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -37,11 +38,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS011",
-        title: "Annotations of the platform are written by their owners only",
-        why: "A baseline that is said to be ready and is not lets workloads run without quota; a forged fingerprint \
-              gets a foreign environment reused.",
-        remedy: "Leave these annotations alone: correlation-id and runtime-fingerprint-* are the managers', \
-                 baseline-* and quota-pending-since are the reconciler's.",
+        title: "Only their owners write the platform's annotations",
+        why: "If a baseline is marked as ready too early, workloads run without a quota. A forged fingerprint causes \
+              another run's environment to be reused.",
+        remedy: "Leave these annotations out: managers write correlation-id and runtime-fingerprint-*, the \
+                 reconciler writes baseline-* and quota-pending-since.",
         reads: &[
             "identities.managers",
             "identities.reconcilers",
@@ -61,10 +62,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS012",
-        title: "Finalizers and owners come from an allow-list",
-        why: "An owner that does not exist gets the namespace deleted by the cluster at once; a finalizer that \
-              nobody removes keeps it for ever.",
-        remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list them in the policy.",
+        title: "Finalizers and owners must be listed in the policy",
+        why: "The cluster deletes a namespace immediately if its owner does not exist. A finalizer that no program \
+              removes keeps it for ever.",
+        remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list the entries in the policy.",
         reads: &["namespaces.allowedFinalizers", "namespaces.allowedOwners"],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -75,10 +76,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "NS013",
-        title: "spec.finalizers are the namespace controller's",
-        why: "A namespace whose spec.finalizers were emptied is removed without its content, which the next \
-              namespace of that name inherits.",
-        remedy: "Leave spec.finalizers alone; delete the namespace and the namespace controller empties it.",
+        title: "Only the namespace controller changes spec.finalizers",
+        why: "A namespace whose spec.finalizers are emptied is removed without its content, which the next namespace \
+              with that name inherits.",
+        remedy: "Leave spec.finalizers unchanged. When you delete the namespace, the namespace controller deletes \
+                 its content.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Namespace {
@@ -124,7 +126,7 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
     }
 }
 
-/// The only value of `spec.finalizers` that anybody removes.
+/// The only value of `spec.finalizers` that any program removes.
 const KUBERNETES: &str = "kubernetes";
 
 pub(super) const BASELINE: [&str; 4] =
@@ -149,7 +151,8 @@ fn nothing_of_the_managers_at_creation(
     namespace: &Namespace<'_>,
     report: &mut Report,
 ) {
-    // Whoever may name the run of a new namespace may name its correlation id, but an agent speaks for no other run.
+    // A user who may choose the run of a new namespace may also choose its correlation id, but an agent must use that
+    // of its own run.
     let free = |key, found| {
         key == keys::CORRELATION_ID
             && (context.requester.role != Role::Agent || Some(found) == namespace.meta.label(keys::RUN_ID))
@@ -210,7 +213,7 @@ fn finalizers_and_owners_are_listed(context: &Context<'_>, namespace: &Namespace
     }
 }
 
-/// The API server adds its own, and keeps whatever else it is given: nobody would ever remove that.
+/// The API server adds its own finalizer and keeps all others, which no program would ever remove.
 fn spec_finalizers_are_the_clusters(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     for finalizer in spec_finalizers(namespace.object).filter(|finalizer| *finalizer != KUBERNETES) {
         report.forbid("spec.finalizers", quoted(finalizer), "leave it out: nobody removes it");

@@ -1,9 +1,9 @@
 //! Rules about run namespaces.
 //!
-//! A namespace is **managed** when it carries the label `codex-k8s.dev/managed-by`. It **claims** to be a run
-//! namespace when it carries any label of the contract, or a name under a reserved prefix. A namespace of a run's name
-//! is created as a managed one; with any other name, such a label is not allowed. A namespace that was created without
-//! either can never become managed, unless it is a slot.
+//! A namespace is **managed** if it has the label `codex-k8s.dev/managed-by`. It **claims** to be a run namespace if it
+//! has any label of the contract, or a name with a reserved prefix. A namespace with the name of a run is created as a
+//! managed one; with any other name, such a label is not allowed. A namespace that was created without either can never
+//! become managed, unless it is a slot.
 
 mod adoption;
 mod claims;
@@ -31,28 +31,29 @@ use super::catalogue::{Check, Rule};
 use super::report::Report;
 use super::{Edits, Entry, Facts, Finding, Meta, Operation, Request, Requester, Role, Verdict};
 
-/// What every rule about a namespace can see.
+/// The context of the rules about a namespace.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The facts.
     pub facts: &'a Facts,
-    /// Who asks.
+    /// The requester.
     pub requester: &'a Requester<'a>,
     /// The namespace's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
-    /// Whether a namespace that exists becomes managed: a second birth, of what others may have prepared.
+    /// True if an existing namespace becomes managed. It is validated like a new one, because any user may have
+    /// prepared it.
     pub becomes_managed: bool,
 }
 
 impl Context<'_> {
-    /// Whether the name is that of a slot.
+    /// Returns true if the name is that of a slot.
     pub fn is_slot(&self) -> bool {
         self.policy.namespaces.is_slot(self.name)
     }
 
-    /// Whether the name lies under a reserved prefix.
+    /// Returns true if the name has a reserved prefix.
     pub fn is_reserved(&self) -> bool {
         codex_k8s_shared::names::reserved_prefix(self.name, &self.policy.namespaces.prefixes).is_some()
     }
@@ -68,39 +69,39 @@ pub struct Namespace<'a> {
 }
 
 impl<'a> Namespace<'a> {
-    /// The namespace that an object describes.
+    /// Wraps a Namespace object.
     pub fn of(object: &'a Value) -> Self {
         Self { object, meta: Meta::of(object) }
     }
 
-    /// Whether it carries the label that makes it managed.
+    /// Returns true if it has the label that makes it managed.
     pub fn is_managed(&self) -> bool {
         self.meta.label(keys::MANAGED_BY).is_some()
     }
 
-    /// Whether it carries any label of the contract. Others of the domain have no effect on a namespace.
+    /// Returns true if it has any label of the contract. Other labels of the domain have no effect on a namespace.
     pub fn has_contract_label(&self) -> bool {
         keys::known_labels().any(|key| self.meta.label(key).is_some())
     }
 }
 
-/// What a rule evaluates.
+/// A validation of a rule.
 #[derive(Debug)]
 pub enum Validate {
-    /// What a managed namespace looks like, at birth and after every update that makes it look otherwise.
+    /// The state of a managed namespace, at creation and after every update that changes it.
     State(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
-    /// What it looks like at birth.
+    /// The state at creation.
     Creation(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
-    /// What an update changes: the old namespace, then the new one.
+    /// The change of an update: the old namespace, then the new one.
     Change(fn(&Context<'_>, &Namespace<'_>, &Namespace<'_>, &mut Report)),
-    /// That it is deleted.
+    /// The deletion.
     Deletion(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
 }
 
-/// What a rule adds where it is missing.
+/// Adds missing values.
 pub type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
 
-/// The rules about namespaces, in the order of their ids.
+/// Returns the rules about namespaces in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         identity::RULES,
@@ -119,7 +120,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// Decides a request about a namespace.
+/// Evaluates a request about a namespace.
 pub fn decide(
     policy: &RunPolicy,
     facts: &Facts,
@@ -156,7 +157,7 @@ pub fn decide(
     verdict
 }
 
-/// Whether a slot is created without labels: it is not managed until a manager labels it.
+/// Returns true if a slot is created without labels: it is not managed until a manager labels it.
 fn creates_bare_slot(
     context: &Context<'_>,
     old: Option<&Namespace<'_>>,
@@ -165,7 +166,8 @@ fn creates_bare_slot(
     old.is_none() && context.is_slot() && new.is_some_and(|new| !new.has_contract_label())
 }
 
-/// Managed before or after, claiming to be, or about to carry labels that nobody else may use.
+/// Returns true if the namespace is managed before or after the request, claims to be a run namespace, or gets labels
+/// of the contract.
 fn is_in_scope(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&Namespace<'_>>) -> bool {
     let labelled = |namespace: Option<&Namespace<'_>>| namespace.is_some_and(Namespace::has_contract_label);
     match (old, new) {
@@ -180,7 +182,8 @@ fn is_in_scope(context: &Context<'_>, old: Option<&Namespace<'_>>, new: Option<&
     }
 }
 
-/// `generateName: codex-issue-` will be a reserved name, which the mutating call cannot see yet.
+/// Returns true for a `generateName` such as `codex-issue-`: the name will have a reserved prefix, but the mutating
+/// call does not contain it yet.
 fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool {
     let Some(stem) = new.meta.text("generateName").filter(|_| context.name.is_empty()) else {
         return false;
@@ -195,7 +198,8 @@ fn mutate(
     new: &Namespace<'_>,
     evaluated: &mut Vec<&'static Rule>,
 ) -> json_patch::Patch {
-    // An update is fixed only where a manager labels a slot that was born bare; all else is the writer's own.
+    // An update is mutated only if a manager labels a slot that was created without labels. Other updates are stored as
+    // written.
     let becomes_managed = context.becomes_managed && context.is_slot() && context.requester.is_manager();
     let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
     let mut edits = Edits::new(new.object);
@@ -212,7 +216,7 @@ fn mutate(
     edits.finish()
 }
 
-/// What may not become managed at all is told so, and nothing of what else it would lack.
+/// If a namespace may not become managed at all, only that is reported, and not what else it lacks.
 fn validate(
     context: &Context<'_>,
     old: Option<&Namespace<'_>>,
@@ -257,7 +261,7 @@ fn findings(
     findings
 }
 
-/// Asks one evaluate of a rule, if what it evaluates has happened, and returns whether it has.
+/// Runs one validation of a rule if it applies to the request. Returns true if it applies.
 fn run(
     context: &Context<'_>,
     validate: &Validate,
@@ -269,11 +273,11 @@ fn run(
 ) -> bool {
     match (validate, old, new) {
         (Validate::State(validate), None, Some(new)) => validate(context, new, report),
-        // What left management is for the rule about stripping to evaluate, not for each rule about its labels.
+        // If labels were removed, only the rule about leaving management reports it, not each rule about its labels.
         (Validate::State(validate), Some(old), Some(new)) if new.has_contract_label() => {
             let mut after = Report::new(rule, mode);
             validate(context, new, &mut after);
-            // What was put there before the namespace was managed, nobody has evaluated.
+            // The state before the namespace became managed has never been validated, so violations in it are new.
             if !after.is_empty() && !context.becomes_managed {
                 let mut before = Report::new(rule, mode);
                 validate(context, old, &mut before);

@@ -1,4 +1,4 @@
-//! Labels and annotations of Kubernetes that give a namespace privileges.
+//! Rules about Kubernetes labels and annotations that give a namespace privileges.
 
 use codex_k8s_shared::keys::{KeyKind, PRIVILEGES};
 use codex_k8s_shared::policy::Mode;
@@ -10,9 +10,9 @@ use crate::rules::report::{Report, annotation_path, label_path, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "NS018",
-    title: "No label or annotation of Kubernetes gives a run namespace privileges",
-    why: "Some keys of a Namespace are grants: with resource.kubernetes.io/admin-access its Pods reach devices that \
-          other Pods use, with others its Pods run on nodes that the cluster keeps for something else.",
+    title: "A run namespace has no Kubernetes label or annotation that gives privileges",
+    why: "Some keys of a Namespace are grants. With resource.kubernetes.io/admin-access, its Pods reach devices that \
+          other Pods use; with others, its Pods run on nodes that the cluster reserves for other work.",
     remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
     reads: &["namespaces.allowedPrivileges"],
     default_mode: Mode::Enforce,

@@ -1,5 +1,5 @@
-//! Quotas on run namespaces: the early check, against the cache. The exact count is the reconciler's, by reservations:
-//! nothing runs in a namespace without one.
+//! Quotas on run namespaces: an early check against the cache. The reconciler counts exactly, with reservations:
+//! without one, nothing runs in a namespace.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
@@ -14,11 +14,12 @@ use crate::rules::report::{Report, annotation_path, label_path, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA003",
-    title: "No more run namespaces exist at once than the quotas of the policy allow",
-    why: "Without a limit run namespaces fill the cluster, and a burst of one project leaves no room for the others.",
-    remedy: "Delete a run namespace that is no longer needed, wait until a lease ends, or raise the limit under quotas \
-             in the policy. The limits apply to managers too, except quotas.perRequester. Of many namespaces created at \
-             once, some may be admitted beyond the limit: they stay pending and run nothing.",
+    title: "The number of run namespaces is limited by the quotas of the policy",
+    why: "Without a limit, run namespaces fill the cluster, and a burst of one project leaves no capacity for the \
+          others.",
+    remedy: "Delete a run namespace that is no longer needed, wait until a lease ends, or raise the limit under \
+             quotas in the policy. The limits apply to managers too, except quotas.perRequester. If many namespaces \
+             are created at the same time, some may be admitted beyond the limit: they stay pending and run nothing.",
     reads: &["identities.managers", "quotas.cluster", "quotas.perProject", "quotas.perRequester"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
@@ -31,14 +32,14 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::QUOTA003,
 }];
 
-/// How full a scope is, without the namespace that is asked about.
+/// The number of namespaces in a scope, without the one in the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Occupancy {
     /// The scope.
     pub scope: Scope,
     /// Its limit.
     pub max: u32,
-    /// Who is in it.
+    /// The namespaces in it.
     pub holders: Holders,
 }
 
@@ -46,11 +47,11 @@ pub struct Occupancy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Holders {
-    /// How many there are, those that are being deleted among them.
+    /// The number of namespaces, including those that are being deleted.
     pub held: usize,
-    /// Some of them, those whose leases end first: three at most, and none while there are reservations left.
+    /// The names of at most three namespaces whose leases end first. Empty while the scope has free reservations.
     pub some: Vec<Box<str>>,
-    /// When the first of their leases ends.
+    /// The earliest end of their leases.
     pub next_end: Option<Timestamp>,
 }
 
@@ -99,7 +100,7 @@ fn there_is_a_reservation(context: &Context<'_>, namespace: &Namespace<'_>, repo
     }
 }
 
-/// A slot that becomes managed, or that is handed to another project.
+/// Checks a slot that becomes managed, or that is handed to another project.
 fn there_is_a_reservation_for_what_comes_in(
     context: &Context<'_>,
     old: &Namespace<'_>,

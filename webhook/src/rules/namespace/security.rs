@@ -1,4 +1,4 @@
-//! The Pod Security levels of a run namespace.
+//! Rules about the Pod Security levels of a run namespace.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Level, Mode, SecurityLevels};
@@ -10,10 +10,10 @@ use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "NS014",
-    title: "A run namespace keeps its Pod Security levels",
-    why: "Pod Security is what still refuses a privileged Pod when no webhook is there to. Lowering it is the first \
+    title: "The Pod Security levels of a run namespace are not lowered",
+    why: "Pod Security still rejects a privileged Pod when the webhook is not available. Lowering it is the first \
           step out of the namespace.",
-    remedy: "Leave the pod-security.kubernetes.io labels as they are; a stricter level is always accepted.",
+    remedy: "Leave the pod-security.kubernetes.io labels unchanged. A stricter level is always accepted.",
     reads: &["namespaces.slotProjects", "podSecurity"],
     default_mode: Mode::Enforce,
     check: Check::Namespace {
@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::NS014,
 }];
 
-/// The levels that the policy wants for this namespace.
+/// Returns the levels that the policy requires for this namespace.
 pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
     let levels = context.policy.pod_security;
     if context.is_slot() { levels.slot } else { levels.run }
@@ -35,7 +35,7 @@ fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, repo
     {
         let found = namespace.meta.label(key);
         let level = found.and_then(Level::parse);
-        // A warning level says what people read, not what runs: any known one will do.
+        // A warning level affects only messages, not what runs: any known level is enough.
         let enough = level.is_some_and(|level| key != keys::POD_SECURITY_ENFORCE || level >= least);
         if !enough {
             let remedy = format!("expected \"{}\" or stricter", least.as_str());

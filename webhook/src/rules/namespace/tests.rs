@@ -1,4 +1,4 @@
-//! Names, claims and holds under policies and clocks that a real API server cannot easily be given.
+//! Tests of names, claims and holds under policies and clocks that are hard to arrange on a real API server.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::rules::{Entry, Facts, Kind, ManagedNamespace, decide};
 const WORKER: &str = "system:serviceaccount:codex-k8s-prod:codex-k8s-worker";
 const CREATED: &str = "2026-02-01T12:00:00Z";
 
-/// The rules that refuse a write, each once.
+/// Returns the rules that deny a write, each once.
 fn refusals(
     policy: &RunPolicy,
     facts: &Facts,
@@ -113,7 +113,7 @@ fn run_ids_and_names_of_the_platforms_form_are_the_managers() {
     assert_eq!(created("jane", &named("codex-issue-run-nightly")), [""; 0]);
 }
 
-/// The rules that refuse a hold of some hours from now on, at an age of the namespace.
+/// Returns the rules that deny a hold of some hours from now, at an age of the namespace.
 fn held(user: &str, age_days: i64, hours: i64, before: Option<&str>) -> Vec<&'static str> {
     let now = CREATED.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_hours(24 * age_days);
     let until = now + jiff::SignedDuration::from_hours(hours);

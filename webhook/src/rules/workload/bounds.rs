@@ -1,4 +1,4 @@
-//! How long a Job runs, how often it is tried, how wide it is, and who runs it.
+//! Rules about a Job's deadline, removal, retries, width and controller.
 
 use codex_k8s_shared::policy::{Bounds, Jobs, Mode};
 use serde_json::Value;
@@ -14,8 +14,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB007",
         title: "A Job has a deadline",
-        why: "A Job without a deadline holds its namespace, its quota and its model budget until somebody notices.",
-        remedy: "Leave spec.activeDeadlineSeconds out and it is added; or stay within jobs.activeDeadlineSeconds.max.",
+        why: "A Job without a deadline uses its namespace, its quota and its model budget until a person notices.",
+        remedy: "Leave spec.activeDeadlineSeconds out: it is added. Or stay within jobs.activeDeadlineSeconds.max.",
         reads: &["jobs.activeDeadlineSeconds"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
@@ -29,8 +29,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB008",
         title: "A finished Job is removed after a while",
-        why: "Finished Jobs that stay count as content of the namespace and fill the API server's store.",
-        remedy: "Leave spec.ttlSecondsAfterFinished out and it is added; or stay within \
+        why: "Finished Jobs that are never removed stay in the namespace and fill the API server's storage.",
+        remedy: "Leave spec.ttlSecondsAfterFinished out: it is added. Or stay within \
                  jobs.ttlSecondsAfterFinished.max.",
         reads: &["jobs.ttlSecondsAfterFinished"],
         default_mode: Mode::Enforce,
@@ -44,9 +44,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB009",
-        title: "A Job is retried a few times at most",
-        why: "An agent is not idempotent: each retry spends its budget again and may repeat what it did.",
-        remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to jobs.backoffLimit.max or less.",
+        title: "The number of retries of a Job is limited",
+        why: "An agent is not idempotent: each retry uses its budget again and may repeat what it did.",
+        remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to at most jobs.backoffLimit.max.",
         reads: &["jobs.backoffLimit"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
@@ -60,9 +60,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB010",
-        title: "A Job is only so wide",
-        why: "Parallel Pods multiply what one Job may use.",
-        remedy: "Lower spec.parallelism and spec.completions to jobs.parallelism.max and jobs.completions.max or less.",
+        title: "The parallelism and completions of a Job are limited",
+        why: "Parallel Pods multiply the resources that one Job may use.",
+        remedy: "Lower spec.parallelism and spec.completions to at most jobs.parallelism.max and \
+                 jobs.completions.max.",
         reads: &["jobs.parallelism.max", "jobs.completions.max"],
         default_mode: Mode::Enforce,
         check: Check::Workload {
@@ -76,9 +77,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB011",
-        title: "The cluster's own Job controller runs the Job",
-        why: "A Job that is managed by anybody else is ignored by the Job controller: its deadline never strikes and \
-              its ttl never ends.",
+        title: "A Job is run by the cluster's Job controller",
+        why: "The Job controller ignores a Job with another spec.managedBy: its deadline and its ttl then have no \
+              effect.",
         remedy: "Leave spec.managedBy out.",
         reads: &["jobs.managedBy"],
         default_mode: Mode::Enforce,
@@ -87,11 +88,11 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// A number in a Job's spec.
+/// A numeric field of a Job's spec.
 struct Field {
     name: &'static str,
     bounds: fn(&Jobs) -> Bounds,
-    /// Whether a Job without it is refused.
+    /// True if a Job without the field is denied.
     due: bool,
 }
 

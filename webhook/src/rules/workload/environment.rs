@@ -1,4 +1,4 @@
-//! The environment of an agent: who it is, and which secrets stand there for all to read.
+//! Rules about the environment of an agent: its run variables, and secrets as plain text.
 
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::{keys, sanitize};
@@ -14,11 +14,11 @@ use crate::rules::report::{Report, quoted};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB021",
-        title: "The environment of an agent names its own run",
-        why: "The agent reports to the platform under the run that its environment names. With a wrong one it \
-              reports for somebody else.",
-        remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out \
-                 and they are added.",
+        title: "The environment of an agent names the agent's own run",
+        why: "The agent reports to the platform for the run that its environment names. With a wrong one, it reports \
+              for another run.",
+        remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out: \
+                 they are added.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: run_variables_match, mutate: Some(set_run_variables) },
@@ -26,9 +26,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB022",
-        title: "Secrets are not written into the environment as literals",
-        why: "Whoever may read Jobs or Pods reads them.",
-        remedy: "Put the value into a Secret and refer to it by valueFrom.secretKeyRef.",
+        title: "The environment does not contain secrets as plain text",
+        why: "Every user who can read the Job or its Pods can read them.",
+        remedy: "Put the value into a Secret and refer to it with valueFrom.secretKeyRef.",
         reads: &["jobs.secretEnv"],
         default_mode: Mode::Warn,
         check: Check::Workload { validate: secrets_are_not_literal, mutate: None },
@@ -36,11 +36,11 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The variables that tell the run.
+/// The variables that identify the run.
 pub const RUN_VARIABLES: [&str; 4] =
     ["CODEXK8S_RUN_ID", "CODEXK8S_CORRELATION_ID", "CODEXK8S_PROJECT_ID", "CODEXK8S_RUNTIME_MODE"];
 
-/// A variable that tells the run: its name, its value, and whether a label's spelling of the value will do.
+/// A run variable: its name, its value, and true if the sanitized form of the value is accepted too.
 struct RunVariable<'a> {
     name: &'static str,
     value: &'a str,

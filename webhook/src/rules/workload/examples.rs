@@ -1,4 +1,4 @@
-//! Examples of the rules about workloads, a file for each file of rules.
+//! Examples of the rules about workloads, one file per file of rules.
 
 pub(super) mod bounds;
 pub(super) mod environment;

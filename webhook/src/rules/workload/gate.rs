@@ -1,4 +1,4 @@
-//! The gate: nothing starts in a namespace before its baseline is live.
+//! The gate: no workload starts before the baseline of the namespace is ready.
 
 use codex_k8s_shared::policy::Mode;
 
@@ -9,11 +9,12 @@ use crate::rules::report::{Report, annotation_path};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "GATE001",
-    title: "Nothing starts before the baseline is live",
-    why: "A ResourceQuota enforces nothing until it has been counted once: milliseconds after its creation on an idle \
-          cluster, seconds after a burst. What starts before that escapes it for good.",
-    remedy: "Try again in a moment: kubectl and client-go do so by themselves. If it lasts, the annotation \
-             codex-k8s.dev/baseline-waits-for of the namespace and the log of codex-k8s-guard reconcile tell why.",
+    title: "A workload does not start before the baseline is ready",
+    why: "A ResourceQuota has no effect until it has been counted once: milliseconds after its creation on an idle \
+          cluster, seconds after a burst. A Pod that starts before that is never limited by it.",
+    remedy: "Try again in a moment; kubectl and client-go retry by themselves. If it takes long, the annotation \
+             codex-k8s.dev/baseline-waits-for of the namespace and the log of codex-k8s-guard reconcile give the \
+             reason.",
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: baseline_is_live, mutate: None },

@@ -1,4 +1,4 @@
-//! The host: what Pod Security would refuse only when the Pod fails is named when the Job is created.
+//! Rules about access to the host. Pod Security denies it only when the Pod is created; these rules deny the Job.
 
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
@@ -13,8 +13,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB017",
         title: "No container is privileged",
-        why: "A privileged container is root on its node, and from there in the cluster.",
-        remedy: "Leave securityContext.privileged out, on init and ephemeral containers too.",
+        why: "A privileged container has root access to its node, and from there to the cluster.",
+        remedy: "Leave securityContext.privileged out, also in init and ephemeral containers.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: nothing_is_privileged, mutate: None },
@@ -22,12 +22,12 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB018",
-        title: "A workload stays out of the host's namespaces and ports",
-        why: "On the host's network a Pod speaks as the node; among the host's processes it can look into all. Probes and \
-              lifecycle handlers are sent by kubelet, from the node: with a host of its own, one reaches what the node \
-              reaches.",
-        remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out, and the host of probes and lifecycle handlers: \
-                 they then go to the Pod.",
+        title: "A workload does not use the host's namespaces and ports",
+        why: "On the host's network, a Pod acts as the node; in the host's process namespace, it can inspect every \
+              process. Kubelet sends probes and lifecycle handlers from the node: with a host of their own, they \
+              reach whatever the node can reach.",
+        remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes and \
+                 lifecycle handlers: they then go to the Pod.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload {
@@ -41,9 +41,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB019",
-        title: "Volumes are of types that the policy allows",
-        why: "The host's files hold the node's keys and every other Pod's data. A flexVolume runs a program of the node \
-              as root, and the volume types of single vendors mount shares past every StorageClass.",
+        title: "Only the volume types of the policy are allowed",
+        why: "The host's files contain the node's keys and every other Pod's data. A flexVolume runs a program on \
+              the node as root, and vendor-specific volume types mount shares without a StorageClass.",
         remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim, or another type that jobs.volumes of the \
                  policy lists.",
         reads: &["jobs.volumes"],
@@ -53,10 +53,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB020",
-        title: "Kernel protections stay on",
-        why: "Added capabilities and switched-off profiles are the usual ways out of a container.",
-        remedy: "Add no capability beyond the default ones; leave seccomp, AppArmor, SELinux, procMount and sysctls \
-                 alone. Of SELinux, the types of containers may be set.",
+        title: "Kernel protections are not disabled",
+        why: "Added capabilities and disabled profiles are the usual ways out of a container.",
+        remedy: "Add only default capabilities, and leave seccomp, AppArmor, SELinux, procMount and sysctls \
+                 unchanged. For SELinux, the container types are allowed.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: protections_stay_on, mutate: None },
@@ -64,7 +64,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The capabilities that a container has anyway: Pod Security's `baseline` lets them be added by name.
+/// The default capabilities of a container: the `baseline` level of Pod Security allows adding them by name.
 const DEFAULT_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -113,7 +113,7 @@ fn host_namespaces_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &m
         }
     }
     if is_true(spec, "hostNetwork") {
-        // The API server has copied every containerPort to hostPort: the one finding above says it all.
+        // The API server has copied every containerPort to hostPort. The finding above is enough.
         return;
     }
     for container in workload.containers() {
@@ -127,7 +127,7 @@ fn host_namespaces_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &m
     }
 }
 
-/// The handlers of a container that kubelet calls by itself.
+/// The handlers of a container that kubelet calls.
 const HANDLERS: [&[&str]; 5] = [
     &["livenessProbe"],
     &["readinessProbe"],
@@ -136,7 +136,7 @@ const HANDLERS: [&[&str]; 5] = [
     &["lifecycle", "preStop"],
 ];
 
-/// Pod Security's `baseline` as well, from 1.34 on: `hostProbesAndHostLifecycle`.
+/// Pod Security `baseline` has this check too, since 1.34: `hostProbesAndHostLifecycle`.
 fn probes_go_to_the_pod(workload: &Workload<'_>, report: &mut Report) {
     for container in workload.containers() {
         for handler in HANDLERS {
@@ -154,7 +154,7 @@ fn probes_go_to_the_pod(workload: &Workload<'_>, report: &mut Report) {
 fn volume_types_are_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
     let volumes = items(workload.pod_spec().and_then(|spec| spec.get("volumes")));
     for (index, volume) in volumes.enumerate() {
-        // One that names no type is an emptyDir.
+        // A volume without a type is an emptyDir.
         let types = volume.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         for (kind, source) in types.filter(|(key, _)| *key != "name") {
             if !context.policy.jobs.volumes.iter().any(|listed| listed == kind) {
@@ -196,7 +196,8 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
     }
 }
 
-/// The old spelling: on a Pod the API server turns it into the field, in a template it stands until the Pod is made.
+/// The old form of the field. On a Pod, the API server converts it to the field; in a template, it stays until the Pod
+/// is created.
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
@@ -209,11 +210,11 @@ fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     }
 }
 
-/// The `SELinux` types that Pod Security's `baseline` allows, from 1.31 on.
+/// The `SELinux` types that Pod Security `baseline` allows since 1.31.
 const CONTAINER_TYPES: [&str; 4] =
     ["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
-/// The kernel's profiles in the security context of a Pod or of a container.
+/// Checks the kernel profiles in the security context of a Pod or a container.
 fn check_profiles(security: &Value, path: impl Fn(&str) -> String, report: &mut Report) {
     let options = at(security, &["seLinuxOptions"]);
     let option = |field: &str| options.and_then(|options| text(options, field));

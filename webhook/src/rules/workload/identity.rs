@@ -1,4 +1,4 @@
-//! Which run a workload belongs to.
+//! Rules about the run of a workload.
 
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::{keys, names, sanitize};
@@ -12,10 +12,10 @@ use crate::rules::{Edits, Kind, Role, mode};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB001",
-        title: "A workload carries the identity of its namespace",
-        why: "The platform finds a run's workload by its run id, in all namespaces. A Job with another run's id is \
-              taken for that run's work, and its success for that run's success.",
-        remedy: "Leave the labels run-id and project-id out and they are added, on the Job and on its Pod template.",
+        title: "A workload has the identity labels of its namespace",
+        why: "The platform looks up a run's workload by its run id, in all namespaces. A Job with another run's id \
+              is mistaken for that run's work, and its success for that run's success.",
+        remedy: "Leave the labels run-id and project-id out: they are added to the Job and its Pod template.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: identity_is_the_namespaces, mutate: Some(add_identity) },
@@ -23,10 +23,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB002",
-        title: "The Job of a run is named after the run",
-        why: "The platform takes a Job of that name, or with the run's application label, for the run itself.",
-        remedy: "Give the Job another name and no label app.kubernetes.io/name=codex-k8s-run; the run's own Job is \
-                 codex-k8s-run-<run id>, and no agent creates it.",
+        title: "Only the Job of a run has the name of the run",
+        why: "The platform takes a Job with that name, or with the application label of a run, for the run itself.",
+        remedy: "Use another name, and leave out the label app.kubernetes.io/name=codex-k8s-run. The run's own Job \
+                 is codex-k8s-run-<run id>, and an agent cannot create it.",
         reads: &["identities.candidateServiceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: run_and_name_agree, mutate: None },
@@ -34,9 +34,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB003",
-        title: "Finalizers of workloads come from an allow-list",
-        why: "A finalizer that nobody removes keeps a workload, and so its namespace, for ever.",
-        remedy: "Leave metadata.finalizers empty, on the workload and on its template.",
+        title: "Finalizers of workloads must be listed in the policy",
+        why: "A finalizer that no program removes keeps a workload, and therefore its namespace, for ever.",
+        remedy: "Leave metadata.finalizers empty on the workload and on its template.",
         reads: &["jobs.finalizers"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: finalizers_are_listed, mutate: None },
@@ -52,8 +52,8 @@ fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, re
     if context.generated {
         return;
     }
-    // A Deployment and its like need not say whose they are; what the template says, its Pods say after it. Labels of
-    // such an object itself may be the API server's: a ReplicationController without any gets those of its template.
+    // A Deployment or similar object may lack the labels, because its Pods get those of the template. Its own labels
+    // may come from the API server: a ReplicationController without labels gets those of its template.
     let is_due = is_bound(context, workload);
     let holders = workload.holders();
     for holder in holders.iter().skip(if is_due { 0 } else { holders.len() - 1 }) {
@@ -89,14 +89,14 @@ fn add_identity(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edit
     }
 }
 
-/// Whether JOB001 names the run on a workload that does not.
+/// Returns true if JOB001 adds the run's labels to a workload without them.
 pub(super) fn names_the_run(context: &Context<'_>) -> bool {
     let is_on = |rule: &Rule| rule.id == "JOB001" && mode(context.policy, rule) != Mode::Off;
     !context.generated && RULES.iter().any(is_on)
 }
 
 fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    // A Binding has the name of its Pod, which was evaluated.
+    // A Binding has the name of its Pod, which has been validated.
     if context.generated || workload.kind == Kind::Binding {
         return;
     }
@@ -107,7 +107,8 @@ fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &m
     let can_be_a_run = matches!(workload.kind, Kind::Job | Kind::Pod);
     if can_be_a_run && context.name == expected {
         if context.role == Role::Agent {
-            // A slot's next run would find its Job taken, and what the last run's agent left counted as its work.
+            // Otherwise the slot's next run would find its Job's name in use, and the previous agent's Job would count
+            // as its work.
             report.forbid(
                 "metadata.name",
                 quoted(context.name),

@@ -1,8 +1,8 @@
-//! Rules about workloads in managed namespaces: Jobs, `CronJobs`, Pods and the templates that Pods are made from.
+//! Rules about workloads in managed namespaces: Jobs, `CronJobs`, Pods and Pod templates.
 //!
-//! What a controller makes from a template is evaluated by fewer rules than the template was: the template was evaluated
-//! when it was written, by who wrote it, and a namespace that has been rebound to another run since may still have
-//! Pods of the old one.
+//! Fewer rules apply to the objects that a controller creates from a template. The template was validated when it was
+//! written, for the user who wrote it, and a namespace that has since been rebound to another run may still have Pods
+//! of the previous one.
 
 mod bounds;
 mod environment;
@@ -33,27 +33,27 @@ use super::{
     Verdict,
 };
 
-/// What every rule about a workload can see.
+/// The context of the rules about a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
-    /// The managed namespace that the workload lies in.
+    /// The managed namespace that contains the workload.
     pub namespace: &'a ManagedNamespace,
     /// The workload's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
-    /// Whether a controller of the cluster makes it from a template.
+    /// True if a controller of the cluster creates it from a template.
     pub generated: bool,
-    /// The requester, as the platform knows it.
+    /// The role of the requester.
     pub role: Role,
-    /// Whether a kubelet asks.
+    /// True if the requester is a kubelet.
     pub by_kubelet: bool,
     /// The subresource, such as `status`; `None` for the object itself.
     pub subresource: Option<&'a str>,
 }
 
 impl Context<'_> {
-    /// Whether the namespace is a slot.
+    /// Returns true if the namespace is a slot.
     pub fn is_in_slot(&self) -> bool {
         self.policy.namespaces.is_slot(&self.namespace.name)
     }
@@ -70,31 +70,31 @@ pub struct Workload<'a> {
     pub meta: Meta<'a>,
 }
 
-/// What a rule evaluates. On an update it is asked of the old object as well, so that only what is new is refused.
+/// A validation of the state. On an update, the old object is validated too, so that only new violations are reported.
 pub type Validate = fn(&Context<'_>, &Workload<'_>, &mut Report);
 
-/// What a rule adds where it is missing, when the workload is created.
+/// Adds missing values when the workload is created.
 pub type Mutate = fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>);
 
-/// Whether a rule about a change applies to it. The old object is `None` on its creation.
+/// Returns true if a rule about a change applies to it. The old object is `None` at creation.
 pub type AppliesToTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>) -> bool;
 
-/// What a rule evaluates of how a workload changes. The old object is `None` on its creation.
+/// A validation of a change. The old object is `None` at creation.
 pub type ValidateTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report);
 
-/// What a rule sets when a workload is created or changed.
+/// Sets values when a workload is created or changed.
 pub type MutateTransition = fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>);
 
-/// The keys that lead from an object to a part of it.
+/// The keys from an object to a part of it.
 pub type Path = &'static [&'static str];
 
 impl<'a> Workload<'a> {
-    /// The workload that an object describes.
+    /// Wraps an object of a kind.
     pub fn of(kind: Kind, object: &'a Value) -> Self {
         Self { object, kind, meta: Meta::of(object) }
     }
 
-    /// Where the Pod template is; a Pod is its own.
+    /// Returns the path of the Pod template. A Pod is its own template.
     pub const fn template_path(&self) -> Path {
         match self.kind {
             Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
@@ -104,7 +104,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// Where the Job's spec is, for Jobs and `CronJobs`.
+    /// Returns the path of the Job's spec, for Jobs and `CronJobs`.
     pub const fn job_path(&self) -> Option<Path> {
         match self.kind {
             Kind::Job => Some(&["spec"]),
@@ -113,7 +113,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// Every place that carries metadata of its own, from the object to the Pod template.
+    /// Returns every path that has metadata, from the object to the Pod template.
     pub const fn holders(&self) -> &'static [Path] {
         match self.kind {
             Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
@@ -123,22 +123,22 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// The metadata at a holder.
+    /// Returns the metadata at a path.
     pub fn meta_at(&self, holder: Path) -> Meta<'a> {
         at(self.object, holder).map_or(Meta::none(), Meta::of)
     }
 
-    /// The Pod's spec.
+    /// Returns the Pod's spec.
     pub fn pod_spec(&self) -> Option<&'a Value> {
         at(self.object, self.template_path()).and_then(|template| at(template, &["spec"]))
     }
 
-    /// A field of the Pod's spec as a path in the object.
+    /// Returns the path of a field of the Pod's spec in the object.
     pub fn pod_field(&self, field: &str) -> String {
         format!("{}spec.{field}", dotted(self.template_path()))
     }
 
-    /// All containers: of the Pod, those that run before it and beside it, and those added for debugging.
+    /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.
     pub fn containers(&self) -> impl Iterator<Item = Container<'a>> {
         let spec = self.pod_spec();
         ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(move |list| {
@@ -150,12 +150,14 @@ impl<'a> Workload<'a> {
         })
     }
 
-    /// Whether it is the run's own: Deployments and the like only hold Pods that the run started.
+    /// Returns true if the workload may be the run's own. A Deployment or similar object only manages Pods that the run
+    /// started.
     pub const fn is_the_runs(&self) -> bool {
         matches!(self.kind, Kind::Job | Kind::CronJob | Kind::Pod)
     }
 
-    /// Whether its containers run what those of `old` run, from the same volumes, save for what only limits them.
+    /// Returns true if its containers run the same programs as those of `old`, from the same volumes. Fields that only
+    /// limit them may differ.
     fn runs_the_same_as(&self, old: &Self) -> bool {
         const LIMITS: [&str; 3] = ["securityContext", "ports", "resources"];
         let program = |container: Container<'a>| {
@@ -167,7 +169,7 @@ impl<'a> Workload<'a> {
         self.containers().map(program).eq(old.containers().map(program)) && volumes(self) == volumes(old)
     }
 
-    /// Whether it says that it is the workload of a run: by its name or by its application label.
+    /// Returns true if it claims to be the workload of a run: by its name or by its application label.
     pub fn is_of_a_run(&self, name: &str) -> bool {
         name.starts_with(names::JOB_PREFIX)
             || self.meta.label(keys::RUN_ID).is_some()
@@ -178,30 +180,30 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// A container and where it stands.
+/// A container and its position.
 #[derive(Debug, Clone, Copy)]
 pub struct Container<'a> {
     /// The container.
     pub value: &'a Value,
-    /// The list that it is in.
+    /// The list that contains it.
     pub list: &'static str,
-    /// Its place in the list.
+    /// Its index in the list.
     pub index: usize,
 }
 
 impl Container<'_> {
-    /// A field of the container as a path in the object.
+    /// Returns the path of a field of the container in the object.
     pub fn field(&self, workload: &Workload<'_>, field: &str) -> String {
         workload.pod_field(&format!("{}[{}].{field}", self.list, self.index))
     }
 }
 
-/// `spec.template.`: the text of a path, ready for a field to follow.
+/// Returns the text of a path, ready for a field to follow: `spec.template.`.
 pub fn dotted(path: Path) -> String {
     path.iter().flat_map(|key| [key, "."]).collect()
 }
 
-/// The rules about workloads, in the order of their ids.
+/// Returns the rules about workloads in the order of their ids.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         identity::RULES,
@@ -221,7 +223,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// Decides a request about a workload.
+/// Evaluates a request about a workload.
 pub fn decide(
     policy: &RunPolicy,
     facts: &Facts,
@@ -243,7 +245,8 @@ pub fn decide(
     let context =
         Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
     let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
-    // A namespace that is being deleted is evaluated as well: what an update did not break is never held against it.
+    // A namespace that is being deleted is in scope too: an update may keep existing violations, so it cannot get
+    // stuck.
     let scope = scope(&context, &workload, request.operation);
     let passes = |rule: &&Rule| match rule.check {
         Check::Transition { applies, .. } => applies(&context, old.as_ref(), &workload),
@@ -257,7 +260,7 @@ pub fn decide(
         return Verdict::default();
     }
     let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
-    // What is too large is told so, and nothing else is spent on it.
+    // If the object is too large, only that is reported, and no time is spent on other rules.
     let too_large: Vec<_> =
         rules.iter().copied().filter(|rule| size::RULES.iter().any(|size| size.id == rule.id)).collect();
     let findings = validate(&context, &too_large, old.as_ref(), &workload);
@@ -280,19 +283,20 @@ pub fn decide(
     verdict
 }
 
-/// The rules about the state of a workload that apply to it.
+/// The state rules that apply to a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// All of them.
+    /// All rules.
     All,
-    /// The gate alone.
+    /// Only the gate.
     Gate,
-    /// None.
+    /// No rules.
     None,
 }
 
-/// The platform's own stack in a slot is left alone, and so are the bookkeeping of controllers and what they make of
-/// that stack: but for the gate, without which Pods would pass before the quota of the slot counts.
+/// Returns the rules that apply. The platform's own stack in a slot is exempt, and so are status updates of controllers
+/// and the objects that they create for that stack. The gate still applies to these: otherwise Pods could start before
+/// the quota of the slot is counted.
 fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -> Scope {
     if context.generated && operation == Operation::Update {
         return Scope::None;
@@ -304,8 +308,8 @@ fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -
     }
 }
 
-/// Whether a rule is about what a Pod may do beyond its namespace. Such rights were granted to what runs there: who
-/// puts another program in its place does not inherit them.
+/// Returns true if a rule is about what a Pod may do beyond its namespace. Such a permission was granted to the program
+/// that runs there: a user who replaces the program does not inherit it.
 #[must_use]
 pub fn is_privilege(rule: &Rule) -> bool {
     service_account::RULES.iter().chain(host::RULES).any(|privilege| privilege.id == rule.id)

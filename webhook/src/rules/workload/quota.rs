@@ -1,4 +1,4 @@
-//! Whether the quota of a namespace can ever let a workload's Pods start.
+//! Checks that the quota of a namespace can admit a workload's Pods.
 
 use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::{Mode, QuotaSettings};
@@ -15,10 +15,10 @@ use crate::rules::report::{Report, quoted};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA002",
-    title: "A Job that can never fit its namespace's quota is refused",
-    why: "Admitted, it would never have all its Pods: only FailedCreate events tell, until its deadline ends it.",
-    remedy: "Ask for less, lower spec.parallelism, or have baseline.*.resourceQuota of the policy raised. A container \
-             asks for its requests and limits; where it names none, for those of the LimitRange.",
+    title: "A Job that can never fit the quota of its namespace is not allowed",
+    why: "Its Pods would never all start. Until its deadline ends it, only FailedCreate events show that.",
+    remedy: "Request less, lower spec.parallelism, or raise baseline.*.resourceQuota of the policy. The requests and \
+             limits of a container count; where it has none, those of the LimitRange.",
     reads: &[
         "baseline.*.resourceQuota.hard",
         "baseline.*.limitRange.default",
@@ -29,7 +29,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::QUOTA002,
 }];
 
-/// More summands than this only blur a message.
+/// The maximum number of summands in a message. More would only blur it.
 const SHOWN: usize = 8;
 
 fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -76,7 +76,7 @@ fn says_what_is_counted(
     }
 }
 
-/// The Pods that a workload has at a time.
+/// Returns the maximum number of Pods of a workload at a time.
 fn width(workload: &Workload<'_>) -> u64 {
     let job = workload.job_path().and_then(|path| at(workload.object, path));
     let number = |field| job.and_then(|job| job.get(field)).and_then(Value::as_u64);
@@ -88,7 +88,7 @@ fn width(workload: &Workload<'_>) -> u64 {
     }
 }
 
-/// `3 Pods x ("a" 300m + "b" 200m) = 1500m`
+/// Formats the sum, such as `3 Pods x ("a" 300m + "b" 200m) = 1500m`.
 fn sum(amount: &Amount, pods: u64) -> String {
     let part = |part: &Part| format!("{} {}", quoted(&part.of), part.quantity);
     let mut parts: Vec<_> = amount.parts.iter().take(SHOWN).map(part).collect();

@@ -1,4 +1,4 @@
-//! Quotas on agent Jobs. A Job is created suspended, with the reason why it is pending; only the reconciler resumes it,
+//! Quotas on agent Jobs. A Job is created suspended, with the reason why it is pending. Only the reconciler resumes it,
 //! once it has a reservation.
 
 use codex_k8s_shared::keys;
@@ -15,23 +15,23 @@ use crate::rules::{Edits, Kind, Role};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "QUOTA004",
-    title: "No more agent Jobs of a project run at once than quotas.agentJobsPerProject allows",
-    why: "A burst of runs of one project takes every node and every budget, and leaves nothing for the others. A pending \
-          Job that is resumed by hand jumps the queue and breaks the limit.",
+    title: "The number of running agent Jobs of a project is limited by quotas.agentJobsPerProject",
+    why: "A burst of runs of one project uses every node and every budget, and leaves nothing for the others. A \
+          pending Job that is resumed by hand jumps the queue and exceeds the limit.",
     remedy: "Create the Job as usual: while quotas.agentJobsPerProject is set, it stays suspended until it has a \
-             reservation, oldest first, and its annotation codex-k8s.dev/job-pending-reason says why. To start it \
-             sooner, delete a Job that is no longer needed or raise the limit. A Job that you suspended yourself starts \
-             once you resume it and it has a reservation. Only the reconciler resumes a pending Job and writes \
-             codex-k8s.dev/job-admitted-at. A Pod stays with its Job until it has ended: delete a Job without \
-             --cascade=orphan.",
+             reservation, oldest first, and its annotation codex-k8s.dev/job-pending-reason gives the reason. To \
+             start it sooner, delete a Job that is no longer needed or raise the limit. A Job that you suspended \
+             yourself starts after you resume it and it has a reservation. Only the reconciler resumes a pending Job \
+             and writes codex-k8s.dev/job-admitted-at. A Pod stays with its Job until it has ended: do not use \
+             --cascade=orphan to delete a Job.",
     reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
     default_mode: Mode::Enforce,
     check: Check::Transition { applies, validate, mutate: Some(mutate) },
     examples: examples::QUOTA004,
 }];
 
-/// Whether a workload is an agent Job, or makes some, while those are limited. In a slot, what the platform and the
-/// cluster's controllers make is the platform's own stack, unless it says that it is of a run.
+/// Returns true if a workload is an agent Job, or creates some, while their number is limited. In a slot, objects of
+/// the platform and of the cluster's controllers belong to the platform's own stack, unless they claim to be of a run.
 fn applies(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
     let limited = context.policy.quotas.agent_jobs_per_project.is_some();
     let can_matter = match new.kind {
@@ -54,13 +54,13 @@ fn is_suspended(job: &Workload<'_>) -> bool {
     at(job.object, &["spec"]).is_some_and(|spec| is_true(spec, "suspend"))
 }
 
-/// Whether a Job comes to run by itself: it was resumed, or is new.
+/// Returns true if a Job starts to run with this change: it is resumed, or created without being suspended.
 fn is_resumed(old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
     old.is_none_or(is_suspended) && !is_suspended(new)
 }
 
-/// A new Job waits, unless its creator has suspended it; and so does one that its creator resumes. One that waits
-/// already is not touched, so that whoever resumes it is told.
+/// Suspends a new Job, unless its creator has already suspended it, and a Job that its creator resumes. A pending Job
+/// is not changed, so that a user who resumes it gets a denial.
 fn mutate(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>, edits: &mut Edits<'_>) {
     if new.kind != Kind::Job || context.role == Role::Reconciler {
         return;
@@ -87,7 +87,7 @@ fn validate(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_
     }
 }
 
-/// The Jobs of a `CronJob` would be refused, which only Events tell.
+/// The Jobs of such a `CronJob` would be denied, which only Events would show.
 fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
     const TEMPLATE: super::Path = &["spec", "jobTemplate"];
     for key in [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT] {
@@ -100,7 +100,7 @@ fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report:
     }
 }
 
-/// The uid of the Job that controls a Pod.
+/// Returns the uid of the Job that controls a Pod.
 fn controlling_job<'a>(pod: &Workload<'a>) -> Option<&'a str> {
     let owners = items(at(pod.object, &["metadata", "ownerReferences"]));
     let mut jobs = owners.filter(|owner| {
@@ -110,8 +110,8 @@ fn controlling_job<'a>(pod: &Workload<'a>) -> Option<&'a str> {
     jobs.next()?.get("uid")?.as_str()
 }
 
-/// Whether a Pod that may still run is taken from the Job that it is counted with, as a deletion of the Job does that
-/// leaves its dependents.
+/// Returns true if a Pod that may still run is detached from the Job that it counts for, as deleting the Job with
+/// `--cascade=orphan` does.
 fn leaves_its_job(old: &Workload<'_>, new: &Workload<'_>) -> bool {
     let phase = at(old.object, &["status", "phase"]).and_then(Value::as_str);
     let is_over = matches!(phase, Some("Succeeded" | "Failed"))
@@ -193,7 +193,7 @@ fn suspension(job: &Workload<'_>) -> String {
     at(job.object, &["spec", "suspend"]).map_or_else(|| "nothing".to_owned(), ToString::to_string)
 }
 
-/// The reservation that a Job needs, in words.
+/// Returns the reservation that a Job needs, for a message.
 fn required_reservation(context: &Context<'_>) -> String {
     let scope = Scope::of_jobs(Some(&context.namespace.project_id));
     let max = context.policy.quotas.limit(&scope).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a Pod asks for where it says nothing.
+//! Default resources for Pods.
 
 use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::Mode;
@@ -12,10 +12,11 @@ use crate::rules::{Edits, Kind};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "JOB023",
-    title: "A Pod asks for the default resources where it asks for none",
-    why: "kube-apiserver applies a LimitRange before it calls us. A Pod that waits for its baseline at the gate would \
-          come through without requests, and be refused by the quota.",
-    remedy: "Nothing is to be done: what baseline.limitRange of the policy says is added, as the LimitRange would.",
+    title: "A Pod without resource requests gets the defaults",
+    why: "kube-apiserver applies a LimitRange before it calls the webhook. A Pod that is created while its namespace \
+          still waits for its baseline would have no requests, and the quota would reject it.",
+    remedy: "You do not need to do anything: the defaults of baseline.limitRange in the policy are added, as the \
+             LimitRange would add them.",
     reads: &["baseline.*.limitRange.default", "baseline.*.limitRange.defaultRequest"],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: |_, _, _| {}, mutate: Some(add_resources) },
@@ -39,7 +40,8 @@ fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edi
                 add("limits", resource, quantity);
             }
             if !evaluated("requests", resource) {
-                // As the API server does: a limit of its own is the request, else the default is.
+                // The API server does the same: the request is the container's own limit if it has one, otherwise the
+                // default.
                 let own = at(container.value, &["resources", "limits", resource]).and_then(Value::as_str);
                 let default = range.default_request.get(resource).unwrap_or(quantity);
                 add("requests", resource, own.unwrap_or(default));

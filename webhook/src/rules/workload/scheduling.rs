@@ -1,4 +1,4 @@
-//! Where a workload runs, and before whom.
+//! Rules about the node, the priority and the scheduler of a workload.
 
 use codex_k8s_shared::policy::Mode;
 
@@ -13,8 +13,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB012",
         title: "The scheduler chooses the node",
-        why: "A Pod that names its node passes by the scheduler and every taint that keeps it off.",
-        remedy: "Leave nodeName out and bind no Pod; use a nodeSelector. A scheduler of the cluster is listed in \
+        why: "A Pod with a nodeName bypasses the scheduler and every taint that should keep it off the node.",
+        remedy: "Leave nodeName out and do not bind Pods; use a nodeSelector. List a scheduler of the cluster in \
                  identities.workloadControllers.",
         reads: &[],
         default_mode: Mode::Enforce,
@@ -29,8 +29,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB013",
-        title: "Priority classes come from an allow-list",
-        why: "A Pod of high priority evicts the platform's own.",
+        title: "Priority classes must be listed in the policy",
+        why: "A Pod with a high priority evicts the platform's own Pods.",
         remedy: "Leave priorityClassName out, or list it in jobs.priorityClasses.",
         reads: &["jobs.priorityClasses"],
         default_mode: Mode::Enforce,
@@ -44,8 +44,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB014",
-        title: "Schedulers come from an allow-list",
-        why: "A scheduler of somebody's own places Pods where it likes.",
+        title: "Schedulers must be listed in the policy",
+        why: "A user's own scheduler can place Pods on any node.",
         remedy: "Leave schedulerName out, or list it in jobs.schedulers.",
         reads: &["jobs.schedulers"],
         default_mode: Mode::Enforce,
@@ -59,8 +59,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB015",
-        title: "Runtime classes come from an allow-list",
-        why: "Pod Security can be told to look away from a runtime class.",
+        title: "Runtime classes must be listed in the policy",
+        why: "Pod Security can be configured to exempt a runtime class.",
         remedy: "Leave runtimeClassName out, or list it in jobs.runtimeClasses.",
         reads: &["jobs.runtimeClasses"],
         default_mode: Mode::Enforce,
@@ -74,9 +74,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB016",
-        title: "Tolerations come from an allow-list",
-        why: "A Pod that tolerates everything runs on the control plane's nodes as well.",
-        remedy: "Leave tolerations out, or list key and effect in jobs.tolerations.",
+        title: "Tolerations must be listed in the policy",
+        why: "A Pod that tolerates all taints can run on the control plane's nodes too.",
+        remedy: "Leave tolerations out, or list their key and effect in jobs.tolerations.",
         reads: &["jobs.tolerations"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: tolerations_are_listed, mutate: None },

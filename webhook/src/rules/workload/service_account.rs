@@ -1,4 +1,4 @@
-//! What a workload may say to Kubernetes: its ServiceAccount and its tokens.
+//! Rules about a workload's access to Kubernetes: its ServiceAccount and its tokens.
 
 use std::collections::HashSet;
 
@@ -17,9 +17,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB004",
         title: "A workload runs as a ServiceAccount of its profile",
-        why: "Who may create Pods may use every ServiceAccount of the namespace. In a slot, the platform's own are \
-              among them, with rights over the whole cluster.",
-        remedy: "Leave serviceAccountName out, or name one that jobs.serviceAccounts of the policy lists.",
+        why: "A user who can create Pods can use every ServiceAccount of the namespace. In a slot, these include the \
+              platform's own, which have rights in the whole cluster.",
+        remedy: "Leave serviceAccountName out, or use one that jobs.serviceAccounts of the policy lists.",
         reads: &["jobs.serviceAccounts"],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: account_is_listed, mutate: Some(add_account) },
@@ -28,8 +28,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "JOB005",
         title: "A code-only workload has no Kubernetes token",
-        why: "A code-only run works on code. A token would let it work on the cluster.",
-        remedy: "Leave automountServiceAccountToken out, or false, and mount no projected token.",
+        why: "A code-only run works on code. With a token, it could change the cluster.",
+        remedy: "Leave automountServiceAccountToken out or set it to false, and do not mount a projected token.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: code_only_has_no_token, mutate: Some(take_token_away) },
@@ -37,10 +37,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "JOB006",
-        title: "Projected tokens are for this API server, and short-lived",
-        why: "A token for another audience speaks to another system in the agent's name; one that lives long \
-              outlives the run.",
-        remedy: "Leave audience out and expirationSeconds at an hour; project no Pod certificate.",
+        title: "Projected tokens are short-lived and for this API server",
+        why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
+              the run.",
+        remedy: "Leave audience out, set expirationSeconds to an hour, and do not project a Pod certificate.",
         reads: &[],
         default_mode: Mode::Enforce,
         check: Check::Workload { validate: tokens_are_plain, mutate: None },
@@ -48,9 +48,10 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// What the API server's own volume asks for: an hour, and a little so that kubelet renews in time.
+/// The lifetime that the API server's own volume requests: an hour, and a little more so that kubelet renews in time.
 const LONGEST_TOKEN_SECONDS: i64 = 3607;
-/// The volumes that the API server's ServiceAccount plug-in adds to a Pod before any webhook sees it.
+/// The name prefix of the volumes that the API server's ServiceAccount plug-in adds to a Pod before any webhook is
+/// called.
 const INJECTED: &str = "kube-api-access-";
 
 fn allowed<'a>(context: &Context<'a>) -> &'a [String] {
@@ -70,7 +71,7 @@ fn account_is_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mu
         check_account(context, workload, field, account, report);
     }
     if !named {
-        // Kubernetes takes "default" then.
+        // Kubernetes then uses "default".
         check_account(context, workload, "serviceAccountName", "default", report);
     }
 }
@@ -153,7 +154,7 @@ fn take_token_away(context: &Context<'_>, workload: &Workload<'_>, edits: &mut E
     }
 }
 
-/// A bare Pod that left the matter open comes with the volume that the API server's plug-in has already added.
+/// Removes the token volume that the API server's plug-in has already added to a bare Pod that did not set the field.
 fn remove_injected_token(spec: &Value, edits: &mut Edits<'_>) {
     let injected: Vec<(usize, &str)> = items(spec.get("volumes"))
         .enumerate()

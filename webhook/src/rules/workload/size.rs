@@ -1,4 +1,4 @@
-//! The size of a workload: what it costs to evaluate it must not be up to its author.
+//! Rules about the size of a workload: its author must not decide how much the evaluation costs.
 
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
@@ -11,24 +11,24 @@ use crate::rules::report::Report;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "JOB024",
-    title: "The lists of a Pod are of a bounded length",
-    why: "A Pod of thousands of containers runs nowhere, and costs the API server and this webhook seconds of CPU for \
-          each evaluation. Requests of other users wait for that.",
-    remedy: "Use at most 100 containers, init containers and ephemeral containers in all, and at most 1,000 entries in \
-             each other list of a Pod or a container.",
+    title: "The lists of a Pod have a maximum length",
+    why: "A Pod with thousands of containers does not run anywhere, and each evaluation costs the API server and \
+          this webhook seconds of CPU. Meanwhile, requests of other users wait.",
+    remedy: "Use at most 100 containers, init containers and ephemeral containers in total, and at most 1,000 \
+             entries in each other list of a Pod or a container.",
     reads: &[],
     default_mode: Mode::Enforce,
     check: Check::Workload { validate: lists_are_bounded, mutate: None },
     examples: examples::JOB024,
 }];
 
-/// The most containers of a Pod, its three lists together.
+/// The maximum number of containers of a Pod in its three lists.
 const MOST_CONTAINERS: usize = 100;
-/// The most entries of any other list of a Pod or of a container.
+/// The maximum number of entries of any other list of a Pod or a container.
 const MOST_ENTRIES: usize = 1_000;
 
 fn lists_are_bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    // The template was evaluated when it was written.
+    // The template was validated when it was written.
     if context.generated {
         return;
     }
@@ -50,7 +50,7 @@ fn lists_are_bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mu
     }
 }
 
-/// The lists that are too long, directly in a Pod's spec or a container, or one level below it.
+/// Returns the lists that are too long, directly in a Pod's spec or a container, or one level below.
 fn long_lists(holder: &Value) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let mut check_length = |path: String, value: &Value| {

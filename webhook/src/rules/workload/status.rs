@@ -1,4 +1,4 @@
-//! The status of a workload: the platform reads a run's success from it.
+//! Rules about the status of a workload, from which the platform reads the result of a run.
 
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
@@ -12,10 +12,10 @@ use crate::rules::report::{Report, clean, quoted_or_nothing};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "JOB025",
-    title: "The status of a Job and the phase of a Pod are written by the cluster",
-    why: "The platform takes the condition of a run's Job for the result of the run. With a status of one's own, or with \
-          a Pod that is said to have succeeded, a run reports success without having worked.",
-    remedy: "Leave the status to the Job controller and to kubelet; identities.workloadControllers of the policy lists \
+    title: "Only the cluster writes the status of a Job and the phase of a Pod",
+    why: "The platform takes the condition of a run's Job for the result of the run. With a forged status, or a Pod \
+          that is marked as succeeded, a run reports success without having worked.",
+    remedy: "Leave the status to the Job controller and kubelet; identities.workloadControllers of the policy lists \
              the controllers of the cluster.",
     reads: &[],
     default_mode: Mode::Enforce,
@@ -23,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     examples: examples::JOB025,
 }];
 
-/// In a slot as well, and for managers too: the platform reads these statuses and writes none.
+/// Applies in slots too, and to managers: the platform reads these statuses and never writes them.
 fn is_written_to(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {
     let is_status = context.subresource == Some("status") && old.is_some();
     let by_the_cluster = context.generated || (context.by_kubelet && new.kind == Kind::Pod);
@@ -35,7 +35,7 @@ fn stays_as_it_is(_: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_
     let status = |workload: &Workload<'_>| at(workload.object, &["status"]).cloned().unwrap_or_default();
     let (before, after) = (status(old), status(new));
     if new.kind == Kind::Pod {
-        // Conditions of a Pod belong to many controllers; the Job controller counts by its phase.
+        // Many controllers write conditions of a Pod; the Job controller uses its phase.
         let (before, after) = (text(&before, "phase"), text(&after, "phase"));
         if before != after {
             let remedy = format!(

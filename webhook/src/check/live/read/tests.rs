@@ -14,7 +14,7 @@ use crate::check::live::Outcome;
 
 type Answer = (u16, Value);
 
-/// An API server with these answers to lists of Jobs, in this order, and nothing else in it.
+/// An API server with these answers to lists of Jobs, in this order, and no other objects.
 struct Server {
     jobs: Mutex<VecDeque<Answer>>,
     request: Mutex<Vec<String>>,

@@ -5,14 +5,15 @@ use crate::rules::example::User::{Agent, QuotaController, Reconciler, Worker};
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::guard) const BASE001: &[Example] = &[
-    Example::new("the platform writes a quota of its own, and the policy's is stored")
+    Example::new("the platform writes its own quota, and the policy's is stored")
         .by(Worker)
         .creates(Object::ResourceQuota, "spec: {hard: {pods: '2000'}}")
         .mutated(&[
             ("/spec/hard/pods", "'20'"),
             ("/metadata/labels/codex-k8s.dev~1managed-by", "codex-k8s-worker"),
         ]),
-    Example::new("a ServiceAccount beside the baseline").creates(Object::ServiceAccount, ""),
+    Example::new("a person creates a ServiceAccount outside the baseline")
+        .creates(Object::ServiceAccount, ""),
     Example::new("an agent raises its quota")
         .by(Agent)
         .updates(Object::ResourceQuota, "", "spec: {hard: {pods: '2000'}}")
@@ -31,28 +32,28 @@ pub(in crate::rules::guard) const BASE001: &[Example] = &[
 ];
 
 pub(in crate::rules::guard) const BASE002: &[Example] = &[
-    Example::new("an object beside the baseline is deleted").deletes(Object::Role, ""),
+    Example::new("a person deletes an object outside the baseline").deletes(Object::Role, ""),
     Example::new("an agent deletes its quota")
         .by(Agent)
         .deletes(Object::ResourceQuota, "")
         .denied_at("metadata.name"),
     Example::new("the reconciler replaces the quota").by(Reconciler).deletes(Object::ResourceQuota, ""),
-    Example::new("the namespace is being deleted anyway")
+    Example::new("the baseline is deleted with its namespace")
         .within(Terminating)
         .deletes(Object::ResourceQuota, ""),
 ];
 
 pub(in crate::rules::guard) const BASE003: &[Example] = &[
-    Example::new("the cluster counts the Pods")
+    Example::new("the quota controller counts the Pods")
         .by(QuotaController)
         .updates(Object::ResourceQuota, "status: {used: {pods: '19'}}", "status: {used: {pods: '20'}}")
         .on("status"),
-    Example::new("an agent writes that no Pod is counted")
+    Example::new("an agent resets the number of counted Pods")
         .by(Agent)
         .updates(Object::ResourceQuota, "status: {used: {pods: '20'}}", "status: {used: {pods: '0'}}")
         .on("status")
         .denied_at("status"),
-    Example::new("the platform does not count")
+    Example::new("the platform writes the status of a quota")
         .by(Worker)
         .updates(Object::ResourceQuota, "status: {used: {pods: '20'}}", "status: {used: {pods: '0'}}")
         .on("status")

@@ -5,10 +5,10 @@ use crate::rules::example::User::Worker;
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::guard) const RBAC003: &[Example] = &[
-    Example::new("a ServiceAccount of another namespace")
+    Example::new("a person binds a ServiceAccount of another namespace")
         .within(Unmanaged)
         .creates(Object::ClusterRoleBinding, ""),
-    Example::new("an agent gets rights in the whole cluster")
+    Example::new("the platform gives an agent rights in the whole cluster")
         .within(Unmanaged)
         .by(Worker)
         .creates(
@@ -16,16 +16,18 @@ pub(in crate::rules::guard) const RBAC003: &[Example] = &[
             "subjects: [{kind: ServiceAccount, name: codex-runner, namespace: codex-issue-7}]",
         )
         .denied_at("subjects[0]"),
-    Example::new("an agent gets rights in another namespace")
+    Example::new("a person gives an agent rights in another namespace")
         .within(Unmanaged)
         .creates(Object::RoleBinding, "")
         .denied_at("subjects[0]"),
-    Example::new("all ServiceAccounts include every agent")
+    Example::new("a person binds all ServiceAccounts, which include every agent")
         .within(Unmanaged)
         .creates(Object::ClusterRoleBinding, "subjects: [{kind: Group, name: 'system:serviceaccounts'}]")
         .denied_at("subjects[0]"),
-    Example::new("what Kubernetes grants to all users").within(Unmanaged).creates(
-        Object::ClusterRoleBinding,
-        "roleRef: {name: 'system:discovery'}\nsubjects: [{kind: Group, name: 'system:authenticated'}]",
-    ),
+    Example::new("a person binds a ClusterRole that Kubernetes binds to all users")
+        .within(Unmanaged)
+        .creates(
+            Object::ClusterRoleBinding,
+            "roleRef: {name: 'system:discovery'}\nsubjects: [{kind: Group, name: 'system:authenticated'}]",
+        ),
 ];

@@ -8,12 +8,12 @@ const TOKEN: &str = "
     type: kubernetes.io/service-account-token";
 
 pub(in crate::rules::guard) const SECRET001: &[Example] = &[
-    Example::new("any other Secret").creates(Object::Secret, ""),
-    Example::new("an agent asks for a token without an end")
+    Example::new("a person creates another Secret").creates(Object::Secret, ""),
+    Example::new("an agent creates a Secret for a token without an expiry")
         .by(Agent)
         .creates(Object::Secret, TOKEN)
         .denied_at("type"),
-    Example::new("the platform does not keep one either")
+    Example::new("the platform creates a Secret for a token")
         .by(Worker)
         .creates(Object::Secret, TOKEN)
         .denied_at("type"),

@@ -1,4 +1,4 @@
-//! Roles, bindings and tokens.
+//! Tests of the rules about Roles, bindings and tokens.
 
 use super::*;
 

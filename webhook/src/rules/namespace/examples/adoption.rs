@@ -9,10 +9,10 @@ pub(in crate::rules::namespace) const NS006: &[Example] = &[
         "",
         "metadata: {labels: {codex-k8s.dev/managed-by: codex-k8s-worker}}",
     ),
-    Example::new("a person labels a namespace that exists")
+    Example::new("a person labels an existing namespace")
         .updates(Object::OtherNamespace, "", "metadata: {labels: {codex-k8s.dev/run-id: r1}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
-    Example::new("the platform adopts no namespace either")
+    Example::new("the platform labels an existing namespace")
         .by(Worker)
         .updates(Object::OtherNamespace, "", "metadata: {labels: {codex-k8s.dev/run-id: r1}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
@@ -22,26 +22,27 @@ pub(in crate::rules::namespace) const NS006: &[Example] = &[
 ];
 
 pub(in crate::rules::namespace) const NS007: &[Example] = &[
-    Example::new("a label of another domain may go").updates(
+    Example::new("a person removes a label of another domain").updates(
         Object::RunNamespace,
         "metadata: {labels: {example.com/team: shop}}",
         "metadata: {labels: {example.com/team: null}}",
     ),
-    Example::new("a person takes the namespace out of management")
+    Example::new("a person removes the managed-by label")
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
-    Example::new("an agent takes its own namespace out of management")
+    Example::new("an agent removes the managed-by label of its namespace")
         .by(Agent)
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
-    Example::new("the platform does not either")
+    Example::new("the platform removes the managed-by label")
         .by(Worker)
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
 ];
 
 pub(in crate::rules::namespace) const NS008: &[Example] = &[
-    Example::new("a name that is not protected").creates(Object::NewNamespace, ""),
+    Example::new("a person creates a namespace whose name is not protected")
+        .creates(Object::NewNamespace, ""),
     Example::new("the platform labels a namespace of the cluster")
         .by(Worker)
         .updates(
@@ -50,7 +51,7 @@ pub(in crate::rules::namespace) const NS008: &[Example] = &[
             "metadata: {labels: {codex-k8s.dev/run-id: r1}}",
         )
         .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
-    Example::new("a label from before the protection can be removed").updates(
+    Example::new("a person removes a label that is older than the protection").updates(
         Object::OtherNamespace,
         "metadata: {name: kube-system, labels: {codex-k8s.dev/run-id: r1}}",
         "metadata: {labels: {codex-k8s.dev/run-id: null}}",

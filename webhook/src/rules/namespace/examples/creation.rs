@@ -4,14 +4,14 @@ use crate::rules::example::User::{Agent, Worker};
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::namespace) const NS016: &[Example] = &[
-    Example::new("a name under a reserved prefix").creates(
+    Example::new("a person uses a name with a reserved prefix").creates(
         Object::NewNamespace,
         "metadata: {name: codex-run-payroll, labels: {codex-k8s.dev/run-id: r1}}",
     ),
-    Example::new("a namespace of any other name claims to be a run's")
+    Example::new("a person sets a run label on a namespace with another name")
         .creates(Object::NewNamespace, "metadata: {name: payroll, labels: {codex-k8s.dev/run-id: r1}}")
         .denied_at("metadata.name"),
-    Example::new("the platform uses the names of runs as well")
+    Example::new("the platform sets a run label on a namespace with another name")
         .by(Worker)
         .creates(Object::NewNamespace, "metadata: {name: payroll, labels: {codex-k8s.dev/run-id: r1}}")
         .denied_at("metadata.name"),

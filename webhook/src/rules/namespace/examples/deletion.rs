@@ -12,12 +12,14 @@ pub(in crate::rules::namespace) const NS015: &[Example] = &[
     Example::new("a person deletes a namespace before its lease ends")
         .deletes(Object::RunNamespace, "")
         .denied_at(r#"metadata.annotations["codex-k8s.dev/namespace-lease-expires-at"]"#),
-    Example::new("a token of the collector deletes only what has expired")
+    Example::new("the garbage collector deletes a namespace before its lease ends")
         .by(Collector)
         .deletes(Object::RunNamespace, "")
         .denied_at(r#"metadata.annotations["codex-k8s.dev/namespace-lease-expires-at"]"#),
-    Example::new("the lease has ended").by(Collector).deletes(Object::RunNamespace, EXPIRED),
-    Example::new("the lease has ended, and a person holds the namespace")
+    Example::new("the garbage collector deletes a namespace whose lease has ended")
+        .by(Collector)
+        .deletes(Object::RunNamespace, EXPIRED),
+    Example::new("the garbage collector deletes a namespace with a hold")
         .by(Collector)
         .deletes(
             Object::RunNamespace,

@@ -1,4 +1,4 @@
-//! Examples of the rules about a person's hold.
+//! Examples of the rules about holds.
 
 use crate::rules::example::User::Worker;
 use crate::rules::example::{Example, Object};
@@ -8,11 +8,15 @@ const FOR_A_WEEK: &str =
     "metadata: {annotations: {codex-k8s.dev/hold: 2026-02-08T12:00:00Z looking into the failed migration}}";
 
 pub(in crate::rules::namespace) const LEASE007: &[Example] = &[
-    Example::new("a hold of a week, with its reason").updates(Object::RunNamespace, "", FOR_A_WEEK),
-    Example::new("a hold without an end")
+    Example::new("a person sets a hold of a week with a reason").updates(
+        Object::RunNamespace,
+        "",
+        FOR_A_WEEK,
+    ),
+    Example::new("a person sets a hold without an end")
         .updates(Object::RunNamespace, "", "metadata: {annotations: {codex-k8s.dev/hold: forever}}")
         .denied_at(PATH),
-    Example::new("a hold of a month")
+    Example::new("the platform sets a hold of a month")
         .by(Worker)
         .updates(
             Object::RunNamespace,
@@ -20,7 +24,7 @@ pub(in crate::rules::namespace) const LEASE007: &[Example] = &[
             "metadata: {annotations: {codex-k8s.dev/hold: 2026-03-01T12:00:00Z looking into it}}",
         )
         .denied_at(PATH),
-    Example::new("a hold that a slot carried before it was managed is removed")
+    Example::new("the platform labels a slot that already has a hold")
         .by(Worker)
         .updates(
             Object::BareSlot,
@@ -31,11 +35,11 @@ pub(in crate::rules::namespace) const LEASE007: &[Example] = &[
 ];
 
 pub(in crate::rules::namespace) const LEASE008: &[Example] = &[
-    Example::new("a hold in the first days of a namespace").updates(Object::RunNamespace, "", FOR_A_WEEK),
-    Example::new("a person holds a namespace for another week after a month")
+    Example::new("a person sets a hold on a new namespace").updates(Object::RunNamespace, "", FOR_A_WEEK),
+    Example::new("a person extends a hold after a month")
         .updates(Object::RunNamespace, "metadata: {creationTimestamp: 2025-12-31T12:00:00Z}", FOR_A_WEEK)
         .denied_at(PATH),
-    Example::new("the platform may do so").by(Worker).updates(
+    Example::new("the platform extends a hold after a month").by(Worker).updates(
         Object::RunNamespace,
         "metadata: {creationTimestamp: 2025-12-31T12:00:00Z}",
         FOR_A_WEEK,

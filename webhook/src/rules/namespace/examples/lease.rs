@@ -13,13 +13,15 @@ const SHORTENED: &str = "metadata: {annotations: {
     codex-k8s.dev/namespace-lease-expires-at: 2026-02-01T16:00:00Z}}";
 
 pub(in crate::rules::namespace) const LEASE001: &[Example] = &[
-    Example::new("a new namespace gets a lease").creates(Object::NewNamespace, "").mutated(&[
-        ("/metadata/annotations/codex-k8s.dev~1namespace-lease-ttl", "24h0m0s"),
-        ("/metadata/annotations/codex-k8s.dev~1namespace-lease-updated-at", "2026-02-01T12:00:00Z"),
-        ("/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at", "2026-02-02T12:00:00Z"),
-    ]),
-    Example::new("a lease that is renewed").updates(Object::RunNamespace, "", RENEWED),
-    Example::new("a time to live in another form")
+    Example::new("a person creates a namespace without a lease").creates(Object::NewNamespace, "").mutated(
+        &[
+            ("/metadata/annotations/codex-k8s.dev~1namespace-lease-ttl", "24h0m0s"),
+            ("/metadata/annotations/codex-k8s.dev~1namespace-lease-updated-at", "2026-02-01T12:00:00Z"),
+            ("/metadata/annotations/codex-k8s.dev~1namespace-lease-expires-at", "2026-02-02T12:00:00Z"),
+        ],
+    ),
+    Example::new("a person renews the lease").updates(Object::RunNamespace, "", RENEWED),
+    Example::new("the platform writes a ttl in another format")
         .by(Worker)
         .updates(
             Object::RunNamespace,
@@ -30,14 +32,14 @@ pub(in crate::rules::namespace) const LEASE001: &[Example] = &[
 ];
 
 pub(in crate::rules::namespace) const LEASE002: &[Example] = &[
-    Example::new("an hour").creates(
+    Example::new("a person chooses a ttl of an hour").creates(
         Object::NewNamespace,
         "metadata: {annotations: {codex-k8s.dev/namespace-lease-ttl: 1h0m0s}}",
     ),
-    Example::new("a minute")
+    Example::new("a person chooses a ttl of a minute")
         .creates(Object::NewNamespace, "metadata: {annotations: {codex-k8s.dev/namespace-lease-ttl: 1m0s}}")
         .denied_at(TTL),
-    Example::new("the lease of a new namespace has ended already")
+    Example::new("the platform writes a lease that has already ended")
         .by(Worker)
         .creates(
             Object::NewNamespace,
@@ -49,13 +51,13 @@ pub(in crate::rules::namespace) const LEASE002: &[Example] = &[
 ];
 
 pub(in crate::rules::namespace) const LEASE003: &[Example] = &[
-    Example::new("the expiry is the renewal and the time to live").creates(
+    Example::new("the expiry is the renewal time plus the ttl").creates(
         Object::NewNamespace,
         "metadata: {annotations: {
             codex-k8s.dev/namespace-lease-ttl: 24h0m0s,
             codex-k8s.dev/namespace-lease-expires-at: 2026-02-02T12:00:00Z}}",
     ),
-    Example::new("the time to live says an hour and the expiry a day")
+    Example::new("the ttl is an hour and the expiry is in a day")
         .by(Worker)
         .creates(
             Object::NewNamespace,
@@ -71,7 +73,7 @@ pub(in crate::rules::namespace) const LEASE004: &[Example] = &[
     Example::new("a person shortens a lease")
         .updates(Object::RunNamespace, "", SHORTENED)
         .denied_at(EXPIRES_AT),
-    Example::new("the platform may shorten it").by(Worker).updates(Object::RunNamespace, "", SHORTENED),
+    Example::new("the platform shortens a lease").by(Worker).updates(Object::RunNamespace, "", SHORTENED),
 ];
 
 pub(in crate::rules::namespace) const LEASE005: &[Example] = &[
@@ -96,11 +98,11 @@ pub(in crate::rules::namespace) const LEASE005: &[Example] = &[
 ];
 
 pub(in crate::rules::namespace) const LEASE006: &[Example] = &[
-    Example::new("a lease is extended in the first days").updates(Object::RunNamespace, "", RENEWED),
+    Example::new("a person extends the lease of a new namespace").updates(Object::RunNamespace, "", RENEWED),
     Example::new("a person extends a lease after a month")
         .updates(Object::RunNamespace, "metadata: {creationTimestamp: 2026-01-02T12:00:00Z}", RENEWED)
         .denied_at(EXPIRES_AT),
-    Example::new("the platform may do so").by(Worker).updates(
+    Example::new("the platform extends a lease after a month").by(Worker).updates(
         Object::RunNamespace,
         "metadata: {creationTimestamp: 2026-01-02T12:00:00Z}",
         RENEWED,

@@ -4,20 +4,18 @@ use crate::rules::example::User::Worker;
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::namespace) const NS014: &[Example] = &[
-    Example::new("a new namespace gets the levels of the policy").creates(Object::NewNamespace, "").mutated(
-        &[
-            ("/metadata/labels/pod-security.kubernetes.io~1enforce", "baseline"),
-            ("/metadata/labels/pod-security.kubernetes.io~1warn", "restricted"),
-        ],
-    ),
-    Example::new("a stricter level").creates(
+    Example::new("a person creates a namespace without levels").creates(Object::NewNamespace, "").mutated(&[
+        ("/metadata/labels/pod-security.kubernetes.io~1enforce", "baseline"),
+        ("/metadata/labels/pod-security.kubernetes.io~1warn", "restricted"),
+    ]),
+    Example::new("a person chooses a stricter level").creates(
         Object::NewNamespace,
         "metadata: {labels: {pod-security.kubernetes.io/enforce: restricted}}",
     ),
-    Example::new("a level that allows everything")
+    Example::new("a person chooses the level that allows everything")
         .creates(Object::NewNamespace, "metadata: {labels: {pod-security.kubernetes.io/enforce: privileged}}")
         .denied_at(r#"metadata.labels["pod-security.kubernetes.io/enforce"]"#),
-    Example::new("a level is not lowered again")
+    Example::new("the platform lowers a level")
         .by(Worker)
         .updates(
             Object::RunNamespace,

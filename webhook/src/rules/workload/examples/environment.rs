@@ -4,18 +4,20 @@ use crate::rules::example::User::{Agent, Worker};
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::workload) const JOB021: &[Example] = &[
-    Example::new("each container is told the run of its namespace").creates(Object::Job, "").mutated(&[
-        ("/spec/template/spec/containers/0/env/0", "{name: CODEXK8S_RUN_ID, value: r1}"),
-        ("/spec/template/spec/containers/0/env/1", "{name: CODEXK8S_CORRELATION_ID, value: r1}"),
-        ("/spec/template/spec/containers/0/env/2", "{name: CODEXK8S_PROJECT_ID, value: p1}"),
-        ("/spec/template/spec/containers/0/env/3", "{name: CODEXK8S_RUNTIME_MODE, value: full-env}"),
-    ]),
-    Example::new("the right run id may be written out").by(Worker).creates(
+    Example::new("a person creates a Job without the variables of its run").creates(Object::Job, "").mutated(
+        &[
+            ("/spec/template/spec/containers/0/env/0", "{name: CODEXK8S_RUN_ID, value: r1}"),
+            ("/spec/template/spec/containers/0/env/1", "{name: CODEXK8S_CORRELATION_ID, value: r1}"),
+            ("/spec/template/spec/containers/0/env/2", "{name: CODEXK8S_PROJECT_ID, value: p1}"),
+            ("/spec/template/spec/containers/0/env/3", "{name: CODEXK8S_RUNTIME_MODE, value: full-env}"),
+        ],
+    ),
+    Example::new("the platform sets the correct run id").by(Worker).creates(
         Object::Job,
         "spec: {template: {spec: {containers: [
             {name: tests, image: 'busybox:1.36', env: [{name: CODEXK8S_RUN_ID, value: r1}]}]}}}",
     ),
-    Example::new("a container reports under another run")
+    Example::new("an agent sets the run id of another run")
         .by(Agent)
         .creates(
             Object::Job,
@@ -26,12 +28,12 @@ pub(in crate::rules::workload) const JOB021: &[Example] = &[
 ];
 
 pub(in crate::rules::workload) const JOB022: &[Example] = &[
-    Example::new("a key that is read from a Secret").by(Worker).creates(
+    Example::new("the platform refers to a key in a Secret").by(Worker).creates(
         Object::Job,
         "spec: {template: {spec: {containers: [{name: tests, image: 'busybox:1.36', env: [
             {name: CODEXK8S_OPENAI_API_KEY, valueFrom: {secretKeyRef: {name: api-key, key: key}}}]}]}}}",
     ),
-    Example::new("a key that every reader of Jobs can see")
+    Example::new("the platform writes a key as plain text")
         .by(Worker)
         .creates(
             Object::Job,

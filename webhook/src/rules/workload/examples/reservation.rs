@@ -1,4 +1,4 @@
-//! Examples of the rule about agent Jobs that wait for each other.
+//! Examples of the rule about the reservations of agent Jobs.
 
 use crate::rules::example::User::{Agent, Reconciler, Worker};
 use crate::rules::example::{Example, Object};
@@ -9,7 +9,7 @@ const WAITING: &str = "
     spec: {suspend: true}";
 
 pub(in crate::rules::workload) const QUOTA004: &[Example] = &[
-    Example::new("a new Job is suspended until its project has room")
+    Example::new("a person creates a Job, which is suspended until it has a reservation")
         .under(LIMIT)
         .creates(Object::Job, "")
         .mutated(&[
@@ -19,7 +19,7 @@ pub(in crate::rules::workload) const QUOTA004: &[Example] = &[
                 "a quota reservation among the agent Jobs of its project",
             ),
         ]),
-    Example::new("a Job claims that its project has room")
+    Example::new("the platform creates a Job that claims to be admitted")
         .under(LIMIT)
         .by(Worker)
         .creates(
@@ -27,12 +27,12 @@ pub(in crate::rules::workload) const QUOTA004: &[Example] = &[
             "metadata: {annotations: {codex-k8s.dev/job-admitted-at: 2026-02-01T12:00:00Z}}",
         )
         .denied_at(r#"metadata.annotations["codex-k8s.dev/job-admitted-at"]"#),
-    Example::new("an agent resumes its Job out of turn")
+    Example::new("an agent resumes its pending Job")
         .under(LIMIT)
         .by(Agent)
         .updates(Object::Job, WAITING, "spec: {suspend: false}")
         .denied_at("spec.suspend"),
-    Example::new("the reconciler resumes the Job").under(LIMIT).by(Reconciler).updates(
+    Example::new("the reconciler resumes a Job with a reservation").under(LIMIT).by(Reconciler).updates(
         Object::Job,
         WAITING,
         "

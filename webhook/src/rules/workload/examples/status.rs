@@ -1,15 +1,15 @@
-//! Examples of the rule about who writes the status of a workload.
+//! Examples of the rule about the status of a workload.
 
 use crate::rules::example::User::{Agent, JobController, Kubelet, Worker};
 use crate::rules::example::{Example, Object};
 
 pub(in crate::rules::workload) const JOB025: &[Example] = &[
-    Example::new("an agent reports success without having worked")
+    Example::new("an agent marks its Job as succeeded")
         .by(Agent)
         .updates(Object::Job, "", "status: {succeeded: 1}")
         .on("status")
         .denied_at("status.succeeded"),
-    Example::new("the platform writes no status either")
+    Example::new("the platform marks a Job as succeeded")
         .by(Worker)
         .updates(Object::Job, "", "status: {succeeded: 1}")
         .on("status")
@@ -18,7 +18,7 @@ pub(in crate::rules::workload) const JOB025: &[Example] = &[
         .by(JobController)
         .updates(Object::Job, "", "status: {succeeded: 1}")
         .on("status"),
-    Example::new("an agent ends a Pod in writing")
+    Example::new("an agent marks a Pod as succeeded")
         .by(Agent)
         .updates(Object::Pod, "status: {phase: Running}", "status: {phase: Succeeded}")
         .on("status")
@@ -27,7 +27,7 @@ pub(in crate::rules::workload) const JOB025: &[Example] = &[
         .by(Kubelet)
         .updates(Object::Pod, "status: {phase: Running}", "status: {phase: Succeeded}")
         .on("status"),
-    Example::new("a condition of a Pod may be anyone's")
+    Example::new("a person writes a condition of a Pod")
         .updates(
             Object::Pod,
             "status: {phase: Running}",

@@ -1,4 +1,5 @@
-//! Who has an agent Job wait, who lets it go, and whom it does not concern.
+//! Tests of the rule about reservations: which Jobs are suspended, who may resume them, and which workloads are out of
+//! scope.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ fn facts(namespace: &str) -> Facts {
     Facts { namespace, ..Facts::at("2026-02-01T12:00:00Z".parse().unwrap()) }
 }
 
-/// A Job that lacks nothing but a reservation.
+/// Returns a Job that lacks only a reservation.
 fn job() -> Value {
     let env = [("RUN_ID", "r1"), ("PROJECT_ID", "p1"), ("RUNTIME_MODE", "full-env")]
         .map(|(name, value)| json!({"name": format!("CODEXK8S_{name}"), "value": value}));
@@ -71,7 +72,7 @@ fn mutated(policy: &RunPolicy, facts: &Facts, user: &str, old: Option<&Value>, n
     stored
 }
 
-/// What is found, as `path: found; remedy`, all of it by this rule and forbidden.
+/// Returns the findings as `path: found; remedy`, after a check that this rule denies the request.
 fn found(policy: &RunPolicy, facts: &Facts, request: &Request<'_>) -> Vec<String> {
     let verdict = decide(policy, facts, request, Entry::Validate);
     let message = verdict.findings.iter().map(|finding| {
@@ -127,7 +128,7 @@ fn a_job_that_the_mutating_call_was_skipped_for_is_refused() {
     }
     let nameless = with(suspended(job()), &json!({"metadata": {"labels": {"codex-k8s.dev/run-id": null}}}));
     let message = "metadata.labels[\"codex-k8s.dev/run-id\"]: nothing; the namespace's is \"r1\"";
-    // A controller's Job is not asked for its identity.
+    // JOB001 does not apply to a controller's Job, so this rule checks its identity.
     is_one(&created(CRON, nameless.clone()), message);
     let unnamed = RunPolicy { rules: [("JOB001".to_owned(), Mode::Off)].into(), ..limited() };
     for (policy, user) in [(limited(), CRON), (limited(), WORKER), (unnamed, WORKER)] {
@@ -169,7 +170,7 @@ fn no_one_but_the_reconciler_lets_go_a_job_that_waits() {
             3,
             "both annotations, and the suspension"
         );
-        // Nor by having it fixed.
+        // The mutating call does not fix it.
         assert_eq!(mutated(&limited(), &facts("codex-issue-1"), user, Some(&waiting()), &resumed), resumed);
     }
     let renamed = with(waiting(), &json!({"metadata": {"labels": {"codex-k8s.dev/run-id": null}}}));
@@ -209,7 +210,7 @@ fn a_job_that_has_a_reservation_is_suspended_and_resumed_as_its_creator_likes() 
     assert_eq!(changed(WORKER, reserved(), rests.clone()), [""; 0]);
     assert_eq!(mutated(&limited(), &facts("codex-issue-1"), WORKER, Some(&rests), &reserved()), reserved());
     assert_eq!(changed(WORKER, rests, reserved()), [""; 0]);
-    // One from before there was a limit is not held against anybody.
+    // A Job from before the limit is not denied.
     assert_eq!(changed(WORKER, job(), annotated(job(), "example.dev/note", "x")), [""; 0]);
 }
 
