@@ -112,8 +112,8 @@ fn a_run_namespace_ends_without_the_webhook_and_its_baseline_is_guarded_until_th
     .unwrap();
 }
 
-/// As docs/operations.md has it, by one who may delete nothing but the two configurations; and uninstalled in the wrong
-/// order, for the servers went first.
+/// Breaks the glass as docs/operations/incidents.md describes it, with a user that may delete only the two configurations,
+/// and uninstalls in the wrong order: the servers first.
 #[test]
 fn the_glass_is_broken_while_no_one_answers_and_all_goes_on_unguarded() {
     let outage = Outage::start();

@@ -70,7 +70,7 @@ pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -
                     (sections::rows(model, now))
                 }
                 footer {
-                    p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations.md" }
+                    p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations/page.md" }
                         "; " code { "codex-k8s-guard explain ns/NAME" } " tells more about one namespace. The Grafana dashboard shows what the webhooks deny." }
                 }
             }

@@ -63,7 +63,7 @@ fn keeps(right: &Right) -> bool {
 
 #[test]
 fn the_rights_are_documented_as_they_are() {
-    document("docs/operations.md", "rights", &markdown(&all_rights()));
+    document("docs/operations/rights.md", "rights", &markdown(&all_rights()));
 }
 
 #[test]
