@@ -1,4 +1,4 @@
-# The program on nothing at all: `docker build .`. What has no Docker makes the same with `make image`.
+# The program on an empty base: `docker build .`. Without Docker, `make image` builds the same image.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

@@ -1,18 +1,18 @@
-# Everything that people and CI run. `make help` lists the targets.
+# The commands for people and CI. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo cluster cluster-down test test-node soak fuzz lint figures bench generate tools image image-root reproduce
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
-# Pinned: the tools that are not part of the Rust toolchain.
+# Pinned versions of the tools that are not part of the Rust toolchain.
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
-# What says what a program is made of.
+# Writes the bill of materials.
 CYCLONEDX_VERSION := 0.5.9
 CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
-# The image: its program needs no library, and neither where nor when it was built shows in it. What was compiled
-# otherwise is not mixed in.
+# The image: its program is linked statically, and does not depend on the place or time of the build. It has its own
+# target folder, so that it never contains crates that were compiled with other flags.
 TARGET := $(shell rustc --version --verbose | sed -n 's/^host: //p')
 IMAGE := target/image
 CARGO_FILES := $(or $(CARGO_HOME),$(HOME)/.cargo)
@@ -20,10 +20,10 @@ IMAGE_ENV := RUSTFLAGS='-C target-feature=+crt-static' RUSTC_WRAPPER=$(CURDIR)/d
 	GUARD_SOURCE=$(CURDIR) GUARD_CARGO=$(CARGO_FILES) SOURCE_DATE_EPOCH=0 CARGO_TARGET_DIR=$(IMAGE)/build \
 	CFLAGS='-ffile-prefix-map=$(CURDIR)=/guard -ffile-prefix-map=$(CARGO_FILES)=/cargo'
 PACK = $(PLAYGROUND) image --program $(MADE)$(IMAGE)/build/$(TARGET)/release/codex-k8s-guard --bom $(MADE)$(IMAGE)/codex-k8s-guard.cdx.json
-# What is upgraded from: the chart of this commit, and its image, if that is put there as image.tar.
+# The version to upgrade from: the chart of this commit, and its image if you provide target/before/image.tar.
 PREVIOUS ?= HEAD~1
 BEFORE := target/before
-# Scenarios that start a server of their own, or look into its files: they say nothing about what the chart installs.
+# Scenarios that start their own server or read its files, so they do not test what the chart installs.
 OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage records reload render rollover
 GUARD := $(CARGO) run --quiet --locked -p codex-k8s-guard --
 LINT := $(CARGO) run --quiet --locked -p codex-k8s-lint
@@ -32,35 +32,35 @@ PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
-demo: ## Show the main job on a real local control plane
+demo: ## Show the main features on a real local control plane
 	@$(PLAYGROUND) demo
 
-cluster: ## Leave a guarded control plane running, to try things by hand
+cluster: ## Start a guarded control plane and leave it running, to try things by hand
 	@$(PLAYGROUND) up
 
-cluster-down: ## End the control plane of `make cluster`
+cluster-down: ## Stop the control plane of `make cluster`
 	@$(PLAYGROUND) down
 
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
 	$(CARGO) test --locked --workspace --no-fail-fast
 
-test-node: image ## Run what takes a real node: root, and some minutes more the first time
+test-node: image ## Run the tests on a real node (needs root; takes some minutes more the first time)
 	rm -rf $(BEFORE)/deploy && mkdir -p $(BEFORE) && git archive $(PREVIOUS) deploy/chart | tar -x -C $(BEFORE)
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar CODEX_K8S_GUARD_BEFORE=$(CURDIR)/$(BEFORE) \
 		$(CARGO) test --locked -p codex-k8s-tests --test node -- --ignored --test-threads=1 --nocapture
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar CODEX_K8S_GUARD_ON_NODE=1 \
 		$(CARGO) test --locked -p codex-k8s-tests --test admission -- $(foreach part,$(OWN_SERVER),--skip $(part)::) \
-			--skip a_kubelet_asks --skip a_pod_that_has_not_run --skip a_pod_does_not_take # of a made-up kubelet, which NodeRestriction does not believe
+			--skip a_kubelet_asks --skip a_pod_that_has_not_run --skip a_pod_does_not_take # NodeRestriction denies the requests of their simulated kubelet
 
-image: image-parts ## Pack the image as an OCI archive, with no daemon: target/image/codex-k8s-guard.tar
+image: image-parts ## Pack the image as an OCI archive, without a daemon: target/image/codex-k8s-guard.tar
 	$(PACK) --out $(IMAGE)/codex-k8s-guard.tar
 
 image-root: image-parts # for the Dockerfile
 	$(PACK) --root $(ROOT)
 
 reproduce: private MADE = $(IMAGE)/again/
-reproduce: image ## Pack the image of the last commit once more in a folder of its own, and compare
+reproduce: image ## Pack the image of the last commit again in another folder, and compare
 	rm -rf $(IMAGE)/again && git clone --quiet . $(IMAGE)/again
 	$(MAKE) --directory $(IMAGE)/again image-parts
 	$(PACK) --out $(IMAGE)/again.tar
@@ -76,10 +76,10 @@ image-parts: $(CYCLONEDX)
 	sed 's#$(CURDIR)#/guard#g' cli/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
 	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests tests/lint webhook) # one of each crate
 
-soak: ## Create and delete 500 run namespaces, and look for what they leave behind
+soak: ## Create and delete 500 run namespaces, and check for leftovers
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test quota -- cycles
 
-fuzz: ## Try for a minute to make the reader of manifests fail
+fuzz: ## Fuzz the parser of manifests for a minute
 	CODEX_K8S_GUARD_FUZZ_SECONDS=60 $(CARGO) test --locked --release -p codex-k8s-webhook --test check_fuzz -- --nocapture
 
 lint: $(CARGO_DENY) ## Check format, names, prose, layout, lints, docs and dependencies
@@ -89,14 +89,14 @@ lint: $(CARGO_DENY) ## Check format, names, prose, layout, lints, docs and depen
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
 	$(CARGO_DENY) --log-level error check bans licenses sources
 
-figures: ## Print figures about the code: circles, public items, lengths
+figures: ## Print figures about the code: circular uses, public items, lengths
 	@$(LINT) -- figures
 
-bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SECTIONS),image)),image) ## Measure against the floor, in one run
+bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SECTIONS),image)),image) ## Measure against a server that allows everything (the floor), in one run
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
 		$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench $(SECTIONS)
 
-generate: ## Write what is generated from the code
+generate: ## Write the files that are generated from the code
 	$(GUARD) explain --markdown > docs/rules.md
 	$(GUARD) policy schema > docs/run-policy.schema.json
 	$(GUARD) policy diff --schema > docs/policy-diff.schema.json

@@ -1,4 +1,5 @@
 #!/bin/sh
-# The compiler of the image, as Cargo's RUSTC_WRAPPER: where it works does not show in what it makes. Cargo's own
-# RUSTFLAGS do not reach the macros and build scripts, whose hashes show in what uses them.
+# The compiler for the image, as Cargo's RUSTC_WRAPPER: it removes the build's paths from its output. Cargo's RUSTFLAGS
+# would not be enough, because macros and build scripts are compiled without them, and their hashes appear in the crates
+# that use them.
 exec "$@" --remap-path-prefix="$GUARD_SOURCE=/guard" --remap-path-prefix="$GUARD_CARGO=/cargo"

@@ -1,4 +1,4 @@
-{{/* The labels that an object's Pods are found by. Takes the root and the component. */}}
+{{/* The labels that select a component's Pods. Takes the root and the component. */}}
 {{- define "guard.selector" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -19,7 +19,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* What a restricted namespace asks of a Pod. */}}
+{{/* The security context that a namespace of level `restricted` requires. */}}
 {{- define "guard.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -36,7 +36,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What is said of where Pods run. Takes the values of a component. */}}
+{{/* The scheduling settings of a component. Takes its values. */}}
 {{- define "guard.placement" -}}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -49,7 +49,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Other Pods of the same kind are elsewhere, where there is an elsewhere. Takes the root and the component. */}}
+{{/* Spreads the Pods of a component over nodes and zones if possible. Takes the root and the component. */}}
 {{- define "guard.spread" -}}
 topologySpreadConstraints:
 {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -61,7 +61,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* The policy: in another namespace than the platform expects, our own identities are those of that one. */}}
+{{/* The policy. In a namespace other than the default, our own identities are ServiceAccounts of that namespace. */}}
 {{- define "guard.policy" -}}
 {{- $ours := dict }}
 {{- if ne .Release.Namespace "codex-k8s-guard" }}
@@ -78,7 +78,7 @@ kind: RunPolicy
 {{- end }}
 {{- end }}
 
-{{/* What the daemon is told of its page: a list, in YAML. Takes the root. */}}
+{{/* The daemon's arguments for its page, as a YAML list. Takes the root. */}}
 {{- define "guard.pageArgs" -}}
 {{- with .Values.gc.page }}
 {{- if .enabled }}
