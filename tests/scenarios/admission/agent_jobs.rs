@@ -278,7 +278,7 @@ fn a_job_that_no_one_had_wait_is_refused() {
     })
     .unwrap();
     ask(&Identity::worker(), "POST", &path, &hasty).refused(403, "QUOTA004", "spec.suspend", told);
-    // It may be suspended, and is resumed by asking for a place.
+    // It may be suspended, and is resumed by requesting a reservation.
     ask(&Identity::worker(), "POST", &path, &whole).admitted();
     let at = format!("{path}/j");
     let resume = json!({"spec": {"suspend": false}});
@@ -286,7 +286,7 @@ fn a_job_that_no_one_had_wait_is_refused() {
         403,
         "QUOTA004",
         "spec.suspend",
-        "it needs a reservation among",
+        "it needs a quota reservation among",
     );
     let asks = "a quota reservation among the agent Jobs of its project";
     let asks = json!({"metadata": {"annotations": {format!("{DOMAIN}/job-pending-reason"): asks}}});
