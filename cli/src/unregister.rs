@@ -6,7 +6,9 @@ use crate::cluster::ClusterArgs;
 use crate::register::WhichArgs;
 use crate::{output, process};
 
-/// Delete the webhook configurations: nothing is guarded from then on.
+/// Delete the webhook configurations
+///
+/// From then on, no rule is enforced. Objects that exist are not changed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

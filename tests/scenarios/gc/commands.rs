@@ -168,7 +168,8 @@ fn reading_rows_makes_no_store_that_the_collector_could_not_write() {
     let store = format!("--audit-store=sqlite:{}", file.display());
     for args in [["audit", "list", &store].as_slice(), &["audit", "prune", "--older-than=1h", &store]] {
         let (code, text) = refused(&cluster, args);
-        let expected = format!("there are no audit rows at sqlite:{}: nothing has swept yet", file.display());
+        let expected =
+            format!("found no audit rows at sqlite:{}: no sweep has written there yet", file.display());
         assert!(code == 5 && text.contains(&expected), "{text}");
     }
     let text = told(&cluster, &["explain", "ns/codex-issue-never", &store]);
