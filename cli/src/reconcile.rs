@@ -69,7 +69,7 @@ pub(super) struct Args {
     /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
     #[arg(
         long,
-        value_name = "ADDRESS:PORT",
+        value_name = "ADDRESS",
         default_value = "0.0.0.0:8080",
         env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
     )]

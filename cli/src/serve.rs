@@ -45,12 +45,12 @@ Examples:
 #[command(args_override_self = true, after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Address to serve admission reviews on
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
     listen: SocketAddr,
     /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
     #[arg(
         long,
-        value_name = "ADDRESS:PORT",
+        value_name = "ADDRESS",
         default_value = "0.0.0.0:8080",
         env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
     )]

@@ -20,7 +20,7 @@ pub(super) struct PageArgs {
     /// no page)
     ///
     /// The page has no authentication: all clients that reach the address can read it.
-    #[arg(long = "admin-listen", value_name = "ADDRESS:PORT", env = "CODEX_K8S_GUARD_ADMIN_LISTEN")]
+    #[arg(long = "admin-listen", value_name = "ADDRESS", env = "CODEX_K8S_GUARD_ADMIN_LISTEN")]
     listen: Option<SocketAddr>,
     /// Allow an --admin-listen address that is not a loopback address, for a proxy that authenticates
     #[arg(long = "admin-allow-remote", requires = "listen")]

@@ -30,8 +30,8 @@ pub(super) struct Certificates {
     /// URL that the API server calls instead of the Service, such as `https://10.0.0.7:8443`
     #[arg(long, value_name = "URL", requires = "replica", requires = "certificates")]
     webhook_url: Option<String>,
-    /// Replica outside the cluster, instead of the replicas behind the Service (can be repeated)
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "certificates")]
+    /// Replica outside the cluster, as ADDRESS:PORT, instead of the replicas behind the Service (can be repeated)
+    #[arg(long, value_name = "ADDRESS", requires = "certificates")]
     replica: Vec<SocketAddr>,
     /// Secret of the CA; only this command reads it
     #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
