@@ -38,7 +38,7 @@ use crate::telemetry::TelemetryArgs;
 const LEADER: &str = "leader elected or quota by";
 /// The timeout for releasing the Lease at the end.
 const GIVING_BACK: Duration = Duration::from_secs(3);
-/// How long `--once` waits for the usage of a quota to be counted, which takes seconds after a burst.
+/// The timeout of `--once` for the usage of a quota to be counted, which takes seconds after a burst.
 const COUNTED: Duration = Duration::from_secs(15);
 
 const EXAMPLES: &str = "\

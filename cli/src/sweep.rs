@@ -47,7 +47,7 @@ pub(super) struct Args {
     telemetry: TelemetryArgs,
 }
 
-/// How far a dry run goes.
+/// The extent of a dry run.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Where {
     /// Send no deletions to the API server

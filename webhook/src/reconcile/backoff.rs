@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 /// An object that has existed for this long is not being deleted any more, and starts over without delay.
 const FORGOTTEN: Duration = Duration::from_mins(15);
-/// How long the platform goes first, from the moment that its namespace or the last object in it was first seen. Its
+/// The time that the platform goes first, from the moment that its namespace or the last object in it was first seen. Its
 /// whole sequence takes a tenth of a second on a quiet cluster, and some seconds per step in a burst.
 const HEAD_START: Duration = Duration::from_secs(3);
 

@@ -59,7 +59,7 @@ pub struct Context {
     pub quota: NamespaceQuota,
     /// The agent Jobs, while they are limited.
     pub jobs: AgentJobs,
-    /// How long pending Jobs are still admitted after the policy has stopped limiting them.
+    /// The time for which pending Jobs are still admitted after the policy has stopped limiting them.
     pub linger: Duration,
     cluster: Cluster,
     inspector: Inspector,

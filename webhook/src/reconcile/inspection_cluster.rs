@@ -18,7 +18,7 @@ use crate::rules::Kind;
 
 /// The number of objects on a page.
 const PAGE: u32 = 500;
-/// How often a list whose continue token has expired is restarted.
+/// The maximum number of restarts of a list, whose continue token may expire.
 const MAX_RESTARTS: usize = 5;
 /// The maximum age of the list of all bindings. Namespaces are created in bursts and share it.
 const MAX_AGE: Duration = Duration::from_secs(2);
