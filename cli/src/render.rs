@@ -206,7 +206,7 @@ fn refused(error: ApplyError) -> Failure {
 fn print_applied((object, applied): &(String, Applied)) {
     let what = match applied {
         Applied::Created => "created",
-        Applied::Reused => "is there already",
+        Applied::Reused => "reused",
     };
     // If standard output is closed, the work is still finished, and the exit code reports the outcome.
     let _ = output::print(&format!("{object} {what}\n"));

@@ -29,7 +29,7 @@ impl Args {
             (self.which.mutating(), "MutatingWebhookConfiguration"),
         ] {
             if is_meant {
-                let done = if delete(&client, kind).await? { "deleted" } else { "was not there" };
+                let done = if delete(&client, kind).await? { "deleted" } else { "not found" };
                 output::print(&format!("{kind}/{NAME} {done}\n"))?;
             }
         }

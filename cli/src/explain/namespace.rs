@@ -166,7 +166,7 @@ fn text(explanation: &Explanation) -> String {
     let mut text = String::new();
     let name = &explanation.namespace;
     let _ = match &explanation.verdict {
-        None => writeln!(text, "{name} is not there{}", last_end(explanation)),
+        None => writeln!(text, "{name} does not exist{}", last_end(explanation)),
         Some(line) => writeln!(text, "{name}: {}", sentence(line, explanation.now)),
     };
     for (what, value) in &explanation.facts {
@@ -192,7 +192,7 @@ fn last_end(explanation: &Explanation) -> String {
             times::whole(row.at),
             row.reason.as_deref().unwrap_or_default()
         ),
-        None => ", and no row tells that it was deleted".to_owned(),
+        None => ", and no audit row records its deletion".to_owned(),
     }
 }
 
@@ -201,9 +201,9 @@ fn sentence(line: &Line, now: Timestamp) -> String {
     match (line.verdict, line.until) {
         ("delete", _) => format!("the next sweep deletes it: {message}"),
         (_, Some(until)) => {
-            format!("it stays until {} ({}): {message}", times::whole(until), times::relative(until, now))
+            format!("retained until {} ({}): {message}", times::whole(until), times::relative(until, now))
         }
-        _ => format!("it stays: {message}"),
+        _ => format!("retained: {message}"),
     }
 }
 

@@ -168,8 +168,8 @@ impl Show<'_> {
         self.shown(&["sweep", "--dry-run"], &[SHORT, "would delete", "its lease lives until"])?;
         self.shown(&["sweep"], &["1 due, 1 deleted"])?;
         self.shown(&["audit", "list", SHORT], &["cleanup_intended", "cleaned", "ttl_expired"])?;
-        self.shown(&["explain", &format!("ns/{SHORT}")], &["is not there: it was deleted at"])?;
-        self.shown(&["explain", &format!("ns/{NAMESPACE}")], &["it stays until", "its lease lives until"])
+        self.shown(&["explain", &format!("ns/{SHORT}")], &["does not exist: it was deleted at"])?;
+        self.shown(&["explain", &format!("ns/{NAMESPACE}")], &["retained until", "its lease lives until"])
     }
 
     fn a_namespace_by_name_alone(&self) -> anyhow::Result<()> {
