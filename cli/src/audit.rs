@@ -1,4 +1,4 @@
-//! `audit`: what was decided, and why.
+//! `audit`: lists and prunes audit rows.
 
 use std::time::Duration;
 
@@ -15,66 +15,67 @@ use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
 use crate::output::{self, Form};
 use crate::{process, table};
 
-/// How often new rows are looked for.
+/// The interval between polls for new rows.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What to do with audit rows.
+/// The subcommands of `audit`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List rows, the oldest first
     List(List),
-    /// Remove rows beyond an age; those of deletions that have not ended stay
     Prune(Prune),
-    /// Make a schema of our own for rows in a PostgreSQL, where the platform's is not to be used
     Install(Install),
 }
 
-/// List rows.
+/// List audit rows, oldest first
 #[derive(Debug, clap::Args)]
 #[command(after_help = examples())]
 pub(super) struct List {
     #[command(flatten)]
     store: StoreArgs,
-    /// Only of this namespace
+    /// Namespace to list the rows of
     namespace: Option<String>,
-    /// Only of this run
+    /// List only rows of this run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Only of this correlation id
+    /// List only rows with this correlation id
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    /// Only of this type, such as `cleaned` or `run.namespace.cleaned`
+    /// List only rows of this event type, such as `cleaned` or `run.namespace.cleaned`
     #[arg(long, value_name = "TYPE", value_parser = event_type)]
     event: Option<EventType>,
-    /// Only from then on: a time, or how long ago
+    /// List only rows since this time: an RFC 3339 timestamp, or a duration before now
     #[arg(long, value_name = "TIME|DURATION", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Only before then: a time, or how long ago
+    /// List only rows before this time: an RFC 3339 timestamp, or a duration before now
     #[arg(long, value_name = "TIME|DURATION", value_parser = moment)]
     until: Option<Timestamp>,
-    /// So many at most, the newest of them
+    /// Maximum number of rows; the newest rows are listed
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: u32,
-    /// Go on, and print rows as they are written
+    /// Keep running, and print new rows as they are written
     #[arg(long, short)]
     follow: bool,
-    /// The form of what is printed; JSON is one line a row when following
+    /// Output format; with --follow, JSON is printed as one line per row
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
 
-/// Remove rows beyond an age.
+/// Remove old audit rows
+///
+/// Keeps the rows of deletions that have not ended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {
     #[command(flatten)]
     store: StoreArgs,
-    /// Rows that are older go
+    /// Remove rows that are older than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Duration,
 }
 
-/// Make the schema that the address names (`postgres://USER@HOST/DATABASE?schema=NAME`), with a table for rows, or bring
-/// it up to date. Nothing else ever makes anything in a database.
+/// Create or upgrade the schema for audit rows in a PostgreSQL database
+///
+/// For installations that do not write to the platform's own table. The address names the schema:
+/// `postgres://USER@HOST/DATABASE?schema=NAME`. No other command creates database objects.
 #[derive(Debug, clap::Args)]
 pub(super) struct Install {
     #[command(flatten)]
@@ -90,7 +91,7 @@ Examples:
     format!("{examples}\n\n{}", exit::HELP)
 }
 
-/// A row as it is printed: the table's own columns.
+/// A row in the output format: the columns of the table.
 #[derive(Serialize)]
 struct Printed<'a> {
     id: i64,
@@ -220,15 +221,17 @@ fn event_type(text: &str) -> anyhow::Result<EventType> {
     known(text).or_else(|| known(&format!("run.namespace.{text}"))).with_context(|| {
         let known: Vec<_> =
             EventType::ALL.iter().map(|known| known.as_str().trim_start_matches("run.namespace.")).collect();
-        format!("expected one of {}", known.join(", "))
+        format!("must be one of {}", known.join(", "))
     })
 }
 
-/// A time, or how long ago.
+/// Parses a timestamp, or a duration before now.
 fn moment(text: &str) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    let ago = duration(text).map_err(|_| anyhow!("expected a time such as 2026-11-25T12:00:00Z, or 24h"))?;
+    let ago = duration(text).map_err(|_| {
+        anyhow!("must be a timestamp such as 2026-11-25T12:00:00Z, or a duration such as 24h")
+    })?;
     Ok(Timestamp::now().checked_sub(SignedDuration::try_from(ago)?)?)
 }

@@ -1,4 +1,4 @@
-//! `certificate`: an authority and a serving certificate, where nothing else in the cluster issues them.
+//! `certificate`: creates a CA and a serving certificate, for clusters in which nothing else issues them.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,16 +11,16 @@ use jiff::Timestamp;
 
 use crate::output;
 
-/// Make a certificate authority and a serving certificate.
+/// Create a certificate authority (CA) and a serving certificate
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where ca.crt, tls.crt and tls.key are written; existing ones are replaced
+    /// Directory to write ca.crt, tls.crt and tls.key to; existing files are replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The Service that the certificate is for, as NAMESPACE/NAME
-    #[arg(long, value_parser = super::register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
+    /// Service to issue the certificate for
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = super::register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: super::register::Service,
-    /// Make it good for localhost and 127.0.0.1 as well
+    /// Also make the certificate valid for localhost and the loopback addresses
     #[arg(long)]
     loopback: bool,
 }
@@ -37,7 +37,7 @@ impl Args {
         let authority = Authority::generate(now, "codex-k8s-guard")?;
         let pair = authority.issue(now, &leaf)?;
         std::fs::create_dir_all(&self.out)
-            .with_context(|| format!("failed to make {}", self.out.display()))?;
+            .with_context(|| format!("failed to create {}", self.out.display()))?;
         write(&self.out.join("ca.crt"), &authority.pem().certificate, 0o644)?;
         write(&self.out.join("tls.crt"), &pair.certificate, 0o644)?;
         write(&self.out.join("tls.key"), &pair.key, 0o600)?;

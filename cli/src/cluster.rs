@@ -6,40 +6,40 @@ use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-/// The cluster.
+/// Options that select the cluster.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// The kubeconfig; `KUBECONFIG`, ~/.kube/config or the Pod's ServiceAccount without it
+    /// Kubeconfig file (default: `$KUBECONFIG`, then ~/.kube/config, then the ServiceAccount of the Pod)
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; its current one without it
+    /// Kubeconfig context (default: the current context)
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
 
-/// The namespace that the program itself is installed in.
+/// Option that names the install namespace.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct InstallArgs {
-    /// The namespace that the program is installed in: it has our own Leases, Secrets and the outcome of the last sweep
+    /// Namespace that codex-k8s-guard is installed in, with its Leases, Secrets and the outcome of the last sweep
     #[arg(long, default_value = "codex-k8s-guard", value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     pub(crate) install_namespace: String,
 }
 
 impl ClusterArgs {
-    /// Whether a cluster is named on the command line.
+    /// True if a cluster is named on the command line.
     pub(crate) const fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// How to reach the cluster.
+    /// Returns the client configuration of the cluster.
     pub(crate) async fn config(&self) -> anyhow::Result<Config> {
-        self.found().await.context("failed to find a cluster to talk to")
+        self.found().await.context("failed to find a cluster")
     }
 
-    /// A client with the usual timeouts, which let a watch be silent for minutes.
+    /// Returns a client with the default timeouts, which allow a watch to be silent for minutes.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let config = self.config().await?;
-        Client::try_from(config).context("failed to find a cluster to talk to")
+        Client::try_from(config).context("failed to create a client for the cluster")
     }
 
     async fn found(&self) -> anyhow::Result<Config> {

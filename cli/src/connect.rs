@@ -1,4 +1,4 @@
-//! The options of sweeps, of which several commands have some: the policy, the stores, the Lease.
+//! The options of sweeps, parts of which several commands share: policy, stores, Lease.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::policy::PolicyArgs;
 use crate::process;
 
-/// The policy of sweeps.
+/// Options of the sweep policy.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CleanupArgs {
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Decide as usual but delete nothing, and leave a row for each namespace that would have gone
+    /// Delete nothing, but write an audit row for each namespace that would be deleted
     #[arg(long, env = "CODEX_K8S_GUARD_DISABLED")]
     disabled: bool,
 }
@@ -37,76 +37,75 @@ impl CleanupArgs {
     }
 }
 
-/// Where rows are kept.
+/// Option that names the audit store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArgs {
-    /// Where audit rows are kept: `sqlite:FILE`, or the platform's database as `postgres://USER@HOST/DATABASE`; without
-    /// one, in a file below the user's state folder
+    /// Audit store: `sqlite:FILE` or `postgres://USER@HOST/DATABASE` (default: audit.db in
+    /// `$XDG_STATE_HOME/codex-k8s-guard` or `~/.local/state/codex-k8s-guard`)
     #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_AUDIT_STORE", hide_env_values = true)]
     audit_store: Option<String>,
 }
 
-/// The platform's runs.
+/// Option that names the platform's database.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunsArgs {
-    /// The platform's database, `postgres://USER@HOST/DATABASE`, with the runs in its table `agent_runs`
+    /// Database of the platform with its runs, table `agent_runs`, as `postgres://USER@HOST/DATABASE`
     #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_RUNS", hide_env_values = true)]
     runs: Option<String>,
 }
 
 impl RunsArgs {
-    /// The database, if one is named.
+    /// Returns the address of the database, if one is named.
     pub(crate) fn address(&self) -> Result<Option<PgAddress>, Failure> {
-        // Not by clap, which would print an address that it cannot read, password and all.
+        // Not parsed by clap, which would print an invalid address with its password.
         let address = self.runs.as_deref().map(str::parse).transpose();
-        address.context("--runs names no database").or_exit(Exit::Usage)
+        address.context("--runs: not a valid database address").or_exit(Exit::Usage)
     }
 
-    /// Which runs have ended; without a database, leases alone count.
+    /// Returns the source that reports which runs have ended. Without a database, only leases count.
     pub(crate) fn source(&self) -> Result<RunsSource, Failure> {
         Ok(self.address()?.map_or(RunsSource::Nowhere, RunsSource::Platform))
     }
 }
 
 impl StoreArgs {
-    /// The store that is meant. The folder of the usual file is made.
+    /// Returns the address of the audit store. Creates the directory of the default file.
     pub(crate) fn address(&self) -> Result<StoreAddress, Failure> {
         if let Some(address) = &self.audit_store {
-            return address.parse().context("--audit-store names no store").or_exit(Exit::Usage);
+            return address.parse().context("--audit-store: not a valid address").or_exit(Exit::Usage);
         }
         let folder = state_folder()
-            .context(
-                "neither XDG_STATE_HOME nor HOME is set; say where rows are kept: --audit-store sqlite:FILE",
-            )
+            .context("XDG_STATE_HOME and HOME are not set; name the audit store: --audit-store sqlite:FILE")
             .or_exit(Exit::Usage)?;
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to make {}", folder.display()))
+            .with_context(|| format!("failed to create {}", folder.display()))
             .or_exit(Exit::Database)?;
         Ok(StoreAddress::Sqlite(folder.join("audit.db")))
     }
 
-    /// The store, if there is one.
+    /// Opens the store, if it exists.
     pub(crate) async fn open_existing(&self) -> Result<Option<AuditStore>, Failure> {
         existing(&self.address()?).await
     }
 
-    /// The store whose rows are asked for.
+    /// Opens the store to read its rows; fails if it does not exist.
     pub(crate) async fn open_to_read(&self) -> Result<AuditStore, Failure> {
         let address = self.address()?;
         let missing = || {
             format!(
-                "there are no audit rows at {address}: nothing has swept yet that writes there; --audit-store names \
-                 another place"
+                "found no audit rows at {address}: no sweep has written there yet; name another store with \
+                 --audit-store"
             )
         };
         existing(&address).await?.with_context(missing).or_exit(Exit::Database)
     }
 }
 
-/// A store that is there. A file is not made: whoever only reads may be somebody whose files the collector cannot write.
+/// Opens a store that exists. A missing file is not created: a user who only reads could own a file that the collector
+/// cannot write.
 async fn existing(address: &StoreAddress) -> Result<Option<AuditStore>, Failure> {
     if let StoreAddress::Sqlite(file) = address {
-        let is_there = file.try_exists().with_context(|| format!("failed to look for {}", file.display()));
+        let is_there = file.try_exists().with_context(|| format!("failed to find {}", file.display()));
         if !is_there.or_exit(Exit::Database)? {
             return Ok(None);
         }
@@ -120,12 +119,12 @@ fn state_folder() -> Option<PathBuf> {
     Some(folder.join(crate::NAME))
 }
 
-/// The cluster of namespaces that a sweep lists and deletes.
+/// Options of the cluster whose namespaces a sweep lists and deletes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SweptArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// The most requests to the API server in a second
+    /// Maximum number of requests to the API server per second
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     requests_per_second: u32,
 }
@@ -137,7 +136,7 @@ impl SweptArgs {
     }
 }
 
-/// A sweep.
+/// Options of a sweep.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SessionArgs {
     #[command(flatten)]
@@ -148,13 +147,13 @@ pub(crate) struct SessionArgs {
     store: StoreArgs,
     #[command(flatten)]
     runs: RunsArgs,
-    /// Who this is in audit rows
+    /// Actor to write to audit rows
     #[arg(long, default_value = "codex-k8s-gc", value_name = "NAME", env = "CODEX_K8S_GUARD_ACTOR")]
     actor: String,
-    /// How long another sweep is waited for
+    /// Time to wait for another sweep to end
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     lease_timeout: Duration,
-    /// Sweep without asking whether another sweep is at work
+    /// Sweep without taking the Lease, even if another sweep is running
     #[arg(long, conflicts_with = "lease_timeout")]
     no_lease: bool,
 }

@@ -1,4 +1,4 @@
-//! `daemon`: sweeps on a schedule.
+//! `daemon`: runs sweeps on a schedule.
 
 mod page;
 
@@ -32,8 +32,9 @@ Examples:
     format!("{examples}\n\n{}", exit::HELP)
 }
 
-/// Sweep on a schedule, as a `CronJob` would, and serve metrics and, if it is asked for, a page. A start that was missed is
-/// made up for once; while one sweep goes on, no other begins.
+/// Sweep on a schedule, and serve metrics and optionally a status page (in the cluster)
+///
+/// Schedules sweeps like a CronJob. After missed starts, one sweep makes up for all of them. Sweeps do not overlap.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Args {
@@ -41,19 +42,24 @@ pub(super) struct Args {
     policy: CleanupArgs,
     #[command(flatten)]
     session: SessionArgs,
-    /// When to sweep, as a `CronJob` says it
-    #[arg(long, default_value = "*/15 * * * *", value_name = "EXPRESSION", env = "CODEX_K8S_GUARD_SCHEDULE")]
+    /// Schedule of the sweeps, in the cron syntax of a CronJob
+    #[arg(long, default_value = "*/15 * * * *", value_name = "SCHEDULE", env = "CODEX_K8S_GUARD_SCHEDULE")]
     schedule: String,
-    /// The time zone whose clock counts
+    /// IANA time zone of the schedule
     #[arg(long, default_value = "Etc/UTC", value_name = "ZONE", env = "CODEX_K8S_GUARD_TIME_ZONE")]
     time_zone: String,
-    /// A start that is later than this is left out
+    /// Skip a start that is later than this
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     starting_deadline: Duration,
     #[command(flatten)]
     page: PageArgs,
-    /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080",
+        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
+    )]
     health_listen: SocketAddr,
     #[command(flatten)]
     telemetry: TelemetryArgs,
@@ -68,9 +74,13 @@ impl Args {
     }
 
     async fn sweep_for_ever(self) -> Ended {
-        let schedule = self.schedule.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = self
+            .schedule
+            .parse::<Schedule>()
+            .context("--schedule: failed to parse the schedule")
+            .or_exit(Exit::Usage)?;
         let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
-        // A policy that cannot be read is told at once, not at the first sweep.
+        // Report an invalid policy now, not at the first sweep.
         self.policy.read()?;
         let session = Arc::new(self.session.session().await?);
         let health = Arc::<Health>::default();
@@ -113,25 +123,28 @@ impl Args {
                 }
                 Due::Now { start, missed } => {
                     if missed > 0 {
-                        tracing::warn!(missed, "starts were missed; this one makes up for them");
+                        tracing::warn!(missed, "starts were missed, this sweep makes up for them");
                     }
                     last = start;
                     self.sweep(session, health).await;
                 }
                 Due::TooLate { latest } => {
-                    tracing::warn!(start = %latest, "left out a start: it is later than the starting deadline");
+                    tracing::warn!(start = %latest, "skipped a start that is later than the starting deadline");
                     last = latest;
                 }
             }
         }
     }
 
-    /// One sweep. The first signal does not cut it off: what it has begun, it ends.
+    /// Runs one sweep. The first signal does not interrupt it: the deletions in progress are finished.
     async fn sweep(&self, session: &Session, health: &Health) {
         let policy = match self.policy.read() {
             Ok(policy) => policy,
             Err(failure) => {
-                tracing::error!(error = format!("{:#}", failure.error), "no sweep without a policy");
+                tracing::error!(
+                    error = format!("{:#}", failure.error),
+                    "skipped the sweep: failed to read the policy"
+                );
                 return health.last.note_broken(session.clock.now());
             }
         };
@@ -141,18 +154,25 @@ impl Args {
                 let (managed, due, deleted) = (outcome.managed, outcome.due, outcome.deleted);
                 let result = outcome.result.as_str();
                 match &sweep.error {
-                    None => tracing::info!(result, managed, due, deleted, "swept"),
+                    None => tracing::info!(result, managed, due, deleted, "finished the sweep"),
                     Some(error) => {
-                        tracing::error!(result, managed, due, deleted, error = error_chain(error), "swept");
+                        tracing::error!(
+                            result,
+                            managed,
+                            due,
+                            deleted,
+                            error = error_chain(error),
+                            "finished the sweep"
+                        );
                     }
                 }
                 health.last.note(sweep.outcome);
             }
             Err(SessionError::Lease(error @ LeaseError::Held { .. })) => {
-                tracing::info!("{error}: it is left to that one");
+                tracing::info!("skipped the sweep: {error}");
             }
             Err(error) => {
-                tracing::error!(error = error_chain(&error), "there was no sweep");
+                tracing::error!(error = error_chain(&error), "failed to start the sweep");
                 health.last.note_broken(session.clock.now());
             }
         }

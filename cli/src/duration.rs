@@ -1,11 +1,11 @@
-//! Durations on the command line, in the form of Go: `10s`, `5m`, `1h30m`.
+//! Durations on the command line, in Go's format: `10s`, `5m`, `1h30m`.
 
 use std::time::Duration;
 
 use anyhow::anyhow;
 use codex_k8s_shared::lease::GoDuration;
 
-/// Reads a duration. Unlike in the contract and in policies, it may be nothing: `0s`.
+/// Parses a duration. Unlike in the contract and in policies, it may be zero: `0s`.
 pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     if text == "0" || text == "0s" {
         return Ok(Duration::ZERO);

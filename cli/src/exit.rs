@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and the error that ended it early.
+//! The end of a command: its exit code, and the error that ended it early.
 
 use std::process::ExitCode;
 
@@ -6,36 +6,36 @@ use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::session::SessionError;
 use codex_k8s_gc::sweep::SweepError;
 
-/// What a command ends with.
+/// The exit code of a command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All was done, or there was nothing to do; what was checked is fine.
+    /// Success, nothing to do, or no problem found.
     Done = 0,
-    /// Some of it failed, or what was checked is not fine.
+    /// Partial failure, or problems found.
     #[default]
     Failed = 1,
-    /// It was called wrongly, or given what cannot be read. Also what clap ends with.
+    /// Invalid usage or unreadable input. Also the code that clap exits with.
     Usage = 2,
-    /// The breaker tripped, or the API server refused.
+    /// The circuit breaker tripped, or the API server refused.
     Refused = 3,
-    /// The API server gave no answer that can be used.
+    /// The API server returned no usable response.
     Cluster = 4,
-    /// A database gave no answer that can be used.
+    /// A database returned no usable response.
     Database = 5,
-    /// Another sweep is at work.
+    /// Another sweep is running.
     Busy = 6,
 }
 
-/// The codes of the commands that delete namespaces or report about it.
+/// The exit codes of the commands that delete namespaces or report deletions.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  all was done, or there was nothing to do
-  1  some of it failed: a namespace could not be deleted, or is still being deleted
-  2  bad usage, or a policy that cannot be read
-  3  the breaker tripped: nothing was deleted but what was due by its own lease
-  4  the API server is not to be reached, or refused to answer or to give the Lease
-  5  the audit store or the platform's database is not to be reached, or cannot be used
-  6  another sweep is at work";
+  0  success, or nothing to do
+  1  partial failure: a namespace could not be deleted or is still being deleted
+  2  invalid usage or an unreadable policy
+  3  the circuit breaker tripped: only namespaces whose own lease is over were deleted
+  4  the API server is unreachable, or refused a request or the Lease
+  5  the audit store or the platform's database is unreachable or unusable
+  6  another sweep is running";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -43,28 +43,28 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What ended a command early, and the code for it.
+/// The error that ended a command early, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The code.
+    /// The exit code.
     pub(crate) exit: Exit,
-    /// Why.
+    /// The reason.
     pub(crate) error: anyhow::Error,
 }
 
-/// Errors without a code of their own have the default one.
+/// Errors without an exit code of their own get the default one.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { exit: Exit::default(), error: error.into() }
     }
 }
 
-/// What a command comes to.
+/// The outcome of a command.
 pub(crate) type Ended = Result<Exit, Failure>;
 
-/// Results that end a command with a code of their own.
+/// Results whose error ends the command with a given exit code.
 pub(crate) trait OrExit<T> {
-    /// The value, or the end of the command.
+    /// Returns the value, or the failure that ends the command.
     fn or_exit(self, exit: Exit) -> Result<T, Failure>;
 }
 
@@ -74,12 +74,12 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     }
 }
 
-/// The end of a command that has no other codes than those of success and failure.
+/// The outcome of a command whose only exit codes are those of success and failure.
 pub(crate) fn ended(result: anyhow::Result<()>) -> Ended {
     result.map(|()| Exit::Done).map_err(Failure::from)
 }
 
-/// The code of what ended a sweep early.
+/// The exit code of an error that ended a sweep early.
 pub(crate) const fn of_sweep(error: &SweepError) -> Exit {
     match error {
         SweepError::Cluster(_) => Exit::Cluster,
@@ -88,7 +88,7 @@ pub(crate) const fn of_sweep(error: &SweepError) -> Exit {
     }
 }
 
-/// The code of why there was no sweep.
+/// The exit code of an error that prevented a sweep.
 pub(crate) const fn of_session(error: &SessionError) -> Exit {
     match error {
         SessionError::Lease(LeaseError::Held { .. }) => Exit::Busy,

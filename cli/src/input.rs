@@ -1,4 +1,4 @@
-//! What commands are given to read: a file, or standard input where it is `-`.
+//! Input of commands: a file, or standard input if its name is `-`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Its bytes, and no more of them than so many.
+/// Reads at most this many bytes.
 pub(super) fn bytes(file: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
     read(file, |from| {
         let mut bytes = Vec::new();
@@ -15,7 +15,7 @@ pub(super) fn bytes(file: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// Its text.
+/// Reads all text.
 pub(super) fn text(file: &Path) -> anyhow::Result<String> {
     read(file, |from| io::read_to_string(from))
 }

@@ -1,7 +1,7 @@
 //! The command line: one program for the cluster and for people.
 //!
-//! Each file is a command, or what several of them share. A command parses its arguments, calls the libraries, prints, and
-//! ends with an [exit code](exit).
+//! Each file is a command or code that several commands share. A command parses its arguments, calls the libraries,
+//! prints, and ends with an [exit code](exit). The doc comments of a command's `Args` are its help text.
 
 mod audit;
 mod certificate;
@@ -40,15 +40,15 @@ use exit::{Ended, Exit, ended};
 
 /// The name of the program.
 pub const NAME: &str = "codex-k8s-guard";
-/// The file name by which kubectl finds its plugin `guard`.
+/// The file name under which kubectl finds its plugin `guard`.
 const PLUGIN: &str = "kubectl-guard";
 
 const AFTER_HELP: &str = "\
-In the cluster run serve, reconcile, and sweep or daemon. All other commands are for people.
+The cluster runs serve, reconcile, and either sweep or daemon. All other commands are for interactive use and CI.
 
-Commands that use a cluster take --kubeconfig and --context. Durations are written as in 10s, 5m or 1h30m.";
+Commands that use a cluster take --kubeconfig and --context. Durations are written like 10s, 5m or 1h30m.";
 
-/// Guards the namespaces and Jobs of AI agents: admission webhook, baseline reconciler and garbage collector.
+/// Guard the namespaces and Jobs of AI agents: admission webhook, baseline reconciler and garbage collector
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, propagate_version = true, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -58,54 +58,39 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve admission reviews over HTTPS (in the cluster)
     Serve(serve::Args),
-    /// Put the baseline into every managed namespace, and repair it (in the cluster)
     Reconcile(reconcile::Args),
-    /// Delete the expired run namespaces, once (in the cluster)
     Sweep(sweep::Args),
-    /// Sweep on a schedule, and serve metrics and a page (in the cluster)
     Daemon(daemon::Args),
-    /// Report what the webhook would answer about files or a live cluster
     Check(check::Args),
-    /// Explain the rules, a rule, a namespace or a decision
     Explain(explain::Args),
-    /// Print, check, compare and describe policies
+    /// Print, lint, compare and hash policies
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Print or create the Namespace and the Job of a run, and follow the Job
     Render(render::Args),
-    /// Apply the webhook configurations and wait until they are enforced, or print them
     Register(register::Args),
-    /// Delete the webhook configurations: nothing is guarded from then on
     Unregister(unregister::Args),
-    /// Wait until the rules are enforced, and change nothing
     Verify(verify::Args),
-    /// List and prune audit rows
+    /// List and prune audit rows, or install their schema
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Delete what the program has made in its own namespace, after it is uninstalled
     Uninstall(uninstall::Args),
-    /// Make a certificate authority and a serving certificate
     Certificate(certificate::Args),
-    /// Show when a schedule fires next, and describe it
     Schedule(schedule::Args),
-    /// Print a completion script for a shell
     Completions(pages::Completions),
-    /// Write the man pages, one for each command
     Manpages(pages::Manpages),
 }
 
 impl Cli {
-    /// Reads a command line, whose first word is the name by which the program was called: as `kubectl-guard`, it is
-    /// `kubectl guard` in all that it prints about itself. A command line that cannot be read ends the process.
+    /// Parses a command line. Its first word is the name that the program was called by: as `kubectl-guard`, the
+    /// program calls itself `kubectl guard` in its help and usage texts. An invalid command line ends the process.
     pub fn parse_from(line: impl IntoIterator<Item = OsString>) -> Self {
         let line: Vec<_> = line.into_iter().collect();
         let matches = called(line.first()).get_matches_from(line);
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Runs the command. Errors go to standard error, with their causes.
+    /// Runs the command. Errors and their causes are written to standard error.
     pub fn run(self) -> ExitCode {
         match self.command.run() {
             Ok(exit) => exit.into(),
@@ -142,14 +127,14 @@ impl Command {
     }
 }
 
-/// The command under the name by which it was called.
+/// The command, with the name that it was called by.
 fn called(name: Option<&OsString>) -> clap::Command {
     let is_plugin = name.and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == PLUGIN);
     let command = Cli::command();
     if is_plugin { plugin(command).display_name(PLUGIN).bin_name("kubectl guard") } else { command }
 }
 
-/// A command and all below it with the examples of a plugin of kubectl.
+/// A command and its subcommands, with examples that call the kubectl plugin.
 fn plugin(command: clap::Command) -> clap::Command {
     let help =
         command.get_after_help().map(|help| help.to_string().replace(&format!("{NAME} "), "kubectl guard "));
@@ -164,7 +149,7 @@ fn plugin(command: clap::Command) -> clap::Command {
 mod tests {
     use super::*;
 
-    /// A command and all below it, by their full names.
+    /// A command and its subcommands, by their full names.
     fn commands(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
         found.push((name.to_owned(), command.clone()));
         for below in command.get_subcommands() {
@@ -178,7 +163,7 @@ mod tests {
         found
     }
 
-    /// The lines of a help text's examples that call the program, as words.
+    /// The example lines of a help text that call the program, split into words.
     fn examples(command: &clap::Command) -> Vec<Vec<String>> {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let Some((_, examples)) = help.split_once("Examples:\n") else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Writing to a terminal or a pipe that may be closed, in the form that was asked for.
+//! Output to a terminal or a pipe that may be closed, in the requested format.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -6,20 +6,20 @@ use anstream::AutoStream;
 use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
 
-/// The form of what is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// For people
+    /// Text for people
     #[default]
     Human,
-    /// For programs
+    /// JSON
     Json,
-    /// For both
+    /// YAML
     Yaml,
 }
 
 impl Form {
-    /// A value as JSON or YAML, or as the text for people that `human` makes of it.
+    /// Formats a value as JSON or YAML, or with `human` as text for people.
     pub(crate) fn write<T: Serialize>(
         self,
         value: &T,
@@ -32,7 +32,7 @@ impl Form {
         })
     }
 
-    /// Prints a value in this form.
+    /// Prints a value in this format.
     pub(crate) fn print<T: Serialize>(
         self,
         value: &T,
@@ -42,7 +42,7 @@ impl Form {
     }
 }
 
-/// Writes to standard output; a closed pipe is an error like any other here.
+/// Writes to standard output. A closed pipe is an error like any other here.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -50,7 +50,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As [`print()`], of text with colours: they are taken out where they are not wanted, or nobody would see them.
+/// Like [`print()`], but for text with colours, which are removed if they are not requested or not supported.
 pub(crate) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()> {
     let choice = match when {
         ColorChoice::Auto => AutoStream::choice(&io::stdout()),
@@ -63,21 +63,21 @@ pub(crate) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether the reader of our output has gone, as `head` does: that is no failure.
+/// True if the reader of our output has closed it, as `head` does. That is not a failure.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// As printed, even if nobody reads on: what the program ends with stays.
+/// Ignores a closed pipe, so that the exit code of the command does not change.
 ///
 /// # Errors
-/// If it could not be printed for another reason.
+/// Returns any other error of printing.
 pub(crate) fn even_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     printed.or_else(|error| if is_closed_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Tells what went wrong, and why.
+/// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
-    // With standard error gone there is nobody left to tell.
+    // If standard error is closed, there is no place left to report to.
     let _ = writeln!(io::stderr(), "error: {error:#}");
 }

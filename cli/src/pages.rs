@@ -1,4 +1,4 @@
-//! Completion scripts and man pages, made of the command line itself.
+//! Completion scripts and man pages, generated from the command line definition.
 
 use std::path::{Path, PathBuf};
 
@@ -7,29 +7,29 @@ use clap::{Command, CommandFactory, ValueEnum};
 
 use crate::output;
 
-/// Print what completes the command line in a shell.
+/// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
 pub(super) struct Completions {
-    /// The shell
+    /// Shell to generate the script for
     shell: Shell,
 }
 
-/// Write the man pages, one for each command.
+/// Write the man pages, one per command
 #[derive(Debug, clap::Args)]
 pub(super) struct Manpages {
-    /// The folder that they are written to, such as ~/.local/share/man/man1; it is made if it is missing
+    /// Directory to write to, such as ~/.local/share/man/man1; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-/// A shell that completes.
+/// A shell with completion scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
-    /// GNU Bash.
+    /// GNU Bash
     Bash,
-    /// The Z shell.
+    /// Z shell
     Zsh,
-    /// Fish.
+    /// fish
     Fish,
 }
 
@@ -47,7 +47,7 @@ impl Manpages {
     }
 }
 
-/// What completes a command line in a shell.
+/// Returns the completion script of a command for a shell.
 pub fn script(shell: Shell, mut command: Command) -> anyhow::Result<String> {
     let name = command.get_name().to_owned();
     let mut generate = |shell: clap_complete::Shell, name: &str| {
@@ -57,7 +57,7 @@ pub fn script(shell: Shell, mut command: Command) -> anyhow::Result<String> {
     };
     Ok(match shell {
         Shell::Bash => {
-            // Of a program with a hyphen in its name, the library's script completes the first word only.
+            // The library's script completes only the first word if the program's name contains a hyphen.
             let plain = name.replace('-', "_");
             let script = generate(clap_complete::Shell::Bash, &plain)?;
             script.replace(&format!("-o default {plain}\n"), &format!("-o default {name}\n"))
@@ -67,7 +67,7 @@ pub fn script(shell: Shell, mut command: Command) -> anyhow::Result<String> {
     })
 }
 
-/// Writes the man pages of a command and of those below it into a folder, which is made if it is missing.
+/// Writes the man pages of a command and its subcommands to a directory, which is created if it does not exist.
 pub fn write_pages(command: Command, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(command, folder))

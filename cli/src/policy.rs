@@ -1,4 +1,4 @@
-//! `policy`: whole policies, the schema, whether a file is a policy, what is dangerous about it, what differs.
+//! `policy`: prints, lints, compares and hashes policies, and prints their schema.
 
 mod diff;
 mod print;
@@ -17,47 +17,47 @@ use codex_k8s_webhook::rules::catalogue;
 use crate::exit::{Ended, Exit, OrExit as _, ended};
 use crate::{input, output};
 
-/// The policy.
+/// Option that names the policy.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// The policy; the platform's own values without one
+    /// Policy file (default: the defaults that `policy print-defaults` prints)
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_POLICY")]
     policy: Option<PathBuf>,
 }
 
 impl PolicyArgs {
-    /// The policy, checked against the rules that exist.
+    /// Reads the policy and checks it against the rules that exist.
     pub(crate) fn read(&self) -> anyhow::Result<RunPolicy> {
         Ok(self.file().map(read).transpose()?.unwrap_or_default())
     }
 
-    /// Its file, if one is named.
+    /// Returns the policy file, if one is named.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.policy.as_deref()
     }
 }
 
-/// What to do with policies.
+/// The subcommands of `policy`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print the policy that is in force without a file
+    /// Print the default policy, which applies if no policy file is given
     PrintDefaults,
     Print(print::Args),
     /// Print the JSON Schema of the policy file
     Schema,
-    /// Print the hash of a policy, by which logs, metrics and denials name it
+    /// Print the hash of a policy, as logs, metrics and denials show it
     Hash {
-        /// The policy file
+        /// Policy file
         file: PathBuf,
     },
-    /// Tell unknown, contradictory, unreachable and dangerous settings, with line and column
+    /// Report unknown, contradictory, unreachable and dangerous settings, with line and column
     ///
-    /// Ends with 0 where nothing is wrong, 1 where something is, 2 where the file cannot be read.
+    /// Exits with 0 if there are no problems, 1 if there are, 2 if the file cannot be read.
     Lint {
-        /// The policy file; - for standard input
+        /// Policy file, or `-` for standard input
         file: PathBuf,
-        /// What makes it end with 1
-        #[arg(long, value_name = "WHAT", default_value = "error")]
+        /// Lowest severity that makes the exit code 1
+        #[arg(long, value_name = "SEVERITY", default_value = "error")]
         fail_on: FailOn,
     },
     Diff(diff::Args),
@@ -65,9 +65,9 @@ pub(super) enum Command {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FailOn {
-    /// A setting that is refused, or that takes a guard from everybody
+    /// A setting that is rejected, or that disables a protection for all users
     Error,
-    /// A warning as well
+    /// A warning or an error
     Warn,
 }
 
@@ -89,7 +89,7 @@ impl Command {
     }
 }
 
-/// The whole policy, and nothing else.
+/// Formats the whole policy as YAML, without comments.
 fn plain(policy: &RunPolicy) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(policy)?)
 }
@@ -121,13 +121,13 @@ fn format_report(file: &Path, findings: &[Finding]) -> String {
 /// Reads a policy file and checks it against the rules that exist.
 pub(super) fn read(file: &Path) -> anyhow::Result<RunPolicy> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-    parse(&text).with_context(|| format!("{} is no usable policy", file.display()))
+    parse(&text).with_context(|| format!("{} is not a valid policy", file.display()))
 }
 
-/// Files are not read again more often than this.
+/// The shortest interval between reads of a file.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Reads a policy file again and again, for ever, and reports each time that it changed.
+/// Polls a policy file forever, and reports each change.
 pub(super) async fn follow(
     file: Option<&Path>,
     interval: Duration,
@@ -140,14 +140,14 @@ pub(super) async fn follow(
         ticks.tick().await;
         let text = std::fs::read_to_string(file).ok();
         if text != last {
-            let parsed = text.as_deref().context("the file cannot be read").and_then(parse);
-            report(parsed.with_context(|| format!("{} is no usable policy", file.display())));
+            let parsed = text.as_deref().context("failed to read the file").and_then(parse);
+            report(parsed.with_context(|| format!("{} is not a valid policy", file.display())));
             last = text;
         }
     }
 }
 
-/// Reads a policy and checks it against the rules that exist.
+/// Parses a policy and checks it against the rules that exist.
 pub(super) fn parse(text: &str) -> anyhow::Result<RunPolicy> {
     let policy = RunPolicy::from_yaml(text)?;
     catalogue::check_modes(&policy).map_err(anyhow::Error::msg)?;

@@ -1,4 +1,4 @@
-//! What the commands that work for long share: threads, sockets, signals.
+//! Shared parts of the long-running commands: threads, sockets, signals.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Threads for what waits.
+/// Creates a runtime with two worker threads, because the commands mostly wait.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
@@ -16,14 +16,14 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
 }
 
-/// The name of this process in a Lease: of its Pod or its host, with the process id.
+/// The name of this process in a Lease: the name of its Pod or host, with the process id.
 pub(crate) fn identity(pod: Option<&str>) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = pod.map_or_else(host, str::to_owned);
     format!("{}-{}", name.trim(), std::process::id())
 }
 
-/// The first SIGTERM or SIGINT drains; the second ends the process at once.
+/// Handles SIGTERM and SIGINT: the first one drains, the second one ends the process immediately.
 pub(crate) fn signals() -> anyhow::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
@@ -33,7 +33,7 @@ pub(crate) fn signals() -> anyhow::Result<CancellationToken> {
         next().await;
         token.cancel();
         next().await;
-        tracing::warn!("a second signal: ending at once");
+        tracing::warn!("received a second signal, exiting immediately");
         std::process::exit(130);
     });
     Ok(shutdown)

@@ -1,4 +1,4 @@
-//! `reconcile`: looks after the baseline of all managed namespaces.
+//! `reconcile`: keeps the baseline of all managed namespaces.
 
 mod certificates;
 
@@ -36,9 +36,9 @@ use crate::process::{self, bind, signals};
 use crate::telemetry::TelemetryArgs;
 
 const LEADER: &str = "leader elected or quota by";
-/// How long the Lease may take to be given back at the end.
+/// The timeout for releasing the Lease at the end.
 const GIVING_BACK: Duration = Duration::from_secs(3);
-/// How long a observe waits for a quota to be counted: seconds after a burst.
+/// The timeout of `--once` for the usage of a quota to be counted, which takes seconds after a burst.
 const COUNTED: Duration = Duration::from_secs(15);
 
 const EXAMPLES: &str = "\
@@ -47,7 +47,10 @@ Examples:
   codex-k8s-guard reconcile --policy policy.yaml --once
   codex-k8s-guard reconcile --policy policy.yaml --certificates --leaf-lifetime 2160h";
 
-/// Put the baseline into every managed namespace, repair it, and open the gate of those that have it.
+/// Create and repair the baseline of every managed namespace (in the cluster)
+///
+/// Opens the gate of each namespace that has a complete baseline and its quota reservations. With --certificates, also
+/// rotates the certificates of the webhook and keeps its configurations up to date.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -57,26 +60,31 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     install: InstallArgs,
-    /// Look once at every managed namespace, print what was done, and end
+    /// Reconcile every managed namespace once, print the changes and exit
     #[arg(long)]
     once: bool,
-    /// Print what would be done, and do nothing; implies --once
+    /// Print the changes without making them; implies --once
     #[arg(long)]
     dry_run: bool,
-    /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080",
+        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
+    )]
     health_listen: SocketAddr,
-    /// Who this process is in the Lease; the host's name without one
-    #[arg(long, env = "POD_NAME")]
+    /// Name of this process in the leader Lease (default: the host name)
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
-    /// Work without asking who leads: two that do so at once are safe, but do everything twice
+    /// Work without leader election; two processes at the same time are safe, but do everything twice
     #[arg(long)]
     no_leader_election: bool,
-    /// How often the policy is read again
+    /// Interval between reads of the policy file
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     reload_interval: Duration,
-    /// How long agent Jobs that wait are still let go once the policy does not limit them any more: at least until every
-    /// webhook has read it
+    /// Time to keep admitting pending agent Jobs after the policy has stopped limiting them; must be at least the time
+    /// until every webhook has loaded the policy
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     linger: Duration,
     #[command(flatten)]
@@ -106,7 +114,7 @@ impl Args {
         let inspector = Inspector::new(client.clone());
         let quota =
             NamespaceQuota::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
-        quota.settle(&policy.quotas).await.context("failed to count the places")?;
+        quota.settle(&policy.quotas).await.context("failed to count the reservations")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
             match settle(&cluster, &policy, meta, &quota, &inspector).await {
@@ -117,12 +125,16 @@ impl Args {
                 Err(error) => {
                     failures += 1;
                     let namespace = meta.name.as_deref().unwrap_or_default();
-                    tracing::error!(namespace, error = &error as &dyn Error, "failed");
+                    tracing::error!(
+                        namespace,
+                        error = &error as &dyn Error,
+                        "failed to reconcile the namespace"
+                    );
                 }
             }
         }
         let all = namespaces.len();
-        ensure!(failures == 0, "{failures} of {all} namespaces failed");
+        ensure!(failures == 0, "failed to reconcile {failures} of {all} namespaces");
         ensure!(waiting == 0 || self.dry_run, "{waiting} of {all} namespaces are not ready");
         Ok(())
     }
@@ -158,7 +170,7 @@ impl Args {
         Ok(())
     }
 
-    /// Works until the shutdown: while this process leads, if that matters.
+    /// Works until the shutdown: only while this process leads, unless leader election is disabled.
     async fn lead(
         &self,
         client: &Client,
@@ -179,10 +191,10 @@ impl Args {
             led = while_leading(&mut leads, context, work) => led,
             () = shutdown.cancelled() => Ok(()),
         };
-        // The Lease is given back, so that the next one need not wait until it runs out.
+        // Release the Lease, so that the next leader does not have to wait until it expires.
         drop(leads);
         if tokio::time::timeout(GIVING_BACK, renewing).await.is_err() {
-            tracing::warn!("failed to give the Lease back in time");
+            tracing::warn!("timed out releasing the Lease");
         }
         led
     }
@@ -195,25 +207,28 @@ impl Args {
             .with_grace(5)
             .build()
             .await
-            .context("failed to take part in the election")
+            .context("failed to join the leader election")
     }
 
     async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>) {
         let interval = self.reload_interval.max(policy::SHORTEST_INTERVAL);
         policy::follow(self.policy.file(), interval, |read| match read {
             Ok(new) => {
-                tracing::info!(policy = %new.hash(), "a new policy is in force");
+                tracing::info!(policy = %new.hash(), "loaded a new policy");
                 policy.store(Arc::new(new));
-                // Nobody looks while another one leads; that one has its own.
+                // No receiver exists while another process leads, which reads its own policy.
                 let _ = notify.send(());
             }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the old policy stays in force"),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "failed to load the new policy, keeping the old one"
+            ),
         })
         .await;
     }
 }
 
-/// What whoever leads does.
+/// The work of the leader.
 struct Work<'a> {
     context: &'a Arc<Context>,
     changes: &'a watch::Receiver<()>,
@@ -229,7 +244,7 @@ impl Work<'_> {
                 None => std::future::pending().await,
             }
         };
-        // The one that ends is the controller, with the process.
+        // Only the controller ends, when the process ends.
         tokio::select! {
             () = controller::run(client.clone(), Arc::clone(self.context), self.changes.clone()) => {}
             () = certificates => {}
@@ -237,25 +252,25 @@ impl Work<'_> {
     }
 }
 
-/// Works whenever this process leads, and stands by while another does.
+/// Works while this process leads, and stands by while another does.
 async fn while_leading(
     leads: &mut watch::Receiver<bool>,
     context: &Context,
     work: impl AsyncFn(),
 ) -> anyhow::Result<()> {
     loop {
-        leads.wait_for(|leads| *leads).await.context("the election ended")?;
-        tracing::info!("leading");
+        leads.wait_for(|leads| *leads).await.context("the leader election ended")?;
+        tracing::info!("became leader");
         tokio::select! {
             () = work() => return Ok(()),
-            lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the election ended")?,
+            lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the leader election ended")?,
         }
         context.metrics.stand_by();
-        tracing::warn!("another one leads");
+        tracing::warn!("lost leadership");
     }
 }
 
-/// Looks at a namespace, and again while only the counting of its quota is waited for.
+/// Reconciles a namespace, and repeats it while only the usage of its quota has yet to be counted.
 async fn settle(
     cluster: &Cluster,
     policy: &RunPolicy,
@@ -276,7 +291,7 @@ async fn settle(
     Ok(report)
 }
 
-/// What was done in a namespace, or would be, with each difference on a line of its own.
+/// Formats the changes in a namespace, made or planned, with each difference on a line of its own.
 fn format_report(report: &Report, dry_run: bool) -> String {
     let mut text = String::new();
     let would = if dry_run { "would " } else { "" };

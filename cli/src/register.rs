@@ -1,4 +1,4 @@
-//! `register`: the two webhook configurations, applied or printed.
+//! `register`: applies or prints the two webhook configurations.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::policy::PolicyArgs;
 use crate::verify::verify;
 use crate::{output, process};
 
-/// A Service.
+/// A reference to a Service.
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     pub(super) namespace: String,
@@ -29,41 +29,44 @@ Examples:
   codex-k8s-guard register --url https://127.0.0.1:8443 --ca ca.crt --wait 2m
   codex-k8s-guard register --inject-ca-from codex-k8s-guard/codex-k8s-webhook";
 
-/// Apply the two webhook configurations, and wait until the rules are enforced.
+/// Apply the webhook configurations and wait until they are enforced, or print them
+///
+/// Applies a `MutatingWebhookConfiguration` and a `ValidatingWebhookConfiguration`, then sends a request that violates
+/// the rules, as a dry run, until the API server denies it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The Service of the webhook, as NAMESPACE/NAME
-    #[arg(long, value_parser = service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
+    /// Service of the webhook
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: Service,
-    /// An address to call instead of the Service, such as <https://127.0.0.1:8443>
+    /// URL to call instead of the Service, such as `https://127.0.0.1:8443`
     #[arg(long, conflicts_with = "service")]
     url: Option<String>,
-    /// The certificate authority that the API server must trust, in PEM. Without it whatever is trusted stays trusted: for
-    /// `reconcile --certificates`, or cert-manager, to fill in
+    /// CA that the API server must trust, in PEM (default: keep the caBundle, which `reconcile --certificates` or
+    /// cert-manager writes)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The Certificate whose authority cert-manager must fill in, as NAMESPACE/NAME
-    #[arg(long, value_parser = service, value_name = "CERTIFICATE", conflicts_with = "ca")]
+    /// Certificate of cert-manager whose CA cert-manager injects as the caBundle
+    #[arg(long, value_parser = service, value_name = "NAMESPACE/NAME", conflicts_with = "ca")]
     inject_ca_from: Option<Service>,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Print the configurations as YAML, and change nothing; this needs no cluster
+    /// Print the configurations as YAML instead of applying them; needs no cluster
     #[arg(long)]
     print: bool,
     #[command(flatten)]
     which: WhichArgs,
-    /// How long to wait for enforcement
+    /// Time to wait for enforcement
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     wait: Duration,
 }
 
-/// Which of the two configurations.
+/// Option that selects one of the two configurations.
 #[derive(Debug, clap::Args)]
 pub(super) struct WhichArgs {
-    /// Which of the two configurations
+    /// Webhook configurations to use
     #[arg(long, value_enum, default_value = "both")]
     only: Only,
 }
@@ -103,7 +106,7 @@ impl Args {
             .as_ref()
             .map(std::fs::read)
             .transpose()
-            .context("failed to read the certificate authority")?;
+            .context("--ca: failed to read the certificate authority")?;
         let endpoint = match &self.url {
             Some(url) => Endpoint::Url(url.trim_end_matches('/').to_owned()),
             None => Endpoint::Service {
@@ -137,7 +140,7 @@ impl Args {
     }
 }
 
-/// `NAMESPACE/NAME`.
+/// Parses `NAMESPACE/NAME`.
 pub(super) fn service(text: &str) -> Result<Service, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {

@@ -1,4 +1,4 @@
-//! `render`: the Namespace and the Job of a run, printed or created.
+//! `render`: prints or creates the Namespace and the Job of a run.
 
 mod progress;
 
@@ -31,30 +31,32 @@ Examples:
 Exit codes:
   0  printed or created; with --wait, the Job succeeded
   1  the Job failed, or was deleted before its end
-  2  bad usage, a policy that cannot be read, or a run that has no manifests
-  3  refused: a namespace or Job of that name is another's, or the API server says no
-  4  the API server is not to be reached, or failed to answer
-  5  the platform's database is not to be reached, cannot be used, or does not know the run";
+  2  invalid usage, an unreadable policy, or a run that cannot be rendered
+  3  refused: a namespace or Job of that name belongs to another run, or the API server denied the request
+  4  the API server is unreachable or failed to respond
+  5  the platform's database is unreachable or unusable, or does not contain the run";
 
-/// Print the Namespace and the agent Job of a run as the platform's worker would create them, or create them. The same run
-/// gives the same bytes at any time: what depends on the time or on who asks is added by the webhook.
+/// Print or create the Namespace and the agent Job of a run
+///
+/// Renders them as the platform's worker would create them. The same run gives the same bytes at any time, because the
+/// webhook adds the fields that depend on the time or the requester.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// The run's payload, in JSON; `-` for standard input; without a file, the run is read from --runs
+    /// Payload of the run in JSON, or `-` for standard input (default: read the run from --runs)
     file: Option<PathBuf>,
-    /// The run's id
+    /// Id of the run
     #[arg(long, value_name = "ID")]
     run_id: String,
-    /// The run's project, beside a file
+    /// Id of the run's project, if the payload is read from a file
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true, requires = "file")]
     project_id: String,
-    /// What ties all rows of the run together, beside a file; the run's id, without one
+    /// Correlation id of the run, if the payload is read from a file (default: the id of the run)
     #[arg(long, value_name = "ID", requires = "file")]
     correlation_id: Option<String>,
     #[command(flatten)]
     runs: RunsArgs,
-    /// The state of the platform whose reading of the payload is meant; B if the payload has a `runtime`, else A
+    /// Platform release that interprets the payload (default: b if the payload has a `runtime`, otherwise a)
     #[arg(long, value_enum)]
     release: Option<ReleaseName>,
     #[command(flatten)]
@@ -63,50 +65,50 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// The form of what is printed
+    /// Output format
     #[arg(long, short, value_enum, default_value = "yaml")]
     output: Form,
-    /// Create them in the cluster; what the run has already is reused
+    /// Create the objects in the cluster; objects of the run that exist are reused
     #[arg(long)]
     apply: bool,
-    /// Follow the Job to its end; implies --apply
+    /// Wait until the Job ends, and print its state; implies --apply
     #[arg(long)]
     wait: bool,
 }
 
-/// The settings of the platform's worker, by its own variables.
+/// Options for the settings of the platform's worker, with the worker's own environment variables.
 #[derive(Debug, clap::Args)]
 struct SettingsArgs {
-    /// One of the policy's prefixes; its first, without one
+    /// Prefix of the namespace, one of the policy's prefixes (default: the first one)
     #[arg(long, value_name = "PREFIX", env = "CODEXK8S_WORKER_RUN_NAMESPACE_PREFIX")]
     prefix: Option<String>,
-    /// The namespace of runs that get none of their own; the policy's first home, without one
+    /// Namespace of runs without one of their own (default: the policy's first platform namespace)
     #[arg(long, value_name = "NAMESPACE", env = "CODEXK8S_WORKER_K8S_NAMESPACE")]
     platform_namespace: Option<String>,
-    /// The image of the agent; the platform's usual one, without one
+    /// Image of the agent (default: the platform's default image)
     #[arg(long, env = "CODEXK8S_WORKER_JOB_IMAGE")]
     image: Option<String>,
-    /// The shell command of the agent; the platform's usual one, without one
+    /// Shell command of the agent (default: the platform's default command)
     #[arg(long, env = "CODEXK8S_WORKER_JOB_COMMAND")]
     command: Option<String>,
-    /// The slot that the agent is told
+    /// Slot number to pass to the agent
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     slot: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReleaseName {
-    /// The earlier state
+    /// The earlier release
     A,
-    /// The later state
+    /// The later release
     B,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// A stream of documents
+    /// YAML, one document per object
     Yaml,
-    /// A List
+    /// JSON, one List of all objects
     Json,
 }
 
@@ -153,10 +155,9 @@ impl Args {
         Ok(Run { id, project, correlation_id, release, payload })
     }
 
-    /// The project, the correlation id and the payload of a run in the platform's database.
+    /// Reads the project, the correlation id and the payload of a run from the platform's database.
     async fn read_stored(&self, id: &RunId) -> Result<(ProjectId, String, String), Failure> {
-        let missing =
-            || anyhow!("found no payload; name its file, - for standard input, or a database: --runs");
+        let missing = || anyhow!("no payload: pass a file, - for standard input, or a database with --runs");
         let address = self.runs.address()?.ok_or_else(missing).or_exit(Exit::Usage)?;
         let stored = read_run(&address, id).await.or_exit(Exit::Database)?;
         let unknown = || anyhow!("--run-id: the database {} has no run {id}", address.database());
@@ -180,7 +181,7 @@ impl Args {
             let state = match state {
                 Ok(state) => state,
                 Err(error) if is_final(&error) => return Err(error).or_exit(Exit::Cluster),
-                // The watch begins again by itself, later and later.
+                // The watch restarts by itself, with backoff.
                 Err(_) => continue,
             };
             progress.show(&state);
@@ -188,7 +189,7 @@ impl Args {
                 return Ok(if state == State::Succeeded { Exit::Done } else { Exit::Failed });
             }
         }
-        Err(Failure { exit: Exit::Cluster, error: anyhow!("the Job cannot be followed any more") })
+        Err(Failure { exit: Exit::Cluster, error: anyhow!("failed to follow the Job: the watch ended") })
     }
 }
 
@@ -205,9 +206,9 @@ fn refused(error: ApplyError) -> Failure {
 fn print_applied((object, applied): &(String, Applied)) {
     let what = match applied {
         Applied::Created => "created",
-        Applied::Reused => "is there already",
+        Applied::Reused => "reused",
     };
-    // With standard output gone nobody reads it, but what was begun is done, and the exit code tells of it.
+    // If standard output is closed, the work is still finished, and the exit code reports the outcome.
     let _ = output::print(&format!("{object} {what}\n"));
 }
 

@@ -1,4 +1,4 @@
-//! `check --review` and `explain --review`: what was decided, on which facts, and what would be decided now.
+//! `check --review` and `explain --review`: a recorded decision with its facts, evaluated again.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,35 +14,35 @@ use codex_k8s_webhook::rules::{Facts, ManagedNamespace};
 
 use crate::{input, process};
 
-/// Which decision.
+/// Options that select a decision.
 #[derive(Debug, clap::Args)]
 #[group(id = "stored")]
 pub(super) struct Args {
-    /// A recorded decision, or an AdmissionReview in JSON; `-` for standard input. A folder of `serve --record` with
-    /// --decision; without it, its decisions are listed
+    /// Recorded decision or AdmissionReview in JSON, or `-` for standard input; for a directory of `serve --record`,
+    /// list its decisions, or select one with --decision
     #[arg(long, value_name = "FILE|DIR")]
     review: Option<PathBuf>,
-    /// The id of a decision in that folder, as the denial's details.uid, the audit annotation decision-id and the log
-    /// tell it
+    /// Id of a decision in the --review directory, from `details.uid` of the denial, the audit annotation `decision-id`
+    /// or the log
     #[arg(long, value_name = "ID", requires = "review")]
     decision: Option<String>,
 }
 
-/// What was asked for.
+/// The content that was requested.
 pub(super) enum Content {
-    /// One decision, decided once more.
+    /// One decision, evaluated again.
     One(Box<Replay>),
     /// The decisions of a folder.
     List(String),
 }
 
 impl Args {
-    /// Whether it is about a review at all.
+    /// True if `--review` is given.
     pub(super) const fn is_given(&self) -> bool {
         self.review.is_some()
     }
 
-    /// Decides it once more under a policy.
+    /// Evaluates the decision again under a policy.
     pub(super) fn replay(&self, policy: RunPolicy) -> anyhow::Result<Content> {
         let path = self.review.as_deref().context("--review: expected a file")?;
         let file = match &self.decision {
@@ -68,14 +68,14 @@ fn found(path: &Path, id: &str) -> anyhow::Result<PathBuf> {
     let found = folder::find(path, id).with_context(|| format!("failed to read {}", path.display()))?;
     let Some(file) = found else {
         bail!(
-            "{}: found no record of the decision {id:?}; it may have made room for newer ones, been dropped, or been made by another replica",
+            "{}: found no record of the decision {id:?}: it may have been deleted for newer records, dropped, or made by another replica",
             path.display()
         )
     };
     Ok(file)
 }
 
-/// The decisions of a folder, one a line, the oldest first. What cannot be read is told as such.
+/// Lists the decisions of a directory, one per line, oldest first, including those that cannot be read.
 fn list(path: &Path) -> anyhow::Result<String> {
     let files = folder::list(path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut text = String::new();
@@ -84,7 +84,7 @@ fn list(path: &Path) -> anyhow::Result<String> {
             .and_then(|bytes| Ok(serde_json::from_slice::<Record>(&bytes)?))
         {
             Ok(record) => summary(&record),
-            Err(error) => format!("cannot be read: {error:#}"),
+            Err(error) => format!("failed to read: {error:#}"),
         };
         let _ = writeln!(text, "{id}  {line}");
     }
@@ -111,7 +111,7 @@ fn summary(record: &Record) -> String {
     )
 }
 
-/// A decision in full: who asked for what, the facts, the rules, the verdict.
+/// Formats a whole decision: request, facts, rules, verdict.
 pub(super) fn human(replay: &Replay) -> String {
     let mut text = head(replay);
     let _ = writeln!(text, "\nFacts");
@@ -122,7 +122,7 @@ pub(super) fn human(replay: &Replay) -> String {
     for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {
         let _ = writeln!(text, "  found         {} {}", rule.id, rule.title);
     }
-    for (said, name) in [(Said::Passed, "passed"), (Said::OutOfScope, "not concerned"), (Said::Off, "off")] {
+    for (said, name) in [(Said::Passed, "passed"), (Said::OutOfScope, "out of scope"), (Said::Off, "off")] {
         let ids: Vec<_> =
             replay.rules.iter().filter(|rule| rule.outcome == said).map(|rule| rule.id).collect();
         if !ids.is_empty() {
@@ -134,7 +134,7 @@ pub(super) fn human(replay: &Replay) -> String {
     text
 }
 
-/// The why of a decision: each finding with what its rule is for, and how to comply.
+/// Formats the reasons for a decision: each finding with the purpose of its rule, and how to comply.
 pub(super) fn why(replay: &Replay) -> String {
     let mut text = head(replay);
     for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {

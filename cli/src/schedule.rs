@@ -1,4 +1,4 @@
-//! `schedule`: when an expression fires.
+//! `schedule`: describes a cron expression and its next times.
 
 use anyhow::Context as _;
 use codex_k8s_gc::schedule::Schedule;
@@ -14,22 +14,24 @@ Examples:
   codex-k8s-guard schedule '*/15 * * * *'
   codex-k8s-guard schedule @daily --time-zone Europe/Berlin -n 3 --after 2026-03-28T00:00:00Z";
 
-/// Show when a schedule fires next, and what it says in words: as a Kubernetes `CronJob` reads it.
+/// Describe a cron expression and print its next times
+///
+/// The expression has the syntax and the meaning that it has in a Kubernetes CronJob.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The expression, such as `*/15 * * * *` or `@daily`
+    /// Cron expression, such as `*/15 * * * *` or `@daily`
     expression: String,
-    /// The time zone whose clock counts
+    /// IANA time zone of the expression
     #[arg(long, default_value = "Etc/UTC", value_name = "ZONE")]
     time_zone: String,
-    /// So many times are shown
+    /// Number of times to print
     #[arg(long, short = 'n', default_value_t = 5, value_name = "COUNT")]
     count: usize,
-    /// The first of them is after this moment; now without one
+    /// Print times after this RFC 3339 timestamp (default: now)
     #[arg(long, value_name = "TIME")]
     after: Option<Timestamp>,
-    /// The form of what is printed
+    /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
@@ -45,8 +47,11 @@ struct Output {
 
 impl Args {
     pub(super) fn run(self) -> Ended {
-        let schedule =
-            self.expression.parse::<Schedule>().context("no such schedule").or_exit(Exit::Usage)?;
+        let schedule = self
+            .expression
+            .parse::<Schedule>()
+            .context("failed to parse the schedule")
+            .or_exit(Exit::Usage)?;
         let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
         let after = self.after.unwrap_or_else(Timestamp::now);
         let next = schedule.upcoming(after).take(self.count);

@@ -1,4 +1,4 @@
-//! `serve`: the webhook as a process.
+//! `serve`: runs the webhook.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::telemetry::TelemetryArgs;
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";
 
-/// How long the last records may take.
+/// The timeout for writing the last records.
 const FLUSH: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
@@ -38,50 +38,57 @@ Examples:
   codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443 --drain-delay 0s
   codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --record records --record-what all";
 
-/// Serve admission reviews over HTTPS. SIGHUP is not needed: policy and certificate are read again by themselves.
+/// Serve admission reviews over HTTPS (in the cluster)
+///
+/// Policy and certificate are reloaded automatically when their files change.
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true, after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The address that kube-apiserver calls
-    #[arg(long, default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
+    /// Address to serve admission reviews on
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
     listen: SocketAddr,
-    /// The plain address of /livez, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:8080", env = "CODEX_K8S_GUARD_HEALTH_LISTEN")]
+    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080",
+        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
+    )]
     health_listen: SocketAddr,
-    /// The serving certificate, in PEM; a mounted Secret's tls.crt
+    /// Serving certificate in PEM, such as tls.crt of a mounted Secret
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_CERT")]
     tls_cert: PathBuf,
-    /// Its private key
+    /// Private key of the serving certificate in PEM
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_KEY")]
     tls_key: PathBuf,
-    /// Answer only callers that show a client certificate of this authority, in PEM; kube-apiserver shows one if its
-    /// AdmissionConfiguration says so
+    /// Accept only callers with a client certificate of this CA, in PEM; kube-apiserver presents one if its
+    /// AdmissionConfiguration names it
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_CLIENT_CA")]
     client_ca: Option<PathBuf>,
-    /// The common name that its certificate has to have; any of them, if given several times
+    /// Common name that the client certificate must have (can be repeated: one of them must match)
     #[arg(long = "client-name", value_name = "NAME", requires = "client_ca")]
     client_names: Vec<String>,
-    /// Be ready only while the caBundles of the webhook configurations of this name vouch for the certificate
+    /// Be ready only while the caBundles of the webhook configurations of this name verify the serving certificate
     #[arg(long, value_name = "NAME", env = "CODEX_K8S_GUARD_VERIFY_CA_BUNDLE_OF")]
     verify_ca_bundle_of: Option<String>,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// How often policy and certificate are read again
+    /// Interval between reads of policy and certificate
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     reload_interval: Duration,
-    /// How long requests are still taken after SIGTERM
+    /// Time to keep accepting requests after SIGTERM
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     drain_delay: Duration,
-    /// How long the last requests may take after that
+    /// Time to let the last requests finish after --drain-delay
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     drain_timeout: Duration,
-    /// Connections at a time
-    #[arg(long, default_value_t = 512)]
+    /// Maximum number of concurrent connections
+    #[arg(long, value_name = "COUNT", default_value_t = 512)]
     max_connections: usize,
-    /// Requests at a time
-    #[arg(long, default_value_t = 256)]
+    /// Maximum number of concurrent requests
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
     max_in_flight: usize,
     /// Offer HTTP/1.1 only
     #[arg(long)]
@@ -92,28 +99,28 @@ pub(super) struct Args {
     telemetry: TelemetryArgs,
 }
 
-/// What is kept of decisions, for `check --review`.
+/// Options for recording decisions, which `check --review` replays.
 #[derive(Debug, clap::Args)]
 struct Recording {
-    /// Record decisions, redacted, into a folder of this process's own
+    /// Record decisions, redacted, in this directory, which no other process may use
     #[arg(long, value_name = "DIR", env = "CODEX_K8S_GUARD_RECORD")]
     record: Option<PathBuf>,
-    /// Which decisions are recorded
+    /// Decisions to record
     #[arg(long, value_enum, default_value = "denied", requires = "record")]
     record_what: Recorded,
-    /// Records to keep; the oldest go first
-    #[arg(long, default_value_t = 1000, value_name = "N", requires = "record")]
+    /// Maximum number of records to keep; the oldest are deleted first
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", requires = "record")]
     record_max_files: usize,
-    /// Bytes that they may have together
+    /// Maximum total size of the records
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", requires = "record")]
     record_max_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Recorded {
-    /// Those that refuse a request
+    /// Denied requests
     Denied,
-    /// All about run namespaces and what lies in them
+    /// All requests about run namespaces and the objects in them
     All,
 }
 
@@ -182,18 +189,19 @@ impl Args {
             limits,
             shutdown,
         );
-        // Whatever of these ends first ends the process: a webhook without its cache or its health is none.
+        // The first of these that ends, ends the process: without its cache or its health endpoint, a webhook is
+        // useless.
         tokio::select! {
             ended = reviews => ended.context("failed to serve reviews")?,
             ended = health => ended.context("failed to serve health")?,
             () = process.follow_namespaces() => anyhow::bail!("the watch of namespaces ended"),
             () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
-            () = self.follow_trust(&process) => anyhow::bail!("the look at the registration ended"),
+            () = self.follow_trust(&process) => anyhow::bail!("the polling of the webhook configurations ended"),
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
         }
         stop.cancel();
         if let Some(recorder) = &process.recorder {
-            // A folder that hangs keeps nobody.
+            // A directory that hangs must not delay the shutdown.
             let _ = tokio::time::timeout(FLUSH, recorder.flush()).await;
         }
         tracing::info!("drained");
@@ -214,7 +222,7 @@ impl Args {
 
     fn callers(&self) -> anyhow::Result<Option<Arc<Callers>>> {
         let Some(file) = &self.client_ca else { return Ok(None) };
-        let flag = || format!("--client-ca {}", file.display());
+        let flag = || format!("--client-ca: failed to read {}", file.display());
         let authority = std::fs::read(file).with_context(flag)?;
         let callers = Callers::of(&authority, self.client_names.clone()).with_context(flag)?;
         Ok(Some(Arc::new(callers)))
@@ -237,14 +245,17 @@ impl Args {
     async fn reload_certificate(&self, process: &Process) {
         let report = |loaded: Result<_, codex_k8s_certs::source::SourceError>| match loaded {
             Ok(_) => {
-                tracing::info!("a new certificate is in force");
+                tracing::info!("loaded a new certificate");
                 process.certificate_in_force();
                 if let Some(trust) = &process.trust {
                     trust.renewed();
                 }
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn Error, "the old certificate stays in force");
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "failed to load the new certificate, keeping the old one"
+                );
                 process.metrics.reload_failed("certificate");
             }
         };
@@ -303,10 +314,13 @@ impl Process {
         match read {
             Ok(policy) => {
                 self.engine.set_policy(policy);
-                tracing::info!(policy = %self.engine.policy().hash, "a new policy is in force");
+                tracing::info!(policy = %self.engine.policy().hash, "loaded a new policy");
             }
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "the old policy stays in force");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "failed to load the new policy, keeping the old one"
+                );
                 self.metrics.reload_failed("policy");
             }
         }

@@ -1,4 +1,4 @@
-//! `sweep`: once.
+//! `sweep`: runs one sweep.
 
 mod progress;
 
@@ -23,7 +23,10 @@ Examples:
     format!("{examples}\n\n{}", exit::HELP)
 }
 
-/// Delete the run namespaces whose leases have ended and in which nothing works, each with its audit rows.
+/// Delete the expired run namespaces once (in the cluster)
+///
+/// Deletes each run namespace whose lease is over and in which no workload is active, and writes audit rows for each
+/// deletion.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Args {
@@ -31,26 +34,25 @@ pub(super) struct Args {
     policy: CleanupArgs,
     #[command(flatten)]
     session: SessionArgs,
-    /// Print the verdict on every managed namespace and do nothing; with `server`, the API server is asked as well
-    /// whether it would let each go
+    /// Print the verdict on every managed namespace and delete none
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
     dry_run: Option<Where>,
-    /// Allow up to COUNT deletions in this run even if the breaker trips
+    /// Allow up to COUNT deletions in this run even if the circuit breaker trips
     #[arg(long, value_name = "COUNT")]
     allow_mass_deletion: Option<u32>,
-    /// The form of the report
+    /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
     #[command(flatten)]
     telemetry: TelemetryArgs,
 }
 
-/// Where a dry run ends.
+/// The extent of a dry run.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Where {
-    /// Before anything is sent
+    /// Send no deletions to the API server
     Client,
-    /// In the API server
+    /// Send each deletion as a dry run, which the API server and its webhooks can deny
     Server,
 }
 

@@ -1,4 +1,4 @@
-//! Tables for people.
+//! Tables for `--output human`.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use codex_k8s_shared::audit::Row;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 
-/// A table with these columns: no lines, as kubectl's, and wrapped at a terminal.
+/// Formats a table like those of kubectl: without lines and without wrapping.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -21,7 +21,7 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     text
 }
 
-/// A sweep.
+/// Formats the report of a sweep.
 pub(super) fn report(report: &Report) -> String {
     let now = report.finished_at;
     let mut text = match report.namespaces.as_slice() {
@@ -49,27 +49,27 @@ fn advice(report: &Report) -> String {
         let (left, deleted) = (report.left(), report.deleted());
         let done = match deleted {
             0 => "Nothing was deleted.".to_owned(),
-            _ => format!("Nothing was deleted but {deleted} whose own leases ended."),
+            _ => format!("Only {deleted} namespaces whose own lease is over were deleted."),
         };
         format!(
-            "{done} Look at the verdicts above; if they are right, let them pass this once:\n  \
+            "{done} Check the verdicts above. If they are right, allow the deletions in one run:\n  \
              codex-k8s-guard sweep --allow-mass-deletion={left}\n"
         )
     } else {
-        "Nothing was deleted, and nothing will be until that is mutated.\n".to_owned()
+        "Nothing was deleted, and nothing will be deleted until this is fixed.\n".to_owned()
     }
 }
 
 fn summary(report: &Report) -> String {
     let (managed, due) = (report.managed(), report.due());
     if report.dry_run != "none" {
-        return format!("{managed} managed, {due} due; nothing was done (dry run: {})", report.dry_run);
+        return format!("{managed} managed, {due} due; nothing was deleted (dry run: {})", report.dry_run);
     }
     let mut text = format!("{managed} managed, {due} due, {} deleted", report.deleted());
     for (count, what) in [
         (report.failed(), "failed"),
         (report.stuck(), "still being deleted"),
-        (report.postponed(), "left to the next sweep"),
+        (report.postponed(), "postponed to the next sweep"),
     ] {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
@@ -85,7 +85,7 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
     let (verdict, reason) = match &line.outcome {
         None => (line.verdict.to_owned(), line.message.clone()),
         Some(Outcome::Deleted) => ("deleted".to_owned(), line.message.clone()),
-        Some(Outcome::AlreadyDeleted) => ("gone".to_owned(), "somebody else has deleted it".to_owned()),
+        Some(Outcome::AlreadyDeleted) => ("gone".to_owned(), "another client has deleted it".to_owned()),
         Some(Outcome::Postponed) => ("next sweep".to_owned(), line.message.clone()),
         Some(Outcome::WouldDelete) => ("would delete".to_owned(), line.message.clone()),
         Some(Outcome::Retained { message, .. }) => ("retain".to_owned(), message.clone()),
@@ -97,7 +97,7 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
     vec![line.namespace.clone(), verdict, when, reason]
 }
 
-/// Audit rows.
+/// Formats audit rows.
 pub(super) fn rows(rows: &[Row], header: bool) -> String {
     let columns = ["TIME", "EVENT", "NAMESPACE", "RUN", "REASON", "DECISION", "DETAILS"];
     let line = |row: &Row| {

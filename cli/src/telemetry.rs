@@ -4,28 +4,27 @@ use clap::ValueEnum;
 use codex_k8s_shared::telemetry::{self, LogForm, Telemetry};
 use tokio::runtime::Handle;
 
-/// Logs and traces.
+/// Options of logs and traces.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TelemetryArgs {
-    /// The form of the log; its filter is `RUST_LOG`
+    /// Log format; `RUST_LOG` sets the filter
     #[arg(long, value_enum, default_value = "text")]
     log: LogName,
-    /// The collector that traces are sent to, by OTLP over HTTP: such as `http://collector:4318`; without one, there are no
-    /// traces
+    /// OTLP/HTTP collector to send traces to, such as `http://collector:4318` (default: no traces)
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogName {
-    /// A line of text each
+    /// One line of text per event
     Text,
-    /// A line of JSON each
+    /// One JSON object per line
     Json,
 }
 
 impl TelemetryArgs {
-    /// Logs and traces under the name of a program from now on, filtered as `usual` unless `RUST_LOG` says otherwise.
+    /// Starts logs and traces under the name of a program, with the filter `usual` unless `RUST_LOG` is set.
     pub(crate) fn begin(
         &self,
         program: &'static str,

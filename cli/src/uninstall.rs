@@ -1,4 +1,4 @@
-//! `uninstall`: deletes what the program leaves in its own namespace.
+//! `uninstall`: deletes the objects that the program leaves in its install namespace.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::duration::duration;
 use crate::{output, process};
 
-/// How often those who still write are looked at.
+/// The interval between checks for programs that are still running.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
@@ -21,8 +21,10 @@ Examples:
   codex-k8s-guard uninstall --install-namespace codex-k8s-guard --wait 5m
   codex-k8s-guard uninstall --keep-secrets";
 
-/// Delete what the program has made in its own namespace, after the chart is uninstalled: certificates, Leases, the outcome
-/// of the last sweep. Audit rows are never deleted.
+/// Delete the objects that the program leaves in the install namespace
+///
+/// Run it after the chart is uninstalled. Deletes certificates, Leases and the outcome of the last sweep. Audit rows
+/// are never deleted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -30,19 +32,19 @@ pub(super) struct Args {
     cluster: ClusterArgs,
     #[command(flatten)]
     install: InstallArgs,
-    /// The Secret of the authority
+    /// Secret of the CA
     #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
     authority_secret: String,
-    /// The Secret of the leaf
+    /// Secret of the serving certificate
     #[arg(long, value_name = "SECRET", default_value = LEAF_SECRET)]
     leaf_secret: String,
-    /// Leave the certificates to somebody else, such as cert-manager, and do not look at them
+    /// Keep the certificates, for example because cert-manager owns them; their Secrets are not read
     #[arg(long, conflicts_with_all = ["authority_secret", "leaf_secret"])]
     keep_secrets: bool,
-    /// Print what would be deleted, and delete nothing
+    /// Print the objects that would be deleted, without deleting them
     #[arg(long)]
     dry_run: bool,
-    /// How long the installed programs may take to end
+    /// Time to wait for the installed programs to end
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     wait: Duration,
 }
@@ -59,7 +61,7 @@ impl Args {
         let install = InstallNamespace { namespace: self.install.install_namespace, secrets };
         let all = leftovers(&client, &install)
             .await
-            .with_context(|| format!("failed to find what is left in namespace {}", install.namespace))?;
+            .with_context(|| format!("failed to list the leftovers in namespace {}", install.namespace))?;
         for found in &all {
             let outcome = match (found.retained, self.dry_run) {
                 (Some(why), _) => format!("kept: {why}"),
@@ -84,14 +86,14 @@ impl Args {
         loop {
             let found = in_use(client, namespace)
                 .await
-                .with_context(|| format!("failed to see who works in namespace {namespace}"))?;
+                .with_context(|| format!("failed to list the running programs in namespace {namespace}"))?;
             if found.is_empty() {
                 return Ok(());
             }
             if begun.elapsed() >= self.wait {
                 bail!(
-                    "nothing was deleted, because it is needed: after {} there still is {}; uninstall the chart first \
-                     (`helm uninstall`, or `codex-k8s-guard unregister` and `kubectl delete`)",
+                    "nothing was deleted, because the installation is still in use: after {}, found {}; uninstall the chart \
+                     first (`helm uninstall`, or `codex-k8s-guard unregister` and `kubectl delete`)",
                     GoDuration::from(self.wait),
                     found.join(", ")
                 );

@@ -6,7 +6,9 @@ use crate::cluster::ClusterArgs;
 use crate::register::WhichArgs;
 use crate::{output, process};
 
-/// Delete the webhook configurations: nothing is guarded from then on.
+/// Delete the webhook configurations
+///
+/// From then on, no rule is enforced. Objects that exist are not changed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -27,7 +29,7 @@ impl Args {
             (self.which.mutating(), "MutatingWebhookConfiguration"),
         ] {
             if is_meant {
-                let done = if delete(&client, kind).await? { "deleted" } else { "was not there" };
+                let done = if delete(&client, kind).await? { "deleted" } else { "not found" };
                 output::print(&format!("{kind}/{NAME} {done}\n"))?;
             }
         }

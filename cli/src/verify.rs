@@ -1,4 +1,4 @@
-//! `verify`: whether the rules are enforced.
+//! `verify`: waits until the rules are enforced.
 
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ Examples:
   codex-k8s-guard verify
   codex-k8s-guard verify --policy policy.yaml --wait 5s --context staging";
 
-/// Wait until the API server refuses a request that violates the rules; it is a dry run, and nothing is changed.
+/// Wait until the API server enforces the rules
+///
+/// Sends a request that violates the rules until the API server denies it. The request is a dry run: nothing is stored.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -26,7 +28,7 @@ pub(super) struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// How long to wait for enforcement
+    /// Time to wait for enforcement
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     wait: Duration,
 }
@@ -43,11 +45,11 @@ impl Args {
 
 /// Waits until the rules are enforced.
 pub(super) async fn verify(client: &Client, policy: &RunPolicy, timeout: Duration) -> anyhow::Result<()> {
-    output::print("waiting until a known-bad request is refused\n")?;
+    output::print("waiting until a known-bad request is denied\n")?;
     if !await_enforcement(client, policy, timeout).await? {
         bail!(
-            "the API server does not enforce the rules after {}: does `serve` run, is it reached, and does the caBundle of \
-             the configurations vouch for its certificate?",
+            "the API server does not enforce the rules after {}: check that `serve` is running and reachable, and that the \
+             caBundle of the webhook configurations verifies its certificate",
             GoDuration::from(timeout)
         );
     }

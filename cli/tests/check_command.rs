@@ -103,8 +103,8 @@ fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
         (&[], b"apiVersion: v1\nkind: [Job\n", "line 2 column 7"),
         (&[], b"kind: Job\nmetadata: {}\n", "-:1:1: apiVersion: found nothing"),
         (&["absent.yaml"], b"", "failed to read absent.yaml"),
-        (&["--context=staging"], NAMESPACE.as_bytes(), "--kubeconfig and --context need --live"),
-        (&["--policy=policy.yaml"], NAMESPACE.as_bytes(), "is no usable policy"),
+        (&["--context=staging"], NAMESPACE.as_bytes(), "--kubeconfig and --context require --live"),
+        (&["--policy=policy.yaml"], NAMESPACE.as_bytes(), "is not a valid policy"),
         (&["--output=xml"], b"", "invalid value 'xml'"),
     ] {
         let (code, printed, complained) = check(folder.path(), args, input);

@@ -107,7 +107,7 @@ fn a_whole_policy_is_printed_for_the_defaults_with_a_schema_of_ones_own() {
     assert_eq!(without_comments.collect::<String>(), plain);
     let (code, _, complained) = policy(folder.path(), &["print", "--schema-url", "a b"]);
     assert_eq!(code, 2);
-    assert!(complained.contains("expected a path or URL without blanks"), "{complained}");
+    assert!(complained.contains("must be a path or URL without blanks"), "{complained}");
 }
 
 /// What `diff` says about a change of the defaults.
@@ -170,7 +170,7 @@ fn what_cannot_be_compared_ends_with_2_and_says_why() {
     let (code, output, complained) = diff("rules: {NS099: off}\n", &[]);
     assert_eq!((code, output.as_str()), (2, ""));
     assert!(
-        complained.starts_with("error: - is no usable policy: rules.NS099: no rule has this id"),
+        complained.starts_with("error: - is not a valid policy: rules.NS099: no rule has this id"),
         "{complained}"
     );
     let folder = tempfile::tempdir().unwrap();

@@ -69,18 +69,14 @@ fn what_was_requested_wrongly_ends_with_2_and_says_what_is_expected() {
     std::fs::write(folder.path().join("policy.yaml"), "kind: Nothing\n").unwrap();
     for (args, input, expected) in [
         (&["-"][..], PAYLOAD, "--run-id <ID>"),
-        (
-            &["--run-id", RUN],
-            "",
-            "found no payload; name its file, - for standard input, or a database: --runs",
-        ),
+        (&["--run-id", RUN], "", "no payload: pass a file, - for standard input, or a database with --runs"),
         (&["--run-id", RUN, "--project-id=p"], "", "<FILE>"),
         (&["--run-id", RUN, "-"], "{", "the run's payload is none; expected JSON"),
         (&["--run-id", RUN, "absent.json"], "", "failed to read absent.json"),
         (&["--run-id", "run-2026-0001", "-"], PAYLOAD, "run id: found \"run-2026-0001\""),
         (&["--run-id", RUN, "--prefix=mine", "-"], PAYLOAD, "namespace prefix: found \"mine\""),
-        (&["--run-id", RUN, "--policy=policy.yaml", "-"], PAYLOAD, "is no usable policy"),
-        (&["--run-id", RUN, "--runs=mysql://u:secret@h/d"], "", "--runs names no database"),
+        (&["--run-id", RUN, "--policy=policy.yaml", "-"], PAYLOAD, "is not a valid policy"),
+        (&["--run-id", RUN, "--runs=mysql://u:secret@h/d"], "", "--runs: not a valid database address"),
         (&["--run-id", RUN, "--output=xml", "-"], PAYLOAD, "invalid value 'xml'"),
     ] {
         let (code, printed, complained) = render(folder.path(), args, input);

@@ -79,7 +79,7 @@ fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_ver
         "  requester   of no managed namespace\n",
         "  found         JOB018 A workload does not use the host's namespaces and ports\n",
         "  passed        JOB",
-        "  not concerned NS001 ",
+        "  out of scope  NS001 ",
         "Verdict\n  denied (403)\n    JOB018: spec.template.spec.hostNetwork: found true; expected false or nothing",
     ] {
         assert!(output.contains(part), "no {part:?} in\n{output}");

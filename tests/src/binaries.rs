@@ -1,4 +1,4 @@
-//! Programs of others: found, or built from their Go modules into a cache that is keyed by version.
+//! Third-party programs: found, or built from their Go modules into a cache that is keyed by version.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,17 +10,17 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What is built from one Go module, and how.
+/// A Go module and the programs to build from it.
 struct Source {
-    /// The folder of the module beside this code, and of what is built in the cache.
+    /// The folder of the module in this crate, and of the programs in the cache.
     name: &'static str,
-    /// The module whose version is told and is part of the key.
+    /// The module whose version is printed and is part of the key.
     required: &'static str,
-    /// The programs, and the packages that they are built from; those of our own begin with `./`.
+    /// The programs and the packages that they are built from. Our own packages begin with `./`.
     programs: &'static [(&'static str, &'static str)],
-    /// Files that are kept beside them: definitions of the kinds of others, by their paths in the module.
+    /// Files to keep next to the programs: `CustomResourceDefinitions`, by their paths in the module.
     definitions: &'static [&'static str],
-    /// What tells a program its version.
+    /// The linker flags that set the version of a program.
     stamp: Option<fn(&str) -> String>,
 }
 
@@ -37,7 +37,7 @@ const CONTROL_PLANE: Source = Source {
     stamp: Some(kubernetes_version),
 };
 
-/// What the chart is rendered by.
+/// The program that renders the chart.
 const HELM: Source = Source {
     name: "helm",
     required: "helm.sh/helm/v4",
@@ -46,7 +46,7 @@ const HELM: Source = Source {
     stamp: None,
 };
 
-/// What the alerts are tried with.
+/// The program that tests the alerts.
 const PROMTOOL: Source = Source {
     name: "promtool",
     required: "github.com/prometheus/prometheus",
@@ -55,7 +55,7 @@ const PROMTOOL: Source = Source {
     stamp: None,
 };
 
-/// What manifests are compared with schemas by.
+/// The program that validates manifests against schemas.
 const KUBECONFORM: Source = Source {
     name: "kubeconform",
     required: "github.com/yannh/kubeconform",
@@ -64,7 +64,7 @@ const KUBECONFORM: Source = Source {
     stamp: None,
 };
 
-/// What issues certificates in clusters that have it: its controllers, and the kinds that these know.
+/// The controllers of cert-manager and the definitions of their kinds.
 const CERT_MANAGER: Source = Source {
     name: "cert-manager",
     required: "github.com/cert-manager/cert-manager",
@@ -78,7 +78,7 @@ const CERT_MANAGER: Source = Source {
     stamp: None,
 };
 
-/// The kinds that Prometheus is told by, in clusters that have its operator.
+/// The definitions of the kinds of the Prometheus operator.
 const PROMETHEUS_OPERATOR: Source = Source {
     name: "prometheus-operator",
     required: "github.com/prometheus-operator/prometheus-operator",
@@ -90,7 +90,7 @@ const PROMETHEUS_OPERATOR: Source = Source {
     stamp: None,
 };
 
-/// What makes a machine a node.
+/// The Kubernetes programs of a node.
 const NODE: Source = Source {
     name: "node/kubernetes",
     required: "k8s.io/kubernetes",
@@ -103,7 +103,7 @@ const NODE: Source = Source {
     stamp: Some(kubernetes_version),
 };
 
-/// What runs a node's containers, and connects them.
+/// The programs that run and connect the containers of a node.
 const CONTAINERS: Source = Source {
     name: "node/containerd",
     required: "github.com/containerd/containerd/v2",
@@ -119,7 +119,7 @@ const CONTAINERS: Source = Source {
     stamp: Some(containerd_version),
 };
 
-/// What runs in a node's own containers.
+/// The programs of the images of a node.
 const IMAGES: Source = Source {
     name: "node/images",
     required: "github.com/coredns/coredns",
@@ -128,18 +128,18 @@ const IMAGES: Source = Source {
     stamp: None,
 };
 
-/// A folder with all programs of the control plane in it.
+/// A folder with all programs of the control plane.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
 }
 
 impl Binaries {
-    /// Finds the programs: in `KUBEBUILDER_ASSETS`, else in the project's cache, which is filled if need be. That
-    /// takes some minutes, once, and its progress goes to standard error.
+    /// Finds the programs in `KUBEBUILDER_ASSETS`, otherwise in the project's cache, which is filled if needed. That
+    /// takes some minutes, once, and the progress is printed to standard error.
     ///
     /// # Errors
-    /// If `KUBEBUILDER_ASSETS` lacks a program, or building fails; without Go, that is said.
+    /// Returns an error if `KUBEBUILDER_ASSETS` lacks a program, or building fails, or Go is missing.
     pub fn find() -> anyhow::Result<Self> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
             let found = Self { folder: assets.into() };
@@ -160,42 +160,43 @@ impl Binaries {
     }
 }
 
-/// The path of promtool, which is built into the project's cache if it is not there.
+/// Returns the path of promtool, which is built into the project's cache if it is missing.
 ///
 /// # Errors
-/// If building fails; without Go, that is said.
+/// Returns an error if building fails, or Go is missing.
 pub fn promtool() -> anyhow::Result<PathBuf> {
     Ok(PROMTOOL.cached()?.join("promtool"))
 }
 
-/// The path of helm, which is built into the project's cache if it is not there.
+/// Returns the path of helm, which is built into the project's cache if it is missing.
 ///
 /// # Errors
-/// If building fails; without Go, that is said.
+/// Returns an error if building fails, or Go is missing.
 pub fn helm() -> anyhow::Result<PathBuf> {
     Ok(HELM.cached()?.join("helm"))
 }
 
-/// The path of kubeconform, which is built into the project's cache if it is not there.
+/// Returns the path of kubeconform, which is built into the project's cache if it is missing.
 ///
 /// # Errors
-/// If building fails; without Go, that is said.
+/// Returns an error if building fails, or Go is missing.
 pub fn kubeconform() -> anyhow::Result<PathBuf> {
     Ok(KUBECONFORM.cached()?.join("kubeconform"))
 }
 
-/// The path of cert-manager's controllers in one program, which is built into the project's cache if it is not there.
+/// Returns the path of one program with the controllers of cert-manager, which is built into the project's cache if it
+/// is missing.
 ///
 /// # Errors
-/// If building fails; without Go, that is said.
+/// Returns an error if building fails, or Go is missing.
 pub fn cert_manager() -> anyhow::Result<PathBuf> {
     Ok(CERT_MANAGER.cached()?.join("cert-manager"))
 }
 
-/// The files that define the kinds of cert-manager and of the Prometheus operator.
+/// Returns the files that define the kinds of cert-manager and of the Prometheus operator.
 ///
 /// # Errors
-/// If they cannot be fetched or built; without Go, that is said.
+/// Returns an error if they cannot be fetched or built, or Go is missing.
 pub fn definitions() -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for source in [&CERT_MANAGER, &PROMETHEUS_OPERATOR] {
@@ -205,7 +206,7 @@ pub fn definitions() -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The folders of a node's programs, beside those of the control plane.
+/// The folders of the programs of a node, besides those of the control plane.
 #[derive(Debug, Clone)]
 pub struct NodeBinaries {
     /// `kubelet`, `kube-proxy` and `kube-scheduler`.
@@ -217,10 +218,10 @@ pub struct NodeBinaries {
 }
 
 impl NodeBinaries {
-    /// Finds the programs in the project's cache, which is filled if need be: some minutes, once.
+    /// Finds the programs in the project's cache, which is filled if needed. That takes some minutes, once.
     ///
     /// # Errors
-    /// If building fails; without Go, that is said.
+    /// Returns an error if building fails, or Go is missing.
     pub fn find() -> anyhow::Result<Self> {
         Ok(Self { kubernetes: NODE.cached()?, containers: CONTAINERS.cached()?, images: IMAGES.cached()? })
     }
@@ -231,10 +232,10 @@ fn name_of(file: &str) -> &str {
     file.rsplit_once('/').map_or(file, |(_, name)| name)
 }
 
-/// The folder of what is built once and kept: `CODEX_K8S_GUARD_CACHE`, else below the user's cache folder.
+/// Returns the folder of the cache: `CODEX_K8S_GUARD_CACHE`, otherwise a folder in the user's cache folder.
 ///
 /// # Errors
-/// If neither that nor `XDG_CACHE_HOME` nor `INSTALL_NAMESPACE` is set.
+/// Returns an error if none of this variable, `XDG_CACHE_HOME` and `HOME` is set.
 pub fn cache() -> anyhow::Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("CODEX_K8S_GUARD_CACHE")
@@ -244,14 +245,14 @@ pub fn cache() -> anyhow::Result<PathBuf> {
 }
 
 impl Source {
-    /// What a folder lacks.
+    /// Returns the first program or file that a folder lacks.
     fn missing(&self, folder: &Path) -> Option<&'static str> {
         let programs = self.programs.iter().map(|(program, _)| *program);
         let mut all = programs.chain(self.definitions.iter().map(|file| name_of(file)));
         all.find(|name| !folder.join(name).is_file())
     }
 
-    /// The folder of the cache that has the programs in it.
+    /// Returns the folder of the cache with the programs.
     fn cached(&'static self) -> anyhow::Result<PathBuf> {
         Module::read(self)?.cached()
     }
@@ -289,11 +290,11 @@ impl Module {
         Ok(Self { source, folder, key: format!("{version}-{digest}"), version })
     }
 
-    /// The folder of the cache that has the programs in it.
+    /// Returns the folder of the cache with the programs, which is filled if needed.
     fn cached(&self) -> anyhow::Result<PathBuf> {
         let cache = cache()?.join(self.source.name);
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        // Test binaries that start at once build once.
+        fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
+        // Several test binaries that start at the same time must build only once.
         let lock = File::create(cache.join(".lock"))?;
         lock.lock()?;
         let folder = cache.join(&self.key);
@@ -330,20 +331,20 @@ impl Module {
         if into.exists() {
             fs::remove_dir_all(into)?;
         }
-        fs::rename(unfinished.keep(), into).context("failed to move what was built into the cache")
+        fs::rename(unfinished.keep(), into).context("failed to move the programs into the cache")
     }
 
     fn copy_definitions(&self, into: &Path) -> anyhow::Result<()> {
         if self.source.definitions.is_empty() {
             return Ok(());
         }
-        // What the lock file knows of it is verified.
+        // Go verifies the download against go.sum.
         let told = Command::new("go")
             .current_dir(&self.folder)
             .args(["mod", "download", "-json", self.source.required])
             .output()
             .context("failed to run go mod download")?;
-        let told: Value = serde_json::from_slice(&told.stdout).context("go mod download tells no JSON")?;
+        let told: Value = serde_json::from_slice(&told.stdout).context("go mod download printed no JSON")?;
         let module = told.get("Dir").and_then(Value::as_str);
         let module =
             module.with_context(|| format!("failed to download {}: {told}", self.source.required))?;
@@ -371,20 +372,20 @@ impl Module {
     }
 }
 
-/// What tells a Kubernetes program its version.
+/// Returns the linker flags that set the version of a Kubernetes program.
 fn kubernetes_version(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let stamp = "k8s.io/component-base/version";
     format!(" -X {stamp}.gitVersion={version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}")
 }
 
-/// What tells containerd its version.
+/// Returns the linker flag that sets the version of containerd.
 fn containerd_version(version: &str) -> String {
     format!(" -X github.com/containerd/containerd/v2/version.Version={}", version.trim_start_matches('v'))
 }
 
-/// Tells a person who waits.
+/// Prints a line of progress to standard error.
 pub(crate) fn tell(line: &str) {
-    // With standard error gone there is nobody to tell.
+    // If standard error is closed, the line is lost.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! Requests to the API server, sent raw, so that nothing is retried or evaluated on the way.
+//! Raw requests to the API server, which are not retried or interpreted by a client library.
 
 use std::time::Duration;
 
@@ -12,45 +12,45 @@ use serde_json::Value;
 use crate::control_plane::ControlPlane;
 use crate::identity::Identity;
 
-/// How often client-go sends a request again, at most, when it is asked to.
+/// The maximum number of retries of client-go when the API server requests them.
 const RETRIES: u32 = 10;
 
-/// One who sends requests. It belongs to the runtime that it is made in.
+/// A client that sends raw requests. It is bound to the runtime that it is created in.
 #[derive(Clone)]
 pub struct Caller {
     client: Client,
 }
 
-/// What the API server answered.
+/// A response of the API server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub code: u16,
     /// The header `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
-    /// The warnings, as the header carries them.
+    /// The warnings, as in the header.
     pub warnings: Vec<String>,
     /// The object, or the Status.
     pub body: Value,
-    /// How often the request was sent again.
+    /// The number of retries.
     pub retries: u32,
 }
 
 impl Answer {
-    /// Whether it was done.
+    /// True if the request succeeded.
     pub const fn is_ok(&self) -> bool {
         self.code < 300
     }
 
-    /// The message of a Status.
+    /// Returns the message of a Status.
     pub fn message(&self) -> &str {
         self.body.get("message").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The object.
+    /// Returns the object.
     ///
     /// # Errors
-    /// If the answer is a refusal.
+    /// Returns an error if the request was refused.
     pub fn object(self) -> anyhow::Result<Value> {
         ensure!(self.is_ok(), "answered {} after {} retries: {}", self.code, self.retries, self.body);
         Ok(self.body)
@@ -58,20 +58,20 @@ impl Answer {
 }
 
 impl Caller {
-    /// One who speaks as an identity.
+    /// Creates a client with an identity.
     ///
     /// # Errors
-    /// If its client cannot be made.
+    /// Returns an error if the client cannot be created.
     pub async fn new(control_plane: &ControlPlane, identity: &Identity) -> anyhow::Result<Self> {
         let mut config = control_plane.client_config(identity).await?;
         config.default_retry = false;
         Ok(Self { client: Client::try_from(config)? })
     }
 
-    /// Sends a request once. A PATCH is a merge patch; without a body, nothing is sent.
+    /// Sends a request once. A PATCH is a merge patch; `null` means no body.
     ///
     /// # Errors
-    /// If nothing is answered.
+    /// Returns an error if there is no response.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
         let content_type =
             if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
@@ -93,11 +93,11 @@ impl Caller {
         Ok(Answer { code, retry_after, warnings, body, retries: 0 })
     }
 
-    /// Sends a request as client-go does: again, up to ten times, after the delay that the API server asks for, and
-    /// only if it asks for one.
+    /// Sends a request like client-go, with up to ten retries after the delay that the API server requests, and only if
+    /// it requests one.
     ///
     /// # Errors
-    /// If nothing is answered.
+    /// Returns an error if there is no response.
     pub async fn send_like_client_go(
         &self,
         method: Method,

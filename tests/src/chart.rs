@@ -1,4 +1,4 @@
-//! The chart, as helm renders it.
+//! The rendered chart.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 use crate::control_plane::ControlPlane;
 use crate::identity::Identity;
 
-/// The folder of the chart.
+/// Returns the folder of the chart.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
 }
 
-/// Runs helm on values, without a cluster.
+/// Runs helm with values, without a cluster.
 ///
 /// # Errors
-/// If it cannot be built or started; a refusal is no error here.
+/// Returns an error if helm cannot be built or started. A failure of helm itself is not an error here.
 pub fn helm(args: &[&str], values: &str) -> anyhow::Result<Output> {
     crate::helm::helm(args, values, None)
 }
 
-/// What the chart renders for a release in a namespace, hooks and tests with it.
+/// Renders the chart for a release in a namespace, with hooks and tests.
 ///
 /// # Errors
-/// If helm refuses the values, with what it says.
+/// Returns an error if helm rejects the values; with its message.
 pub fn rendered(namespace: &str, values: &str) -> anyhow::Result<String> {
     let chart = folder().display().to_string();
     let ran = helm(&["template", "guard", &chart, "--namespace", namespace], values)?;
@@ -33,16 +33,16 @@ pub fn rendered(namespace: &str, values: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8(ran.stdout)?)
 }
 
-/// The objects of what was rendered.
+/// Parses the objects of a rendered chart.
 ///
 /// # Errors
-/// If it is no YAML.
+/// Returns an error if the text is not valid YAML.
 pub fn objects(rendered: &str) -> anyhow::Result<Vec<Value>> {
     let objects: Vec<Value> = serde_saphyr::from_multiple(rendered)?;
     Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
 
-/// What the chart installs by default, as `make generate` renders it, and the rights of the platform.
+/// The manifests of the default chart, as `make generate` renders them, and the rights of the platform.
 const INSTALLED: [&str; 6] = [
     include_str!("../../deploy/base/namespace.yaml"),
     include_str!("../../deploy/base/serve.yaml"),
@@ -52,7 +52,7 @@ const INSTALLED: [&str; 6] = [
     include_str!("../fixtures/platform-rights.yaml"),
 ];
 
-/// The kinds that run nothing.
+/// The kinds to install, which run nothing.
 const KINDS: [&str; 8] = [
     "Namespace",
     "ServiceAccount",
@@ -64,11 +64,11 @@ const KINDS: [&str; 8] = [
     "ValidatingAdmissionPolicyBinding",
 ];
 
-/// Installs the rights of the chart and of the platform, and the chart's admission policies. What the chart runs in
-/// Pods is left out.
+/// Installs the rights of the chart and of the platform, and the chart's admission policies, but not the workloads of
+/// the chart.
 ///
 /// # Errors
-/// If the API server refuses any of it.
+/// Returns an error if the API server refuses any of the objects.
 pub fn install_rights(control_plane: &ControlPlane) -> anyhow::Result<()> {
     let mut installed = Vec::new();
     for text in INSTALLED {

@@ -1,4 +1,4 @@
-//! A guarded control plane that stays, to try things by hand.
+//! A guarded control plane that keeps running, for manual experiments.
 
 use std::fs;
 use std::io::Write;
@@ -13,19 +13,19 @@ use crate::eventually::eventually;
 use crate::guard::Guard;
 use crate::identity::Identity;
 
-/// The first start may have to build the control plane.
+/// The timeout for the start, which may have to build the control plane first.
 const TIMEOUT: Duration = Duration::from_mins(20);
 const READY: &str = "ready";
 const PID: &str = "pid";
 const FAILED: &str = "error";
 
-/// Starts a guarded control plane in the background and prints where its kubeconfigs are.
+/// Starts a guarded control plane in the background and prints the paths of its kubeconfigs.
 ///
 /// # Errors
-/// If one is running already, or this one does not start.
+/// Returns an error if a cluster is already running, or this one does not start.
 pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
     if is_running(dir) {
-        bail!("a cluster is running already; `make cluster-down` ends it");
+        bail!("a cluster is already running; stop it with `make cluster-down`");
     }
     crate::binaries::Binaries::find()?;
     let _ = fs::remove_dir_all(dir);
@@ -45,7 +45,7 @@ pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
         dir.join(READY).exists().then_some(None).or_else(|| failed.map(Some)).or_else(gone)
     })?;
     if let Some(error) = started {
-        bail!("the cluster did not start: {error}");
+        bail!("failed to start the cluster: {error}");
     }
     let path = |name: &str| dir.join(name).canonicalize();
     let mut out = std::io::stdout().lock();
@@ -56,10 +56,10 @@ pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends the control plane that [`up`] left running.
+/// Stops the control plane that [`up`] left running.
 ///
 /// # Errors
-/// If none is running, or it does not end.
+/// Returns an error if no cluster is running, or it does not stop.
 pub fn down(dir: &Path) -> anyhow::Result<()> {
     if !is_running(dir) {
         bail!("no cluster is running");
@@ -77,10 +77,10 @@ fn is_running(dir: &Path) -> bool {
     command.is_ok_and(|command| command.contains("hold"))
 }
 
-/// The background process: holds the cluster until SIGTERM.
+/// Runs the background process, which keeps the cluster until SIGTERM.
 ///
 /// # Errors
-/// If the cluster does not start; `dir/error` tells then.
+/// Returns an error if the cluster does not start; the error is also written to `dir/error`.
 pub fn hold(playground: &Path, dir: &Path) -> anyhow::Result<()> {
     fs::write(dir.join(PID), std::process::id().to_string())?;
     let held = start(playground, dir);

@@ -1,4 +1,4 @@
-//! A control plane of one's own.
+//! A control plane for tests.
 
 use std::fs;
 use std::net::TcpListener;
@@ -23,26 +23,26 @@ use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// The common name that the API server shows webhooks, if it shows them one.
+/// The common name of the client certificate that the API server presents to webhooks, if it presents one.
 pub const CALLER: &str = "kube-apiserver-webhooks";
-/// The file of the authority that vouches for that; it is there if the API server shows one.
+/// The file of the CA of that client certificate, which exists only if the API server presents one.
 pub const CALLERS_AUTHORITY: &str = "callers-ca.crt";
-/// What the API server is told about admission, if anything.
+/// The file of the AdmissionConfiguration of the API server, if there is one.
 const ADMISSION: &str = "admission.yaml";
-/// The address of the Service `kubernetes`: the first of the Services' network.
+/// The address of the Service `kubernetes`, the first of the service network.
 const SERVICE: [u8; 4] = [10, 0, 0, 1];
 
-/// Where a control plane runs.
+/// The place that a control plane runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// On this machine's loopback, without nodes.
+    /// On the loopback interface of this machine, without nodes.
     Machine,
     /// In the namespaces of a [node](crate::node).
     Node,
 }
 
-/// A running control plane: its own certificate authority, RBAC on, all controllers running. It ends when it is
-/// dropped, or with this process.
+/// A running control plane with a CA of its own, RBAC and all controllers. It ends when it is dropped, or with this
+/// process.
 #[derive(Debug)]
 pub struct ControlPlane {
     supervisor: Mutex<Supervisor>,
@@ -55,22 +55,23 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts a control plane and waits until it is ready: some seconds. `playground` is the executable of that
-    /// name, which supervises the processes; integration tests have it in `CARGO_BIN_EXE_playground`.
+    /// Starts a control plane and waits until it is ready, which takes some seconds. `playground` is the executable of
+    /// that name, which supervises the processes; integration tests have its path in `CARGO_BIN_EXE_playground`.
     ///
     /// # Errors
-    /// If a program cannot be found, built or started, or is not ready in time; with the end of its log.
+    /// Returns an error if a program cannot be found, built or started, or is not ready in time; with the end of its
+    /// log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         let control_plane = Self::prepare(playground, Host::Machine)?;
         control_plane.start_programs()?;
         Ok(control_plane)
     }
 
-    /// As [`start`](Self::start), with every request of the admin in the audit log, those that only read as well: and
-    /// with them those of the `ServiceAccounts`, as whom the admin speaks.
+    /// Like [`start`](Self::start), with every request of the admin in the audit log, including reads and the requests
+    /// of the `ServiceAccounts`, which the admin impersonates.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Returns an error like [`start`](Self::start).
     pub fn start_audited(playground: &Path) -> anyhow::Result<Self> {
         let control_plane = Self::prepare(playground, Host::Machine)?;
         let policy = AUDIT_POLICY.replace("users: [auditor]", "users: [auditor, admin]");
@@ -79,11 +80,11 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
-    /// As [`start`](Self::start), whose API server shows webhooks a client certificate: of the name [`CALLER`], and of the
-    /// authority in [`CALLERS_AUTHORITY`].
+    /// Like [`start`](Self::start), with an API server that presents a client certificate to webhooks, with the name
+    /// [`CALLER`] and from the CA in [`CALLERS_AUTHORITY`].
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Returns an error like [`start`](Self::start).
     pub fn start_with_caller(playground: &Path) -> anyhow::Result<Self> {
         let control_plane = Self::prepare(playground, Host::Machine)?;
         let pair = control_plane.authority.issue(Timestamp::now(), &Leaf::of_client(CALLER, &[]))?;
@@ -109,7 +110,7 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
-    /// One that has all that its programs need, and whose programs are not started.
+    /// Prepares the files of a control plane without starting its programs.
     pub(crate) fn prepare(playground: &Path, host: Host) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
@@ -130,7 +131,7 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
-    /// Starts its programs, and waits until they are ready.
+    /// Starts the programs and waits until they are ready.
     pub(crate) fn start_programs(&self) -> anyhow::Result<()> {
         self.start_etcd()?;
         self.start_api_server()?;
@@ -141,25 +142,25 @@ impl ControlPlane {
         )
     }
 
-    /// The port of loopback at which the API server is reached.
+    /// Returns the loopback port of the API server.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The folder of its files, which goes when it ends.
+    /// Returns the folder of its files, which is removed when it ends.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The process id of its supervisor.
+    /// Returns the process id of the supervisor.
     pub fn supervisor_id(&self) -> u32 {
         self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).id()
     }
 
-    /// Runs another program under the same supervision; its output goes to `<name>.log`.
+    /// Runs another program under the same supervisor. Its output is written to `<name>.log`.
     ///
     /// # Errors
-    /// If the supervisor has gone.
+    /// Returns an error if the supervisor has ended.
     pub fn run(
         &self,
         name: &str,
@@ -171,7 +172,7 @@ impl ControlPlane {
         self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner).run(&program)
     }
 
-    /// The last lines of a program's log.
+    /// Returns the last lines of a program's log.
     pub fn log_tail(&self, name: &str) -> String {
         let text = fs::read_to_string(self.log_file(name)).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
@@ -222,31 +223,31 @@ impl ControlPlane {
         self.run("etcd", self.binaries.path("etcd"), args, Vec::new())
     }
 
-    /// The process of kube-apiserver.
+    /// Returns the process of kube-apiserver.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn api_server(&self) -> anyhow::Result<Process> {
         Process::started_with(&format!("--secure-port={}", self.port))
     }
 
-    /// Kills the API server; everything else goes on.
+    /// Kills the API server. All other programs keep running.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn kill_api_server(&self) -> anyhow::Result<()> {
         let process = self.api_server()?;
         process.signal("KILL")?;
         eventually("kube-apiserver has ended", TIMEOUT, || (!process.is_running()).then_some(()))?;
-        // Its memory goes before its sockets do, and whoever starts it anew needs the port.
+        // The sockets of a process are closed after its memory is gone, and a restart needs the port.
         let is_free = || TcpListener::bind(("127.0.0.1", self.port)).is_ok().then_some(());
         eventually("kube-apiserver's port is free", TIMEOUT, is_free)
     }
 
-    /// Starts the API server, on what etcd has kept, and waits until it is ready.
+    /// Starts the API server with the data in etcd, and waits until it is ready.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn start_api_server(&self) -> anyhow::Result<()> {
         let mut args = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd),
@@ -272,7 +273,7 @@ impl ControlPlane {
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
             ],
-            // Pods call it as well, and it calls kubelet.
+            // Pods call the API server as well, and it calls the kubelet.
             Host::Node => vec![
                 format!("--advertise-address={}", crate::node::ADDRESS),
                 "--authorization-mode=Node,RBAC".to_owned(),
@@ -311,7 +312,7 @@ impl ControlPlane {
 
     fn await_ready(&self, program: &str, question: &[&str]) -> anyhow::Result<()> {
         let kubectl = self.kubectl(&Identity::Admin)?;
-        // A program that gave up says so in its log: nobody waits for it then.
+        // A program that gave up logs it, so that the wait can end early.
         let gave_up = || self.log_tail(program).contains("command failed");
         let ready = || kubectl.run(question).is_ok_and(|ran| ran.succeeded());
         let answer = eventually(&format!("{program} is ready"), TIMEOUT, || {
@@ -319,16 +320,16 @@ impl ControlPlane {
         });
         anyhow::ensure!(
             answer.unwrap_or(false),
-            "{program} does not get ready; its log ends with:\n{}",
+            "{program} did not become ready; its log ends with:\n{}",
             self.log_tail(program)
         );
         Ok(())
     }
 
-    /// A kubectl that speaks as an identity.
+    /// Returns a kubectl with an identity.
     ///
     /// # Errors
-    /// If its kubeconfig cannot be written.
+    /// Returns an error if its kubeconfig cannot be written.
     pub fn kubectl(&self, identity: &Identity) -> anyhow::Result<Kubectl> {
         Ok(Kubectl {
             program: self.binaries.path("kubectl"),
@@ -337,14 +338,14 @@ impl ControlPlane {
         })
     }
 
-    /// A kubeconfig file of an identity.
+    /// Returns the kubeconfig file of an identity, which is written if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn kubeconfig(&self, identity: &Identity) -> anyhow::Result<PathBuf> {
         let path = self.folder().join(identity.file_name());
         if !path.exists() {
-            // JSON is YAML. Written beside and moved, for tests that ask at once.
+            // JSON is valid YAML. The file is written under another name and moved, because tests run concurrently.
             let unfinished = tempfile::NamedTempFile::new_in(self.folder())?;
             fs::write(unfinished.path(), serde_json::to_vec_pretty(&self.kubeconfig_value(identity)?)?)?;
             unfinished.persist(&path)?;
@@ -389,30 +390,30 @@ impl ControlPlane {
         }))
     }
 
-    /// A client that speaks as an identity. It belongs to the runtime that it is made in.
+    /// Returns a client with an identity. It is bound to the runtime that it is created in.
     ///
     /// # Errors
-    /// If its configuration cannot be made.
+    /// Returns an error if its configuration cannot be created.
     pub async fn client(&self, identity: &Identity) -> anyhow::Result<kube::Client> {
         Ok(kube::Client::try_from(self.client_config(identity).await?)?)
     }
 
-    /// The configuration of such a client.
+    /// Returns the configuration of such a client.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// Returns an error if it cannot be created.
     pub async fn client_config(&self, identity: &Identity) -> anyhow::Result<kube::Config> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig(identity)?)?;
         Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
-    /// The audit log so far, an event each.
+    /// Returns the events of the audit log so far.
     pub fn audit_events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder().join("audit.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What the audit log says about a namespace, a line each: for a test that fails.
+    /// Formats the audit events about a namespace, one per line, for the message of a failed test.
     pub fn audit_about(&self, namespace: &str) -> String {
         let about = |event: &Value| {
             event.pointer("/objectRef").is_some_and(|object| {
@@ -437,16 +438,16 @@ impl ControlPlane {
     }
 }
 
-/// A port that was free a moment ago, and that no connection takes by itself: below those that the kernel gives to
-/// clients. A server that is started anew finds its port free then.
+/// Returns a port that was free a moment ago, below the ephemeral ports that the kernel assigns to clients. So a server
+/// that is restarted finds its port free.
 ///
 /// # Errors
-/// If there is none.
+/// Returns an error if no port is free.
 pub fn free_port() -> anyhow::Result<u16> {
     const FIRST: u16 = 10_000;
     const COUNT: u32 = 20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Processes that begin at once begin at different ports.
+    // Processes that start at the same time start with different ports.
     let start = std::process::id().wrapping_mul(97);
     for _ in 0..COUNT {
         let next = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;

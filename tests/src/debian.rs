@@ -1,4 +1,4 @@
-//! Programs out of Debian's packages, unpacked into the cache: it takes no root, and nothing of the machine is changed.
+//! Programs from Debian packages, unpacked into the cache without root and without changing the machine.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,36 +9,36 @@ use anyhow::{Context as _, ensure};
 
 use crate::binaries::cache;
 
-/// Whether this machine has Debian's packages at all.
+/// True if this machine has apt.
 pub(crate) fn is_here() -> bool {
     Command::new("apt-get").arg("--version").output().is_ok()
 }
 
-/// Where libraries lie below a folder into which packages were unpacked.
+/// Returns the folders of libraries below a folder that packages were unpacked into.
 pub(crate) fn libraries(root: &Path) -> [PathBuf; 2] {
     let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
     [root.join("usr/lib").join(&triplet), root.join("lib").join(&triplet)]
 }
 
-/// The variable by which a program finds libraries in these folders.
+/// Returns the environment variable with which a program finds libraries in these folders.
 pub(crate) fn library_path(folders: &[PathBuf]) -> (String, String) {
     let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
     ("LD_LIBRARY_PATH".to_owned(), folders.join(":"))
 }
 
-/// What is found below a folder of the project's cache that packages are unpacked into, with another folder beside it
-/// for whatever that takes; unpacked if it is not there yet.
+/// Finds programs below a folder of the project's cache. If they are missing, `unpack` is called with the cache folder,
+/// for temporary files, and the folder to unpack packages into.
 ///
 /// # Errors
-/// If nothing can be unpacked, or nothing is found even then.
+/// Returns an error if the packages cannot be unpacked, or the programs are not found even then.
 pub(crate) fn retained<T>(
     name: &str,
     find: impl Fn(&Path) -> Option<T>,
     unpack: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<T> {
     let cache = cache()?.join(name);
-    fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-    // Test binaries that start at once unpack once.
+    fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
+    // Several test binaries that start at the same time must unpack only once.
     let lock = File::create(cache.join(".lock"))?;
     lock.lock()?;
     let root = cache.join("root");
@@ -46,20 +46,19 @@ pub(crate) fn retained<T>(
         return Ok(found);
     }
     unpack(&cache, &root)?;
-    find(&root)
-        .with_context(|| format!("what was unpacked of Debian's packages for {name} does not run here"))
+    find(&root).with_context(|| format!("the programs from the Debian packages for {name} do not run here"))
 }
 
-/// An apt whose lists and downloads lie in a folder of ours.
+/// An apt with its lists and downloads in a folder of ours.
 pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
-    /// Knows which packages there are today.
+    /// Fetches the current package lists.
     ///
     /// # Errors
-    /// If their lists cannot be fetched.
+    /// Returns an error if the lists cannot be fetched.
     pub(crate) fn in_folder(folder: PathBuf) -> anyhow::Result<Self> {
         for name in ["lists/partial", "cache/archives/partial", "downloads"] {
             fs::create_dir_all(folder.join(name))?;
@@ -69,19 +68,19 @@ impl Apt {
         Ok(apt)
     }
 
-    /// The packages that an installation would bring, without upgrades of others.
+    /// Returns the packages that an installation would add, without upgrades of others.
     ///
     /// # Errors
-    /// If there is no such package.
+    /// Returns an error if a package does not exist.
     pub(crate) fn lacking(&self, packages: &[&str]) -> anyhow::Result<BTreeSet<String>> {
         let simulated = ["install", "--simulate", "--no-install-recommends"];
         Ok(wanted(&self.run("apt-get", &[&simulated, packages].concat())?))
     }
 
-    /// Unpacks packages below a folder, which is there only when it is whole; what was downloaded goes.
+    /// Unpacks packages into a folder, which exists only once it is complete, and removes the downloads.
     ///
     /// # Errors
-    /// If they cannot be downloaded or unpacked.
+    /// Returns an error if the packages cannot be downloaded or unpacked.
     pub(crate) fn unpack(self, wanted: &BTreeSet<String>, cache: &Path, root: &Path) -> anyhow::Result<()> {
         let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
         self.run("apt-get", &[&["download"], names.as_slice()].concat())?;
@@ -92,13 +91,13 @@ impl Apt {
             ensure!(unpacked.success(), "dpkg-deb failed: {unpacked}");
         }
         for rest in ["usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/perl"] {
-            // What is not there need not go.
+            // The folder may not exist.
             let _ = fs::remove_dir_all(unfinished.path().join(rest));
         }
         if root.exists() {
             fs::remove_dir_all(root)?;
         }
-        fs::rename(unfinished.keep(), root).context("failed to move what was unpacked into the cache")?;
+        fs::rename(unfinished.keep(), root).context("failed to move the unpacked packages into the cache")?;
         fs::remove_dir_all(&self.folder).context("failed to remove the downloaded packages")
     }
 
@@ -106,10 +105,10 @@ impl Apt {
         self.folder.join("downloads")
     }
 
-    /// Runs one of apt's programs; its output.
+    /// Runs one of apt's programs and returns its output.
     ///
     /// # Errors
-    /// If it fails, with what it complains of.
+    /// Returns an error if it fails; with its standard error.
     pub(crate) fn run(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
         let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
         let ran = Command::new(program)
@@ -118,7 +117,7 @@ impl Apt {
             .arg("--quiet")
             .arg(option("Dir::State::lists", &self.folder.join("lists")))
             .arg(option("Dir::Cache", &self.folder.join("cache")))
-            // Neither needs another user's rights.
+            // Avoids the need for the rights of another user.
             .args(["-oDebug::NoLocking=1", "-oAPT::Sandbox::User=root"])
             .args(args)
             .output()
@@ -129,7 +128,7 @@ impl Apt {
     }
 }
 
-/// What is new of what apt would install.
+/// Parses the new packages from the output of a simulated installation.
 fn wanted(simulated: &str) -> BTreeSet<String> {
     let names = simulated.lines().filter_map(|line| line.strip_prefix("Inst "));
     let new = names.filter(|rest| !rest.split(' ').nth(1).is_some_and(|word| word.starts_with('[')));

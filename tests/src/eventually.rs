@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(25);
 
-/// Asks until the answer is there, or says what was waited for in vain.
+/// Polls until there is a value.
 ///
 /// # Errors
-/// If `timeout` ends first.
+/// Returns an error if the timeout expires first; with `what` was expected.
 pub fn eventually<T>(
     what: &str,
     timeout: Duration,
@@ -18,7 +18,7 @@ pub fn eventually<T>(
         if let Some(answer) = answer() {
             return Ok(answer);
         }
-        anyhow::ensure!(begun.elapsed() < timeout, "waited {timeout:?} in vain: {what}");
+        anyhow::ensure!(begun.elapsed() < timeout, "timed out after {timeout:?}: {what}");
         std::thread::sleep(POLL);
     }
 }

@@ -1,4 +1,4 @@
-//! A proxy before the API server that answers some requests itself: for faults that a healthy API server does not have.
+//! A proxy in front of the API server that injects faults, which a healthy API server does not have.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,29 +12,29 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::json;
 
-/// A request, as far as a fault may depend on it.
+/// The part of a request that a fault can depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// The method.
     pub method: Method,
-    /// Path and query.
+    /// The path and the query.
     pub path: String,
 }
 
-/// What becomes of a request.
+/// The handling of a request.
 #[derive(Debug, Clone)]
 pub enum Fate {
-    /// It is passed on.
+    /// Forward the request.
     Pass,
-    /// It is passed on with another path.
+    /// Forward the request with another path.
     PassAs(String),
-    /// It is answered with this code; with a delay to come again after, if there is one.
+    /// Respond with this code, and with `Retry-After` if there is a delay.
     Answer(u16, Option<u32>),
-    /// It is passed on, and what comes back is answered with this code: nobody learns that it was done.
+    /// Forward the request, but respond with this code, so that the client does not see that it succeeded.
     LoseAnswer(u16),
 }
 
-/// Says what becomes of a request.
+/// Decides how a request is handled.
 pub type Rule = Box<dyn FnMut(&Asked) -> Fate + Send>;
 
 /// The proxy. It ends with the runtime that it was started in.
@@ -47,10 +47,10 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Starts it before the API server that a client speaks to, with a client's rights.
+    /// Starts the proxy in front of the API server of a client, with the rights of the client.
     ///
     /// # Errors
-    /// If it cannot listen.
+    /// Returns an error if it cannot listen.
     pub async fn start(
         client: Client,
         rule: impl FnMut(&Asked) -> Fate + Send + 'static,
@@ -64,7 +64,7 @@ impl FaultProxy {
         Ok(proxy)
     }
 
-    /// A kubeconfig that leads to it.
+    /// Returns a kubeconfig for the proxy.
     pub fn kubeconfig(&self) -> String {
         let server = format!("http://{}", self.address);
         json!({
@@ -78,7 +78,7 @@ impl FaultProxy {
         .to_string()
     }
 
-    /// What was asked so far.
+    /// Returns the requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

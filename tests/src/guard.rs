@@ -1,4 +1,4 @@
-//! A control plane with the webhook in front of it.
+//! A control plane with the webhook and the reconciler.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,37 +29,37 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts a control plane and the webhook, registers it, and waits until it is enforced.
+    /// Starts a control plane and the webhook, registers the webhook, and waits until the rules are enforced.
     ///
     /// # Errors
-    /// If anything does not start; with the end of its log.
+    /// Returns an error if a program does not start; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         Self::over(ControlPlane::start(playground)?, playground)
     }
 
-    /// As [`start`](Self::start), under a policy of one's own: what follows its first two lines.
+    /// Like [`start`](Self::start), with a policy, given without its first two lines.
     ///
     /// # Errors
-    /// If anything does not start; with the end of its log.
+    /// Returns an error if a program does not start; with the end of its log.
     pub fn start_with_policy(playground: &Path, policy: &str) -> anyhow::Result<Self> {
         Self::over_with_policy(ControlPlane::start(playground)?, playground, policy)
     }
 
-    /// As [`start_with_policy`](Self::start_with_policy), with every decision recorded into
+    /// Like [`start_with_policy`](Self::start_with_policy), with every decision recorded in
     /// [`records`](Self::records).
     ///
     /// # Errors
-    /// If anything does not start; with the end of its log.
+    /// Returns an error if a program does not start; with the end of its log.
     pub fn start_recorded(playground: &Path, policy: &str) -> anyhow::Result<Self> {
         let control_plane = ControlPlane::start(playground)?;
         fs::create_dir(control_plane.folder().join(RECORDS))?;
         Self::over_with_policy(control_plane, playground, policy)
     }
 
-    /// As [`start_with_policy`](Self::start_with_policy), over a control plane that runs already.
+    /// Like [`start_with_policy`](Self::start_with_policy), with a control plane that is already running.
     ///
     /// # Errors
-    /// If the webhook does not start; with the end of its log.
+    /// Returns an error if the webhook does not start; with the end of its log.
     pub fn over_with_policy(
         control_plane: ControlPlane,
         playground: &Path,
@@ -69,11 +69,11 @@ impl Guard {
         Self::over(control_plane, playground)
     }
 
-    /// Starts what an operator would have, under the default policy: `ServiceAccounts` have the rights that the chart
+    /// Starts the installation of an operator with the default policy: `ServiceAccounts` have the rights that the chart
     /// and the platform give them, and the chart's admission policies are installed.
     ///
     /// # Errors
-    /// If anything does not start; with the end of its log.
+    /// Returns an error if a program does not start; with the end of its log.
     pub fn start_as_installed(playground: &Path) -> anyhow::Result<Self> {
         let control_plane = ControlPlane::start(playground)?;
         let_developers_do_all(&control_plane)?;
@@ -82,11 +82,11 @@ impl Guard {
         Self::beside(control_plane, playground, &identity)
     }
 
-    /// As [`start`](Self::start), over a control plane that runs already. Only admission says no: RBAC lets every
-    /// ServiceAccount do everything.
+    /// Like [`start`](Self::start), with a control plane that is already running. Only admission denies requests: RBAC
+    /// allows everything to every ServiceAccount.
     ///
     /// # Errors
-    /// If the webhook does not start; with the end of its log.
+    /// Returns an error if the webhook does not start; with the end of its log.
     pub fn over(control_plane: ControlPlane, playground: &Path) -> anyhow::Result<Self> {
         grant_every_right(&control_plane)?;
         Self::beside(control_plane, playground, &Identity::Admin)
@@ -102,36 +102,36 @@ impl Guard {
         Ok(Self { control_plane, webhook, reconciler, playground: playground.to_owned() })
     }
 
-    /// Replaces the policy, which the webhook reads again by itself: what follows its first two lines.
+    /// Replaces the policy, given without its first two lines. The webhook reloads it by itself.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// Returns an error if the policy cannot be written.
     pub fn write_policy(&self, policy: &str) -> anyhow::Result<()> {
         write_policy(&self.control_plane, policy)
     }
 
-    /// Starts one more webhook, with arguments beside the usual ones. It is not registered.
+    /// Starts another webhook, with additional arguments. It is not registered.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn one_more(&self, name: &str, args: &[String]) -> anyhow::Result<Webhook> {
         let mut all = serving(&self.control_plane);
         all.extend_from_slice(args);
         Webhook::start(&self.control_plane, &self.playground, name, &all)
     }
 
-    /// Starts one more reconciler, with arguments beside the usual ones.
+    /// Starts another reconciler, with additional arguments.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn one_more_reconciler(&self, name: &str, args: &[String]) -> anyhow::Result<Reconciler> {
         self.one_more_reconciler_as(&Identity::reconciler(), name, args)
     }
 
-    /// As [`one_more_reconciler`](Self::one_more_reconciler), with the rights of an identity.
+    /// Like [`one_more_reconciler`](Self::one_more_reconciler), with the rights of an identity.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn one_more_reconciler_as(
         &self,
         identity: &Identity,
@@ -143,42 +143,42 @@ impl Guard {
         Reconciler::start(&self.control_plane, &self.playground, name, identity, &all)
     }
 
-    /// Registers another address instead of the webhook's own, and waits until it is enforced there.
+    /// Registers another address instead of that of the webhook, and waits until the rules are enforced there.
     ///
     /// # Errors
-    /// If the API server does not reach a webhook there.
+    /// Returns an error if the API server does not reach a webhook there.
     pub fn register_at(&self, address: SocketAddr) -> anyhow::Result<()> {
         register(&self.control_plane, &self.playground, address)
     }
 
-    /// The folder of the records, if decisions are recorded.
+    /// Returns the folder of the records, if decisions are recorded.
     pub fn records(&self) -> PathBuf {
         self.file(RECORDS)
     }
 
-    /// The policy that the cluster was started under, or that was written last.
+    /// Returns the policy that the cluster was started with, or that was written last.
     ///
     /// # Errors
-    /// If there is none.
+    /// Returns an error if there is no policy.
     pub fn policy(&self) -> anyhow::Result<RunPolicy> {
         Ok(RunPolicy::from_yaml(&fs::read_to_string(self.file(POLICY))?)?)
     }
 
-    /// A file of the guarded cluster.
+    /// Returns the path of a file of the guarded cluster.
     pub fn file(&self, name: &str) -> PathBuf {
         self.control_plane.folder().join(name)
     }
 
-    /// A kubectl that speaks as an identity.
+    /// Returns a kubectl with an identity.
     ///
     /// # Errors
-    /// If its kubeconfig cannot be written.
+    /// Returns an error if its kubeconfig cannot be written.
     pub fn kubectl(&self, identity: &Identity) -> anyhow::Result<Kubectl> {
         self.control_plane.kubectl(identity)
     }
 }
 
-/// Registers the webhook as an installer does, and waits until a known-bad request is refused.
+/// Registers the webhook like an installation, and waits until a known-bad request is denied.
 fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let registered = std::process::Command::new(playground)
         .args(["guard", "register", "--url", &format!("https://{address}"), "--ca"])
@@ -191,21 +191,21 @@ fn register(control_plane: &ControlPlane, playground: &Path, address: SocketAddr
     Ok(())
 }
 
-/// Only admission is to say no: RBAC lets the developers and all `ServiceAccounts` of tests do everything. Our own namespace
-/// is there as well.
+/// Allows everything in RBAC to developers and to all `ServiceAccounts` of tests, so that only admission denies
+/// requests, and creates the install namespace.
 ///
 /// # Errors
-/// If it cannot be said so.
+/// Returns an error if the objects cannot be written.
 pub fn grant_every_right(control_plane: &ControlPlane) -> anyhow::Result<()> {
     grant(control_plane, &[EVERY_RIGHT, EVERY_ACCOUNT, KUBELETS])?;
     let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "codex-k8s-guard"}});
     apply(control_plane, &home)
 }
 
-/// Only admission is to say no to the developers: RBAC lets them do everything.
+/// Allows everything in RBAC to developers, so that only admission denies their requests.
 ///
 /// # Errors
-/// If it cannot be said so.
+/// Returns an error if the binding cannot be written.
 pub fn let_developers_do_all(control_plane: &ControlPlane) -> anyhow::Result<()> {
     grant(control_plane, &[EVERY_RIGHT])
 }
@@ -229,7 +229,7 @@ fn apply(control_plane: &ControlPlane, object: &serde_json::Value) -> anyhow::Re
     Ok(())
 }
 
-/// The files that a Secret would hold, and the authority's.
+/// Writes the files of a serving certificate, like those of a Secret, and of its CA.
 fn write_certificate(control_plane: &ControlPlane) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let authority = Authority::generate(now, "webhook")?;
@@ -241,7 +241,7 @@ fn write_certificate(control_plane: &ControlPlane) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The arguments of every webhook of a cluster: its certificate, and the times of a test.
+/// Returns the arguments of all webhooks of a cluster: the certificate, and short intervals for tests.
 fn serving(control_plane: &ControlPlane) -> Vec<String> {
     let file = |name: &str| control_plane.folder().join(name).display().to_string();
     let mut args = vec![
@@ -262,23 +262,23 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
     args
 }
 
-/// The arguments of every reconciler of a cluster.
+/// Returns the arguments of all reconcilers of a cluster.
 fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
     let mut args = vec!["--reload-interval=200ms".to_owned()];
     args.extend(policy_argument(control_plane));
     args
 }
 
-/// A policy that does not limit how many run namespaces there are, for those who fill a cluster with them.
+/// A policy without a limit on the number of run namespaces, for tests that fill a cluster with them.
 pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null, perRequester: null}\n";
 
-/// The folder of records: where it is there, every decision is recorded.
+/// The folder of records. If it exists, every decision is recorded.
 const RECORDS: &str = "records";
 
-/// The policy's file.
+/// The file of the policy.
 const POLICY: &str = "policy.yaml";
 
-/// Written beside and moved, so that nobody reads half of it.
+/// Writes the policy under another name and moves it, so that no process reads an incomplete file.
 fn write_policy(control_plane: &ControlPlane, policy: &str) -> anyhow::Result<()> {
     let unfinished = tempfile::NamedTempFile::new_in(control_plane.folder())?;
     fs::write(unfinished.path(), format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{policy}"))?;
@@ -286,7 +286,7 @@ fn write_policy(control_plane: &ControlPlane, policy: &str) -> anyhow::Result<()
     Ok(())
 }
 
-/// The argument that names the policy, if there is one.
+/// Returns the argument that names the policy, if there is one.
 fn policy_argument(control_plane: &ControlPlane) -> Option<String> {
     let file = control_plane.folder().join(POLICY);
     file.exists().then(|| format!("--policy={}", file.display()))

@@ -1,4 +1,4 @@
-//! The plain port of our processes.
+//! The health and metrics endpoint of our processes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,15 +11,15 @@ use crate::eventually::eventually;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a process answers `/livez`, `/readyz` and `/metrics`.
+/// The address at which a process serves `/livez`, `/readyz` and `/metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct Health(pub SocketAddr);
 
 impl Health {
-    /// What is answered to a GET: the status line, the headers and the body.
+    /// Sends a GET and returns the status line, the headers and the body.
     ///
     /// # Errors
-    /// If nothing is answered.
+    /// Returns an error if there is no response.
     pub fn get(self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.0)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -29,25 +29,25 @@ impl Health {
         Ok(answer)
     }
 
-    /// Whether the process says that it is ready.
+    /// True if the process is ready.
     pub fn is_ready(self) -> bool {
         self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
-    /// The value of a metric, by its name and labels as they are exposed; zero if there is none.
+    /// Returns the value of a metric, by its name and labels as they are exposed, or zero if it does not exist.
     ///
     /// # Errors
-    /// If nothing is answered.
+    /// Returns an error if there is no response.
     pub fn metric(self, name: &str) -> anyhow::Result<u64> {
         let metrics = self.get("/metrics")?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.map_or(Ok(0), |value| value.trim().parse())?)
     }
 
-    /// The sum of a metric over all its labels.
+    /// Returns the sum of a metric over all its labels.
     ///
     /// # Errors
-    /// If nothing is answered.
+    /// Returns an error if there is no response.
     pub fn sum(self, name: &str) -> anyhow::Result<u64> {
         let metrics = self.get("/metrics")?;
         let values = metrics.lines().filter_map(|line| {
@@ -60,7 +60,7 @@ impl Health {
     /// Waits until the process `name` of a control plane is ready.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn await_ready(self, control_plane: &ControlPlane, name: &str) -> anyhow::Result<()> {
         eventually(&format!("{name} is ready"), TIMEOUT, || self.is_ready().then_some(()))
             .with_context(|| format!("{name}.log ends with:\n{}", control_plane.log_tail(name)))

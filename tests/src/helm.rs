@@ -1,4 +1,4 @@
-//! Running the pinned helm.
+//! The pinned helm.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -7,10 +7,10 @@ use anyhow::Context as _;
 
 use crate::binaries;
 
-/// Runs helm with values, in folders of its own; without a kubeconfig it knows no cluster.
+/// Runs helm with values, in temporary folders. Without a kubeconfig, it has no cluster.
 ///
 /// # Errors
-/// If it cannot be built or started; a failure of its own is no error here.
+/// Returns an error if helm cannot be built or started. A failure of helm itself is not an error here.
 pub fn helm(args: &[&str], values: &str, kubeconfig: Option<&Path>) -> anyhow::Result<Output> {
     let home = tempfile::tempdir()?;
     let file = home.path().join("values.yaml");

@@ -1,6 +1,6 @@
-//! Who speaks to the API server.
+//! Identities of clients of the API server.
 
-/// An identity that a test takes on.
+/// An identity that a test uses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Identity {
     /// A cluster admin: group `system:masters`, by client certificate.
@@ -12,7 +12,7 @@ pub enum Identity {
         /// The groups.
         groups: Vec<String>,
     },
-    /// A ServiceAccount, impersonated by the admin: it need not exist, and its RBAC rights are its own.
+    /// A ServiceAccount, impersonated by the admin. It does not have to exist, and has its own RBAC rights.
     ServiceAccount {
         /// Its namespace.
         namespace: String,
@@ -22,12 +22,12 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// A person without groups.
+    /// Returns a person without groups.
     pub fn user(name: &str) -> Self {
         Self::User { name: name.to_owned(), groups: Vec::new() }
     }
 
-    /// The same person in one group more.
+    /// Adds a group to a person.
     #[must_use]
     pub fn in_group(self, group: &str) -> Self {
         match self {
@@ -39,52 +39,52 @@ impl Identity {
         }
     }
 
-    /// A ServiceAccount.
+    /// Returns a ServiceAccount.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         Self::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// The platform's worker in its home namespace.
+    /// Returns the platform's worker in its platform namespace.
     pub fn worker() -> Self {
         Self::service_account("codex-k8s-ai-staging", "codex-k8s-worker")
     }
 
-    /// The platform's control-plane at B.
+    /// Returns the control plane of platform release B.
     pub fn platform_control_plane() -> Self {
         Self::service_account("codex-k8s-prod", "codex-k8s-control-plane")
     }
 
-    /// The baseline reconciler.
+    /// Returns the baseline reconciler.
     pub fn reconciler() -> Self {
         Self::service_account("codex-k8s-guard", "codex-k8s-reconcile")
     }
 
-    /// The garbage collector.
+    /// Returns the garbage collector.
     pub fn collector() -> Self {
         Self::service_account("codex-k8s-guard", "codex-k8s-gc")
     }
 
-    /// The kubelet of a node that does not exist.
+    /// Returns the kubelet of a node that does not exist.
     pub fn kubelet() -> Self {
         Self::user("system:node:n1").in_group(KUBELETS)
     }
 
-    /// The agent of a run namespace.
+    /// Returns the agent of a run namespace.
     pub fn agent(namespace: &str) -> Self {
         Self::service_account(namespace, "codex-runner")
     }
 
-    /// An ordinary person whom RBAC lets do everything.
+    /// Returns an ordinary person with every right of RBAC.
     pub fn developer() -> Self {
         Self::user("jane").in_group(EVERY_RIGHT)
     }
 
-    /// One who may look at what `check --live` reads, and whose every request is in the audit log.
+    /// Returns a user with the rights for `check --live`, whose requests are all in the audit log.
     pub fn auditor() -> Self {
         Self::user("auditor")
     }
 
-    /// The name of its kubeconfig file.
+    /// Returns the name of the kubeconfig file.
     pub fn file_name(&self) -> String {
         let text = match self {
             Self::Admin => "admin".to_owned(),
@@ -99,11 +99,11 @@ impl Identity {
     }
 }
 
-/// A group of the `ServiceAccounts` of tests alone, which a guarded cluster gives every right of RBAC. Their own groups
-/// would do too, but rights of all `ServiceAccounts` are an agent's rights: no gate opens beside these.
+/// A group of the `ServiceAccounts` of tests only, which a guarded cluster gives every right of RBAC. With their
+/// standard groups, agents would have these rights as well, and no gate would open.
 pub const EVERY_ACCOUNT: &str = "every-account";
 
 /// The group of kubelets.
 pub const KUBELETS: &str = "system:nodes";
-/// A group that a guarded cluster gives every right of RBAC, so that only admission says no.
+/// A group that a guarded cluster gives every right of RBAC, so that only admission denies requests.
 pub const EVERY_RIGHT: &str = "every-right";

@@ -1,4 +1,4 @@
-//! Running the pinned kubectl.
+//! The pinned kubectl.
 
 use std::fmt;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-/// A kubectl that speaks as one identity.
+/// A kubectl with one identity.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
     pub(crate) program: PathBuf,
@@ -15,19 +15,19 @@ pub struct Kubectl {
     pub(crate) home: PathBuf,
 }
 
-/// What a run of kubectl gave.
+/// The outcome of a run of kubectl.
 #[derive(Debug, Clone)]
 pub struct Ran {
-    /// Whether it exited with 0.
+    /// True if it exited with 0.
     pub success: bool,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error: warnings, refusals.
+    /// The standard error: warnings and errors.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Whether it exited with 0.
+    /// True if it exited with 0.
     pub const fn succeeded(&self) -> bool {
         self.success
     }
@@ -43,15 +43,15 @@ impl Kubectl {
     /// Runs kubectl.
     ///
     /// # Errors
-    /// If it cannot be started; a refusal is no error here.
+    /// Returns an error if kubectl cannot be started. A failure of kubectl itself is not an error here.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Ran> {
         self.run_with_input(args, "")
     }
 
-    /// Runs kubectl with something on its standard input.
+    /// Runs kubectl with a text on its standard input.
     ///
     /// # Errors
-    /// If it cannot be started or does not read its input.
+    /// Returns an error if kubectl cannot be started or does not read its input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> anyhow::Result<Ran> {
         let mut process = Command::new(&self.program)
             .args(args)

@@ -13,8 +13,8 @@
 //! # }
 //! ```
 //!
-//! The processes are children of a supervisor that reads from a pipe of ours: when this process ends, however it
-//! ends, the pipe closes and the supervisor ends them; when the supervisor is killed, the kernel does.
+//! The processes are children of a supervisor that reads from a pipe of this process. When this process ends for any
+//! reason, the pipe closes and the supervisor ends them; when the supervisor is killed, the kernel ends them.
 
 pub mod bench;
 pub mod binaries;

@@ -1,4 +1,4 @@
-//! A client as kube-apiserver is one: HTTP/1.1 over TLS on connections that are kept alive.
+//! A client like kube-apiserver: HTTP/1.1 over TLS on keep-alive connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How to reach servers that one certificate authority vouches for.
+/// A dialer for servers with certificates of given CAs.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     tls: Arc<ClientConfig>,
 }
 
-/// What a review was answered.
+/// A response to a review.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: StatusCode,
     /// The body.
     pub body: Bytes,
-    /// Whether the server will close the connection.
+    /// True if the server will close the connection.
     pub closes: bool,
-    /// When to come back, if the server says so.
+    /// The header `Retry-After`, if there is one.
     pub retry_after: Option<String>,
 }
 
 impl Dialer {
-    /// Trusts the authorities of a PEM file's text, and no others.
+    /// Creates a dialer that trusts only the CAs in a PEM text.
     ///
     /// # Errors
-    /// If it is no PEM, or holds no certificate.
+    /// Returns an error if the text is not valid PEM, or contains no certificate.
     pub fn trusting(authorities: &[u8]) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authorities) {
-            roots.add(certificate.context("the authority is no PEM certificate")?)?;
+            roots.add(certificate.context("the CA is not a valid PEM certificate")?)?;
         }
-        ensure!(!roots.is_empty(), "no authority to trust");
+        ensure!(!roots.is_empty(), "no CA to trust");
         let provider = Arc::new(codex_k8s_certs::resolver::provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -56,10 +56,10 @@ impl Dialer {
         Ok(Self { tls: Arc::new(config) })
     }
 
-    /// Opens a connection. It belongs to the runtime that it is opened in.
+    /// Opens a connection. It is bound to the runtime that it is opened in.
     ///
     /// # Errors
-    /// If the server cannot be reached, or is not vouched for.
+    /// Returns an error if the server cannot be reached, or is not trusted.
     pub async fn connect(&self, address: SocketAddr) -> anyhow::Result<Connection> {
         let tls = self.connect_raw(address).await?;
         let certificate =
@@ -72,7 +72,7 @@ impl Dialer {
     /// Opens a connection for bytes that no client would send.
     ///
     /// # Errors
-    /// If the server cannot be reached, or is not vouched for.
+    /// Returns an error if the server cannot be reached, or is not trusted.
     pub async fn connect_raw(&self, address: SocketAddr) -> anyhow::Result<TlsStream<TcpStream>> {
         self.shake_hands(Arc::clone(&self.tls), address).await
     }
@@ -80,7 +80,7 @@ impl Dialer {
     /// Posts one review over HTTP/2.
     ///
     /// # Errors
-    /// If the server does not speak it, or does not answer.
+    /// Returns an error if the server does not support it, or does not respond.
     pub async fn post_over_http2(
         &self,
         address: SocketAddr,
@@ -108,7 +108,7 @@ impl Dialer {
     }
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 #[derive(Debug)]
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
@@ -117,7 +117,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The certificate that the server showed, in DER.
+    /// Returns the certificate that the server presented, in DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         self.certificate.as_deref()
     }
@@ -129,20 +129,20 @@ impl Connection {
         }
     }
 
-    /// Posts a review and reads the whole answer.
+    /// Posts a review and reads the whole response.
     ///
     /// # Errors
-    /// If the connection breaks before the answer is complete.
+    /// Returns an error if the connection breaks before the response is complete.
     pub async fn post(&mut self, path: &str, review: Bytes) -> anyhow::Result<Reply> {
         let mut request = posting(path, review)?;
         request.headers_mut().insert(HOST, self.address.to_string().try_into()?);
         self.send(request).await
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// If the connection breaks before the answer is complete.
+    /// Returns an error if the connection breaks before the response is complete.
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
         self.sender.ready().await?;
         Reply::read(self.sender.send_request(request).await?).await

@@ -1,4 +1,4 @@
-//! Processes of this machine: what they have cost, as the kernel counts it, and signals to them.
+//! Processes of this machine: their resource usage as the kernel counts it, and signals.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,19 +17,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that was started with this argument.
+    /// Returns the process that was started with an argument.
     ///
     /// # Errors
-    /// If there is none.
+    /// Returns an error if there is no such process.
     pub fn started_with(argument: &str) -> anyhow::Result<Self> {
         let started = Self::all_started_with(argument)?.into_iter().next();
         started.with_context(|| format!("no process was started with {argument}"))
     }
 
-    /// All processes that were started with this argument.
+    /// Returns all processes that were started with an argument.
     ///
     /// # Errors
-    /// If the processes of this machine cannot be listed.
+    /// Returns an error if the processes of this machine cannot be listed.
     pub fn all_started_with(argument: &str) -> anyhow::Result<Vec<Self>> {
         let started = |folder: &PathBuf| {
             let command = fs::read_to_string(folder.join("cmdline")).unwrap_or_default();
@@ -39,21 +39,21 @@ impl Process {
         Ok(processes.filter(started).map(|folder| Self { folder }).collect())
     }
 
-    /// A process that this one has started.
+    /// Returns a child of this process.
     pub fn of_child(child: &std::process::Child) -> Self {
         Self { folder: PathBuf::from("/proc").join(child.id().to_string()) }
     }
 
-    /// Whether it still runs.
+    /// True if the process is still running.
     pub fn is_running(&self) -> bool {
-        // What has ended but was not waited for yet has no command line any more.
+        // A zombie has no command line any more.
         fs::read(self.folder.join("cmdline")).is_ok_and(|command| !command.is_empty())
     }
 
-    /// Sends it a signal, such as `TERM`.
+    /// Sends a signal, such as `TERM`.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let pid = self.folder.file_name().context("a process has an id")?;
         ensure!(
@@ -64,30 +64,30 @@ impl Process {
         Ok(())
     }
 
-    /// The processor time that it has used.
+    /// Returns the CPU time that the process has used.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(self.folder.join("stat"))?;
-        // The name of the program stands in brackets and may hold blanks.
+        // The name of the program is in parentheses and may contain blanks.
         let (_, fields) = stat.rsplit_once(')').context("stat has no name")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
         Ok(TICK * ticks.sum::<Result<u32, _>>()?)
     }
 
-    /// The memory that it has resident, in bytes.
+    /// Returns the resident memory in bytes.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub fn memory(&self) -> anyhow::Result<u64> {
         self.status("VmRSS:")
     }
 
-    /// The most memory that it has ever had resident, in bytes.
+    /// Returns the peak resident memory in bytes.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         self.status("VmHWM:")
     }

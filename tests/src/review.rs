@@ -1,4 +1,4 @@
-//! Admission reviews as kube-apiserver sends them.
+//! Admission reviews like those of kube-apiserver.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::control_plane::ControlPlane;
 use crate::identity::Identity;
 
-/// The worker's namespace and Job of a run in full-env, as the platform sends them.
+/// The Namespace of a `full-env` run, as the platform's worker sends it.
 pub const WORKER_NAMESPACE: &str = include_str!("../fixtures/namespace.yaml");
-/// See [`WORKER_NAMESPACE`].
+/// The Job of a `full-env` run, as the platform's worker sends it.
 pub const WORKER_JOB: &str = include_str!("../fixtures/job-full-env.yaml");
 
-/// An `AdmissionReview` with its fields in the order in which kube-apiserver writes them.
+/// An `AdmissionReview` with its fields in the order of kube-apiserver.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Review<'a> {
@@ -40,7 +40,7 @@ struct Request<'a> {
     options: Value,
 }
 
-/// The review of a Job that the worker creates. `job` is the object as the API server has defaulted it.
+/// Returns the review of the creation of a Job by the worker. `job` is the object with the defaults of the API server.
 pub fn job_creation(uid: &str, job: &Value) -> Vec<u8> {
     let kind = || json!({"group": "batch", "version": "v1", "kind": "Job"});
     let resource = || json!({"group": "batch", "version": "v1", "resource": "jobs"});
@@ -60,11 +60,11 @@ pub fn job_creation(uid: &str, job: &Value) -> Vec<u8> {
         options: json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "worker"}),
     };
     let review = Review { kind: "AdmissionReview", api_version: "admission.k8s.io/v1", request };
-    // Maps with string keys only: there is nothing in it that could fail to be written.
+    // Cannot fail: all maps have string keys.
     serde_json::to_vec(&review).unwrap_or_default()
 }
 
-/// The platform's worker, as a token of its Pod authenticates it.
+/// Returns the platform's worker, authenticated by a token of its Pod.
 fn worker() -> Value {
     json!({
         "username": "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker",
@@ -82,10 +82,10 @@ fn worker() -> Value {
     })
 }
 
-/// A manifest, in another namespace.
+/// Returns a manifest in another namespace.
 ///
 /// # Errors
-/// If it is no YAML, or has no metadata.
+/// Returns an error if the manifest is not valid YAML, or has no metadata.
 pub fn manifest_in(namespace: &str, yaml: &str) -> anyhow::Result<Value> {
     let mut object: Value = serde_saphyr::from_str(yaml)?;
     let meta = object.get_mut("metadata").and_then(Value::as_object_mut).context("no metadata")?;
@@ -93,10 +93,10 @@ pub fn manifest_in(namespace: &str, yaml: &str) -> anyhow::Result<Value> {
     Ok(object)
 }
 
-/// What the API server makes of a Job before admission: a dry run on a cluster that nobody guards.
+/// Returns a Job with the defaults of the API server, from a dry run on a cluster without the webhook.
 ///
 /// # Errors
-/// If the API server refuses it.
+/// Returns an error if the API server refuses the Job.
 pub async fn defaulted_job(control_plane: &ControlPlane, job: &Value) -> anyhow::Result<Value> {
     let client = control_plane.client(&Identity::worker()).await?;
     let namespace = job.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");

@@ -1,5 +1,5 @@
-//! A process whose only task is to end others: it starts what it is told to on standard input, one JSON line each,
-//! and ends all of it when that input ends.
+//! A process whose only task is to end other processes: it starts the programs that it reads from standard input, one
+//! JSON line each, and ends all of them when its input ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -9,22 +9,22 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-/// A program to be started.
+/// A program to start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Program {
-    /// A name for its log.
+    /// The name for the log.
     pub name: String,
     /// The executable.
     pub path: PathBuf,
-    /// Its arguments.
+    /// The arguments.
     pub args: Vec<String>,
-    /// Variables beside those that it inherits.
+    /// Environment variables in addition to the inherited ones.
     pub env: Vec<(String, String)>,
-    /// Where its output goes.
+    /// The file for the output.
     pub log: PathBuf,
 }
 
-/// The owner's end of a supervisor. Dropping it, or dying with it, ends all programs.
+/// The owner's end of a supervisor. When it is dropped, or its process ends, all programs are ended.
 #[derive(Debug)]
 pub struct Supervisor {
     process: Child,
@@ -32,20 +32,20 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a supervisor: `executable supervise`. A folder goes with it, if one is given: what a process keeps until its
-    /// own end is never dropped.
+    /// Starts a supervisor: `executable supervise`. It removes the folder at its end, if one is given, because values
+    /// that a process keeps until its own end are never dropped.
     ///
     /// # Errors
-    /// If the executable cannot be started.
+    /// Returns an error if the executable cannot be started.
     pub fn start(executable: &Path, folder: Option<&Path>) -> anyhow::Result<Self> {
         Self::spawn(Command::new(executable).arg("supervise").args(folder))
     }
 
-    /// Starts one in namespaces of its own, which a [keeper](crate::node::keeper) makes and takes away: `executable
-    /// keep-node`.
+    /// Starts a supervisor in namespaces of its own, which a [keeper](crate::node::keeper) creates and removes:
+    /// `executable keep-node`.
     ///
     /// # Errors
-    /// If the executable cannot be started.
+    /// Returns an error if the executable cannot be started.
     pub fn start_in_node(executable: &Path, folder: &Path) -> anyhow::Result<Self> {
         Self::spawn(Command::new(executable).arg("keep-node").arg(folder))
     }
@@ -60,17 +60,17 @@ impl Supervisor {
         Ok(Self { process, orders })
     }
 
-    /// The supervisor's process id.
+    /// Returns the process id of the supervisor.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Has a program started.
+    /// Starts a program.
     ///
     /// # Errors
-    /// If the supervisor has gone.
+    /// Returns an error if the supervisor has ended.
     pub fn run(&mut self, program: &Program) -> anyhow::Result<()> {
-        let orders = self.orders.as_mut().context("the supervisor takes no orders any more")?;
+        let orders = self.orders.as_mut().context("the supervisor has ended")?;
         let mut line = serde_json::to_vec(program)?;
         line.push(b'\n');
         orders.write_all(&line).context("failed to reach the supervisor")?;
@@ -82,19 +82,19 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // It ends by itself now; waiting only keeps it from becoming a zombie.
+        // The supervisor ends by itself now. Waiting only prevents a zombie.
         let _ = self.process.wait();
     }
 }
 
-/// The supervisor's own main: obeys until its input ends, and then removes the folder, if there is one.
+/// Runs the supervisor until its input ends, and then removes the folder, if there is one.
 ///
 /// # Errors
-/// If an order cannot be read or a program cannot be started; everything is ended then too.
+/// Returns an error if a line cannot be read or a program cannot be started. All programs are ended in this case too.
 pub fn supervise(folder: Option<&Path>) -> anyhow::Result<()> {
     let obeyed = obey();
     if let Some(folder) = folder {
-        // Its owner may have removed it already.
+        // The owner may have removed the folder already.
         let _ = std::fs::remove_dir_all(folder);
     }
     obeyed
@@ -120,7 +120,7 @@ impl Drop for Children {
     }
 }
 
-/// The parent-death signal is bound to the thread that starts the program: the supervisor has only one.
+/// Starts a program with a parent-death signal, which is bound to the starting thread: the supervisor has only one.
 fn spawn(program: &Program) -> anyhow::Result<Child> {
     let log = File::create(&program.log)?;
     Command::new("setpriv")

@@ -1,4 +1,4 @@
-//! The webhook and the reconciler as processes beside a control plane.
+//! The webhook and the reconciler as processes next to a control plane.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,23 +8,23 @@ use crate::health::Health;
 use crate::identity::Identity;
 use crate::process::Process;
 
-/// A webhook that serves.
+/// A running webhook.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// Where it serves reviews.
+    /// The address for reviews.
     pub address: SocketAddr,
-    /// Its plain port.
+    /// The health endpoint.
     pub health: Health,
-    /// Its process.
+    /// The process.
     pub process: Process,
 }
 
-/// A reconciler that runs.
+/// A running reconciler.
 #[derive(Debug, Clone)]
 pub struct Reconciler {
-    /// Its plain port.
+    /// The health endpoint.
     pub health: Health,
-    /// Its process.
+    /// The process.
     pub process: Process,
 }
 
@@ -32,7 +32,7 @@ fn loopback() -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
-/// Runs a subcommand of the webhook's binary as an identity, and waits until it is ready.
+/// Runs a command of the program as an identity, and waits until it is ready.
 fn start(
     control_plane: &ControlPlane,
     playground: &Path,
@@ -52,11 +52,11 @@ fn start(
 }
 
 impl Webhook {
-    /// Starts `serve` with these arguments beside the addresses, and waits until it is ready. Its output goes to
-    /// `<name>.log` of the control plane.
+    /// Starts `serve` with these arguments in addition to the addresses, and waits until it is ready. Its output is
+    /// written to `<name>.log` of the control plane.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn start(
         control_plane: &ControlPlane,
         playground: &Path,
@@ -66,10 +66,10 @@ impl Webhook {
         Self::start_as(control_plane, playground, name, &Identity::Admin, args)
     }
 
-    /// As [`start`](Self::start), with the rights of an identity.
+    /// Like [`start`](Self::start), with the rights of an identity.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn start_as(
         control_plane: &ControlPlane,
         playground: &Path,
@@ -86,11 +86,11 @@ impl Webhook {
 }
 
 impl Reconciler {
-    /// Starts `reconcile` with these arguments as an identity; the default policy knows it by
+    /// Starts `reconcile` with these arguments as an identity. The reconciler of the default policy is
     /// [`Identity::reconciler`].
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn start(
         control_plane: &ControlPlane,
         playground: &Path,

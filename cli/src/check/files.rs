@@ -1,4 +1,4 @@
-//! The files that are to be evaluated.
+//! The files to evaluate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use codex_k8s_webhook::check::{Document, LARGEST, read};
 
 use crate::input;
 
-/// The objects of files and folders; of standard input, where there are none.
+/// Reads the objects in files and directories, or from standard input if there are none.
 pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     if files.is_empty() {
         return of_file(Path::new("-"));
@@ -26,7 +26,7 @@ pub(super) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     Ok(documents)
 }
 
-/// The manifests of a folder and of those in it, by name.
+/// Lists the manifests in a directory and its subdirectories, by name.
 fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let failed = || format!("failed to read {}", folder.display());
     let mut entries: Vec<_> = std::fs::read_dir(folder)
@@ -45,9 +45,9 @@ fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The objects of a file; of standard input, if it is `-`.
+/// Reads the objects in a file, or from standard input if it is `-`.
 pub(super) fn of_file(file: &Path) -> anyhow::Result<Vec<Document>> {
-    // One more than may be shows that it is too much.
+    // Read one byte more than the limit, which shows that the file is too large.
     let bytes = input::bytes(file, LARGEST as u64 + 1)?;
     Ok(read(&file.display().to_string(), &bytes)?)
 }

@@ -1,4 +1,4 @@
-//! A report as workflow commands, which GitHub shows as annotations beside the lines of a change.
+//! Report as workflow commands, which GitHub shows as annotations of the lines of a change.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity};
 
 use super::human;
 
-/// The report: each problem is an annotation, and the summary a line of the log.
+/// Formats the report: each problem is an annotation, and the summary a line of the log.
 pub(super) fn format_report(report: &Report) -> String {
     let mut text = String::new();
     for evaluation in &report.objects {
@@ -36,7 +36,7 @@ fn annotation(evaluation: &Evaluation, problem: &Problem) -> String {
     format!("::{command} {position}title={title}::{}", data(&text))
 }
 
-/// Where it stands; nowhere, if it stands in a live cluster.
+/// Returns the position of a problem; none for objects of a live cluster.
 fn position(evaluation: &Evaluation, problem: Option<&Problem>) -> Option<String> {
     let file = Some(&evaluation.file).filter(|file| !file.is_empty()).map(|file| property(file))?;
     Some(match problem.and_then(|problem| problem.position.as_ref()) {
@@ -52,12 +52,12 @@ fn position(evaluation: &Evaluation, problem: Option<&Problem>) -> Option<String
     })
 }
 
-/// The text of a command. Its reader takes back these three and no other.
+/// Escapes the text of a command. Its reader unescapes only these three characters.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A property of a command, which must not end early.
+/// Escapes a property of a command, so that it does not end early.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

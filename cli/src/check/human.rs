@@ -1,4 +1,4 @@
-//! A report for people: each object in a line, what is changed of it, and what is wrong with it where that stands.
+//! Report for people: one line per object, its changes, and its problems with their source lines.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const STRONG: Style = Style::new().bold();
 
-/// The report, with colours that whoever prints it takes out where they are not wanted.
+/// Formats the report with colours, which are removed while printing if they are not requested.
 pub(super) fn format_report(report: &Report, documents: &[Document]) -> String {
     let mut text = String::new();
     for (evaluation, document) in report.objects.iter().zip(documents) {
@@ -24,7 +24,7 @@ pub(super) fn format_report(report: &Report, documents: &[Document]) -> String {
     text
 }
 
-/// A verdict, what is changed of the object, and what is wrong with it.
+/// Formats the verdict on an object, its changes and its problems.
 pub(super) fn object(evaluation: &Evaluation, before: &Value) -> String {
     let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
     let mut text = format!("{}\n", headline(evaluation));
@@ -42,7 +42,7 @@ pub(super) fn object(evaluation: &Evaluation, before: &Value) -> String {
     text
 }
 
-/// Where more is text of the first rule that is broken.
+/// Names the command that explains the first violated rule.
 pub(super) fn advice<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> String {
     let rules =
         evaluations.into_iter().flat_map(|evaluation| &evaluation.problems).map(|problem| problem.rule);
@@ -83,7 +83,7 @@ fn shown(problem: &Problem) -> Group<'_> {
     group.element(Level::HELP.message(&*problem.remedy))
 }
 
-/// A step of a patch: what goes, and what comes.
+/// Formats an operation of a patch: the old and the new value.
 fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
     let operation = serde_json::to_value(operation).unwrap_or_default();
     let pointer = operation.get("path").and_then(Value::as_str).unwrap_or_default();
@@ -98,7 +98,7 @@ fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
     text
 }
 
-/// How many there are, in a line.
+/// Formats the number of objects by verdict in one line.
 pub(super) fn summary(summary: &Summary) -> String {
     let counts = [
         (summary.admitted, "admitted"),

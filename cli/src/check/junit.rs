@@ -1,9 +1,9 @@
-//! A report as JUnit XML: each file is a suite, or each namespace of a live cluster, and each object a case of it.
+//! Report as JUnit XML: one suite per file, or per namespace of a live cluster, and one case per object.
 
 use codex_k8s_webhook::check::{Evaluation, Report, Verdict};
 use quick_junit::{NonSuccessKind, Report as Suites, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-/// The report.
+/// Formats the report.
 pub(super) fn format_report(report: &Report) -> Result<String, SerializeError> {
     let mut suites = Suites::new(env!("CARGO_PKG_NAME"));
     for objects in report.objects.chunk_by(|one, next| suite_of(one) == suite_of(next)) {
@@ -12,12 +12,12 @@ pub(super) fn format_report(report: &Report) -> Result<String, SerializeError> {
         suite.add_test_cases(objects.iter().map(case));
         suites.add_test_suite(suite);
     }
-    // The schema knows of no such count beyond that of each suite.
+    // The schema allows this count only on a suite.
     let count = format!(" skipped=\"{}\"", suites.skipped);
     Ok(suites.to_string()?.replacen(&count, "", 1))
 }
 
-/// The file that an object stands in, or the namespace.
+/// Returns the file of an object, or its namespace in a live cluster.
 fn suite_of(evaluation: &Evaluation) -> &str {
     match (evaluation.file.as_str(), &evaluation.namespace) {
         ("", Some(namespace)) => namespace,

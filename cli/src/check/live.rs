@@ -1,4 +1,4 @@
-//! `check --live`: the verdict on what is in a cluster, and what another policy would change there.
+//! `check --live`: the verdict on the objects in a cluster, and the changes that another policy would make there.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
 use crate::{policy, process};
 
-/// How long the API server may take to be reached, and to answer.
+/// The timeouts for connecting to the API server and for its responses.
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_mins(1);
 
@@ -27,15 +27,15 @@ const WORSE: Style = AnsiColor::Red.on_default();
 const BETTER: Style = AnsiColor::Green.on_default();
 const STRONG: Style = Style::new().bold();
 
-/// Which cluster is looked at.
+/// Options for evaluating a live cluster.
 #[derive(Debug, clap::Args)]
 // There are two more of this name.
 #[group(skip)]
 pub(super) struct Args {
-    /// Look at a live cluster instead of files: every managed namespace and what is in it
+    /// Evaluate a live cluster instead of files: every managed namespace and the objects in it
     #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource"])]
     live: bool,
-    /// A resource that is not read, such as one that you may not list; may be given again
+    /// Resource to skip, for example because you may not list it (can be repeated)
     #[arg(long, requires = "live", value_name = "RESOURCE", value_parser = resources())]
     without: Vec<String>,
 }
@@ -54,11 +54,11 @@ async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
     let mut config = cluster.config().await?;
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(ANSWER);
-    Client::try_from(config).context("failed to find a cluster to talk to")
+    Client::try_from(config).context("failed to create a client for the cluster")
 }
 
 impl super::Args {
-    /// Looks at the cluster, and tells what there is.
+    /// Evaluates the cluster and prints the report.
     pub(super) fn live_check(&self) -> anyhow::Result<Exit> {
         let in_force = self.policy.read()?;
         let proposed = self.proposed.as_deref().map(policy::read).transpose()?;
@@ -91,11 +91,11 @@ impl super::Args {
             (Outcome::Verdicts(report), _) => {
                 self.ended(&self.format_report(&report, verdicts)?, self.fails(&report))
             }
-            (Outcome::Rollout(_), None) => anyhow::bail!("failed to tell what no policy changes"),
+            (Outcome::Rollout(_), None) => anyhow::bail!("failed to compare policies: --proposed is missing"),
         }
     }
 
-    /// Whether somebody ought to look before the policy is rolled out.
+    /// True if the changes need a review before the policy is rolled out.
     fn worsens(&self, report: &RolloutReport) -> bool {
         let summary = &report.summary;
         let warned = self.fail_on == FailOn::Warn && summary.otherwise > 0;
@@ -103,7 +103,7 @@ impl super::Args {
     }
 }
 
-/// A line at a terminal, and nothing elsewhere.
+/// Creates a progress line, which is shown only on a terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
@@ -118,7 +118,7 @@ fn show_progress(bar: &ProgressBar, Progress { resource, done, of, read, left }:
     bar.set_message(format!("{resource} ({} of {of}): {read} of {all}", done + 1));
 }
 
-/// The verdicts for people: of what is as it is to be, only the number.
+/// Formats the verdicts for people. Objects that are admitted unchanged are only counted.
 fn verdicts(report: &Report) -> String {
     let is_reported = |evaluation: &&codex_k8s_webhook::check::Evaluation| {
         evaluation.result != Verdict::Admitted
@@ -138,8 +138,7 @@ fn verdicts(report: &Report) -> String {
 fn closed(live: &Live) -> String {
     let mut text = String::new();
     for (name, waits) in &live.closed {
-        let _ =
-            writeln!(text, "{STRONG}Namespace {name}{STRONG:#}: its gate is closed, it waits for {waits}");
+        let _ = writeln!(text, "{STRONG}Namespace {name}{STRONG:#}: the gate is closed, waiting for {waits}");
     }
     text
 }
@@ -157,7 +156,7 @@ fn cluster(live: &Live) -> String {
     text
 }
 
-/// What a policy would change, for people.
+/// Formats the changes that a policy would make, for people.
 fn rollout(report: &RolloutReport) -> String {
     let mut text: String = report.changes.iter().map(change).collect();
     text.push_str(&cluster(&report.live));

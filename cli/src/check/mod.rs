@@ -1,4 +1,4 @@
-//! `check`: the webhook's verdict on files, without a cluster.
+//! `check`: the verdict of the webhook on files or a live cluster.
 
 mod files;
 mod github;
@@ -30,22 +30,25 @@ Examples:
   codex-k8s-guard check --live --policy policy.yaml --proposed new.yaml --output json
 
 Exit codes:
-  0  all is admitted
-  1  something is denied or has drifted, or would be newly denied or sooner deleted under --proposed; with --fail-on
-     warn, or warned about
-  2  something could not be evaluated: bad usage, a file that holds no Kubernetes objects, no usable policy,
-     a cluster that could not be read";
+  0  all objects are admitted
+  1  an object is denied or has drifted, or --proposed would newly deny or sooner delete one; with --fail-on warn,
+     also if there are warnings
+  2  an object could not be evaluated: invalid usage, a file without Kubernetes objects, an invalid policy, or
+     an unreadable cluster";
 
-/// Tell what the webhook would say about the objects in files, without a cluster: each is fixed and then evaluated as the API
-/// server would have it, in a namespace of the same files, or in what the webhook would make of one of that name. Baselines
-/// are taken to be live, and places to be free.
+/// Report what the webhook would decide about files or a live cluster
 ///
-/// With --live, about what is in a cluster: each object of each managed namespace as if it were created now, and each
-/// baseline as the policy has it. With --live and --proposed, about what that policy would change. Nothing is written.
+/// Evaluates the objects in files without a cluster. Each object is mutated and then validated, as the API server would
+/// do it, in a namespace from the same files or in the namespace that the webhook would make of its name. Baselines are
+/// assumed to be complete, and quota reservations to be available.
+///
+/// With --live, evaluates each object of each managed namespace of a cluster as if it were created now, and compares
+/// each baseline with the policy. With --live and --proposed, reports the differences between two policies. Nothing is
+/// written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// Files and folders of YAML or JSON; `-`, or none, for standard input
+    /// Files and directories of YAML or JSON, or `-` for standard input (default: standard input)
     #[arg(conflicts_with = "review")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -56,92 +59,93 @@ pub(super) struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Another policy: print what it would change in the cluster
+    /// Proposed policy file: print what it would change in the cluster
     #[arg(long, value_name = "FILE", requires = "live")]
     proposed: Option<PathBuf>,
-    /// Who does it: a user, `agent` for the ServiceAccount of each object's namespace, or `worker` for the first of the
-    /// policy's managers. Without, `developer`; with --live, whoever seems to have made each object: its controller, or
-    /// whoever asked for its namespace
+    /// User that makes the requests (default: developer)
+    ///
+    /// `agent` is the ServiceAccount of each object's namespace, `worker` the first of the policy's managers. With
+    /// --live, the default is the likely creator of each object: its controller, or the requester of its namespace.
     #[arg(long = "as", value_name = "USER")]
     user: Option<String>,
-    /// A group of that user; may be given again
+    /// Group of the user (can be repeated)
     #[arg(long = "as-group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// What is done to the objects
+    /// Operation of the requests
     #[arg(long, value_enum, default_value = "create")]
     operation: Done,
-    /// The objects as they are before an update or a deletion; may be given again. Without, what is deleted is what
-    /// creating it would have left
+    /// File with the old objects of an update or a deletion (can be repeated)
+    ///
+    /// By default, the old object of a deletion is the object that its creation would have stored.
     #[arg(long, value_name = "FILE")]
     old: Vec<PathBuf>,
-    /// What is done is done to this part of the objects only, such as `status` or `exec`
+    /// Subresource of the requests, such as `status` or `exec`
     #[arg(long, value_name = "NAME")]
     subresource: Option<String>,
-    /// When it is done, for leases: now without it
-    #[arg(long, value_name = "TIMESTAMP")]
+    /// Time of the requests, for leases: an RFC 3339 timestamp (default: now)
+    #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
-    /// The namespace of objects that name none; `default` without it. With --live, the only one that is looked at
+    /// Namespace of objects without one (default: `default`); with --live, evaluate only this namespace
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Namespaces that are there already, and are not evaluated; may be given again
+    /// File with existing namespaces, which are not evaluated (can be repeated)
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
-    /// What makes the exit code 1
+    /// Lowest verdict that makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
-    /// The form of what is printed
+    /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
-    /// Print the JSON Schema of what --output json prints, and evaluate nothing: of verdicts, or of what --live and --proposed
-    /// print
+    /// Print the JSON Schema of --output json instead of evaluating; `rollout` is the schema of --live with --proposed
     #[arg(long, exclusive = true, value_enum, value_name = "REPORT", num_args = 0..=1, default_missing_value = "check")]
     schema: Option<Schema>,
-    /// Whether it is coloured
+    /// When to use colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Done {
-    /// They are created
+    /// Create the objects
     Create,
-    /// They are changed, from what is in --old
+    /// Update the objects, from those in --old
     Update,
-    /// They are deleted
+    /// Delete the objects
     Delete,
-    /// They are connected to, as `kubectl exec` does, by the --subresource
+    /// Connect to the --subresource of the objects, like `kubectl exec`
     Connect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Schema {
-    /// `CheckReport`
+    /// Schema of `CheckReport`
     Check,
-    /// `RolloutReport`
+    /// Schema of `RolloutReport`
     Rollout,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// Something is denied, or has drifted
+    /// An object is denied, or has drifted
     Denied,
-    /// Something is denied or warned about
+    /// An object is denied, has drifted, or has a warning
     Warn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// For people
+    /// Text for people
     Human,
-    /// For programs
+    /// JSON
     Json,
-    /// For both
+    /// YAML
     Yaml,
     /// SARIF 2.1.0, for code scanning
     Sarif,
-    /// JUnit XML: a suite for each file, a case for each object
+    /// JUnit XML: one suite per file, one case per object
     Junit,
-    /// Workflow commands, which GitHub shows beside the lines
+    /// Workflow commands, which GitHub shows as annotations
     Github,
 }
 
@@ -152,7 +156,7 @@ impl Form {
 }
 
 impl Args {
-    /// Errors are what could not be evaluated.
+    /// Runs the command. Errors are objects that could not be evaluated.
     pub(super) fn run(self) -> Ended {
         self.evaluate().or_exit(Exit::Usage)
     }
@@ -169,7 +173,7 @@ impl Args {
         if self.live.is_asked() {
             return self.live_check();
         }
-        ensure!(!self.cluster.is_given(), "--kubeconfig and --context need --live");
+        ensure!(!self.cluster.is_given(), "--kubeconfig and --context require --live");
         let policy = self.policy.read()?;
         if self.review.is_given() {
             return self.replay(policy);
@@ -191,7 +195,7 @@ impl Args {
         summary.denied + summary.drifted > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0)
     }
 
-    /// Tells what came of it, and with what the program ends.
+    /// Prints the report and returns the exit code.
     fn ended(&self, text: &str, fails: bool) -> anyhow::Result<Exit> {
         output::even_unread(output::print_coloured(text, self.color))?;
         Ok(if fails { Exit::Failed } else { Exit::Done })
@@ -206,7 +210,10 @@ impl Args {
             Form::Human => review::human(&replay),
             Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
             Form::Yaml => serde_saphyr::to_string(&replay)?,
-            form => anyhow::bail!("--output {}: a review is text in human, json or yaml only", form.name()),
+            form => anyhow::bail!(
+                "--output: unsupported value {} with --review: must be human, json or yaml",
+                form.name()
+            ),
         })?;
         let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
         Ok(if replay.verdict.result == Verdict::Denied || is_warned { Exit::Failed } else { Exit::Done })
@@ -223,7 +230,7 @@ impl Args {
         })
     }
 
-    /// Whether what is connected to is something that can be.
+    /// Returns an error if --operation connect has a --subresource that does not support it.
     fn is_connectable(&self) -> anyhow::Result<()> {
         let connections = CONNECTIONS.map(|(name, _)| name);
         let found = self.subresource.as_deref().unwrap_or("nothing");
@@ -250,7 +257,7 @@ impl Args {
         }
     }
 
-    /// Who does it, if that is said.
+    /// Returns the requester, if one is given.
     fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
         match self.user.as_deref() {
             None if self.groups.is_empty() => None,

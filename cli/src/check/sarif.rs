@@ -1,4 +1,4 @@
-//! A report as SARIF 2.1.0 (OASIS), as code scanning reads it.
+//! Report in SARIF 2.1.0 (OASIS), for code scanning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use serde_sarif::sarif::{
     ToolComponent, Version,
 };
 
-/// What of a path is not written as it is.
+/// The characters of a path that are percent-encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// The name of what tells a finding from others in the next run, wherever its line has moved.
+/// The name of the fingerprint that identifies a finding in later runs, even if its line has moved.
 const FINGERPRINT: &str = "codexK8sGuard/v1";
 
-/// The report: each problem is a result, and the rules that are broken are described.
+/// Formats the report: each problem is a result, and the violated rules are described.
 pub(super) fn format_report(report: &Report) -> serde_json::Result<String> {
     let problems = report.objects.iter().flat_map(|evaluation| &evaluation.problems);
     let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
@@ -91,7 +91,7 @@ fn location(evaluation: &Evaluation, problem: Option<&Problem>) -> Location {
     }
 }
 
-/// Where it stands; nowhere, if it stands in a live cluster.
+/// Returns the location of a problem; none for objects of a live cluster.
 fn physical(evaluation: &Evaluation, problem: Option<&Problem>) -> Option<PhysicalLocation> {
     let region = match problem.and_then(|problem| problem.position.as_ref()) {
         Some(position) => Region::builder()

@@ -1,4 +1,4 @@
-//! The daemon's read-only page.
+//! The daemon's read-only status page.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,22 +13,24 @@ use tokio::net::TcpListener;
 use crate::connect::CleanupArgs;
 use crate::exit::{Exit, Failure, OrExit as _};
 
-/// The page.
+/// Options of the status page.
 #[derive(Debug, clap::Args)]
 pub(super) struct PageArgs {
-    /// The plain address of a read-only page about the run namespaces, such as 127.0.0.1:8081; without one there is no
-    /// page. Nobody is asked who he is: whoever reaches the address may read
+    /// Address to serve a read-only page about the run namespaces on, over plain HTTP, such as 127.0.0.1:8081 (default:
+    /// no page)
+    ///
+    /// The page has no authentication: all clients that reach the address can read it.
     #[arg(long = "admin-listen", value_name = "ADDRESS", env = "CODEX_K8S_GUARD_ADMIN_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Let that address be another than a loopback one, for a proxy that asks who comes
+    /// Allow an --admin-listen address that is not a loopback address, for a proxy that authenticates
     #[arg(long = "admin-allow-remote", requires = "listen")]
     allow_remote: bool,
-    /// A name that the page is asked for under, beside addresses and localhost; may be given more than once
+    /// Host name that requests for the page may use, besides addresses and localhost (can be repeated)
     #[arg(long = "admin-host", value_name = "NAME", requires = "listen")]
     host: Vec<String>,
 }
 
-/// A page that is about to be served.
+/// A status page that is ready to be served.
 pub(super) struct Page {
     listener: TcpListener,
     hosts: Hosts,
@@ -38,7 +40,7 @@ pub(super) struct Page {
 }
 
 impl PageArgs {
-    /// The page, if there is to be one, on its own listener.
+    /// Creates the page on its own listener, if it is enabled.
     pub(super) async fn page(
         &self,
         policy: &CleanupArgs,
@@ -48,16 +50,16 @@ impl PageArgs {
         let Some(address) = self.listen else { return Ok(None) };
         if !address.ip().is_loopback() && !self.allow_remote {
             let error = anyhow!(
-                "--admin-listen {address} can be reached from elsewhere, and the page asks nobody who he is; use a loopback \
-                 address, or add --admin-allow-remote if a proxy before it asks"
+                "--admin-listen {address} is not a loopback address, and the page has no authentication; use a loopback \
+                 address, or add --admin-allow-remote if a proxy in front of it authenticates"
             );
             return Err(error).or_exit(Exit::Usage);
         }
         let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("failed to listen on {address}"))
+            .with_context(|| format!("--admin-listen: failed to listen on {address}"))
             .or_exit(Exit::Usage)?;
-        tracing::info!(%address, "serves a page about the run namespaces");
+        tracing::info!(%address, "serving the status page");
         let policy = policy.clone();
         let read = Box::new(move || policy.read().map_err(|failure| format!("{:#}", failure.error)));
         let gatherer = Gatherer::new(Arc::clone(session), read, Arc::clone(health));
@@ -68,7 +70,7 @@ impl PageArgs {
 }
 
 impl Page {
-    /// Serves it for ever.
+    /// Serves the page forever.
     pub(super) async fn serve(self) -> std::io::Result<()> {
         tokio::select! {
             served = server::serve(self.listener, self.hosts, self.requests) => served,

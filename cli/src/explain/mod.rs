@@ -17,15 +17,17 @@ Examples:
     format!("{examples}\n\n{}", exit::HELP)
 }
 
-/// Explain the rules in a table, a rule by its id, why a namespace stays or is deleted (ns/NAME), or a decision (--review).
-/// Nothing is changed.
+/// Explain the rules, a rule, a namespace or a decision
+///
+/// Without an argument, lists all rules. Explains a rule by its id, why a namespace is retained or deleted by ns/NAME,
+/// and a recorded decision with --review. Changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Args {
-    /// A rule's id, such as NS001, or ns/NAME for a namespace; without it, all rules in a table
+    /// Id of a rule, such as NS001, or ns/NAME of a namespace (default: list all rules)
     #[arg(value_name = "RULE|ns/NAME", conflicts_with = "review")]
     subject: Option<String>,
-    /// Print the whole catalogue as Markdown (docs/rules.md)
+    /// Print the rule catalogue as Markdown (docs/rules.md)
     #[arg(long, conflicts_with = "subject")]
     markdown: bool,
     #[command(flatten)]
@@ -64,7 +66,7 @@ impl Args {
     }
 }
 
-/// The name of a namespace, as kubectl takes it.
+/// Parses the name of a namespace in the `ns/NAME` syntax of kubectl.
 fn namespace_of(subject: &str) -> Option<&str> {
     let (kind, name) = subject.split_once('/')?;
     let is_namespace = ["ns", "namespace", "namespaces"].contains(&kind) && !name.is_empty();

@@ -1,4 +1,4 @@
-//! `explain ns/NAME`: why a namespace would go or stay.
+//! `explain ns/NAME`: the reason why a namespace would be deleted or retained.
 
 use std::fmt::Write as _;
 
@@ -21,10 +21,10 @@ use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::output::Form;
 use crate::process;
 
-/// So many of its rows are shown.
+/// The maximum number of audit rows to print.
 const ROWS: u32 = 20;
 
-/// How a namespace is explained.
+/// Options for explaining a namespace.
 #[derive(Debug, clap::Args)]
 pub(super) struct NamespaceArgs {
     #[command(flatten)]
@@ -33,10 +33,10 @@ pub(super) struct NamespaceArgs {
     store: StoreArgs,
     #[command(flatten)]
     runs: RunsArgs,
-    /// Decide as if it was then
+    /// Evaluate at this time, an RFC 3339 timestamp (default: now)
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
-    /// The form of what is printed
+    /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
 }
@@ -106,14 +106,14 @@ async fn planned(
     Ok(Some(Planned::new(policy, now, candidate)))
 }
 
-/// What the decision rests on.
+/// Returns the facts that the decision is based on.
 fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
     let missing = || "(none)".to_owned();
     let annotation = |key| candidate.annotation(key).map_or_else(missing, str::to_owned);
     let label = |key| candidate.label(key).map_or_else(missing, str::to_owned);
     let run = match &candidate.run {
-        Run::NotRequested => "not asked: no database is configured".to_owned(),
-        Run::Unknown => "the database does not know it".to_owned(),
+        Run::NotRequested => "unknown: no database is configured".to_owned(),
+        Run::Unknown => "not found in the database".to_owned(),
         Run::Active { status } => status.clone(),
         Run::Ended { outcome, at } => {
             let at = at.map(|at| format!(" at {}", times::whole(at))).unwrap_or_default();
@@ -121,7 +121,7 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
         }
     };
     let work = match &candidate.work {
-        Work::NotInspected => "not looked at".to_owned(),
+        Work::NotInspected => "not inspected".to_owned(),
         Work::Idle => "nothing".to_owned(),
         Work::Active { found, scheduled } if scheduled.is_empty() => {
             format!("{}; none of its Pods is scheduled", found.join(" "))
@@ -142,7 +142,7 @@ fn facts(candidate: &Candidate) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The state of the gate, and the reason why it is closed, as the reconciler wrote them.
+/// Formats the state of the gate and the reason why it is closed, as the reconciler wrote them.
 fn gate(candidate: &Candidate) -> String {
     let reason = candidate.annotation(keys::BASELINE_WAITS_FOR);
     match (candidate.annotation(keys::BASELINE_READY_AT), reason) {
@@ -166,14 +166,14 @@ fn text(explanation: &Explanation) -> String {
     let mut text = String::new();
     let name = &explanation.namespace;
     let _ = match &explanation.verdict {
-        None => writeln!(text, "{name} is not there{}", last_end(explanation)),
+        None => writeln!(text, "{name} does not exist{}", last_end(explanation)),
         Some(line) => writeln!(text, "{name}: {}", sentence(line, explanation.now)),
     };
     for (what, value) in &explanation.facts {
         let _ = writeln!(text, "  {what:<17} {value}");
     }
     if !explanation.rows.is_empty() {
-        let _ = writeln!(text, "\nWhat was decided before:");
+        let _ = writeln!(text, "\nPrevious decisions:");
     }
     for row in &explanation.rows {
         let reason = row.reason.as_deref().unwrap_or_default();
@@ -192,7 +192,7 @@ fn last_end(explanation: &Explanation) -> String {
             times::whole(row.at),
             row.reason.as_deref().unwrap_or_default()
         ),
-        None => ", and no row tells that it was deleted".to_owned(),
+        None => ", and no audit row records its deletion".to_owned(),
     }
 }
 
@@ -201,9 +201,9 @@ fn sentence(line: &Line, now: Timestamp) -> String {
     match (line.verdict, line.until) {
         ("delete", _) => format!("the next sweep deletes it: {message}"),
         (_, Some(until)) => {
-            format!("it stays until {} ({}): {message}", times::whole(until), times::relative(until, now))
+            format!("retained until {} ({}): {message}", times::whole(until), times::relative(until, now))
         }
-        _ => format!("it stays: {message}"),
+        _ => format!("retained: {message}"),
     }
 }
 

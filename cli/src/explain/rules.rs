@@ -7,12 +7,12 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_webhook::rules::catalogue::{Rule, Subject, all, find};
 use codex_k8s_webhook::rules::example::{self, Object};
 
-/// A rule, by its id.
+/// Explains a rule, by its id.
 pub(super) fn rule(id: &str) -> anyhow::Result<String> {
     let unknown = || {
         let known: Vec<_> = all().map(|rule| rule.id).collect();
         format!(
-            "no rule has the id {id:?}; the rules are {}; a namespace is named as ns/NAME",
+            "no rule has the id {id:?}; the rules are {}; to explain a namespace, pass ns/NAME",
             known.join(", ")
         )
     };
@@ -31,12 +31,12 @@ const fn mode(mode: Mode) -> &'static str {
 const fn mutates(rule: &Rule) -> &'static str {
     match rule.subject() {
         _ if !rule.mutates() => "no",
-        Subject::Namespace | Subject::Workload => "yes: what is missing is added on creation",
-        Subject::Guard => "yes: what a manager writes is set to the policy's values",
+        Subject::Namespace | Subject::Workload => "yes: missing fields are added on creation",
+        Subject::Guard => "yes: fields that a manager writes are set to the policy's values",
     }
 }
 
-/// All rules in a table.
+/// Formats all rules as a table.
 pub(super) fn table() -> String {
     all().fold(String::new(), |mut text, rule| {
         let _ = writeln!(text, "{:<9} {:<8} {}", rule.id, mode(rule.default_mode), rule.title);
@@ -47,7 +47,7 @@ pub(super) fn table() -> String {
 fn entry(rule: &Rule) -> String {
     let denied = rule.examples.iter().find(|example| example.outcome.is_denied());
     format!(
-        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMends:    {}\n\n{}",
+        "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMutates:  {}\n\n{}",
         rule.id,
         rule.title,
         rule.subject(),
@@ -61,17 +61,17 @@ fn entry(rule: &Rule) -> String {
     )
 }
 
-/// The settings that the rule reads on its own, as a line of the page.
+/// Formats the settings that only this rule reads, as a line of the page.
 fn reads(rule: &Rule) -> String {
     let settings: Vec<_> = rule.reads.iter().map(|setting| format!("`{setting}`")).collect();
     if settings.is_empty() { String::new() } else { format!("- Settings: {}\n", settings.join(", ")) }
 }
 
-/// The catalogue as a page.
+/// Formats the catalogue as a Markdown page.
 pub(super) fn markdown() -> String {
     let mut page = String::from(
         "# Rules\n\nGenerated from the catalogue by `make generate`; do not edit.\n\nEach rule can be set to `enforce`, `warn`, \
-         `audit` or `off` under `rules:` in the policy. On an update a rule only speaks of what the update broke; but whoever puts another program into a workload is evaluated as its creator.\n\nThe examples of a rule are \
+         `audit` or `off` under `rules:` in the policy. On update, a rule reports only violations that the old object did not have; but a user who changes the program of a workload is evaluated like its creator.\n\nThe examples of a rule are \
          tests of it. Each starts from one of the [objects](#objects-of-the-examples) at the end of this page; unless it says otherwise, \
          in a run namespace whose baseline is ready, under the default policy. The time is always 2026-02-01T12:00:00Z.\n",
     );
@@ -82,7 +82,7 @@ pub(super) fn markdown() -> String {
         }
         let _ = write!(
             page,
-            "\n<a id=\"{}\"></a>\n\n### {}: {}\n\n- Why: {}\n- Comply: {}\n{}- Default: `{}`\n- Mends: {}\n\n{}",
+            "\n<a id=\"{}\"></a>\n\n### {}: {}\n\n- Why: {}\n- Comply: {}\n{}- Default: `{}`\n- Mutates: {}\n\n{}",
             rule.id.to_lowercase(),
             rule.id,
             rule.title,
@@ -104,7 +104,7 @@ pub(super) fn markdown() -> String {
     page
 }
 
-/// YAML that a reader unfolds.
+/// Formats YAML in a collapsed block.
 fn folded(summary: &str, yaml: &str) -> String {
     format!("<details><summary>{summary}</summary>\n\n```yaml\n{yaml}```\n\n</details>\n")
 }

@@ -1,4 +1,4 @@
-//! `policy diff`: what differs between two policies.
+//! `policy diff`: the differences between two policies.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,35 +16,35 @@ use crate::output::Form;
 use crate::{input, output};
 
 const STRONG: Style = Style::new().bold();
-/// The advice where the API server has to learn of the new policy.
+/// The advice to print if the new policy changes the webhook configurations.
 const REGISTER_AGAIN: &str =
     "The webhook configurations differ: register again with `codex-k8s-guard register --policy NEW`\n";
 
-/// Print the settings that differ between two policies, and the rules that read them
+/// Compare two policies: print the settings that differ and the rules that read them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, as those of diff:\n  0  nothing differs\n  1  something does\n  2  bad usage, or no usable policy"
+    after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, like those of diff(1):\n  0  no differences\n  1  some settings differ\n  2  invalid usage or an invalid policy"
 )]
 pub(crate) struct Args {
-    /// The old policy; - for standard input
+    /// Old policy file, or `-` for standard input
     #[arg(required_unless_present = "schema")]
     old: Option<PathBuf>,
-    /// The new policy; - for standard input
+    /// New policy file, or `-` for standard input
     #[arg(required_unless_present = "schema")]
     new: Option<PathBuf>,
-    /// The form of what is printed
+    /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
-    /// Print the JSON Schema of what --output json prints, and compare nothing
+    /// Print the JSON Schema of --output json instead of comparing
     #[arg(long, exclusive = true)]
     schema: bool,
-    /// Whether it is coloured
+    /// When to use colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
 
 impl Args {
-    /// Errors are what could not be read.
+    /// Runs the command. Errors are inputs that could not be read.
     pub(super) fn run(self) -> Ended {
         self.compare().or_exit(Exit::Usage)
     }
@@ -55,7 +55,7 @@ impl Args {
             return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
         };
         if old == Path::new("-") && old == new {
-            anyhow::bail!("OLD and NEW are both standard input; name a file for one of them");
+            anyhow::bail!("OLD and NEW are both standard input: pass a file for one of them");
         }
         let found = diff(&read(old)?, &read(new)?);
         let text = self.output.write(&found, format_report)?;
@@ -65,10 +65,10 @@ impl Args {
 }
 
 fn read(file: &Path) -> anyhow::Result<RunPolicy> {
-    super::parse(&input::text(file)?).with_context(|| format!("{} is no usable policy", file.display()))
+    super::parse(&input::text(file)?).with_context(|| format!("{} is not a valid policy", file.display()))
 }
 
-/// The differences, with colours that whoever prints them takes out where they are not wanted.
+/// Formats the differences with colours, which are removed while printing if they are not requested.
 fn format_report(found: &PolicyDiff) -> String {
     let mut text = String::new();
     for change in &found.changes {
@@ -88,7 +88,7 @@ fn format_report(found: &PolicyDiff) -> String {
     text
 }
 
-/// The old and the new value; of lists, the items that only one of them has.
+/// Formats the old and the new value. For lists: the items that only one of them has.
 fn values(change: &Change) -> String {
     let (Value::Array(old), Value::Array(new)) = (&change.old, &change.new) else {
         return format!(" {} -> {}", shown(&change.old), shown(&change.new));
@@ -101,7 +101,7 @@ fn values(change: &Change) -> String {
     if items.is_empty() { format!(" {} -> {}", shown(&change.old), shown(&change.new)) } else { items }
 }
 
-/// A value without the quotes of JSON.
+/// Formats a value without JSON quotes.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),

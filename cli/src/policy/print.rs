@@ -1,4 +1,4 @@
-//! `policy print`: a whole policy to begin with, with what each field means beside it.
+//! `policy print`: a complete policy to start from, with a comment on each field.
 
 use std::collections::HashSet;
 
@@ -8,32 +8,33 @@ use serde_json::Value;
 
 use crate::output;
 
-/// How wide comments are.
+/// The maximum width of comments.
 const WIDTH: usize = 100;
 
-/// Print a whole policy to begin with, with what each field means beside it
+/// Print a complete policy to start from, with a comment on each field
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The state of the platform whose values they are
+    /// Platform release to print the policy for
     #[arg(long, value_enum, default_value = "a")]
     profile: ProfileName,
-    /// Where editors find the schema, as a path from the file or as a URL
+    /// Location of the schema for editors: a URL, or a path relative to the policy file
     #[arg(long, value_name = "URL", default_value = "run-policy.schema.json", value_parser = one_word)]
     schema_url: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProfileName {
-    /// The defaults: a namespace for each run, with quotas on CPU and memory
+    /// Defaults: one namespace per run, with quotas on CPU and memory
     A,
-    /// Slots and reuse: agents may change nearly everything in their namespace, and only Pods are counted
+    /// Slots and reuse: agents may change nearly everything in their namespace, and only Pods are limited
     B,
 }
 
-/// In a comment, anything else could end it.
+/// Parses a URL or path without blanks or control characters, because those could end the comment that it is printed
+/// in.
 fn one_word(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-        return Err("expected a path or URL without blanks".to_owned());
+        return Err("must be a path or URL without blanks".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -48,22 +49,22 @@ impl Args {
     }
 }
 
-/// The policy with a line for editors and with comments.
+/// Formats the policy with comments and a line for editors.
 fn page(policy: &RunPolicy, schema_url: &str) -> anyhow::Result<String> {
     let schema = serde_json::to_value(RunPolicy::json_schema())?;
     let body = commented(&super::plain(policy)?, &schema);
     Ok(format!(
         "# yaml-language-server: $schema={schema_url}\n\
          # The schema: codex-k8s-guard policy schema > run-policy.schema.json\n\
-         # What is left out is as `codex-k8s-guard policy print-defaults` prints it.\n\n{body}"
+         # Omitted fields have the values that `codex-k8s-guard policy print-defaults` prints.\n\n{body}"
     ))
 }
 
-/// A policy's YAML with the schema's descriptions above the keys, each of them once.
+/// Inserts the schema's descriptions above the keys of a policy's YAML, each of them once.
 fn commented(yaml: &str, schema: &Value) -> String {
     let mut text = String::new();
     let mut printed = HashSet::new();
-    // The keys that a line stands under, with how far they are indented and what the schema says about them.
+    // The keys above the current line, with their indentation and schema.
     let mut above: Vec<(usize, Option<&Value>)> = Vec::new();
     for line in yaml.lines() {
         let body = line.trim_start();
@@ -84,7 +85,7 @@ fn commented(yaml: &str, schema: &Value) -> String {
     text
 }
 
-/// The fields of what a schema describes, be it somewhere else, or `null` otherwise.
+/// Returns the properties of a schema node. Follows references, and skips the `null` of optional fields.
 fn properties<'s>(root: &'s Value, node: &'s Value) -> Option<&'s Value> {
     if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
         return properties(root, root.pointer(reference.strip_prefix('#')?)?);

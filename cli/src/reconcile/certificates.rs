@@ -1,4 +1,4 @@
-//! The arguments of the keeper of certificates.
+//! The arguments of the certificate rotation.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,49 +14,50 @@ use http::Uri;
 use crate::duration::duration;
 use crate::register::{self, Service};
 
-/// The certificates are not inspected more often than this.
+/// The shortest interval between checks of the certificates.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Who keeps the certificates, and of what.
+/// Options of the certificate rotation.
 #[derive(Debug, clap::Args)]
 pub(super) struct Certificates {
-    /// Keep authority and leaf in Secrets of the Lease's namespace, and both webhook configurations as they are to be
+    /// Rotate the CA and the serving certificate in Secrets of the install namespace, and repair both webhook
+    /// configurations
     #[arg(id = "certificates", long = "certificates", conflicts_with_all = ["once", "dry_run"])]
     managed: bool,
-    /// The Service of the webhook, as NAMESPACE/NAME
-    #[arg(long, value_parser = register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
+    /// Service of the webhook
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = register::service, default_value = "codex-k8s-guard/codex-k8s-webhook")]
     service: Service,
-    /// An address that the API server calls instead of the Service, such as <https://10.0.0.7:8443>
-    #[arg(long, requires = "replica", requires = "certificates")]
+    /// URL that the API server calls instead of the Service, such as `https://10.0.0.7:8443`
+    #[arg(long, value_name = "URL", requires = "replica", requires = "certificates")]
     webhook_url: Option<String>,
-    /// A replica outside the cluster, as ADDRESS:PORT; instead of those behind the Service
+    /// Replica outside the cluster, as ADDRESS:PORT, instead of the replicas behind the Service (can be repeated)
     #[arg(long, value_name = "ADDRESS", requires = "certificates")]
     replica: Vec<SocketAddr>,
-    /// The Secret of the authority; nobody but this command reads it
+    /// Secret of the CA; only this command reads it
     #[arg(long, value_name = "SECRET", default_value = AUTHORITY_SECRET)]
     authority_secret: String,
-    /// The Secret of the leaf, which the webhook mounts
+    /// Secret of the serving certificate, which the webhook mounts
     #[arg(long, value_name = "SECRET", default_value = LEAF_SECRET)]
     leaf_secret: String,
-    /// How long an authority is valid, between 24h and 876000h; its successor comes after two thirds
+    /// Lifetime of a CA, from 24h to 876000h; the next one is created after two thirds of it
     #[arg(long, value_name = "DURATION", default_value = "87600h", value_parser = authority_lifetime)]
     authority_lifetime: Duration,
-    /// How long a leaf is valid, between 24h and 19800h; its successor comes after two thirds
+    /// Lifetime of a serving certificate, from 24h to 19800h; the next one is issued after two thirds of it
     #[arg(long, value_name = "DURATION", default_value = "2160h", value_parser = leaf_lifetime)]
     leaf_lifetime: Duration,
-    /// How long every API server may take to trust a new authority
+    /// Time to wait until every API server trusts a new CA
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     propagation: Duration,
-    /// How long the previous authority is trusted after its last leaf was replaced
+    /// Time to keep trusting the previous CA after its last serving certificate was replaced
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     authority_linger: Duration,
-    /// How often the certificates are inspected
+    /// Interval between checks of the certificates
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     certificate_interval: Duration,
 }
 
 impl Certificates {
-    /// What is to be kept in a namespace, if anything is.
+    /// Returns the options of the certificate rotation in a namespace, if it is enabled.
     pub(super) fn options(&self, namespace: &str) -> anyhow::Result<Option<Options>> {
         if !self.managed {
             return Ok(None);
@@ -91,12 +92,12 @@ impl Certificates {
     }
 }
 
-/// A hundred years at most.
+/// Parses a lifetime of at most a hundred years.
 fn authority_lifetime(text: &str) -> anyhow::Result<Duration> {
     lifetime(text, 36_500)
 }
 
-/// 825 days at most: verifiers refuse leaves that are valid for longer.
+/// Parses a lifetime of at most 825 days, because verifiers reject certificates that are valid for longer.
 fn leaf_lifetime(text: &str) -> anyhow::Result<Duration> {
     lifetime(text, 825)
 }
@@ -108,11 +109,11 @@ fn lifetime(text: &str, days: u64) -> anyhow::Result<Duration> {
     Ok(found)
 }
 
-/// The leaf of whoever is called by an address.
+/// Returns the serving certificate for a URL.
 fn leaf_of(url: &str) -> anyhow::Result<Leaf> {
     let parsed: Uri = url.parse()?;
     let host = parsed.host().unwrap_or_default().trim_matches(['[', ']']);
-    ensure!(!host.is_empty(), "--webhook-url: found {url:?}, expected https://HOST:PORT");
+    ensure!(!host.is_empty(), "--webhook-url: invalid value {url:?}: must be https://HOST:PORT");
     let mut leaf = Leaf { common_name: host.to_owned(), ..Leaf::default() };
     match host.parse() {
         Ok(address) => leaf.addresses.push(address),

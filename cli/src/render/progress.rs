@@ -1,4 +1,4 @@
-//! The state of a Job: on one line at a terminal, a line for each change in a pipe.
+//! Progress of a Job: its state on one line on a terminal, one line per change in a pipe.
 
 use std::io::{self, IsTerminal as _};
 
@@ -6,10 +6,10 @@ use codex_k8s_webhook::render::State;
 
 use crate::output;
 
-/// Back to the beginning of the line, and away with what stood there.
+/// Returns the cursor to the beginning of the line and erases the line.
 const OVER: &str = "\r\x1b[2K";
 
-/// Tells states on standard output.
+/// Prints states to standard output.
 #[derive(Debug)]
 pub(super) struct Progress {
     what: String,
@@ -18,15 +18,15 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Tells the states of something.
+    /// Creates the progress of an object.
     pub(super) fn of(what: String) -> Self {
         Self { what, lively: io::stdout().is_terminal(), last: None }
     }
 
-    /// Tells a state, unless it was told last.
+    /// Prints a state, unless it is the last one printed.
     pub(super) fn show(&mut self, state: &State) {
         if self.last.as_ref() != Some(state) {
-            // With standard output gone nobody reads it, but the exit code still tells of the end.
+            // If standard output is closed, the exit code still reports how the Job ended.
             let _ = output::print(&line(&self.what, state, self.lively));
             self.last = Some(state.clone());
         }

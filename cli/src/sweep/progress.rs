@@ -1,4 +1,4 @@
-//! A bar at a terminal; now and then a line in a log.
+//! Progress of a sweep: a bar on a terminal, a line now and then in a log.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use codex_k8s_gc::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Lines are this far apart, at least.
+/// The shortest interval between lines in the log.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Shows how far a sweep is, on standard error.
+/// Prints the progress of a sweep to standard error.
 #[derive(Debug)]
 pub(super) struct ProgressLog {
     bar: ProgressBar,

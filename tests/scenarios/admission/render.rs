@@ -108,7 +108,7 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
             );
             assert!(!was_mutated("jobs", job_name));
             let again = told(&run(&identity, &apply, payload), 0);
-            assert_eq!(again.matches(" is there already\n").count(), 2, "{again}");
+            assert_eq!(again.matches(" reused\n").count(), 2, "{again}");
             let uid = &read_job(namespace_name, job_name)["metadata"]["uid"];
             assert_eq!(uid, &stored_job["metadata"]["uid"]);
         }

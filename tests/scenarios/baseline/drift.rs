@@ -252,7 +252,7 @@ fn what_the_worker_keeps_deleting_comes_back_ever_later_and_the_log_names_the_se
     assert!(gaps.iter().zip(at_least).all(|(gap, least)| *gap >= least), "{gaps:?}");
     let log = std::fs::read_to_string(guard().file("reconcile.log")).unwrap();
     let warns = |line: &str| {
-        line.contains("it keeps being deleted; if it is not wanted, change the setting")
+        line.contains("the object keeps being deleted; to remove it from the baseline, change the setting")
             && line.contains(&name)
             && line.contains("limitRange in baseline.fullEnv, codeOnly or slot")
     };

@@ -165,7 +165,7 @@ fn registrations_are_probed_renewed_and_taken_away() {
     cluster.told(&["verify"], 0, "enforced");
     let trusted = cluster.bundles().remove(0);
     cluster.told(&["unregister"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard deleted");
-    cluster.told(&["unregister"], 0, "MutatingWebhookConfiguration/codex-k8s-guard was not there");
+    cluster.told(&["unregister"], 0, "MutatingWebhookConfiguration/codex-k8s-guard not found");
     cluster.told(&["verify", "--wait=1s"], 1, "does not enforce the rules after 1s");
 
     let url = format!("https://{}", cluster.guard.webhook.address);

@@ -93,7 +93,7 @@ fn what_is_left_is_purged_once_no_one_needs_it_and_what_is_not_ours_stays() {
     cluster.create("v1", "ConfigMap", "codex-k8s-gc-last-sweep", &[]);
     let before = cluster.left();
 
-    let needed = "nothing was deleted, because it is needed: after 0s there still is";
+    let needed = "nothing was deleted, because the installation is still in use: after 0s, found";
     let both = format!("{needed} {registration}/codex-k8s-guard, Pod/reconcile-0; uninstall the chart first");
     cluster.purge(&["--wait=0s"], 1, &both);
     cluster.kubectl(&["delete", registration, "codex-k8s-guard"], &Value::Null);

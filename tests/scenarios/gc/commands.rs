@@ -39,10 +39,10 @@ fn explain_reports_why_a_namespace_stays_or_goes_or_has_gone() {
     assert!(text.contains("at work           nothing\n"), "{text}");
     assert_eq!(cluster.sweep(&[]).code, 0);
     let text = told(&cluster, &["explain", &format!("ns/{goes}")]);
-    assert!(text.starts_with(&format!("{goes} is not there: it was deleted at ")), "{text}");
+    assert!(text.starts_with(&format!("{goes} does not exist: it was deleted at ")), "{text}");
     assert!(text.contains("run.namespace.cleanup_intended ttl_expired\n"), "{text}");
     let text = told(&cluster, &["explain", &format!("ns/{held}")]);
-    assert!(text.starts_with(&format!("{held}: it stays until {until} (in ")), "{text}");
+    assert!(text.starts_with(&format!("{held}: retained until {until} (in ")), "{text}");
     assert!(text.contains("somebody holds it: the failed migration"), "{text}");
     assert!(text.contains("run.namespace.cleanup_skipped held hold=the failed migration"), "{text}");
     // Now, and in a while.
@@ -56,9 +56,9 @@ fn explain_reports_why_a_namespace_stays_or_goes_or_has_gone() {
         (&json!("delete"), &json!("ttl_expired"))
     );
     let text = told(&cluster, &["explain", "ns/default"]);
-    assert!(text.starts_with("default: it stays: it carries no managed-by label\n"), "{text}");
+    assert!(text.starts_with("default: retained: it carries no managed-by label\n"), "{text}");
     let text = told(&cluster, &["explain", "ns/codex-issue-never"]);
-    assert_eq!(text, "codex-issue-never is not there, and no row tells that it was deleted\n");
+    assert_eq!(text, "codex-issue-never does not exist, and no audit row records its deletion\n");
 }
 
 #[test]
@@ -168,11 +168,12 @@ fn reading_rows_makes_no_store_that_the_collector_could_not_write() {
     let store = format!("--audit-store=sqlite:{}", file.display());
     for args in [["audit", "list", &store].as_slice(), &["audit", "prune", "--older-than=1h", &store]] {
         let (code, text) = refused(&cluster, args);
-        let expected = format!("there are no audit rows at sqlite:{}: nothing has swept yet", file.display());
+        let expected =
+            format!("found no audit rows at sqlite:{}: no sweep has written there yet", file.display());
         assert!(code == 5 && text.contains(&expected), "{text}");
     }
     let text = told(&cluster, &["explain", "ns/codex-issue-never", &store]);
-    assert_eq!(text, "codex-issue-never is not there, and no row tells that it was deleted\n");
+    assert_eq!(text, "codex-issue-never does not exist, and no audit row records its deletion\n");
     assert!(!file.exists());
     let text = told(&cluster, &["audit", "install", &store]);
     assert_eq!(text, format!("rows can be kept at sqlite:{}\n", file.display()));

@@ -137,7 +137,7 @@ fn runs_and_retention_decide_with_the_lease_and_rows_go_to_the_platforms_own_tab
     let [store, runs] = platform.addresses("platform");
     let explained = cluster.run(&["explain", &format!("ns/{running}"), &store, &runs]);
     let explained = String::from_utf8(explained.stdout).unwrap();
-    assert!(explained.starts_with(&format!("{running}: it stays: its run is running\n")), "{explained}");
+    assert!(explained.starts_with(&format!("{running}: retained: its run is running\n")), "{explained}");
 }
 
 #[test]

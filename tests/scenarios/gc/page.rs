@@ -90,7 +90,7 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
     let told = || {
         let page = Health(page).get("/").ok()?;
         let (namespaces, reservations) = (section(&page, "namespaces"), section(&page, "quotas"));
-        (namespaces.contains("is no usable policy") && reservations.contains("is no usable policy"))
+        (namespaces.contains("is not a valid policy") && reservations.contains("is not a valid policy"))
             .then_some(())
     };
     soon("the policy is told to be unusable", told);
@@ -101,10 +101,7 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
 fn the_page_is_for_loopback_and_for_who_asks_for_it_by_its_own_name() {
     let cluster = Cluster::new();
     for (args, words) in [
-        (
-            &["--admin-listen=0.0.0.0:0"][..],
-            "can be reached from elsewhere, and the page asks nobody who he is",
-        ),
+        (&["--admin-listen=0.0.0.0:0"][..], "is not a loopback address, and the page has no authentication"),
         (&["--admin-host=guard.example.org"], "--admin-listen"),
     ] {
         let ran = cluster.run(&[&["daemon", "--health-listen=127.0.0.1:0"], args].concat());

@@ -115,10 +115,10 @@ fn a_namespace_without_a_place_is_reported_as_waiting_for_one_since_it_was_repor
     })
     .unwrap();
     let since = seconds(told.parse().unwrap());
-    eventually("it is told", TIMEOUT, || (closed_gates("place") == (1, since)).then_some(())).unwrap();
+    eventually("it is told", TIMEOUT, || (closed_gates("quota") == (1, since)).then_some(())).unwrap();
     done(&kubectl(&Identity::worker()).run(&["delete", "namespace", "codex-issue-first"]).unwrap());
     await_gate("codex-issue-second");
-    eventually("it is told no more", TIMEOUT, || (closed_gates("place") == (0, 0)).then_some(())).unwrap();
+    eventually("it is told no more", TIMEOUT, || (closed_gates("quota") == (0, 0)).then_some(())).unwrap();
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Every command of docs/alerts.md, as it stands there, on a real control plane with the chart's objects in it. No
-//! Pod runs there: one that asks for logs finds the Pods of its Deployment, and nothing in their logs; about a Deployment
+//! Every command of docs/alerts.md, as it stands there, on a real control plane with the chart's objects in it. No Pod
+//! runs there: one that asks for logs finds the Pods of its Deployment, and nothing in their logs; about a Deployment
 //! that is not there, it fails.
 
 use std::fs;
@@ -54,8 +54,8 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "kubectl -n codex-k8s-guard get cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
         Prints("cronjob.batch/codex-k8s-gc"),
     ),
-    ("CodexGuardCollectorSilent", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was done")),
-    ("CodexGuardBreakerOpen", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was done")),
+    ("CodexGuardCollectorSilent", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),
+    ("CodexGuardBreakerOpen", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),
     (
         "CodexGuardBreakerOpen",
         "codex-k8s-guard sweep --allow-mass-deletion=N",

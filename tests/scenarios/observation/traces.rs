@@ -143,7 +143,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     ];
     assert!(told[0].is("codex-k8s-webhook", "review", &expected), "{told:?}");
     collector.await_spans("codex-k8s-webhook", "review", &[("entry", "mutate"), ("verdict", "mutated")]);
-    collector.await_spans("codex-k8s-reconcile", "look", &[("namespace", NAME), ("missing", "")]);
+    collector.await_spans("codex-k8s-reconcile", "reconcile", &[("namespace", NAME), ("missing", "")]);
 
     let swept = Command::new(playground())
         .args(["guard", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])

@@ -1,4 +1,4 @@
-//! The API server's own cost of our registration, beside the same requests without it.
+//! The cost of our registration in the API server, compared with the same requests without it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::control_plane::ControlPlane;
 use crate::guard::{Guard, grant_every_right};
 use crate::identity::Identity;
 
-/// Labels of a small namespace, of the one that a red team sent, and of twice that.
+/// The numbers of labels: of a small namespace, of the one that a red team sent, and twice that.
 const LABELS: [usize; 3] = [10, 20_000, 40_000];
 const REQUESTS: u32 = 5;
 
@@ -37,10 +37,10 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The CPU time of the API server for a dry-run creation of a namespace with so many labels.
+/// Measures the CPU time of the API server for a dry-run creation of a namespace with this number of labels.
 ///
 /// # Errors
-/// If the API server does not admit it.
+/// Returns an error if the API server does not admit the namespace.
 pub fn cpu_of_creation(control_plane: &ControlPlane, labels: usize) -> anyhow::Result<Duration> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let labels: Map<String, Value> =
@@ -51,7 +51,7 @@ pub fn cpu_of_creation(control_plane: &ControlPlane, labels: usize) -> anyhow::R
     runtime.block_on(async {
         let api = Api::<Namespace>::all(control_plane.client(&Identity::developer()).await?);
         let dry_run = PostParams { dry_run: true, field_manager: None };
-        // The first one connects, and has the API server compile the conditions.
+        // The first request connects, and lets the API server compile the conditions.
         api.create(&dry_run, &namespace).await?;
         let before = process.cpu()?;
         for _ in 0..REQUESTS {

@@ -1,4 +1,4 @@
-//! What the cache of managed namespaces costs when there are many of them, and whether decisions get slower.
+//! The cost of the cache of managed namespaces with many of them, and its effect on the time of decisions.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::webhook::Webhook;
 
-/// How many run namespaces there are in the end.
+/// The number of run namespaces at the end.
 pub(super) const NAMESPACES: usize = 10_000;
 const TIMEOUT: Duration = Duration::from_mins(2);
 
@@ -21,11 +21,11 @@ pub(super) struct Memory {
     pub(super) before: u64,
     pub(super) with_all: u64,
     pub(super) after_changes: u64,
-    /// The most that a webhook ever had which began when there were that many.
+    /// The peak of a webhook that was started when all namespaces existed.
     pub(super) late_peak: u64,
 }
 
-/// Creates the namespaces through the webhook, changes each of them once, and starts one more webhook.
+/// Creates the namespaces through the webhook, changes each of them once, and starts another webhook.
 pub(super) async fn fill(guard: &Guard) -> anyhow::Result<Memory> {
     let client = guard.control_plane.client(&Identity::Admin).await?;
     let process = &guard.webhook.process;

@@ -1,4 +1,4 @@
-//! What `check` costs, by the size of what it is given.
+//! The cost of `check` by the size of its input.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -11,17 +11,17 @@ use anyhow::ensure;
 use super::report;
 use crate::process::Process;
 
-/// How many documents a stream has.
+/// The numbers of documents in a stream.
 const SIZES: [usize; 3] = [2_500, 5_000, 10_000];
-/// How often each is evaluated; the fastest counts, for whatever else the machine does only makes it slower.
+/// The number of evaluations of each stream. The fastest one counts, because other load can only slow it down.
 const ROUNDS: usize = 3;
-/// How often the memory of a process is looked at that is about to end.
+/// The interval between reads of the memory of a process.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures and prints.
 ///
 /// # Errors
-/// If a evaluation fails.
+/// Returns an error if an evaluation fails.
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     report::say("\n`check` of one stream, half of it Namespaces and half Jobs in them ...")?;
     let folder = tempfile::tempdir()?;
@@ -68,7 +68,7 @@ fn evaluate(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
     Ok((took, peak))
 }
 
-/// Runs a program to its end; how long it took, and the most memory that it was seen to have.
+/// Runs a program to its end. Returns its duration and its peak memory.
 pub(super) fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Duration, u64)> {
     let begun = Instant::now();
     let mut process = command.spawn()?;
@@ -77,7 +77,7 @@ pub(super) fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Dura
         if let Some(status) = process.try_wait()? {
             return Ok((status, begun.elapsed(), peak));
         }
-        // It may have ended since.
+        // The process may have ended meanwhile.
         peak = Process::of_child(&process).peak_memory().unwrap_or(peak).max(peak);
         std::thread::sleep(POLL_INTERVAL);
     }

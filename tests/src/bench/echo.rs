@@ -1,4 +1,5 @@
-//! The floor: an HTTPS server on the webhook's own stack that allows everything, with and without reading JSON.
+//! The floor of the benchmarks: an HTTPS server on the webhook's own stack that allows everything, with and without
+//! parsing JSON.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -16,19 +17,19 @@ use codex_k8s_webhook::server::{Alpn, tls_config};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Answer every admission review with "allowed".
+/// Respond to every admission review with "allowed"
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The address to serve on
+    /// Address to serve on
     #[arg(long)]
     listen: SocketAddr,
-    /// The serving certificate
+    /// Serving certificate in PEM
     #[arg(long)]
     tls_cert: PathBuf,
-    /// Its private key
+    /// Private key of the serving certificate in PEM
     #[arg(long)]
     tls_key: PathBuf,
-    /// Parse the body as JSON before answering
+    /// Parse the body as JSON before responding
     #[arg(long)]
     parse: bool,
 }
@@ -37,7 +38,7 @@ impl Args {
     /// Serves until it is killed.
     ///
     /// # Errors
-    /// If the address or the certificate cannot be used.
+    /// Returns an error if the address or the certificate cannot be used.
     pub fn run(self) -> anyhow::Result<()> {
         let resolver = Arc::new(ReloadableResolver::empty());
         FileSource::new(&self.tls_cert, &self.tls_key).load(&resolver, Timestamp::now())?;
@@ -55,7 +56,7 @@ impl Args {
 }
 
 async fn empty(body: Bytes) -> impl IntoResponse {
-    // kube-apiserver writes the request's uid before every other one.
+    // kube-apiserver writes the uid of the request before all other uids.
     const MARK: &[u8] = br#""uid":""#;
     let start = body.windows(MARK.len()).position(|window| window == MARK).map(|at| at + MARK.len());
     let uid = start.and_then(|start| body.get(start..start + 36)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Job creates through kube-apiserver: without a webhook, with two calls to the empty echo, with us.
+//! Creations of Jobs through kube-apiserver: without a webhook, with two calls to the empty echo, and with our webhook.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::review;
 
-/// A namespace that no webhook is called for.
+/// The namespace without a webhook.
 pub(super) const PLAIN: &str = "bench-plain";
-/// A namespace that the empty echo is called for, twice.
+/// The namespace with two calls to the empty echo.
 pub(super) const FLOOR: &str = "bench-floor";
 
 const WEBHOOK: &str = "floor.bench.example";
@@ -31,7 +31,7 @@ pub(super) async fn create_namespace(client: &Client, namespace: &Value) -> anyh
     Ok(())
 }
 
-/// The worker's own rights are not what is measured.
+/// Gives the worker all rights, because its own rights are not measured.
 pub(super) async fn let_worker_in(client: &Client) -> anyhow::Result<()> {
     let binding: ClusterRoleBinding = serde_json::from_value(json!({
         "metadata": {"name": "bench-worker"},
@@ -42,7 +42,7 @@ pub(super) async fn let_worker_in(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Times creates by turns, after both webhooks were seen to be called.
+/// Measures the creations by turns, after both webhooks are being called.
 pub(super) async fn measure(
     guard: &Guard,
     echo: &Echo,
@@ -77,7 +77,8 @@ async fn create(client: &Client, namespace: &str, job: Vec<u8>) -> anyhow::Resul
     Ok(())
 }
 
-/// The API server calls a new webhook a moment after it was registered; its own metrics tell that it does.
+/// Waits until the API server calls a new webhook, which takes a moment after its registration and is visible in its
+/// metrics.
 async fn await_calls(client: &Client, worker: &Client) -> anyhow::Result<()> {
     let job = serde_json::to_vec(&review::manifest_in(FLOOR, review::WORKER_JOB)?)?;
     let begun = Instant::now();

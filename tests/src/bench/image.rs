@@ -1,5 +1,5 @@
-//! The image: what it weighs, how soon its server is ready, and what memory that takes. The floor of a start is a server that
-//! only shakes hands.
+//! The image: its size, the time until its server is ready, and the memory. The floor of a start is a server that only
+//! completes TLS handshakes.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::image;
 use crate::process::Process;
 
-/// Where `make bench` has put the image.
+/// The variable with the path of the image that `make bench` has built.
 const ARCHIVE: &str = "CODEX_K8S_GUARD_IMAGE";
 const STARTS: usize = 20;
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     say(&format!("\nThe image, and {STARTS} starts of its server before an empty cluster:"))?;
     let milliseconds = |times: &[Duration]| quantile(times, 0.5) / 1e3;
     say(&format!(
-        "from start to ready{:>9.1} ms p50; a server that only shakes hands{:>7.1} ms",
+        "from start to ready{:>9.1} ms p50; a server that only completes handshakes{:>7.1} ms",
         milliseconds(&ours),
         milliseconds(&floor)
     ))?;
@@ -51,25 +51,25 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     at_most("resident once ready, MiB", mebibytes(largest), 25.0)
 }
 
-/// What is started.
+/// A server to start.
 #[derive(Clone, Copy)]
 enum Server<'a> {
     Echo(&'a Path),
     Serve(&'a Path),
 }
 
-/// Ended when it is dropped.
+/// A child process that is killed when it is dropped.
 struct Ending(Child);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // One that has ended by itself is ended.
+        // The process may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// How long a server takes until it is ready, and what it has resident then, in bytes.
+/// Starts a server. Returns the time until it is ready, and its resident memory in bytes.
 fn started(guard: &Guard, server: Server<'_>) -> anyhow::Result<(Duration, u64)> {
     let free = || anyhow::Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
     let (listen, health) = (free()?, free()?);
@@ -96,7 +96,7 @@ fn started(guard: &Guard, server: Server<'_>) -> anyhow::Result<(Duration, u64)>
     let begun = Instant::now();
     let process = Ending(command.spawn()?);
     while !is_ready() {
-        ensure!(begun.elapsed() < TIMEOUT, "a server does not get ready");
+        ensure!(begun.elapsed() < TIMEOUT, "the server did not become ready");
         std::thread::yield_now();
     }
     Ok((begun.elapsed(), Process::of_child(&process.0).memory()?))

@@ -1,4 +1,4 @@
-//! Large requests: their cost for the API server and for the webhook, and the time that small ones take beside them.
+//! Large requests: their cost in the API server and in the webhook, and the time of small requests next to them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::guard::{Guard, WITHOUT_QUOTAS};
 use crate::identity::Identity;
 use crate::process::Process;
 
-/// Requests of each kind; the sum of their CPU time is far above the resolution of the clock.
+/// The number of requests of each kind, whose total CPU time is far above the resolution of the clock.
 const REQUESTS: u32 = 5;
 const SMALL: usize = 200;
 const NAMESPACE: &str = "codex-issue-bench-load";
@@ -28,7 +28,7 @@ struct Large {
     body: Value,
 }
 
-/// CPU time for one request.
+/// The CPU time of one request.
 #[derive(Clone, Copy)]
 struct Cost {
     api_server: Duration,
@@ -38,9 +38,9 @@ struct Cost {
 /// Measures and prints.
 ///
 /// # Errors
-/// If anything does not start, or a small request is refused.
+/// Returns an error if a program does not start, or a small request is refused.
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
-    report::say("\nLarge requests, dry-run, and small ones beside them ...")?;
+    report::say("\nLarge requests, dry-run, and small ones next to them ...")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let control_plane = ControlPlane::start(playground)?;
     let api_server = control_plane.api_server()?;
@@ -58,7 +58,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
 async fn prepare(admin: &Caller) -> anyhow::Result<()> {
     let namespace = json!({"metadata": {"name": NAMESPACE}});
     admin.send(Method::POST, "/api/v1/namespaces", &namespace).await?.object()?;
-    // A dry run does not wait at the gate, but large reviews are measured without what it warns about.
+    // A dry run does not wait at the gate, but large reviews are measured without the warning about a closed gate.
     let path = format!("/api/v1/namespaces/{NAMESPACE}");
     let begun = Instant::now();
     loop {
@@ -66,7 +66,7 @@ async fn prepare(admin: &Caller) -> anyhow::Result<()> {
         if found.pointer("/metadata/annotations/codex-k8s.dev~1baseline-ready-at").is_some() {
             return Ok(());
         }
-        ensure!(begun.elapsed() < Duration::from_mins(1), "the gate does not open");
+        ensure!(begun.elapsed() < Duration::from_mins(1), "the gate did not open");
     }
 }
 
@@ -134,7 +134,7 @@ fn print(alone: &[(&'static str, Cost)], with_us: &[(&'static str, Cost)]) -> an
     report::at_most("the webhook: a Job of 10,000 / of 5,000 containers", ratio, 2.5)
 }
 
-/// Small requests of others, alone and while three large ones are under way at any time: none is refused.
+/// Measures small requests of another client, alone and with three concurrent large ones. None may be refused.
 async fn beside_large_ones(guard: &Guard) -> anyhow::Result<()> {
     let quiet = small(guard, "quiet").await?;
     let ended = Arc::new(AtomicBool::new(false));
@@ -158,7 +158,7 @@ async fn beside_large_ones(guard: &Guard) -> anyhow::Result<()> {
     while let Some(attacker) = attackers.join_next().await {
         large += attacker??;
     }
-    for (name, times) in [("alone", &quiet), ("beside three of 10,000 containers", &beside)] {
+    for (name, times) in [("alone", &quiet), ("next to three of 10,000 containers", &beside)] {
         report::say(&format!(
             "small Jobs {name}: p50 {:.1} ms, p99 {:.1} ms",
             report::quantile(times, 0.5) / 1e3,

@@ -1,7 +1,7 @@
-//! The webhook's speed, as ratios against the floor that is measured in the same run.
+//! Benchmarks: the speed of the webhook as ratios to a floor that is measured in the same run.
 //!
-//! Floor and webhook are processes of their own, asked by turns in short rounds, so that whatever else the machine
-//! does falls on all of them alike.
+//! The floor and the webhook are separate processes, measured by turns in short rounds, so that other load on the
+//! machine affects all of them equally.
 
 pub mod api_server;
 mod cache;
@@ -42,12 +42,12 @@ const TOGETHER: usize = 5000;
 const CONNECTIONS: usize = 25;
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// What is measured.
+/// A section of the benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Section {
-    /// Reviews, by the webhook and by the floor
+    /// Reviews, in the webhook and in the floor
     Webhook,
-    /// Large requests, and small ones beside them
+    /// Large requests, and small ones next to them
     Load,
     /// The reconciler of baselines
     Reconcile,
@@ -55,16 +55,16 @@ pub enum Section {
     Sweep,
     /// Files, evaluated without a cluster
     Check,
-    /// The API server's cost of our conditions, for namespaces of many labels
+    /// The cost of our match conditions in the API server, for namespaces with many labels
     ApiServer,
     /// The image, and the start of its server
     Image,
 }
 
-/// Measures and prints these sections; all of them if none is named.
+/// Measures and prints sections, or all of them if none is named.
 ///
 /// # Errors
-/// If anything does not start, or does not do what it must.
+/// Returns an error if a program does not start, or a result is wrong.
 pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     let is_wanted = |section| sections.is_empty() || sections.contains(&section);
     if is_wanted(Section::Webhook) {
@@ -112,7 +112,7 @@ fn webhook(playground: &Path) -> anyhow::Result<()> {
     report::servers(&targets)?;
     let figures = runtime.block_on(end_to_end::measure(&guard, &empty, &namespace))?;
     report::end_to_end(&figures)?;
-    // It would build ten thousand baselines meanwhile.
+    // The reconciler would create ten thousand baselines meanwhile.
     guard.reconciler.process.signal("TERM")?;
     report::say(&format!("\nCreating {} run namespaces through the webhook ...", cache::NAMESPACES))?;
     let memory = runtime.block_on(cache::fill(&guard))?;
@@ -124,7 +124,7 @@ fn webhook(playground: &Path) -> anyhow::Result<()> {
     report::cache(&memory, &targets)
 }
 
-/// A run namespace and its Job, as the API server shows them to a webhook.
+/// Returns the name of a run namespace, and its Job as the API server sends it to a webhook.
 async fn prepare(control_plane: &ControlPlane) -> anyhow::Result<(String, Value)> {
     let client = control_plane.client(&Identity::Admin).await?;
     let namespace: Value = serde_saphyr::from_str(review::WORKER_NAMESPACE)?;
@@ -147,7 +147,7 @@ async fn measure(dialer: &Dialer, review: &Bytes, targets: &mut [Target]) -> any
     }
     for round in 0..ROUNDS {
         for turn in 0..targets.len() {
-            // Another one begins each round: being first is not an advantage then.
+            // Each round starts with another target, so that being first is not an advantage.
             let count = targets.len();
             let Some(target) = targets.get_mut((round + turn) % count) else { continue };
             alone(dialer, review, target, ALONE).await?;
@@ -157,7 +157,7 @@ async fn measure(dialer: &Dialer, review: &Bytes, targets: &mut [Target]) -> any
     Ok(())
 }
 
-/// One connection, one review after the other: what a single request waits.
+/// Sends one review after the other on one connection, to measure the latency of a single request.
 async fn alone(dialer: &Dialer, review: &Bytes, target: &mut Target, count: usize) -> anyhow::Result<()> {
     let mut connection = dialer.connect(target.address).await?;
     for _ in 0..count {
@@ -168,7 +168,7 @@ async fn alone(dialer: &Dialer, review: &Bytes, target: &mut Target, count: usiz
     Ok(())
 }
 
-/// Many connections at a time: what the server can do, and what it costs.
+/// Sends reviews on many connections at the same time, to measure throughput and CPU time.
 async fn together(dialer: &Dialer, review: &Bytes, target: &mut Target) -> anyhow::Result<()> {
     let mut connections = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
@@ -207,7 +207,7 @@ async fn post(connection: &mut Connection, path: &str, review: &Bytes) -> anyhow
     Ok(())
 }
 
-/// Sends a request for each number below `count`, on as many connections as kube-apiserver keeps open.
+/// Sends a request for each number below `count`, with as many connections as kube-apiserver keeps open.
 async fn each<F>(client: &Client, count: usize, request: fn(Api<Namespace>, usize) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,

@@ -1,5 +1,5 @@
-//! What the baseline reconciler costs: from nothing, and when there is nothing to do; and what it costs to check all that
-//! it has built.
+//! The cost of the baseline reconciler, with all baselines missing and with nothing to do, and the cost of `check
+//! --live` on the result.
 
 use std::fs;
 use std::path::Path;
@@ -23,15 +23,15 @@ use crate::webhook::Reconciler;
 
 const NAMESPACES: usize = 2_000;
 const TIMEOUT: Duration = Duration::from_mins(15);
-/// Every namespace takes two places: one in the cluster, one in its project.
-/// What a policy is proposed to change: every namespace's lease is too long for it.
+/// The change of the proposed policy, for which the lease of every namespace is too long.
 const SHORTER: &str = "lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}\n";
+/// The policy: every namespace needs two reservations, one in the cluster and one in its project.
 const POLICY: &str = "quotas: {cluster: {max: 5000}, perProject: {max: 5000}, perRequester: null}\n";
 
 /// Measures and prints.
 ///
 /// # Errors
-/// If anything does not start, or does not come to its end.
+/// Returns an error if a program does not start, or does not finish in time.
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     report::say(&format!("\nA reconciler and {NAMESPACES} run namespaces ..."))?;
     let guard = Guard::start_with_policy(playground, POLICY)?;
@@ -52,7 +52,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     let (begun, before) = (Instant::now(), runtime.block_on(requests(&client))?);
     let second = guard.one_more_reconciler("second", &[])?;
     await_count(second.health, "codex_k8s_reconcile_reconcile_total")?;
-    report::told("after a restart all were looked at after, s", begun.elapsed().as_secs_f64())?;
+    report::told("after a restart, all reconciled after, s", begun.elapsed().as_secs_f64())?;
     let asked = runtime.block_on(requests(&client))? - before;
     report::told("requests per namespace then", ratio(asked))?;
     let written =
@@ -63,7 +63,7 @@ pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     check(&guard, playground)
 }
 
-/// `check --live`, by one who may only read.
+/// Measures `check --live`, as a user who may only read.
 fn check(guard: &Guard, playground: &Path) -> anyhow::Result<()> {
     let kubectl = guard.kubectl(&Identity::Admin)?;
     let role = include_str!("../../../deploy/base/check.yaml");
@@ -96,7 +96,7 @@ fn check(guard: &Guard, playground: &Path) -> anyhow::Result<()> {
     let asked: Vec<_> = events.iter().filter(|event| event["user"]["username"] == "auditor").collect();
     let writes = asked.iter().filter(|event| event["verb"] != "list").count();
     report::at_most("writes of both, of all in the audit log", ratio(writes.try_into()?), 0.0)?;
-    ensure!(!asked.is_empty(), "the audit log knows nothing of it");
+    ensure!(!asked.is_empty(), "the audit log contains no requests of the auditor");
     Ok(())
 }
 
@@ -127,8 +127,8 @@ async fn create(client: &Client) -> anyhow::Result<()> {
     .await
 }
 
-/// What the API server has answered about baseline objects, namespaces and places, save what its own controllers
-/// write: they create, and update the status.
+/// Returns the number of requests about baseline objects, namespaces and reservations, except for those of the
+/// controllers of the control plane, which create, and update the status.
 async fn requests(client: &Client) -> anyhow::Result<u64> {
     let resources =
         ["serviceaccounts", "roles", "rolebindings", "resourcequotas", "limitranges", "namespaces"];

@@ -1,4 +1,4 @@
-//! Figures in a table, with the aims beside them.
+//! Tables of results, with their targets.
 
 use std::fmt::Display;
 use std::io::{Write, stdout};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::cache::Memory;
 use super::server::Target;
 
-/// What was measured of a target.
+/// The results of a target.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
-    /// The time of each review that was alone.
+    /// The time of each single review.
     pub(super) alone: Vec<Duration>,
-    /// How long the target was kept busy by many connections, and with how many reviews.
+    /// The total time under many connections, and the number of reviews.
     pub(super) busy: Duration,
     pub(super) reviews: usize,
-    /// The processor time that these took it.
+    /// The CPU time of these reviews.
     pub(super) cpu: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Figures {
     }
 }
 
-/// A quantile in microseconds; of nothing, zero.
+/// Returns a quantile in microseconds, or zero without values.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -54,7 +54,7 @@ pub(super) fn say(line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table of the servers, the floor first, and how the webhook compares with the parsing echo.
+/// Prints the table of servers, the floor first, and the ratios of the webhook to the parsing echo.
 pub(super) fn servers(targets: &[Target]) -> anyhow::Result<()> {
     say(&format!(
         "{:<14}{:>10}{:>10}{:>12}{:>16}{:>12}",
@@ -84,7 +84,7 @@ pub(super) fn servers(targets: &[Target]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Job creates through kube-apiserver.
+/// Prints the times of creations of Jobs through kube-apiserver.
 pub(super) fn end_to_end(times: &[(&'static str, Vec<Duration>)]) -> anyhow::Result<()> {
     say("\nA Job's creation through kube-apiserver (dry run):")?;
     for (name, times) in times {
@@ -104,7 +104,7 @@ pub(super) fn end_to_end(times: &[(&'static str, Vec<Duration>)]) -> anyhow::Res
     Ok(())
 }
 
-/// The memory of the cache, and the webhook's speed when it is full.
+/// Prints the memory of the cache, and the speed of the webhook with a full cache.
 pub(super) fn cache(memory: &Memory, targets: &[Target]) -> anyhow::Result<()> {
     let lines = [
         ("resident with a few", memory.before),

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The servers to measure.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::eventually::eventually;
 use crate::guard::Guard;
 use crate::process::Process;
 
-/// An endpoint of a server, and what it was seen to do.
+/// An endpoint of a server, with its results.
 pub(super) struct Target {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
@@ -25,7 +25,7 @@ impl Target {
     }
 }
 
-/// A floor that runs.
+/// A running floor.
 pub(super) struct Echo {
     pub(super) address: SocketAddr,
     pub(super) process: Process,

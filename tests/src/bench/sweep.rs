@@ -1,4 +1,4 @@
-//! What a sweep costs beyond the list that it begins with, and how fast it drains beside the namespace controller.
+//! The cost of a sweep besides its initial list, and its speed of deletion compared with the namespace controller.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,9 +17,9 @@ use crate::eventually::eventually;
 use crate::identity::Identity;
 
 const NAMESPACES: usize = 10_000;
-/// Every second one has expired.
+/// The number of expired namespaces: every second one.
 const EXPIRED: usize = NAMESPACES / 2;
-/// So many are deleted, by each way.
+/// The number of namespaces to delete in each way.
 const DRAINED: usize = 300;
 const TIMEOUT: Duration = Duration::from_mins(10);
 const MANAGED: &str = "codex-k8s.dev/managed-by";
@@ -34,7 +34,7 @@ struct Bench<'a> {
 /// Measures and prints.
 ///
 /// # Errors
-/// If anything does not start, or does not come to its end.
+/// Returns an error if a program does not start, or does not finish in time.
 pub(super) fn run(playground: &Path) -> anyhow::Result<()> {
     report::say(&format!("\nA sweep and {NAMESPACES} run namespaces, half of them expired ..."))?;
     let control_plane = ControlPlane::start(playground)?;
@@ -54,7 +54,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Deletes as many at once as the namespace controller can take, and then as many by a sweep.
+    /// Deletes namespaces as fast as the namespace controller allows, and then the same number with a sweep.
     fn drain(&self) -> anyhow::Result<()> {
         self.create(DRAINED, |api, number| create(api, number, true))?;
         let begun = Instant::now();
@@ -106,7 +106,7 @@ impl Bench<'_> {
         self.runtime.block_on(each(&self.client, count, request))
     }
 
-    /// The managed namespaces, listed in pages as a sweep does.
+    /// Counts the managed namespaces, listed in pages like in a sweep.
     fn count(&self) -> anyhow::Result<usize> {
         let api = Api::<Namespace>::all(self.client.clone());
         let mut params = ListParams::default().labels(MANAGED).limit(500);
@@ -121,7 +121,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Sweeps, and gives the most memory that it had, in bytes.
+    /// Runs a sweep and returns its peak memory in bytes.
     fn sweep(&self, args: &[&str]) -> anyhow::Result<u64> {
         let store = format!("sqlite:{}", self.file("bench.db").display());
         let report = std::fs::File::create(self.file("report.json"))?;
@@ -139,7 +139,7 @@ impl Bench<'_> {
             peak = peak.max(process.peak_memory().unwrap_or(0));
             swept.try_wait().ok().flatten()
         })?;
-        // Of so many that are due a dry run says that the breaker would hold them.
+        // With so many due namespaces, a dry run reports that the circuit breaker would trip.
         ensure!(matches!(ended.code(), Some(0 | 3)), "the sweep ended with {ended}");
         let report: Value = serde_json::from_slice(&std::fs::read(self.file("report.json"))?)?;
         ensure!(report.pointer("/complete") == Some(&true.into()), "the sweep ended early");
@@ -150,7 +150,7 @@ impl Bench<'_> {
         self.control_plane.folder().join(name)
     }
 
-    /// What the API server has answered of what a sweep asks.
+    /// Returns the number of requests of the kinds that a sweep sends.
     fn requests(&self) -> anyhow::Result<f64> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let text = self.runtime.block_on(self.client.request_text(request))?;

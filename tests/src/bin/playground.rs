@@ -1,4 +1,4 @@
-//! The `playground` binary: the demo, a cluster to try things by hand, and what tests need as a process.
+//! The `playground` binary: the demo, a cluster for manual experiments, and helper processes of tests.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use codex_k8s_tests::binaries::{self, Binaries};
 use codex_k8s_tests::{bench, cluster, demo, image, node, postgres::Programs, supervisor};
 
-/// A guarded control plane on this machine's loopback, to look at and to try.
+/// Run a guarded control plane on the loopback interface of this machine
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -17,60 +17,60 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the main job on a real control plane, and clean up
+    /// Show the main features on a real control plane, and clean up
     Demo,
-    /// Leave a guarded control plane running in the background
+    /// Start a guarded control plane in the background
     Up {
-        /// Where its kubeconfigs are written
+        /// Directory to write kubeconfigs to
         #[arg(long, default_value = "target/cluster")]
         dir: PathBuf,
     },
-    /// End the control plane that `up` left running
+    /// Stop the control plane that `up` started
     Down {
-        /// Where its kubeconfigs were written
+        /// Directory of the kubeconfigs
         #[arg(long, default_value = "target/cluster")]
         dir: PathBuf,
     },
-    /// Measure against the floor
+    /// Run the benchmarks
     Bench {
-        /// What is measured; everything without one
+        /// Sections to run (default: all)
         sections: Vec<bench::Section>,
     },
     /// Serve the floor of the benchmarks
     #[command(hide = true)]
     Echo(bench::echo::Args),
-    /// Fill the cache with the programs of the control plane and of PostgreSQL
+    /// Build the programs of the control plane and of PostgreSQL into the cache
     Build,
-    /// Run the program's own command line
+    /// Run codex-k8s-guard
     #[command(disable_help_flag = true)]
     Guard {
-        /// Its arguments
+        /// Arguments of codex-k8s-guard
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Hold a guarded control plane until SIGTERM
+    /// Keep a guarded control plane running until SIGTERM
     #[command(hide = true)]
     Hold {
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Pack the image: an OCI archive, with no daemon
+    /// Build the image as an OCI archive, without a daemon
     Image(image::Args),
     /// Keep the namespaces of a node until standard input ends
     #[command(hide = true)]
     KeepNode {
-        /// What goes with them
+        /// Directory to remove at the end
         folder: PathBuf,
     },
-    /// Start what standard input says and end it with that
+    /// Start the programs from standard input, and end them when it ends
     #[command(hide = true)]
     Supervise {
-        /// What goes with it
+        /// Directory to remove at the end
         folder: Option<PathBuf>,
     },
 }
 
-/// The program's own: what it costs must not depend on which binary it is measured in.
+/// The allocator of codex-k8s-guard, so that measurements do not depend on the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,7 @@
-//! A real browser without a window.
+//! A real headless browser.
 //!
-//! It is driven by the `DevTools` protocol over a pipe: there is no port that somebody else could reach, and when the pipe
-//! closes, because this process has ended in whatever way, the browser ends as well.
+//! It is controlled with the `DevTools` protocol over a pipe: there is no port that another user could reach, and the
+//! browser ends when the pipe closes, because this process has ended for any reason.
 
 mod programs;
 
@@ -22,7 +22,7 @@ use programs::Program;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Started without anything that it would do by itself: ask for updates, sync, look for networks.
+/// The arguments that disable all activity of its own: updates, sync, network discovery.
 const ARGS: [&str; 12] = [
     "--headless",
     "--remote-debugging-pipe",
@@ -38,10 +38,10 @@ const ARGS: [&str; 12] = [
     "--force-color-profile=srgb",
 ];
 
-/// The protocol is spoken on two more descriptors than a program has: these are lent to it from the usual two.
+/// The command that passes standard input and output as descriptors 3 and 4, on which the protocol is spoken.
 const LEND: &str = r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1"#;
 
-/// A browser with one page in it.
+/// A browser with one page.
 #[derive(Debug)]
 pub struct Chromium {
     process: Child,
@@ -56,8 +56,8 @@ pub struct Chromium {
 impl Drop for Chromium {
     fn drop(&mut self) {
         self.session = None;
-        // It may have ended already. If not, it ends all its processes, so that none of them writes into its folder when
-        // that is removed.
+        // The browser may have ended already. Otherwise it ends all its processes, so that none of them writes to its
+        // folder while that is being removed.
         let _ = self.call("Browser.close", &json!({}));
         while self.messages.recv_timeout(TIMEOUT).is_ok() {}
         let _ = self.process.kill();
@@ -66,10 +66,10 @@ impl Drop for Chromium {
 }
 
 impl Chromium {
-    /// Starts one, with an empty page that tells all that goes wrong in it.
+    /// Starts a browser with an empty page that reports all its errors.
     ///
     /// # Errors
-    /// If there is none to be had, or it does not start.
+    /// Returns an error if no browser can be found or unpacked, or it does not start.
     pub fn start() -> anyhow::Result<Self> {
         let program = Program::find()?;
         let profile = tempfile::tempdir()?;
@@ -108,7 +108,7 @@ impl Chromium {
     /// Calls a method of the protocol.
     ///
     /// # Errors
-    /// If it fails, or is not answered.
+    /// Returns an error if the call fails, or there is no response.
     pub fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
         self.next += 1;
         let mut message = json!({"id": self.next, "method": method, "params": params});
@@ -132,7 +132,7 @@ impl Chromium {
         self.messages.recv_timeout(TIMEOUT).with_context(|| format!("Chromium does not answer: {what}"))
     }
 
-    /// Waits for an event, and takes it.
+    /// Waits for an event and removes it from the queue.
     fn await_event(&mut self, method: &str) -> anyhow::Result<Value> {
         loop {
             if let Some(index) = self.events.iter().position(|event| event["method"] == method) {
@@ -143,10 +143,10 @@ impl Chromium {
         }
     }
 
-    /// Opens an address, and waits until all of it is there.
+    /// Opens an address and waits until the page is loaded.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// Returns an error if the address cannot be opened.
     pub fn open(&mut self, address: &str) -> anyhow::Result<()> {
         self.events.retain(|event| event["method"] != "Page.loadEventFired");
         let opened = self.call("Page.navigate", &json!({"url": address}))?;
@@ -154,18 +154,18 @@ impl Chromium {
         self.await_load()
     }
 
-    /// Waits until the page that is being loaded is there.
+    /// Waits until the page is loaded.
     ///
     /// # Errors
-    /// If it does not come.
+    /// Returns an error if the page is not loaded in time.
     pub fn await_load(&mut self) -> anyhow::Result<()> {
         self.await_event("Page.loadEventFired").map(drop)
     }
 
-    /// The value of an expression in the page.
+    /// Returns the value of an expression in the page.
     ///
     /// # Errors
-    /// If it throws.
+    /// Returns an error if the expression throws.
     pub fn evaluate(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params = json!({"expression": expression, "returnByValue": true});
         let mut told = self.call("Runtime.evaluate", &params)?;
@@ -173,29 +173,29 @@ impl Chromium {
         Ok(told["result"]["value"].take())
     }
 
-    /// Makes the page as wide and as high as this, in pixels of CSS.
+    /// Sets the size of the page in CSS pixels.
     ///
     /// # Errors
-    /// If the browser does not answer.
+    /// Returns an error if the browser does not answer.
     pub fn resize(&mut self, width: u32, height: u32) -> anyhow::Result<()> {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", &metrics).map(drop)
     }
 
-    /// Sets what a person prefers, such as `prefers-color-scheme` to `dark`.
+    /// Sets media features of the user, such as `prefers-color-scheme` to `dark`.
     ///
     /// # Errors
-    /// If the browser does not answer.
+    /// Returns an error if the browser does not answer.
     pub fn prefer(&mut self, features: &[(&str, &str)]) -> anyhow::Result<()> {
         let features: Vec<_> =
             features.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         self.call("Emulation.setEmulatedMedia", &json!({"features": features})).map(drop)
     }
 
-    /// Presses a key, such as `Tab`, and lets it go.
+    /// Presses and releases a key, such as `Tab`.
     ///
     /// # Errors
-    /// If the browser does not answer.
+    /// Returns an error if the browser does not answer.
     pub fn press(&mut self, key: &str, code: u32) -> anyhow::Result<()> {
         let text = if key == "Enter" { "\r" } else { "" };
         for kind in ["keyDown", "keyUp"] {
@@ -206,17 +206,18 @@ impl Chromium {
         Ok(())
     }
 
-    /// The nodes of the tree that a screen reader reads from: all that are not passed over.
+    /// Returns the nodes of the accessibility tree that a screen reader does not ignore.
     ///
     /// # Errors
-    /// If the browser does not answer.
+    /// Returns an error if the browser does not answer.
     pub fn accessible(&mut self) -> anyhow::Result<Vec<Value>> {
         let mut tree = self.call("Accessibility.getFullAXTree", &json!({}))?;
         let nodes = tree["nodes"].as_array_mut().context("there is no tree")?;
         Ok(nodes.drain(..).filter(|node| node["ignored"] != json!(true)).collect())
     }
 
-    /// All that the browser has complained of: errors of the console, what a policy forbade, what could not be loaded.
+    /// Returns all problems that the browser has reported: console errors, violations of the content security policy,
+    /// and resources that failed to load.
     pub fn complaints(&self) -> Vec<String> {
         let complains = |event: &&Value| match event["method"].as_str() {
             Some("Log.entryAdded") => {
@@ -228,10 +229,10 @@ impl Chromium {
         self.events.iter().filter(complains).map(ToString::to_string).collect()
     }
 
-    /// Writes a picture of the whole page into a file.
+    /// Writes a screenshot of the whole page to a file.
     ///
     /// # Errors
-    /// If there is no picture, or it cannot be written.
+    /// Returns an error if the screenshot fails or cannot be written.
     pub fn picture(&mut self, file: &Path) -> anyhow::Result<()> {
         let taken = self.call("Page.captureScreenshot", &json!({"captureBeyondViewport": true}))?;
         let picture = STANDARD.decode(taken["data"].as_str().context("there is no picture")?)?;
@@ -239,7 +240,7 @@ impl Chromium {
     }
 }
 
-/// Reads messages in a thread of its own, so that who waits for one need not wait for ever.
+/// Reads messages in a thread of its own, so that waiting for one can time out.
 fn read(output: ChildStdout) -> Receiver<Value> {
     let (sender, messages) = mpsc::channel();
     std::thread::spawn(move || {

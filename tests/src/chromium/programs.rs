@@ -1,4 +1,4 @@
-//! Chromium itself: found on this machine, or unpacked from Debian's packages into the cache.
+//! The program Chromium: found on this machine, or unpacked from Debian packages into the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,21 +8,22 @@ use anyhow::ensure;
 use crate::binaries::tell;
 use crate::debian::{self, Apt};
 
-/// Where to find the program.
+/// The variable with the path of the program.
 const VARIABLE: &str = "CODEX_K8S_GUARD_CHROMIUM";
-/// What it may be called.
+/// The possible names of the program.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// A Chromium that runs here.
+/// A Chromium that runs on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) file: PathBuf,
-    /// The variables that it needs.
+    /// The environment variables that it needs.
     pub(super) env: Vec<(String, String)>,
 }
 
 impl Program {
-    /// Finds it: in `CODEX_K8S_GUARD_CHROMIUM`, on the PATH, else in the project's cache, which is filled if need be.
+    /// Finds Chromium: in `CODEX_K8S_GUARD_CHROMIUM`, on the PATH, otherwise in the project's cache, which is filled if
+    /// needed.
     pub(super) fn find() -> anyhow::Result<Self> {
         if let Some(file) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
             let named = Self { file: file.into(), env: Vec::new() };
@@ -71,7 +72,7 @@ fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     tell("unpacking Chromium from Debian's packages, once: about a minute");
     let apt = Apt::in_folder(cache.join("apt"))?;
     let mut wanted = apt.lacking(&["chromium"])?;
-    // The machine may have them installed where they are not looked for.
+    // The machine may have them installed in other places.
     wanted.extend(["chromium", "chromium-common"].map(str::to_owned));
     apt.unpack(&wanted, cache, root)
 }

@@ -1,4 +1,4 @@
-//! The demo: the main job, with plain kubectl, on a real control plane.
+//! The demo: the main features, with plain kubectl, on a real control plane.
 
 mod offline;
 
@@ -16,17 +16,17 @@ use crate::identity::Identity;
 use crate::kubectl::Ran;
 use crate::review::{WORKER_JOB, WORKER_NAMESPACE};
 
-/// The platform's own values, but leases may be short, and end without grace, so that a demo need not take hours.
+/// The policy: the defaults, but with short leases and a short grace period, so that the demo does not take hours.
 const POLICY: &str = "lease: {minTtl: 1s}\ncleanup: {grace: 1s}\n";
 
 const NAMESPACE: &str = "codex-issue-demo";
 const SHORT: &str = "codex-issue-short";
 const RUN_NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 
-/// Runs the demo. It stops at the first step that does not do what it shows.
+/// Runs the demo, and stops at the first step with an unexpected result.
 ///
 /// # Errors
-/// If the cluster does not start, or a step does something else.
+/// Returns an error if the cluster does not start, or a step has an unexpected result.
 pub fn run(playground: &Path) -> anyhow::Result<()> {
     let stage = Stage { lively: stdout().is_terminal() };
     stage.say("Starting etcd, kube-apiserver, kube-controller-manager and the webhook ...")?;
@@ -41,10 +41,10 @@ pub fn run(playground: &Path) -> anyhow::Result<()> {
     show.four_mistakes_in_a_file()?;
     show.a_sweep()?;
     drop(guard);
-    stage.title("Done. Everything that was started has been ended.")
+    stage.title("Done. All programs were stopped.")
 }
 
-/// Where the demo is shown: coloured and paced at a terminal, plain in a pipe.
+/// The output of the demo: coloured and paced on a terminal, plain in a pipe.
 struct Stage {
     lively: bool,
 }
@@ -77,7 +77,7 @@ impl Stage {
         Ok(())
     }
 
-    /// A person reads slower than kubectl writes; a pipe does not.
+    /// Pauses on a terminal, because people read more slowly than kubectl writes.
     fn pause(&self, milliseconds: u64) {
         if self.lively {
             std::thread::sleep(Duration::from_millis(milliseconds));
@@ -102,7 +102,7 @@ impl Show<'_> {
 
     fn admitted(&self, who: &str, identity: &Identity, args: &[&str], input: &str) -> anyhow::Result<()> {
         let ran = self.kubectl(who, identity, args, input)?;
-        ensure!(ran.succeeded(), "that was to be admitted");
+        ensure!(ran.succeeded(), "expected the request to be admitted");
         Ok(())
     }
 
@@ -115,11 +115,11 @@ impl Show<'_> {
         rule: &str,
     ) -> anyhow::Result<()> {
         let ran = self.kubectl(who, identity, args, input)?;
-        ensure!(!ran.succeeded() && ran.stderr.contains(rule), "that was to be refused by {rule}");
+        ensure!(!ran.succeeded() && ran.stderr.contains(rule), "expected the request to be denied by {rule}");
         Ok(())
     }
 
-    /// Runs the garbage collector, as its own ServiceAccount, and gives what it printed.
+    /// Runs the garbage collector with its own ServiceAccount, and returns its output.
     fn collector(&self, args: &[&str]) -> anyhow::Result<String> {
         let ran = Command::new(self.playground)
             .arg("guard")
@@ -143,7 +143,7 @@ impl Show<'_> {
         self.stage.write("0", told.trim_end())?;
         self.stage.pause(1200);
         for word in words {
-            ensure!(told.contains(word), "that was to say {word:?}");
+            ensure!(told.contains(word), "expected {word:?} in the output");
         }
         Ok(())
     }
@@ -160,30 +160,31 @@ impl Show<'_> {
     }
 
     fn a_sweep(&self) -> anyhow::Result<()> {
-        self.stage.title("7. The garbage collector deletes what has expired, and only that")?;
+        self.stage.title("7. The garbage collector deletes expired namespaces, and no others")?;
         self.stage
-            .say(&format!("({SHORT} was created at the start of this demo, with a lease of two seconds)"))?;
+            .say(&format!("({SHORT} was created at the start of the demo with a lease of two seconds)"))?;
         let due = || self.collector(&["sweep", "--dry-run"]).is_ok_and(|told| told.contains("would delete"));
         eventually("its lease has ended", Duration::from_secs(30), || due().then_some(()))?;
         self.shown(&["sweep", "--dry-run"], &[SHORT, "would delete", "its lease lives until"])?;
         self.shown(&["sweep"], &["1 due, 1 deleted"])?;
         self.shown(&["audit", "list", SHORT], &["cleanup_intended", "cleaned", "ttl_expired"])?;
-        self.shown(&["explain", &format!("ns/{SHORT}")], &["is not there: it was deleted at"])?;
-        self.shown(&["explain", &format!("ns/{NAMESPACE}")], &["it stays until", "its lease lives until"])
+        self.shown(&["explain", &format!("ns/{SHORT}")], &["does not exist: it was deleted at"])?;
+        self.shown(&["explain", &format!("ns/{NAMESPACE}")], &["retained until", "its lease lives until"])
     }
 
     fn a_namespace_by_name_alone(&self) -> anyhow::Result<()> {
-        self.stage.title("1. A person creates a run namespace by its name alone")?;
+        self.stage.title("1. A developer creates a run namespace with only a name")?;
         let jane = Identity::developer();
         let sent = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
-        self.stage.say(&format!("What is sent:\n{sent}"))?;
+        self.stage.say(&format!("The request:\n{sent}"))?;
         self.admitted("jane", &jane, &["create", "-f", "-"], &sent)?;
-        self.stage.say("What is stored:")?;
+        self.stage.say("The stored object:")?;
         self.admitted("jane", &jane, &["get", "namespace", NAMESPACE, "-o", "yaml"], "")
     }
 
     fn the_baseline(&self) -> anyhow::Result<()> {
-        self.stage.title("2. Its baseline appears, and the first Job waits for it and runs under quota")?;
+        self.stage
+            .title("2. The baseline is created; the first Job waits for it and runs under its quota")?;
         let jane = Identity::developer();
         let name = "codex-issue-baseline";
         self.admitted("jane", &jane, &["create", "namespace", name], "")?;
@@ -201,7 +202,7 @@ impl Show<'_> {
     }
 
     fn the_workers_job(&self) -> anyhow::Result<()> {
-        self.stage.title("3. The platform's worker creates a run: it notices nothing")?;
+        self.stage.title("3. The platform's worker creates a run, without any change to the worker")?;
         let worker = Identity::worker();
         self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_NAMESPACE)?;
         self.admitted("worker", &worker, &["create", "-f", "-"], WORKER_JOB)?;
@@ -210,7 +211,7 @@ impl Show<'_> {
     }
 
     fn an_agents_job(&self) -> anyhow::Result<()> {
-        self.stage.title("4. The agent starts a Job of its own: it is mutated into its run")?;
+        self.stage.title("4. The agent creates a Job of its own, which is mutated to belong to the run")?;
         let agent = Identity::agent(NAMESPACE);
         let create = ["create", "job", "unit-tests", "--image=busybox:1.36", "-n", NAMESPACE, "--", "true"];
         self.admitted("agent", &agent, &create, "")?;
@@ -218,7 +219,7 @@ impl Show<'_> {
     }
 
     fn refusals(&self) -> anyhow::Result<()> {
-        self.stage.title("5. Seven refusals, each with its reason and its remedy")?;
+        self.stage.title("5. Seven denied requests, each with the reason and the fix")?;
         let (jane, agent) = (Identity::developer(), Identity::agent(NAMESPACE));
         let label = ["label", "namespace", NAMESPACE, "codex-k8s.dev/managed-by-"];
         self.refused("jane", &jane, &label, "", "NS007")?;

@@ -1,4 +1,4 @@
-//! A file that is evaluated before anything is created.
+//! The offline part of the demo: a file is checked before anything is created.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,8 @@ use crate::kubectl::Ran;
 
 const FILE: &str = "job.yaml";
 
-/// Four mistakes: it reaches the node's network, is another's account, is privileged, and mounts the node's files.
+/// A Job with four mistakes: the host network, the ServiceAccount of another program, a privileged container and a
+/// hostPath volume.
 const WRONG: &str = "\
 apiVersion: batch/v1
 kind: Job
@@ -34,7 +35,7 @@ spec:
         hostPath:
           path: /var/run
 ";
-/// The same without them.
+/// The same Job without the mistakes.
 const RIGHT: &str = "\
 apiVersion: batch/v1
 kind: Job
@@ -53,18 +54,18 @@ const RULES: [&str; 4] = ["error[JOB018]", "error[JOB004]", "error[JOB017]", "er
 
 impl Show<'_> {
     pub(super) fn four_mistakes_in_a_file(&self) -> anyhow::Result<()> {
-        self.stage.title("6. Four mistakes in a file, found without a cluster, mutated, and admitted")?;
+        self.stage.title("6. Four mistakes in a file: found without a cluster, fixed, and admitted")?;
         let told = self.checked(WRONG, 1)?;
         for rule in RULES {
-            ensure!(told.contains(rule), "that was to be refused by {rule}");
+            ensure!(told.contains(rule), "expected the Job to be denied by {rule}");
         }
-        self.stage.say("(the same file, with the four mutated)")?;
+        self.stage.say("(the same file, with the four mistakes fixed)")?;
         let told = self.checked(RIGHT, 0)?;
-        ensure!(told.contains("admitted, mutated"), "that was to be admitted");
+        ensure!(told.contains("admitted, mutated"), "expected the Job to be admitted");
         self.admitted("jane", &Identity::developer(), &["create", "-n", NAMESPACE, "-f", "-"], RIGHT)
     }
 
-    /// What `check` prints of a file, once it has ended as it is to.
+    /// Runs `check` on a file and returns its output, if the exit code is the expected one.
     fn checked(&self, text: &str, code: i32) -> anyhow::Result<String> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join(FILE), text)?;
@@ -81,7 +82,7 @@ impl Show<'_> {
         let ran = Ran { success: output.status.success(), stdout, stderr };
         self.stage.write("0", ran.to_string().trim_end())?;
         self.stage.pause(1200);
-        ensure!(output.status.code() == Some(code), "that was to end with {code}");
+        ensure!(output.status.code() == Some(code), "expected exit code {code}");
         Ok(ran.stdout)
     }
 }

@@ -1,4 +1,4 @@
-//! `playground image`.
+//! `playground image`: builds the image.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,34 +9,34 @@ use clap::Parser;
 use super::{Contents, guard};
 use crate::binaries::tell;
 
-/// What the image may weigh, in bytes: it is pulled by every node, when the cluster is in need of it.
+/// The maximum size of the image in bytes, because a node pulls it when the cluster needs it.
 const LIMIT: usize = 15 << 20;
 
-/// How the image is packed.
+/// Build the image as an OCI archive, without a daemon
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Both programs in one file, linked statically
+    /// Statically linked program codex-k8s-guard
     #[arg(long)]
     program: PathBuf,
-    /// The file that says what they are made of (CycloneDX)
+    /// Software bill of materials of the program (CycloneDX)
     #[arg(long)]
     bom: PathBuf,
-    /// What the image is called
+    /// Name and tag of the image
     #[arg(long, default_value = concat!("ghcr.io/codex-k8s/codex-k8s-guard:", env!("CARGO_PKG_VERSION")))]
     reference: String,
-    /// Where the archive is written
+    /// File to write the archive to
     #[arg(long, required_unless_present = "root")]
     out: Option<PathBuf>,
-    /// The folder into which the image is written as files, for another builder
+    /// Directory to write the image to as files, for another builder
     #[arg(long)]
     root: Option<PathBuf>,
 }
 
 impl Args {
-    /// Packs it.
+    /// Builds the image.
     ///
     /// # Errors
-    /// If a file cannot be read or written, or the archive is larger than it may be.
+    /// Returns an error if a file cannot be read or written, or the archive is too large.
     pub fn run(self) -> anyhow::Result<()> {
         let contents = Contents { program: self.program, bom: self.bom };
         let image = guard(&contents, &self.reference)?;
@@ -53,7 +53,7 @@ impl Args {
     }
 }
 
-/// In MiB, with two digits.
+/// Formats a size in MiB with two digits.
 fn size(bytes: usize) -> String {
     let hundredths = (bytes * 100) >> 20;
     format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)

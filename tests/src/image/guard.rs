@@ -1,4 +1,4 @@
-//! Our own image: one program on nothing at all.
+//! Our own image: one program without a base image.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 
 use super::{Entry, Image, read};
 
-/// Where the image finds its programs.
+/// The `PATH` in the image.
 pub const PATH: &str = "/usr/bin";
 
-/// Whom it runs as: nobody whom the machine knows. The chart says the same.
+/// The user and group in the image, which no machine defines. The chart uses the same.
 pub const USER: &str = "65532:65532";
 
-/// What the image says of itself, beside its version.
+/// The labels of the image, besides its version.
 pub const LABELS: [(&str, &str); 5] = [
     ("org.opencontainers.image.title", "codex-k8s-guard"),
     (
@@ -31,19 +31,19 @@ const USERS: &str = "root:x:0:0:root:/:/sbin/nologin\nguard:x:65532:65532:codex-
 const GROUPS: &str = "root:x:0:\nguard:x:65532:\n";
 const LICENSE: &str = include_str!("../../../LICENSE");
 
-/// What our image is made of.
+/// The contents of our image.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    /// The program, which is linked statically.
+    /// The statically linked program.
     pub program: PathBuf,
-    /// What it is made of: CycloneDX, from the lock file.
+    /// The software bill of materials: CycloneDX, from the lock file.
     pub bom: PathBuf,
 }
 
-/// Our image, as it is called.
+/// Returns our image with a name and tag.
 ///
 /// # Errors
-/// If a file cannot be read, or a program needs libraries that the image does not have.
+/// Returns an error if a file cannot be read, or the program needs shared libraries, which the image does not have.
 pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
     let mut entries = vec![
         Entry::Folder("etc", 0o755),
@@ -76,7 +76,7 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
     })
 }
 
-/// Whether a program names no loader, and so needs no library.
+/// True if a program has no dynamic loader, and therefore needs no libraries.
 fn is_static(program: &[u8]) -> object::Result<bool> {
     let file = ElfFile64::<Endianness>::parse(program)?;
     let endian = file.endian();

@@ -1,5 +1,5 @@
-//! Images without a daemon: what is packed is an OCI archive, as `docker load`, `podman load`, `skopeo` and
-//! `ctr images import` take it, and the same bytes whenever and wherever it is packed.
+//! Images without a daemon: OCI archives for `docker load`, `podman load`, `skopeo` and `ctr images import`, which are
+//! reproducible byte by byte.
 
 mod command;
 mod guard;
@@ -28,34 +28,34 @@ pub use guard::{Contents, LABELS, PATH, USER, guard};
 /// An image of one layer.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// What it is called: repository and tag.
+    /// The repository and the tag.
     pub reference: String,
-    /// What is in it, below its root.
+    /// The entries of the layer.
     pub entries: Vec<Entry>,
-    /// The command that it runs with nothing said.
+    /// The default command.
     pub entrypoint: Vec<String>,
-    /// The numeric user, and the group after a colon, that it runs as.
+    /// The numeric user and group, separated by a colon.
     pub user: String,
-    /// What it says of itself.
+    /// The labels.
     pub labels: Vec<(&'static str, String)>,
 }
 
-/// Something in a layer.
+/// An entry of a layer.
 #[derive(Debug, Clone)]
 pub enum Entry {
-    /// A folder, and who may do what in it.
+    /// A folder and its mode.
     Folder(&'static str, u32),
-    /// A file, who may do what to it, and what is in it.
+    /// A file, its mode and its contents.
     File(&'static str, u32, Vec<u8>),
-    /// Another name of what is beside it.
+    /// A symbolic link to an entry in the same folder.
     Link(&'static str, &'static str),
 }
 
 impl Entry {
-    /// A program, from a file of this machine.
+    /// Returns the entry of a program, from a file of this machine.
     ///
     /// # Errors
-    /// If that cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn program(path: &'static str, from: &Path) -> anyhow::Result<Self> {
         Ok(Self::File(path, 0o755, read(from)?))
     }
@@ -66,10 +66,10 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Image {
-    /// The archive.
+    /// Returns the archive.
     ///
     /// # Errors
-    /// If a part of it cannot be expressed, such as a path that is too long.
+    /// Returns an error if an entry cannot be encoded, for example because its path is too long.
     pub fn archive(&self) -> anyhow::Result<Vec<u8>> {
         let layer = layer(&self.entries)?;
         let diff = digest(&layer);
@@ -107,10 +107,10 @@ impl Image {
         Ok(archive.into_inner()?)
     }
 
-    /// Writes what is in it below a folder, as a layer would be unpacked; users and times are those of whoever does it.
+    /// Writes the entries to a folder like an unpacked layer, with the current user and time.
     ///
     /// # Errors
-    /// If something cannot be written.
+    /// Returns an error if an entry cannot be written.
     pub fn unpack(&self, root: &Path) -> anyhow::Result<()> {
         tar::Archive::new(layer(&self.entries)?.as_slice())
             .unpack(root)
@@ -137,7 +137,7 @@ impl Image {
             .build()?)
     }
 
-    /// What the archive's readers call it: containerd by its whole name, others by the tag.
+    /// Returns the names in the index of the archive: the whole name for containerd, the tag for other readers.
     fn names(&self) -> HashMap<String, String> {
         let tag = self.reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         HashMap::from([
@@ -147,7 +147,7 @@ impl Image {
     }
 }
 
-/// Something that the archive has by its digest.
+/// A blob of the archive, which is stored by its digest.
 struct Blob {
     descriptor: Descriptor,
     bytes: Vec<u8>,
@@ -164,10 +164,10 @@ impl Blob {
     }
 }
 
-/// A file of an archive's only layer.
+/// Returns a file of the only layer of an archive.
 ///
 /// # Errors
-/// If it is no archive of ours, or has no such file.
+/// Returns an error if the archive is not one of ours, or has no such file.
 pub fn unpacked(archive: &[u8], path: &str) -> anyhow::Result<Vec<u8>> {
     let manifest = ImageIndex::from_reader(file(archive, "index.json")?.as_slice())?;
     let manifest = manifest.manifests().first().context("the archive has no image")?;
@@ -190,7 +190,7 @@ fn file(archive: &[u8], path: &str) -> anyhow::Result<Vec<u8>> {
     anyhow::bail!("there is no {path}")
 }
 
-/// Where an archive has what is described.
+/// Returns the path of a blob in an archive.
 fn blob(described: &Descriptor) -> String {
     format!("blobs/sha256/{}", described.digest().digest())
 }
@@ -198,7 +198,7 @@ fn blob(described: &Descriptor) -> String {
 fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut hex, byte| {
-        // A String takes all that is written.
+        // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })
@@ -210,7 +210,7 @@ fn compressed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// JSON whose keys are sorted: maps come in another order each time.
+/// Formats JSON with sorted keys, because the order of maps is random.
 fn canonical(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
     let mut value: Value = serde_json::to_value(value)?;
     value.sort_all_objects();
@@ -226,7 +226,7 @@ fn layer(entries: &[Entry]) -> anyhow::Result<Vec<u8>> {
     Ok(layer.into_inner()?)
 }
 
-/// Adds something that belongs to root and was never changed.
+/// Adds an entry that is owned by root, with the time zero.
 fn append(archive: &mut tar::Builder<Vec<u8>>, entry: &Entry, path: &str) -> anyhow::Result<()> {
     let mut header = Header::new_ustar();
     let (kind, mode, bytes): (_, _, &[u8]) = match entry {
@@ -247,7 +247,7 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, entry: &Entry, path: &str) -> any
     packed.with_context(|| format!("failed to pack {path}"))
 }
 
-/// That of this machine, for which the programs are built.
+/// Returns the architecture of this machine, which the programs are built for.
 fn architecture() -> Arch {
     match std::env::consts::ARCH {
         "aarch64" => Arch::ARM64,

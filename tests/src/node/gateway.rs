@@ -1,4 +1,5 @@
-//! The way into a node's network: connections to a port of this machine's loopback are carried to the same port of the node's.
+//! The gateway to the network of a node: forwards connections from a loopback port of this machine to the same port of
+//! the node.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,7 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// It is open until it is dropped.
+/// A gateway, which is open until it is dropped.
 #[derive(Debug)]
 pub(super) struct Gateway {
     close: Option<oneshot::Sender<()>>,
@@ -18,14 +19,14 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Opens a way to the network of a process.
+    /// Opens a gateway to the network of a process.
     ///
     /// # Errors
-    /// If the port is taken, or the process is gone.
+    /// Returns an error if the port is in use, or the process has ended.
     pub(super) fn open(port: u16, process: u32) -> anyhow::Result<Self> {
         let network = File::open(format!("/proc/{process}/ns/net"))
             .with_context(|| format!("process {process} has no network"))?;
-        // A socket stays in the network that it was made in.
+        // A socket stays in the network namespace that it was created in.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let (close, closed) = oneshot::channel();
@@ -40,13 +41,13 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         drop(self.close.take());
         if let Some(thread) = self.thread.take() {
-            // Whoever used it saw its errors.
+            // Users of the gateway have seen its errors.
             let _ = thread.join();
         }
     }
 }
 
-/// This thread alone moves, so everything that it does is done by one thread.
+/// Forwards connections. Only this thread enters the network namespace, so it does all the work.
 fn carry(
     listener: TcpListener,
     port: u16,

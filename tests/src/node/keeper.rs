@@ -1,4 +1,4 @@
-//! The process outside of a node's namespaces that makes them and takes away what is left of them.
+//! The keeper: a process outside the namespaces of a node that creates them and cleans up after them.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use super::{ADDRESS, NAME, SERVICES};
 use crate::eventually::eventually;
 
-/// The file that holds the process id, outside, of the first process of the namespaces.
+/// The file with the process id of the first process of the namespaces, as seen from outside.
 pub(super) const FIRST: &str = "first.pid";
 /// The log of the first process.
 pub(super) const LOG: &str = "init";
@@ -20,7 +20,7 @@ const PREFIX: &str = "codex-k8s-node-";
 const TIMEOUT: Duration = Duration::from_secs(30);
 const NEEDED: [&str; 5] = ["unshare", "nsenter", "setpriv", "ip", "mount"];
 
-/// Why this machine cannot have a node; `None` where it can.
+/// Returns the reason why this machine cannot run a node, or `None` if it can.
 pub(super) fn hindrance() -> Option<String> {
     let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !root {
@@ -33,11 +33,11 @@ pub(super) fn hindrance() -> Option<String> {
     match groups() {
         Ok(groups) if groups.iter().any(|group| group.controllers == "memory") => None,
         Ok(_) => Some("there are no control groups of version 1 to make one in".to_owned()),
-        Err(error) => Some(format!("its control groups cannot be read: {error:#}")),
+        Err(error) => Some(format!("failed to read its control groups: {error:#}")),
     }
 }
 
-/// Where this process is in one hierarchy of control groups.
+/// The control group of this process in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Group {
     controllers: String,
@@ -48,7 +48,7 @@ fn groups() -> anyhow::Result<Vec<Group>> {
     Ok(parsed(&fs::read_to_string("/proc/self/cgroup")?))
 }
 
-/// The hierarchies of version 1 in `/proc/self/cgroup`; that of version 2 has no controllers.
+/// Parses the version 1 hierarchies in `/proc/self/cgroup`. The version 2 hierarchy has no controllers.
 fn parsed(text: &str) -> Vec<Group> {
     let group = |line: &str| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -60,7 +60,7 @@ fn parsed(text: &str) -> Vec<Group> {
     text.lines().filter_map(group).collect()
 }
 
-/// Control groups of a node's own, which this process is in until they are dropped.
+/// The control groups of a node, which contain this process until they are dropped.
 struct Own {
     parents: Vec<Group>,
     name: String,
@@ -72,7 +72,7 @@ impl Own {
         own.parents.iter().for_each(|group| sweep(&group.folder));
         for Group { controllers, folder: parent } in &own.parents {
             let folder = parent.join(&own.name);
-            fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+            fs::create_dir(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
             if controllers == "cpuset" {
                 for name in ["cpuset.cpus", "cpuset.mems"] {
                     fs::write(folder.join(name), fs::read(parent.join(name))?)?;
@@ -88,7 +88,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         for Group { folder, .. } in &self.parents {
             let own = folder.join(&self.name);
-            // What ended a moment ago may still count.
+            // Processes that ended a moment ago may still be counted.
             let left = || move_to(folder).and_then(|()| Ok(remove(&own)?)).ok();
             let _ = eventually("the control group is empty", TIMEOUT, left);
         }
@@ -101,7 +101,7 @@ fn move_to(group: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("failed to write {}", file.display()))
 }
 
-/// Removes a control group, and first those in it.
+/// Removes a control group after those in it.
 fn remove(group: &Path) -> io::Result<()> {
     for entry in fs::read_dir(group)?.flatten() {
         if entry.file_type()?.is_dir() {
@@ -111,25 +111,25 @@ fn remove(group: &Path) -> io::Result<()> {
     fs::remove_dir(group)
 }
 
-/// Removes what keepers left behind that were killed.
+/// Removes the control groups that killed keepers left behind.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.strip_prefix(PREFIX).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            // One that is not empty yet goes with the next node.
+            // A group that is not empty yet is removed with the next node.
             let _ = remove(&entry.path());
         }
     }
 }
 
-/// The keeper's own main: makes the namespaces, in which a supervisor obeys this process's standard input; when they have
-/// ended, it removes their control groups and the folder.
+/// Runs the keeper: creates the namespaces with a supervisor that reads this process's standard input, and when they
+/// have ended, removes their control groups and the folder.
 ///
 /// # Errors
-/// If the namespaces cannot be made.
+/// Returns an error if the namespaces cannot be created.
 pub fn keep(folder: &Path) -> anyhow::Result<()> {
     let retained = namespaces(folder);
-    // Its owner may have removed it already.
+    // The owner may have removed the folder already.
     let _ = fs::remove_dir_all(folder);
     retained
 }

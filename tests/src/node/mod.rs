@@ -1,9 +1,9 @@
-//! A real node, in private namespaces of this machine: kubelet, containerd, runc, kube-proxy and CoreDNS beside a
-//! control plane, so that Pods run, Services lead to them, and kube-apiserver calls webhooks that are Pods.
+//! A real node in private namespaces of this machine: kubelet, containerd, runc, kube-proxy and CoreDNS next to a
+//! control plane, so that Pods run, Services route to them, and kube-apiserver calls webhooks in Pods.
 //!
-//! It takes root and control groups of version 1, and is for [`Node::start`] to say whether it can be had. Nothing of it is seen
-//! from outside but the files below its folder: its processes, mounts, network and control groups end with the
-//! process that started it, however that ends.
+//! A node requires root and control groups of version 1; [`Node::hindrance`] returns the reason if it is not possible.
+//! Only the files in its folder are visible from outside: its processes, mounts, network and control groups end with
+//! the process that started it, for any reason.
 
 mod gateway;
 pub mod keeper;
@@ -25,7 +25,7 @@ use programs::Programs;
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 const NAME: &str = "node1";
-/// The node's own address, in a network that nobody else is in.
+/// The address of the node, in a network of its own.
 pub(crate) const ADDRESS: &str = "10.99.0.1";
 const SERVICES: &str = "10.0.0.0/24";
 /// The image of a Pod that only has to run.
@@ -35,25 +35,26 @@ const COREDNS: &str = "node.invalid/coredns:1";
 /// A running node with its control plane. It ends when it is dropped, or with this process.
 #[derive(Debug)]
 pub struct Node {
-    // The way in goes first, the namespaces last.
+    // Dropped in this order: the gateway first, the namespaces last.
     _door: Gateway,
     control_plane: ControlPlane,
     programs: Programs,
-    /// The process id, outside, of the first process of its namespaces.
+    /// The process id of the first process of the namespaces, as seen from outside.
     first: u32,
 }
 
 impl Node {
-    /// Why this machine cannot have a node; `None` where it can.
+    /// Returns the reason why this machine cannot run a node, or `None` if it can.
     pub fn hindrance() -> Option<String> {
         keeper::hindrance()
     }
 
-    /// Starts a node and waits until Pods can run and names are found: some seconds. `playground` is as in
-    /// [`ControlPlane::start`].
+    /// Starts a node and waits until Pods can run and names are resolved, which takes some seconds. `playground` is the
+    /// same as in [`ControlPlane::start`].
     ///
     /// # Errors
-    /// If the machine cannot have one, or a program cannot be found, built or started; with the end of its log.
+    /// Returns an error if the machine cannot run a node, or a program cannot be found, built or started; with the end
+    /// of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         if let Some(hindrance) = Self::hindrance() {
             anyhow::bail!("no node on this machine: {hindrance}");
@@ -73,25 +74,25 @@ impl Node {
         Ok(node)
     }
 
-    /// Its control plane, which is reached as any other.
+    /// Returns the control plane, which is used like any other.
     pub fn control_plane(&self) -> &ControlPlane {
         &self.control_plane
     }
 
-    /// Makes an image known to it; there is no registry.
+    /// Imports an image, because there is no registry.
     ///
     /// # Errors
-    /// If containerd does not take it.
+    /// Returns an error if containerd rejects the image.
     pub fn import(&self, archive: &Path) -> anyhow::Result<()> {
         let ran =
             self.images("import").args(["--local", "--snapshotter", "overlayfs"]).arg(archive).output()?;
         succeeded("ctr images import", &ran)
     }
 
-    /// Gives one of its images another name.
+    /// Adds another name to an image.
     ///
     /// # Errors
-    /// If it has no such image.
+    /// Returns an error if the image does not exist.
     pub fn tag(&self, image: &str, name: &str) -> anyhow::Result<()> {
         succeeded("ctr images tag", &self.images("tag").args(["--force", image, name]).output()?)
     }
@@ -102,7 +103,7 @@ impl Node {
         command
     }
 
-    /// A command that runs inside of the node, as one of its own processes.
+    /// Returns a command that runs inside the node.
     pub fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -116,7 +117,7 @@ impl Node {
         self.control_plane.folder().join(name).display().to_string()
     }
 
-    /// Writes a file of settings from its template.
+    /// Writes a configuration file from its template.
     fn write(&self, name: &str, template: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
         let folder = self.control_plane.folder().display().to_string();
         let text = values
@@ -233,7 +234,7 @@ impl Node {
     }
 }
 
-/// Waits until the namespaces are there.
+/// Waits until the namespaces exist.
 fn first_process(control_plane: &ControlPlane) -> anyhow::Result<u32> {
     let file = control_plane.folder().join(keeper::FIRST);
     eventually("the node's namespaces are there", TIMEOUT, || {

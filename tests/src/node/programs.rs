@@ -1,4 +1,4 @@
-//! What a node is made of, beside the control plane.
+//! The programs of a node, besides those of the control plane.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use anyhow::ensure;
 use crate::binaries::{NodeBinaries, tell};
 use crate::debian::{self, Apt};
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) kubernetes: PathBuf,
     pub(super) containers: PathBuf,
     pub(super) images: PathBuf,
-    /// What was unpacked of Debian's runc and nftables.
+    /// The folder of runc and nftables from Debian packages.
     root: PathBuf,
 }
 
 impl Programs {
-    /// Finds them in the project's cache, which is filled if need be.
+    /// Finds the programs in the project's cache, which is filled if needed.
     ///
     /// # Errors
-    /// If they cannot be built or unpacked.
+    /// Returns an error if the programs cannot be built or unpacked.
     pub(super) fn find() -> anyhow::Result<Self> {
         let NodeBinaries { kubernetes, containers, images } = NodeBinaries::find()?;
         Ok(Self { kubernetes, containers, images, root: debian::retained("node/debian", found, unpack)? })
@@ -32,26 +32,26 @@ impl Programs {
         self.root.join("usr/sbin/runc").display().to_string()
     }
 
-    /// Where the programs look for each other.
+    /// Returns the `PATH` of the programs.
     pub(super) fn search_path(&self) -> String {
         let own = [self.containers.clone(), self.root.join("usr/sbin"), self.root.join("usr/bin")];
         let path = std::env::var("PATH").unwrap_or_default();
         format!("{}:{path}", own.map(|folder| folder.display().to_string()).join(":"))
     }
 
-    /// What the programs need of variables.
+    /// Returns the environment variables of the programs.
     pub(super) fn env(&self) -> Vec<(String, String)> {
         vec![("PATH".to_owned(), self.search_path()), debian::library_path(&debian::libraries(&self.root))]
     }
 }
 
-/// The folder of what Debian's packages have, if it has all that is needed of it.
+/// Returns the folder of the unpacked Debian packages, if it is complete.
 fn found(root: &Path) -> Option<PathBuf> {
     let programs = root.join("usr/sbin");
     ["runc", "nft"].iter().all(|program| programs.join(program).is_file()).then(|| root.to_owned())
 }
 
-/// Unpacks the programs and what they need; what the machine has installed of it does not matter.
+/// Unpacks the programs and their dependencies, regardless of the packages that the machine has installed.
 fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     ensure!(debian::is_here(), "a node needs runc and nft, and this is no Debian to unpack them from");
     tell("unpacking runc and nftables from Debian's packages, once: seconds");

@@ -1,4 +1,4 @@
-//! A PostgreSQL of one's own.
+//! A PostgreSQL server for tests.
 
 mod programs;
 
@@ -25,10 +25,10 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// The superuser. The password of every user is its name.
 const ADMIN: &str = "admin";
 
-/// The platform's tables, as far as anybody here looks at them (contract.md, section 6).
+/// The tables of the platform that we read (contract.md, section 6).
 const PLATFORM: &str = include_str!("platform.sql");
 
-/// A running PostgreSQL on a port of loopback, which is durable as any. It ends when it is dropped, or with this
+/// A running PostgreSQL on a loopback port, with the usual durability. It ends when it is dropped, or with this
 /// process.
 #[derive(Debug)]
 pub struct Postgres {
@@ -48,7 +48,7 @@ struct Owner {
 }
 
 impl Owner {
-    /// Whom to be: nobody else, unless this is root.
+    /// Finds the user to run as: `None` for the current one, unless this is root.
     fn find() -> anyhow::Result<Option<Self>> {
         if fs::metadata("/proc/self")?.uid() != 0 {
             return Ok(None);
@@ -63,7 +63,7 @@ impl Owner {
         found.context("root runs no PostgreSQL, and there is neither a user postgres nor nobody").map(Some)
     }
 
-    /// What stands before a command that it is to run.
+    /// Returns the prefix of a command that runs it as this user.
     fn prefix(self) -> Vec<String> {
         let words = ["--pdeathsig", "KILL", "--clear-groups", "--reuid"].map(str::to_owned);
         [&words[..], &[self.uid.to_string(), "--regid".to_owned(), self.gid.to_string(), "--".to_owned()]]
@@ -72,11 +72,11 @@ impl Owner {
 }
 
 impl Postgres {
-    /// Starts a PostgreSQL and waits until it is ready: about two seconds. `playground` is the executable of that name,
-    /// as for the control plane.
+    /// Starts a PostgreSQL and waits until it is ready, which takes about two seconds. `playground` is the executable
+    /// of that name, like for the control plane.
     ///
     /// # Errors
-    /// If no PostgreSQL can be had, or it does not start; with the end of its log.
+    /// Returns an error if no PostgreSQL can be found or unpacked, or it does not start; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         let mut postgres = Self {
             supervisor: Mutex::new(None),
@@ -100,14 +100,14 @@ impl Postgres {
         Ok(())
     }
 
-    /// The cache of root is closed to others: what lies in it is copied to where they reach it.
+    /// Copies the programs out of the cache of root, which other users cannot read.
     fn bring_within_reach(&mut self) -> anyhow::Result<()> {
         let Some(root) = self.programs.root() else { return Ok(()) };
         if self.owner.is_none() {
             return Ok(());
         }
         let copy = self.folder.path().join("programs");
-        // Links cost nothing, and cannot be made across file systems.
+        // Hard links are free, but are not possible across file systems.
         let copied = ["--link", "--reflink=auto"].iter().any(|how| {
             let copy = Command::new("cp").args(["--archive", how]).arg(root).arg(&copy).output();
             copy.is_ok_and(|copy| copy.status.success())
@@ -135,7 +135,7 @@ impl Postgres {
         ))
     }
 
-    /// A command of PostgreSQL, run by whom it may be.
+    /// Returns a command of PostgreSQL that runs as an unprivileged user.
     fn command(&self, program: &str) -> Command {
         let program = self.programs.path(program);
         let mut command = match self.owner {
@@ -158,19 +158,19 @@ impl Postgres {
         self.file("data")
     }
 
-    /// Adds lines to its settings, which count from its next start on.
+    /// Adds lines to the configuration, which apply from the next start on.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// Returns an error if the lines cannot be written.
     pub fn configure(&self, lines: &str) -> anyhow::Result<()> {
         let mut file = fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
         file.write_all(lines.as_bytes()).context("failed to write settings")
     }
 
-    /// Lets it offer TLS, and take no connections without, from its next start on.
+    /// Requires TLS for all connections, from the next start on.
     ///
     /// # Errors
-    /// If the files cannot be written.
+    /// Returns an error if the files cannot be written.
     pub fn require_tls(&self, pair: &KeyPairPem) -> anyhow::Result<()> {
         for (name, text) in [("server.crt", &pair.certificate), ("server.key", &pair.key)] {
             let file = self.data().join(name);
@@ -182,12 +182,12 @@ impl Postgres {
         self.configure("ssl = on\n")
     }
 
-    /// Starts it, if it was stopped, and waits until it is ready.
+    /// Starts the server again, if it was stopped, and waits until it is ready.
     ///
     /// # Errors
-    /// If it does not get ready; with the end of its log.
+    /// Returns an error if it does not become ready; with the end of its log.
     pub fn start_again(&self) -> anyhow::Result<()> {
-        // Its port may serve somebody's connection for a moment, and what was killed takes one to be gone.
+        // The port may be in use by a connection for a moment, and a killed server takes a moment to be gone.
         let passes = ["Address already in use", "pre-existing shared memory block", "lock file"];
         let taken = |fault: &anyhow::Error| passes.iter().any(|text| fault.to_string().contains(text));
         eventually("PostgreSQL has its port", TIMEOUT, || match self.launch() {
@@ -210,7 +210,7 @@ impl Postgres {
             None => (program, args),
         };
         let env = self.programs.env();
-        // What its last run said is not about this one.
+        // The log of the last run is not about this one.
         let _ = fs::remove_file(&log);
         supervisor.run(&Program { name: "postgres".to_owned(), path, args, env, log: log.clone() })?;
         *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
@@ -223,16 +223,16 @@ impl Postgres {
         });
         ensure!(
             ready.unwrap_or(false),
-            "PostgreSQL does not get ready; it says:\n{}",
+            "PostgreSQL does not become ready; it says:\n{}",
             fs::read_to_string(&log).unwrap_or_default()
         );
         Ok(())
     }
 
-    /// Stops it as its owner would, ending all connections, and waits until it has ended.
+    /// Stops the server with a fast shutdown, which ends all connections, and waits until it has ended.
     ///
     /// # Errors
-    /// If it does not end.
+    /// Returns an error if it does not end.
     pub fn stop(&self) -> anyhow::Result<()> {
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Ok(process) = self.process() {
@@ -243,58 +243,58 @@ impl Postgres {
         Ok(())
     }
 
-    /// Its first process, which takes new connections.
+    /// Returns its first process, which accepts connections.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn process(&self) -> anyhow::Result<Process> {
         Process::started_with(&self.data().display().to_string())
     }
 
-    /// The address of a database, as a user.
+    /// Returns the address of a database for a user.
     pub fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}:{user}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The address of a database, as the superuser.
+    /// Returns the address of a database for the superuser.
     pub fn admin_url(&self, database: &str) -> String {
         self.url(ADMIN, database)
     }
 
-    /// The port that it listens on.
+    /// Returns the port.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     ///
     /// # Errors
-    /// If there is one of that name.
+    /// Returns an error if the name exists.
     pub fn create_database(&self, name: &str) -> anyhow::Result<()> {
         self.sql("postgres", &format!("CREATE DATABASE {name}")).map(drop)
     }
 
-    /// Makes a database with the platform's tables.
+    /// Creates a database with the platform's tables.
     ///
     /// # Errors
-    /// If there is one of that name.
+    /// Returns an error if the name exists.
     pub fn create_platform(&self, name: &str) -> anyhow::Result<()> {
         self.create_database(name)?;
         self.sql(name, PLATFORM).map(drop)
     }
 
-    /// Makes a user, who may nothing, and whose password is the name.
+    /// Creates a user without rights, whose password is the name.
     ///
     /// # Errors
-    /// If there is one of that name.
+    /// Returns an error if the name exists.
     pub fn create_user(&self, name: &str) -> anyhow::Result<()> {
         self.sql("postgres", &format!("CREATE USER {name} PASSWORD '{name}'")).map(drop)
     }
 
-    /// Has the superuser run SQL, and returns what it prints: a line each row, columns between bars.
+    /// Runs SQL as the superuser and returns its output: one line per row, columns separated by bars.
     ///
     /// # Errors
-    /// If a statement fails; with what PostgreSQL says.
+    /// Returns an error if a statement fails; with the message of PostgreSQL.
     pub fn sql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let ran = Command::new(self.programs.path("psql"))
             .envs(self.programs.env())
@@ -310,7 +310,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The supervisor would end it as well, while it still writes into its folder.
+        // The supervisor would end the server as well, but while it still writes to its folder.
         let _ = self.stop();
     }
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL's programs: found on this machine, or unpacked from Debian's packages into the cache. Neither needs root,
-//! and nothing of the machine is changed.
+//! The programs of PostgreSQL: found on this machine, or unpacked from Debian packages into the cache. Neither needs
+//! root or changes the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,25 +11,26 @@ use anyhow::{Context as _, ensure};
 use crate::binaries::tell;
 use crate::debian::{self, Apt};
 
-/// The first version that the stores are made for.
+/// The oldest supported version.
 const OLDEST: u32 = 15;
-/// Where to find the programs; `own` for those of the cache, whatever the machine has.
+/// The variable with the folder of the programs, or `own` for those of the cache even if the machine has them.
 const VARIABLE: &str = "CODEX_K8S_GUARD_POSTGRES";
 
-/// A folder with `initdb`, `postgres` and `psql` in it.
+/// A folder with `initdb`, `postgres` and `psql`.
 #[derive(Debug, Clone)]
 pub struct Programs {
     folder: PathBuf,
-    /// What was unpacked: the programs find their libraries in it.
+    /// The folder of unpacked packages, in which the programs find their libraries.
     root: Option<PathBuf>,
 }
 
 impl Programs {
-    /// Finds PostgreSQL: in `CODEX_K8S_GUARD_POSTGRES`, on the PATH, where Debian puts it, else in the project's cache,
-    /// which is filled if need be.
+    /// Finds PostgreSQL: in `CODEX_K8S_GUARD_POSTGRES`, on the PATH, in the folders of Debian, otherwise in the
+    /// project's cache, which is filled if needed.
     ///
     /// # Errors
-    /// If the variable names no PostgreSQL of version 15 or later, or none can be had.
+    /// Returns an error if the variable does not name a PostgreSQL of version 15 or later, or none can be found or
+    /// unpacked.
     pub fn find() -> anyhow::Result<Self> {
         let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         match named {
@@ -50,23 +51,23 @@ impl Programs {
         debian::retained("postgresql", Self::unpacked, unpack)
     }
 
-    /// The programs below a folder into which packages were unpacked.
+    /// Finds the programs below a folder that packages were unpacked into.
     pub(super) fn unpacked(root: &Path) -> Option<Self> {
         let folders = folders_of(&root.join("usr/lib/postgresql")).into_iter();
         folders.map(|folder| Self { folder, root: Some(root.to_owned()) }).find(Self::works)
     }
 
-    /// The path of a program.
+    /// Returns the path of a program.
     pub fn path(&self, program: &str) -> PathBuf {
         self.folder.join(program)
     }
 
-    /// The folder that everything lies in, if it was unpacked into one.
+    /// Returns the folder of unpacked packages, if there is one.
     pub(super) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
 
-    /// The variables that the programs need.
+    /// Returns the environment variables that the programs need.
     pub(super) fn env(&self) -> Vec<(String, String)> {
         let Some(root) = &self.root else { return Vec::new() };
         vec![debian::library_path(&debian::libraries(root))]
@@ -81,22 +82,22 @@ impl Programs {
     }
 }
 
-/// The major version of `initdb (PostgreSQL) 15.18 (Debian ...)`.
+/// Parses the major version of `initdb (PostgreSQL) 15.18 (Debian ...)`.
 fn version(told: &str) -> Option<u32> {
     told.split(") ").nth(1)?.split(['.', ' ', '\n']).next()?.parse().ok()
 }
 
-/// What this machine has, the PATH's first, then the latest.
+/// Returns the installed programs of this machine, those on the PATH first, then the latest version.
 fn installed() -> Vec<Programs> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // A link on the PATH leads to the folder that has the other programs too.
+    // A symbolic link on the PATH points to the folder with the other programs.
     let linked = std::env::split_paths(&path).filter_map(|folder| folder.join("initdb").canonicalize().ok());
     let linked = linked.filter_map(|program| program.parent().map(Path::to_owned));
     let folders = linked.chain(folders_of(Path::new("/usr/lib/postgresql")));
     folders.map(|folder| Programs { folder, root: None }).collect()
 }
 
-/// The folders of programs below a folder of versions, the latest first.
+/// Returns the folders of programs below a folder of versions, latest first.
 fn folders_of(versions: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(versions).into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -106,7 +107,7 @@ fn folders_of(versions: &Path) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, folder)| folder).collect()
 }
 
-/// Unpacks PostgreSQL and the libraries that this machine lacks.
+/// Unpacks PostgreSQL and the libraries that this machine does not have.
 fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     ensure!(
         debian::is_here(),
@@ -116,13 +117,13 @@ fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     tell("unpacking PostgreSQL from Debian's packages, once: about a minute");
     let apt = Apt::in_folder(cache.join("apt"))?;
     let mut wanted = apt.lacking(&["postgresql"])?;
-    // The compiler that PostgreSQL loads for long queries is larger than all else.
+    // The compiler that PostgreSQL loads for long queries is larger than all other packages.
     wanted.retain(|name| !name.starts_with("libllvm"));
     wanted.extend(servers(&apt)?);
     apt.unpack(&wanted, cache, root)
 }
 
-/// The packages of the programs themselves: the machine may have them installed where they are not looked for.
+/// Returns the packages of the programs themselves, which the machine may have installed in other places.
 fn servers(apt: &Apt) -> anyhow::Result<[String; 2]> {
     let depends = apt.run("apt-cache", &["depends", "postgresql"])?;
     let server = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: postgresql-"));

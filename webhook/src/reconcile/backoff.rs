@@ -1,8 +1,9 @@
-//! Who else looks after a baseline, and how long it is waited for.
+//! Delays in favour of other writers of a baseline.
 //!
-//! The platform's worker makes the baseline of its own namespaces, and retries nothing: were we quicker by a moment, it
-//! would find a quota that is being counted just then, its update would conflict, and the run would fail. So it goes
-//! first. And an object that keeps disappearing comes back ever later: somebody does not want it.
+//! The platform's worker creates the baseline of its own namespaces, and retries nothing: if we were a moment faster,
+//! it would find a quota that is being counted just then, its update would conflict, and the run would fail. So the
+//! worker goes first. An object that keeps disappearing is restored with growing delays, because another writer does
+//! not want it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,14 +16,14 @@ use super::plan::Step;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
-/// What has stayed for so long is wanted after all.
+/// An object that has existed for this long is not being deleted any more, and starts over without delay.
 const FORGOTTEN: Duration = Duration::from_mins(15);
-/// How long the platform is waited for after its namespace, or the last object in it, was seen first: its whole sequence
-/// takes a tenth of a second on a quiet cluster, and some seconds a step in a burst.
+/// The time that the platform goes first, from the moment that its namespace or the last object in it was first seen. Its
+/// whole sequence takes a tenth of a second on a quiet cluster, and some seconds per step in a burst.
 const HEAD_START: Duration = Duration::from_secs(3);
 
-/// How often each object was created, and when last; and the namespaces that the platform is building. By the uid of
-/// the namespace: another one of the same name starts afresh.
+/// The number and the time of creations of each object, and the namespaces that the platform is building. Keyed by the
+/// uid of the namespace, so that another namespace of the same name starts without delay.
 #[derive(Debug, Default)]
 pub struct ExponentialBackoff {
     created: Mutex<HashMap<(String, BaselineKind), (u32, Instant)>>,
@@ -34,7 +35,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ExponentialBackoff {
-    /// Notes that an object was created. From the second time on, the delay before the next.
+    /// Records that an object was created. Returns the delay before the next creation, from the second one on.
     pub fn created(&self, uid: &str, kind: BaselineKind, now: Instant) -> Option<Duration> {
         let mut created = lock(&self.created);
         created.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
@@ -43,15 +44,15 @@ impl ExponentialBackoff {
         (*count > 1).then(|| delay(*count))
     }
 
-    /// How long an object must stay away yet.
+    /// Returns the remaining delay before an object may be created.
     pub fn left(&self, uid: &str, kind: BaselineKind, now: Instant) -> Duration {
         lock(&self.created)
             .get(&(uid.to_owned(), kind))
             .map_or(Duration::ZERO, |(count, last)| delay(*count).saturating_sub(now.duration_since(*last)))
     }
 
-    /// How long the platform is waited for yet in a namespace that it is building, from the last time on that fewer
-    /// objects were missing.
+    /// Returns how long the platform still goes first in a namespace that it is building. The time starts again
+    /// whenever fewer objects are missing.
     pub fn head_start(&self, uid: &str, missing: usize, now: Instant) -> Duration {
         let mut building = lock(&self.building);
         building.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
@@ -63,7 +64,7 @@ impl ExponentialBackoff {
     }
 }
 
-/// After the first creation nothing is put off; then one second, two, four, up to five minutes.
+/// Returns the delay after a number of creations: none after the first, then one second, two, four, up to five minutes.
 fn delay(count: u32) -> Duration {
     match count {
         0 | 1 => Duration::ZERO,

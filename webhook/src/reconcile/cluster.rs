@@ -1,4 +1,4 @@
-//! The API server, as far as the reconciler needs it.
+//! The requests of the reconciler to the API server.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::fault::{self, Point};
 use super::plan::{Key, Observed};
 use crate::registration::FIELD_MANAGER;
 
-/// How baseline objects are spoken of to the API server.
+/// Returns the API resource of a kind of baseline object.
 pub fn resource(kind: BaselineKind) -> ApiResource {
     let group = kind.group();
     ApiResource {
@@ -30,7 +30,7 @@ pub fn resource(kind: BaselineKind) -> ApiResource {
     }
 }
 
-/// Reads and writes of one namespace. Each write names our field manager.
+/// The client of the API server. Each write names our field manager.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -44,12 +44,12 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// With `dry_run`, the API server is asked what each write would do, and does nothing.
+    /// Creates a client. With `dry_run`, all writes are dry runs.
     pub const fn new(client: Client, dry_run: bool) -> Self {
         Self { client, dry_run }
     }
 
-    /// Whether nothing is written.
+    /// True if all writes are dry runs.
     pub const fn is_dry_run(&self) -> bool {
         self.dry_run
     }
@@ -62,18 +62,18 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
-    /// The metadata of a namespace, managed or not, as it is now; `None` if there is none of this name.
+    /// Reads the metadata of a namespace, managed or not. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if the request fails.
     pub async fn namespace(&self, name: &str) -> kube::Result<Option<ObjectMeta>> {
         Ok(self.namespaces().get_metadata_opt(name).await?.map(|found| found.metadata))
     }
 
-    /// All managed namespaces.
+    /// Lists all managed namespaces.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if a request fails.
     pub async fn managed_namespaces(&self) -> kube::Result<Vec<ObjectMeta>> {
         let mut all = Vec::new();
         let mut params = ListParams::default().labels(keys::MANAGED_BY).limit(500);
@@ -87,20 +87,20 @@ impl Cluster {
         }
     }
 
-    /// What a namespace holds under the names of the wanted objects.
+    /// Reads the objects of a namespace that have the names of the desired objects.
     ///
     /// # Errors
-    /// If any of it cannot be read: half a picture is none.
+    /// Returns an error if any of them cannot be read, because an incomplete result would be misleading.
     pub async fn observe(&self, namespace: &str, desired: &[Desired]) -> kube::Result<Observed> {
         let reads: FuturesOrdered<_> = desired.iter().map(|desired| self.named(desired, namespace)).collect();
         let found: Vec<_> = reads.try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Everything in a namespace that carries the managed-by label.
+    /// Lists all objects of the baseline kinds in a namespace that have the managed-by label.
     ///
     /// # Errors
-    /// As [`observe`](Self::observe).
+    /// Returns an error like [`observe`](Self::observe).
     pub async fn everything_labelled(&self, namespace: &str) -> kube::Result<Observed> {
         let lists: FuturesOrdered<_> =
             BaselineKind::ALL.into_iter().map(|kind| self.labelled(kind, namespace)).collect();
@@ -122,11 +122,11 @@ impl Cluster {
             .collect())
     }
 
-    /// Applies an object as it is to be. What an apply leaves in place, since another field manager owns it or none
-    /// does any more, is then written over: a key of a quota, say.
+    /// Applies an object in its desired state. Fields that the apply leaves in place, because another field manager or
+    /// no field manager owns them, are then overwritten: a key of a quota, for example.
     ///
     /// # Errors
-    /// If the API server refuses it, or somebody else wrote in between.
+    /// Returns an error if the API server refuses it, or if another client wrote in between.
     pub async fn apply(&self, namespace: &str, desired: &Desired) -> kube::Result<Value> {
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
         let objects = self.objects(desired.kind, namespace);
@@ -143,10 +143,10 @@ impl Cluster {
         Ok(value(&applied))
     }
 
-    /// Deletes an object: the one of this uid, if one is given. One that is gone is as good.
+    /// Deletes an object, only if it has the uid if one is given. A missing object is not an error.
     ///
     /// # Errors
-    /// If the API server refuses it, or there is another object of the name by now.
+    /// Returns an error if the API server refuses it, or if another object has the name by now.
     pub async fn delete(
         &self,
         namespace: &str,
@@ -155,7 +155,7 @@ impl Cluster {
         uid: Option<String>,
     ) -> kube::Result<()> {
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
-        // In the body: in the query it would be ignored beside preconditions.
+        // The dry run is in the body: next to preconditions, it would be ignored in the query.
         let params = DeleteParams { dry_run: self.dry_run, preconditions, ..DeleteParams::default() };
         match self.objects(kind, namespace).delete(name, &params).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -165,10 +165,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes annotations of a namespace; `None` removes one. Another namespace of the same name is not touched.
+    /// Writes annotations of a namespace; `None` removes one. Another namespace of the same name is not changed.
     ///
     /// # Errors
-    /// If the API server refuses it.
+    /// Returns an error if the API server refuses it.
     pub async fn annotate(
         &self,
         namespace: &str,
@@ -188,6 +188,6 @@ impl Cluster {
 }
 
 fn value(object: &DynamicObject) -> Value {
-    // Made from JSON a moment ago: it goes back.
+    // Cannot fail: the object was parsed from JSON a moment ago.
     serde_json::to_value(object).unwrap_or_default()
 }

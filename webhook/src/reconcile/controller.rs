@@ -1,4 +1,4 @@
-//! The controller: which namespace is looked at when, and what is told of it.
+//! The controller: schedules reconciliations, and logs and publishes their outcome.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -36,30 +36,30 @@ use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
 
-/// Namespaces that are looked at at a time.
+/// The maximum number of concurrent reconciliations.
 const MAX_CONCURRENT: u16 = 8;
-/// A complete namespace is looked at again after this, whatever the watches say.
+/// The interval between reconciliations of a complete namespace without any change.
 const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
-/// One that could not be placed before all were counted, after this.
+/// The delay if the reservations were not counted yet.
 const REQUEUE_DELAY: Duration = Duration::from_millis(100);
-/// One that waits for something, after this: the watches are quicker.
+/// The delay if a namespace waits for something. The watches are usually faster.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// A namespace that holds what has to be removed is inspected again after this: a dozen lists each time.
+/// The interval between inspections of a namespace with violations. Each inspection costs a dozen lists.
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
 type Meta = PartialObjectMeta<Namespace>;
 
-/// What every look at a namespace shares.
+/// The shared state of all reconciliations.
 pub struct Context {
-    /// The policy in force.
+    /// The current policy.
     pub policy: Arc<ArcSwap<RunPolicy>>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The places, and who has them.
+    /// The reservations of namespaces.
     pub quota: NamespaceQuota,
-    /// The agent Jobs, where they are limited.
+    /// The agent Jobs, while they are limited.
     pub jobs: AgentJobs,
-    /// How long Jobs that wait are still looked for once nothing limits them any more.
+    /// The time for which pending Jobs are still admitted after the policy has stopped limiting them.
     pub linger: Duration,
     cluster: Cluster,
     inspector: Inspector,
@@ -68,7 +68,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// For one cluster, with the places in this namespace.
+    /// Creates the state for a cluster, with the reservations in the install namespace.
     pub fn new(
         client: Client,
         policy: Arc<ArcSwap<RunPolicy>>,
@@ -97,7 +97,7 @@ impl Context {
     }
 }
 
-/// Looks after all managed namespaces, for ever; at all of them again whenever the policy `changes`.
+/// Reconciles all managed namespaces forever, and all of them again whenever the policy `changes`.
 pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
     context.quota.reset();
     context.jobs.reset();
@@ -128,7 +128,7 @@ async fn control(client: Client, context: Arc<Context>, changes: watch::Receiver
         .await;
 }
 
-/// A baseline object that changes is a reason to look at its namespace.
+/// Adds a watch: a change of a baseline object triggers a reconciliation of its namespace.
 fn watching<K>(controller: Controller<Meta>, client: &Client, config: &watcher::Config) -> Controller<Meta>
 where
     K: Resource<DynamicType = ()> + Send + Sync + Clone + std::fmt::Debug + 'static,
@@ -162,14 +162,14 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
 fn failed(error: &kube::Error, context: &Context) -> Action {
     context.metrics.failures.inc();
     if is_expected(error) {
-        tracing::debug!(error = error as &dyn Error, "looking again");
+        tracing::debug!(error = error as &dyn Error, "retrying after a conflict");
     } else {
-        tracing::warn!(error = error as &dyn Error, "failed to look after a namespace");
+        tracing::warn!(error = error as &dyn Error, "failed to reconcile the namespace");
     }
     Action::requeue(Duration::from_secs(1))
 }
 
-/// A namespace that ends while it is looked at, or another leader who was quicker: nothing is wrong.
+/// True if an error is harmless: the namespace was deleted meanwhile, or another leader was faster.
 fn is_expected(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -189,7 +189,7 @@ impl Context {
             Some(delay) => delay.max(Duration::from_millis(100)),
             None if !report.violations.is_empty() => INSPECTION_INTERVAL,
             None if report.quota == QuotaStatus::Unknown => REQUEUE_DELAY,
-            // Whoever waits for a place is looked at when there is one.
+            // A pending namespace is reconciled when a reservation becomes available.
             None if report.left.is_complete() => RESYNC_INTERVAL,
             None => POLL_INTERVAL,
         }
@@ -200,8 +200,8 @@ impl Context {
         match report.gate {
             Gate::Opened => {
                 self.metrics.gate("open");
-                tracing::info!(namespace, "the baseline is ready");
-                // One that was closed and opened within a look was never noticed.
+                tracing::info!(namespace, "the baseline is complete, opened the gate");
+                // A gate that was closed and opened in one reconciliation was never noticed.
                 if report.was_complete && annotation(meta, keys::BASELINE_READY_AT).is_none() {
                     let note = "the baseline is complete again: workloads may run".to_owned();
                     self.event_of_namespace(meta, EventType::Normal, "GateOpened", note).await;
@@ -209,7 +209,7 @@ impl Context {
             }
             Gate::Closed => {
                 self.metrics.gate("closed");
-                tracing::warn!(namespace, "the baseline is not complete: new workloads wait");
+                tracing::warn!(namespace, "the baseline is not complete, closed the gate");
                 let note = format!("new workloads wait for {}", report.left.missing().join(", "));
                 self.event_of_namespace(meta, EventType::Warning, "GateClosed", note).await;
             }
@@ -220,7 +220,7 @@ impl Context {
             tracing::warn!(
                 namespace,
                 violations,
-                "the gate stays closed because of objects that the rules refuse"
+                "the gate stays closed because existing objects violate the rules"
             );
             let note = format!("new workloads wait for {violations}; the gate opens once they are gone");
             self.event_of_namespace(meta, EventType::Warning, "GateStaysClosed", note).await;
@@ -229,11 +229,11 @@ impl Context {
             self.metrics.wrote(step);
             self.report_step(report, step).await;
         }
-        // Once, not with every look.
+        // Only once, not with every reconciliation.
         for (kind, name) in report.left.conflicts.iter().filter(|_| report.reason_changed) {
             self.metrics.conflicts.inc();
             let note = format!(
-                "{kind} {name} was not made by the platform; delete it, or give it the label {}={}",
+                "{kind} {name} is owned by another manager; delete it, or give it the label {}={}",
                 keys::MANAGED_BY,
                 keys::MANAGED_BY_VALUE
             );
@@ -249,7 +249,7 @@ impl Context {
                 let again = self.backoff.created(&report.uid, desired.kind, Instant::now());
                 if let Some(delay) = again {
                     let setting = setting(desired.kind);
-                    tracing::warn!(namespace, kind = %desired.kind, ?delay, setting, "it keeps being deleted; if it is not wanted, change the setting");
+                    tracing::warn!(namespace, kind = %desired.kind, ?delay, setting, "the object keeps being deleted; to remove it from the baseline, change the setting");
                 }
                 if !report.was_complete {
                     return;
@@ -265,7 +265,7 @@ impl Context {
                 (desired.kind, desired.name.clone(), "BaselineRepaired", note)
             }
             Step::Remove(kind, name, _) => {
-                (*kind, name.clone(), "BaselineRemoved", "the policy does not want it any more".to_owned())
+                (*kind, name.clone(), "BaselineRemoved", "the policy no longer includes it".to_owned())
             }
         };
         tracing::info!(namespace, %kind, name, note, "{reason}");
@@ -277,13 +277,13 @@ impl Context {
         match &report.quota {
             QuotaStatus::Pending(waits) if report.newly_pending => {
                 self.metrics.refused(waits.scope.kind());
-                tracing::warn!(namespace, %waits, "there is no place for this namespace");
+                tracing::warn!(namespace, %waits, "the quota is exceeded, the namespace is pending");
                 self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", quota_exceeded(waits))
                     .await;
             }
             QuotaStatus::Reserved if report.gate == Gate::Opened && is_pending(meta) => {
-                tracing::info!(namespace, "it has a place now");
-                let note = "there is a place now: workloads may run, and the lease is granted anew";
+                tracing::info!(namespace, "the quota is reserved, admitted the namespace");
+                let note = "the quota is reserved: workloads may run, and the lease starts again";
                 self.event_of_namespace(meta, EventType::Normal, "QuotaReserved", note.to_owned()).await;
             }
             _ => {}
@@ -293,11 +293,11 @@ impl Context {
 
 fn quota_exceeded(waits: &PendingNamespace) -> String {
     format!(
-        "waits for {waits}; its own lease was cut to quotas.pendingTtl of the policy; no workload is admitted"
+        "waiting for {waits}; no workload is admitted until then, and the lease is shortened to quotas.pendingTtl"
     )
 }
 
-/// The setting that says whether there is such an object.
+/// Returns the setting that includes an object in the baseline.
 const fn setting(kind: BaselineKind) -> &'static str {
     match kind {
         BaselineKind::ServiceAccount | BaselineKind::Role | BaselineKind::RoleBinding => {

@@ -1,4 +1,4 @@
-//! Events: what developers see of the reconciler's work, beside the objects that it is about.
+//! Kubernetes Events, which show developers the work of the reconciler.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use super::cluster::resource;
 use super::controller::Context;
 
 impl Context {
-    /// About a run namespace.
+    /// Publishes an Event about a run namespace.
     pub(super) async fn event_of_namespace(
         &self,
         meta: &ObjectMeta,
@@ -23,7 +23,7 @@ impl Context {
             api_version: Some("v1".to_owned()),
             kind: Some("Namespace".to_owned()),
             name: meta.name.clone(),
-            // In the namespace itself, where whoever waits looks.
+            // In the namespace itself, where developers look for it.
             namespace: meta.name.clone(),
             uid: meta.uid.clone(),
             ..ObjectReference::default()
@@ -31,7 +31,7 @@ impl Context {
         self.publish(&reference, type_, reason, note).await;
     }
 
-    /// About an object of a baseline.
+    /// Publishes an Event about a baseline object.
     pub(super) async fn event(
         &self,
         namespace: &str,
@@ -52,7 +52,7 @@ impl Context {
         self.publish(&reference, type_, reason, note).await;
     }
 
-    /// An Event is a courtesy: failing to write one changes nothing.
+    /// Publishes an Event. Failures are only logged, because nothing depends on Events.
     pub(super) async fn publish(
         &self,
         reference: &ObjectReference,

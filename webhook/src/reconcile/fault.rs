@@ -1,19 +1,19 @@
-//! Points at which tests have the reconciler die, to see what the next one makes of what it finds.
+//! Points at which tests abort the reconciler, to check that the next one recovers from the state it finds.
 //!
-//! Without the feature `fault-points` there are none.
+//! They only exist with the feature `fault-points`.
 
 use std::fmt;
 
 use codex_k8s_shared::baseline::BaselineKind;
 
-/// A step of the work on one namespace or Job, and the side of it.
+/// A point before or after a step of the work on one namespace or Job.
 #[derive(Debug, Clone, Copy)]
 pub enum Point {
     /// An object is about to be applied.
     BeforeApply(BaselineKind),
     /// An object was applied.
     AfterApply(BaselineKind),
-    /// An object was deleted; in a replacement, its successor is about to be applied.
+    /// An object was deleted. In a replacement, its successor is about to be applied.
     AfterDelete(BaselineKind),
     /// The gate is about to be closed.
     BeforeClose,
@@ -25,29 +25,29 @@ pub enum Point {
     AfterOpen,
     /// The suspension of an agent Job is about to be lifted.
     BeforeStart,
-    /// It was lifted.
+    /// The suspension was lifted.
     AfterStart,
     /// An object of the certificates is about to be written.
     BeforeWrite(Written),
-    /// It was written.
+    /// The object was written.
     AfterWrite(Written),
 }
 
-/// What a step of the certificates writes.
+/// The object that a step of the certificate rotation writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Written {
-    /// The Secret of the authority.
+    /// The Secret of the CA.
     Authority,
     /// A caBundle.
     Bundle,
-    /// The note that a configuration says what it is to say.
+    /// The annotation that confirms the caBundle of a configuration.
     Confirmation,
-    /// The Secret of the leaf.
+    /// The Secret of the serving certificate.
     Leaf,
 }
 
 impl Written {
-    /// In a metric, and in the name of a point.
+    /// Returns the name in metrics and in the names of points.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Authority => "authority",
@@ -76,8 +76,8 @@ impl fmt::Display for Point {
     }
 }
 
-/// Dies here, with nothing unwound and nothing drained, if the variable `CODEX_K8S_FAULT` names this point and
-/// namespace, as in `after-apply-Role:codex-issue-1`, or this point and Job.
+/// Aborts the process, without unwinding or draining, if the environment variable `CODEX_K8S_FAULT` names this point
+/// and this namespace or Job, as in `after-apply-Role:codex-issue-1`.
 #[cfg(feature = "fault-points")]
 pub(super) fn point(point: Point, namespace: &str) {
     if std::env::var("CODEX_K8S_FAULT").is_ok_and(|fault| fault == format!("{point}:{namespace}")) {
@@ -85,6 +85,6 @@ pub(super) fn point(point: Point, namespace: &str) {
     }
 }
 
-/// No fault is ever asked for.
+/// Does nothing: this build has no fault points.
 #[cfg(not(feature = "fault-points"))]
 pub(super) const fn point(_: Point, _: &str) {}

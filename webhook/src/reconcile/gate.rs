@@ -1,4 +1,4 @@
-//! What is written about a namespace's gate: each time in one patch, of the namespace that was looked at.
+//! Writes of a namespace's gate. Each is one patch, and only of the namespace that was observed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::namespace::annotation;
 use super::quota::namespaces::is_pending;
 use super::quota::pending::PendingNamespace;
 
-/// Workloads wait from now on, for what `missing` says.
+/// Closes the gate: workloads wait from now on, for the reason in `missing`.
 pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -> kube::Result<()> {
     let closed = [(keys::BASELINE_READY_AT, None), (keys::BASELINE_WAITS_FOR, Some(missing.to_owned()))];
     fault::point(Point::BeforeClose, name(meta));
@@ -23,8 +23,9 @@ pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -
     Ok(())
 }
 
-/// Workloads may run. A lease that was cut short for want of a place is granted anew. `false` if nothing was to be
-/// done: the watch may not have told yet what the last look has done, or that the namespace ends.
+/// Opens the gate: workloads may run. A lease that was shortened for lack of a reservation starts again. Returns
+/// `false` if there was nothing to do, because the watch may not yet have delivered the last write or the deletion of
+/// the namespace.
 pub(super) async fn open(
     cluster: &Cluster,
     policy: &RunPolicy,
@@ -59,7 +60,7 @@ pub(super) async fn open(
     Ok(true)
 }
 
-/// There is no place. The first time, the lease is cut short; returns whether it is.
+/// Records that the namespace is pending. Returns true the first time, when it also shortens the lease.
 pub(super) async fn wait(
     cluster: &Cluster,
     policy: &RunPolicy,
@@ -102,7 +103,7 @@ fn lease(meta: &ObjectMeta) -> Option<Lease> {
     Lease::read(|key| annotation(meta, key)).ok().flatten()
 }
 
-/// A lease from now on, or from its last renewal: whoever wrote that may have a clock ahead of ours.
+/// Returns a lease from now on, or from its last renewal, whose writer may have a clock ahead of ours.
 fn granted(meta: &ObjectMeta, moment: Timestamp, ttl: Duration) -> Option<Lease> {
     let renewed = lease(meta).map(|lease| lease.updated_at.timestamp());
     Lease::grant(renewed.map_or(moment, |renewed| renewed.max(moment)), ttl.into())

@@ -1,4 +1,4 @@
-//! Which gates are closed, and since when: what the metrics tell of them.
+//! The closed gates and the times since when they are closed, for the metrics.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::namespace::{annotation, is_in_scope};
 use crate::namespaces::managed;
 
-/// What a closed gate waits for.
+/// The reason why a gate is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The baseline is not complete.
     Baseline,
-    /// It is, but there is no place.
+    /// The baseline is complete, but a reservation is missing.
     Quota,
 }
 
 impl WaitsFor {
-    /// Both.
+    /// All reasons.
     pub const ALL: [Self; 2] = [Self::Baseline, Self::Quota];
 
-    /// As a label says it.
+    /// Returns the value of the metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
@@ -39,26 +39,26 @@ struct Closed {
     waits_for: WaitsFor,
 }
 
-/// The closed gates that a watch tells of, by the names of their namespaces.
+/// The closed gates as a watch reports them, by the names of their namespaces.
 #[derive(Debug, Default)]
 pub struct Gates {
     closed: HashMap<String, Closed>,
-    /// Those of before the list that is being read.
+    /// The closed gates from before the list that is being read.
     before: HashMap<String, Closed>,
 }
 
 impl Gates {
-    /// A list begins: whoever is not in it is gone.
+    /// Starts a list. Namespaces that are not in it are gone.
     pub fn begin(&mut self) {
         self.before.extend(self.closed.drain());
     }
 
-    /// The list is complete.
+    /// Completes the list.
     pub fn end(&mut self) {
         self.before.clear();
     }
 
-    /// A namespace is there, or has changed.
+    /// Records a namespace that was created or has changed.
     pub fn on_apply(&mut self, policy: &RunPolicy, meta: &ObjectMeta, now: Timestamp) {
         let name = meta.name.as_deref().unwrap_or_default();
         let known = self.closed.remove(name).or_else(|| self.before.remove(name));
@@ -67,12 +67,12 @@ impl Gates {
         }
     }
 
-    /// A namespace is gone.
+    /// Records that a namespace is gone.
     pub fn on_delete(&mut self, name: &str) {
         self.closed.remove(name);
     }
 
-    /// How many gates wait for something, and since when the first of them does.
+    /// Returns the number of gates that are closed for a reason, and the time since when the oldest of them is.
     pub fn waiting_for(&self, what: WaitsFor) -> (usize, Option<Timestamp>) {
         let those = self.closed.values().filter(|closed| closed.waits_for == what);
         those.fold((0, None), |(count, first), closed| {
@@ -81,8 +81,9 @@ impl Gates {
     }
 }
 
-/// Since when a gate is closed: a namespace that lacks a place says so, and one whose gate was never open has been
-/// waiting since its birth. Of any other it is known when it was first seen so.
+/// Returns a closed gate with the time since when it is closed. A pending namespace has an annotation with the time,
+/// and a namespace whose gate was never open waits since its creation. For all others, it is the time when the closed
+/// gate was first seen.
 fn closed(meta: &ObjectMeta, known: Option<Closed>, now: Timestamp) -> Closed {
     let uid = meta.uid.clone().unwrap_or_default();
     let pending = annotation(meta, keys::QUOTA_PENDING_SINCE);
@@ -108,7 +109,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// A run namespace that was born at a second, with annotations.
+    /// A run namespace that was created at a second, with annotations.
     fn created(second: i64, annotations: &[(&str, &str)]) -> ObjectMeta {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         ObjectMeta {

@@ -1,17 +1,17 @@
-//! Inspection of a namespace before its gate opens for the first time: what was there before the rules guarded it.
+//! Inspection of a namespace before its gate opens for the first time, for objects from before the rules guarded it.
 //!
 //! Each object is evaluated by the rules of admission as if it were created now. An object does not say who created it
-//! (field managers are chosen by the client), so the creator is taken to be the one who may do least, except for what
-//! the platform keeps in a slot before it labels it:
+//! (field managers are chosen by the client), so the creator is assumed to be a user with the fewest rights, except for
+//! the objects that the platform keeps in a slot before it labels the slot:
 //!
-//! | object | taken for the platform's |
+//! | object | assumed to be the platform's |
 //! | --- | --- |
-//! | a binding elsewhere | in a slot, because a manager may bind the candidate accounts there, and nothing else |
+//! | a binding elsewhere | for a slot, because a manager may bind the candidate accounts there, and no others |
 //! | a RoleBinding in a slot | if it names only accounts of the slot that no agent runs as |
 //! | a Role in a slot | if it is bound, and only by such a RoleBinding |
-//! | a workload in a slot | as far as its ServiceAccount and the host's network are concerned: image builds use that |
+//! | a workload in a slot | for its ServiceAccount and the host network, which image builds use |
 //!
-//! Rules about rights and about the host count. A missing label or deadline does not keep a gate closed.
+//! Only rules about rights and about the host count. A missing label or deadline does not keep a gate closed.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -31,13 +31,13 @@ use crate::rules::report::clean;
 use crate::rules::workload::is_privilege;
 use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Meta, Request};
 
-/// Objects that are named; the rest is counted.
+/// The maximum number of objects to name; the others are counted.
 const MOST_NAMED: usize = 5;
 
-/// An object that was read.
+/// An object that exists.
 #[derive(Debug, Clone)]
 pub struct Existing {
-    /// What the rules know it as.
+    /// The kind in the rules.
     pub kind: Kind,
     /// The name of its kind.
     pub kind_name: &'static str,
@@ -45,7 +45,7 @@ pub struct Existing {
     pub object: Value,
 }
 
-/// An object that has to be removed before the gate opens, and the first rule that refuses it.
+/// An object that must be removed before the gate opens, and the first rule that it violates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The kind.
@@ -66,7 +66,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Returns what a gate waits for, with the first violations by name and the count of the others.
+/// Formats the reason why a gate is closed: the first violations by name, and the number of the others.
 pub fn reason(violations: &[Violation]) -> String {
     let named: Vec<_> = violations.iter().take(MOST_NAMED).map(ToString::to_string).collect();
     let more = match violations.len().saturating_sub(MOST_NAMED) {
@@ -77,7 +77,7 @@ pub fn reason(violations: &[Violation]) -> String {
     text.chars().take(1000).collect()
 }
 
-/// Bindings by the namespaces other than their own whose `ServiceAccounts` they name. Of each, only the subjects that
+/// Bindings that name `ServiceAccounts` of other namespaces than their own, by these namespaces. Only the subjects that
 /// do so are kept.
 #[derive(Debug, Default)]
 pub struct BindingsElsewhere {
@@ -135,16 +135,16 @@ impl BindingsElsewhere {
 pub struct Inspected<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
-    /// What the rules know of the namespace.
+    /// The namespace as the rules see it.
     pub namespace: &'a ManagedNamespace,
-    /// The baseline objects that the reconciler keeps as they have to be.
+    /// The baseline objects, which the reconciler repairs itself.
     pub baseline: &'a [(BaselineKind, String)],
     /// The time.
     pub now: Timestamp,
 }
 
 impl Inspected<'_> {
-    /// Returns the objects that the rules refuse: of what lies in the namespace, and of the bindings elsewhere.
+    /// Returns the objects in the namespace and the bindings elsewhere that violate the rules.
     pub fn violations(&self, within: &[Existing], elsewhere: &BindingsElsewhere) -> Vec<Violation> {
         let roles = self.is_slot().then(|| Bound::by(self, within));
         let outside = elsewhere.concerning(&self.namespace.name);
@@ -173,7 +173,7 @@ impl Inspected<'_> {
             .any(|(desired, desired_name)| Some(*desired) == kind && Some(desired_name.as_str()) == name)
     }
 
-    /// A role or binding that the platform keeps in a slot for its own stack.
+    /// True for a role or binding that the platform keeps in a slot for its own stack.
     fn is_the_platforms(&self, existing: &Existing, roles: &Bound<'_>) -> bool {
         match existing.kind {
             Kind::RoleBinding => self.names_no_agent(&existing.object),
@@ -185,7 +185,7 @@ impl Inspected<'_> {
         }
     }
 
-    /// Whether a binding names nothing but accounts of the namespace that no agent runs as.
+    /// True if a binding names only accounts of the namespace that no agent runs as.
     fn names_no_agent(&self, binding: &Value) -> bool {
         let accounts = &self.policy.jobs.service_accounts;
         let text =
@@ -212,7 +212,7 @@ impl Inspected<'_> {
     fn inside(&self, existing: &Existing) -> Option<Violation> {
         let mut namespace = ManagedNamespace { ready: true, ..self.namespace.clone() };
         if baseline_kind(existing.kind).is_some_and(|kind| self.has_name_of(kind, &existing.object)) {
-            // The platform's own copy of a profile that is not in use here: it may grant what the profile grants.
+            // The platform's own copy of a profile that is not used here: it may grant the rights of the profile.
             namespace.mode = RuntimeMode::FullEnv;
         }
         let facts = Facts { namespace: Some(Arc::new(namespace)), ..Facts::at(self.now) };
@@ -224,10 +224,10 @@ impl Inspected<'_> {
         names(self.policy, kind).any(|listed| listed == name)
     }
 
-    /// Whether a finding about an object in the namespace keeps the gate closed.
+    /// True if a finding about an object in the namespace keeps the gate closed.
     fn keeps_closed(&self, finding: &Finding) -> bool {
         const OF_RIGHTS: [&str; 3] = ["RBAC001", "RBAC002", "SECRET001"];
-        // What is too large is evaluated no further.
+        // An object that is too large is not evaluated any further.
         const OF_SIZE: &str = "JOB024";
         // The rules about ServiceAccounts, and about the host's namespaces and ports.
         const OF_THE_STACK: [&str; 3] = ["JOB004", "JOB005", "JOB006"];
@@ -238,7 +238,7 @@ impl Inspected<'_> {
         OF_RIGHTS.contains(&id) || id == OF_SIZE || (is_privilege(finding.rule) && !is_the_platforms)
     }
 
-    /// The first finding that counts, if an object were created now.
+    /// Returns the first finding that counts if the object were created now.
     fn first(
         &self,
         existing: &Existing,
@@ -281,7 +281,7 @@ const fn baseline_kind(kind: Kind) -> Option<BaselineKind> {
     }
 }
 
-/// The Roles of a slot that are bound, by whose bindings.
+/// The bound Roles of a slot, by the owner of the bindings.
 struct Bound<'a> {
     platforms: HashSet<&'a str>,
     others: HashSet<&'a str>,

@@ -1,4 +1,4 @@
-//! What an inspection reads of the API server.
+//! The reads of an inspection from the API server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,25 +16,26 @@ use super::inspection::{BindingsElsewhere, Existing, Inspected, Violation};
 use crate::namespaces::managed;
 use crate::rules::Kind;
 
-/// Objects of a page.
+/// The number of objects on a page.
 const PAGE: u32 = 500;
-/// How often a list that the API server does not remember any more is begun again.
+/// The maximum number of restarts of a list, whose continue token may expire.
 const MAX_RESTARTS: usize = 5;
-/// How old a list of all bindings may be. Namespaces are created in bursts, and share it.
+/// The maximum age of the list of all bindings. Namespaces are created in bursts and share it.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// A resource that is listed: its API group, its kind, its name in paths, and what the rules know it as.
+/// A resource to list: its API group, its kind, its plural name, and its kind in the rules.
 type Listed = (&'static str, &'static str, &'static str, Kind);
 
-/// Bindings, wherever they are.
+/// The bindings, which are listed in the whole cluster.
 const BINDINGS: [Listed; 2] = [
     (RBAC, "ClusterRoleBinding", "clusterrolebindings", Kind::ClusterRoleBinding),
     (RBAC, "RoleBinding", "rolebindings", Kind::RoleBinding),
 ];
 
-/// What lies in a namespace. Secrets are not listed: whoever may list them reads them all.
+/// The resources to list in a namespace. Secrets are not among them, because the right to list them is the right to
+/// read them all.
 const WITHIN: [Listed; 11] = [
     (RBAC, "Role", "roles", Kind::Role),
     (RBAC, "RoleBinding", "rolebindings", Kind::RoleBinding),
@@ -49,7 +50,7 @@ const WITHIN: [Listed; 11] = [
     ("", "Pod", "pods", Kind::Pod),
 ];
 
-/// Bindings, and when their list began.
+/// Bindings and the start of their list.
 type Dated = (Instant, Arc<BindingsElsewhere>);
 
 /// Inspects namespaces. Clones share the last list of all bindings.
@@ -68,7 +69,7 @@ impl Inspector {
     /// Returns the objects that have to be removed before the gate of a namespace opens.
     ///
     /// # Errors
-    /// If any of it cannot be read.
+    /// Returns an error if any of the lists cannot be read.
     pub async fn inspect(
         &self,
         policy: &RunPolicy,
@@ -99,7 +100,7 @@ impl Inspector {
         Ok(all)
     }
 
-    /// All bindings that name accounts of other namespaces.
+    /// Returns all bindings that name accounts of other namespaces.
     async fn elsewhere(&self) -> kube::Result<Arc<BindingsElsewhere>> {
         let mut last = self.bindings.lock().await;
         if let Some((_, bindings)) = last.as_ref().filter(|(began, _)| began.elapsed() < MAX_AGE) {
@@ -125,7 +126,7 @@ impl Inspector {
     }
 }
 
-/// Passes on each page of a list, and whether the list began again with it.
+/// Passes each page of a list to `take`, with true if the list was restarted with this page.
 async fn list(
     api: &Api<DynamicObject>,
     &(_, kind_name, _, kind): &Listed,
@@ -146,7 +147,7 @@ async fn list(
         let mut existing = page.items.into_iter().map(|object| Existing {
             kind,
             kind_name,
-            // Made from JSON a moment ago: it goes back.
+            // Cannot fail: the object was parsed from JSON a moment ago.
             object: serde_json::to_value(object).unwrap_or_default(),
         });
         take(std::mem::take(&mut restarted), &mut existing);

@@ -1,4 +1,4 @@
-//! The garbage collector's last sweep, told as metrics: whoever watches the reconciler sees a collector that has stopped.
+//! The garbage collector's last sweep as metrics of the reconciler, so that a stopped collector is noticed.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, SweepCollector};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
-/// How often the outcome of the last sweep is looked at.
+/// The interval between reads of the outcome of the last sweep.
 const POLL_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Looks at the outcome of the last sweep, for ever. While it cannot be read, the last one that could stays.
+/// Polls the outcome of the last sweep forever. While it cannot be read, the last outcome that was read stays.
 pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector) {
     let config_maps = Api::<ConfigMap>::namespaced(client, namespace);
     loop {
@@ -22,7 +22,7 @@ pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector)
                 }
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn Error, "failed to read the last sweep's outcome");
+                tracing::warn!(error = &error as &dyn Error, "failed to read the outcome of the last sweep");
             }
         }
         tokio::time::sleep(POLL_INTERVAL).await;

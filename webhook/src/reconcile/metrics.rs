@@ -1,4 +1,4 @@
-//! What the reconciler counts.
+//! Metrics of the reconciler.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -44,11 +44,11 @@ struct What {
     what: &'static str,
 }
 
-/// The reconciler's metrics and the registry that shows them.
+/// The metrics of the reconciler and their registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Of the garbage collector's last sweep.
+    /// The registry of the garbage collector's last sweep.
     of_sweeps: Registry,
     /// The garbage collector's last sweep.
     pub last_sweep: Arc<SweepCollector>,
@@ -66,15 +66,15 @@ pub struct Metrics {
     certificate_writes: Family<What, Counter>,
     certificate_ends: Family<What, Gauge<f64, AtomicU64>>,
     registration_repairs: Family<What, Counter>,
-    /// 1 while the certificates are left alone, since something is foreign or the clocks are wrong.
+    /// 1 while certificate rotation is paused, because an object is owned by another manager or clocks disagree.
     pub certificates_refused: Gauge,
     /// Agent Jobs whose suspension was lifted.
     pub jobs_admitted: Counter,
-    /// Namespaces that were looked at.
+    /// Reconciliations of namespaces.
     pub reconciles: Counter,
-    /// Looks that failed.
+    /// Reconciliations that failed.
     pub failures: Counter,
-    /// Objects of somebody else that were found under a baseline name.
+    /// Objects with a baseline name that another manager owns.
     pub conflicts: Counter,
     /// 1 while this process leads.
     pub leading: Gauge,
@@ -114,7 +114,7 @@ impl Default for Metrics {
         registry.register("reconcile_errors", "Reconciliations that failed", metrics.failures.clone());
         registry.register(
             "baseline_conflicts",
-            "Foreign objects found under a baseline name",
+            "Objects with a baseline name that another manager owns",
             metrics.conflicts.clone(),
         );
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
@@ -141,22 +141,22 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "quota_reservations",
-            "NamespaceQuota that are held, by kind of scope",
+            "Reservations that are held, by kind of scope",
             self.held.clone(),
         );
         let limits = self.limits.clone();
-        registry.register("quota_limit", "NamespaceQuota of a scope of this kind, save overrides", limits);
+        registry.register("quota_limit", "Limit of a scope of this kind, without overrides", limits);
         let refused = self.refused.clone();
         registry.register("quota_exceeded", "Namespaces and agent Jobs whose scope was full", refused);
         registry.register(
             "quota_reservations_released",
-            "NamespaceQuota of those that are gone or done",
+            "Reservations released because their holder is gone or has ended",
             self.released.clone(),
         );
         let leaked = self.leaked.clone();
         registry.register(
             "quota_reservations_leaked",
-            "NamespaceQuota that only a comparison found to be free",
+            "Reservations that only the periodic comparison found to be free",
             leaked,
         );
         registry.register(
@@ -173,26 +173,34 @@ impl Metrics {
     fn register_certificates(&mut self) {
         let registry = &mut self.registry;
         let writes = self.certificate_writes.clone();
-        registry.register("certificate_writes", "Steps of the certificates, by what they write", writes);
+        registry.register(
+            "certificate_writes",
+            "Writes of the certificate rotation, by the object that they write",
+            writes,
+        );
         let ends = self.certificate_ends.clone();
-        registry.register("certificate_not_after_seconds", "When authority and leaf end", ends);
+        registry.register(
+            "certificate_not_after_seconds",
+            "When the CA and the serving certificate expire",
+            ends,
+        );
         let refused = self.certificates_refused.clone();
-        registry.register("certificates_refused", "1 while the certificates are left alone", refused);
+        registry.register("certificates_refused", "1 while certificate rotation is paused", refused);
         let repairs = self.registration_repairs.clone();
         registry.register("registration_repairs", "Webhook configurations that were repaired", repairs);
     }
 
-    /// Counts a step of the certificates.
+    /// Counts a write of the certificate rotation.
     pub fn certificate_written(&self, written: Written) {
         self.certificate_writes.get_or_create(&What { what: written.as_str() }).inc();
     }
 
-    /// Counts a webhook configuration that differed from the registration.
+    /// Counts a webhook configuration that was repaired.
     pub fn registration_repaired(&self, what: &'static str) {
         self.registration_repairs.get_or_create(&What { what }).inc();
     }
 
-    /// Shows when authority and leaf end; one that is not there is not shown.
+    /// Sets the expiry times of the CA and the serving certificate. Missing certificates are not exported.
     pub fn certificates_end(&self, state: &State) {
         let authority = match &state.authority {
             Stored::Ours(data) => trust::end_of(&data.certificate),
@@ -210,8 +218,7 @@ impl Metrics {
         }
     }
 
-    /// Shows how many places are held, by the kinds of their scopes, and how many namespaces and agent Jobs wait for
-    /// one.
+    /// Sets the number of held reservations, by kind of scope, and the number of pending namespaces and agent Jobs.
     pub fn reservations(&self, kinds: impl Iterator<Item = &'static str>, namespaces: usize, jobs: usize) {
         let mut counts = Scope::KINDS.map(|kind| (kind, 0));
         for kind in kinds {
@@ -227,7 +234,7 @@ impl Metrics {
         }
     }
 
-    /// Shows the limits; a kind of scope without one is not shown.
+    /// Sets the limits. Kinds of scopes without a limit are not exported.
     pub fn limits(&self, quotas: &Quotas) {
         let limits = [
             quotas.cluster.map(|limit| limit.max),
@@ -243,22 +250,22 @@ impl Metrics {
         }
     }
 
-    /// Counts one that found no place, by the kind of the scope that is full.
+    /// Counts a namespace or agent Job whose scope was full, by kind of scope.
     pub fn refused(&self, scope: &'static str) {
         self.refused.get_or_create(&ScopeKind { scope }).inc();
     }
 
-    /// Counts a place that was released.
+    /// Counts a released reservation.
     pub fn released(&self, scope: &'static str) {
         self.released.get_or_create(&ScopeKind { scope }).inc();
     }
 
-    /// Counts places that were released although no watch had told that they are free.
+    /// Counts reservations that were released although no watch had reported that their holder is gone.
     pub fn leaked(&self, reservations: usize) {
         self.leaked.inc_by(u64::try_from(reservations).unwrap_or(u64::MAX));
     }
 
-    /// Counts a step that was carried out.
+    /// Counts a step on a baseline object.
     pub fn wrote(&self, step: &Step) {
         let (kind, action) = match step {
             Step::Create(desired) => (desired.kind, "create"),
@@ -269,12 +276,13 @@ impl Metrics {
         self.writes.get_or_create(&BaselineWrite { kind: kind.as_str(), action }).inc();
     }
 
-    /// Counts a gate that moved.
+    /// Counts a gate that was opened or closed.
     pub fn gate(&self, to: &'static str) {
         self.gates.get_or_create(&Moved { to }).inc();
     }
 
-    /// Shows the gates that are closed; since when, only where there is one.
+    /// Sets the number of closed gates, and the time since when the oldest is closed, which is not exported without
+    /// one.
     pub fn closed_gates(&self, gates: &Gates) {
         self.closed_since.clear();
         for waits_for in WaitsFor::ALL {
@@ -287,14 +295,14 @@ impl Metrics {
         }
     }
 
-    /// Another one leads: what only the leader sees is not shown any more.
+    /// Stops exporting the metrics of the leader, because another process leads.
     pub fn stand_by(&self) {
         self.leading.set(0);
         self.closed.clear();
         self.closed_since.clear();
     }
 
-    /// The exposition, in the `OpenMetrics` text format.
+    /// Returns the exposition in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
         let mut exposition = String::new();
         // Writing into a String cannot fail.

@@ -1,7 +1,7 @@
-//! The baseline reconciler: puts what every run namespace must hold into it, repairs it, and says when it is there.
+//! The baseline reconciler: creates and repairs the objects that every run namespace must hold, and opens its gate.
 //!
-//! It is the only writer of the annotations that open a namespace's gate. It can be run as often as one likes at a
-//! time: every write is an apply of the same object by the same field manager.
+//! It is the only writer of the annotations that open a namespace's gate. Several instances can run at the same time,
+//! because every write is an apply of the same object by the same field manager.
 
 pub mod backoff;
 pub mod certificates;

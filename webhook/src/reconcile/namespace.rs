@@ -1,4 +1,4 @@
-//! One namespace: look, plan, carry out, and open or close its gate.
+//! Reconciliation of one namespace: observe, plan, carry out, and open or close its gate.
 
 use codex_k8s_shared::baseline::{self, Desired};
 use codex_k8s_shared::keys;
@@ -13,33 +13,33 @@ use super::inspection_cluster::Inspector;
 use super::plan::{Observed, Plan, Step, plan};
 use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
 
-/// What was found in a namespace and done about it.
+/// The outcome of a reconciliation.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The namespace.
     pub namespace: String,
     /// Its uid.
     pub uid: String,
-    /// What was done, or with a dry run would be done.
+    /// The steps that were carried out, or would be in a dry run.
     pub done: Vec<Step>,
-    /// What is still to be done, or waited for.
+    /// The steps that are left, and the objects to wait for.
     pub left: Plan,
-    /// Whether the namespace was complete before, so that what was done repairs something.
+    /// True if the namespace was complete before, so that the steps are repairs.
     pub was_complete: bool,
-    /// What became of the gate.
+    /// The change of the gate.
     pub gate: Gate,
-    /// Whether the namespace's annotation was told anew what is waited for.
+    /// True if the annotation with the reason to wait was changed.
     pub reason_changed: bool,
-    /// Whether it has its places.
+    /// The state of its reservations.
     pub quota: QuotaStatus,
-    /// Whether it is told for the first time that there is no place for it.
+    /// True if the namespace has just become pending.
     pub newly_pending: bool,
-    /// What was there before the namespace was guarded, and has to be removed before its gate opens.
+    /// The objects that existed before the namespace was guarded, and must be removed before its gate opens.
     pub violations: Vec<Violation>,
 }
 
 impl Report {
-    /// Whether nothing is waited for.
+    /// True if the namespace waits for nothing.
     pub fn is_settled(&self) -> bool {
         self.left.is_complete()
             && self.violations.is_empty()
@@ -47,10 +47,10 @@ impl Report {
     }
 }
 
-/// What became of a namespace's gate.
+/// The change of a namespace's gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Gate {
-    /// It stays as it was.
+    /// The gate stays as it was.
     #[default]
     Unchanged,
     /// Workloads may run from now on.
@@ -59,16 +59,16 @@ pub enum Gate {
     Closed,
 }
 
-/// Which steps are put off, and why. Namespaces go by their uid.
+/// Decides which steps are delayed. Namespaces are identified by their uid.
 pub trait Backoff: Sync {
-    /// Whether nothing is created yet in a namespace that the platform is building, where so many objects are missing.
+    /// True if nothing is created yet in a namespace that the platform is building, with so many missing objects.
     fn lets_the_platform_go_first(&self, uid: &str, missing: usize) -> bool;
 
-    /// Whether a step is to wait: somebody may have undone it on purpose.
+    /// True if a step must wait, because another client may have undone it on purpose.
     fn puts_off(&self, uid: &str, step: &Step) -> bool;
 }
 
-/// Puts nothing off.
+/// Delays no steps.
 #[derive(Debug, Clone, Copy)]
 pub struct NoBackoff;
 
@@ -82,19 +82,19 @@ impl Backoff for NoBackoff {
     }
 }
 
-/// An annotation, if it is there.
+/// Returns the value of an annotation, if it exists.
 pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
 }
 
-/// The objects that a namespace is to hold, from its metadata.
+/// Returns the objects that a namespace must hold, according to its metadata.
 pub fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
     let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::RUNTIME_MODE));
     let mode = RuntimeMode::parse_like_platform(label.map_or("", String::as_str));
     baseline::desired(policy, meta.name.as_deref().unwrap_or_default(), mode)
 }
 
-/// Whether a namespace is one that is looked after: managed, not protected, not on its way out.
+/// True if a namespace is reconciled: it is managed, not protected and not being deleted.
 pub fn is_in_scope(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
     let name = meta.name.as_deref().unwrap_or_default();
     let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::MANAGED_BY));
@@ -103,17 +103,18 @@ pub fn is_in_scope(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
         && !policy.namespaces.is_protected(name)
 }
 
-/// Whether the platform is building a namespace: it asked for it, and its baseline was never complete.
+/// True if the platform is building a namespace: it is the requester, and the baseline was never complete.
 pub fn is_being_built(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
     let managers = &policy.identities.managers;
     annotation(meta, keys::BASELINE_HASH).is_none()
         && annotation(meta, keys::REQUESTED_BY).is_some_and(|user| managers.contains(user, []))
 }
 
-/// Brings a namespace to what the policy wants.
+/// Brings a namespace into the state that the policy defines.
 ///
 /// # Errors
-/// If it cannot be read or a step is refused; the gate is closed by then, if it was open and something was amiss.
+/// Returns an error if the namespace cannot be read or a step is refused. By then, the gate is closed if it was open
+/// and the baseline was not complete.
 pub async fn reconcile(
     cluster: &Cluster,
     policy: &RunPolicy,
@@ -133,7 +134,7 @@ pub async fn reconcile(
     };
     let mut said = annotation(meta, keys::BASELINE_WAITS_FOR).map(str::to_owned);
     if !left.is_complete() && observing.is_open {
-        // It may be missing because the namespace ends, which its watch has not told yet.
+        // Objects may be missing because the namespace is being deleted, which the watch has not delivered yet.
         let now = cluster.namespace(observing.name).await?;
         if now.is_none_or(|now| now.uid != meta.uid || now.deletion_timestamp.is_some()) {
             return Ok(report);
@@ -151,7 +152,7 @@ pub async fn reconcile(
             report.done.push(step);
         }
     }
-    // What was written may have been changed on its way in: only what is stored counts.
+    // Other webhooks may have changed the written objects: only the stored ones count.
     left = plan(&observing.desired, &observed);
     if left.is_complete() && observing.was_never_open() {
         report.violations = inspector.inspect(policy, meta, &observing.desired).await?;
@@ -174,7 +175,7 @@ pub async fn reconcile(
     Ok(report)
 }
 
-/// A namespace as it is looked at.
+/// A namespace during its reconciliation.
 struct Observing<'a> {
     cluster: &'a Cluster,
     policy: &'a RunPolicy,
@@ -204,13 +205,13 @@ impl<'a> Observing<'a> {
         }
     }
 
-    /// Whether the gate has never been open: only the reconciler writes the hash, and nothing removes it.
+    /// True if the gate has never been open: only the reconciler writes the hash, and nothing removes it.
     fn was_never_open(&self) -> bool {
         annotation(self.meta, keys::BASELINE_HASH).is_none()
     }
 
-    /// What is left over of another baseline is looked for only before this one is called complete: afterwards there
-    /// is none, and before that something else is to be done first.
+    /// Reads the objects of the namespace. Leftovers of another baseline are listed only before this one becomes
+    /// complete: afterwards there are none, and while objects are missing, those must be created first.
     async fn observe(&self) -> kube::Result<Observed> {
         let mut observed = self.cluster.observe(self.name, &self.desired).await?;
         let nothing_is_missing = observed.len() == self.desired.len();
@@ -222,7 +223,7 @@ impl<'a> Observing<'a> {
         Ok(observed)
     }
 
-    /// Opens the gate of a complete namespace once it has its places, or says that there is none.
+    /// Opens the gate of a complete namespace if it has its reservations, or records that it is pending.
     async fn admit(&self, quota: &NamespaceQuota, report: &mut Report) -> kube::Result<()> {
         report.quota = quota.admit(&self.policy.quotas, self.meta).await?;
         let was_open = self.is_open && self.was_complete && report.gate != Gate::Closed;
@@ -230,7 +231,7 @@ impl<'a> Observing<'a> {
             QuotaStatus::Reserved if !was_open || is_pending(self.meta) => {
                 let opened = gate::open(self.cluster, self.policy, self.meta, &self.hash).await;
                 if !matches!(opened, Ok(true)) {
-                    // It may be gone, and nobody else has seen yet what it was just given.
+                    // The namespace may be gone, and no other part has seen the new reservations yet.
                     quota.release(self.name, self.uid).await?;
                 }
                 if opened? {
@@ -246,12 +247,12 @@ impl<'a> Observing<'a> {
     }
 }
 
-/// What a namespace waits for, as its annotation says it.
+/// Formats the reason to wait for the annotation.
 fn missing_text(plan: &Plan) -> String {
     plan.missing().join(", ").chars().take(1000).collect()
 }
 
-/// Takes a step, and its result into what was observed.
+/// Carries out a step and updates the observed objects.
 async fn carry_out(
     cluster: &Cluster,
     namespace: &str,
@@ -264,7 +265,7 @@ async fn carry_out(
         }
         Step::Replace(desired, drift) => {
             cluster.delete(namespace, desired.kind, &desired.name, drift.uid.clone()).await?;
-            // With a dry run the old one is still there, and would refuse.
+            // In a dry run the old object still exists, so that an apply would be refused.
             let stored = if cluster.is_dry_run() {
                 desired.object.clone()
             } else {

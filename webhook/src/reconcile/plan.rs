@@ -1,4 +1,4 @@
-//! What has to be done for a namespace: a pure function of what is there and what is to be.
+//! The plan for a namespace: a pure function of its observed and its desired objects.
 
 use std::collections::BTreeMap;
 
@@ -8,64 +8,64 @@ use serde_json::Value;
 
 use crate::registration::FIELD_MANAGER;
 
-/// An object's kind and name.
+/// The kind and name of an object.
 pub type Key = (BaselineKind, String);
 
-/// The objects that a namespace holds: all that carry the managed-by label, and whatever has a baseline name.
+/// The objects that a namespace holds: all with the managed-by label, and all with a baseline name.
 pub type Observed = BTreeMap<Key, Value>;
 
-/// What has to be done to one object.
+/// A step, which changes one object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It is not there.
+    /// The object is missing.
     Create(Desired),
-    /// It is not as it is to be.
+    /// The object differs from the desired one.
     Repair(Desired, Drift),
-    /// It is not as it is to be in a field that cannot be changed: it is deleted and made anew.
+    /// The object differs in an immutable field: it is deleted and created again.
     Replace(Desired, Drift),
-    /// It is ours, and no longer wanted: its kind, name and uid.
+    /// We applied the object, and it is no longer desired: its kind, name and uid.
     Remove(BaselineKind, String, Option<String>),
 }
 
-/// What an object has become.
+/// The drift of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {
-    /// Where it is not as it is to be.
+    /// The differences from the desired object.
     pub differences: Vec<Difference>,
-    /// The field manager that wrote last, other than us, if the object tells.
+    /// The field manager that wrote last, other than ours, if the object names one.
     pub by: Option<String>,
-    /// The stored object's uid, for a deletion of that one and no other.
+    /// The uid of the stored object, so that no other one is deleted.
     pub uid: Option<String>,
 }
 
-/// What has to be done for a namespace, and what its gate waits for.
+/// The steps for a namespace, and the objects that its gate waits for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// In the order in which they are carried out.
+    /// The steps, in the order in which they are carried out.
     pub steps: Vec<Step>,
-    /// Objects of somebody else under a baseline name. They are left alone, and keep the gate closed.
+    /// Objects with a baseline name that another manager owns. They are not changed, and keep the gate closed.
     pub conflicts: Vec<(BaselineKind, String)>,
-    /// Quotas whose `status.hard` does not say yet what `spec.hard` says: they enforce nothing until it does.
+    /// Quotas whose `status.hard` does not match `spec.hard` yet: until then they enforce nothing.
     pub unfilled: Vec<String>,
 }
 
 impl Plan {
-    /// Whether workloads may run.
+    /// True if the baseline is complete, so that workloads may run.
     pub fn is_complete(&self) -> bool {
         self.steps.is_empty() && self.conflicts.is_empty() && self.unfilled.is_empty()
     }
 
-    /// How many objects are to be created.
+    /// Returns the number of objects to create.
     pub fn creations(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Create(_))).count()
     }
 
-    /// Whether everything is in place, and only the counting of a quota is waited for.
+    /// True if all objects exist, and only the usage of a quota has yet to be counted.
     pub fn only_counts(&self) -> bool {
         self.steps.is_empty() && self.conflicts.is_empty() && !self.unfilled.is_empty()
     }
 
-    /// What the gate waits for, in words.
+    /// Returns the reasons why the gate is closed, as texts.
     pub fn missing(&self) -> Vec<String> {
         let steps = self.steps.iter().map(|step| match step {
             Step::Create(desired) => format!("{} {} is missing", desired.kind, desired.name),
@@ -81,7 +81,7 @@ impl Plan {
     }
 }
 
-/// Plans.
+/// Compares the desired with the observed objects.
 pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for desired in desired {
@@ -95,7 +95,7 @@ pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
     }
     for ((kind, name), stored) in observed {
         let desired = desired.iter().any(|desired| desired.kind == *kind && desired.name == *name);
-        // Only what we ourselves have put there: the platform's own copies of other profiles are its own.
+        // Only objects that we applied ourselves: the platform's own copies of other profiles belong to the platform.
         if !desired && is_applied(stored) {
             plan.steps.push(Step::Remove(*kind, name.clone(), uid(stored)));
         }
@@ -119,9 +119,9 @@ impl Plan {
     }
 }
 
-/// The platform's label, or that we have applied it once: whoever strips the label does not make it theirs. Of a
-/// ServiceAccount we apply the label alone, and on_delete it from sight with that; but it holds nothing that could be
-/// somebody's either: what it may do is said elsewhere.
+/// True if an object has the platform's label or we have applied it before, because removing the label does not change
+/// the owner. A ServiceAccount is always ours: the label is all that we apply, so an account without it cannot be
+/// recognized; but it holds nothing that another manager could own, because its rights are defined elsewhere.
 fn is_ours(kind: BaselineKind, stored: &Value) -> bool {
     if kind == BaselineKind::ServiceAccount {
         return true;
@@ -138,7 +138,7 @@ fn managers(stored: &Value) -> impl Iterator<Item = &Value> {
     stored.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// Whether we have applied it once.
+/// True if we have applied the object before.
 pub fn is_applied(stored: &Value) -> bool {
     managers(stored).any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
 }
@@ -150,7 +150,7 @@ fn last_writer(stored: &Value) -> Option<String> {
     last["manager"].as_str().map(str::to_owned)
 }
 
-/// A quota that nobody has counted yet lets everything pass.
+/// True if the usage of a quota is counted. Until then, the quota admits everything.
 fn is_filled(desired: &Desired, stored: &Value) -> bool {
     let mut counted = stored.clone();
     counted["spec"]["hard"] = stored.pointer("/status/hard").cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A span about each look at a namespace, for the collector of traces.
+//! Trace spans of reconciliations.
 
 use codex_k8s_shared::telemetry::SPANS;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,11 +7,11 @@ use tracing::field::{Empty, display};
 
 use super::namespace::{Gate, Report};
 
-/// The span of a look that begins.
+/// Starts the span of a reconciliation.
 pub(super) fn span(meta: &ObjectMeta) -> Span {
     tracing::info_span!(
         target: SPANS,
-        "look",
+        "reconcile",
         namespace = meta.name,
         uid = meta.uid,
         steps = Empty,
@@ -21,7 +21,7 @@ pub(super) fn span(meta: &ObjectMeta) -> Span {
     )
 }
 
-/// Adds what was done, what is still missing, and what became of the gate.
+/// Records the number of steps, the missing objects and the change of the gate.
 pub(super) fn record(span: &Span, result: &kube::Result<Report>) {
     if span.is_disabled() {
         return;

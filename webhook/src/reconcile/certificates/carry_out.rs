@@ -1,4 +1,4 @@
-//! The steps, as writes: each of one object, and only of the one that was seen.
+//! The writes of the certificate rotation. Each writes one object, and only in the version that was observed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -30,7 +30,11 @@ impl Certificates {
             Step::WriteAuthority(write) => self.write_authority(write, seen).await?,
             Step::IssueLeaf(because) => {
                 self.issue(seen).await?;
-                tracing::info!(because = because.as_str(), secret = self.options.leaf, "issued a leaf");
+                tracing::info!(
+                    because = because.as_str(),
+                    secret = self.options.leaf,
+                    "issued a serving certificate"
+                );
             }
             Step::Publish { part, bundle } => self.publish(*part, bundle, seen).await?,
             Step::Confirm { part, confirmation } => self.confirm(*part, *confirmation, seen).await?,
@@ -52,9 +56,9 @@ impl Certificates {
         self.write_secret(&self.options.authority, "Opaque", seen.authority.as_ref(), data, rotate).await?;
         let (because, secret) = (write.because.as_str(), &self.options.authority);
         if write.new {
-            tracing::info!(because, secret, "made an authority");
+            tracing::info!(because, secret, "created a CA");
         } else {
-            tracing::info!(because, secret, "changed what is trusted beside the authority");
+            tracing::info!(because, secret, "changed the previous CA that is still trusted");
         }
         Ok(())
     }
@@ -68,7 +72,7 @@ impl Certificates {
         self.write_secret(name, kind, seen.leaf.as_ref(), data, rotate).await
     }
 
-    /// Creates a Secret, or replaces the one that was seen: its uid and resourceVersion go with it.
+    /// Creates a Secret, or replaces the observed one, with its uid and resourceVersion as preconditions.
     async fn write_secret<const N: usize>(
         &self,
         name: &str,
@@ -101,7 +105,7 @@ impl Certificates {
             }
         }
         self.write_configuration(which, &object).await?;
-        tracing::info!(configuration = which.kind(), "published whom to trust");
+        tracing::info!(configuration = which.kind(), "wrote the caBundle");
         Ok(())
     }
 
@@ -111,7 +115,7 @@ impl Certificates {
         self.write_configuration(which, &object).await
     }
 
-    /// Writes over the configuration that was seen.
+    /// Replaces the configuration that was observed.
     pub(super) async fn write_configuration(
         &self,
         which: Which,

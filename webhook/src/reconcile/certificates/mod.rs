@@ -1,8 +1,8 @@
-//! The keeper of the certificates: looks at what there is, takes the one next step, and looks again.
+//! The certificate rotation: observes the cluster, carries out the next step, and observes again.
 //!
-//! It is told by [`plan`] what to do, and every write holds only if the object is still the one that was seen. It also
-//! keeps both webhook configurations as `register` applies them; but it never makes one that is gone, for deleting
-//! them is how the glass is broken.
+//! [`plan`] returns the next step, and every write succeeds only if the object is still in the observed version. The
+//! rotation also repairs both webhook configurations to the state that `register` applies, but it never creates a
+//! missing one, because deleting them is the way to break the glass.
 
 mod carry_out;
 mod observe;
@@ -24,57 +24,58 @@ pub use replicas::Where;
 use super::metrics::Metrics;
 use crate::registration::Endpoint;
 
-/// Asks for a successor of what is in a Secret, whatever its value.
+/// The annotation that requests a successor of the certificate in a Secret, with any value.
 pub const ROTATE: &str = "codex-k8s.dev/rotate";
-/// On a webhook configuration: which generation was seen to say what it is to say, and since when.
+/// The annotation of a webhook configuration with the generation that had the correct caBundle, and the time since
+/// when.
 pub const CONFIRMED: &str = "codex-k8s.dev/ca-bundle-confirmed";
-/// After a failure, or while somebody else writes too.
+/// The delay after a failure or a conflict.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What did not work.
+/// An error of the certificate rotation.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The API server refused it, or did not answer.
+    /// A request failed or was refused.
     #[error("failed to {0}")]
     Kube(&'static str, #[source] kube::Error),
-    /// A certificate cannot be made.
+    /// A certificate cannot be issued.
     #[error("failed to issue a certificate")]
     Issue(#[from] codex_k8s_certs::AuthorityError),
-    /// The API server does not say what time it is.
-    #[error("the API server does not tell the time")]
+    /// The time of the API server is missing in its response.
+    #[error("failed to read the time from the response of the API server")]
     Timeless,
-    /// What was seen is not what a step was planned for.
-    #[error("failed to find what is to be written")]
+    /// The observed state is not the one that the step was planned for.
+    #[error("failed to find the object to write")]
     Absent,
 }
 
 impl Failure {
-    /// Somebody else was quicker.
+    /// True if another client was faster.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube(_, kube::Error::Api(status)) if matches!(status.code, 404 | 409))
     }
 }
 
-/// Names and times.
+/// Options of the certificate rotation.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The namespace of the Secrets.
     pub namespace: String,
-    /// The Secret of the authority.
+    /// The Secret of the CA.
     pub authority: String,
-    /// The Secret of the leaf.
+    /// The Secret of the serving certificate.
     pub leaf: String,
-    /// Where the API server calls the webhook.
+    /// The endpoint at which the API server calls the webhook.
     pub endpoint: Endpoint,
-    /// Where the replicas are looked for.
+    /// The source of the addresses of the replicas.
     pub replicas: Where,
     /// Lifetimes and delays.
     pub settings: Settings,
-    /// How often all of it is looked at.
+    /// The interval between observations.
     pub interval: Duration,
 }
 
-/// Keeps the certificates of one installation.
+/// The certificate rotation of one installation.
 #[derive(Clone)]
 pub struct Certificates {
     client: Client,
@@ -84,7 +85,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// For one cluster.
+    /// Creates the rotation for a cluster.
     pub const fn new(
         client: Client,
         options: Options,
@@ -94,7 +95,7 @@ impl Certificates {
         Self { client, options, policy, metrics }
     }
 
-    /// Keeps them, for ever.
+    /// Rotates the certificates forever.
     pub async fn run(&self) {
         let mut reported = None;
         loop {
@@ -105,12 +106,12 @@ impl Certificates {
                 }
                 Ok(None) => Duration::ZERO,
                 Err(failure) if failure.is_conflict() => {
-                    tracing::debug!(error = &failure as &dyn Error, "looking again");
+                    tracing::debug!(error = &failure as &dyn Error, "retrying after a conflict");
                     POLL_INTERVAL
                 }
                 Err(failure) => {
                     self.metrics.failures.inc();
-                    tracing::warn!(error = &failure as &dyn Error, "failed to look after the certificates");
+                    tracing::warn!(error = &failure as &dyn Error, "failed to reconcile the certificates");
                     POLL_INTERVAL.max(self.options.interval / 4)
                 }
             };
@@ -118,12 +119,13 @@ impl Certificates {
         }
     }
 
-    /// What was done; `None` if the registration was repaired, so that what was seen is of no use any more.
+    /// Carries out one step. Returns `None` if the registration was repaired, because the observed state is then
+    /// outdated.
     async fn observe_and_plan(&self) -> Result<Option<Observation>, Failure> {
         let seen = self.observe().await?;
         self.metrics.certificates_end(&seen.state);
         let step = plan::plan(Timestamp::now(), &self.options.settings, &seen.state);
-        // Nothing of anybody's is fixed while it is not clear whose it is.
+        // Nothing is repaired while it is not clear which manager owns the objects.
         if !matches!(step, Step::Refuse(_)) && self.repair_registration(&seen).await? {
             return Ok(None);
         }
@@ -135,7 +137,7 @@ impl Certificates {
     fn next(&self, observed: &Observation) -> Duration {
         let interval = self.options.interval;
         match &observed.step {
-            // Whoever registers waits for us to say whom to trust.
+            // A `register` that is running waits until the caBundle is written.
             Step::Rest(_) if !observed.registered => POLL_INTERVAL.max(interval / 6).min(interval),
             Step::Refuse(_) | Step::Rest(_) => interval,
             Step::Wait { until: Some(until), .. } => {
@@ -147,7 +149,7 @@ impl Certificates {
         }
     }
 
-    /// Says what is done, and once what is waited for or refused.
+    /// Logs once why the rotation is paused or waits.
     fn report(&self, step: &Step, reported: &mut Option<Reported>) {
         let refused = matches!(step, Step::Refuse(_));
         self.metrics.certificates_refused.set(refused.into());
@@ -159,16 +161,19 @@ impl Certificates {
         if new != *reported {
             match &new {
                 Some(Reported::Refused(refusal)) => {
-                    tracing::error!(error = refusal as &dyn Error, "the certificates are left alone");
+                    tracing::error!(error = refusal as &dyn Error, "certificate rotation is paused");
                 }
                 Some(Reported::PendingNamespace(Wait::Propagation)) => {
-                    tracing::info!("giving every API server the time to trust the new authority");
+                    tracing::info!("waiting until every API server trusts the new CA");
                 }
                 Some(Reported::PendingNamespace(Wait::Replica(replica))) => {
-                    tracing::warn!(replica, "waiting until it serves a leaf of the authority");
+                    tracing::warn!(
+                        replica,
+                        "waiting until the replica serves a certificate of the current CA"
+                    );
                 }
                 Some(Reported::PendingNamespace(Wait::Linger)) => {
-                    tracing::info!("the authority before lingers")
+                    tracing::info!("keeping the previous CA in the caBundle")
                 }
                 None => {}
             }
@@ -177,11 +182,11 @@ impl Certificates {
     }
 }
 
-/// What a look came to.
+/// The outcome of one observation.
 struct Observation {
-    /// The step that was taken.
+    /// The step that was carried out.
     step: Step,
-    /// Whether both webhook configurations are there.
+    /// True if both webhook configurations exist.
     registered: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Everything that decides what is to be done, as the cluster tells it.
+//! The observed state of the cluster, which decides the next step.
 
 use codex_k8s_certs::plan::{AuthorityData, Configuration, Confirmation, LeafData, Part, State, Stored};
 use codex_k8s_shared::install::{MANAGED_BY_RECONCILER, PART_OF};
@@ -19,7 +19,7 @@ pub(super) const PREVIOUS: &str = "previous.crt";
 pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
 pub(super) const TLS_KEY: &str = "tls.key";
 
-/// What was seen, with the objects themselves: they are written over as they were seen, or not at all.
+/// The observed state, with the objects themselves, which are replaced only in the observed version.
 pub(super) struct Seen {
     pub(super) authority: Option<Secret>,
     pub(super) leaf: Option<Secret>,
@@ -53,7 +53,7 @@ impl Certificates {
             leaf: stored_secret(leaf.as_ref(), leaf_data),
             configurations: configurations.iter().map(stored).collect(),
             replicas,
-            // Last: a confirmation must not lie before the configuration was read.
+            // Read last, because a confirmation must not be earlier than the read of the configuration.
             cluster_time: self.cluster_time().await?,
         };
         Ok(Seen { authority, leaf, configurations, state })
@@ -62,7 +62,7 @@ impl Certificates {
     async fn cluster_time(&self) -> Result<Timestamp, Failure> {
         let request = http::Request::get("/version").body(Body::empty()).map_err(|_| Failure::Timeless)?;
         let answer = self.client.send(request).await;
-        let answer = answer.map_err(|error| Failure::Kube("ask the API server for its time", error))?;
+        let answer = answer.map_err(|error| Failure::Kube("read the time of the API server", error))?;
         let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| rfc2822::parse(date).ok()).ok_or(Failure::Timeless)?;
         Ok(date.timestamp())
@@ -105,7 +105,7 @@ fn leaf_data(secret: &Secret) -> LeafData {
     }
 }
 
-/// A configuration that lacks the label of every one that we register is owned by another manager.
+/// Extracts the data of a configuration. Without our label, it is owned by another manager.
 fn configuration(found: Option<&DynamicObject>) -> Stored<Configuration> {
     let Some(found) = found else { return Stored::Missing };
     if !PART_OF.is_among(found.labels()) {
@@ -118,13 +118,13 @@ fn configuration(found: Option<&DynamicObject>) -> Stored<Configuration> {
     })
 }
 
-/// As [`note`] writes it.
+/// Parses a confirmation in the format of [`note`].
 fn confirmation(text: &str) -> Option<Confirmation> {
     let (generation, since) = text.split_once(' ')?;
     Some(Confirmation { generation: generation.parse().ok()?, since: since.parse().ok()? })
 }
 
-/// What is noted on a configuration.
+/// Formats a confirmation for the annotation of a configuration.
 pub(super) fn note(confirmation: Confirmation) -> String {
     format!("{} {}", confirmation.generation, confirmation.since)
 }

@@ -1,4 +1,4 @@
-//! The webhook configurations, kept as `register` applies them. Whom they trust is another matter.
+//! Repair of the webhook configurations to the state that `register` applies, except for the caBundle.
 
 use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::RunPolicy;
@@ -11,7 +11,7 @@ use crate::registration::registered::{Which, webhooks};
 use crate::registration::{Endpoint, configurations};
 
 impl Certificates {
-    /// Repairs both, and says whether anything was to be repaired.
+    /// Repairs both configurations. Returns true if any was repaired.
     pub(super) async fn repair_registration(&self, seen: &Seen) -> Result<bool, Failure> {
         let mut repaired = false;
         for (which, found) in &seen.configurations {
@@ -25,7 +25,7 @@ impl Certificates {
             let fields = differences.join(", ");
             self.write_configuration(*which, &repaired_of(found, desired)).await?;
             self.metrics.registration_repaired(configuration);
-            tracing::warn!(configuration, fields, "repaired what differed from the registration");
+            tracing::warn!(configuration, fields, "repaired the webhook configuration");
             repaired = true;
         }
         Ok(repaired)
@@ -44,7 +44,7 @@ fn desired(which: Which, policy: &RunPolicy, endpoint: &Endpoint) -> Vec<Value> 
     }
 }
 
-/// Where a configuration differs from what is wanted: paths of fields.
+/// Returns the paths of the fields in which a configuration differs from the desired one.
 fn differences(desired: &[Value], found: &DynamicObject) -> Vec<String> {
     let by_name = |webhooks: &[Value]| -> Value {
         let named = webhooks.iter().map(|webhook| (name(webhook).to_owned(), essence(webhook)));
@@ -58,7 +58,8 @@ fn name(webhook: &Value) -> &str {
     webhook.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A webhook without its caBundle, and without what is empty: the API server adds some of that, and drops other.
+/// Returns a webhook without its caBundle and without empty fields, some of which the API server adds and others it
+/// drops.
 fn essence(webhook: &Value) -> Value {
     let mut essence = webhook.clone();
     if let Some(config) = essence.get_mut("clientConfig").and_then(Value::as_object_mut) {
@@ -79,7 +80,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A configuration with the webhooks that it is to have. Each trusts whom it trusted, or whom the others trust.
+/// Returns a configuration with the desired webhooks. Each keeps its caBundle, or gets that of another webhook.
 fn repaired_of(found: &DynamicObject, desired: Vec<Value>) -> DynamicObject {
     let bundle = |webhook: &Value| webhook.pointer("/clientConfig/caBundle").cloned();
     let of_any = webhooks(found).iter().find_map(bundle);
@@ -110,7 +111,7 @@ mod tests {
         Endpoint::Service { namespace: "guard".to_owned(), name: "hook".to_owned() }
     }
 
-    /// As the API server stores it: with what it adds, and without what it drops.
+    /// The configuration as the API server stores it, with the fields that it adds and without those that it drops.
     fn stored() -> DynamicObject {
         let (_, mut whole) = configurations(&RunPolicy::default(), &endpoint(), Some(b"ca"));
         for webhook in whole["webhooks"].as_array_mut().unwrap() {

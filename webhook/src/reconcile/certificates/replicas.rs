@@ -1,4 +1,4 @@
-//! What every replica serves: whoever is behind the Service, asked one by one.
+//! The certificates that the replicas behind the Service serve, observed one by one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use tokio_rustls::TlsConnector;
 
 use super::{Certificates, Failure};
 
-/// How long a replica may take to show its chain.
+/// The timeout for a replica to present its chain.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Replicas that are asked at a time.
+/// The maximum number of replicas that are observed concurrently.
 const MAX_CONCURRENT: usize = 16;
 
-/// Where replicas are looked for.
+/// The source of the addresses of replicas.
 #[derive(Debug, Clone)]
 pub enum Where {
-    /// Behind a Service.
+    /// The endpoints of a Service.
     Service {
-        /// The Service's namespace.
+        /// The namespace of the Service.
         namespace: String,
-        /// The Service's name.
+        /// The name of the Service.
         name: String,
     },
-    /// At these addresses, and nowhere else.
+    /// These addresses only.
     Addresses(Vec<SocketAddr>),
 }
 
@@ -56,7 +56,7 @@ impl Certificates {
         Ok(stream::iter(requests).buffered(MAX_CONCURRENT).collect().await)
     }
 
-    /// The addresses behind a Service, and whether anybody is sent there.
+    /// Returns the addresses behind a Service, each with true if it is ready.
     async fn endpoints(&self, namespace: &str, name: &str) -> Result<Vec<(String, bool)>, Failure> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
@@ -64,7 +64,8 @@ impl Certificates {
         let listed = listed.map_err(|error| Failure::Kube("list the replicas", error))?;
         let mut all: Vec<_> = listed.items.iter().flat_map(addresses).collect();
         all.sort_unstable();
-        // Listed twice while the control plane moves it from one slice to another: ready if it is in either.
+        // An address is listed twice while the control plane moves it to another slice: it is ready if it is ready in
+        // either.
         all.reverse();
         all.dedup_by(|one, other| one.0 == other.0);
         Ok(all)
@@ -76,7 +77,7 @@ fn addresses(slice: &EndpointSlice) -> Vec<(String, bool)> {
     let pairs = ports.flat_map(|port| slice.endpoints.iter().flatten().map(move |endpoint| (port, endpoint)));
     pairs
         .flat_map(|(port, endpoint)| {
-            // What is not known is to be taken for ready.
+            // An unknown condition must be interpreted as ready.
             let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
             endpoint.addresses.iter().map(move |address| {
                 let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
@@ -86,7 +87,7 @@ fn addresses(slice: &EndpointSlice) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// The chain that a server shows; `None` if it shows none.
+/// Returns the chain that a server presents; `None` if it presents none.
 async fn chain(address: &str, config: Arc<ClientConfig>) -> Option<Vec<CertificateDer<'static>>> {
     let address: SocketAddr = address.parse().ok()?;
     let stream = TcpStream::connect(address).await.ok()?;

@@ -1,4 +1,4 @@
-//! The controller of the reservations: releases them as namespaces go, and compares what is stored with what there is.
+//! The controller of reservations: releases them when namespaces are deleted, and compares them with the namespaces.
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use super::super::controller::Context;
 use super::super::gates::Gates;
 use super::namespaces::NamespaceQuota;
 
-/// NamespaceQuota are compared with those who have them this often, whatever the watch says.
+/// The interval between comparisons of the reservations with their holders, independent of the watch.
 pub(in crate::reconcile) const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
-/// After a failure, this soon.
+/// The delay after a failure.
 pub(in crate::reconcile) const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Namespaces or Jobs that something is done about at a time.
+/// The maximum number of namespaces or Jobs that are processed concurrently.
 pub(in crate::reconcile) const MAX_CONCURRENT: usize = 8;
 
-/// A namespace that a watch does not show any more: its name and uid.
+/// A namespace that was deleted according to the watch: its name and uid.
 type Gone = (String, String);
 
-/// Keeps the reservations for ever; compares at once whenever the policy changes.
+/// Keeps the reservations up to date forever, and compares them immediately whenever the policy changes.
 pub async fn run(client: Client, context: &Context, changes: watch_channel::Receiver<()>) {
     let (reservations, policy) = (&context.quota, &*context.policy);
     let again = Notify::new();
@@ -60,7 +60,7 @@ async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<G
                 context.quota.on_apply(&namespace.metadata);
                 context.jobs.on_namespace_apply(&namespace.metadata);
             }
-            // What went while nobody watched is in no event.
+            // Deletions while the watch was interrupted have no event.
             Ok(Event::InitDone) => {
                 gates.end();
                 again.notify_one();
@@ -70,7 +70,7 @@ async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<G
                 let name = meta.name.as_deref().unwrap_or_default();
                 gates.on_delete(name);
                 context.jobs.on_namespace_delete(name);
-                // Nobody is left to be told of it only when this task ends as well.
+                // The receiver ends only with this task.
                 let _ = gone.send((meta.name.unwrap_or_default(), meta.uid.unwrap_or_default()));
             }
             Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
@@ -81,13 +81,13 @@ async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<G
     }
 }
 
-/// Until it is known whether the namespace is gone.
+/// Releases the reservations of a namespace if it is gone, and retries until that is known.
 async fn release(reservations: &NamespaceQuota, name: String, uid: String) {
     while let Err(error) = reservations.release(&name, &uid).await {
         tracing::warn!(
             namespace = name,
             error = &error as &dyn Error,
-            "failed to release reservations; trying again"
+            "failed to release reservations, retrying"
         );
         tokio::time::sleep(RETRY_DELAY).await;
     }
@@ -103,10 +103,7 @@ async fn settle(
         let delay = match reservations.settle(&policy.load_full().quotas).await {
             Ok(()) => RESYNC_INTERVAL,
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn Error,
-                    "failed to count the reservations; trying again"
-                );
+                tracing::warn!(error = &error as &dyn Error, "failed to count the reservations, retrying");
                 RETRY_DELAY
             }
         };

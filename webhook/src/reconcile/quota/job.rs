@@ -1,4 +1,4 @@
-//! Agent Jobs: which of them works, which waits for a reservation, and which is none of our business for now.
+//! Agent Jobs and their stages: pending, running, suspended by their creator, or ended.
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Quotas;
@@ -8,40 +8,41 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::reservations::{Candidate, Holder};
 
-/// How far a Job has come.
+/// The stage of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// It is suspended until there is a reservation for it.
+    /// The Job is suspended until it has a reservation.
     PendingNamespace,
-    /// It works, or may do so whenever whoever suspended it likes: it has a reservation, or is to have one at once.
+    /// The Job runs, or may be resumed at any time by the user who suspended it: it has a reservation, or must get one
+    /// immediately.
     Works,
-    /// Its creator has suspended it, or it is being deleted before it has begun.
+    /// The creator has suspended the Job, or it is being deleted before it has started.
     Rests,
-    /// It is complete, or has failed: it never works again.
+    /// The Job is complete or has failed: it never runs again.
     Ended,
 }
 
-/// An agent Job, as far as its reservation is concerned.
+/// The facts about an agent Job that its reservation depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentJob {
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its uid.
+    /// The uid.
     pub uid: String,
-    /// The version in which it was seen.
+    /// The resource version.
     pub version: String,
-    /// When it was created: who is older comes first.
+    /// The creation time. Older Jobs come first.
     pub created: Timestamp,
-    /// How far it has come.
+    /// The stage.
     pub stage: Stage,
-    /// What it says that it waits for.
+    /// The reason why it is pending, as its annotation says.
     pub pending_reason: Option<String>,
 }
 
 impl AgentJob {
-    /// What there is to know of a Job.
+    /// Extracts the facts about a Job.
     pub fn of(job: &Job) -> Self {
         let meta = &job.metadata;
         let annotation =
@@ -57,12 +58,12 @@ impl AgentJob {
         }
     }
 
-    /// Who it is, as the holder of a reservation.
+    /// Returns the Job as the holder of a reservation.
     pub fn holder(&self) -> Holder {
         Holder::Job { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
-    /// As one that is to have a quota reservation among the agent Jobs of a project.
+    /// Returns the Job as a candidate for a reservation among the agent Jobs of a project.
     pub fn candidate(&self, quotas: &Quotas, project: &str) -> Candidate {
         let scope = Scope::of_jobs(Some(project));
         let max = quotas.limit(&scope);
@@ -75,12 +76,13 @@ impl AgentJob {
         }
     }
 
-    /// Whether it says that it waits although it works: somebody else has lifted its suspension.
+    /// True if its annotation says that it is pending although it runs, because another client has lifted its
+    /// suspension.
     pub const fn says_too_much(&self) -> bool {
         matches!(self.stage, Stage::Works) && self.pending_reason.is_some()
     }
 
-    /// Whether this is the same Job, seen before the other was.
+    /// True if this is an older version of the same Job.
     pub fn is_older_than(&self, other: &Self) -> bool {
         let version = |job: &Self| job.version.parse::<u64>().unwrap_or_default();
         self.uid == other.uid && version(self) < version(other)
@@ -110,7 +112,7 @@ fn has_ended(job: &Job) -> bool {
         .any(|condition| matches!(&*condition.type_, "Complete" | "Failed") && condition.status == "True")
 }
 
-/// Puts those that wait in their order: the oldest first.
+/// Sorts pending Jobs, oldest first.
 pub fn in_order(jobs: &mut [AgentJob]) {
     jobs.sort_by(|one, other| {
         (one.created, &one.namespace, &one.name).cmp(&(other.created, &other.namespace, &other.name))
@@ -155,7 +157,7 @@ mod tests {
             (job(&waiting()), Stage::PendingNamespace),
             (job(&with(waiting(), &reserved)), Stage::PendingNamespace),
             (job(&with(waiting(), &deleted)), Stage::Rests),
-            // Whoever has suspended it has not given its reservation back.
+            // A Job that its creator has suspended again keeps its reservation.
             (job(&with(suspended, &reserved)), Stage::Works),
             (job(&deleted), Stage::Works),
             (job(&ended("Complete", "True")), Stage::Ended),

@@ -1,9 +1,9 @@
-//! The controller of the agent Jobs' reservations: watches the Jobs while the policy limits them, and passes over all of them
-//! whenever one has changed.
+//! The controller of the reservations of agent Jobs: watches the Jobs while the policy limits them, and makes a pass
+//! over all of them whenever one has changed.
 //!
-//! A pass releases the reservations of those that have ended, gives reservations to those that work without, for they began
-//! before there was a limit, and only then lets in those that wait, the oldest of each project first. Where nothing
-//! limits agent Jobs, and nothing has, nothing is asked of the API server about them.
+//! A pass releases the reservations of Jobs that have ended, creates reservations for Jobs that run without one because
+//! they were started before there was a limit, and only then admits pending Jobs, the oldest of each project first. As
+//! long as no policy has limited agent Jobs, the API server gets no requests about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -27,22 +27,22 @@ use super::job::{AgentJob, Stage, in_order};
 use super::pending::PendingJob;
 use super::reservations::{Candidate, Holder, Step, plan};
 
-/// A Job, and its project.
+/// A Job and its project.
 type Owned = (AgentJob, String);
 
-/// Keeps the reservations for ever.
+/// Keeps the reservations of agent Jobs up to date forever.
 pub async fn run(client: Client, context: &Context) {
     let mut counted = context.quota.counted();
     loop {
         let limited = || is_limited(context) || context.quota.store.is_marked();
-        // What is stored is known once it was counted.
+        // The stored reservations are known after the first count.
         if counted.wait_for(|counted| counted.is_some() && limited()).await.is_err() {
             return;
         }
         let (synced, changed) = (Notify::new(), Notify::new());
         tokio::select! {
             () = follow(client.clone(), context, &synced, &changed) => {}
-            () = hold_back(context, &synced, &changed) => tracing::info!("agent Jobs are not limited any more"),
+            () = hold_back(context, &synced, &changed) => tracing::info!("agent Jobs are no longer limited"),
         }
     }
 }
@@ -71,7 +71,7 @@ async fn follow(client: Client, context: &Context, synced: &Notify, changed: &No
     }
 }
 
-/// Until nothing limits agent Jobs any more, and nobody waits or can come to wait.
+/// Makes passes until agent Jobs are no longer limited, and none is pending or can become pending.
 async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
     synced.notified().await;
     let mut counted = context.quota.counted();
@@ -79,7 +79,7 @@ async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
     loop {
         free_since = if is_limited(context) { None } else { free_since.or_else(|| Some(Instant::now())) };
         let settled = pass(context).await;
-        // A webhook may not have read the new policy yet, and still have Jobs wait.
+        // A webhook may not have loaded the new policy yet, and still suspend Jobs.
         let waited = free_since.is_some_and(|since| since.elapsed() >= context.linger);
         if settled && waited && !is_limited(context) && unmark(context).await {
             return;
@@ -89,7 +89,7 @@ async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = changed.notified() => {}
-            // The policy has changed, or the reservations were counted anew.
+            // The policy has changed, or the reservations were counted again.
             changed = counted.changed() => if changed.is_err() { return },
         }
     }
@@ -98,12 +98,12 @@ async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
 async fn unmark(context: &Context) -> bool {
     let unmarked = context.quota.store.unmark().await;
     if let Err(error) = &unmarked {
-        tracing::warn!(error = error as &dyn Error, "failed to end the limit of agent Jobs; trying again");
+        tracing::warn!(error = error as &dyn Error, "failed to end the limit of agent Jobs, retrying");
     }
     unmarked.is_ok()
 }
 
-/// Looks at all Jobs once; `false` if that is to be done again soon.
+/// Makes one pass over all Jobs. Returns `false` if it must be repeated soon.
 async fn pass(context: &Context) -> bool {
     let quotas = context.policy.load().quotas.clone();
     let passed = match quotas.agent_jobs_per_project {
@@ -115,29 +115,29 @@ async fn pass(context: &Context) -> bool {
         Ok(settled) => settled,
         Err(error) => {
             context.metrics.failures.inc();
-            tracing::warn!(error = &error as &dyn Error, "failed to look after the agent Jobs; trying again");
+            tracing::warn!(error = &error as &dyn Error, "failed to reconcile the agent Jobs, retrying");
             false
         }
     }
 }
 
-/// Nothing limits them any more: those that wait go. `false` if one of them could not be written.
+/// Resumes all pending Jobs, because they are no longer limited. Returns `false` if one of them could not be written.
 async fn resume_all(context: &Context) -> kube::Result<bool> {
     context.quota.store.state().retain_waiting(true, |_| false);
     let jobs = context.jobs.of_managed_namespaces().await?;
     let waiting: Vec<_> = jobs.iter().filter(|(job, _)| job.stage == Stage::PendingNamespace).collect();
     let started = stream::iter(&waiting)
-        .map(|(job, _)| start(context, job, false, "agent Jobs are not limited any more"))
+        .map(|(job, _)| start(context, job, false, "agent Jobs are no longer limited"))
         .buffer_unordered(MAX_CONCURRENT);
     Ok(started.fold(true, |all, one| std::future::ready(all && one)).await)
 }
 
-/// Starts a Job; `false` if that failed.
+/// Starts a Job. Returns `false` if that failed.
 async fn start(context: &Context, job: &AgentJob, reserved: bool, why: &str) -> bool {
     match context.jobs.start(job, reserved).await {
         Ok(true) => {
             context.metrics.jobs_admitted.inc();
-            tracing::info!(namespace = job.namespace, job = job.name, "the Job starts: {why}");
+            tracing::info!(namespace = job.namespace, job = job.name, "admitted the Job: {why}");
             let reason = if reserved { "QuotaReserved" } else { "Unlimited" };
             context.publish(&reference(job), EventType::Normal, reason, why.to_owned()).await;
             true
@@ -147,26 +147,27 @@ async fn start(context: &Context, job: &AgentJob, reserved: bool, why: &str) -> 
     }
 }
 
-/// One Job that cannot be written is no reason to keep the others waiting.
+/// Logs a failed write of a Job and returns `false`, so that the other Jobs do not have to wait.
 fn is_logged(context: &Context, job: &AgentJob, error: &kube::Error) -> bool {
     context.metrics.failures.inc();
     tracing::warn!(
         namespace = job.namespace,
         job = job.name,
         error = error as &dyn Error,
-        "failed to write a Job"
+        "failed to update the Job"
     );
     false
 }
 
-/// One look at all agent Jobs while they are limited.
+/// One pass over all agent Jobs while they are limited.
 struct Pass<'a> {
     context: &'a Context,
     quotas: &'a Quotas,
 }
 
 impl Pass<'_> {
-    /// `false` if a Job could not be written, or another process has given a reservation as well.
+    /// Makes the pass. Returns `false` if a Job could not be written, or another process has created a reservation as
+    /// well.
     async fn all(&self) -> kube::Result<bool> {
         let store = &self.context.quota.store;
         if !store.is_marked() {
@@ -179,7 +180,7 @@ impl Pass<'_> {
         Ok(noted && admitted && self.lacking(&jobs).is_empty())
     }
 
-    /// Those that work whose reservations are not yet as they are to be.
+    /// Returns the running Jobs whose reservations are not complete.
     fn lacking(&self, jobs: &[Owned]) -> Vec<Candidate> {
         let state = self.context.quota.store.state();
         let works = jobs.iter().filter(|(job, _)| job.stage == Stage::Works);
@@ -187,7 +188,7 @@ impl Pass<'_> {
         candidates.filter(|who| plan(&state.held, who, std::iter::empty()) != Step::Done).collect()
     }
 
-    /// Releases the reservations of those that have ended or are gone, after a look at each.
+    /// Releases the reservations of Jobs that have ended or are gone, after reading each of them.
     async fn release(&self, jobs: &[Owned]) -> kube::Result<()> {
         let alive: BTreeSet<_> = jobs.iter().map(|(job, _)| &*job.uid).collect();
         let suspects: BTreeSet<_> = {
@@ -211,24 +212,29 @@ impl Pass<'_> {
         let Holder::Job { namespace, name } = holder else { return Ok(()) };
         if !can_exist || self.context.jobs.is_over(&namespace, &name, &uid).await? {
             let released = self.context.quota.store.release(&uid).await?;
-            tracing::info!(namespace, job = name, released, "the Job is done with its reservation");
+            tracing::info!(
+                namespace,
+                job = name,
+                released,
+                "released the reservation of a Job that has ended"
+            );
         }
         Ok(())
     }
 
-    /// Gives reservations to those that work without, and moves down those whose number lies above the limit. `false` if a
-    /// Job could not be written.
+    /// Creates the reservations of running Jobs that have none, and moves down those whose number is above the limit.
+    /// Returns `false` if a Job could not be written.
     async fn count(&self, jobs: &[Owned]) -> kube::Result<bool> {
         let store = &self.context.quota.store;
         let has_none = |who: &Candidate| store.state().held.of_holder(&who.uid).next().is_none();
         let mut lacking = self.lacking(jobs);
         if lacking.iter().any(has_none) {
-            // Another process may have given it one.
+            // Another process may have created one.
             store.read().await?;
             lacking = self.lacking(jobs);
         }
         for who in &lacking {
-            // One that works is never refused.
+            // A running Job is never refused.
             drop(store.reserve(who).await?);
         }
         let noted = stream::iter(jobs.iter().filter(|(job, _)| job.says_too_much()))
@@ -240,7 +246,8 @@ impl Pass<'_> {
         Ok(noted.fold(true, |all, one| std::future::ready(all && one)).await)
     }
 
-    /// Lets in those that wait, as far as there are reservations, and tells the others. `false` if a Job could not be written.
+    /// Admits pending Jobs while reservations are available, and writes the reason to the others. Returns `false` if a
+    /// Job could not be written.
     async fn admit(&self, jobs: &[Owned]) -> kube::Result<bool> {
         let mut queues = BTreeMap::<&str, Vec<AgentJob>>::new();
         for (job, project) in jobs.iter().filter(|(job, _)| job.stage == Stage::PendingNamespace) {
@@ -266,15 +273,15 @@ impl Pass<'_> {
         let store = &self.context.quota.store;
         let (mut written, mut full, mut pending) = (true, None, Vec::new());
         for job in queue {
-            // Those behind one that found no reservation are younger, and want the same; but a process that did not know of
-            // the older one may have given one of them a reservation.
+            // The Jobs behind a refused one are younger and need the same reservation; but a process that had not seen
+            // the older one may have created a reservation for one of them.
             if full.is_some() && store.state().held.of_holder(&job.uid).next().is_none() {
                 pending.push(job);
                 continue;
             }
             match store.reserve(&job.candidate(self.quotas, project)).await? {
                 Ok(()) => {
-                    written &= start(self.context, &job, true, "there is a reservation for it").await;
+                    written &= start(self.context, &job, true, "the quota is reserved").await;
                 }
                 Err(refused) => {
                     full = Some(refused);
@@ -304,7 +311,7 @@ impl Pass<'_> {
         reported.fold(true, |all, one| std::future::ready(all && one)).await
     }
 
-    /// Tells a Job what it waits for, unless it says so; `false` if that failed.
+    /// Writes the reason why a Job is pending, unless it is already there. Returns `false` if that failed.
     async fn report_one(&self, job: &AgentJob, waits: &PendingJob) -> bool {
         let said = job.pending_reason.as_deref().unwrap_or_default();
         if waits.is_written_in(said) {
@@ -314,8 +321,8 @@ impl Pass<'_> {
             Ok(changed) => {
                 if changed && said == PENDING_REASON_AT_CREATION {
                     self.context.metrics.refused(waits.scope.kind());
-                    let note = format!("waits for {waits}; it is suspended until then");
-                    tracing::info!(namespace = job.namespace, job = job.name, %waits, "there is no reservation for this Job");
+                    let note = format!("waiting for {waits}; the Job is suspended until then");
+                    tracing::info!(namespace = job.namespace, job = job.name, %waits, "the quota is exceeded, the Job is pending");
                     self.context.publish(&reference(job), EventType::Normal, "QuotaExceeded", note).await;
                 }
                 true

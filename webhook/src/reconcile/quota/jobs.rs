@@ -1,4 +1,4 @@
-//! Agent Jobs as a watch tells of them, and what is asked and written about each.
+//! The cache of agent Jobs from a watch, and the requests about each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use super::namespaces::is_managed;
 use super::reservations::Holder;
 use crate::registration::FIELD_MANAGER;
 
-/// The agent Jobs, and which namespaces are managed.
+/// The agent Jobs and the managed namespaces.
 pub struct AgentJobs {
     client: Client,
     cluster: Cluster,
@@ -31,12 +31,12 @@ struct State {
     jobs: BTreeMap<Holder, AgentJob>,
     /// The projects of the managed namespaces.
     projects: HashMap<String, String>,
-    /// Namespaces that were found not to be managed: a watch tells if one comes to be.
+    /// Namespaces that were found not to be managed. A watch reports when one becomes managed.
     unmanaged: HashSet<String>,
 }
 
 impl AgentJobs {
-    /// Nothing is known yet.
+    /// Creates an empty cache.
     pub fn new(client: Client, cluster: Cluster) -> Self {
         Self { client, cluster, state: Mutex::default() }
     }
@@ -45,22 +45,22 @@ impl AgentJobs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets all that is known.
+    /// Clears the cache.
     pub fn reset(&self) {
         *self.state() = State::default();
     }
 
-    /// Notes what a watch tells of a managed namespace.
+    /// Records a managed namespace from a watch.
     pub fn on_namespace_apply(&self, meta: &ObjectMeta) {
         self.state().projects.insert(meta.name.clone().unwrap_or_default(), project(meta));
     }
 
-    /// A watch does not show the namespace any more.
+    /// Removes a namespace that the watch reports as deleted.
     pub fn on_namespace_delete(&self, name: &str) {
         self.state().projects.remove(name);
     }
 
-    /// Notes what a watch, or an answer, tells of a Job.
+    /// Records a Job from a watch or a response.
     pub fn on_apply(&self, job: &Job) {
         let (job, mut state) = (AgentJob::of(job), self.state());
         let holder = job.holder();
@@ -69,7 +69,7 @@ impl AgentJobs {
         }
     }
 
-    /// A watch does not show the Job any more.
+    /// Removes a Job that the watch reports as deleted.
     pub fn on_delete(&self, job: &Job) {
         let (job, mut state) = (AgentJob::of(job), self.state());
         if state.jobs.get(&job.holder()).is_some_and(|known| known.uid == job.uid) {
@@ -77,15 +77,15 @@ impl AgentJobs {
         }
     }
 
-    /// Takes over a complete list.
+    /// Replaces all Jobs with a complete list.
     pub fn replace(&self, jobs: Vec<AgentJob>) {
         self.state().jobs = jobs.into_iter().map(|job| (job.holder(), job)).collect();
     }
 
-    /// Those that have not ended, each with its project: whatever is not in a managed namespace is left out.
+    /// Returns the Jobs in managed namespaces that have not ended, each with its project.
     ///
     /// # Errors
-    /// If a namespace of which no watch has pending_reason cannot be read.
+    /// Returns an error if a namespace that no watch has reported yet cannot be read.
     pub async fn of_managed_namespaces(&self) -> kube::Result<Vec<(AgentJob, String)>> {
         for namespace in self.of_unknown_namespaces() {
             let found = self.cluster.namespace(&namespace).await?.filter(is_managed);
@@ -101,12 +101,12 @@ impl AgentJobs {
         Ok(owned.collect())
     }
 
-    /// The namespaces with Jobs of which no watch has pending_reason that they are managed.
+    /// Returns the namespaces with Jobs that no watch has reported as managed.
     fn of_unknown_namespaces(&self) -> BTreeSet<String> {
         let state = self.state();
         let needs_namespace = |job: &&AgentJob| match job.stage {
             Stage::Ended => false,
-            // It does so because its namespace is managed, whatever was found before.
+            // The Job is pending because its namespace is managed, even if that was different before.
             Stage::PendingNamespace => true,
             Stage::Works | Stage::Rests => !state.unmanaged.contains(&job.namespace),
         };
@@ -118,19 +118,19 @@ impl AgentJobs {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Whether a Job has ended or is gone, as the API server has it now.
+    /// Reads a Job and returns true if it has ended or is gone.
     ///
     /// # Errors
-    /// If the API server does not answer: that is not "gone".
+    /// Returns an error if the request fails, which does not mean that the Job is gone.
     pub async fn is_over(&self, namespace: &str, name: &str, uid: &str) -> kube::Result<bool> {
         let found = self.api(namespace).get_opt(name).await?.map(|job| AgentJob::of(&job));
         Ok(found.is_none_or(|job| job.uid != uid || job.stage == Stage::Ended))
     }
 
-    /// Lifts the suspension of a Job, in the version that is known. `false` if it is not that any more.
+    /// Lifts the suspension of a Job. Returns `false` if the Job has another version than the cached one.
     ///
     /// # Errors
-    /// If the API server does not answer, or refuses it.
+    /// Returns an error if the request fails or is refused.
     pub async fn start(&self, job: &AgentJob, reserved: bool) -> kube::Result<bool> {
         let holder = job.holder().to_string();
         fault::point(Point::BeforeStart, &holder);
@@ -141,19 +141,19 @@ impl AgentJobs {
         Ok(started)
     }
 
-    /// Says of a Job whose suspension somebody else has lifted that it has a reservation. `false` if it is another version
-    /// by now.
+    /// Records on a Job that it has a reservation, if another client has lifted its suspension. Returns `false` if the
+    /// Job has another version than the cached one.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Returns an error like [`start`](Self::start).
     pub async fn note(&self, job: &AgentJob) -> kube::Result<bool> {
         self.patch(job, json!({keys::JOB_PENDING_REASON: null, keys::JOB_ADMITTED_AT: written()}), None).await
     }
 
-    /// Says what a Job waits for. `false` if it is another version by now.
+    /// Writes the reason why a Job is pending. Returns `false` if the Job has another version than the cached one.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Returns an error like [`start`](Self::start).
     pub async fn set_pending_reason(&self, job: &AgentJob, waits: &str) -> kube::Result<bool> {
         self.patch(job, json!({keys::JOB_PENDING_REASON: waits}), None).await
     }
@@ -170,7 +170,7 @@ impl AgentJobs {
                 self.on_apply(&patched);
                 Ok(true)
             }
-            // A newer version is on its way to us, or it is gone.
+            // The watch will deliver a newer version, or the Job is gone.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(error) => Err(error),
         }

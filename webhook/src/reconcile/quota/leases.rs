@@ -1,4 +1,4 @@
-//! A reservation as a Lease.
+//! Conversion between reservations and Leases.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use super::reservations::{Candidate, Holder, Id, Reservation, Stored};
 
-/// Annotation of a reservation: that it is never just given back.
+/// The annotation of a confirmed reservation, which is not given back.
 pub(in crate::reconcile) const CONFIRMED: &str = "guard.codex-k8s.dev/confirmed";
 
-/// The labels that tell the reservations of one kind of holder.
+/// The labels of the reservations of one kind of holder.
 struct Labels {
     /// The kind of the scope.
     kind: &'static str,
@@ -29,12 +29,12 @@ const fn labels(job: bool) -> Labels {
     }
 }
 
-/// A version as a number: it grows with every change.
+/// Parses a resource version as a number, which grows with every change.
 pub(in crate::reconcile) fn number(text: &str) -> u64 {
     text.parse().unwrap_or_default()
 }
 
-/// The Lease that is created for a reservation.
+/// Returns the Lease to create for a reservation.
 pub(in crate::reconcile) fn lease(id: &Id, who: &Candidate) -> Lease {
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let Labels { kind, uid } = labels(who.holder.is_job());
@@ -54,7 +54,7 @@ pub(in crate::reconcile) fn lease(id: &Id, who: &Candidate) -> Lease {
     Lease { metadata, spec: Some(spec) }
 }
 
-/// The reservation that a Lease is, if its name says so.
+/// Parses a Lease as a reservation, if its name is that of a reservation.
 pub(in crate::reconcile) fn reservation(lease: &Lease) -> Option<Reservation> {
     let meta = &lease.metadata;
     let id = Id::parse(meta.name.as_deref()?)?;
@@ -94,7 +94,7 @@ mod tests {
             let expected =
                 Reservation { id, holder: who.holder, uid: who.uid, stored: Some(version), confirmed: true };
             assert_eq!(reservation(&stored), Some(expected));
-            // A reconciler that looks for one kind does not find the other.
+            // A reconciler that selects one kind does not find the other.
             let labels = stored.metadata.labels.unwrap();
             assert_eq!(labels[&format!("guard.codex-k8s.dev/{kind}")], "agent-jobs");
             assert_eq!(labels.len(), 3, "{labels:?}");

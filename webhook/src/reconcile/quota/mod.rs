@@ -1,4 +1,4 @@
-//! Quotas: which run namespaces and agent Jobs may work at once. A reservation is a Lease of the install namespace.
+//! Quotas: limits on concurrent run namespaces and agent Jobs. A reservation is a Lease in the install namespace.
 
 pub mod controller;
 pub mod job;

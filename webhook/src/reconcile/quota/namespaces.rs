@@ -1,4 +1,4 @@
-//! The reservations of namespaces: who has one, who waits, and which are released.
+//! The reservations of namespaces: admission, the queue of pending namespaces, and the release.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,40 +20,40 @@ use super::pending::PendingNamespace;
 use super::reservations::{Candidate, Holder, Step, plan};
 use super::store::ReservationStore;
 
-/// How long a namespace waits for the reservations to be counted before it is looked at again.
+/// The timeout for the reservations to be counted, after which a namespace is reconciled again.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Namespaces that are given reservations at a time while they are counted.
+/// The maximum number of namespaces that get reservations concurrently during the count.
 const MAX_CONCURRENT: usize = 8;
 
-/// Where a namespace stands.
+/// The quota status of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum QuotaStatus {
-    /// Nobody has asked for a reservation for it.
+    /// No reservation was requested.
     #[default]
     NotRequested,
-    /// It has a quota reservation in every limited scope.
+    /// The namespace has a reservation in every limited scope.
     Reserved,
-    /// There is no reservation for it.
+    /// A scope is full.
     Pending(PendingNamespace),
-    /// Who has reservations is not known yet.
+    /// The reservations are not counted yet.
     Unknown,
 }
 
 /// The reservations of namespaces.
 #[derive(Debug)]
 pub struct NamespaceQuota {
-    /// What is stored, and what is known of it.
+    /// The stored reservations and their cache.
     pub store: ReservationStore,
     cluster: Cluster,
     metrics: Arc<Metrics>,
-    /// When the leases of the managed namespaces end, by the namespaces' uids.
+    /// The ends of the leases of the managed namespaces, by uid.
     ends: Mutex<HashMap<String, Option<Timestamp>>>,
-    /// The quotas under which everybody who works has been counted.
+    /// The quotas for which all open namespaces have been counted.
     counted: watch::Sender<Option<Quotas>>,
     next_in_queue: watch::Sender<BTreeSet<Holder>>,
 }
 
-/// A namespace as one that is to have a reservation.
+/// Returns a namespace as a candidate for a reservation.
 pub fn candidate(quotas: &Quotas, meta: &ObjectMeta) -> Candidate {
     let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::PROJECT_ID));
     let annotation = |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key));
@@ -90,13 +90,13 @@ fn end(meta: &ObjectMeta) -> Option<Timestamp> {
     RunLease::read(annotation).ok().flatten().map(|lease| lease.expires_at.timestamp())
 }
 
-/// Whether it was told that there is no reservation for it, and none was found since.
+/// True if a namespace is pending.
 pub fn is_pending(meta: &ObjectMeta) -> bool {
     meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::QUOTA_PENDING_SINCE))
 }
 
 impl NamespaceQuota {
-    /// The reservations in a namespace, of which nothing is known yet.
+    /// Creates the quota with an empty cache of the reservations in the install namespace.
     pub fn new(client: Client, namespace: &str, cluster: Cluster, metrics: Arc<Metrics>) -> Self {
         Self {
             store: ReservationStore::new(client, namespace, cluster.is_dry_run(), Arc::clone(&metrics)),
@@ -112,19 +112,19 @@ impl NamespaceQuota {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets all that is known: others may have changed it since.
+    /// Clears the cache, because other processes may have changed the reservations.
     pub fn reset(&self) {
         self.store.reset();
         self.ends().clear();
         self.counted.send_replace(None);
     }
 
-    /// Those whose next_in_queue it is to be looked at, whenever there are some.
+    /// Returns a receiver of the namespaces that are next in the queue.
     pub fn next_in_queue(&self) -> watch::Receiver<BTreeSet<Holder>> {
         self.next_in_queue.subscribe()
     }
 
-    /// The quotas under which everybody who works has been counted.
+    /// Returns a receiver of the quotas for which all open namespaces have been counted.
     pub fn counted(&self) -> watch::Receiver<Option<Quotas>> {
         self.counted.subscribe()
     }
@@ -137,10 +137,11 @@ impl NamespaceQuota {
         }
     }
 
-    /// Gives a namespace its reservations, or says where there is none for it.
+    /// Reserves the quota of a namespace, or returns the scope that is full.
     ///
     /// # Errors
-    /// If the API server does not answer; what was taken by then is found again when the namespace is looked at again.
+    /// Returns an error if a request fails. Reservations that were created by then are found by the next
+    /// reconciliation.
     pub async fn admit(&self, quotas: &Quotas, meta: &ObjectMeta) -> kube::Result<QuotaStatus> {
         let who = candidate(quotas, meta);
         if !who.is_limited() {
@@ -169,14 +170,14 @@ impl NamespaceQuota {
         state.held.of_scope(&scope.stem()).filter_map(|reservation| *ends.get(&reservation.uid)?).min()
     }
 
-    /// The namespace does not want a reservation at the moment: nobody needs to wait for it.
+    /// Removes a namespace from the queue, because it does not need a reservation at the moment.
     pub fn dequeue(&self, meta: &ObjectMeta) {
         if self.store.dequeue(holder(meta), created(meta)) {
             self.announce();
         }
     }
 
-    /// Notes what a watch tells of a managed namespace.
+    /// Records a managed namespace from a watch.
     pub fn on_apply(&self, meta: &ObjectMeta) {
         self.ends().insert(meta.uid.clone().unwrap_or_default(), end(meta));
         if meta.deletion_timestamp.is_some() {
@@ -184,11 +185,11 @@ impl NamespaceQuota {
         }
     }
 
-    /// Releases the reservations of a namespace if it is gone, and returns how many. Gone is what the API server does not
-    /// know under this name and uid as a managed namespace.
+    /// Releases the reservations of a namespace if it is gone, and returns their number. A namespace is gone if the API
+    /// server has no managed namespace of this name and uid.
     ///
     /// # Errors
-    /// If the API server does not answer: that is not "gone".
+    /// Returns an error if a request fails, which does not mean that the namespace is gone.
     pub async fn release(&self, name: &str, uid: &str) -> kube::Result<usize> {
         let can_exist = Holder::Namespace(name.to_owned()).can_exist();
         let found = if can_exist { self.cluster.namespace(name).await? } else { None };
@@ -201,11 +202,12 @@ impl NamespaceQuota {
         Ok(released)
     }
 
-    /// Compares all reservations with all namespaces: releases what nobody has any more, and gives reservations to those that
-    /// work without, for they began before there was a limit. Until that was done once, nobody else gets a reservation.
+    /// Compares all reservations with all namespaces: releases those without a holder, and creates those of open
+    /// namespaces that have none because they were opened before there was a limit. Until this is done once, no other
+    /// namespace gets a reservation.
     ///
     /// # Errors
-    /// If the API server does not answer: nothing is released then that was not found to be gone.
+    /// Returns an error if a request fails. Even then, only reservations of namespaces that are gone were released.
     pub async fn settle(&self, quotas: &Quotas) -> kube::Result<()> {
         let some_are_held = self.store.read().await?;
         if quotas.is_on() || some_are_held {
@@ -240,7 +242,7 @@ impl NamespaceQuota {
         state.retain_waiting(false, |who| stays.contains_key(&*who.uid));
         let wants = stays.into_values().filter(|meta| is_pending(meta));
         let waiting = wants.map(|meta| candidate(quotas, meta)).filter(|who| who.is_limited() && !who.open);
-        // What others have refused, this process has not heard of: in the order of age all the same.
+        // This process has not seen which namespaces other processes have refused. They are queued by age all the same.
         waiting.for_each(|who| state.wait(who));
     }
 
@@ -259,7 +261,11 @@ impl NamespaceQuota {
         for (name, uid) in suspects {
             let leaked = self.release(&name, &uid).await?;
             if leaked > 0 {
-                tracing::warn!(namespace = name, leaked, "released reservations that nobody had any more");
+                tracing::warn!(
+                    namespace = name,
+                    leaked,
+                    "released leaked reservations, whose namespace is gone"
+                );
                 self.metrics.leaked(leaked);
             }
         }

@@ -1,18 +1,18 @@
-//! What is told to whoever waits for a reservation.
+//! Messages to pending namespaces and agent Jobs.
 
 use std::fmt;
 
 use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 
-/// What a namespace without a reservation waits for.
+/// The reason why a namespace is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingNamespace {
-    /// Where there is no reservation.
+    /// The scope that is full.
     pub scope: Scope,
-    /// How many reservations there are.
+    /// The limit of the scope.
     pub max: u32,
-    /// When the first lease of those that have them ends.
+    /// The earliest end of a lease among the holders.
     pub next_end: Option<Timestamp>,
 }
 
@@ -23,8 +23,8 @@ impl PendingNamespace {
         self.scope.needed(self.max)
     }
 
-    /// Whether a text that was written before still says it. Leases are extended all the time: only an end that has
-    /// passed is worth another write.
+    /// True if a text that was written before is still correct. Because leases are extended all the time, only an end
+    /// that has passed is worth another write.
     pub fn is_written_in(&self, written: &str, now: Timestamp) -> bool {
         let Some(rest) = written.strip_prefix(&self.want()) else { return false };
         match rest.strip_prefix(NEXT) {
@@ -41,24 +41,24 @@ impl fmt::Display for PendingNamespace {
     }
 }
 
-/// What an agent Job without a reservation waits for.
+/// The reason why an agent Job is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingJob {
-    /// Where there is no reservation.
+    /// The scope that is full.
     pub scope: Scope,
-    /// How many reservations there are.
+    /// The limit of the scope.
     pub max: u32,
-    /// Who has them.
+    /// The names of the holders.
     pub holders: Vec<String>,
 }
 
 const HELD: &str = "; held by ";
-/// Holders that are named: more would only blur it.
+/// The number of holders to name. More would only blur the message.
 const NAMED: usize = 3;
 
 impl PendingJob {
-    /// Whether a text that was written before still says it. Jobs come and go all the time: it is worth another write
-    /// only once nobody whom it names has a reservation any more.
+    /// True if a text that was written before is still correct. Because Jobs come and go all the time, it is worth
+    /// another write only if none of the holders that it names has a reservation any more.
     pub fn is_written_in(&self, written: &str) -> bool {
         let Some(rest) = written.strip_prefix(&self.scope.needed(self.max)) else { return false };
         let Some(named) = rest.strip_prefix(HELD) else {

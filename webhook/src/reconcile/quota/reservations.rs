@@ -1,21 +1,22 @@
-//! NamespaceQuota: which namespaces and which agent Jobs may work at once.
+//! Planning of reservations, which limit the namespaces and agent Jobs that work at the same time.
 //!
-//! A namespace works once its gate is open, and its gate opens only when it holds a quota reservation in every scope that the
-//! policy limits; a Job works once its suspension is lifted, and that is lifted only when it holds a quota reservation among those
-//! of its project. A reservation is a Lease of a name that only its scope and its number make: who creates it has it, and
-//! etcd lets one create it. [`plan`] says the next thing to do for who is to have one, from what is known of the
-//! reservations; it is asked again after each.
+//! A namespace works once its gate is open, and the gate opens only when the namespace holds a reservation in every
+//! scope that the policy limits. A Job works once its suspension is lifted, which happens only when the Job holds a
+//! reservation in the scope of its project. A reservation is a Lease whose name consists of its scope and its number:
+//! the process that creates it has reserved the number, because etcd lets only one create it. [`plan`] returns the next
+//! step for a candidate from the cached reservations, and is called again after each step.
 //!
-//! What is known may be old, and others may be at work for the same holder. What keeps that exact:
+//! The cache may be stale, and other processes may work for the same holder. The limits are exact all the same,
+//! because:
 //!
-//! - One that does not work yet takes numbers below the limit only, and none while a number at or above it is held: a
-//!   limit that was lowered evicts nobody, and those above it move down before anybody new comes in. One that works
-//!   already takes any number, for it is there.
-//! - Once all reservations of a holder are taken, each is marked as confirmed, and only then does it come to work. One that is
-//!   not confirmed yet is given back, in the version that is known, when another scope next_in_queue out to be full: marking
-//!   changes the version, so that only one of both happens.
-//! - Of two reservations of one holder the lower stays, and is confirmed before the other goes.
-//! - Otherwise a reservation is only released when its holder is known to be gone, or, if it is a Job, to have ended.
+//! - A candidate that does not work yet takes only numbers below the limit, and none while a number at or above the
+//!   limit is held: a lowered limit evicts no holder, and the holders above it move down before a new one is admitted. A
+//!   candidate that already works takes any number.
+//! - Once all reservations of a holder exist, each is marked as confirmed, and only then does the holder start to work.
+//!   An unconfirmed reservation is given back, in the cached version, if another scope turns out to be full. Confirming
+//!   changes the version, so that only one of the two happens.
+//! - Of two reservations of one holder in a scope, the lower one stays and is confirmed before the other is deleted.
+//! - In all other cases, a reservation is released only when its holder is gone or, for a Job, has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +25,7 @@ pub use codex_k8s_shared::quota::Id;
 use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 
-/// Who has a reservation, or is to have one.
+/// A holder of a reservation, or a candidate for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A namespace.
@@ -39,7 +40,7 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// Whom a text names: a namespace by its name, a Job by that of its namespace, a slash and its own.
+    /// Parses a holder: `NAMESPACE` for a namespace, `NAMESPACE/NAME` for a Job.
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
             Some((namespace, name)) => Self::Job { namespace: namespace.to_owned(), name: name.to_owned() },
@@ -47,8 +48,8 @@ impl Holder {
         }
     }
 
-    /// Whether the API server can know an object of this name. A Lease that others have written may name anything; what
-    /// cannot be requested does not exist.
+    /// True if an object of this name can exist. A Lease from another writer may contain any name, and an object whose
+    /// name is invalid does not exist.
     pub fn can_exist(&self) -> bool {
         match self {
             Self::Namespace(name) => is_object_name(name),
@@ -56,13 +57,13 @@ impl Holder {
         }
     }
 
-    /// Whether it is a Job.
+    /// True for a Job.
     pub const fn is_job(&self) -> bool {
         matches!(self, Self::Job { .. })
     }
 }
 
-/// Whether a text is a DNS subdomain, as the names of objects are.
+/// True if a text is a DNS subdomain, like the names of objects.
 fn is_object_name(text: &str) -> bool {
     let is_part = |part: &str| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -80,42 +81,42 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A reservation: the number of a scope that somebody has.
+/// A reservation: a number in a scope that a holder has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Which of the reservations.
+    /// The scope and the number.
     pub id: Id,
-    /// Who has it, by name.
+    /// The name of the holder.
     pub holder: Holder,
-    /// The holder's uid, which is what has the reservation.
+    /// The uid of the holder, which identifies it.
     pub uid: String,
-    /// The Lease as it is stored; `None` while it is being created.
+    /// The stored Lease; `None` while it is being created.
     pub stored: Option<Stored>,
-    /// Whether it is never given back: the holder works, or is about to.
+    /// True if the reservation is never given back, because the holder works or is about to.
     pub confirmed: bool,
 }
 
-/// Which object a Lease is, and in which version.
+/// The identity and the version of a stored Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its own uid.
+    /// The uid of the Lease.
     pub uid: String,
-    /// Its version, which grows with every change of anything.
+    /// The version, which grows with every change in the cluster.
     pub version: u64,
 }
 
-/// Who is to have a reservation.
+/// A candidate for reservations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Who it is, by name.
+    /// The name.
     pub holder: Holder,
-    /// Its uid.
+    /// The uid.
     pub uid: String,
-    /// When it was created: who is older comes first.
+    /// The creation time. Older candidates come first.
     pub created: Timestamp,
-    /// Whether it works already.
+    /// True if the candidate already works.
     pub open: bool,
-    /// Its scopes, widest first, and the limits of those that have one.
+    /// The scopes, widest first, with their limits if they have one.
     pub scopes: Vec<(Scope, Option<u32>)>,
 }
 
@@ -124,58 +125,58 @@ impl Candidate {
         self.scopes.iter().filter_map(|(scope, max)| Some((scope, scope.stem(), (*max)?)))
     }
 
-    /// Whether any of its scopes is limited.
+    /// True if any of its scopes is limited.
     pub fn is_limited(&self) -> bool {
         self.limited().next().is_some()
     }
 }
 
-/// The next thing to do for a candidate.
+/// The next step for a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// It has its reservations.
+    /// The candidate has all its reservations.
     Done,
     /// Create this reservation.
     Create(Id),
-    /// Mark this reservation as confirmed, in the version that is known.
+    /// Mark this reservation as confirmed, in the cached version.
     Confirm(Reservation),
-    /// Delete this reservation, in the version that is known: it is had without need.
+    /// Delete this reservation, in the cached version, because it is not needed.
     Delete(Reservation),
-    /// There is no reservation for it.
+    /// A scope is full.
     Exceeded {
-        /// Where not.
+        /// The scope.
         scope: Scope,
-        /// How many reservations there are.
+        /// Its limit.
         max: u32,
     },
 }
 
-/// The reservations that are known to be held.
+/// The cached reservations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held(BTreeMap<String, BTreeMap<u32, Reservation>>);
 
 impl Held {
-    /// All of them.
+    /// Returns all reservations.
     pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
         self.0.values().flat_map(BTreeMap::values)
     }
 
-    /// The reservation of an id.
+    /// Returns the reservation of an id.
     pub fn get(&self, id: &Id) -> Option<&Reservation> {
         self.0.get(&id.stem).and_then(|numbers| numbers.get(&id.number))
     }
 
-    /// The reservations of a scope.
+    /// Returns the reservations of a scope.
     pub fn of_scope(&self, stem: &str) -> impl Iterator<Item = &Reservation> {
         self.0.get(stem).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The reservations of a holder.
+    /// Returns the reservations of a holder.
     pub fn of_holder(&self, uid: &str) -> impl Iterator<Item = &Reservation> {
         self.iter().filter(move |reservation| reservation.uid == uid)
     }
 
-    /// Notes a reservation, unless a newer version of it is known.
+    /// Caches a reservation, unless a newer version of it is cached.
     pub fn insert(&mut self, reservation: Reservation) {
         let version =
             |reservation: &Reservation| reservation.stored.as_ref().map_or(0, |stored| stored.version);
@@ -185,7 +186,7 @@ impl Held {
         }
     }
 
-    /// Forgets a reservation.
+    /// Removes a reservation from the cache.
     pub fn remove(&mut self, id: &Id) {
         if let Some(numbers) = self.0.get_mut(&id.stem) {
             numbers.remove(&id.number);
@@ -195,7 +196,8 @@ impl Held {
         }
     }
 
-    /// Takes over a complete list of what is stored, as of a version. What is being created, or is newer, stays.
+    /// Merges a complete list of the stored reservations as of a version. Cached reservations that are being created or
+    /// are newer stay.
     pub fn merge(&mut self, list: Vec<Reservation>, version: u64) {
         let listed: BTreeSet<Id> = list.iter().map(|reservation| reservation.id.clone()).collect();
         let is_older = |reservation: &Reservation| {
@@ -223,7 +225,7 @@ impl Held {
         (0..u32::MAX).find(|number| numbers.next() != Some(number)).unwrap_or(u32::MAX)
     }
 
-    /// How many may still come into a scope.
+    /// Returns the number of free reservations in a scope.
     fn free(&self, stem: &str, max: u32) -> usize {
         let Some(numbers) = self.0.get(stem) else { return usize::try_from(max).unwrap_or(usize::MAX) };
         let above = numbers.keys().next_back().is_some_and(|highest| *highest >= max);
@@ -231,7 +233,7 @@ impl Held {
     }
 }
 
-/// The next thing to do for a candidate. `ahead` are those that wait and are older.
+/// Returns the next step for a candidate. `ahead` are the older pending candidates.
 pub fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
     one_of_two(held, who)
         .or_else(|| in_another_scope(held, who))
@@ -249,7 +251,7 @@ fn one_of_two(held: &Held, who: &Candidate) -> Option<Step> {
     })
 }
 
-/// A slot that was handed to another project leaves its reservation in the old one.
+/// Releases the reservation of a slot in its old project after the slot was handed to another project.
 fn in_another_scope(held: &Held, who: &Candidate) -> Option<Step> {
     let stems: Vec<_> = who.scopes.iter().map(|(scope, _)| scope.stem()).collect();
     let mut own = held.of_holder(&who.uid).filter(|reservation| reservation.stored.is_some());
@@ -291,7 +293,7 @@ impl Reservation {
     }
 }
 
-/// The reservations that are left once those ahead have theirs.
+/// The reservations that are left after those of the candidates ahead.
 struct Room<'a> {
     held: &'a Held,
     promised: BTreeMap<String, usize>,
@@ -314,8 +316,8 @@ impl Room<'_> {
     }
 }
 
-/// Those that would get in now, of those that wait, in their order; and of those whose number lies at or
-/// above a limit that somebody waits for, where they could move down.
+/// Returns the pending candidates that would be admitted now, in the order of the queue, and the holders whose number
+/// is at or above a limit that a candidate waits for, if they can move down.
 pub fn next_in_queue<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<Holder> {
     let mut room = Room { held, promised: BTreeMap::new() };
     let mut theirs = BTreeSet::new();

@@ -1,7 +1,7 @@
-//! The reservations as they are stored: Leases in our own namespace, and what this process knows of them.
+//! The store of reservations: Leases in the install namespace, and a cache of them.
 //!
-//! There is one store for the reservations of namespaces and of agent Jobs. The planner decides for both; here its steps
-//! are carried out.
+//! One store holds the reservations of namespaces and of agent Jobs. The planner decides for both; the store carries
+//! out its steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use super::leases::{CONFIRMED, lease, number, reservation};
 use super::reservations::{Candidate, Held, Holder, Id, Reservation, Step, next_in_queue, plan};
 use crate::registration::FIELD_MANAGER;
 
-/// The reservations, and who waits for one.
+/// The reservations and the queue of pending candidates.
 #[derive(Debug)]
 pub struct ReservationStore {
     leases: Api<Lease>,
@@ -32,9 +32,9 @@ pub struct ReservationStore {
 #[derive(Debug, Default)]
 pub(in crate::reconcile) struct State {
     pub(in crate::reconcile) held: Held,
-    /// Those without a reservation: namespaces before Jobs, and the oldest of each first.
+    /// The queue of pending candidates: namespaces before Jobs, and the oldest of each first.
     waiting: BTreeMap<QueueKey, Candidate>,
-    /// Whether agent Jobs are, or were, held back.
+    /// True if agent Jobs are limited, or were and may still be pending.
     marked: bool,
 }
 
@@ -50,28 +50,28 @@ impl State {
         let first = (key.0, Timestamp::MIN, Holder::Namespace(String::new()));
         let step = plan(&self.held, who, self.waiting.range(first..key).map(|(_, other)| other));
         if let Step::Create(id) = &step {
-            // So that nobody else in this process takes the same number.
+            // No other task of this process must take the same number.
             self.held.insert(being_created(id, who));
         }
         step
     }
 
-    /// Those of a kind that wait, the oldest first.
+    /// Returns the pending candidates of a kind, oldest first.
     pub(in crate::reconcile) fn waiting(&self, jobs: bool) -> impl Iterator<Item = &Candidate> {
         self.waiting.iter().filter(move |(next_in_queue, _)| next_in_queue.0 == jobs).map(|(_, who)| who)
     }
 
-    /// Keeps those of a kind that pass among those that wait.
+    /// Keeps only those pending candidates of a kind that pass.
     pub(in crate::reconcile) fn retain_waiting(&mut self, jobs: bool, passes: impl Fn(&Candidate) -> bool) {
         self.waiting.retain(|next_in_queue, who| next_in_queue.0 != jobs || passes(who));
     }
 
-    /// Has it wait, in the order of age.
+    /// Adds a candidate to the queue, by age.
     pub(in crate::reconcile) fn wait(&mut self, who: Candidate) {
         self.waiting.insert(key(&who), who);
     }
 
-    /// The stored reservations of a holder.
+    /// Returns the stored reservations of a holder.
     fn stored_of(&self, uid: &str) -> Vec<Reservation> {
         self.held.of_holder(uid).filter(|reservation| reservation.stored.is_some()).cloned().collect()
     }
@@ -87,11 +87,11 @@ fn being_created(id: &Id, who: &Candidate) -> Reservation {
     }
 }
 
-/// Where there is no reservation: the scope, and how many there are.
+/// A scope that is full, and its limit.
 pub type Full = (Scope, u32);
 
 impl ReservationStore {
-    /// The reservations in a namespace, of which nothing is known yet. With `dry_run` nothing is written.
+    /// Creates a store with an empty cache of the reservations in a namespace. With `dry_run`, nothing is written.
     pub fn new(client: Client, namespace: &str, dry_run: bool, metrics: Arc<Metrics>) -> Self {
         Self { leases: Api::namespaced(client, namespace), dry_run, metrics, state: Mutex::default() }
     }
@@ -100,38 +100,38 @@ impl ReservationStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets all that is known: others may have changed it since.
+    /// Clears the cache, because other processes may have changed the reservations.
     pub fn reset(&self) {
         *self.state() = State::default();
     }
 
-    /// Whether agent Jobs are, or were, held back, as of the last reading.
+    /// True if agent Jobs are limited, or were and may still be pending, as of the last read.
     pub fn is_marked(&self) -> bool {
         self.state().marked
     }
 
-    /// The namespaces whose next_in_queue it is.
+    /// Returns the namespaces that are next in the queue.
     pub fn next_in_queue(&self) -> BTreeSet<Holder> {
         let state = self.state();
         next_in_queue(&state.held, state.waiting(false))
     }
 
-    /// Shows how many reservations are held, and how many wait.
+    /// Updates the metrics of held reservations and pending candidates.
     pub fn show(&self) {
         let state = self.state();
         let kinds = state.held.iter().map(|reservation| reservation.id.kind());
         self.metrics.reservations(kinds, state.waiting(false).count(), state.waiting(true).count());
     }
 
-    /// Nobody needs to wait any more for one of this age; whether it waited.
+    /// Removes a candidate from the queue. Returns true if it was queued.
     pub fn dequeue(&self, holder: Holder, created: Timestamp) -> bool {
         self.state().waiting.remove(&(holder.is_job(), created, holder)).is_some()
     }
 
-    /// Gives a candidate its reservations, or says where there is none for it; it waits then.
+    /// Creates the reservations of a candidate, or queues it and returns the scope that is full.
     ///
     /// # Errors
-    /// If the API server does not answer; what was taken by then is found again when it is asked for again.
+    /// Returns an error if a request fails. Reservations that were created by then are found by the next call.
     pub async fn reserve(&self, who: &Candidate) -> kube::Result<Result<(), Full>> {
         loop {
             let step = self.state().next(who);
@@ -160,7 +160,7 @@ impl ReservationStore {
         self.state().held.remove(id);
         match created {
             Ok(created) => self.note(&created),
-            // Somebody was quicker, or this process itself once.
+            // Another process was faster, or an earlier attempt of this one succeeded.
             Err(kube::Error::Api(status)) if status.code == 409 => self.read_again(id).await?,
             Err(error) => return Err(error),
         }
@@ -189,7 +189,7 @@ impl ReservationStore {
         Ok(())
     }
 
-    /// Deletes a quota reservation in the version that is known. `false` if it is not that any more.
+    /// Deletes a reservation. Returns `false` if it has another version than the cached one.
     async fn delete(&self, reservation: &Reservation) -> kube::Result<bool> {
         if !self.dry_run {
             let preconditions = reservation.stored.as_ref().map(|stored| Preconditions {
@@ -211,10 +211,11 @@ impl ReservationStore {
         Ok(true)
     }
 
-    /// Deletes the reservations of a holder that has none any more, and returns how many. Nobody waits for it either.
+    /// Deletes the reservations of a holder that is gone or has ended, removes it from the queue, and returns the
+    /// number of deleted reservations.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if a request fails.
     pub async fn release(&self, uid: &str) -> kube::Result<usize> {
         let reservations = {
             let mut state = self.state();
@@ -246,13 +247,13 @@ impl ReservationStore {
         }
     }
 
-    /// Reads all reservations that are stored, in reservation of what was known. `false` if there is none of a namespace.
+    /// Replaces the cache with all stored reservations. Returns `false` if none of them belongs to a namespace.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if a request fails.
     pub async fn read(&self) -> kube::Result<bool> {
         let (mut reservations, mut marked, mut version) = (Vec::new(), false, 0);
-        // Without a selector: a Lease of a reservation's name takes its number whatever labels it has.
+        // Without a selector, because a Lease with the name of a reservation takes its number even without the labels.
         let mut params = ListParams::default().limit(500);
         loop {
             let page = self.leases.list(&params).await?;
@@ -272,10 +273,10 @@ impl ReservationStore {
         Ok(of_namespaces)
     }
 
-    /// Stores that agent Jobs are held back, before the first one is.
+    /// Stores a mark that agent Jobs are limited, before the first one is held back.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if a request fails.
     pub async fn mark(&self) -> kube::Result<()> {
         let metadata = ObjectMeta {
             name: Some(LIMITED_JOBS_LEASE.to_owned()),
@@ -290,10 +291,10 @@ impl ReservationStore {
         Ok(())
     }
 
-    /// Stores that agent Jobs are not held back any more: their reservations go, and then the mark.
+    /// Deletes the reservations of agent Jobs, and then the mark that they are limited.
     ///
     /// # Errors
-    /// If the API server does not answer; the mark is still there then.
+    /// Returns an error if a request fails. The mark still exists then.
     pub async fn unmark(&self) -> kube::Result<()> {
         let reservations: Vec<_> = {
             let state = self.state();

@@ -1,4 +1,4 @@
-//! What is decided about reservations, and that it stays exact whatever several processes do at once.
+//! Tests of the planning of reservations, and that limits stay exact with several concurrent processes.
 
 use proptest::prelude::*;
 
@@ -93,7 +93,7 @@ fn a_full_scope_refuses_and_what_was_taken_elsewhere_is_given_back() {
     assert_eq!(alone(&held([full.clone()]), &who), Step::Exceeded { scope: scope.clone(), max: 1 });
     let taken = reservation("cluster", 2, "a", false);
     assert_eq!(alone(&held([full.clone(), taken.clone()]), &who), Step::Delete(taken));
-    // Somebody else may be about to open the gate.
+    // Another process may be about to open the gate.
     let confirmed = reservation("cluster", 2, "a", true);
     assert_eq!(alone(&held([full, confirmed]), &who), Step::Exceeded { scope, max: 1 });
     let none = candidate("a", [Some(0), None, None]);
@@ -112,7 +112,7 @@ fn whoever_is_older_comes_first() {
         next_in_queue(&held, [&oldest, &older, &who].into_iter()),
         BTreeSet::from([Holder::parse("c")])
     );
-    // One that cannot come in anyway, for its project is full, keeps nobody out.
+    // A candidate that cannot be admitted anyway, because its project is full, does not block the others.
     let stuck = candidate("d", [Some(2), Some(0), None]);
     assert_eq!(ask(&[&stuck]), Step::Create(id("cluster", 0)));
 }
@@ -168,7 +168,7 @@ fn a_list_replaces_what_is_older_than_it_and_nothing_else() {
     assert_eq!(known.get(&id("cluster", 2)).unwrap().stored.as_ref().unwrap().version, 6);
 }
 
-/// What is stored, and what requests to it do.
+/// A simulation of the stored reservations and of the requests to them.
 #[derive(Debug, Default)]
 struct Etcd {
     reservations: Held,
@@ -219,17 +219,17 @@ impl Etcd {
 #[derive(Debug)]
 struct World {
     etcd: Etcd,
-    /// What each process knows.
+    /// The cache of each process.
     processes: Vec<Held>,
     candidates: Vec<Candidate>,
-    /// How often each was deleted, or ended, and was created anew.
+    /// The number of times that each was deleted or ended, and was created again.
     lives: Vec<u32>,
 }
 
 const LIMITS: [Option<u32>; 3] = [Some(4), Some(2), None];
 
 impl World {
-    /// Eight candidates in two projects, of which four can work: namespaces, or Jobs in one.
+    /// Eight candidates in two projects, of which four can work: namespaces, or Jobs in one namespace.
     fn of(jobs: bool) -> Self {
         let candidates = (0..8).map(|number| {
             let name = format!("{}n{number}", if jobs { "run/" } else { "" });
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// One request of a process for a candidate.
+    /// Sends one request of a process for a candidate.
     fn step(&mut self, process: usize, candidate: usize) {
         let Self { etcd, processes, candidates, .. } = self;
         let (known, who) = (&mut processes[process], &mut candidates[candidate]);
@@ -271,7 +271,7 @@ impl World {
         }
     }
 
-    /// It goes, and comes back under its name. Nobody looks at the old one any more.
+    /// Deletes a holder and creates it again under its name. The old one is not reconciled any more.
     fn replace(&mut self, candidate: usize) {
         self.lives[candidate] += 1;
         let who = &mut self.candidates[candidate];
@@ -279,7 +279,7 @@ impl World {
         who.uid = format!("{}-{}", who.holder, self.lives[candidate]);
     }
 
-    /// A process releases the reservations of those that are gone, as far as it knows them.
+    /// Releases the reservations of holders that are gone, as far as a process has cached them.
     fn release(&mut self, process: usize) {
         let alive: BTreeSet<_> = self.candidates.iter().map(|candidate| candidate.uid.clone()).collect();
         let known = &mut self.processes[process];
@@ -354,7 +354,7 @@ proptest! {
                 _ => world.step(process, candidate),
             }
         }
-        // One process goes on alone, and knows what there is.
+        // One process continues alone, with an up-to-date cache.
         let (list, version) = (world.etcd.reservations.iter().cloned().collect(), world.etcd.version);
         world.processes[0].merge(list, version);
         world.release(0);
@@ -363,8 +363,8 @@ proptest! {
         }
         world.check()?;
         let working = world.candidates.iter().filter(|candidate| candidate.open).count();
-        // One that was about to come in when another process gave back one of its reservations keeps the other until it can:
-        // nobody can tell that no process still believes in both.
+        // A candidate that was about to be admitted when another process gave back one of its reservations keeps the
+        // other until it can be admitted, because it cannot be known that no process still assumes both.
         let on_the_doorstep = world.candidates.iter().filter(|candidate| {
             let mut reservations = world.etcd.reservations.of_holder(&candidate.uid);
             !candidate.open && reservations.any(|reservation| reservation.confirmed)
