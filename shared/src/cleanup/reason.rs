@@ -160,7 +160,7 @@ impl fmt::Display for Reason {
             Self::CreatedInTheFuture { created_at } => {
                 write!(out, "it was created at {created_at}, which is yet to come: a clock is wrong")
             }
-            Self::Held { why } => write!(out, "somebody holds it: {why}"),
+            Self::Held { why } => write!(out, "a hold blocks its deletion: {why}"),
             Self::UnreadableHold { found } => write!(out, "its hold {found:?} cannot be read"),
             Self::MissingLease => out.write_str("it has no lease"),
             Self::UnreadableLease { key, expected } => write!(out, "{key} cannot be read; {expected}"),

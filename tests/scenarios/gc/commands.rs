@@ -43,7 +43,7 @@ fn explain_reports_why_a_namespace_stays_or_goes_or_has_gone() {
     assert!(text.contains("run.namespace.cleanup_intended ttl_expired\n"), "{text}");
     let text = told(&cluster, &["explain", &format!("ns/{held}")]);
     assert!(text.starts_with(&format!("{held}: retained until {until} (in ")), "{text}");
-    assert!(text.contains("somebody holds it: the failed migration"), "{text}");
+    assert!(text.contains("a hold blocks its deletion: the failed migration"), "{text}");
     assert!(text.contains("run.namespace.cleanup_skipped held hold=the failed migration"), "{text}");
     // Now, and in a while.
     let now = told(&cluster, &["explain", &format!("ns/{lives}"), "--output=json"]);
@@ -195,7 +195,7 @@ fn a_daemon_sweeps_on_its_schedule_and_shows_the_last_sweep_as_metrics() {
             .filter(|text| text.contains("codex_k8s_gc_last_success_timestamp_seconds"))
     };
     let text = eventually("a sweep is shown", Duration::from_secs(30), shown).unwrap();
-    for line in ["codex_k8s_gc_last_sweep_result{result=\"done\"} 1", "codex_k8s_gc_breaker_open 0"] {
+    for line in ["codex_k8s_gc_last_sweep_result{result=\"succeeded\"} 1", "codex_k8s_gc_breaker_open 0"] {
         assert!(text.lines().any(|found| found == line), "no {line} in {text}");
     }
     assert!(health.get("/livez").unwrap().ends_with("ok\n"));

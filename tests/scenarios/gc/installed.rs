@@ -133,7 +133,7 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     // Whoever watches the reconciler sees it, too.
     let shown = || {
         let text = cluster.guard.reconciler.health.get("/metrics").ok()?;
-        text.contains("codex_k8s_gc_last_sweep_result{result=\"done\"} 1\n").then_some(text)
+        text.contains("codex_k8s_gc_last_sweep_result{result=\"succeeded\"} 1\n").then_some(text)
     };
     let text = eventually("the reconciler shows the sweep", TIMEOUT, shown).unwrap();
     assert!(text.contains("codex_k8s_gc_deleted_namespaces 1\n") && text.ends_with("# EOF\n"), "{text}");

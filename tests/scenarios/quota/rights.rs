@@ -91,7 +91,10 @@ fn without_a_limit_nothing_is_requested_about_jobs_and_with_one_no_more_than_the
     cluster.await_limit(&again);
     for name in ["second", "third"] {
         let created = cluster.create_job(&person("jane"), &again, &job(name)).unwrap();
-        assert!(annotation(&created, "job-pending-reason").starts_with("a reservation among"), "{created:?}");
+        assert!(
+            annotation(&created, "job-pending-reason").starts_with("a quota reservation among"),
+            "{created:?}"
+        );
         cluster.await_count("p", 2, works);
     }
     cluster.eventually("the third one is told", || {

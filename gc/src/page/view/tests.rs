@@ -124,7 +124,7 @@ fn namespaces_are_shown_with_what_becomes_of_them_as_a_sweep_decides() {
         "4 namespaces; what ends first comes first.",
         "codex-issue-1 run run-1 project p1 mode full-env requested by jane",
         "Due the next sweep deletes it: its lease has ended",
-        "Held somebody holds it: looking into it; goes in 6h (18:00 UTC) at the earliest",
+        "Held a hold blocks its deletion: looking into it; goes in 6h (18:00 UTC) at the earliest",
         "ended 60m ago (11:00 UTC), renewed 2h ago for 1h0m0s",
         "Terminating it is being deleted since 2026-02-01T11:30:00Z",
         "ready since 119m ago (10:00 UTC)",

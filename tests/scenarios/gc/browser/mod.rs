@@ -175,7 +175,7 @@ fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     browser.await_load().unwrap();
     let (rows, text) = shown(browser);
     assert!(
-        rows == 1 && text.contains("somebody holds it: looking into the migration of the scene"),
+        rows == 1 && text.contains("a hold blocks its deletion: looking into the migration of the scene"),
         "{text}"
     );
     picture(browser, "filtered");
