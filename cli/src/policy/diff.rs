@@ -77,11 +77,11 @@ fn format_report(found: &PolicyDiff) -> String {
             let _ = writeln!(text, "    rules: {}", rules(change));
         }
     }
-    text.push_str(&match found.changes.len() {
-        0 => "no settings differ\n".to_owned(),
-        1 => "1 setting differs\n".to_owned(),
-        differ => format!("{differ} settings differ\n"),
-    });
+    let _ = match found.changes.len() {
+        0 => writeln!(text, "no settings differ"),
+        1 => writeln!(text, "1 setting differs"),
+        differ => writeln!(text, "{differ} settings differ"),
+    };
     if found.registration {
         text.push_str(REGISTER_AGAIN);
     }
@@ -95,7 +95,10 @@ fn values(change: &Change) -> String {
     };
     let only = |sign: &str, items: &[Value], others: &[Value]| -> String {
         let items = items.iter().filter(|item| !others.contains(item));
-        items.map(|item| format!("\n    {sign} {}", shown(item))).collect()
+        items.fold(String::new(), |mut text, item| {
+            let _ = write!(text, "\n    {sign} {}", shown(item));
+            text
+        })
     };
     let items = only("-", old, new) + &only("+", new, old);
     if items.is_empty() { format!(" {} -> {}", shown(&change.old), shown(&change.new)) } else { items }

@@ -46,7 +46,7 @@ pub(super) fn compare(
     for step in plan.steps {
         match step {
             Step::Create(desired) => {
-                amiss(desired.key(), vec![problem("", "nothing", "reconcile creates it")])
+                amiss(desired.key(), vec![problem("", "nothing", "reconcile creates it")]);
             }
             Step::Repair(desired, drift) => amiss(desired.key(), differences(&drift, "reconcile sets it to")),
             Step::Replace(desired, drift) => {

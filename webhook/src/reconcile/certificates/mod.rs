@@ -155,7 +155,7 @@ impl Certificates {
         self.metrics.certificates_refused.set(refused.into());
         let new = match step {
             Step::Refuse(refusal) => Some(Reported::Refused(refusal.clone())),
-            Step::Wait { on, .. } => Some(Reported::PendingNamespace(on.clone())),
+            Step::Wait { on, .. } => Some(Reported::Waiting(on.clone())),
             _ => None,
         };
         if new != *reported {
@@ -163,17 +163,17 @@ impl Certificates {
                 Some(Reported::Refused(refusal)) => {
                     tracing::error!(error = refusal as &dyn Error, "certificate rotation is paused");
                 }
-                Some(Reported::PendingNamespace(Wait::Propagation)) => {
+                Some(Reported::Waiting(Wait::Propagation)) => {
                     tracing::info!("waiting until every API server trusts the new CA");
                 }
-                Some(Reported::PendingNamespace(Wait::Replica(replica))) => {
+                Some(Reported::Waiting(Wait::Replica(replica))) => {
                     tracing::warn!(
                         replica,
                         "waiting until the replica serves a certificate of the current CA"
                     );
                 }
-                Some(Reported::PendingNamespace(Wait::Linger)) => {
-                    tracing::info!("keeping the previous CA in the caBundle")
+                Some(Reported::Waiting(Wait::Linger)) => {
+                    tracing::info!("keeping the previous CA in the caBundle");
                 }
                 None => {}
             }
@@ -193,5 +193,5 @@ struct Observation {
 #[derive(Debug, PartialEq, Eq)]
 enum Reported {
     Refused(Refusal),
-    PendingNamespace(Wait),
+    Waiting(Wait),
 }

@@ -110,7 +110,7 @@ async fn settle(
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = again.notified() => {}
-            changed = changes.changed() => if changed.is_err() { tokio::time::sleep(delay).await },
+            sent = changes.changed() => if sent.is_err() { tokio::time::sleep(delay).await },
         }
     }
 }

@@ -12,7 +12,7 @@ use super::reservations::{Candidate, Holder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The Job is suspended until it has a reservation.
-    PendingNamespace,
+    Pending,
     /// The Job runs, or may be resumed at any time by the user who suspended it: it has a reservation, or must get one
     /// immediately.
     Works,
@@ -97,7 +97,7 @@ fn stage(job: &Job) -> Stage {
     if has_ended(job) {
         Stage::Ended
     } else if waits && job.metadata.deletion_timestamp.is_none() {
-        Stage::PendingNamespace
+        Stage::Pending
     } else if suspended && (waits || !annotated(keys::JOB_ADMITTED_AT)) {
         Stage::Rests
     } else {
@@ -154,8 +154,8 @@ mod tests {
             (job(&json!({})), Stage::Works),
             (job(&json!({"spec": {"suspend": false}})), Stage::Works),
             (job(&suspended), Stage::Rests),
-            (job(&waiting()), Stage::PendingNamespace),
-            (job(&with(waiting(), &reserved)), Stage::PendingNamespace),
+            (job(&waiting()), Stage::Pending),
+            (job(&with(waiting(), &reserved)), Stage::Pending),
             (job(&with(waiting(), &deleted)), Stage::Rests),
             // A Job that its creator has suspended again keeps its reservation.
             (job(&with(suspended, &reserved)), Stage::Works),

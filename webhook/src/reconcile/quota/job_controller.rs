@@ -125,7 +125,7 @@ async fn pass(context: &Context) -> bool {
 async fn resume_all(context: &Context) -> kube::Result<bool> {
     context.quota.store.state().retain_waiting(true, |_| false);
     let jobs = context.jobs.of_managed_namespaces().await?;
-    let waiting: Vec<_> = jobs.iter().filter(|(job, _)| job.stage == Stage::PendingNamespace).collect();
+    let waiting: Vec<_> = jobs.iter().filter(|(job, _)| job.stage == Stage::Pending).collect();
     let started = stream::iter(&waiting)
         .map(|(job, _)| start(context, job, false, "agent Jobs are no longer limited"))
         .buffer_unordered(MAX_CONCURRENT);
@@ -250,7 +250,7 @@ impl Pass<'_> {
     /// Job could not be written.
     async fn admit(&self, jobs: &[Owned]) -> kube::Result<bool> {
         let mut queues = BTreeMap::<&str, Vec<AgentJob>>::new();
-        for (job, project) in jobs.iter().filter(|(job, _)| job.stage == Stage::PendingNamespace) {
+        for (job, project) in jobs.iter().filter(|(job, _)| job.stage == Stage::Pending) {
             queues.entry(project).or_default().push(job.clone());
         }
         {

@@ -107,7 +107,7 @@ impl AgentJobs {
         let needs_namespace = |job: &&AgentJob| match job.stage {
             Stage::Ended => false,
             // The Job is pending because its namespace is managed, even if that was different before.
-            Stage::PendingNamespace => true,
+            Stage::Pending => true,
             Stage::Works | Stage::Rests => !state.unmanaged.contains(&job.namespace),
         };
         let namespaces = state.jobs.values().filter(needs_namespace).map(|job| &job.namespace);

@@ -1,4 +1,4 @@
-//! Rules about RoleBindings in a run namespace.
+//! Rules about `RoleBindings` in a run namespace.
 
 use std::collections::HashSet;
 
