@@ -1,7 +1,6 @@
 //! The garbage collector's client of the API server.
 
 pub mod blockers;
-mod paged;
 pub mod work;
 
 use std::error::Error;
@@ -9,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use codex_k8s_shared::cleanup::{Candidate, Run, Work};
-use codex_k8s_shared::keys;
+use codex_k8s_shared::{keys, paged};
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

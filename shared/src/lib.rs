@@ -18,6 +18,8 @@ pub mod keys;
 pub mod last_sweep;
 pub mod lease;
 pub mod names;
+#[cfg(feature = "kube")]
+pub mod paged;
 pub mod permissions;
 pub mod policy;
 pub mod quota;

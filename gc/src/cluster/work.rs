@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codex_k8s_shared::cleanup::Work;
 use codex_k8s_shared::lease::later;
+use codex_k8s_shared::paged;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, try_join_all};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Cluster, ClusterError, paged};
+use super::{Cluster, ClusterError};
 
 /// The maximum number of names of one kind in a message.
 const MAX_NAMED: usize = 10;

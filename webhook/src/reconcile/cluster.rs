@@ -3,7 +3,7 @@
 use std::fmt;
 
 use codex_k8s_shared::baseline::{BaselineKind, Desired};
-use codex_k8s_shared::keys;
+use codex_k8s_shared::{keys, paged};
 use futures::TryStreamExt;
 use futures::stream::FuturesOrdered;
 use k8s_openapi::api::core::v1::Namespace;
@@ -75,16 +75,9 @@ impl Cluster {
     /// # Errors
     /// Returns an error if a request fails.
     pub async fn managed_namespaces(&self) -> kube::Result<Vec<ObjectMeta>> {
-        let mut all = Vec::new();
-        let mut params = ListParams::default().labels(keys::MANAGED_BY).limit(500);
-        loop {
-            let page = self.namespaces().list_metadata(&params).await?;
-            all.extend(page.items.into_iter().map(|item| item.metadata));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(all),
-            }
-        }
+        let (api, params) = (self.namespaces(), ListParams::default().labels(keys::MANAGED_BY));
+        let found = paged::all(&params, async |params| api.list_metadata(params).await).await?;
+        Ok(found.into_iter().map(|item| item.metadata).collect())
     }
 
     /// Reads the objects of a namespace that have the names of the desired objects.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codex_k8s_shared::install::{LIMITED_JOBS_LEASE, PART_OF};
+use codex_k8s_shared::paged;
 use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -252,20 +253,12 @@ impl ReservationStore {
     /// # Errors
     /// Returns an error if a request fails.
     pub async fn read(&self) -> kube::Result<bool> {
-        let (mut reservations, mut marked, mut version) = (Vec::new(), false, 0);
         // Without a selector, because a Lease with the name of a reservation takes its number even without the labels.
-        let mut params = ListParams::default().limit(500);
-        loop {
-            let page = self.leases.list(&params).await?;
-            reservations.extend(page.items.iter().filter_map(reservation));
-            marked |=
-                page.items.iter().any(|lease| lease.metadata.name.as_deref() == Some(LIMITED_JOBS_LEASE));
-            version = page.metadata.resource_version.as_deref().map_or(version, number);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => break,
-            }
-        }
+        let page = async |params: &ListParams| self.leases.list(params).await;
+        let (leases, version) = paged::versioned(&ListParams::default(), page).await?;
+        let reservations: Vec<_> = leases.iter().filter_map(reservation).collect();
+        let marked = leases.iter().any(|lease| lease.metadata.name.as_deref() == Some(LIMITED_JOBS_LEASE));
+        let version = version.as_deref().map_or(0, number);
         let of_namespaces = reservations.iter().any(|reservation| !reservation.holder.is_job());
         let mut state = self.state();
         state.marked = marked || reservations.iter().any(|reservation| reservation.holder.is_job());

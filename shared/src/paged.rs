@@ -1,4 +1,4 @@
-//! Paged lists.
+//! Paged lists of the API server, for every program: one implementation of restarts.
 
 use kube::api::{ListParams, ObjectList};
 use kube::core::Status;
@@ -8,21 +8,46 @@ const PAGE: u32 = 500;
 /// The number of restarts of a list whose continue token has expired.
 const RESTARTS: usize = 5;
 
-/// All items of a list, read page by page at one version of everything. `resourceVersion` is never set, so the list
-/// is as recent as the request. A list whose token expires is started again.
-pub(super) async fn all<T: Clone>(
+/// Lists all items, page by page at one resource version. `resourceVersion` is never set, so the list is as recent as
+/// the request. A list whose continue token expires is restarted.
+///
+/// # Errors
+/// Returns an error if a page cannot be read, or if the token has expired too often.
+pub async fn all<T: Clone>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
 ) -> kube::Result<Vec<T>> {
     filtered(params, page, Some).await
 }
 
-/// As [`all`], but only the results of `retain` are kept, so that never more than a page is in memory.
-pub(super) async fn filtered<T: Clone, U>(
+/// As [`all`], with the resource version of the list.
+///
+/// # Errors
+/// As [`all`].
+pub async fn versioned<T: Clone>(
+    params: &ListParams,
+    page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
+) -> kube::Result<(Vec<T>, Option<String>)> {
+    read(params, page, Some).await
+}
+
+/// As [`all`], but only the results of `keep` are kept, so that there is never more than a page in memory.
+///
+/// # Errors
+/// As [`all`].
+pub async fn filtered<T: Clone, U>(
     params: &ListParams,
     page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
     keep: impl Fn(T) -> Option<U>,
 ) -> kube::Result<Vec<U>> {
+    Ok(read(params, page, keep).await?.0)
+}
+
+async fn read<T: Clone, U>(
+    params: &ListParams,
+    page: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
+    keep: impl Fn(T) -> Option<U>,
+) -> kube::Result<(Vec<U>, Option<String>)> {
     let mut restarts = 0;
     'list: loop {
         let mut params = params.clone().limit(PAGE);
@@ -38,7 +63,7 @@ pub(super) async fn filtered<T: Clone, U>(
             all.extend(listed.items.into_iter().filter_map(&keep));
             match listed.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
-                None => return Ok(all),
+                None => return Ok((all, listed.metadata.resource_version)),
             }
         }
     }
@@ -66,7 +91,9 @@ mod tests {
     }
 
     /// Responds with these pages, and records the tokens of the requests.
-    async fn read(pages: Vec<kube::Result<ObjectList<u8>>>) -> (kube::Result<Vec<u8>>, Vec<Option<String>>) {
+    async fn listed(
+        pages: Vec<kube::Result<ObjectList<u8>>>,
+    ) -> (kube::Result<Vec<u8>>, Vec<Option<String>>) {
         let (pages, requested) = (RefCell::new(pages.into_iter()), RefCell::new(Vec::new()));
         let answer = async |params: &ListParams| {
             requested.borrow_mut().push(params.continue_token.clone());
@@ -80,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn pages_are_read_until_one_names_no_other_even_if_one_is_empty() {
         let pages = vec![Ok(list(&[1, 2], Some("a"))), Ok(list(&[], Some("b"))), Ok(list(&[3], Some("")))];
-        let (all, requested) = read(pages).await;
+        let (all, requested) = listed(pages).await;
         assert_eq!(all.unwrap(), [1, 2, 3]);
         assert_eq!(requested, [None, Some("a".to_owned()), Some("b".to_owned())]);
     }
@@ -89,14 +116,14 @@ mod tests {
     async fn a_list_that_has_expired_is_begun_again_and_nothing_of_it_is_kept() {
         let pages =
             vec![Ok(list(&[1], Some("a"))), Err(expired()), Ok(list(&[2], Some("b"))), Ok(list(&[3], None))];
-        let (all, requested) = read(pages).await;
+        let (all, requested) = listed(pages).await;
         assert_eq!(all.unwrap(), [2, 3]);
         assert_eq!(requested, [None, Some("a".to_owned()), None, Some("b".to_owned())]);
     }
 
     #[tokio::test]
     async fn a_list_that_expires_for_ever_is_given_up() {
-        let (all, requested) = read((0..=RESTARTS).map(|_| Err(expired())).collect()).await;
+        let (all, requested) = listed((0..=RESTARTS).map(|_| Err(expired())).collect()).await;
         assert!(matches!(all, Err(kube::Error::Api(status)) if status.code == 410));
         assert_eq!(requested.len(), RESTARTS + 1);
     }
