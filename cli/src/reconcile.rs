@@ -163,7 +163,7 @@ impl Args {
         tokio::select! {
             ended = self.lead(&client, &work, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
-            () = self.reload(&policy, &notify) => {}
+            () = self.reload(&policy, &notify, metrics) => {}
             () = last_sweep::follow(client.clone(), namespace, &metrics.last_sweep) => {}
         }
         tracing::info!("ended");
@@ -210,7 +210,7 @@ impl Args {
             .context("failed to join the leader election")
     }
 
-    async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>) {
+    async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>, metrics: &Metrics) {
         let interval = self.reload_interval.max(policy::SHORTEST_INTERVAL);
         policy::follow(self.policy.file(), interval, |read| match read {
             Ok(new) => {
@@ -219,10 +219,13 @@ impl Args {
                 // No receiver exists while another process leads, which reads its own policy.
                 let _ = notify.send(());
             }
-            Err(error) => tracing::error!(
-                error = format!("{error:#}"),
-                "failed to load the new policy, keeping the old one"
-            ),
+            Err(error) => {
+                metrics.reload_failed("policy");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "failed to load the new policy, keeping the old one"
+                );
+            }
         })
         .await;
     }

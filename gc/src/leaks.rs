@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_that_names_what_is_gone_is_reported_with_the_command_that_mutates_it() {
+    fn a_binding_that_names_what_is_gone_is_reported_with_the_command_that_fixes_it() {
         let subject = |value| serde_json::from_value::<Subject>(value).unwrap();
         let account = |namespace: &str| {
             subject(json!({"kind": "ServiceAccount", "name": "codex-runner", "namespace": namespace}))

@@ -95,7 +95,7 @@ fn a_namespace_that_does_not_go_away_is_reported_with_what_blocks_it_and_ended_w
 }
 
 #[test]
-fn what_still_names_a_namespace_that_is_gone_is_reported_with_the_command_that_mutates_it() {
+fn what_still_names_a_namespace_that_is_gone_is_reported_with_the_command_that_fixes_it() {
     let cluster = Cluster::new();
     let gone = unique("codex-issue");
     let subject = json!({"kind": "ServiceAccount", "name": "codex-runner", "namespace": gone});

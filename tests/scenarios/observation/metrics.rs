@@ -48,6 +48,7 @@ fn reconciling() -> String {
     metrics.limits(&Quotas::default());
     metrics.refused("cluster");
     metrics.released("cluster");
+    metrics.reload_failed("policy");
     metrics.certificate_written(Written::Leaf);
     metrics.registration_repaired("validating");
     let now = Timestamp::now();

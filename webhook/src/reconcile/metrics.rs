@@ -44,6 +44,11 @@ struct What {
     what: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadReason {
+    reason: &'static str,
+}
+
 /// The metrics of the reconciler and their registry.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +81,7 @@ pub struct Metrics {
     pub failures: Counter,
     /// Objects with a baseline name that another manager owns.
     pub conflicts: Counter,
+    reload_failures: Family<ReloadReason, Counter>,
     /// 1 while this process leads.
     pub leading: Gauge,
 }
@@ -105,6 +111,7 @@ impl Default for Metrics {
             reconciles: Counter::default(),
             failures: Counter::default(),
             conflicts: Counter::default(),
+            reload_failures: Family::default(),
             leading: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -117,6 +124,8 @@ impl Default for Metrics {
             "Objects with a baseline name that another manager owns",
             metrics.conflicts.clone(),
         );
+        let reloads = metrics.reload_failures.clone();
+        registry.register("reload_failures", "Policies that could not be loaded", reloads);
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
         let since = metrics.closed_since.clone();
         registry.register(
@@ -274,6 +283,11 @@ impl Metrics {
             Step::Remove(kind, ..) => (*kind, "remove"),
         };
         self.writes.get_or_create(&BaselineWrite { kind: kind.as_str(), action }).inc();
+    }
+
+    /// Counts a file that could not be reloaded: the previous one is kept.
+    pub fn reload_failed(&self, reason: &'static str) {
+        self.reload_failures.get_or_create(&ReloadReason { reason }).inc();
     }
 
     /// Counts a gate that was opened or closed.
