@@ -54,7 +54,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     let namespaces = shown("namespaces", "Live 1");
     assert!(namespaces.contains(lives) && namespaces.contains("ready since"), "{namespaces}");
     shown("quotas", "the cluster 1 1000");
-    shown("sweep", "Result done");
+    shown("sweep", "Result succeeded");
     let page = Health(page).get("/").unwrap();
     assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
 
