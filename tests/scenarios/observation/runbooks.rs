@@ -212,7 +212,7 @@ impl Operator {
         let why = "-o=jsonpath={.metadata.annotations.codex-k8s\\.dev/baseline-waits-for}";
         eventually("the gate is closed", TIMEOUT, || {
             let ran = admin.run(&["get", "namespace", "codex-issue-closed", why]).unwrap();
-            ran.stdout.contains("somebody else's").then_some(())
+            ran.stdout.contains("is owned by another manager").then_some(())
         })
         .unwrap();
         fs::write(self.folder.path().join("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
