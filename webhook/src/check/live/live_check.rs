@@ -11,10 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::change::{Change, RolloutReport, changes, expiry};
+use super::contents::Live;
 use super::created::creator;
 use super::drift::compare;
 use super::kinds::Listed;
-use super::{Live, SortKey, sort_key};
+use super::{SortKey, sort_key};
 use crate::check::{
     CheckError, CheckRequest, Checker, Document, Evaluation, Report, Requester, Verdict, VirtualCluster,
 };
