@@ -4,10 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::policy::RunPolicy;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -15,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{EventType, Recorder, Reporter};
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -23,15 +21,11 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument as _;
 
-use super::backoff::ExponentialBackoff;
-use super::cluster::Cluster;
+use super::context::Context;
 use super::inspection::reason;
-use super::inspection_cluster::Inspector;
-use super::metrics::Metrics;
 use super::namespace::{Gate, Report, annotation, is_being_built, is_in_scope, reconcile};
 use super::plan::Step;
-use super::quota::jobs::AgentJobs;
-use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
+use super::quota::namespaces::{QuotaStatus, is_pending};
 use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
@@ -48,54 +42,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
 type Meta = PartialObjectMeta<Namespace>;
-
-/// What every look at a namespace shares.
-pub struct Context {
-    /// The policy in force.
-    pub policy: Arc<ArcSwap<RunPolicy>>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The places, and who has them.
-    pub quota: NamespaceQuota,
-    /// The agent Jobs, where they are limited.
-    pub jobs: AgentJobs,
-    /// How long Jobs that wait are still looked for once nothing limits them any more.
-    pub linger: Duration,
-    cluster: Cluster,
-    inspector: Inspector,
-    pub(super) recorder: Recorder,
-    backoff: ExponentialBackoff,
-}
-
-impl Context {
-    /// For one cluster, with the places in this namespace.
-    pub fn new(
-        client: Client,
-        policy: Arc<ArcSwap<RunPolicy>>,
-        metrics: Arc<Metrics>,
-        install_namespace: &str,
-        linger: Duration,
-    ) -> Self {
-        let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
-        let cluster = Cluster::new(client.clone(), false);
-        Self {
-            policy,
-            quota: NamespaceQuota::new(
-                client.clone(),
-                install_namespace,
-                cluster.clone(),
-                Arc::clone(&metrics),
-            ),
-            jobs: AgentJobs::new(client.clone(), cluster.clone()),
-            linger,
-            metrics,
-            cluster,
-            inspector: Inspector::new(client.clone()),
-            recorder: Recorder::new(client, reporter),
-            backoff: ExponentialBackoff::default(),
-        }
-    }
-}
 
 /// Looks after all managed namespaces, for ever; at all of them again whenever the policy `changes`.
 pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {

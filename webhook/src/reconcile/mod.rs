@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod certificates;
 pub mod cluster;
+pub mod context;
 pub mod controller;
 mod events;
 pub mod fault;
@@ -21,7 +22,7 @@ pub mod quota;
 mod traces;
 
 pub use cluster::Cluster;
-pub use controller::Context;
+pub use context::Context;
 pub use inspection_cluster::Inspector;
 pub use namespace::{NoBackoff, Report};
 pub use quota::namespaces::NamespaceQuota;

@@ -16,16 +16,16 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::super::controller::Context;
+use super::super::context::Context;
 use super::super::gates::Gates;
 use super::namespaces::NamespaceQuota;
 
-/// NamespaceQuota are compared with those who have them this often, whatever the watch says.
-pub(in crate::reconcile) const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
-/// After a failure, this soon.
-pub(in crate::reconcile) const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Namespaces or Jobs that something is done about at a time.
-pub(in crate::reconcile) const MAX_CONCURRENT: usize = 8;
+/// The interval of the comparisons of reservations with namespaces, in addition to those that a watch starts.
+const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
+/// The delay after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The maximum number of concurrent releases.
+const MAX_CONCURRENT: usize = 8;
 
 /// A namespace that a watch does not show any more: its name and uid.
 type Gone = (String, String);
