@@ -23,9 +23,10 @@ use tracing::Instrument as _;
 
 use super::context::Context;
 use super::inspection::reason;
-use super::namespace::{Gate, Report, annotation, is_being_built, is_in_scope, reconcile};
+use super::meta::MetaExt;
+use super::namespace::{Gate, Report, reconcile};
 use super::plan::Step;
-use super::quota::namespaces::{QuotaStatus, is_pending};
+use super::quota::namespaces::QuotaStatus;
 use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
@@ -88,7 +89,7 @@ where
 
 async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Action> {
     let policy = context.policy.load_full();
-    if !is_in_scope(&policy, &namespace.metadata) {
+    if !namespace.metadata.is_in_scope(&policy) {
         return Ok(Action::await_change());
     }
     context.metrics.reconciles.inc();
@@ -101,7 +102,7 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
     let report = result?;
     context.report_namespace(&report, &namespace.metadata).await;
     context.report_quota(&report, &namespace.metadata).await;
-    let being_built = is_being_built(&policy, &namespace.metadata);
+    let being_built = namespace.metadata.is_being_built(&policy);
     Ok(Action::requeue(context.next(&report, being_built)))
 }
 
@@ -148,7 +149,7 @@ impl Context {
                 self.metrics.gate("open");
                 tracing::info!(namespace, "the baseline is ready");
                 // One that was closed and opened within a look was never noticed.
-                if report.was_complete && annotation(meta, keys::BASELINE_READY_AT).is_none() {
+                if report.was_complete && meta.annotation(keys::BASELINE_READY_AT).is_none() {
                     let note = "the baseline is complete again: workloads may run".to_owned();
                     self.event_of_namespace(meta, EventType::Normal, "GateOpened", note).await;
                 }
@@ -172,7 +173,7 @@ impl Context {
             self.event_of_namespace(meta, EventType::Warning, "GateStaysClosed", note).await;
         }
         for step in &report.done {
-            self.metrics.wrote(step);
+            self.metrics.wrote(step.kind(), step.action());
             self.report_step(report, step).await;
         }
         // Once, not with every look.
@@ -227,7 +228,7 @@ impl Context {
                 self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", quota_exceeded(waits))
                     .await;
             }
-            QuotaStatus::Reserved if report.gate == Gate::Opened && is_pending(meta) => {
+            QuotaStatus::Reserved if report.gate == Gate::Opened && meta.is_pending() => {
                 tracing::info!(namespace, "it has a place now");
                 let note = "there is a place now: workloads may run, and the lease is granted anew";
                 self.event_of_namespace(meta, EventType::Normal, "QuotaReserved", note.to_owned()).await;

@@ -5,16 +5,17 @@
 
 pub mod backoff;
 pub mod certificates;
+pub mod closed_gates;
 pub mod cluster;
 pub mod context;
 pub mod controller;
 mod events;
 pub mod fault;
 mod gate;
-pub mod gates;
 pub mod inspection;
 pub mod inspection_cluster;
 pub mod last_sweep;
+pub mod meta;
 pub mod metrics;
 pub mod namespace;
 pub mod plan;

@@ -6,6 +6,7 @@ use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
+use super::super::meta::MetaExt;
 use super::reservations::{Candidate, Holder};
 
 /// How far a Job has come.
@@ -44,8 +45,6 @@ impl AgentJob {
     /// What there is to know of a Job.
     pub fn of(job: &Job) -> Self {
         let meta = &job.metadata;
-        let annotation =
-            |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).cloned();
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
@@ -53,7 +52,7 @@ impl AgentJob {
             version: meta.resource_version.clone().unwrap_or_default(),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
             stage: stage(job),
-            pending_reason: annotation(keys::JOB_PENDING_REASON),
+            pending_reason: meta.annotation(keys::JOB_PENDING_REASON).map(str::to_owned),
         }
     }
 
@@ -88,8 +87,7 @@ impl AgentJob {
 }
 
 fn stage(job: &Job) -> Stage {
-    let annotated =
-        |key| job.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
+    let annotated = |key| job.metadata.annotation(key).is_some();
     let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
     let waits = suspended && annotated(keys::JOB_PENDING_REASON);
     if has_ended(job) {
