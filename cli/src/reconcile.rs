@@ -14,8 +14,9 @@ use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::reconcile::certificates::Certificates;
 use codex_k8s_webhook::reconcile::inspection::reason;
+use codex_k8s_webhook::reconcile::meta::MetaExt;
 use codex_k8s_webhook::reconcile::metrics::Metrics;
-use codex_k8s_webhook::reconcile::namespace::{Gate, is_in_scope, reconcile};
+use codex_k8s_webhook::reconcile::namespace::{Gate, reconcile};
 use codex_k8s_webhook::reconcile::plan::{Drift, Step};
 use codex_k8s_webhook::reconcile::quota::namespaces::QuotaStatus;
 use codex_k8s_webhook::reconcile::{
@@ -110,7 +111,7 @@ impl Args {
         let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
-        namespaces.retain(|meta| is_in_scope(&policy, meta));
+        namespaces.retain(|meta| meta.is_in_scope(&policy));
         let inspector = Inspector::new(client.clone());
         let quota =
             NamespaceQuota::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());

@@ -94,9 +94,17 @@ impl Session {
         options: SweepOptions,
         progress: &dyn Progress,
     ) -> Result<SweepOutcome, SessionError> {
-        let span = traces::span(options);
+        let span = traces::span(options.dry_run != DryRun::No);
         let sweep = self.sweep_within(policy, options, progress).instrument(span.clone()).await;
-        traces::record(&span, &sweep);
+        match &sweep {
+            Ok(SweepOutcome { outcome, error, .. }) => {
+                traces::record(&span, outcome);
+                if let Some(error) = error {
+                    traces::record_error(&span, error);
+                }
+            }
+            Err(error) => traces::record_error(&span, error),
+        }
         sweep
     }
 

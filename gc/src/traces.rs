@@ -1,18 +1,18 @@
 //! A span about each sweep, for the trace collector.
 
+use std::fmt::Display;
+
+use codex_k8s_shared::last_sweep::LastSweep;
 use codex_k8s_shared::telemetry::SPANS;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use crate::session::{SessionError, SweepOptions, SweepOutcome};
-use crate::sweep::DryRun;
-
-/// The span of a sweep that starts.
-pub(crate) fn span(options: SweepOptions) -> Span {
+/// Returns the span of a sweep that starts.
+pub(crate) fn span(is_dry_run: bool) -> Span {
     tracing::info_span!(
         target: SPANS,
         "sweep",
-        dry_run = options.dry_run != DryRun::No,
+        dry_run = is_dry_run,
         result = Empty,
         managed = Empty,
         due = Empty,
@@ -22,22 +22,16 @@ pub(crate) fn span(options: SweepOptions) -> Span {
     )
 }
 
-/// Adds the outcome.
-pub(crate) fn record(span: &Span, sweep: &Result<SweepOutcome, SessionError>) {
-    match sweep {
-        Ok(sweep) => {
-            let outcome = &sweep.outcome;
-            span.record("result", outcome.result.as_str());
-            span.record("managed", outcome.managed);
-            span.record("due", outcome.due);
-            span.record("deleted", outcome.deleted);
-            span.record("failed", outcome.failed);
-            if let Some(error) = &sweep.error {
-                span.record("error", display(error));
-            }
-        }
-        Err(error) => {
-            span.record("error", display(error));
-        }
-    }
+/// Adds the outcome to a span.
+pub(crate) fn record(span: &Span, outcome: &LastSweep) {
+    span.record("result", outcome.result.as_str());
+    span.record("managed", outcome.managed);
+    span.record("due", outcome.due);
+    span.record("deleted", outcome.deleted);
+    span.record("failed", outcome.failed);
+}
+
+/// Adds the error that ended the sweep, or kept it from starting, to a span.
+pub(crate) fn record_error(span: &Span, error: &impl Display) {
+    span.record("error", display(error));
 }

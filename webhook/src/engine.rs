@@ -16,45 +16,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::decision::{Decided, DecisionSink, EvaluatedReview, PolicyInForce};
 use crate::metrics::{Decision, Metrics};
-use crate::record::recorder::Recorder;
 use crate::review::{AdmissionRequest, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
-use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Occupancy, Request, Verdict};
+use crate::rules::{self, Facts, Kind, ManagedNamespace, Occupancy, Request, Verdict};
 
 pub use lookup::{Lookup, LookupError};
 use response::is_controller;
 pub use response::{Failure, outcome, request};
-
-/// A policy and its hash.
-#[derive(Debug)]
-pub struct PolicyInForce {
-    /// The policy.
-    pub policy: RunPolicy,
-    /// Its hash.
-    pub hash: String,
-}
-
-impl From<RunPolicy> for PolicyInForce {
-    fn from(policy: RunPolicy) -> Self {
-        let hash = policy.hash();
-        Self { policy, hash }
-    }
-}
-
-/// A decision with its input.
-#[derive(Debug)]
-pub struct EvaluatedReview<'a> {
-    /// The request in the form that the rules use.
-    pub request: Request<'a>,
-    /// The facts of the final evaluation.
-    pub facts: Facts,
-    /// The policy.
-    pub policy: Arc<PolicyInForce>,
-    /// The verdict.
-    pub verdict: Verdict,
-}
 
 /// Decides admission requests.
 #[derive(Debug)]
@@ -63,16 +34,7 @@ pub struct Engine<L> {
     lookup: L,
     metrics: Arc<Metrics>,
     stopped_at: Option<Timestamp>,
-    recorder: Option<Recorder>,
-}
-
-/// The findings and the answer.
-#[derive(Debug, Default)]
-pub struct Decided {
-    /// The findings of the rules, including those that only warn.
-    pub findings: Vec<Finding>,
-    /// The answer.
-    pub outcome: Outcome,
+    sink: Option<Arc<dyn DecisionSink>>,
 }
 
 impl<L: Lookup> Engine<L> {
@@ -83,7 +45,7 @@ impl<L: Lookup> Engine<L> {
             lookup,
             metrics,
             stopped_at: None,
-            recorder: None,
+            sink: None,
         };
         engine.set_policy(policy);
         engine
@@ -97,8 +59,9 @@ impl<L: Lookup> Engine<L> {
 
     /// Enables the recording of decisions.
     #[must_use]
-    pub fn recorded_by(self, recorder: Option<Recorder>) -> Self {
-        Self { recorder, ..self }
+    pub fn recorded_by(self, sink: Option<impl DecisionSink + 'static>) -> Self {
+        let sink = sink.map(|sink| -> Arc<dyn DecisionSink> { Arc::new(sink) });
+        Self { sink, ..self }
     }
 
     /// Replaces the policy. Requests in progress are decided under the policy that they began with.
@@ -143,11 +106,11 @@ impl<L: Lookup> Engine<L> {
                 self.count(&decision, &evaluated.verdict);
                 let mut outcome = outcome(&evaluated.verdict, &evaluated.policy.hash);
                 record(&evaluated, request);
-                let findings = match &self.recorder {
+                let findings = match &self.sink {
                     None => evaluated.verdict.findings,
-                    Some(recorder) => {
+                    Some(sink) => {
                         let findings = evaluated.verdict.findings.clone();
-                        recorder.take(entry, request, evaluated, &outcome);
+                        sink.take(entry, request, evaluated, &outcome);
                         findings
                     }
                 };

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod coalesce;
 pub mod created;
+pub mod decision;
 pub mod diff;
 pub mod engine;
 pub mod lint;

@@ -12,10 +12,9 @@ use codex_k8s_shared::last_sweep::LastSweep;
 use codex_k8s_shared::policy::{Quotas, RunPolicy};
 use codex_k8s_shared::quota::Scope;
 use codex_k8s_webhook::metrics::{Decision, Metrics};
+use codex_k8s_webhook::reconcile::closed_gates::ClosedGates;
 use codex_k8s_webhook::reconcile::fault::Written;
-use codex_k8s_webhook::reconcile::gates::Gates;
 use codex_k8s_webhook::reconcile::metrics::Metrics as Reconciling;
-use codex_k8s_webhook::reconcile::plan::Step;
 use codex_k8s_webhook::review::{Entry, Operation};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -37,13 +36,13 @@ fn serving() -> String {
 /// Of `reconcile`.
 fn reconciling() -> String {
     let metrics = Reconciling::default();
-    metrics.wrote(&Step::Remove(BaselineKind::Role, "codex-runner".to_owned(), None));
+    metrics.wrote(BaselineKind::Role, "remove");
     metrics.gate("open");
-    let mut gates = Gates::default();
+    let mut gates = ClosedGates::default();
     let labels = Some([("codex-k8s.dev/managed-by".to_owned(), "codex-k8s-worker".to_owned())].into());
     let closed = ObjectMeta { name: Some("codex-issue-1".to_owned()), labels, ..ObjectMeta::default() };
     gates.on_apply(&RunPolicy::default(), &closed, Timestamp::now());
-    metrics.closed_gates(&gates);
+    metrics.closed_gates(gates.summary());
     metrics.reservations(Scope::KINDS.into_iter(), 1, 1);
     metrics.limits(&Quotas::default());
     metrics.refused("cluster");

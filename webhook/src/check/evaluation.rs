@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Document, Position};
-use crate::engine::Decided;
+use crate::decision::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
 

@@ -29,7 +29,8 @@ pub use request::CONNECTIONS;
 pub use request::{CheckRequest, Requester};
 pub use source::{Position, Source};
 
-use crate::engine::{Decided, Engine, EvaluatedReview, Failure};
+use crate::decision::{Decided, EvaluatedReview};
+use crate::engine::{Engine, Failure};
 use crate::metrics::Metrics;
 use crate::review::{self, AdmissionRequest, Entry, Operation};
 use crate::rules::Kind;

@@ -4,7 +4,7 @@ use codex_k8s_shared::telemetry::SPANS;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::Decided;
+use crate::decision::Decided;
 use crate::review::{AdmissionRequest, Entry};
 
 /// Returns the span of a review.

@@ -4,10 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::policy::RunPolicy;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -15,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{EventType, Recorder, Reporter};
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -23,15 +21,12 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument as _;
 
-use super::backoff::ExponentialBackoff;
-use super::cluster::Cluster;
+use super::context::Context;
 use super::inspection::reason;
-use super::inspection_cluster::Inspector;
-use super::metrics::Metrics;
-use super::namespace::{Gate, Report, annotation, is_being_built, is_in_scope, reconcile};
+use super::meta::MetaExt;
+use super::namespace::{Gate, Report, reconcile};
 use super::plan::Step;
-use super::quota::jobs::AgentJobs;
-use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
+use super::quota::namespaces::QuotaStatus;
 use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
@@ -48,54 +43,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
 type Meta = PartialObjectMeta<Namespace>;
-
-/// The shared state of all reconciliations.
-pub struct Context {
-    /// The current policy.
-    pub policy: Arc<ArcSwap<RunPolicy>>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// The reservations of namespaces.
-    pub quota: NamespaceQuota,
-    /// The agent Jobs, while they are limited.
-    pub jobs: AgentJobs,
-    /// The time for which pending Jobs are still admitted after the policy has stopped limiting them.
-    pub linger: Duration,
-    cluster: Cluster,
-    inspector: Inspector,
-    pub(super) recorder: Recorder,
-    backoff: ExponentialBackoff,
-}
-
-impl Context {
-    /// Creates the state for a cluster, with the reservations in the install namespace.
-    pub fn new(
-        client: Client,
-        policy: Arc<ArcSwap<RunPolicy>>,
-        metrics: Arc<Metrics>,
-        install_namespace: &str,
-        linger: Duration,
-    ) -> Self {
-        let reporter = Reporter { controller: "codex-k8s-reconcile".to_owned(), instance: None };
-        let cluster = Cluster::new(client.clone(), false);
-        Self {
-            policy,
-            quota: NamespaceQuota::new(
-                client.clone(),
-                install_namespace,
-                cluster.clone(),
-                Arc::clone(&metrics),
-            ),
-            jobs: AgentJobs::new(client.clone(), cluster.clone()),
-            linger,
-            metrics,
-            cluster,
-            inspector: Inspector::new(client.clone()),
-            recorder: Recorder::new(client, reporter),
-            backoff: ExponentialBackoff::default(),
-        }
-    }
-}
 
 /// Reconciles all managed namespaces forever, and all of them again whenever the policy `changes`.
 pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver<()>) {
@@ -142,7 +89,7 @@ where
 
 async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Result<Action> {
     let policy = context.policy.load_full();
-    if !is_in_scope(&policy, &namespace.metadata) {
+    if !namespace.metadata.is_in_scope(&policy) {
         return Ok(Action::await_change());
     }
     context.metrics.reconciles.inc();
@@ -155,7 +102,7 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
     let report = result?;
     context.report_namespace(&report, &namespace.metadata).await;
     context.report_quota(&report, &namespace.metadata).await;
-    let being_built = is_being_built(&policy, &namespace.metadata);
+    let being_built = namespace.metadata.is_being_built(&policy);
     Ok(Action::requeue(context.next(&report, being_built)))
 }
 
@@ -202,7 +149,7 @@ impl Context {
                 self.metrics.gate("open");
                 tracing::info!(namespace, "the baseline is complete, opened the gate");
                 // A gate that was closed and opened in one reconciliation was never noticed.
-                if report.was_complete && annotation(meta, keys::BASELINE_READY_AT).is_none() {
+                if report.was_complete && meta.annotation(keys::BASELINE_READY_AT).is_none() {
                     let note = "the baseline is complete again: workloads may run".to_owned();
                     self.event_of_namespace(meta, EventType::Normal, "GateOpened", note).await;
                 }
@@ -226,7 +173,7 @@ impl Context {
             self.event_of_namespace(meta, EventType::Warning, "GateStaysClosed", note).await;
         }
         for step in &report.done {
-            self.metrics.wrote(step);
+            self.metrics.wrote(step.kind(), step.action());
             self.report_step(report, step).await;
         }
         // Only once, not with every reconciliation.
@@ -281,7 +228,7 @@ impl Context {
                 self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", quota_exceeded(waits))
                     .await;
             }
-            QuotaStatus::Reserved if report.gate == Gate::Opened && is_pending(meta) => {
+            QuotaStatus::Reserved if report.gate == Gate::Opened && meta.is_pending() => {
                 tracing::info!(namespace, "the quota is reserved, admitted the namespace");
                 let note = "the quota is reserved: workloads may run, and the lease starts again";
                 self.event_of_namespace(meta, EventType::Normal, "QuotaReserved", note.to_owned()).await;

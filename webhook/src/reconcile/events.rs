@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::events::{Event, EventType};
 
 use super::cluster::resource;
-use super::controller::Context;
+use super::context::Context;
 
 impl Context {
     /// Publishes an Event about a run namespace.

@@ -10,8 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
 use super::fault::{self, Point};
-use super::namespace::annotation;
-use super::quota::namespaces::is_pending;
+use super::meta::MetaExt;
 use super::quota::pending::PendingNamespace;
 
 /// Closes the gate: workloads wait from now on, for the reason in `missing`.
@@ -33,9 +32,9 @@ pub(super) async fn open(
     hash: &str,
 ) -> kube::Result<bool> {
     let is_open = |now: &ObjectMeta| {
-        annotation(now, keys::BASELINE_READY_AT).is_some()
-            && annotation(now, keys::BASELINE_HASH) == Some(hash)
-            && !is_pending(now)
+        now.annotation(keys::BASELINE_READY_AT).is_some()
+            && now.annotation(keys::BASELINE_HASH) == Some(hash)
+            && !now.is_pending()
     };
     let is_it = |now: &ObjectMeta| now.uid == meta.uid && now.deletion_timestamp.is_none();
     let Some(now) = cluster.namespace(name(meta)).await?.filter(|now| is_it(now) && !is_open(now)) else {
@@ -48,10 +47,9 @@ pub(super) async fn open(
         (keys::BASELINE_WAITS_FOR, None),
         (keys::QUOTA_PENDING_SINCE, None),
     ];
-    if is_pending(&now) {
-        let role = now.labels.as_ref().and_then(|labels| labels.get(keys::AGENT_KEY));
-        let ttl = policy.lease.ttl_for(role.map(String::as_str));
-        let ends_later = |new: &Lease| lease(&now).is_none_or(|lease| new.expires_at > lease.expires_at);
+    if now.is_pending() {
+        let ttl = policy.lease.ttl_for(now.label(keys::AGENT_KEY));
+        let ends_later = |new: &Lease| now.lease().is_none_or(|lease| new.expires_at > lease.expires_at);
         annotations.extend(granted(&now, moment, ttl).filter(ends_later).into_iter().flat_map(parts));
     }
     fault::point(Point::BeforeOpen, name(meta));
@@ -67,15 +65,15 @@ pub(super) async fn wait(
     meta: &ObjectMeta,
     waits: &PendingNamespace,
 ) -> kube::Result<bool> {
-    let (first, moment) = (!is_pending(meta), Timestamp::now());
-    let written = annotation(meta, keys::BASELINE_WAITS_FOR).unwrap_or_default();
+    let (first, moment) = (!meta.is_pending(), Timestamp::now());
+    let written = meta.annotation(keys::BASELINE_WAITS_FOR).unwrap_or_default();
     if !first && waits.is_written_in(written, moment) {
         return Ok(false);
     }
     let mut annotations = vec![(keys::BASELINE_WAITS_FOR, Some(waits.to_string()))];
     if first {
         annotations.push((keys::QUOTA_PENDING_SINCE, Some(timestamp(moment))));
-        let ends_earlier = |new: &Lease| lease(meta).is_some_and(|lease| new.expires_at < lease.expires_at);
+        let ends_earlier = |new: &Lease| meta.lease().is_some_and(|lease| new.expires_at < lease.expires_at);
         let cut = granted(meta, moment, policy.quotas.pending_ttl).filter(ends_earlier);
         annotations.extend(cut.into_iter().flat_map(parts));
     }
@@ -99,13 +97,9 @@ fn timestamp(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn lease(meta: &ObjectMeta) -> Option<Lease> {
-    Lease::read(|key| annotation(meta, key)).ok().flatten()
-}
-
 /// Returns a lease from now on, or from its last renewal, whose writer may have a clock ahead of ours.
 fn granted(meta: &ObjectMeta, moment: Timestamp, ttl: Duration) -> Option<Lease> {
-    let renewed = lease(meta).map(|lease| lease.updated_at.timestamp());
+    let renewed = meta.lease().map(|lease| lease.updated_at.timestamp());
     Lease::grant(renewed.map_or(moment, |renewed| renewed.max(moment)), ttl.into())
 }
 

@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicU64;
 
 use codex_k8s_certs::plan::{State, Stored};
 use codex_k8s_certs::trust;
+use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::Scope;
+use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,8 +17,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::fault::Written;
-use super::gates::{Gates, WaitsFor};
-use super::plan::Step;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BaselineWrite {
@@ -274,14 +274,8 @@ impl Metrics {
         self.leaked.inc_by(u64::try_from(reservations).unwrap_or(u64::MAX));
     }
 
-    /// Counts a step on a baseline object.
-    pub fn wrote(&self, step: &Step) {
-        let (kind, action) = match step {
-            Step::Create(desired) => (desired.kind, "create"),
-            Step::Repair(desired, _) => (desired.kind, "repair"),
-            Step::Replace(desired, _) => (desired.kind, "replace"),
-            Step::Remove(kind, ..) => (*kind, "remove"),
-        };
+    /// Counts a write of a baseline object.
+    pub fn wrote(&self, kind: BaselineKind, action: &'static str) {
         self.writes.get_or_create(&BaselineWrite { kind: kind.as_str(), action }).inc();
     }
 
@@ -295,13 +289,12 @@ impl Metrics {
         self.gates.get_or_create(&Moved { to }).inc();
     }
 
-    /// Sets the number of closed gates, and the time since when the oldest is closed, which is not exported without
-    /// one.
-    pub fn closed_gates(&self, gates: &Gates) {
+    /// Exports the closed gates: the label of what they wait for, their number, and the start of the longest wait,
+    /// which is exported only if there is one.
+    pub fn closed_gates(&self, gates: impl IntoIterator<Item = (&'static str, usize, Option<Timestamp>)>) {
         self.closed_since.clear();
-        for waits_for in WaitsFor::ALL {
-            let label = ClosedFor { waits_for: waits_for.as_str() };
-            let (count, since) = gates.waiting_for(waits_for);
+        for (waits_for, count, since) in gates {
+            let label = ClosedFor { waits_for };
             self.closed.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
             if let Some(since) = since {
                 self.closed_since.get_or_create(&label).set(since.as_second());

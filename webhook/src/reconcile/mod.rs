@@ -5,15 +5,17 @@
 
 pub mod backoff;
 pub mod certificates;
+pub mod closed_gates;
 pub mod cluster;
+pub mod context;
 pub mod controller;
 mod events;
 pub mod fault;
 mod gate;
-pub mod gates;
 pub mod inspection;
 pub mod inspection_cluster;
 pub mod last_sweep;
+pub mod meta;
 pub mod metrics;
 pub mod namespace;
 pub mod plan;
@@ -21,7 +23,7 @@ pub mod quota;
 mod traces;
 
 pub use cluster::Cluster;
-pub use controller::Context;
+pub use context::Context;
 pub use inspection_cluster::Inspector;
 pub use namespace::{NoBackoff, Report};
 pub use quota::namespaces::NamespaceQuota;

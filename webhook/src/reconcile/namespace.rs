@@ -10,8 +10,9 @@ use super::cluster::Cluster;
 use super::gate;
 use super::inspection::{Violation, reason};
 use super::inspection_cluster::Inspector;
+use super::meta::MetaExt;
 use super::plan::{Observed, Plan, Step, plan};
-use super::quota::namespaces::{NamespaceQuota, QuotaStatus, is_pending};
+use super::quota::namespaces::{NamespaceQuota, QuotaStatus};
 
 /// The outcome of a reconciliation.
 #[derive(Debug, Clone, Default)]
@@ -82,32 +83,10 @@ impl Backoff for NoBackoff {
     }
 }
 
-/// Returns the value of an annotation, if it exists.
-pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
-}
-
 /// Returns the objects that a namespace must hold, according to its metadata.
 pub fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
-    let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::RUNTIME_MODE));
-    let mode = RuntimeMode::parse_like_platform(label.map_or("", String::as_str));
+    let mode = RuntimeMode::parse_like_platform(meta.label(keys::RUNTIME_MODE).unwrap_or_default());
     baseline::desired(policy, meta.name.as_deref().unwrap_or_default(), mode)
-}
-
-/// True if a namespace is reconciled: it is managed, not protected and not being deleted.
-pub fn is_in_scope(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
-    let name = meta.name.as_deref().unwrap_or_default();
-    let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::MANAGED_BY));
-    label.map(String::as_str) == Some(keys::MANAGED_BY_VALUE)
-        && meta.deletion_timestamp.is_none()
-        && !policy.namespaces.is_protected(name)
-}
-
-/// True if the platform is building a namespace: it is the requester, and the baseline was never complete.
-pub fn is_being_built(policy: &RunPolicy, meta: &ObjectMeta) -> bool {
-    let managers = &policy.identities.managers;
-    annotation(meta, keys::BASELINE_HASH).is_none()
-        && annotation(meta, keys::REQUESTED_BY).is_some_and(|user| managers.contains(user, []))
 }
 
 /// Brings a namespace into the state that the policy defines.
@@ -132,7 +111,7 @@ pub async fn reconcile(
         was_complete: observing.was_complete,
         ..Report::default()
     };
-    let mut said = annotation(meta, keys::BASELINE_WAITS_FOR).map(str::to_owned);
+    let mut said = meta.annotation(keys::BASELINE_WAITS_FOR).map(str::to_owned);
     if !left.is_complete() && observing.is_open {
         // Objects may be missing because the namespace is being deleted, which the watch has not delivered yet.
         let now = cluster.namespace(observing.name).await?;
@@ -144,7 +123,7 @@ pub async fn reconcile(
         (report.gate, report.reason_changed) = (Gate::Closed, true);
     }
     let not_ready =
-        is_being_built(policy, meta) && backoff.lets_the_platform_go_first(observing.uid, left.creations());
+        meta.is_being_built(policy) && backoff.lets_the_platform_go_first(observing.uid, left.creations());
     for step in std::mem::take(&mut left.steps) {
         let waits = not_ready && matches!(step, Step::Create(_));
         if !waits && !backoff.puts_off(observing.uid, &step) {
@@ -198,8 +177,8 @@ impl<'a> Observing<'a> {
             meta,
             name: meta.name.as_deref().unwrap_or_default(),
             uid: meta.uid.as_deref().unwrap_or_default(),
-            is_open: annotation(meta, keys::BASELINE_READY_AT).is_some(),
-            was_complete: annotation(meta, keys::BASELINE_HASH) == Some(&hash),
+            is_open: meta.annotation(keys::BASELINE_READY_AT).is_some(),
+            was_complete: meta.annotation(keys::BASELINE_HASH) == Some(&hash),
             desired,
             hash,
         }
@@ -207,7 +186,7 @@ impl<'a> Observing<'a> {
 
     /// True if the gate has never been open: only the reconciler writes the hash, and nothing removes it.
     fn was_never_open(&self) -> bool {
-        annotation(self.meta, keys::BASELINE_HASH).is_none()
+        self.meta.annotation(keys::BASELINE_HASH).is_none()
     }
 
     /// Reads the objects of the namespace. Leftovers of another baseline are listed only before this one becomes
@@ -228,7 +207,7 @@ impl<'a> Observing<'a> {
         report.quota = quota.admit(&self.policy.quotas, self.meta).await?;
         let was_open = self.is_open && self.was_complete && report.gate != Gate::Closed;
         match &report.quota {
-            QuotaStatus::Reserved if !was_open || is_pending(self.meta) => {
+            QuotaStatus::Reserved if !was_open || self.meta.is_pending() => {
                 let opened = gate::open(self.cluster, self.policy, self.meta, &self.hash).await;
                 if !matches!(opened, Ok(true)) {
                     // The namespace may be gone, and no other part has seen the new reservations yet.

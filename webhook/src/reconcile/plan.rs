@@ -27,6 +27,26 @@ pub enum Step {
     Remove(BaselineKind, String, Option<String>),
 }
 
+impl Step {
+    /// Returns the kind of the object.
+    pub const fn kind(&self) -> BaselineKind {
+        match self {
+            Self::Create(desired) | Self::Repair(desired, _) | Self::Replace(desired, _) => desired.kind,
+            Self::Remove(kind, ..) => *kind,
+        }
+    }
+
+    /// Returns the label of the step in metrics.
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Repair(..) => "repair",
+            Self::Replace(..) => "replace",
+            Self::Remove(..) => "remove",
+        }
+    }
+}
+
 /// The drift of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::redact::Redactor;
 use crate::check::Verdict as Result;
-use crate::engine::{EvaluatedReview, PolicyInForce};
+use crate::decision::{EvaluatedReview, PolicyInForce};
 use crate::review::{self, AdmissionRequest, Entry, Outcome};
 use crate::rules::{Facts, Kind, Verdict};
 

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Snapshot;
 use super::folder::{Bounds, Folder};
-use crate::engine::EvaluatedReview;
+use crate::decision::{DecisionSink, EvaluatedReview};
 use crate::metrics::Metrics;
 use crate::review::{AdmissionRequest, Entry, Outcome};
 
@@ -54,26 +54,6 @@ impl Recorder {
         Ok(Self { what, queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)), metrics })
     }
 
-    /// Records a decision if it is selected.
-    pub fn take(
-        &self,
-        entry: Entry,
-        review: &AdmissionRequest<'_>,
-        evaluated: EvaluatedReview<'_>,
-        outcome: &Outcome,
-    ) {
-        let is_recorded = match self.what {
-            What::All => evaluated.verdict.in_scope,
-            What::Denied => outcome.denial.is_some(),
-        };
-        if !is_recorded {
-            return;
-        }
-        if self.queue(entry, review, evaluated, outcome).is_none() {
-            self.metrics.recorded("dropped");
-        }
-    }
-
     /// Reserves a slot in the queue first, so that nothing is copied for a record that will be dropped.
     fn queue(
         &self,
@@ -95,6 +75,28 @@ impl Recorder {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
             let _ = flushed.await;
+        }
+    }
+}
+
+impl DecisionSink for Recorder {
+    /// Records a decision if it is selected.
+    fn take(
+        &self,
+        entry: Entry,
+        review: &AdmissionRequest<'_>,
+        evaluated: EvaluatedReview<'_>,
+        outcome: &Outcome,
+    ) {
+        let is_recorded = match self.what {
+            What::All => evaluated.verdict.in_scope,
+            What::Denied => outcome.denial.is_some(),
+        };
+        if !is_recorded {
+            return;
+        }
+        if self.queue(entry, review, evaluated, outcome).is_none() {
+            self.metrics.recorded("dropped");
         }
     }
 }

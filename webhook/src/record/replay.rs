@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{API_VERSION, Answer, KIND, Record};
 use crate::check::{CheckError, Checker};
-use crate::engine::{self, EvaluatedReview, PolicyInForce};
+use crate::decision::{EvaluatedReview, PolicyInForce};
+use crate::engine;
 use crate::review::{self, AdmissionRequest, Entry};
 use crate::rules::{self, Facts, Kind, catalogue};
 

@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::contents::Live;
 use super::drift::unevaluated;
-use super::{Live, SortKey, sort_key};
+use super::{SortKey, sort_key};
 use crate::check::evaluation::what;
 use crate::check::{Evaluation, Problem, Report, Severity, Verdict, report};
 

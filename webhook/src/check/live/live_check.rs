@@ -11,15 +11,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::change::{Change, RolloutReport, changes, expiry};
+use super::contents::Live;
 use super::created::creator;
 use super::drift::compare;
 use super::kinds::Listed;
-use super::{Live, SortKey, sort_key};
+use super::{SortKey, sort_key};
 use crate::check::{
     CheckError, CheckRequest, Checker, Document, Evaluation, Report, Requester, Verdict, VirtualCluster,
 };
 use crate::created::as_created;
-use crate::reconcile::namespace::{annotation, is_in_scope};
+use crate::reconcile::meta::MetaExt;
 use crate::reconcile::plan::{Key, Observed, is_applied};
 
 /// The result of a live check.
@@ -128,7 +129,7 @@ impl LiveCheck {
             .unwrap_or_default();
         // Most of the metadata, and never used.
         meta.managed_fields = None;
-        let is_managed = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY));
+        let is_managed = meta.is_managed();
         let leaves = meta.deletion_timestamp.is_some();
         if is_managed {
             self.live.namespaces += 1;
@@ -137,11 +138,11 @@ impl LiveCheck {
         if leaves {
             return Ok(());
         }
-        let requested_by = annotation(&meta, keys::REQUESTED_BY).unwrap_or("developer").to_owned();
+        let requested_by = meta.annotation(keys::REQUESTED_BY).unwrap_or("developer").to_owned();
         self.evaluate(namespace, Some(&requested_by)).await?;
         if is_managed {
-            if annotation(&meta, keys::BASELINE_READY_AT).is_none() {
-                let waits = annotation(&meta, keys::BASELINE_WAITS_FOR).unwrap_or("its baseline").to_owned();
+            if meta.annotation(keys::BASELINE_READY_AT).is_none() {
+                let waits = meta.annotation(keys::BASELINE_WAITS_FOR).unwrap_or("its baseline").to_owned();
                 self.live.closed.insert(meta.name.clone().unwrap_or_default(), waits);
             }
             self.expiry(&meta);
@@ -188,14 +189,14 @@ impl LiveCheck {
             self.baselines.entry(own_namespace).or_default().insert((kind, name), object);
             return Ok(());
         }
-        let requested_by = annotation(meta, keys::REQUESTED_BY).unwrap_or("developer").to_owned();
+        let requested_by = meta.annotation(keys::REQUESTED_BY).unwrap_or("developer").to_owned();
         self.evaluate(object, Some(&requested_by)).await
     }
 
     /// Returns true if an object is part of a baseline: it is then compared and not evaluated.
     fn is_compared(&self, kind: BaselineKind, name: &str, meta: &ObjectMeta, object: &Value) -> bool {
         self.evaluators().any(|Evaluator { policy, .. }| {
-            is_in_scope(policy, meta)
+            meta.is_in_scope(policy)
                 && (is_applied(object) || names(policy, kind).any(|baseline| baseline == name))
         })
     }
@@ -268,7 +269,7 @@ impl LiveCheck {
         for (name, meta) in std::mem::take(&mut self.namespaces) {
             let observed = self.baselines.remove(&name).unwrap_or_default();
             let compared = |Evaluator { policy, .. }: &Evaluator| {
-                if is_in_scope(policy, &meta) { compare(policy, &meta, &observed) } else { BTreeMap::new() }
+                if meta.is_in_scope(policy) { compare(policy, &meta, &observed) } else { BTreeMap::new() }
             };
             let mut before = compared(&self.in_force);
             let mut after = self.proposed.as_ref().map(compared);

@@ -4,6 +4,7 @@
 //! [`LiveCheck`] evaluates the objects that [`read`] reads.
 
 mod change;
+mod contents;
 mod created;
 mod drift;
 pub mod kinds;
@@ -14,29 +15,9 @@ pub mod read;
 mod tests;
 
 pub use change::{Change, Effect, RolloutReport, RolloutSummary};
+pub use contents::Live;
 pub use drift::{REMEDY, RULE, TITLE, WHY};
 pub use live_check::{LiveCheck, Outcome};
-
-use std::collections::BTreeMap;
-
-use schemars::JsonSchema;
-use serde::Serialize;
-
-/// The contents of a live cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Live {
-    /// The number of managed namespaces.
-    pub namespaces: usize,
-    /// The number of them that are being deleted. They and their objects are not evaluated.
-    pub terminating: usize,
-    /// The namespaces whose gate is closed, with the reason.
-    pub closed: BTreeMap<String, String>,
-    /// The resources that were excluded.
-    pub left_out: Vec<String>,
-    /// The number of requests to the API server.
-    pub requests: usize,
-}
 
 /// The sort key of an object.
 type SortKey<'a> = (bool, &'a str, bool, &'a str, &'a str);

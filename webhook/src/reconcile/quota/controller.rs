@@ -16,16 +16,16 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::super::controller::Context;
-use super::super::gates::Gates;
+use super::super::closed_gates::ClosedGates;
+use super::super::context::Context;
 use super::namespaces::NamespaceQuota;
 
-/// The interval between comparisons of the reservations with their holders, independent of the watch.
-pub(in crate::reconcile) const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
+/// The interval of the comparisons of reservations with namespaces, in addition to those that a watch starts.
+const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
 /// The delay after a failure.
-pub(in crate::reconcile) const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The maximum number of namespaces or Jobs that are processed concurrently.
-pub(in crate::reconcile) const MAX_CONCURRENT: usize = 8;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The maximum number of concurrent releases.
+const MAX_CONCURRENT: usize = 8;
 
 /// A namespace that was deleted according to the watch: its name and uid.
 type Gone = (String, String);
@@ -49,7 +49,7 @@ pub async fn run(client: Client, context: &Context, changes: watch_channel::Rece
 async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<Gone>, again: &Notify) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let config = watcher::Config::default().labels(keys::MANAGED_BY).page_size(100);
-    let mut gates = Gates::default();
+    let mut gates = ClosedGates::default();
     let mut events = std::pin::pin!(watch::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let is_listing = matches!(event, Ok(Event::Init | Event::InitApply(_)));
@@ -76,7 +76,7 @@ async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<G
             Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
         }
         if !is_listing {
-            context.metrics.closed_gates(&gates);
+            context.metrics.closed_gates(gates.summary());
         }
     }
 }

@@ -6,6 +6,7 @@ use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
+use super::super::meta::MetaExt;
 use super::reservations::{Candidate, Holder};
 
 /// The stage of a Job.
@@ -45,8 +46,6 @@ impl AgentJob {
     /// Extracts the facts about a Job.
     pub fn of(job: &Job) -> Self {
         let meta = &job.metadata;
-        let annotation =
-            |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).cloned();
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
@@ -54,7 +53,7 @@ impl AgentJob {
             version: meta.resource_version.clone().unwrap_or_default(),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
             stage: stage(job),
-            pending_reason: annotation(keys::JOB_PENDING_REASON),
+            pending_reason: meta.annotation(keys::JOB_PENDING_REASON).map(str::to_owned),
         }
     }
 
@@ -90,8 +89,7 @@ impl AgentJob {
 }
 
 fn stage(job: &Job) -> Stage {
-    let annotated =
-        |key| job.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
+    let annotated = |key| job.metadata.annotation(key).is_some();
     let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
     let waits = suspended && annotated(keys::JOB_PENDING_REASON);
     if has_ended(job) {

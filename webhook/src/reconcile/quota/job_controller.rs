@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Quotas;
@@ -21,13 +21,19 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use tokio::sync::Notify;
 
-use super::super::controller::Context;
-use super::controller::{MAX_CONCURRENT, RESYNC_INTERVAL, RETRY_DELAY};
+use super::super::context::Context;
 use super::job::{AgentJob, Stage, in_order};
 use super::pending::PendingJob;
 use super::reservations::{Candidate, Holder, Step, plan};
 
-/// A Job and its project.
+/// The interval of the passes over all Jobs, in addition to those that a watch starts.
+const RESYNC_INTERVAL: Duration = Duration::from_mins(1);
+/// The delay after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The maximum number of Jobs that are written at the same time.
+const MAX_CONCURRENT: usize = 8;
+
+/// A Job, and its project.
 type Owned = (AgentJob, String);
 
 /// Keeps the reservations of agent Jobs up to date forever.

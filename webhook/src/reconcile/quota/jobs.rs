@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::fault::{self, Point};
+use super::super::meta::MetaExt;
 use super::job::{AgentJob, Stage};
-use super::namespaces::is_managed;
 use super::reservations::Holder;
 use crate::registration::FIELD_MANAGER;
 
@@ -88,7 +88,7 @@ impl AgentJobs {
     /// Returns an error if a namespace that no watch has reported yet cannot be read.
     pub async fn of_managed_namespaces(&self) -> kube::Result<Vec<(AgentJob, String)>> {
         for namespace in self.of_unknown_namespaces() {
-            let found = self.cluster.namespace(&namespace).await?.filter(is_managed);
+            let found = self.cluster.namespace(&namespace).await?.filter(MetaExt::is_managed);
             let mut state = self.state();
             match &found {
                 Some(meta) => drop(state.projects.insert(namespace, project(meta))),
@@ -178,8 +178,7 @@ impl AgentJobs {
 }
 
 fn project(meta: &ObjectMeta) -> String {
-    let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::PROJECT_ID));
-    label.filter(|label| !label.is_empty()).map_or(UNKNOWN, String::as_str).to_owned()
+    meta.label(keys::PROJECT_ID).filter(|label| !label.is_empty()).unwrap_or(UNKNOWN).to_owned()
 }
 
 fn written() -> String {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
+use super::super::meta::MetaExt;
 use super::reservations::{Candidate, Holder, Id, Reservation, Stored};
 
 /// The annotation of a confirmed reservation, which is not given back.
@@ -60,12 +61,12 @@ pub(in crate::reconcile) fn reservation(lease: &Lease) -> Option<Reservation> {
     let id = Id::parse(meta.name.as_deref()?)?;
     let named = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
     let holder = Holder::parse(named.unwrap_or_default());
-    let uid = meta.labels.as_ref().and_then(|all| all.get(labels(holder.is_job()).uid)).cloned();
+    let uid = meta.label(labels(holder.is_job()).uid).map(str::to_owned);
     let stored = Stored {
         uid: meta.uid.clone().unwrap_or_default(),
         version: meta.resource_version.as_deref().map_or(0, number),
     };
-    let confirmed = meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(CONFIRMED));
+    let confirmed = meta.annotation(CONFIRMED).is_some();
     Some(Reservation { id, holder, uid: uid.unwrap_or_default(), stored: Some(stored), confirmed })
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::Lease as RunLease;
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::Scope;
 use futures::{StreamExt, TryStreamExt};
@@ -15,6 +14,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::super::cluster::Cluster;
+use super::super::meta::MetaExt;
 use super::super::metrics::Metrics;
 use super::pending::PendingNamespace;
 use super::reservations::{Candidate, Holder, Step, plan};
@@ -55,15 +55,12 @@ pub struct NamespaceQuota {
 
 /// Returns a namespace as a candidate for a reservation.
 pub fn candidate(quotas: &Quotas, meta: &ObjectMeta) -> Candidate {
-    let label = meta.labels.as_ref().and_then(|labels| labels.get(keys::PROJECT_ID));
-    let annotation = |key| meta.annotations.as_ref().and_then(|annotations| annotations.get(key));
-    let requester = annotation(keys::REQUESTED_BY).map(String::as_str);
     Candidate {
         holder: holder(meta),
         uid: meta.uid.clone().unwrap_or_default(),
         created: created(meta),
-        open: annotation(keys::BASELINE_READY_AT).is_some(),
-        scopes: Scope::of(label.map(String::as_str), requester)
+        open: meta.annotation(keys::BASELINE_READY_AT).is_some(),
+        scopes: Scope::of(meta.label(keys::PROJECT_ID), meta.annotation(keys::REQUESTED_BY))
             .into_iter()
             .map(|scope| {
                 let max = quotas.limit(&scope);
@@ -81,18 +78,8 @@ fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0)
 }
 
-pub(in crate::reconcile) fn is_managed(meta: &ObjectMeta) -> bool {
-    meta.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::MANAGED_BY))
-}
-
 fn end(meta: &ObjectMeta) -> Option<Timestamp> {
-    let annotation = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
-    RunLease::read(annotation).ok().flatten().map(|lease| lease.expires_at.timestamp())
-}
-
-/// True if a namespace is pending.
-pub fn is_pending(meta: &ObjectMeta) -> bool {
-    meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::QUOTA_PENDING_SINCE))
+    meta.lease().map(|lease| lease.expires_at.timestamp())
 }
 
 impl NamespaceQuota {
@@ -193,7 +180,7 @@ impl NamespaceQuota {
     pub async fn release(&self, name: &str, uid: &str) -> kube::Result<usize> {
         let can_exist = Holder::Namespace(name.to_owned()).can_exist();
         let found = if can_exist { self.cluster.namespace(name).await? } else { None };
-        if found.is_some_and(|meta| meta.uid.as_deref() == Some(uid) && is_managed(&meta)) {
+        if found.is_some_and(|meta| meta.uid.as_deref() == Some(uid) && meta.is_managed()) {
             return Ok(0);
         }
         self.ends().remove(uid);
@@ -240,7 +227,7 @@ impl NamespaceQuota {
             .collect();
         let mut state = self.store.state();
         state.retain_waiting(false, |who| stays.contains_key(&*who.uid));
-        let wants = stays.into_values().filter(|meta| is_pending(meta));
+        let wants = stays.into_values().filter(|meta| meta.is_pending());
         let waiting = wants.map(|meta| candidate(quotas, meta)).filter(|who| who.is_limited() && !who.open);
         // This process has not seen which namespaces other processes have refused. They are queued by age all the same.
         waiting.for_each(|who| state.wait(who));

@@ -1,4 +1,4 @@
-//! The closed gates and the times since when they are closed, for the metrics.
+//! The closed gates, and the times at which they were closed, for the metrics.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::namespace::{annotation, is_in_scope};
+use super::meta::MetaExt;
 use crate::namespaces::managed;
 
 /// The reason why a gate is closed.
@@ -41,13 +41,13 @@ struct Closed {
 
 /// The closed gates as a watch reports them, by the names of their namespaces.
 #[derive(Debug, Default)]
-pub struct Gates {
+pub struct ClosedGates {
     closed: HashMap<String, Closed>,
     /// The closed gates from before the list that is being read.
     before: HashMap<String, Closed>,
 }
 
-impl Gates {
+impl ClosedGates {
     /// Starts a list. Namespaces that are not in it are gone.
     pub fn begin(&mut self) {
         self.before.extend(self.closed.drain());
@@ -62,7 +62,7 @@ impl Gates {
     pub fn on_apply(&mut self, policy: &RunPolicy, meta: &ObjectMeta, now: Timestamp) {
         let name = meta.name.as_deref().unwrap_or_default();
         let known = self.closed.remove(name).or_else(|| self.before.remove(name));
-        if is_in_scope(policy, meta) && !managed(meta).ready {
+        if meta.is_in_scope(policy) && !managed(meta).ready {
             self.closed.insert(name.to_owned(), closed(meta, known, now));
         }
     }
@@ -79,6 +79,15 @@ impl Gates {
             (count + 1, Some(first.map_or(closed.since, |first: Timestamp| first.min(closed.since))))
         })
     }
+
+    /// Returns the label, the number of closed gates, and the start of the longest wait, for each of
+    /// [`WaitsFor::ALL`].
+    pub fn summary(&self) -> [(&'static str, usize, Option<Timestamp>); 2] {
+        WaitsFor::ALL.map(|what| {
+            let (count, since) = self.waiting_for(what);
+            (what.as_str(), count, since)
+        })
+    }
 }
 
 /// Returns a closed gate with the time since when it is closed. A pending namespace has an annotation with the time,
@@ -86,9 +95,9 @@ impl Gates {
 /// gate was first seen.
 fn closed(meta: &ObjectMeta, known: Option<Closed>, now: Timestamp) -> Closed {
     let uid = meta.uid.clone().unwrap_or_default();
-    let pending = annotation(meta, keys::QUOTA_PENDING_SINCE);
+    let pending = meta.annotation(keys::QUOTA_PENDING_SINCE);
     let created = meta.creation_timestamp.as_ref().map(|created| created.0);
-    let never_open = annotation(meta, keys::BASELINE_HASH).is_none();
+    let never_open = meta.annotation(keys::BASELINE_HASH).is_none();
     let waits_for = if pending.is_some() { WaitsFor::Quota } else { WaitsFor::Baseline };
     let known = known.filter(|known| known.uid == uid && known.waits_for == waits_for);
     let since = pending
@@ -122,7 +131,7 @@ mod tests {
         }
     }
 
-    fn on_apply(gates: &mut Gates, meta: &ObjectMeta, now: i64) {
+    fn on_apply(gates: &mut ClosedGates, meta: &ObjectMeta, now: i64) {
         gates.on_apply(&RunPolicy::default(), meta, at(now));
     }
 
@@ -131,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_gate_that_was_never_open_waits_from_creation_and_one_that_closed_from_when_it_was_seen() {
-        let mut gates = Gates::default();
+        let mut gates = ClosedGates::default();
         on_apply(&mut gates, &created(10, &[]), 50);
         assert_eq!(gates.waiting_for(WaitsFor::Baseline), (1, Some(at(10))));
         on_apply(&mut gates, &created(10, &[HASH, READY]), 60);
@@ -147,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_namespace_without_a_place_says_since_when() {
-        let mut gates = Gates::default();
+        let mut gates = ClosedGates::default();
         let pending = (keys::QUOTA_PENDING_SINCE, "1970-01-01T00:00:30Z");
         on_apply(&mut gates, &created(10, &[HASH, pending]), 50);
         assert_eq!(gates.waiting_for(WaitsFor::Quota), (1, Some(at(30))));
@@ -158,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_new_list_forgets_who_is_not_in_it_and_remembers_since_when_the_others_wait() {
-        let mut gates = Gates::default();
+        let mut gates = ClosedGates::default();
         let other = ObjectMeta { name: Some("codex-issue-2".to_owned()), ..created(20, &[HASH]) };
         on_apply(&mut gates, &created(10, &[HASH]), 50);
         on_apply(&mut gates, &other, 55);
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn who_is_on_its_way_out_or_protected_waits_for_nothing() {
-        let mut gates = Gates::default();
+        let mut gates = ClosedGates::default();
         let ending = ObjectMeta { deletion_timestamp: Some(Time(at(40))), ..created(10, &[]) };
         on_apply(&mut gates, &ending, 50);
         on_apply(&mut gates, &ObjectMeta { name: Some("kube-system".to_owned()), ..created(10, &[]) }, 50);
