@@ -175,7 +175,7 @@ fn what_cannot_be_compared_ends_with_2_and_says_why() {
     );
     let folder = tempfile::tempdir().unwrap();
     for (args, expected) in [
-        (["diff", "-", "-"], "error: OLD and NEW are both standard input; name a file for one of them\n"),
+        (["diff", "-", "-"], "error: OLD and NEW are both standard input: pass a file for one of them\n"),
         (["diff", "none.yaml", "-"], "error: failed to read none.yaml: "),
     ] {
         let (code, output, complained) = policy_of_input(folder.path(), &args, HEAD);

@@ -159,9 +159,9 @@ mod tests {
     fn a_field_is_described_in_the_words_of_the_schema_and_only_once() {
         let page = printed(Profile::A);
         for (line, count) in [
-            ("  # The shortest time to live.\n  minTtl: 5m0s\n", 1),
-            ("    # The ResourceQuota; `null` for none.\n    resourceQuota:\n", 1),
-            ("# Written where the field is absent.\n", 1),
+            ("  # The minimum time to live.\n  minTtl: 5m0s\n", 1),
+            ("    # The ResourceQuota, or `null` for none.\n    resourceQuota:\n", 1),
+            ("# The value that is set if the field is absent.\n", 1),
         ] {
             assert_eq!(page.matches(line).count(), count, "{line}{page}");
         }
