@@ -9,7 +9,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::{CheckRequest, Checker, Requester};
 use codex_k8s_webhook::record::replay::{self, Replay, Said, Stored};
 use codex_k8s_webhook::record::{Answer, Record, folder};
-use codex_k8s_webhook::rules::report::clean;
+use codex_k8s_webhook::rules::report::{clean, problem};
 use codex_k8s_webhook::rules::{Facts, ManagedNamespace};
 
 use crate::{input, process};
@@ -140,7 +140,7 @@ pub(super) fn why(replay: &Replay) -> String {
     for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {
         let _ = writeln!(text, "\n{}: {}", rule.id, rule.title);
         for found in &rule.findings {
-            let _ = writeln!(text, "  {}: found {}; {}", found.path, found.found, found.remedy);
+            let _ = writeln!(text, "  {}: {}", found.path, problem(&found.found, &found.remedy));
         }
         let _ = writeln!(text, "  Why:    {}\n  Comply: {}", rule.why, rule.remedy);
     }

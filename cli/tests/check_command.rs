@@ -82,7 +82,7 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
         "  |       ^^^^^^^^^^^^^^^^^",
     ];
     assert_eq!(lines[2..7], shown, "{output}");
-    assert!(lines.iter().any(|line| line.starts_with("  = help: expected false")), "{output}");
+    assert!(lines.iter().any(|line| line.starts_with("  = help: must be false")), "{output}");
     assert_eq!(lines.last(), Some(&"Why, and how to comply: codex-k8s-guard explain JOB018"));
     let (code, json, _) = check(folder.path(), &["--output=json", "manifests/b.yaml"], b"");
     let json: Value = serde_json::from_str(&json).unwrap();

@@ -167,15 +167,14 @@ fn junit_has_a_suite_for_each_file_and_a_case_for_each_object() {
     else {
         panic!("{:?}", case.status)
     };
-    assert!(message.as_ref().unwrap().as_str().contains("privileged: found true"), "{message:?}");
+    assert!(message.as_ref().unwrap().as_str().contains("privileged: Invalid value: true"), "{message:?}");
     let description = description.as_ref().unwrap().as_str();
     assert!(description.contains(&format!("{DENIED}:13:11: ")), "{description}");
     let ours: Vec<_> = report.test_suites[1].test_cases.iter().map(|case| &case.status).collect();
     assert!(matches!(ours[..], [TestCaseStatus::Success { .. }, TestCaseStatus::Skipped { .. }]), "{ours:?}");
 }
 
-const PRIVILEGED: &str =
-    "Job codex-issue-demo/tests: spec.template.spec.containers[0].securityContext.privileged: found true; ";
+const PRIVILEGED: &str = "Job codex-issue-demo/tests: spec.template.spec.containers[0].securityContext.privileged: Invalid value: true: ";
 
 /// The properties and the text of a workflow command, read as the runner reads them.
 fn annotation(line: &str) -> (String, Vec<(String, String)>, String) {

@@ -80,7 +80,7 @@ fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_ver
         "  found         JOB018 A workload does not use the host's namespaces and ports\n",
         "  passed        JOB",
         "  out of scope  NS001 ",
-        "Verdict\n  denied (403)\n    JOB018: spec.template.spec.hostNetwork: found true; expected false or nothing",
+        "Verdict\n  denied (403)\n    JOB018: spec.template.spec.hostNetwork: Invalid value: true: must be false or unset",
     ] {
         assert!(output.contains(part), "no {part:?} in\n{output}");
     }
@@ -103,7 +103,8 @@ fn another_policy_reports_what_would_now_be() {
     let (code, output, complained) = run(folder.path(), &args);
     assert_eq!((code, complained.as_str()), (0, ""));
     let then = format!("  was denied under policy {} (403)\n", RunPolicy::default().hash());
-    let now = "  would now be admitted\n    warning: JOB018: spec.template.spec.hostNetwork: found true; ";
+    let now =
+        "  would now be admitted\n    warning: JOB018: spec.template.spec.hostNetwork: Invalid value: true: ";
     assert!(output.contains(&then) && output.contains(now), "{output}");
     let json = run(folder.path(), &[&args[..], &["-o", "json"]].concat()).1;
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -148,7 +149,7 @@ fn an_explained_review_reports_why_and_how_to_comply() {
     let (code, output, complained) = run(folder.path(), &["explain", "--review", ".", "--decision", ID]);
     assert_eq!((code, complained.as_str()), (0, ""));
     for part in [
-        "\nJOB018: A workload does not use the host's namespaces and ports\n  spec.template.spec.hostNetwork: found true; ",
+        "\nJOB018: A workload does not use the host's namespaces and ports\n  spec.template.spec.hostNetwork: Invalid value: true: ",
         "  Why:    On the host's network, a Pod acts as the node;",
         "  Comply: Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes",
     ] {

@@ -155,7 +155,7 @@ fn a_pod_of_too_many_containers_is_refused_for_that_alone_and_not_mutated() {
         rules::decide(&policy, &facts(RuntimeMode::FullEnv), &request, entry)
     };
     let messages: Vec<_> = decided(Entry::Validate, 101).findings.iter().map(ToString::to_string).collect();
-    assert_eq!(messages, ["JOB024: spec.containers: found 101 containers; must be at most 100"]);
+    assert_eq!(messages, ["JOB024: spec.containers: Invalid value: 101 containers: must be at most 100"]);
     assert!(decided(Entry::Mutate, 101).patch.0.is_empty());
     assert!(decided(Entry::Validate, 100).findings.iter().all(|finding| finding.rule.id != "JOB024"));
 }

@@ -130,7 +130,7 @@ fn no_one_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
         403,
         "QUOTA004",
         "job-pending-reason",
-        "found nothing; it stays \"a quota reservation among the agent Jobs",
+        "Forbidden: cannot be removed: must stay \"a quota reservation among the agent Jobs",
     );
     assert!(waits(&read(&path)));
     // What has nothing to do with it is anybody's.
@@ -160,7 +160,7 @@ fn no_one_says_of_a_job_that_it_has_a_place() {
                 403,
                 "QUOTA004",
                 "job-admitted-at",
-                "it stays nothing: only the reconciler writes it",
+                "must stay unset: only the reconciler writes it",
             );
         }
     }
@@ -170,7 +170,7 @@ fn no_one_says_of_a_job_that_it_has_a_place() {
         403,
         "QUOTA004",
         "job-pending-reason",
-        "it stays",
+        "must stay",
     );
     let mut planted = job("forged");
     planted["metadata"]["annotations"] = admitted["metadata"]["annotations"].clone();
@@ -272,7 +272,7 @@ fn a_job_that_no_one_had_wait_is_refused() {
     whole["spec"]["template"]["spec"]["serviceAccountName"] = "codex-runner".into();
     let mut hasty = whole.clone();
     hasty["spec"]["suspend"] = false.into();
-    let told = "expected true until there is a quota reservation among the agent Jobs of project";
+    let told = "must be true until there is a quota reservation among the agent Jobs of project";
     eventually("the deletion is in force", Duration::from_secs(30), || {
         (ask(&Identity::worker(), "POST", &format!("{path}?dryRun=All"), &hasty).code == 403).then_some(())
     })

@@ -44,8 +44,12 @@ fn replacing_the_whole_of_the_labels_strips_nothing() {
     ];
     for subresource in ["", "/status"] {
         for (content_type, patch) in &patches {
-            patch_at(&Identity::Admin, at(&name, subresource), content_type, patch)
-                .refused(403, "NS007", MANAGED_BY, "it stays");
+            patch_at(&Identity::Admin, at(&name, subresource), content_type, patch).refused(
+                403,
+                "NS007",
+                MANAGED_BY,
+                "must stay",
+            );
         }
     }
     for empty in [json!({}), Value::Null] {
@@ -66,21 +70,25 @@ fn an_applier_that_no_longer_applies_its_labels_does_not_take_them_away() {
         "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": name, "codex-k8s.dev/project-id": "p"}}});
     patch_at(&Identity::developer(), path.clone(), APPLY, &object).admitted();
     object["metadata"]["labels"] = json!({});
-    patch_at(&Identity::developer(), path, APPLY, &object).refused(403, "NS007", MANAGED_BY, "it stays");
+    patch_at(&Identity::developer(), path, APPLY, &object).refused(403, "NS007", MANAGED_BY, "must stay");
 }
 
 #[test]
 fn a_status_patch_first_and_a_metadata_patch_after_strip_nothing() {
     let name = managed();
     let without = |key: &str| json!({"metadata": {"labels": {format!("codex-k8s.dev/{key}"): null}}});
-    patch_at(&Identity::worker(), at(&name, "/status"), MERGE, &without("run-id"))
-        .refused(403, "NS007", "run-id", "it stays");
+    patch_at(&Identity::worker(), at(&name, "/status"), MERGE, &without("run-id")).refused(
+        403,
+        "NS007",
+        "run-id",
+        "must stay",
+    );
     merge(&Identity::worker(), &name, &without("managed-by")).refused(403, "NS007", MANAGED_BY, "");
     patch_at(&Identity::developer(), at(&name, "/status"), MERGE, &without("project-id")).refused(
         403,
         "NS007",
         "project-id",
-        "it stays",
+        "must stay",
     );
 }
 
@@ -117,7 +125,7 @@ fn an_empty_or_look_alike_value_is_not_the_label() {
         if value.ends_with('.') {
             assert_eq!(answer.code, 422, "the API server itself refuses {value:?}: {}", answer.body);
         } else {
-            answer.refused(403, "NS001", MANAGED_BY, "expected \"codex-k8s-worker\"");
+            answer.refused(403, "NS001", MANAGED_BY, "must be \"codex-k8s-worker\"");
         }
     }
     let name = managed();
@@ -294,7 +302,7 @@ fn an_agent_neither_holds_its_namespace_nor_is_it_created_held_by_one() {
     // Of a 422, kubectl shows what is wrong with which field: the rule must be told there.
     let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     let ran = kubectl.run(&["annotate", "namespace", &name, "codex-k8s.dev/hold=please"]).unwrap();
-    assert!(!ran.succeeded() && ran.stderr.contains("LEASE007: found \"please\""), "{ran}");
+    assert!(!ran.succeeded() && ran.stderr.contains("LEASE007: Invalid value: \"please\""), "{ran}");
     hold(24, " looking into it").admitted();
     annotate(&agent, &name, &[("hold", &Value::Null)]).refused(403, "LEASE005", "codex-k8s.dev/hold", "");
     let created = with_annotation(namespace(&format!("codex-issue-{}", unique())), "hold", "mine");

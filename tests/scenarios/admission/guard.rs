@@ -90,8 +90,8 @@ fn no_one_but_the_platform_strips_a_baseline_object_of_its_label() {
     for (plural, name, _, _) in widened() {
         for identity in strangers(&namespace) {
             let at = format!("{}/{name}", path(&namespace, plural));
-            patch_at(&identity, at.clone(), MERGE, &bare).refused(403, "BASE001", STRIPPED, "found nothing");
-            patch_at(&identity, at, MERGE, &other).refused(403, "BASE001", STRIPPED, "found \"me\"");
+            patch_at(&identity, at.clone(), MERGE, &bare).refused(403, "BASE001", STRIPPED, "Required value");
+            patch_at(&identity, at, MERGE, &other).refused(403, "BASE001", STRIPPED, "Invalid value: \"me\"");
         }
     }
 }

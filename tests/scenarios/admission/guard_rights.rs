@@ -111,7 +111,7 @@ fn a_role_binding_binds_no_role_but_the_profiles() {
                 403,
                 "RBAC002",
                 "roleRef",
-                "expected Role codex-runner or Role codex-runner-readonly",
+                "must be Role codex-runner or Role codex-runner-readonly",
             );
         }
     }
@@ -139,7 +139,7 @@ fn a_role_binding_binds_no_one_but_the_namespaces_own_service_accounts() {
             403,
             "RBAC002",
             "subjects[1]",
-            &format!("expected a ServiceAccount of namespace {namespace}"),
+            &format!("must be a ServiceAccount of namespace {namespace}"),
         );
     }
     let own = binding("RoleBinding", "mine", &role, &[account(&namespace, "default")]);
@@ -149,7 +149,7 @@ fn a_role_binding_binds_no_one_but_the_namespaces_own_service_accounts() {
         403,
         "RBAC002",
         "subjects[1]",
-        "found User \"jane\"",
+        "Invalid value: User \"jane\"",
     );
 }
 
@@ -289,7 +289,7 @@ fn a_binding_that_waits_for_the_name_of_a_run_namespace_is_refused_before_there_
         ] {
             let role = named("ClusterRole", "cluster-admin");
             let subjects = [account(&elsewhere, "default"), subject];
-            let found = format!("found {}", subjects[1]["kind"].as_str().unwrap());
+            let found = format!("Invalid value: {}", subjects[1]["kind"].as_str().unwrap());
             let whole = binding("ClusterRoleBinding", "b", &role, &subjects);
             is_refused_to_all(CLUSTER, whole, "RBAC003", "subjects[1]", &found);
             let single = binding("RoleBinding", "b", &role, &subjects);

@@ -25,19 +25,19 @@ fn a_token_is_for_this_api_server_and_for_an_hour() {
             403,
             "TOKEN001",
             "spec.audiences[0]",
-            "found \"vault\"",
+            "Invalid value: \"vault\"",
         );
         ask(&json!({"audiences": ["https://kubernetes.default.svc", "vault"]})).refused(
             403,
             "TOKEN001",
             "spec.audiences[1]",
-            "expected https://kubernetes.default.svc or",
+            "must be https://kubernetes.default.svc or",
         );
         ask(&json!({"expirationSeconds": 31_536_000})).refused(
             403,
             "TOKEN001",
             "spec.expirationSeconds",
-            "expected 3607 at most",
+            "must be at most 3607",
         );
         let given = ask(&json!({})).admitted();
         assert_eq!(given["spec"]["audiences"], json!(["https://kubernetes.default.svc"]));
@@ -61,7 +61,7 @@ fn an_agent_takes_no_token_of_a_stronger_service_account() {
         403,
         "TOKEN002",
         "metadata.name",
-        "expected codex-runner or",
+        "must be codex-runner or",
     );
     ask(&agent, &slot, "codex-runner", &json!({})).admitted();
     ask(&Identity::platform_control_plane(), &slot, "codex-k8s-control-plane", &json!({})).admitted();

@@ -21,7 +21,7 @@ fn a_lease_that_cannot_be_read_is_invalid() {
         let object =
             with_annotation(namespace(&format!("codex-issue-{}", unique())), "namespace-lease-ttl", ttl);
         let answer = create_namespace(&Identity::worker(), &object);
-        answer.refused(422, "LEASE001", "namespace-lease-", &format!("found \"{found}\""));
+        answer.refused(422, "LEASE001", "namespace-lease-", &format!("Invalid value: \"{found}\""));
     }
     let name = managed();
     let expiry = [("namespace-lease-expires-at", &Value::from("2030-01-01T00:00:00+14:00"))];
@@ -33,7 +33,12 @@ fn a_lease_is_never_taken_away() {
     let name = managed();
     for key in ["namespace-lease-ttl", "namespace-lease-expires-at", "namespace-lease-updated-at"] {
         for identity in [Identity::developer(), Identity::worker()] {
-            annotate(&identity, &name, &[(key, &Value::Null)]).refused(422, "LEASE001", key, "found nothing");
+            annotate(&identity, &name, &[(key, &Value::Null)]).refused(
+                422,
+                "LEASE001",
+                key,
+                "Required value",
+            );
         }
     }
 }

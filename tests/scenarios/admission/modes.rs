@@ -95,7 +95,7 @@ fn a_rule_set_to_warn_reports_whoever_requested_and_lets_them() {
     let port = json!({"ports": [{"containerPort": 80, "hostPort": 80}]});
     let ran = create_job(&namespace, &json!({}), &port);
     assert!(ran.succeeded(), "{ran}");
-    let told = "Warning: JOB018: spec.template.spec.containers[0].ports[0].hostPort: found 80; leave it out";
+    let told = "Warning: JOB018: spec.template.spec.containers[0].ports[0].hostPort: Forbidden: leave it out (found 80)";
     assert!(ran.stderr.contains(told), "{ran}");
     let noted = noted(&namespace, 201);
     assert_eq!((&noted[RULES], &noted[DECISION]), (&json!("JOB018"), &json!("allowed")));
@@ -265,7 +265,7 @@ fn priority_and_runtime_classes_that_the_policy_lists_are_admitted_and_no_others
         let ran = create_job(&managed(), &template(field, listed), &json!({}));
         assert!(ran.succeeded(), "{ran}");
         let ran = create_job(&managed(), &template(field, "rogue"), &json!({}));
-        let told = format!("{rule}: spec.template.spec.{field}: found \"rogue\"; expected {listed}");
+        let told = format!("{rule}: spec.template.spec.{field}: Invalid value: \"rogue\": must be {listed}");
         assert!(!ran.succeeded() && ran.stderr.contains(&told), "{ran}");
     }
 }

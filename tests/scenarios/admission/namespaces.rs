@@ -77,7 +77,7 @@ fn a_foreign_value_of_a_constant_label_is_refused() {
         403,
         "NS001",
         "codex-k8s.dev/managed-by",
-        "expected \"codex-k8s-worker\"",
+        "must be \"codex-k8s-worker\"",
     );
 }
 
@@ -88,7 +88,7 @@ fn an_unknown_runtime_mode_is_invalid() {
         422,
         "NS001",
         "codex-k8s.dev/runtime-mode",
-        "found \"god\"",
+        "Invalid value: \"god\"",
     );
 }
 
@@ -99,7 +99,7 @@ fn an_issue_number_that_is_none_is_invalid() {
         422,
         "NS001",
         "codex-k8s.dev/issue-number",
-        "found \"042\"",
+        "Invalid value: \"042\"",
     );
 }
 
@@ -230,7 +230,7 @@ fn managed_labels_are_never_stripped_however_it_is_tried() {
                 403,
                 "NS007",
                 key,
-                "it stays \"codex-k8s-worker\"",
+                "must stay \"codex-k8s-worker\"",
             );
         }
     }
@@ -245,7 +245,7 @@ fn stripping_by_replace_and_by_finalize_is_refused() {
         let path = format!("/api/v1/namespaces/{name}{subresource}");
         let replaced =
             Send { identity: &Identity::Admin, method: "PUT", path, content_type: JSON }.body(&stored);
-        replaced.refused(403, "NS007", "codex-k8s.dev/run-id", "it stays");
+        replaced.refused(403, "NS007", "codex-k8s.dev/run-id", "must stay");
     }
 }
 
@@ -259,7 +259,7 @@ fn server_side_apply_with_force_does_not_change_identity_either() {
         403,
         "NS003",
         "runtime-mode",
-        "it stays \"full-env\"",
+        "must stay \"full-env\"",
     );
 }
 
@@ -312,7 +312,7 @@ fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
         403,
         "NS010",
         "requested-by",
-        "expected \"jane\"",
+        "must be \"jane\"",
     );
     let name = managed();
     for value in ["somebody".into(), Value::Null] {
@@ -320,7 +320,7 @@ fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
             403,
             "NS010",
             "requested-by",
-            "it stays \"jane\"",
+            "must stay \"jane\"",
         );
     }
 }

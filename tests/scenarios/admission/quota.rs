@@ -37,19 +37,19 @@ fn a_job_that_can_never_fit_its_quota_is_refused_with_the_sum_and_one_that_fits_
         403,
         "QUOTA002",
         "spec.parallelism",
-        "found 3 Pods x (\"a\" 1 + \"b\" 1) = 6 of requests.cpu; the quota codex-run-quota of the namespace has 4",
+        "Invalid value: 3 Pods x (\"a\" 1 + \"b\" 1) = 6 of requests.cpu: the quota codex-run-quota of the namespace has 4",
     );
     send(job(1, &two("7500m"))).refused(
         403,
         "QUOTA002",
         "spec.template.spec.containers",
-        "found \"a\" 7500m + \"b\" 1 = 8500m of limits.cpu; the quota codex-run-quota of the namespace has 8",
+        "Invalid value: \"a\" 7500m + \"b\" 1 = 8500m of limits.cpu: the quota codex-run-quota of the namespace has 8",
     );
     let init =
         json!({"template": {"spec": {"initContainers": [container("i", &json!({"memory": "17Gi"}))]}}});
     let mut large = job(1, &two("1"));
     large["spec"]["template"]["spec"]["initContainers"] = init["template"]["spec"]["initContainers"].clone();
-    send(large).refused(403, "QUOTA002", "containers", "found \"i\" 17Gi of limits.memory");
+    send(large).refused(403, "QUOTA002", "containers", "Invalid value: \"i\" 17Gi of limits.memory");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_suspended_job_is_not_edited_beyond_its_quota() {
     let larger = |cpu: &str| json!({"spec": {"template": {"spec": {"containers": [container("c", &json!({"cpu": cpu}))]}}}});
     let path = format!("{path}/j?dryRun=All");
     let edit = |cpu| patch_at(&Identity::agent(&namespace), path.clone(), STRATEGIC, &larger(cpu));
-    edit("9").refused(403, "QUOTA002", "spec.template.spec.containers", "found \"c\" 9 of");
+    edit("9").refused(403, "QUOTA002", "spec.template.spec.containers", "Invalid value: \"c\" 9 of");
     edit("3").admitted();
 }
 

@@ -49,7 +49,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     let (first, narrow) = (hash(&guard), "jobs: {parallelism: {default: 1, max: 2}}\n");
     guard.write_policy(narrow).unwrap();
     eventually("the new policy is in force", TIMEOUT, || (hash(&guard) != first).then_some(())).unwrap();
-    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "must be at most 2");
     let second = hash(&guard);
     for (failures, bad) in [
         "rules: {JOB099: off}\n",
@@ -63,11 +63,11 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
         guard.write_policy(bad).unwrap();
         await_failures(&guard, failures + 1);
         assert_eq!(hash(&guard), second, "{bad}");
-        wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+        wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "must be at most 2");
     }
     fs::remove_file(guard.file("policy.yaml")).unwrap();
     await_failures(&guard, 5);
-    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "expected 2 at most");
+    wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "must be at most 2");
     let log = guard.control_plane.log_tail("webhook");
     assert!(
         log.contains("failed to load the new policy, keeping the old one") && log.contains("JOB099"),

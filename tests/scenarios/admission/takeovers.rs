@@ -101,7 +101,7 @@ fn an_agent_does_not_put_its_program_into_the_platforms_pod() {
         403,
         "JOB018",
         "spec.hostNetwork",
-        "found true",
+        "Invalid value: true",
     );
     let debug = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "mine:1"}]}});
     patch_at(&agent, format!("{path}/ephemeralcontainers"), STRATEGIC, &debug).refused(
@@ -254,7 +254,7 @@ fn every_kind_that_pods_are_made_of_is_evaluated() {
             &format!("{root}/{api}/namespaces/{namespace}/{plural}"),
             &object,
         )
-        .refused(403, "JOB018", "spec.template.spec.hostPID", "found true");
+        .refused(403, "JOB018", "spec.template.spec.hostPID", "Invalid value: true");
     }
     let revision = |template: Value| {
         json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "w-1"}, "revision": 1,
@@ -265,7 +265,7 @@ fn every_kind_that_pods_are_made_of_is_evaluated() {
         403,
         "JOB018",
         "data.spec.template.spec.hostPID",
-        "found true",
+        "Invalid value: true",
     );
 }
 

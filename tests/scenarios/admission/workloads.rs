@@ -226,7 +226,7 @@ fn priority_scheduler_and_runtime_class_are_refused() {
             403,
             rule,
             field,
-            "found \"rogue\"",
+            "Invalid value: \"rogue\"",
         );
     }
     developer_sets(&format!("{POD}/schedulerName"), "default-scheduler".into()).admitted();
@@ -254,7 +254,7 @@ fn privileged_containers_are_named_wherever_they_hide() {
             403,
             "JOB017",
             &format!("spec.template.spec.{list}[0].securityContext.privileged"),
-            "found true",
+            "Invalid value: true",
         );
     }
     let sidecar = json!([{"name": "p", "image": "busybox:1.36", "restartPolicy": "Always", "securityContext": {"privileged": true}}]);
@@ -294,7 +294,12 @@ fn an_ephemeral_container_that_lies_about_its_run_is_refused() {
 #[test]
 fn the_hosts_namespaces_and_ports_are_refused() {
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        developer_sets(&format!("{POD}/{field}"), true.into()).refused(403, "JOB018", field, "found true");
+        developer_sets(&format!("{POD}/{field}"), true.into()).refused(
+            403,
+            "JOB018",
+            field,
+            "Invalid value: true",
+        );
     }
     let port =
         json!([{"name": "c", "image": "busybox:1.36", "ports": [{"containerPort": 80, "hostPort": 80}]}]);
@@ -302,7 +307,7 @@ fn the_hosts_namespaces_and_ports_are_refused() {
         403,
         "JOB018",
         "ports[0].hostPort",
-        "found 80",
+        "(found 80)",
     );
 }
 
@@ -313,7 +318,7 @@ fn host_paths_are_refused_and_empty_dirs_are_not() {
         403,
         "JOB019",
         "volumes[0].hostPath",
-        "found \"/\"",
+        "Invalid value: \"/\"",
     );
     developer_sets(&at, json!([{"name": "v", "emptyDir": {}}])).admitted();
 }
@@ -369,7 +374,7 @@ fn in_a_slot_too_selinux_options_and_hosts_of_probes_are_refused() {
         403,
         "JOB020",
         "spec.template.spec.securityContext.seLinuxOptions.type",
-        "expected container_t or",
+        "must be container_t or",
     );
     let stored = Send { identity: &Identity::Admin, method: "GET", path: jobs(&slot), content_type: JSON };
     assert_eq!(stored.body(&Value::Null).admitted()["items"], json!([]));

@@ -76,7 +76,7 @@ fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
     });
     meanwhile.tell("until one that hangs is left out");
     // What the mutating webhook has no time to fix goes on as it is, and is refused by the validating one.
-    let refused = ["deadline exceeded", "Timeout", "NS001: found nothing; expected"];
+    let refused = ["deadline exceeded", "Timeout", "NS001: Required value: must be"];
     let is_refused = |told: &str| refused.iter().any(|words| told.contains(words));
     assert!(meanwhile.failed.iter().all(|(_, told)| is_refused(told)), "{:?}", meanwhile.failed);
     let after = during(&cluster, Asked::Guarded, 5_000, || {});

@@ -39,7 +39,7 @@ fn a_project_has_no_more_namespaces_than_its_limit_whoever_asks() {
     cluster.await_ready(&first);
     cluster.await_ready(&second);
     let told = [
-        "metadata.labels[\"codex-k8s.dev/project-id\"]: found \"two\"",
+        "metadata.labels[\"codex-k8s.dev/project-id\"]: Invalid value: \"two\"",
         "2 run namespaces in this project, whose limit is 2",
         &first,
         &second,
@@ -67,7 +67,7 @@ fn a_user_asks_for_no_more_namespaces_than_the_limit() {
         cluster.create(&mary, name, "open").unwrap();
     }
     let told = [
-        "metadata.annotations[\"codex-k8s.dev/requested-by\"]: found \"mary\"",
+        "metadata.annotations[\"codex-k8s.dev/requested-by\"]: Invalid value: \"mary\"",
         "21 run namespaces in this requester, whose limit is 21",
         "and 18 more",
     ];

@@ -11,6 +11,7 @@ use super::{Document, Position};
 use crate::decision::Decided;
 use crate::review::Operation;
 use crate::rules::Finding;
+use crate::rules::report::problem as describe_problem;
 
 /// The verdict on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,7 +81,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: found {}; {}", self.path, self.found, self.remedy)
+        write!(out, "{}: {}", self.path, describe_problem(&self.found, &self.remedy))
     }
 }
 

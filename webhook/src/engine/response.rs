@@ -133,7 +133,7 @@ fn cause(finding: &Finding) -> Cause {
     Cause {
         reason: finding.rule.id,
         // For a 422, kubectl shows the causes and not the message.
-        message: format!("{}: found {}; {}", finding.rule.id, finding.found, finding.remedy),
+        message: format!("{}: {}", finding.rule.id, finding.problem()),
         field: finding.path.clone(),
     }
 }

@@ -37,11 +37,19 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}: found {}; {}", self.rule.id, self.path, self.found, self.remedy)
+        write!(out, "{}: {}: {}", self.rule.id, self.path, self.problem())
     }
 }
 
 impl Finding {
+    /// Returns the problem and its fix, in the form of the API server's `field.Error`.
+    pub fn problem(&self) -> String {
+        match self.code {
+            Code::NotReady => format!("Forbidden: {}: {}", self.found, self.remedy),
+            Code::Forbidden | Code::Invalid => problem(&self.found, &self.remedy),
+        }
+    }
+
     /// Returns the field and its value: equal for findings about the same state.
     fn state(&self) -> (&str, &str) {
         (&self.path, &self.found)
@@ -108,6 +116,20 @@ impl Report {
     }
 }
 
+/// Formats a problem and its fix like the API server's `field.Error`: the value is missing, must not be there, or is
+/// invalid.
+pub fn problem(found: &str, remedy: &str) -> String {
+    match found {
+        NOTHING if remedy.starts_with("must stay") => format!("Forbidden: cannot be removed: {remedy}"),
+        NOTHING => format!("Required value: {remedy}"),
+        _ if remedy.starts_with("leave it out") => format!("Forbidden: {remedy} (found {found})"),
+        _ => format!("Invalid value: {found}: {remedy}"),
+    }
+}
+
+/// An absent value, in [`Finding::found`].
+const NOTHING: &str = "nothing";
+
 /// Formats a value from a request for a message: quoted, without control characters, at most 80 characters.
 pub fn quoted(value: &str) -> String {
     const LONGEST: usize = 80;
@@ -133,7 +155,12 @@ pub fn clean(text: &str) -> String {
 
 /// Formats a value that may be absent for a message.
 pub fn quoted_or_nothing(value: Option<&str>) -> String {
-    value.map_or_else(|| "nothing".to_owned(), quoted)
+    value.map_or_else(|| NOTHING.to_owned(), quoted)
+}
+
+/// Returns the fix for a value that must not change.
+pub fn stays(before: Option<&str>) -> String {
+    before.map_or_else(|| "must stay unset".to_owned(), |before| format!("must stay {}", quoted(before)))
 }
 
 /// Returns the path `metadata.labels["key"]`.

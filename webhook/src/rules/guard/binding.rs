@@ -52,7 +52,7 @@ fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut 
     let strangers = new_subjects(write).filter(|(_, subject)| !is_allowed(context, &namespace.name, subject));
     for (index, subject) in strangers {
         let remedy = format!(
-            "expected a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
+            "must be a ServiceAccount of namespace {}, or a subject that rbac.subjects of the policy lists",
             namespace.name
         );
         report.forbid(format!("subjects[{index}]"), shown(subject), remedy);
@@ -79,7 +79,7 @@ fn check_role(context: &Context<'_>, role: &Value, report: &mut Report) {
     if !allowed {
         let clusters = rbac.cluster_roles.iter().map(|name| format!("ClusterRole {name}"));
         let expected: Vec<_> = roles.iter().map(|name| format!("Role {name}")).chain(clusters).collect();
-        report.forbid("roleRef", shown(role), format!("expected {}", expected.join(" or ")));
+        report.forbid("roleRef", shown(role), format!("must be {}", expected.join(" or ")));
     }
 }
 

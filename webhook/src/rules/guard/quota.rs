@@ -42,7 +42,7 @@ fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &m
         return report.forbid("metadata.name", quoted(context.name), remedy);
     };
     if let Some(change) = changes(old, new).into_iter().find(|change| change.path.starts_with("spec")) {
-        let remedy = format!("it stays {}, or is deleted", clean(&change.desired));
+        let remedy = format!("must stay {}, or is deleted", clean(&change.desired));
         report.forbid(clean(&change.path), clean(&change.found), remedy);
     }
 }

@@ -69,7 +69,7 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
         _ => Vec::new(),
     };
     let both: Vec<_> = profiles.iter().copied().chain(&granted).collect();
-    let remedy = format!("expected no more than the profiles' rules grant in namespace {}", namespace.name);
+    let remedy = format!("must grant no more than the profiles' rules in namespace {}", namespace.name);
     for (index, rule) in added {
         let evaluated = read(rule);
         if let Err(beyond) = covers(&both, &evaluated) {

@@ -55,7 +55,7 @@ fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     for (index, audience) in items(at(new, &["spec", "audiences"])).enumerate() {
         let audience = audience.as_str().unwrap_or_default();
         if !tokens.audiences.iter().any(|listed| listed == audience) {
-            let remedy = format!("expected {}", tokens.audiences.join(" or "));
+            let remedy = format!("must be {}", tokens.audiences.join(" or "));
             report.forbid(format!("spec.audiences[{index}]"), quoted(audience), remedy);
         }
     }
@@ -63,7 +63,7 @@ fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     if let Some(seconds) =
         seconds.filter(|value| value.as_i64().is_none_or(|evaluated| evaluated > tokens.max_seconds))
     {
-        let remedy = format!("expected {} at most", tokens.max_seconds);
+        let remedy = format!("must be at most {}", tokens.max_seconds);
         report.forbid("spec.expirationSeconds", clean(&seconds.to_string()), remedy);
     }
 }
@@ -82,7 +82,7 @@ fn is_the_agents_own(context: &Context<'_>, write: &Write<'_>, report: &mut Repo
     if !own.iter().any(|listed| listed == context.name) {
         let remedy = match own {
             [] => "a code-only run has no token".to_owned(),
-            own => format!("expected {}", own.join(" or ")),
+            own => format!("must be {}", own.join(" or ")),
         };
         report.forbid("metadata.name", quoted(context.name), remedy);
     }

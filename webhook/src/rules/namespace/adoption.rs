@@ -74,7 +74,7 @@ fn nothing_is_stripped(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
         [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
     for key in kept.into_iter().filter(|_| old.is_managed()) {
         if let (Some(before), None) = (old.meta.label(key), new.meta.label(key)) {
-            let remedy = format!("it stays {}", quoted(before));
+            let remedy = format!("must stay {}", quoted(before));
             report.forbid(label_path("", key), "nothing", remedy);
         }
     }

@@ -53,12 +53,12 @@ fn hold_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mu
     let path = annotation_path(keys::HOLD);
     let Ok(hold) = text.parse::<Hold>() else {
         let remedy =
-            "expected a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z looking into it\"";
+            "must be a time in UTC, a blank and a reason, such as \"2026-01-31T12:00:00Z looking into it\"";
         return report.invalid(path, quoted(text), remedy);
     };
     let longest = context.policy.cleanup.max_hold;
     if later(context.facts.now, longest).is_none_or(|latest| hold.until.timestamp() > latest) {
-        let remedy = format!("expected a time at most {} ahead of now", GoDuration::from(longest));
+        let remedy = format!("must be a time at most {} ahead of now", GoDuration::from(longest));
         report.invalid(path, quoted(text), remedy);
     }
 }

@@ -94,30 +94,30 @@ fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Re
     {
         let found = meta.label(key);
         if found != Some(wanted) {
-            report.forbid(label_path("", key), quoted_or_nothing(found), format!("expected \"{wanted}\""));
+            report.forbid(label_path("", key), quoted_or_nothing(found), format!("must be \"{wanted}\""));
         }
     }
     let mode = meta.label(keys::RUNTIME_MODE);
     if mode.is_none_or(|mode| mode.parse::<RuntimeMode>().is_err()) {
-        let remedy = "expected \"full-env\" or \"code-only\"";
+        let remedy = "must be \"full-env\" or \"code-only\"";
         report.invalid(label_path("", keys::RUNTIME_MODE), quoted_or_nothing(mode), remedy);
     }
     for key in [keys::RUN_ID, keys::PROJECT_ID] {
         let found = meta.label(key);
         if !found.is_some_and(is_sanitized) {
-            let remedy = "expected lower-case letters, digits and '-' (\"unknown\" if there is none)";
+            let remedy = "must be lower-case letters, digits and '-' (\"unknown\" if there is none)";
             report.invalid(label_path("", key), quoted_or_nothing(found), remedy);
         }
     }
     if let Some(agent) = meta.label(keys::AGENT_KEY).filter(|agent| !is_sanitized(agent)) {
-        let remedy = "expected lower-case letters, digits and '-', such as \"dev\"";
+        let remedy = "must be lower-case letters, digits and '-', such as \"dev\"";
         report.invalid(label_path("", keys::AGENT_KEY), quoted(agent), remedy);
     }
     let issue = meta.label(keys::ISSUE_NUMBER);
     if let Some(issue) =
         issue.filter(|issue| issue.parse::<codex_k8s_shared::identity::IssueNumber>().is_err())
     {
-        let remedy = "expected a decimal number above 0 without leading zeros, such as \"42\"";
+        let remedy = "must be a decimal number above 0 without leading zeros, such as \"42\"";
         report.invalid(label_path("", keys::ISSUE_NUMBER), quoted(issue), remedy);
     }
 }
@@ -191,7 +191,7 @@ fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<
             (true, _) => {
                 "a manager changes it together with a renewed lease (namespace-lease-updated-at)".to_owned()
             }
-            (false, Some(before)) => format!("it stays {} for the life of the run", quoted(before)),
+            (false, Some(before)) => format!("must stay {} for the life of the run", quoted(before)),
             (false, None) => "only a manager adds it".to_owned(),
         };
         report.forbid(label_path("", key), quoted_or_nothing(after), remedy);

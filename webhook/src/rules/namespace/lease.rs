@@ -126,17 +126,17 @@ fn lease_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
     let found = |key| quoted_or_nothing(namespace.meta.annotation(key));
     let ttl = Duration::from(lease.ttl);
     if ttl < policy.min_ttl || ttl > policy.max_ttl {
-        let remedy = format!("expected {} at least and {} at most", go(policy.min_ttl), go(policy.max_ttl));
+        let remedy = format!("must be at least {} and at most {}", go(policy.min_ttl), go(policy.max_ttl));
         report.invalid(annotation_path(keys::NAMESPACE_LEASE_TTL), found(keys::NAMESPACE_LEASE_TTL), remedy);
     }
     let expires_at = lease.expires_at.timestamp();
     let path = annotation_path(keys::NAMESPACE_LEASE_EXPIRES_AT);
     if expires_at <= context.facts.now {
-        report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), "expected a time ahead of now");
+        report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), "must be a time ahead of now");
     } else if later(context.facts.now, policy.max_ttl + policy.tolerance)
         .is_some_and(|latest| expires_at > latest)
     {
-        let remedy = format!("expected a time at most {} ahead of now", go(policy.max_ttl));
+        let remedy = format!("must be a time at most {} ahead of now", go(policy.max_ttl));
         report.invalid(path, found(keys::NAMESPACE_LEASE_EXPIRES_AT), remedy);
     }
     let updated_at = lease.updated_at.timestamp();
@@ -145,7 +145,7 @@ fn lease_is_bounded(context: &Context<'_>, namespace: &Namespace<'_>, report: &m
         report.invalid(
             path,
             found(keys::NAMESPACE_LEASE_UPDATED_AT),
-            "expected a time that is not ahead of now",
+            "must be a time that is not ahead of now",
         );
     }
 }

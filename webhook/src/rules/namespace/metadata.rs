@@ -8,7 +8,7 @@ use super::examples::metadata as examples;
 use super::{Context, Namespace, Validate, defaults};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
-use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing};
+use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing, stays};
 use crate::rules::requester::Role;
 
 pub(super) const RULES: &[Rule] = &[
@@ -111,7 +111,7 @@ fn keys_are_known(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Repor
 fn requester_is_recorded(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let found = namespace.meta.annotation(keys::REQUESTED_BY);
     if found != Some(context.requester.user) {
-        let remedy = format!("expected {}, who asks", quoted(context.requester.user));
+        let remedy = format!("must be {}, who asks", quoted(context.requester.user));
         report.forbid(annotation_path(keys::REQUESTED_BY), quoted_or_nothing(found), remedy);
     }
 }
@@ -121,7 +121,7 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
     if context.becomes_managed {
         requester_is_recorded(context, new, report);
     } else if before != after {
-        let remedy = format!("it stays {}", quoted_or_nothing(before));
+        let remedy = stays(before);
         report.forbid(annotation_path(keys::REQUESTED_BY), quoted_or_nothing(after), remedy);
     }
 }
@@ -216,7 +216,7 @@ fn finalizers_and_owners_are_listed(context: &Context<'_>, namespace: &Namespace
 /// The API server adds its own finalizer and keeps all others, which no program would ever remove.
 fn spec_finalizers_are_the_clusters(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     for finalizer in spec_finalizers(namespace.object).filter(|finalizer| *finalizer != KUBERNETES) {
-        report.forbid("spec.finalizers", quoted(finalizer), "leave it out: nobody removes it");
+        report.forbid("spec.finalizers", quoted(finalizer), "leave it out: no controller removes it");
     }
 }
 

@@ -38,14 +38,14 @@ fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, repo
         // A warning level affects only messages, not what runs: any known level is enough.
         let enough = level.is_some_and(|level| key != keys::POD_SECURITY_ENFORCE || level >= least);
         if !enough {
-            let remedy = format!("expected \"{}\" or stricter", least.as_str());
+            let remedy = format!("must be \"{}\" or stricter", least.as_str());
             report.forbid(label_path("", key), quoted_or_nothing(found), remedy);
         }
     }
     if let Some(version) =
         namespace.meta.label(keys::POD_SECURITY_ENFORCE_VERSION).filter(|version| *version != "latest")
     {
-        let remedy = "expected \"latest\" or no label: an old version misses newer checks";
+        let remedy = "must be \"latest\" or no label: an old version misses newer checks";
         report.forbid(label_path("", keys::POD_SECURITY_ENFORCE_VERSION), quoted(version), remedy);
     }
 }

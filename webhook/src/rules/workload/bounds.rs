@@ -111,9 +111,9 @@ fn bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report, 
     let found = at(workload.object, path).and_then(|spec| at(spec, &[field.name]));
     let name = || format!("{}{}", dotted(path), field.name);
     match found.map(Value::as_i64) {
-        None if field.due => report.forbid(name(), "nothing", format!("expected {max} at most")),
+        None if field.due => report.forbid(name(), "nothing", format!("must be at most {max}")),
         Some(Some(value)) if value > max => {
-            report.forbid(name(), value.to_string(), format!("expected {max} at most"));
+            report.forbid(name(), value.to_string(), format!("must be at most {max}"));
         }
         _ => {}
     }

@@ -86,16 +86,16 @@ fn nothing_is_privileged(_: &Context<'_>, workload: &Workload<'_>, report: &mut 
         let security = at(container.value, &["securityContext"]);
         if security.is_some_and(|security| is_true(security, "privileged")) {
             let path = container.field(workload, "securityContext.privileged");
-            report.forbid(path, "true", "expected false or nothing");
+            report.forbid(path, "true", "must be false or unset");
         }
         if hosts_process(security) {
             let path = container.field(workload, "securityContext.windowsOptions.hostProcess");
-            report.forbid(path, "true", "expected false or nothing");
+            report.forbid(path, "true", "must be false or unset");
         }
     }
     if hosts_process(workload.pod_spec().and_then(|spec| at(spec, &["securityContext"]))) {
         let path = workload.pod_field("securityContext.windowsOptions.hostProcess");
-        report.forbid(path, "true", "expected false or nothing");
+        report.forbid(path, "true", "must be false or unset");
     }
 }
 
@@ -109,7 +109,7 @@ fn host_namespaces_are_left(_: &Context<'_>, workload: &Workload<'_>, report: &m
     let Some(spec) = workload.pod_spec() else { return };
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
         if is_true(spec, field) {
-            report.forbid(workload.pod_field(field), "true", "expected false or nothing");
+            report.forbid(workload.pod_field(field), "true", "must be false or unset");
         }
     }
     if is_true(spec, "hostNetwork") {
@@ -191,7 +191,7 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
             }
         }
         if let Some(mount) = text(security, "procMount").filter(|mount| *mount != "Default") {
-            report.forbid(path("procMount"), quoted(mount), "expected \"Default\" or nothing");
+            report.forbid(path("procMount"), quoted(mount), "must be \"Default\" or unset");
         }
     }
 }
@@ -219,7 +219,7 @@ fn check_profiles(security: &Value, path: impl Fn(&str) -> String, report: &mut 
     let options = at(security, &["seLinuxOptions"]);
     let option = |field: &str| options.and_then(|options| text(options, field));
     if let Some(found) = option("type").filter(|found| !CONTAINER_TYPES.contains(found)) {
-        let remedy = format!("expected {}", CONTAINER_TYPES.join(" or "));
+        let remedy = format!("must be {}", CONTAINER_TYPES.join(" or "));
         report.forbid(path("seLinuxOptions.type"), quoted(found), remedy);
     }
     for field in ["user", "role"] {

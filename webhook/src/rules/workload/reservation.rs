@@ -10,7 +10,7 @@ use super::examples::reservation as examples;
 use super::{Context, Workload, dotted, identity};
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, is_true, items};
-use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing};
+use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing, stays};
 use crate::rules::{Edits, Kind, Role};
 
 pub(super) const RULES: &[Rule] = &[Rule {
@@ -146,7 +146,7 @@ fn waits_from_the_start(context: &Context<'_>, new: &Workload<'_>, report: &mut 
     }
     if !is_suspended(new) {
         let remedy = format!(
-            "expected true until there is {}; create it again, for the call that suspends it was skipped",
+            "must be true until there is {}; create it again, for the call that suspends it was skipped",
             required_reservation(context)
         );
         report.forbid("spec.suspend", suspension(new), remedy);
@@ -156,7 +156,7 @@ fn waits_from_the_start(context: &Context<'_>, new: &Workload<'_>, report: &mut 
 fn goes_on_waiting(context: &Context<'_>, old: &Workload<'_>, new: &Workload<'_>, report: &mut Report) {
     let label = |workload: &Workload<'_>| workload.meta.label(keys::RUN_ID).is_some();
     if label(old) && !label(new) {
-        report.forbid(label_path("", keys::RUN_ID), "nothing", "it stays: agent Jobs are counted by it");
+        report.forbid(label_path("", keys::RUN_ID), "nothing", "must stay: agent Jobs are counted by it");
     }
     for key in [keys::JOB_ADMITTED_AT, keys::JOB_PENDING_REASON] {
         let (before, found) = (old.meta.annotation(key), new.meta.annotation(key));
@@ -165,7 +165,7 @@ fn goes_on_waiting(context: &Context<'_>, old: &Workload<'_>, new: &Workload<'_>
             && found == Some(PENDING_REASON_AT_CREATION)
             && is_suspended(new);
         if before != found && !requests_it {
-            let remedy = format!("it stays {}: only the reconciler writes it", quoted_or_nothing(before));
+            let remedy = format!("{}: only the reconciler writes it", stays(before));
             report.forbid(annotation_path(key), quoted_or_nothing(found), remedy);
         }
     }

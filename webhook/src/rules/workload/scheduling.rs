@@ -96,7 +96,7 @@ fn listed(
         let remedy = if allowed.is_empty() {
             "leave it out".to_owned()
         } else {
-            format!("expected {}", allowed.join(" or "))
+            format!("must be {}", allowed.join(" or "))
         };
         report.forbid(workload.pod_field(field), quoted(found), remedy);
     }

@@ -116,7 +116,7 @@ fn code_only_has_no_token(context: &Context<'_>, workload: &Workload<'_>, report
         report.forbid(
             workload.pod_field("automountServiceAccountToken"),
             found,
-            "expected false: this run is code-only",
+            "must be false: this run is code-only",
         );
     }
     for (volume, source) in projected(spec) {
@@ -205,7 +205,7 @@ fn tokens_are_plain(_: &Context<'_>, workload: &Workload<'_>, report: &mut Repor
         }
         let seconds = token.get("expirationSeconds").and_then(Value::as_i64);
         if let Some(seconds) = seconds.filter(|seconds| *seconds > LONGEST_TOKEN_SECONDS) {
-            let remedy = format!("expected {LONGEST_TOKEN_SECONDS} at most");
+            let remedy = format!("must be at most {LONGEST_TOKEN_SECONDS}");
             report.forbid(field("expirationSeconds"), seconds.to_string(), remedy);
         }
     }

@@ -8,7 +8,7 @@ use super::{Context, Workload};
 use crate::rules::Kind;
 use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
-use crate::rules::report::{Report, clean, quoted_or_nothing};
+use crate::rules::report::{Report, clean, quoted_or_nothing, stays};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     id: "JOB025",
@@ -38,10 +38,7 @@ fn stays_as_it_is(_: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_
         // Many controllers write conditions of a Pod; the Job controller uses its phase.
         let (before, after) = (text(&before, "phase"), text(&after, "phase"));
         if before != after {
-            let remedy = format!(
-                "it stays {}: only kubelet and the cluster's controllers change it",
-                quoted_or_nothing(before)
-            );
+            let remedy = format!("{}: only kubelet and the cluster's controllers change it", stays(before));
             report.forbid("status.phase", quoted_or_nothing(after), remedy);
         }
         return;

@@ -123,7 +123,7 @@ fn a_job_without_a_limit_is_not_touched() {
 #[test]
 fn a_job_that_the_mutating_call_was_skipped_for_is_refused() {
     for job in [job(), with(job(), &json!({"spec": {"suspend": false}}))] {
-        let message = "expected true until there is a quota reservation among the agent Jobs of project p1, whose limit is 5; create it again";
+        let message = "must be true until there is a quota reservation among the agent Jobs of project p1, whose limit is 5; create it again";
         is_one(&created(WORKER, job), message);
     }
     let nameless = with(suspended(job()), &json!({"metadata": {"labels": {"codex-k8s.dev/run-id": null}}}));
@@ -143,9 +143,9 @@ fn a_job_of_which_somebody_says_that_it_has_a_reservation_is_refused() {
     let message = "job-pending-reason\"]: \"godot\"; leave it out";
     is_one(&created(WORKER, annotated(suspended(job()), keys::JOB_PENDING_REASON, "godot")), message);
     let message =
-        "job-admitted-at\"]: \"2026-02-01T12:00:00Z\"; it stays nothing: only the reconciler writes it";
+        "job-admitted-at\"]: \"2026-02-01T12:00:00Z\"; must stay unset: only the reconciler writes it";
     is_one(&changed(AGENT, suspended(job()), suspended(reserved())), message);
-    is_one(&changed(AGENT, reserved(), job()), "it stays \"2026-02-01T12:00:00Z\"");
+    is_one(&changed(AGENT, reserved(), job()), "must stay \"2026-02-01T12:00:00Z\"");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn no_one_but_the_reconciler_lets_go_a_job_that_waits() {
         is_one(&changed(user, waiting(), resumed.clone()), message);
         is_one(
             &changed(user, waiting(), forgotten.clone()),
-            "job-pending-reason\"]: nothing; it stays \"a quota reservation among",
+            "job-pending-reason\"]: nothing; must stay \"a quota reservation among",
         );
         assert_eq!(
             changed(user, waiting(), started.clone()).len(),
