@@ -13,12 +13,14 @@
 mod arcs;
 pub mod catalogue;
 pub mod edits;
+mod evaluate;
 pub mod example;
 pub mod guard;
 pub mod namespace;
 pub mod object;
 pub mod report;
 pub mod requester;
+pub mod rule;
 pub mod workload;
 
 #[cfg(test)]
@@ -32,12 +34,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use catalogue::{Check, Rule, Subject};
 pub use edits::Edits;
 pub use namespace::{Holders, Occupancy};
 pub use object::Meta;
 pub use report::{Code, Finding, Report};
 pub use requester::{Requester, Role};
+pub use rule::{Rule, Subject};
 
 pub use crate::review::{Entry, Operation};
 
@@ -272,12 +274,4 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
     }
     verdict.by_controller = requester.is_cluster_controller(policy);
     verdict
-}
-
-/// Returns the mode of a rule under a policy.
-pub fn mode(policy: &RunPolicy, rule: &Rule) -> Mode {
-    if policy.rules.is_empty() {
-        return rule.default_mode;
-    }
-    policy.rules.get(rule.id).copied().unwrap_or(rule.default_mode)
 }
