@@ -33,7 +33,7 @@ fn mutates(rule: &Rule) -> &'static str {
     match rule.subject {
         _ if !catalogue::mutates(rule) => "no",
         Subject::Namespace | Subject::Workload => "yes: what is missing is added on creation",
-        Subject::Guard => "yes: what a manager writes is set to the policy's values",
+        Subject::Contents => "yes: what a manager writes is set to the policy's values",
     }
 }
 

@@ -4,13 +4,13 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 
 use super::evaluate::HasRule;
 use super::rule::Rule;
-use super::{guard, namespace, workload};
+use super::{contents, namespace, workload};
 
 /// All rules, in the order of their ids.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     let namespace = namespace::checks().map(HasRule::rule);
     let workload = workload::checks().map(HasRule::rule);
-    namespace.chain(workload).chain(guard::checks().map(HasRule::rule))
+    namespace.chain(workload).chain(contents::checks().map(HasRule::rule))
 }
 
 /// Returns the rule with an id, regardless of case.
@@ -21,7 +21,7 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 /// Returns true if a rule also fixes objects.
 pub fn mutates(rule: &Rule) -> bool {
     let mutating = mutating(namespace::checks()).chain(mutating(workload::checks()));
-    mutating.chain(self::mutating(guard::checks())).any(|other| other.id == rule.id)
+    mutating.chain(self::mutating(contents::checks())).any(|other| other.id == rule.id)
 }
 
 fn mutating<C: HasRule + 'static>(

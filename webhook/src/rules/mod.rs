@@ -11,17 +11,20 @@
 //! an update changes the program, the whole object is evaluated, as if its author had created it.
 
 mod arcs;
+mod baseline;
 pub mod catalogue;
+pub mod contents;
 pub mod edits;
 mod evaluate;
 pub mod example;
-pub mod guard;
 pub mod namespace;
 pub mod object;
+pub mod rbac;
 pub mod report;
 pub mod requester;
 pub mod rule;
 pub mod workload;
+pub mod write;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -267,7 +270,7 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
         | Kind::ResourceQuota
         | Kind::LimitRange
         | Kind::Secret
-        | Kind::TokenRequest => guard::decide(policy, facts, request, &requester, entry),
+        | Kind::TokenRequest => contents::decide(policy, facts, request, &requester, entry),
     };
     if requester.breaks_glass {
         verdict.only_warn();

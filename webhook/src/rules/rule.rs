@@ -14,7 +14,7 @@ pub enum Subject {
     /// Jobs, `CronJobs`, Pods and Pod templates in run namespaces.
     Workload,
     /// Everything else in a run namespace, and bindings elsewhere that grant rights to it.
-    Guard,
+    Contents,
 }
 
 impl fmt::Display for Subject {
@@ -22,7 +22,7 @@ impl fmt::Display for Subject {
         out.write_str(match self {
             Self::Namespace => "Run namespaces",
             Self::Workload => "Jobs, CronJobs, Pods and Pod templates",
-            Self::Guard => "Baseline, rights and tokens",
+            Self::Contents => "Baseline, rights and tokens",
         })
     }
 }
@@ -41,7 +41,7 @@ impl Subject {
                 "identities.workloadControllers",
                 "namespaces.slotProjects",
             ],
-            Self::Guard => &[],
+            Self::Contents => &[],
         }
     }
 }

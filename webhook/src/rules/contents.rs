@@ -5,45 +5,21 @@
 //! the policy's values, so that neither side finds changes made by the other. Such a write is never denied, because the
 //! reconciler repairs what the webhook could not replace.
 
-mod baseline;
-mod binding;
-mod elsewhere;
-mod everybody;
-mod examples;
-mod quota;
-mod role;
-mod secret;
-mod subject;
-mod token;
-
 #[cfg(test)]
 mod tests;
 
 use codex_k8s_shared::policy::RunPolicy;
 use serde_json::Value;
 
-pub use elsewhere::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
-pub use secret::TOKEN as TOKEN_SECRET;
-pub use subject::{Check, Context, Mutate, Validate, Write};
-
-use super::evaluate;
 use super::requester::API_SERVER;
+use super::write::{Check, Context, Write};
 use super::{Entry, Facts, Finding, Kind, Meta, Request, Requester, Rule, Verdict};
+use super::{baseline, evaluate, rbac};
 
 /// Returns the rules about objects in a namespace, in the order of their ids.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [
-        baseline::CHECKS,
-        role::CHECKS,
-        binding::CHECKS,
-        elsewhere::CHECKS,
-        everybody::CHECKS,
-        secret::CHECKS,
-        token::CHECKS,
-        quota::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
+    let baseline = [baseline::objects::CHECKS].into_iter();
+    baseline.chain(rbac::CHECKS).chain([baseline::quota::CHECKS]).flatten()
 }
 
 /// Evaluates a request about an object in a namespace, or about a binding elsewhere.
@@ -86,7 +62,7 @@ pub fn decide(
 fn is_in_scope(context: &Context<'_>) -> bool {
     if context.kind == Kind::ClusterRole {
         // The controller that fills aggregated roles is not exempt: labels of other users decide what it writes.
-        return everybody::is_listed(context) && context.requester.user != API_SERVER;
+        return rbac::is_bound_to_everybody(context) && context.requester.user != API_SERVER;
     }
     let is_binding = matches!(context.kind, Kind::RoleBinding | Kind::ClusterRoleBinding);
     let grants = matches!(context.kind, Kind::Secret | Kind::TokenRequest) || context.status;

@@ -5,14 +5,14 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
-use super::examples::baseline as examples;
-use super::subject::{Check, Context, Write};
+use super::examples::objects as examples;
 use crate::rules::object::at;
 use crate::rules::report::{Report, clean, label_path, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Edits, Kind, Meta};
 
-pub(super) const CHECKS: &[Check] = &[
+pub(in crate::rules) const CHECKS: &[Check] = &[
     Check::new(&BASE001, only_the_platform_writes).with_mutation(set_to_the_policys),
     Check::new(&BASE002, only_the_platform_deletes),
     Check::new(&BASE003, only_the_cluster_counts),
@@ -26,7 +26,7 @@ static BASE001: Rule = Rule {
           object would never stop.",
     remedy: "Let codex-k8s-guard reconcile write them; change the baseline in the policy instead. For an object \
              of your own, use another name and leave out the label codex-k8s.dev/managed-by.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -44,7 +44,7 @@ static BASE002: Rule = Rule {
     title: "Only the platform deletes the baseline, except with its namespace",
     why: "Without its quota, a run can use any amount until the reconciler has recreated it.",
     remedy: "Leave the baseline in place, or delete the namespace.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -67,7 +67,7 @@ static BASE003: Rule = Rule {
           allowed, has no quota. A write to the status can also change the labels.",
     remedy: "Leave the status to the cluster's quota controller; identities.quotaControllers of the policy lists \
              its user names.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &["identities.quotaControllers"],
     default_mode: Mode::Enforce,
     examples: examples::BASE003,

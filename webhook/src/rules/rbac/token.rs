@@ -4,11 +4,11 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
 
 use super::examples::token as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean, quoted};
 use crate::rules::requester::KUBELETS;
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Kind, Role};
 
 pub(super) const CHECKS: &[Check] =
@@ -21,7 +21,7 @@ static TOKEN001: Rule = Rule {
           the run.",
     remedy: "Leave out spec.audiences, and set spec.expirationSeconds to at most an hour; tokens in the policy \
              sets the allowed audiences and the longest lifetime.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &["tokens.audiences", "tokens.maxSeconds"],
     default_mode: Mode::Enforce,
     examples: examples::TOKEN001,
@@ -34,7 +34,7 @@ static TOKEN002: Rule = Rule {
           with one of their tokens has the same rights.",
     remedy: "Request a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A \
              code-only run cannot get a token.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.candidateServiceAccounts",
         "namespaces.slotProjects",

@@ -7,11 +7,11 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::binding as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::Kind;
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
 pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC002, binds_what_is_allowed)];
 
@@ -22,7 +22,7 @@ static RBAC002: Rule = Rule {
           ServiceAccounts. If the agent's Role is bound to a group such as system:authenticated, everyone has it.",
     remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace, or list further roles and \
              subjects under rbac in the policy.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::examples::everybody as examples;
 use super::role::{read, rules};
-use super::subject::{Check, Context, Write};
 use crate::rules::Kind;
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean, quoted};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
 pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC004, is_not_widened)];
 
@@ -23,7 +23,7 @@ static RBAC004: Rule = Rule {
           them, directly or by aggregation, is a right of every agent.",
     remedy: "Add the rules to another ClusterRole, and bind that to the subjects that need it. Create a ClusterRole \
              of your own before you list it in rbac.everybody of the policy.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",
@@ -40,7 +40,7 @@ static RBAC004: Rule = Rule {
 const MOST_COMPARED: usize = 64;
 
 /// Returns true if the policy allows the `ClusterRole` to be bound to all users.
-pub(super) fn is_listed(context: &Context<'_>) -> bool {
+pub(in crate::rules) fn is_listed(context: &Context<'_>) -> bool {
     context.policy.rbac.everybody.iter().any(|listed| listed == context.name)
 }
 

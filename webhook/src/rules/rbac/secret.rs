@@ -3,11 +3,11 @@
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::secret as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::Kind;
 use crate::rules::object::text;
 use crate::rules::report::{Report, quoted};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
 pub(super) const CHECKS: &[Check] = &[Check::new(&SECRET001, holds_no_token)];
 
@@ -17,7 +17,7 @@ static SECRET001: Rule = Rule {
     why: "Kubernetes writes a token without an expiry to such a Secret, for every user who can read or mount it. The \
           token outlives the run and is not bound to a Pod.",
     remedy: "Let Pods use the token that kubelet mounts. No other Secret is ever sent to this webhook.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[],
     default_mode: Mode::Enforce,
     examples: examples::SECRET001,

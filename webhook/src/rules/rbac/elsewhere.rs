@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
 use super::examples::elsewhere as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::object::{at, text};
 use crate::rules::report::Report;
 use crate::rules::requester::service_account;
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Kind, Request};
 
 pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC003, nothing_reaches_in)];
@@ -25,7 +25,7 @@ static RBAC003: Rule = Rule {
     remedy: "Bind a ServiceAccount outside run namespaces, or the users and groups that need the rights; in a run \
              namespace, the baseline grants what a run needs. A manager binds the platform's own copies in slots. \
              List ClusterRoles that may be bound to all users in rbac.everybody of the policy.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",

@@ -4,12 +4,12 @@ use codex_k8s_shared::baseline::changes;
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::quota as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::Kind;
 use crate::rules::report::{Report, clean, quoted};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const CHECKS: &[Check] = &[Check::new(&QUOTA001, none_beside_the_baseline)];
+pub(in crate::rules) const CHECKS: &[Check] = &[Check::new(&QUOTA001, none_beside_the_baseline)];
 
 static QUOTA001: Rule = Rule {
     id: "QUOTA001",
@@ -17,7 +17,7 @@ static QUOTA001: Rule = Rule {
     why: "A LimitRange sets defaults for Pods and rejects others. A second one, or a quota of zero, can stop a run \
           completely, or make all its Pods larger than intended.",
     remedy: "Change the baseline in the policy instead. An existing object can be deleted.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",

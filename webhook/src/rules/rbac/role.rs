@@ -8,11 +8,11 @@ use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
 use super::examples::role as examples;
-use super::subject::{Check, Context, Write};
 use crate::rules::Kind;
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
 pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC001, grants_no_more)];
 
@@ -24,7 +24,7 @@ static RBAC001: Rule = Rule {
           subresources.",
     remedy: "Leave out the rights that baseline.candidate.rules and baseline.readOnly.rules of the policy do not \
              grant. In a namespace without an access profile, a Role must not grant anything.",
-    subject: Subject::Guard,
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
