@@ -168,7 +168,7 @@ impl<L: Lookup> Engine<L> {
         let name = review.namespace().unwrap_or_default();
         facts.namespace = or_bare_slot(policy, name, self.lookup.get(name).await?);
         if entry == Entry::Validate && facts.namespace.is_none() {
-            facts.named = self.managed_among(rules::guard::namespaces(policy, request, Some(name)));
+            facts.named = self.managed_among(rules::rbac::namespaces(policy, request, Some(name)));
         }
         let requester_namespace = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed |= facts.namespace.is_some() && requester_namespace == Some(name);

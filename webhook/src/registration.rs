@@ -24,7 +24,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::rules::guard::KUBELETS;
+use crate::rules::requester::KUBELETS;
 
 /// The name of both configurations.
 pub const NAME: &str = "codex-k8s-guard";

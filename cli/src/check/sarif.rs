@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity, live};
-use codex_k8s_webhook::rules::catalogue::{self, Rule};
+use codex_k8s_webhook::rules::{Rule, catalogue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_sarif::sarif::{
     ArtifactLocation, Location, LogicalLocation, Message, MultiformatMessageString, PhysicalLocation, Region,

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use codex_k8s_shared::policy::Mode;
-use codex_k8s_webhook::rules::catalogue::{Rule, Subject, all, find};
+use codex_k8s_webhook::rules::catalogue::{self, all, find};
 use codex_k8s_webhook::rules::example::{self, Object};
+use codex_k8s_webhook::rules::{Rule, Subject};
 
 /// Explains a rule, by its id.
 pub(super) fn rule(id: &str) -> anyhow::Result<String> {
@@ -28,11 +29,11 @@ const fn mode(mode: Mode) -> &'static str {
     }
 }
 
-const fn mutates(rule: &Rule) -> &'static str {
-    match rule.subject() {
-        _ if !rule.mutates() => "no",
+fn mutates(rule: &Rule) -> &'static str {
+    match rule.subject {
+        _ if !catalogue::mutates(rule) => "no",
         Subject::Namespace | Subject::Workload => "yes: missing fields are added on creation",
-        Subject::Guard => "yes: fields that a manager writes are set to the policy's values",
+        Subject::Contents => "yes: fields that a manager writes are set to the policy's values",
     }
 }
 
@@ -50,7 +51,7 @@ fn entry(rule: &Rule) -> String {
         "{}: {}\n\nAbout:    {}\nWhy:      {}\nComply:   {}\nSettings: {}\nDefault:  {} (rules.{} in the policy: enforce, warn, audit or off)\nMutates:  {}\n\n{}",
         rule.id,
         rule.title,
-        rule.subject(),
+        rule.subject,
         rule.why,
         rule.remedy,
         rule.settings().collect::<Vec<_>>().join(", "),
@@ -77,8 +78,8 @@ pub(super) fn markdown() -> String {
     );
     let mut subject = None;
     for rule in all() {
-        if subject.replace(rule.subject()) != Some(rule.subject()) {
-            let _ = writeln!(page, "\n## {}", rule.subject());
+        if subject.replace(rule.subject) != Some(rule.subject) {
+            let _ = writeln!(page, "\n## {}", rule.subject);
         }
         let _ = write!(
             page,

@@ -74,7 +74,7 @@ pub fn diff(old: &RunPolicy, new: &RunPolicy) -> PolicyDiff {
 
 /// Returns the policy with explicit modes for all rules.
 fn written_out(policy: &RunPolicy) -> Value {
-    let rules = catalogue::all().map(|rule| (rule.id.to_owned(), crate::rules::mode(policy, rule)));
+    let rules = catalogue::all().map(|rule| (rule.id.to_owned(), rule.mode(policy)));
     let policy = RunPolicy { rules: rules.collect(), ..policy.clone() };
     serde_json::to_value(policy).unwrap_or_default()
 }

@@ -25,8 +25,8 @@ use serde_json::Value;
 
 use crate::created::as_created;
 use crate::review::{Entry, Operation};
-use crate::rules::guard::{Included, included};
 use crate::rules::object::items;
+use crate::rules::rbac::{Included, included};
 use crate::rules::report::clean;
 use crate::rules::workload::is_privilege;
 use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Meta, Request};

@@ -250,7 +250,7 @@ fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Ve
     let outcome = match (findings.is_empty(), is_evaluated) {
         (false, _) => Said::Found,
         (true, true) => Said::Passed,
-        (true, false) if rules::mode(policy, rule) == Mode::Off => Said::Off,
+        (true, false) if rule.mode(policy) == Mode::Off => Said::Off,
         (true, false) => Said::OutOfScope,
     };
     Consulted { id: rule.id, title: rule.title, why: rule.why, remedy: rule.remedy, outcome, findings }

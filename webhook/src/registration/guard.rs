@@ -9,7 +9,8 @@ use codex_k8s_shared::policy::{RunPolicy, Subjects};
 use serde_json::{Value, json};
 
 use super::{cel, cel_list, managed_selector, rule, webhook};
-use crate::rules::guard::{ANONYMOUS, API_SERVER, EVERYBODY, KUBELETS, TOKEN_SECRET};
+use crate::rules::rbac::{ANONYMOUS, EVERYBODY, TOKEN_SECRET};
+use crate::rules::requester::{API_SERVER, KUBELETS};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const WRITES: [&str; 2] = ["CREATE", "UPDATE"];

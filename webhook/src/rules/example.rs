@@ -213,7 +213,7 @@ impl Example {
     /// Returns the groups of the requester that matter to the rules.
     pub const fn groups(&self) -> &'static [&'static str] {
         match self.user {
-            User::Kubelet => &[super::guard::KUBELETS],
+            User::Kubelet => &[super::requester::KUBELETS],
             _ => &[],
         }
     }

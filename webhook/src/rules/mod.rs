@@ -11,15 +11,20 @@
 //! an update changes the program, the whole object is evaluated, as if its author had created it.
 
 mod arcs;
+mod baseline;
 pub mod catalogue;
+pub mod contents;
 pub mod edits;
+mod evaluate;
 pub mod example;
-pub mod guard;
 pub mod namespace;
 pub mod object;
+pub mod rbac;
 pub mod report;
 pub mod requester;
+pub mod rule;
 pub mod workload;
+pub mod write;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,12 +37,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use catalogue::{Check, Rule, Subject};
 pub use edits::Edits;
 pub use namespace::{Holders, Occupancy};
 pub use object::Meta;
 pub use report::{Code, Finding, Report};
 pub use requester::{Requester, Role};
+pub use rule::{Rule, Subject};
 
 pub use crate::review::{Entry, Operation};
 
@@ -265,19 +270,11 @@ pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: E
         | Kind::ResourceQuota
         | Kind::LimitRange
         | Kind::Secret
-        | Kind::TokenRequest => guard::decide(policy, facts, request, &requester, entry),
+        | Kind::TokenRequest => contents::decide(policy, facts, request, &requester, entry),
     };
     if requester.breaks_glass {
         verdict.only_warn();
     }
     verdict.by_controller = requester.is_cluster_controller(policy);
     verdict
-}
-
-/// Returns the mode of a rule under a policy.
-pub fn mode(policy: &RunPolicy, rule: &Rule) -> Mode {
-    if policy.rules.is_empty() {
-        return rule.default_mode;
-    }
-    policy.rules.get(rule.id).copied().unwrap_or(rule.default_mode)
 }

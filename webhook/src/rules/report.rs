@@ -5,7 +5,7 @@ use std::fmt;
 
 use codex_k8s_shared::policy::Mode;
 
-use super::catalogue::Rule;
+use super::rule::Rule;
 
 /// The status code of a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,11 @@ impl Report {
     /// Starts without findings.
     pub const fn new(rule: &'static Rule, mode: Mode) -> Self {
         Self { rule, mode, findings: Vec::new() }
+    }
+
+    /// Starts another report of the same rule, without findings.
+    pub const fn another(&self) -> Self {
+        Self::new(self.rule, self.mode)
     }
 
     /// Adds a finding about something that is not allowed. The caller quotes `found` if it is a value.

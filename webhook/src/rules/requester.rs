@@ -6,6 +6,12 @@ use super::{Facts, Request};
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
+/// The user name of kube-apiserver itself. Its writes are never denied, because it needs them to start.
+pub const API_SERVER: &str = "system:apiserver";
+
+/// The group of kubelets, which request the tokens of the Pods on their nodes.
+pub const KUBELETS: &str = "system:nodes";
+
 /// The role of the requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

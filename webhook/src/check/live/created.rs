@@ -4,7 +4,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::Value;
 
 use super::super::Requester;
-use crate::rules::guard::API_SERVER;
+use crate::rules::requester::API_SERVER;
 
 /// The controller for each kind of owner.
 const CONTROLLERS: [(&str, &str); 7] = [

@@ -2,7 +2,7 @@
 
 use kube::api::ApiResource;
 
-use crate::rules::guard::TOKEN_SECRET;
+use crate::rules::rbac::TOKEN_SECRET;
 
 /// A resource that is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

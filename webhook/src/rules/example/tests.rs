@@ -6,10 +6,10 @@ use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::quota::Scope;
 
 use super::*;
-use crate::rules::catalogue::{Rule, all, find};
+use crate::rules::catalogue::{all, find, mutates};
 use crate::rules::tests::run_namespace;
 use crate::rules::{
-    Entry, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, decide, mode,
+    Entry, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, Rule, decide,
 };
 
 /// Rules that never deny, and the reason.
@@ -198,7 +198,7 @@ fn every_rule_has_an_example_of_each_answer_that_it_gives() {
         let never_denies = NEVER_DENY.iter().any(|(id, _)| *id == rule.id);
         for (answer, is_shown) in [
             ("denied", never_denies || has(Outcome::is_denied)),
-            ("mutated", !rule.mutates() || has(|outcome| matches!(outcome, Outcome::Mutated(_)))),
+            ("mutated", !mutates(rule) || has(|outcome| matches!(outcome, Outcome::Mutated(_)))),
             (
                 "admitted after an evaluation",
                 rule.examples
@@ -215,7 +215,7 @@ fn every_rule_has_an_example_of_each_answer_that_it_gives() {
 
 #[test]
 fn every_rule_is_on_by_default_so_that_its_examples_are_about_the_defaults() {
-    assert!(all().all(|rule| mode(&RunPolicy::default(), rule) != Mode::Off));
+    assert!(all().all(|rule| rule.mode(&RunPolicy::default()) != Mode::Off));
 }
 
 #[test]

@@ -4,51 +4,52 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::adoption as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "NS006",
-        title: "An existing namespace does not become managed",
-        why: "A managed namespace is deleted when its lease ends. A user who can label another user's namespace as \
-              managed can have it deleted.",
-        remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>) is created without labels and labelled \
-                 later, by a manager.",
-        reads: &[
-            "identities.managers",
-            "namespaces.slotProjects",
-            "namespaces.platform",
-            "namespaces.protected",
-        ],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Change(nothing_is_adopted)], mutate: None },
-        examples: examples::NS006,
-    },
-    Rule {
-        id: "NS007",
-        title: "A managed namespace stays managed",
-        why: "Without its labels, a namespace escapes its quota, its rules and the garbage collector.",
-        remedy: "Leave the identity labels in place. To end the run, let the lease end, or delete the namespace.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Change(nothing_is_stripped)], mutate: None },
-        examples: examples::NS007,
-    },
-    Rule {
-        id: "NS008",
-        title: "A protected namespace does not become a run namespace",
-        why: "A managed namespace is deleted some day. The namespaces of the cluster and of the platform must not \
-              be, no matter who labels them.",
-        remedy: "Use another name. The protected names are listed in namespaces.protected and namespaces.platform of \
-                 the policy.",
-        reads: &["namespaces.platform", "namespaces.protected"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::State(protected_is_untouched)], mutate: None },
-        examples: examples::NS008,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&NS006, &[Validate::Change(nothing_is_adopted)]).deciding_alone(),
+    Check::new(&NS007, &[Validate::Change(nothing_is_stripped)]).deciding_alone(),
+    Check::new(&NS008, &[Validate::State(protected_is_untouched)]).deciding_alone(),
 ];
+
+static NS006: Rule = Rule {
+    id: "NS006",
+    title: "An existing namespace does not become managed",
+    why: "A managed namespace is deleted when its lease ends. A user who can label another user's namespace as \
+          managed can have it deleted.",
+    remedy: "Create a new run namespace. Only a slot (<project>-dev-<n>) is created without labels and labelled \
+             later, by a manager.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS006,
+};
+
+static NS007: Rule = Rule {
+    id: "NS007",
+    title: "A managed namespace stays managed",
+    why: "Without its labels, a namespace escapes its quota, its rules and the garbage collector.",
+    remedy: "Leave the identity labels in place. To end the run, let the lease end, or delete the namespace.",
+    subject: Subject::Namespace,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::NS007,
+};
+
+static NS008: Rule = Rule {
+    id: "NS008",
+    title: "A protected namespace does not become a run namespace",
+    why: "A managed namespace is deleted some day. The namespaces of the cluster and of the platform must not \
+          be, no matter who labels them.",
+    remedy: "Use another name. The protected names are listed in namespaces.protected and namespaces.platform of \
+             the policy.",
+    subject: Subject::Namespace,
+    reads: &["namespaces.platform", "namespaces.protected"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS008,
+};
 
 fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
     let slot = context.is_slot() && context.requester.is_manager();

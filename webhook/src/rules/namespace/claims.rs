@@ -6,22 +6,24 @@ use codex_k8s_shared::names::parse_run_namespace;
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::claims as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, label_path, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&NS019, &[Validate::Creation(run_is_not_the_platforms)])];
+
+static NS019: Rule = Rule {
     id: "NS019",
     title: "Only managers use a run id of the platform's form",
     why: "The platform takes the first namespace with a run's id, or its name, for the run's own. A user who creates \
           that namespace before the platform does gets the run's agent and its secrets.",
     remedy: "Use a run id that is not a UUID. If users start the platform's runs with render --apply, list them in \
              identities.managers or set this rule to warn.",
+    subject: Subject::Namespace,
     reads: &["identities.managers"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { validate: &[Validate::Creation(run_is_not_the_platforms)], mutate: None },
     examples: examples::NS019,
-}];
+};
 
 /// Later changes of the label have their own rule: only managers may make them.
 fn run_is_not_the_platforms(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

@@ -4,35 +4,39 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, Namespaces};
 
 use super::examples::creation as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "NS016",
-        title: "A run namespace has a valid name",
-        why: "The garbage collector deletes only namespaces that have the name of a run. A managed namespace with \
-              any other name would use its quota and never be deleted.",
-        remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
-                 codex-k8s.dev/.",
-        reads: &["namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Creation(name_is_of_a_run)], mutate: None },
-        examples: examples::NS016,
-    },
-    Rule {
-        id: "NS017",
-        title: "Only managers create a slot",
-        why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. A \
-              user who can choose a name must not get them.",
-        remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
-        reads: &["identities.managers", "namespaces.slotProjects"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Creation(slot_is_of_a_manager)], mutate: None },
-        examples: examples::NS017,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&NS016, &[Validate::Creation(name_is_of_a_run)]).deciding_alone(),
+    Check::new(&NS017, &[Validate::Creation(slot_is_of_a_manager)]).deciding_alone(),
 ];
+
+static NS016: Rule = Rule {
+    id: "NS016",
+    title: "A run namespace has a valid name",
+    why: "The garbage collector deletes only namespaces that have the name of a run. A managed namespace with \
+          any other name would use its quota and never be deleted.",
+    remedy: "Use a name that begins with one of namespaces.prefixes and a '-', or leave out the labels under \
+             codex-k8s.dev/.",
+    subject: Subject::Namespace,
+    reads: &["namespaces.slotProjects", "namespaces.platform", "namespaces.protected"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS016,
+};
+
+static NS017: Rule = Rule {
+    id: "NS017",
+    title: "Only managers create a slot",
+    why: "A slot has looser rules than other run namespaces because the platform's own programs run in it. A \
+          user who can choose a name must not get them.",
+    remedy: "Use a name under a reserved prefix, or let the platform create the slot.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "namespaces.slotProjects"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS017,
+};
 
 fn name_is_of_a_run(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let names = &context.policy.namespaces;

@@ -2,11 +2,16 @@
 
 use codex_k8s_shared::lease::{GoDuration, LeaseInstant};
 use codex_k8s_shared::names::{ParsedName, parse_run_namespace};
+use codex_k8s_shared::policy::SecurityLevels;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_shared::{keys, sanitize};
 
-use super::{Context, Namespace};
+use super::subject::{Context, Namespace};
 use crate::rules::Edits;
+
+/// The annotations that only the reconciler writes.
+pub(super) const BASELINE: [&str; 4] =
+    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR, keys::QUOTA_PENDING_SINCE];
 
 /// Sets the identity labels from the given ones, or else from the name.
 pub(super) fn identity(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
@@ -74,7 +79,7 @@ pub(super) fn provenance(context: &Context<'_>, namespace: &Namespace<'_>, edits
     if requested_by.is_none_or(|user| context.becomes_managed && user != context.requester.user) {
         edits.annotation(&[], keys::REQUESTED_BY, context.requester.user);
     }
-    for key in super::metadata::BASELINE.into_iter().filter(|_| context.becomes_managed) {
+    for key in BASELINE.into_iter().filter(|_| context.becomes_managed) {
         if namespace.meta.annotation(key).is_some() {
             edits.remove(&["metadata", "annotations", key]);
         }
@@ -94,9 +99,15 @@ pub(super) fn hold(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut
     }
 }
 
+/// Returns the levels that the policy requires for this namespace.
+pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
+    let levels = context.policy.pod_security;
+    if context.is_slot() { levels.slot } else { levels.run }
+}
+
 /// Sets the Pod Security levels of the policy.
 pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
-    let levels = super::security::levels(context);
+    let levels = levels(context);
     for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
     {
         if namespace.meta.label(key).is_none() {

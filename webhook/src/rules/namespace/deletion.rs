@@ -7,18 +7,21 @@ use codex_k8s_shared::policy::{MissingLease, Mode};
 use jiff::Timestamp;
 
 use super::examples::deletion as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
 use crate::rules::requester::Role;
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&NS015, &[Validate::Deletion(lease_has_ended)])];
+
+static NS015: Rule = Rule {
     id: "NS015",
     title: "Only managers delete a run namespace before its lease ends",
     why: "A run in progress would lose its work, and a retry would find its namespace half deleted. The garbage \
           collector deletes only what has expired, and so can a user with its stolen token.",
     remedy: "Wait for the lease to end, or cancel the run in the platform. In an emergency, delete it as a manager \
              (kubectl --as).",
+    subject: Subject::Namespace,
     reads: &[
         "identities.managers",
         "identities.garbageCollectors",
@@ -28,9 +31,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "cleanup.retention.*.*.afterFinish",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { validate: &[Validate::Deletion(lease_has_ended)], mutate: None },
     examples: examples::NS015,
-}];
+};
 
 fn lease_has_ended(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let by_collector = match context.requester.role {

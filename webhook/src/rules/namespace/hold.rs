@@ -6,41 +6,41 @@ use codex_k8s_shared::lease::{GoDuration, later};
 use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 
+use super::defaults;
 use super::examples::hold as examples;
-use super::{Context, Namespace, Validate, defaults};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "LEASE007",
-        title: "A hold has an end and a reason",
-        why: "A namespace that is held for ever, without an owner or a reason, is a leak with a label.",
-        remedy: "Set codex-k8s.dev/hold to a time in UTC, a space and a reason, such as \"2026-01-31T12:00:00Z \
-                 looking into the failed migration\". The time is at most cleanup.maxHold of the policy from now.",
-        reads: &["cleanup.maxHold"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(hold_is_bounded), Validate::Change(new_hold_is_bounded)],
-            mutate: Some(defaults::hold),
-        },
-        examples: examples::LEASE007,
-    },
-    Rule {
-        id: "LEASE008",
-        title: "Only managers hold a namespace for longer than the maximum",
-        why: "A hold that is renewed every week never ends, and the namespace keeps using its quota.",
-        remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask a manager to set \
-                 the hold.",
-        reads: &["identities.managers", "cleanup.maxHoldLifetime"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(first_hold_ends), Validate::Change(renewed_hold_ends)],
-            mutate: None,
-        },
-        examples: examples::LEASE008,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&LEASE007, &[Validate::Creation(hold_is_bounded), Validate::Change(new_hold_is_bounded)])
+        .with_mutation(defaults::hold),
+    Check::new(&LEASE008, &[Validate::Creation(first_hold_ends), Validate::Change(renewed_hold_ends)]),
 ];
+
+static LEASE007: Rule = Rule {
+    id: "LEASE007",
+    title: "A hold has an end and a reason",
+    why: "A namespace that is held for ever, without an owner or a reason, is a leak with a label.",
+    remedy: "Set codex-k8s.dev/hold to a time in UTC, a space and a reason, such as \"2026-01-31T12:00:00Z \
+             looking into the failed migration\". The time is at most cleanup.maxHold of the policy from now.",
+    subject: Subject::Namespace,
+    reads: &["cleanup.maxHold"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE007,
+};
+
+static LEASE008: Rule = Rule {
+    id: "LEASE008",
+    title: "Only managers hold a namespace for longer than the maximum",
+    why: "A hold that is renewed every week never ends, and the namespace keeps using its quota.",
+    remedy: "Choose an end within cleanup.maxHoldLifetime of the namespace's creation, or ask a manager to set \
+             the hold.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "cleanup.maxHoldLifetime"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE008,
+};
 
 fn new_hold_is_bounded(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
     if old.meta.annotation(keys::HOLD) != new.meta.annotation(keys::HOLD) || context.becomes_managed {

@@ -5,76 +5,82 @@ use codex_k8s_shared::policy::{Creation, Mode};
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_shared::{keys, sanitize};
 
+use super::defaults;
 use super::examples::identity as examples;
-use super::{Context, Namespace, Validate, defaults};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::ManagedNamespace;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "NS001",
-        title: "A run namespace has all identity labels",
-        why: "Reuse, cleanup and quotas select namespaces by these labels. A namespace without one of them is never \
-              reused, counted or deleted.",
-        remedy: "Leave the labels out: they are added. Or set managed-by=codex-k8s-worker, namespace-purpose=run, \
-                 runtime-mode=full-env or code-only, run-id and project-id.",
-        reads: &["identities.managers"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)],
-            mutate: Some(defaults::identity),
-        },
-        examples: examples::NS001,
-    },
-    Rule {
-        id: "NS002",
-        title: "The name of a new run namespace agrees with its labels",
-        why: "The platform builds the name from project, issue and run. If the name and the labels identify \
-              different runs, people and programs act on the wrong one.",
-        remedy: "Leave out the labels that the name already contains, or correct the wrong one.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Creation(name_agrees)], mutate: None },
-        examples: examples::NS002,
-    },
-    Rule {
-        id: "NS003",
-        title: "Identity labels change only when a manager rebinds the namespace to another run",
-        why: "A user who can give a namespace the id of a finished run gets it deleted; with the id of another \
-              user's run, its workloads are mistaken for that run's.",
-        remedy: "Leave the identity labels unchanged. A manager rebinds run-id together with a renewed lease.",
-        reads: &["identities.managers"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Change(identity_is_kept)], mutate: None },
-        examples: examples::NS003,
-    },
-    Rule {
-        id: "NS004",
-        title: "Only one live namespace has a run id",
-        why: "The platform looks up a run's namespace by its run id and takes the first one. A second namespace \
-              could take over the run. A manager may use a run id unless the platform itself created the other \
-              namespace.",
-        remedy: "Use the existing namespace of the run, or delete it first.",
-        reads: &["identities.managers"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)],
-            mutate: None,
-        },
-        examples: examples::NS004,
-    },
-    Rule {
-        id: "NS005",
-        title: "If the policy says so, only managers create run namespaces",
-        why: "Some clusters require that every run comes from the platform.",
-        remedy: "Request a run from the platform, or set namespaces.creation to anyone.",
-        reads: &["identities.managers", "namespaces.creation"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Creation(creator_is_allowed)], mutate: None },
-        examples: examples::NS005,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&NS001, &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)])
+        .with_mutation(defaults::identity),
+    Check::new(&NS002, &[Validate::Creation(name_agrees)]),
+    Check::new(&NS003, &[Validate::Change(identity_is_kept)]),
+    Check::new(&NS004, &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)]),
+    Check::new(&NS005, &[Validate::Creation(creator_is_allowed)]),
 ];
+
+static NS001: Rule = Rule {
+    id: "NS001",
+    title: "A run namespace has all identity labels",
+    why: "Reuse, cleanup and quotas select namespaces by these labels. A namespace without one of them is never \
+          reused, counted or deleted.",
+    remedy: "Leave the labels out: they are added. Or set managed-by=codex-k8s-worker, namespace-purpose=run, \
+             runtime-mode=full-env or code-only, run-id and project-id.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS001,
+};
+
+static NS002: Rule = Rule {
+    id: "NS002",
+    title: "The name of a new run namespace agrees with its labels",
+    why: "The platform builds the name from project, issue and run. If the name and the labels identify \
+          different runs, people and programs act on the wrong one.",
+    remedy: "Leave out the labels that the name already contains, or correct the wrong one.",
+    subject: Subject::Namespace,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::NS002,
+};
+
+static NS003: Rule = Rule {
+    id: "NS003",
+    title: "Identity labels change only when a manager rebinds the namespace to another run",
+    why: "A user who can give a namespace the id of a finished run gets it deleted; with the id of another \
+          user's run, its workloads are mistaken for that run's.",
+    remedy: "Leave the identity labels unchanged. A manager rebinds run-id together with a renewed lease.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS003,
+};
+
+static NS004: Rule = Rule {
+    id: "NS004",
+    title: "Only one live namespace has a run id",
+    why: "The platform looks up a run's namespace by its run id and takes the first one. A second namespace \
+          could take over the run. A manager may use a run id unless the platform itself created the other \
+          namespace.",
+    remedy: "Use the existing namespace of the run, or delete it first.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS004,
+};
+
+static NS005: Rule = Rule {
+    id: "NS005",
+    title: "If the policy says so, only managers create run namespaces",
+    why: "Some clusters require that every run comes from the platform.",
+    remedy: "Request a run from the platform, or set namespaces.creation to anyone.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "namespaces.creation"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS005,
+};
 
 /// The labels that identify the run of a namespace. The first two have the same value on all.
 const IDENTITY: [&str; 7] = [

@@ -6,85 +6,92 @@ use codex_k8s_shared::policy::Mode;
 use jiff::Timestamp;
 use std::time::Duration;
 
+use super::defaults;
 use super::examples::lease as examples;
-use super::{Context, Namespace, Validate, defaults};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
 use crate::rules::requester::Role;
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "LEASE001",
-        title: "A run namespace has a lease in the platform's exact formats",
-        why: "A lease that cannot be parsed never ends or has already ended, depending on the program that reads it.",
-        remedy: "Leave the three lease annotations out: they are added. Or write the ttl as 24h0m0s and both times \
-                 as 2026-01-31T12:00:00Z.",
-        reads: &["lease.defaultTtl", "lease.ttlByRole"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::State(lease_is_readable)],
-            mutate: Some(defaults::lease),
-        },
-        examples: examples::LEASE001,
-    },
-    Rule {
-        id: "LEASE002",
-        title: "A lease is neither too short nor too long",
-        why: "A lease of a second deletes a run in progress; one of a century never ends in practice.",
-        remedy: "Choose a ttl from lease.minTtl to lease.maxTtl of the policy, and an expiry in the future.",
-        reads: &["lease.minTtl", "lease.maxTtl", "lease.tolerance"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(lease_is_bounded), Validate::Change(new_lease_is_bounded)],
-            mutate: None,
-        },
-        examples: examples::LEASE002,
-    },
-    Rule {
-        id: "LEASE003",
-        title: "The annotations of a lease agree",
-        why: "Some programs read the expiry, others compute it from the ttl: both must get the same time.",
-        remedy: "Set expires-at to updated-at plus ttl.",
-        reads: &["lease.tolerance"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::State(lease_is_consistent)], mutate: None },
-        examples: examples::LEASE003,
-    },
-    Rule {
-        id: "LEASE004",
-        title: "Only managers shorten a lease",
-        why: "A user who can shorten a lease can have the namespace deleted. The reconciler shortens a lease once, \
-              when a namespace becomes pending: to quotas.pendingTtl from then on.",
-        remedy: "Leave the lease unchanged or extend it. A manager may shorten it.",
-        reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.pendingTtl"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Change(lease_moves_forward)], mutate: None },
-        examples: examples::LEASE004,
-    },
-    Rule {
-        id: "LEASE005",
-        title: "An agent does not change a lease or hold a namespace",
-        why: "An agent that renews its own lease, or holds its own namespace, would never be removed.",
-        remedy: "Let the platform or a person extend the lease or set codex-k8s.dev/hold.",
-        reads: &["identities.candidateServiceAccounts", "namespaces.slotProjects"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(agent_holds_nothing), Validate::Change(agent_leaves_the_lease)],
-            mutate: None,
-        },
-        examples: examples::LEASE005,
-    },
-    Rule {
-        id: "LEASE006",
-        title: "Only managers extend a lease beyond the maximum lifetime",
-        why: "A lease that is extended every day never ends.",
-        remedy: "Create a new run namespace, or let the platform extend this lease.",
-        reads: &["identities.managers", "lease.maxLifetime"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::Change(lifetime_is_bounded)], mutate: None },
-        examples: examples::LEASE006,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&LEASE001, &[Validate::State(lease_is_readable)]).with_mutation(defaults::lease),
+    Check::new(&LEASE002, &[Validate::Creation(lease_is_bounded), Validate::Change(new_lease_is_bounded)]),
+    Check::new(&LEASE003, &[Validate::State(lease_is_consistent)]),
+    Check::new(&LEASE004, &[Validate::Change(lease_moves_forward)]),
+    Check::new(
+        &LEASE005,
+        &[Validate::Creation(agent_holds_nothing), Validate::Change(agent_leaves_the_lease)],
+    ),
+    Check::new(&LEASE006, &[Validate::Change(lifetime_is_bounded)]),
 ];
+
+static LEASE001: Rule = Rule {
+    id: "LEASE001",
+    title: "A run namespace has a lease in the platform's exact formats",
+    why: "A lease that cannot be parsed never ends or has already ended, depending on the program that reads it.",
+    remedy: "Leave the three lease annotations out: they are added. Or write the ttl as 24h0m0s and both times \
+             as 2026-01-31T12:00:00Z.",
+    subject: Subject::Namespace,
+    reads: &["lease.defaultTtl", "lease.ttlByRole"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE001,
+};
+
+static LEASE002: Rule = Rule {
+    id: "LEASE002",
+    title: "A lease is neither too short nor too long",
+    why: "A lease of a second deletes a run in progress; one of a century never ends in practice.",
+    remedy: "Choose a ttl from lease.minTtl to lease.maxTtl of the policy, and an expiry in the future.",
+    subject: Subject::Namespace,
+    reads: &["lease.minTtl", "lease.maxTtl", "lease.tolerance"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE002,
+};
+
+static LEASE003: Rule = Rule {
+    id: "LEASE003",
+    title: "The annotations of a lease agree",
+    why: "Some programs read the expiry, others compute it from the ttl: both must get the same time.",
+    remedy: "Set expires-at to updated-at plus ttl.",
+    subject: Subject::Namespace,
+    reads: &["lease.tolerance"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE003,
+};
+
+static LEASE004: Rule = Rule {
+    id: "LEASE004",
+    title: "Only managers shorten a lease",
+    why: "A user who can shorten a lease can have the namespace deleted. The reconciler shortens a lease once, \
+          when a namespace becomes pending: to quotas.pendingTtl from then on.",
+    remedy: "Leave the lease unchanged or extend it. A manager may shorten it.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "identities.reconcilers", "lease.tolerance", "quotas.pendingTtl"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE004,
+};
+
+static LEASE005: Rule = Rule {
+    id: "LEASE005",
+    title: "An agent does not change a lease or hold a namespace",
+    why: "An agent that renews its own lease, or holds its own namespace, would never be removed.",
+    remedy: "Let the platform or a person extend the lease or set codex-k8s.dev/hold.",
+    subject: Subject::Namespace,
+    reads: &["identities.candidateServiceAccounts", "namespaces.slotProjects"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE005,
+};
+
+static LEASE006: Rule = Rule {
+    id: "LEASE006",
+    title: "Only managers extend a lease beyond the maximum lifetime",
+    why: "A lease that is extended every day never ends.",
+    remedy: "Create a new run namespace, or let the platform extend this lease.",
+    subject: Subject::Namespace,
+    reads: &["identities.managers", "lease.maxLifetime"],
+    default_mode: Mode::Enforce,
+    examples: examples::LEASE006,
+};
 
 const PARTS: [&str; 3] =
     [keys::NAMESPACE_LEASE_TTL, keys::NAMESPACE_LEASE_EXPIRES_AT, keys::NAMESPACE_LEASE_UPDATED_AT];

@@ -4,95 +4,98 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
+use super::defaults;
 use super::examples::metadata as examples;
-use super::{Context, Namespace, Validate, defaults};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing, stays};
 use crate::rules::requester::Role;
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "NS009",
-        title: "Other keys under codex-k8s.dev/ are not allowed",
-        why: "A key that looks like the contract's but is never read hides a mistake or a trick.",
-        remedy: "Use a key of the contract, or your own domain.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace { validate: &[Validate::State(keys_are_known)], mutate: None },
-        examples: examples::NS009,
-    },
-    Rule {
-        id: "NS010",
-        title: "The requester of a namespace is recorded at creation and never changes",
-        why: "The record proves to the garbage collector that the namespace was created as a managed one, and tells \
-              people whom to ask.",
-        remedy: "Leave codex-k8s.dev/requested-by out: the user name of the request is used.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)],
-            mutate: Some(defaults::provenance),
-        },
-        examples: examples::NS010,
-    },
-    Rule {
-        id: "NS011",
-        title: "Only their owners write the platform's annotations",
-        why: "If a baseline is marked as ready too early, workloads run without a quota. A forged fingerprint causes \
-              another run's environment to be reused.",
-        remedy: "Leave these annotations out: managers write correlation-id and runtime-fingerprint-*, the \
-                 reconciler writes baseline-* and quota-pending-since.",
-        reads: &[
-            "identities.managers",
-            "identities.reconcilers",
-            "identities.candidateServiceAccounts",
-            "namespaces.slotProjects",
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&NS009, &[Validate::State(keys_are_known)]),
+    Check::new(&NS010, &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)])
+        .with_mutation(defaults::provenance),
+    Check::new(
+        &NS011,
+        &[
+            Validate::Creation(no_baseline_at_creation),
+            Validate::Creation(nothing_of_the_managers_at_creation),
+            Validate::Change(owned_annotations_are_kept),
         ],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[
-                Validate::Creation(no_baseline_at_creation),
-                Validate::Creation(nothing_of_the_managers_at_creation),
-                Validate::Change(owned_annotations_are_kept),
-            ],
-            mutate: None,
-        },
-        examples: examples::NS011,
-    },
-    Rule {
-        id: "NS012",
-        title: "Finalizers and owners must be listed in the policy",
-        why: "The cluster deletes a namespace immediately if its owner does not exist. A finalizer that no program \
-              removes keeps it for ever.",
-        remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list the entries in the policy.",
-        reads: &["namespaces.allowedFinalizers", "namespaces.allowedOwners"],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[Validate::State(finalizers_and_owners_are_listed)],
-            mutate: None,
-        },
-        examples: examples::NS012,
-    },
-    Rule {
-        id: "NS013",
-        title: "Only the namespace controller changes spec.finalizers",
-        why: "A namespace whose spec.finalizers are emptied is removed without its content, which the next namespace \
-              with that name inherits.",
-        remedy: "Leave spec.finalizers unchanged. When you delete the namespace, the namespace controller deletes \
-                 its content.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Namespace {
-            validate: &[
-                Validate::Creation(spec_finalizers_are_the_clusters),
-                Validate::Change(spec_finalizers_are_kept),
-            ],
-            mutate: None,
-        },
-        examples: examples::NS013,
-    },
+    ),
+    Check::new(&NS012, &[Validate::State(finalizers_and_owners_are_listed)]),
+    Check::new(
+        &NS013,
+        &[Validate::Creation(spec_finalizers_are_the_clusters), Validate::Change(spec_finalizers_are_kept)],
+    ),
 ];
+
+static NS009: Rule = Rule {
+    id: "NS009",
+    title: "Other keys under codex-k8s.dev/ are not allowed",
+    why: "A key that looks like the contract's but is never read hides a mistake or a trick.",
+    remedy: "Use a key of the contract, or your own domain.",
+    subject: Subject::Namespace,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::NS009,
+};
+
+static NS010: Rule = Rule {
+    id: "NS010",
+    title: "The requester of a namespace is recorded at creation and never changes",
+    why: "The record proves to the garbage collector that the namespace was created as a managed one, and tells \
+          people whom to ask.",
+    remedy: "Leave codex-k8s.dev/requested-by out: the user name of the request is used.",
+    subject: Subject::Namespace,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::NS010,
+};
+
+static NS011: Rule = Rule {
+    id: "NS011",
+    title: "Only their owners write the platform's annotations",
+    why: "If a baseline is marked as ready too early, workloads run without a quota. A forged fingerprint causes \
+          another run's environment to be reused.",
+    remedy: "Leave these annotations out: managers write correlation-id and runtime-fingerprint-*, the \
+             reconciler writes baseline-* and quota-pending-since.",
+    subject: Subject::Namespace,
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.candidateServiceAccounts",
+        "namespaces.slotProjects",
+    ],
+    default_mode: Mode::Enforce,
+    examples: examples::NS011,
+};
+
+static NS012: Rule = Rule {
+    id: "NS012",
+    title: "Finalizers and owners must be listed in the policy",
+    why: "The cluster deletes a namespace immediately if its owner does not exist. A finalizer that no program \
+          removes keeps it for ever.",
+    remedy: "Leave metadata.finalizers and metadata.ownerReferences empty, or list the entries in the policy.",
+    subject: Subject::Namespace,
+    reads: &["namespaces.allowedFinalizers", "namespaces.allowedOwners"],
+    default_mode: Mode::Enforce,
+    examples: examples::NS012,
+};
+
+static NS013: Rule = Rule {
+    id: "NS013",
+    title: "Only the namespace controller changes spec.finalizers",
+    why: "A namespace whose spec.finalizers are emptied is removed without its content, which the next namespace \
+          with that name inherits.",
+    remedy: "Leave spec.finalizers unchanged. When you delete the namespace, the namespace controller deletes \
+             its content.",
+    subject: Subject::Namespace,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::NS013,
+};
 
 fn keys_are_known(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let remedy = "the contract knows no such key";
@@ -129,8 +132,6 @@ fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace
 /// The only value of `spec.finalizers` that any program removes.
 const KUBERNETES: &str = "kubernetes";
 
-pub(super) const BASELINE: [&str; 4] =
-    [keys::BASELINE_READY_AT, keys::BASELINE_HASH, keys::BASELINE_WAITS_FOR, keys::QUOTA_PENDING_SINCE];
 const MANAGERS: [&str; 4] = [
     keys::CORRELATION_ID,
     keys::RUNTIME_FINGERPRINT_HASH,
@@ -139,7 +140,7 @@ const MANAGERS: [&str; 4] = [
 ];
 
 fn no_baseline_at_creation(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
-    for key in BASELINE {
+    for key in defaults::BASELINE {
         if let Some(found) = namespace.meta.annotation(key) {
             report.forbid(annotation_path(key), quoted(found), "only the reconciler writes it, later");
         }
@@ -175,7 +176,7 @@ fn owned_annotations_are_kept(
     }
     let owned = [
         (
-            BASELINE.as_slice(),
+            defaults::BASELINE.as_slice(),
             context.becomes_managed || context.requester.role == Role::Reconciler,
             "the reconciler",
         ),

@@ -18,103 +18,33 @@ mod metadata;
 mod privileges;
 mod quota;
 mod security;
+mod subject;
 #[cfg(test)]
 mod tests;
 
-use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::{Mode, RunPolicy};
-use serde_json::Value;
 
 pub use quota::{Holders, Occupancy};
+pub use subject::{Check, Context, Mutate, Namespace, Validate};
 
-use super::catalogue::{Check, Rule};
+use super::evaluate;
 use super::report::Report;
-use super::{Edits, Entry, Facts, Finding, Meta, Operation, Request, Requester, Role, Verdict};
-
-/// The context of the rules about a namespace.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// The policy.
-    pub policy: &'a RunPolicy,
-    /// The facts.
-    pub facts: &'a Facts,
-    /// The requester.
-    pub requester: &'a Requester<'a>,
-    /// The namespace's name; empty while a `generateName` has not been resolved.
-    pub name: &'a str,
-    /// True if an existing namespace becomes managed. It is validated like a new one, because any user may have
-    /// prepared it.
-    pub becomes_managed: bool,
-}
-
-impl Context<'_> {
-    /// Returns true if the name is that of a slot.
-    pub fn is_slot(&self) -> bool {
-        self.policy.namespaces.is_slot(self.name)
-    }
-
-    /// Returns true if the name has a reserved prefix.
-    pub fn is_reserved(&self) -> bool {
-        codex_k8s_shared::names::reserved_prefix(self.name, &self.policy.namespaces.prefixes).is_some()
-    }
-}
-
-/// A Namespace object.
-#[derive(Debug, Clone, Copy)]
-pub struct Namespace<'a> {
-    /// The whole object.
-    pub object: &'a Value,
-    /// Its metadata.
-    pub meta: Meta<'a>,
-}
-
-impl<'a> Namespace<'a> {
-    /// Wraps a Namespace object.
-    pub fn of(object: &'a Value) -> Self {
-        Self { object, meta: Meta::of(object) }
-    }
-
-    /// Returns true if it has the label that makes it managed.
-    pub fn is_managed(&self) -> bool {
-        self.meta.label(keys::MANAGED_BY).is_some()
-    }
-
-    /// Returns true if it has any label of the contract. Other labels of the domain have no effect on a namespace.
-    pub fn has_contract_label(&self) -> bool {
-        keys::known_labels().any(|key| self.meta.label(key).is_some())
-    }
-}
-
-/// A validation of a rule.
-#[derive(Debug)]
-pub enum Validate {
-    /// The state of a managed namespace, at creation and after every update that changes it.
-    State(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
-    /// The state at creation.
-    Creation(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
-    /// The change of an update: the old namespace, then the new one.
-    Change(fn(&Context<'_>, &Namespace<'_>, &Namespace<'_>, &mut Report)),
-    /// The deletion.
-    Deletion(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
-}
-
-/// Adds missing values.
-pub type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
+use super::{Entry, Facts, Finding, Operation, Request, Requester, Role, Rule, Verdict};
 
 /// Returns the rules about namespaces in the order of their ids.
-pub fn rules() -> impl Iterator<Item = &'static Rule> {
+pub fn checks() -> impl Iterator<Item = &'static Check> {
     [
-        identity::RULES,
-        adoption::RULES,
-        metadata::RULES,
-        security::RULES,
-        deletion::RULES,
-        creation::RULES,
-        privileges::RULES,
-        claims::RULES,
-        lease::RULES,
-        hold::RULES,
-        quota::RULES,
+        identity::CHECKS,
+        adoption::CHECKS,
+        metadata::CHECKS,
+        security::CHECKS,
+        deletion::CHECKS,
+        creation::CHECKS,
+        privileges::CHECKS,
+        claims::CHECKS,
+        lease::CHECKS,
+        hold::CHECKS,
+        quota::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -202,18 +132,12 @@ fn mutate(
     // written.
     let becomes_managed = context.becomes_managed && context.is_slot() && context.requester.is_manager();
     let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
-    let mut edits = Edits::new(new.object);
-    if created || becomes_managed {
-        for rule in rules() {
-            if let Check::Namespace { mutate: Some(mutate), .. } = rule.check
-                && super::mode(context.policy, rule) != Mode::Off
-            {
-                evaluated.push(rule);
-                mutate(context, new, &mut edits);
-            }
-        }
-    }
-    edits.finish()
+    let checks = checks().filter(|_| created || becomes_managed);
+    evaluate::mutate(context.policy, checks, new.object, evaluated, |check, edits| {
+        let Some(mutate) = check.mutate else { return false };
+        mutate(context, new, edits);
+        true
+    })
 }
 
 /// If a namespace may not become managed at all, only that is reported, and not what else it lacks.
@@ -223,42 +147,25 @@ fn validate(
     new: Option<&Namespace<'_>>,
     evaluated: &mut Vec<&'static Rule>,
 ) -> Vec<Finding> {
-    let first = || adoption::RULES.iter().chain(creation::RULES);
-    let barred = findings(context, first(), old, new, evaluated);
+    let mut run_all = |decide_alone: bool| {
+        let checks = checks().filter(|check| check.decides_alone == decide_alone);
+        evaluate::validate(context.policy, checks, evaluated, |check, report| {
+            // Every validation runs, also after one that applies.
+            check
+                .validate
+                .iter()
+                .fold(false, |applies, validate| run(context, validate, old, new, report) || applies)
+        })
+    };
+    let barred = run_all(true);
     let is_barred =
         barred.iter().any(|finding| finding.mode == Mode::Enforce) && !old.is_some_and(Namespace::is_managed);
     if is_barred || creates_bare_slot(context, old, new) {
         return barred;
     }
-    let others = rules().filter(|rule| !first().any(|first| first.id == rule.id));
-    let mut all = findings(context, others, old, new, evaluated);
+    let mut all = run_all(false);
     all.extend(barred);
     all
-}
-
-fn findings(
-    context: &Context<'_>,
-    rules: impl Iterator<Item = &'static Rule>,
-    old: Option<&Namespace<'_>>,
-    new: Option<&Namespace<'_>>,
-    evaluated: &mut Vec<&'static Rule>,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for rule in rules {
-        let mode = super::mode(context.policy, rule);
-        let Check::Namespace { validate, .. } = &rule.check else { continue };
-        if mode == Mode::Off {
-            continue;
-        }
-        let mut report = Report::new(rule, mode);
-        let mut is_evaluated = false;
-        for validate in *validate {
-            is_evaluated |= run(context, validate, old, new, rule, mode, &mut report);
-        }
-        evaluated.extend(is_evaluated.then_some(rule));
-        findings.extend(report.into_findings());
-    }
-    findings
 }
 
 /// Runs one validation of a rule if it applies to the request. Returns true if it applies.
@@ -267,23 +174,15 @@ fn run(
     validate: &Validate,
     old: Option<&Namespace<'_>>,
     new: Option<&Namespace<'_>>,
-    rule: &'static Rule,
-    mode: Mode,
     report: &mut Report,
 ) -> bool {
     match (validate, old, new) {
         (Validate::State(validate), None, Some(new)) => validate(context, new, report),
         // If labels were removed, only the rule about leaving management reports it, not each rule about its labels.
         (Validate::State(validate), Some(old), Some(new)) if new.has_contract_label() => {
-            let mut after = Report::new(rule, mode);
-            validate(context, new, &mut after);
             // The state before the namespace became managed has never been validated, so violations in it are new.
-            if !after.is_empty() && !context.becomes_managed {
-                let mut before = Report::new(rule, mode);
-                validate(context, old, &mut before);
-                after.retain_what_is_new(&before);
-            }
-            report.append(after);
+            let before = (!context.becomes_managed).then_some(old);
+            evaluate::validate_state(before, new, report, |state, report| validate(context, state, report));
         }
         (Validate::Creation(validate), None, Some(new)) => validate(context, new, report),
         (Validate::Change(validate), Some(old), Some(new)) => validate(context, old, new, report),

@@ -4,21 +4,23 @@ use codex_k8s_shared::keys::{KeyKind, PRIVILEGES};
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::privileges as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&NS018, &[Validate::State(no_privilege_is_given)])];
+
+static NS018: Rule = Rule {
     id: "NS018",
     title: "A run namespace has no Kubernetes label or annotation that gives privileges",
     why: "Some keys of a Namespace are grants. With resource.kubernetes.io/admin-access, its Pods reach devices that \
           other Pods use; with others, its Pods run on nodes that the cluster reserves for other work.",
     remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
+    subject: Subject::Namespace,
     reads: &["namespaces.allowedPrivileges"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace { validate: &[Validate::State(no_privilege_is_given)], mutate: None },
     examples: examples::NS018,
-}];
+};
 
 fn no_privilege_is_given(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let allowed = &context.policy.namespaces.allowed_privileges;

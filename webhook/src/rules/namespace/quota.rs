@@ -8,11 +8,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::examples::quota as examples;
-use super::{Context, Namespace, Validate};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(
+    &QUOTA003,
+    &[Validate::Creation(there_is_a_reservation), Validate::Change(there_is_a_reservation_for_what_comes_in)],
+)];
+
+static QUOTA003: Rule = Rule {
     id: "QUOTA003",
     title: "The number of run namespaces is limited by the quotas of the policy",
     why: "Without a limit, run namespaces fill the cluster, and a burst of one project leaves no capacity for the \
@@ -20,17 +25,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Delete a run namespace that is no longer needed, wait until a lease ends, or raise the limit under \
              quotas in the policy. The limits apply to managers too, except quotas.perRequester. If many namespaces \
              are created at the same time, some may be admitted beyond the limit: they stay pending and run nothing.",
+    subject: Subject::Namespace,
     reads: &["identities.managers", "quotas.cluster", "quotas.perProject", "quotas.perRequester"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace {
-        validate: &[
-            Validate::Creation(there_is_a_reservation),
-            Validate::Change(there_is_a_reservation_for_what_comes_in),
-        ],
-        mutate: None,
-    },
     examples: examples::QUOTA003,
-}];
+};
 
 /// The number of namespaces in a scope, without the one in the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

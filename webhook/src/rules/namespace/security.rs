@@ -1,36 +1,34 @@
 //! Rules about the Pod Security levels of a run namespace.
 
 use codex_k8s_shared::keys;
-use codex_k8s_shared::policy::{Level, Mode, SecurityLevels};
+use codex_k8s_shared::policy::{Level, Mode};
 
+use super::defaults;
 use super::examples::security as examples;
-use super::{Context, Namespace, Validate, defaults};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Namespace, Validate};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(
+    &NS014,
+    &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
+)
+.with_mutation(defaults::pod_security)];
+
+static NS014: Rule = Rule {
     id: "NS014",
     title: "The Pod Security levels of a run namespace are not lowered",
     why: "Pod Security still rejects a privileged Pod when the webhook is not available. Lowering it is the first \
           step out of the namespace.",
     remedy: "Leave the pod-security.kubernetes.io labels unchanged. A stricter level is always accepted.",
+    subject: Subject::Namespace,
     reads: &["namespaces.slotProjects", "podSecurity"],
     default_mode: Mode::Enforce,
-    check: Check::Namespace {
-        validate: &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
-        mutate: Some(defaults::pod_security),
-    },
     examples: examples::NS014,
-}];
-
-/// Returns the levels that the policy requires for this namespace.
-pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
-    let levels = context.policy.pod_security;
-    if context.is_slot() { levels.slot } else { levels.run }
-}
+};
 
 fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
-    let levels = levels(context);
+    let levels = defaults::levels(context);
     for (key, least) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
     {
         let found = namespace.meta.label(key);

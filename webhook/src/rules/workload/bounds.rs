@@ -4,89 +4,106 @@ use codex_k8s_shared::policy::{Bounds, Jobs, Mode};
 use serde_json::Value;
 
 use super::examples::bounds as examples;
-use super::{Context, Workload, dotted};
+use super::subject::{Check, Context, Mutate, Validate, Workload, dotted};
 use crate::rules::Edits;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB007",
-        title: "A Job has a deadline",
-        why: "A Job without a deadline uses its namespace, its quota and its model budget until a person notices.",
-        remedy: "Leave spec.activeDeadlineSeconds out: it is added. Or stay within jobs.activeDeadlineSeconds.max.",
-        reads: &["jobs.activeDeadlineSeconds"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                bounded(context, workload, report, &DEADLINE);
-            },
-            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &DEADLINE)),
-        },
-        examples: examples::JOB007,
-    },
-    Rule {
-        id: "JOB008",
-        title: "A finished Job is removed after a while",
-        why: "Finished Jobs that are never removed stay in the namespace and fill the API server's storage.",
-        remedy: "Leave spec.ttlSecondsAfterFinished out: it is added. Or stay within \
-                 jobs.ttlSecondsAfterFinished.max.",
-        reads: &["jobs.ttlSecondsAfterFinished"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                bounded(context, workload, report, &TTL);
-            },
-            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &TTL)),
-        },
-        examples: examples::JOB008,
-    },
-    Rule {
-        id: "JOB009",
-        title: "The number of retries of a Job is limited",
-        why: "An agent is not idempotent: each retry uses its budget again and may repeat what it did.",
-        remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to at most jobs.backoffLimit.max.",
-        reads: &["jobs.backoffLimit"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                bounded(context, workload, report, &BACKOFF);
-                bounded(context, workload, report, &BACKOFF_PER_INDEX);
-            },
-            mutate: Some(|context, workload, edits| defaulted(context, workload, edits, &BACKOFF)),
-        },
-        examples: examples::JOB009,
-    },
-    Rule {
-        id: "JOB010",
-        title: "The parallelism and completions of a Job are limited",
-        why: "Parallel Pods multiply the resources that one Job may use.",
-        remedy: "Lower spec.parallelism and spec.completions to at most jobs.parallelism.max and \
-                 jobs.completions.max.",
-        reads: &["jobs.parallelism.max", "jobs.completions.max"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                bounded(context, workload, report, &PARALLELISM);
-                bounded(context, workload, report, &COMPLETIONS);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB010,
-    },
-    Rule {
-        id: "JOB011",
-        title: "A Job is run by the cluster's Job controller",
-        why: "The Job controller ignores a Job with another spec.managedBy: its deadline and its ttl then have no \
-              effect.",
-        remedy: "Leave spec.managedBy out.",
-        reads: &["jobs.managedBy"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: managed_by_the_cluster, mutate: None },
-        examples: examples::JOB011,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(
+        &JOB007,
+        Validate::State(|context, workload, report| {
+            bounded(context, workload, report, &DEADLINE);
+        }),
+    )
+    .with_mutation(Mutate::Creation(|context, workload, edits| {
+        defaulted(context, workload, edits, &DEADLINE)
+    })),
+    Check::new(
+        &JOB008,
+        Validate::State(|context, workload, report| {
+            bounded(context, workload, report, &TTL);
+        }),
+    )
+    .with_mutation(Mutate::Creation(|context, workload, edits| defaulted(context, workload, edits, &TTL))),
+    Check::new(
+        &JOB009,
+        Validate::State(|context, workload, report| {
+            bounded(context, workload, report, &BACKOFF);
+            bounded(context, workload, report, &BACKOFF_PER_INDEX);
+        }),
+    )
+    .with_mutation(Mutate::Creation(|context, workload, edits| {
+        defaulted(context, workload, edits, &BACKOFF)
+    })),
+    Check::new(
+        &JOB010,
+        Validate::State(|context, workload, report| {
+            bounded(context, workload, report, &PARALLELISM);
+            bounded(context, workload, report, &COMPLETIONS);
+        }),
+    ),
+    Check::new(&JOB011, Validate::State(managed_by_the_cluster)),
 ];
+
+static JOB007: Rule = Rule {
+    id: "JOB007",
+    title: "A Job has a deadline",
+    why: "A Job without a deadline uses its namespace, its quota and its model budget until a person notices.",
+    remedy: "Leave spec.activeDeadlineSeconds out: it is added. Or stay within jobs.activeDeadlineSeconds.max.",
+    subject: Subject::Workload,
+    reads: &["jobs.activeDeadlineSeconds"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB007,
+};
+
+static JOB008: Rule = Rule {
+    id: "JOB008",
+    title: "A finished Job is removed after a while",
+    why: "Finished Jobs that are never removed stay in the namespace and fill the API server's storage.",
+    remedy: "Leave spec.ttlSecondsAfterFinished out: it is added. Or stay within \
+             jobs.ttlSecondsAfterFinished.max.",
+    subject: Subject::Workload,
+    reads: &["jobs.ttlSecondsAfterFinished"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB008,
+};
+
+static JOB009: Rule = Rule {
+    id: "JOB009",
+    title: "The number of retries of a Job is limited",
+    why: "An agent is not idempotent: each retry uses its budget again and may repeat what it did.",
+    remedy: "Lower spec.backoffLimit (and backoffLimitPerIndex) to at most jobs.backoffLimit.max.",
+    subject: Subject::Workload,
+    reads: &["jobs.backoffLimit"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB009,
+};
+
+static JOB010: Rule = Rule {
+    id: "JOB010",
+    title: "The parallelism and completions of a Job are limited",
+    why: "Parallel Pods multiply the resources that one Job may use.",
+    remedy: "Lower spec.parallelism and spec.completions to at most jobs.parallelism.max and \
+             jobs.completions.max.",
+    subject: Subject::Workload,
+    reads: &["jobs.parallelism.max", "jobs.completions.max"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB010,
+};
+
+static JOB011: Rule = Rule {
+    id: "JOB011",
+    title: "A Job is run by the cluster's Job controller",
+    why: "The Job controller ignores a Job with another spec.managedBy: its deadline and its ttl then have no \
+          effect.",
+    remedy: "Leave spec.managedBy out.",
+    subject: Subject::Workload,
+    reads: &["jobs.managedBy"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB011,
+};
 
 /// A numeric field of a Job's spec.
 struct Field {

@@ -5,36 +5,41 @@ use codex_k8s_shared::{keys, sanitize};
 use serde_json::{Value, json};
 
 use super::examples::environment as examples;
-use super::{Container, Context, Workload};
+use super::subject::{Check, Container, Context, Mutate, Validate, Workload};
 use crate::rules::Edits;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB021",
-        title: "The environment of an agent names the agent's own run",
-        why: "The agent reports to the platform for the run that its environment names. With a wrong one, it reports \
-              for another run.",
-        remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out: \
-                 they are added.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: run_variables_match, mutate: Some(set_run_variables) },
-        examples: examples::JOB021,
-    },
-    Rule {
-        id: "JOB022",
-        title: "The environment does not contain secrets as plain text",
-        why: "Every user who can read the Job or its Pods can read them.",
-        remedy: "Put the value into a Secret and refer to it with valueFrom.secretKeyRef.",
-        reads: &["jobs.secretEnv"],
-        default_mode: Mode::Warn,
-        check: Check::Workload { validate: secrets_are_not_literal, mutate: None },
-        examples: examples::JOB022,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&JOB021, Validate::State(run_variables_match))
+        .with_mutation(Mutate::Creation(set_run_variables)),
+    Check::new(&JOB022, Validate::State(secrets_are_not_literal)),
 ];
+
+static JOB021: Rule = Rule {
+    id: "JOB021",
+    title: "The environment of an agent names the agent's own run",
+    why: "The agent reports to the platform for the run that its environment names. With a wrong one, it reports \
+          for another run.",
+    remedy: "Leave CODEXK8S_RUN_ID, CODEXK8S_CORRELATION_ID, CODEXK8S_PROJECT_ID and CODEXK8S_RUNTIME_MODE out: \
+             they are added.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB021,
+};
+
+static JOB022: Rule = Rule {
+    id: "JOB022",
+    title: "The environment does not contain secrets as plain text",
+    why: "Every user who can read the Job or its Pods can read them.",
+    remedy: "Put the value into a Secret and refer to it with valueFrom.secretKeyRef.",
+    subject: Subject::Workload,
+    reads: &["jobs.secretEnv"],
+    default_mode: Mode::Warn,
+    examples: examples::JOB022,
+};
 
 /// The variables that identify the run.
 pub const RUN_VARIABLES: [&str; 4] =

@@ -4,65 +4,74 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::host as examples;
-use super::{Context, Workload};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Validate, Workload, dotted};
 use crate::rules::object::{at, is_true, items, text};
 use crate::rules::report::{Report, clean, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB017",
-        title: "No container is privileged",
-        why: "A privileged container has root access to its node, and from there to the cluster.",
-        remedy: "Leave securityContext.privileged out, also in init and ephemeral containers.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: nothing_is_privileged, mutate: None },
-        examples: examples::JOB017,
-    },
-    Rule {
-        id: "JOB018",
-        title: "A workload does not use the host's namespaces and ports",
-        why: "On the host's network, a Pod acts as the node; in the host's process namespace, it can inspect every \
-              process. Kubelet sends probes and lifecycle handlers from the node: with a host of their own, they \
-              reach whatever the node can reach.",
-        remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes and \
-                 lifecycle handlers: they then go to the Pod.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                host_namespaces_are_left(context, workload, report);
-                probes_go_to_the_pod(workload, report);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB018,
-    },
-    Rule {
-        id: "JOB019",
-        title: "Only the volume types of the policy are allowed",
-        why: "The host's files contain the node's keys and every other Pod's data. A flexVolume runs a program on \
-              the node as root, and vendor-specific volume types mount shares without a StorageClass.",
-        remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim, or another type that jobs.volumes of the \
-                 policy lists.",
-        reads: &["jobs.volumes"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: volume_types_are_listed, mutate: None },
-        examples: examples::JOB019,
-    },
-    Rule {
-        id: "JOB020",
-        title: "Kernel protections are not disabled",
-        why: "Added capabilities and disabled profiles are the usual ways out of a container.",
-        remedy: "Add only default capabilities, and leave seccomp, AppArmor, SELinux, procMount and sysctls \
-                 unchanged. For SELinux, the container types are allowed.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: protections_stay_on, mutate: None },
-        examples: examples::JOB020,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&JOB017, Validate::State(nothing_is_privileged)).about_privileges(),
+    Check::new(
+        &JOB018,
+        Validate::State(|context, workload, report| {
+            host_namespaces_are_left(context, workload, report);
+            probes_go_to_the_pod(workload, report);
+        }),
+    )
+    .about_privileges(),
+    Check::new(&JOB019, Validate::State(volume_types_are_listed)).about_privileges(),
+    Check::new(&JOB020, Validate::State(protections_stay_on)).about_privileges(),
 ];
+
+static JOB017: Rule = Rule {
+    id: "JOB017",
+    title: "No container is privileged",
+    why: "A privileged container has root access to its node, and from there to the cluster.",
+    remedy: "Leave securityContext.privileged out, also in init and ephemeral containers.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB017,
+};
+
+static JOB018: Rule = Rule {
+    id: "JOB018",
+    title: "A workload does not use the host's namespaces and ports",
+    why: "On the host's network, a Pod acts as the node; in the host's process namespace, it can inspect every \
+          process. Kubelet sends probes and lifecycle handlers from the node: with a host of their own, they \
+          reach whatever the node can reach.",
+    remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes and \
+             lifecycle handlers: they then go to the Pod.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB018,
+};
+
+static JOB019: Rule = Rule {
+    id: "JOB019",
+    title: "Only the volume types of the policy are allowed",
+    why: "The host's files contain the node's keys and every other Pod's data. A flexVolume runs a program on \
+          the node as root, and vendor-specific volume types mount shares without a StorageClass.",
+    remedy: "Use an emptyDir, a ConfigMap or a PersistentVolumeClaim, or another type that jobs.volumes of the \
+             policy lists.",
+    subject: Subject::Workload,
+    reads: &["jobs.volumes"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB019,
+};
+
+static JOB020: Rule = Rule {
+    id: "JOB020",
+    title: "Kernel protections are not disabled",
+    why: "Added capabilities and disabled profiles are the usual ways out of a container.",
+    remedy: "Add only default capabilities, and leave seccomp, AppArmor, SELinux, procMount and sysctls \
+             unchanged. For SELinux, the container types are allowed.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB020,
+};
 
 /// The default capabilities of a container: the `baseline` level of Pod Security allows adding them by name.
 const DEFAULT_CAPABILITIES: [&str; 13] = [
@@ -204,7 +213,7 @@ fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     let Some(holder) = workload.holders().last() else { return };
     for (key, value) in workload.meta_at(holder).annotations() {
         if key.starts_with(APP_ARMOR) && value.as_str() == Some("unconfined") {
-            let path = format!("{}metadata.annotations[\"{key}\"]", super::dotted(holder));
+            let path = format!("{}metadata.annotations[\"{key}\"]", dotted(holder));
             report.forbid(path, quoted("unconfined"), "leave it out");
         }
     }

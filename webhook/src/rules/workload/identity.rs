@@ -4,45 +4,53 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::{keys, names, sanitize};
 
 use super::examples::identity as examples;
-use super::{Context, Workload, dotted};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Mutate, Validate, Workload, dotted};
+use crate::rules::evaluate::is_on;
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
-use crate::rules::{Edits, Kind, Role, mode};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::{Edits, Kind, Role};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB001",
-        title: "A workload has the identity labels of its namespace",
-        why: "The platform looks up a run's workload by its run id, in all namespaces. A Job with another run's id \
-              is mistaken for that run's work, and its success for that run's success.",
-        remedy: "Leave the labels run-id and project-id out: they are added to the Job and its Pod template.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: identity_is_the_namespaces, mutate: Some(add_identity) },
-        examples: examples::JOB001,
-    },
-    Rule {
-        id: "JOB002",
-        title: "Only the Job of a run has the name of the run",
-        why: "The platform takes a Job with that name, or with the application label of a run, for the run itself.",
-        remedy: "Use another name, and leave out the label app.kubernetes.io/name=codex-k8s-run. The run's own Job \
-                 is codex-k8s-run-<run id>, and an agent cannot create it.",
-        reads: &["identities.candidateServiceAccounts"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: run_and_name_agree, mutate: None },
-        examples: examples::JOB002,
-    },
-    Rule {
-        id: "JOB003",
-        title: "Finalizers of workloads must be listed in the policy",
-        why: "A finalizer that no program removes keeps a workload, and therefore its namespace, for ever.",
-        remedy: "Leave metadata.finalizers empty on the workload and on its template.",
-        reads: &["jobs.finalizers"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: finalizers_are_listed, mutate: None },
-        examples: examples::JOB003,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&JOB001, Validate::State(identity_is_the_namespaces))
+        .with_mutation(Mutate::Creation(add_identity)),
+    Check::new(&JOB002, Validate::State(run_and_name_agree)),
+    Check::new(&JOB003, Validate::State(finalizers_are_listed)),
 ];
+
+static JOB001: Rule = Rule {
+    id: "JOB001",
+    title: "A workload has the identity labels of its namespace",
+    why: "The platform looks up a run's workload by its run id, in all namespaces. A Job with another run's id \
+          is mistaken for that run's work, and its success for that run's success.",
+    remedy: "Leave the labels run-id and project-id out: they are added to the Job and its Pod template.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB001,
+};
+
+static JOB002: Rule = Rule {
+    id: "JOB002",
+    title: "Only the Job of a run has the name of the run",
+    why: "The platform takes a Job with that name, or with the application label of a run, for the run itself.",
+    remedy: "Use another name, and leave out the label app.kubernetes.io/name=codex-k8s-run. The run's own Job \
+             is codex-k8s-run-<run id>, and an agent cannot create it.",
+    subject: Subject::Workload,
+    reads: &["identities.candidateServiceAccounts"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB002,
+};
+
+static JOB003: Rule = Rule {
+    id: "JOB003",
+    title: "Finalizers of workloads must be listed in the policy",
+    why: "A finalizer that no program removes keeps a workload, and therefore its namespace, for ever.",
+    remedy: "Leave metadata.finalizers empty on the workload and on its template.",
+    subject: Subject::Workload,
+    reads: &["jobs.finalizers"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB003,
+};
 
 const fn is_bound(context: &Context<'_>, workload: &Workload<'_>) -> bool {
     !context.generated && workload.is_the_runs()
@@ -91,8 +99,7 @@ fn add_identity(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edit
 
 /// Returns true if JOB001 adds the run's labels to a workload without them.
 pub(super) fn names_the_run(context: &Context<'_>) -> bool {
-    let is_on = |rule: &Rule| rule.id == "JOB001" && mode(context.policy, rule) != Mode::Off;
-    !context.generated && RULES.iter().any(is_on)
+    !context.generated && is_on(context.policy, &JOB001)
 }
 
 fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -100,8 +107,9 @@ fn run_and_name_agree(context: &Context<'_>, workload: &Workload<'_>, report: &m
     if context.generated || workload.kind == Kind::Binding {
         return;
     }
-    let labelled =
-        |holder: &super::Path| workload.meta_at(holder).label(keys::APP_NAME) == Some(keys::APP_NAME_RUN);
+    let labelled = |holder: &super::subject::Path| {
+        workload.meta_at(holder).label(keys::APP_NAME) == Some(keys::APP_NAME_RUN)
+    };
     let run_id = workload.meta.label(keys::RUN_ID).unwrap_or(&context.namespace.run_id);
     let expected = names::run_job_name(run_id);
     let can_be_a_run = matches!(workload.kind, Kind::Job | Kind::Pod);

@@ -7,27 +7,29 @@ use codex_k8s_shared::quota::quantity::Quantity;
 use serde_json::Value;
 
 use super::examples::quota as examples;
-use super::{Context, Workload, dotted};
+use super::subject::{Check, Context, Validate, Workload, dotted};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::at;
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&QUOTA002, Validate::State(fits_the_quota))];
+
+static QUOTA002: Rule = Rule {
     id: "QUOTA002",
     title: "A Job that can never fit the quota of its namespace is not allowed",
     why: "Its Pods would never all start. Until its deadline ends it, only FailedCreate events show that.",
     remedy: "Request less, lower spec.parallelism, or raise baseline.*.resourceQuota of the policy. The requests and \
              limits of a container count; where it has none, those of the LimitRange.",
+    subject: Subject::Workload,
     reads: &[
         "baseline.*.resourceQuota.hard",
         "baseline.*.limitRange.default",
         "baseline.*.limitRange.defaultRequest",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Workload { validate: fits_the_quota, mutate: None },
     examples: examples::QUOTA002,
-}];
+};
 
 /// The maximum number of summands in a message. More would only blur it.
 const SHOWN: usize = 8;

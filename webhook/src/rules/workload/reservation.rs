@@ -7,13 +7,17 @@ use codex_k8s_shared::quota::{PENDING_REASON_AT_CREATION, Scope};
 use serde_json::Value;
 
 use super::examples::reservation as examples;
-use super::{Context, Workload, dotted, identity};
-use crate::rules::catalogue::{Check, Rule};
+use super::identity;
+use super::subject::{Check, Context, Mutate, Validate, Workload, dotted};
 use crate::rules::object::{at, is_true, items};
 use crate::rules::report::{Report, annotation_path, clean, label_path, quoted, quoted_or_nothing, stays};
+use crate::rules::rule::{Rule, Subject};
 use crate::rules::{Edits, Kind, Role};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&QUOTA004, Validate::Transition { applies, validate })
+    .with_mutation(Mutate::Transition(mutate))];
+
+static QUOTA004: Rule = Rule {
     id: "QUOTA004",
     title: "The number of running agent Jobs of a project is limited by quotas.agentJobsPerProject",
     why: "A burst of runs of one project uses every node and every budget, and leaves nothing for the others. A \
@@ -24,11 +28,11 @@ pub(super) const RULES: &[Rule] = &[Rule {
              yourself starts after you resume it and it has a reservation. Only the reconciler resumes a pending Job \
              and writes codex-k8s.dev/job-admitted-at. A Pod stays with its Job until it has ended: do not use \
              --cascade=orphan to delete a Job.",
+    subject: Subject::Workload,
     reads: &["identities.reconcilers", "quotas.agentJobsPerProject"],
     default_mode: Mode::Enforce,
-    check: Check::Transition { applies, validate, mutate: Some(mutate) },
     examples: examples::QUOTA004,
-}];
+};
 
 /// Returns true if a workload is an agent Job, or creates some, while their number is limited. In a slot, objects of
 /// the platform and of the cluster's controllers belong to the platform's own stack, unless they claim to be of a run.
@@ -89,7 +93,7 @@ fn validate(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_
 
 /// The Jobs of such a `CronJob` would be denied, which only Events would show.
 fn template_says_nothing(old: Option<&Workload<'_>>, new: &Workload<'_>, report: &mut Report) {
-    const TEMPLATE: super::Path = &["spec", "jobTemplate"];
+    const TEMPLATE: super::subject::Path = &["spec", "jobTemplate"];
     for key in [keys::JOB_PENDING_REASON, keys::JOB_ADMITTED_AT] {
         let found = new.meta_at(TEMPLATE).annotation(key);
         let before = old.and_then(|old| old.meta_at(TEMPLATE).annotation(key));

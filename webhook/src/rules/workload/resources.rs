@@ -5,23 +5,26 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::resources as examples;
-use super::{Context, Workload};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Mutate, Validate, Workload};
 use crate::rules::object::at;
+use crate::rules::rule::{Rule, Subject};
 use crate::rules::{Edits, Kind};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] =
+    &[Check::new(&JOB023, Validate::State(|_, _, _| {})).with_mutation(Mutate::Creation(add_resources))];
+
+static JOB023: Rule = Rule {
     id: "JOB023",
     title: "A Pod without resource requests gets the defaults",
     why: "kube-apiserver applies a LimitRange before it calls the webhook. A Pod that is created while its namespace \
           still waits for its baseline would have no requests, and the quota would reject it.",
     remedy: "You do not need to do anything: the defaults of baseline.limitRange in the policy are added, as the \
              LimitRange would add them.",
+    subject: Subject::Workload,
     reads: &["baseline.*.limitRange.default", "baseline.*.limitRange.defaultRequest"],
     default_mode: Mode::Enforce,
-    check: Check::Workload { validate: |_, _, _| {}, mutate: Some(add_resources) },
     examples: examples::JOB023,
-}];
+};
 
 fn add_resources(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
     let namespace = context.namespace;

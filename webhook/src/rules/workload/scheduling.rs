@@ -3,86 +3,96 @@
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::scheduling as examples;
-use super::{Context, Workload};
+use super::subject::{Check, Context, Validate, Workload};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB012",
-        title: "The scheduler chooses the node",
-        why: "A Pod with a nodeName bypasses the scheduler and every taint that should keep it off the node.",
-        remedy: "Leave nodeName out and do not bind Pods; use a nodeSelector. List a scheduler of the cluster in \
-                 identities.workloadControllers.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                listed(context, workload, report, "nodeName", &[]);
-                nobody_else_binds(context, workload, report);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB012,
-    },
-    Rule {
-        id: "JOB013",
-        title: "Priority classes must be listed in the policy",
-        why: "A Pod with a high priority evicts the platform's own Pods.",
-        remedy: "Leave priorityClassName out, or list it in jobs.priorityClasses.",
-        reads: &["jobs.priorityClasses"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                listed(context, workload, report, "priorityClassName", &context.policy.jobs.priority_classes);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB013,
-    },
-    Rule {
-        id: "JOB014",
-        title: "Schedulers must be listed in the policy",
-        why: "A user's own scheduler can place Pods on any node.",
-        remedy: "Leave schedulerName out, or list it in jobs.schedulers.",
-        reads: &["jobs.schedulers"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                listed(context, workload, report, "schedulerName", &context.policy.jobs.schedulers);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB014,
-    },
-    Rule {
-        id: "JOB015",
-        title: "Runtime classes must be listed in the policy",
-        why: "Pod Security can be configured to exempt a runtime class.",
-        remedy: "Leave runtimeClassName out, or list it in jobs.runtimeClasses.",
-        reads: &["jobs.runtimeClasses"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload {
-            validate: |context, workload, report| {
-                listed(context, workload, report, "runtimeClassName", &context.policy.jobs.runtime_classes);
-            },
-            mutate: None,
-        },
-        examples: examples::JOB015,
-    },
-    Rule {
-        id: "JOB016",
-        title: "Tolerations must be listed in the policy",
-        why: "A Pod that tolerates all taints can run on the control plane's nodes too.",
-        remedy: "Leave tolerations out, or list their key and effect in jobs.tolerations.",
-        reads: &["jobs.tolerations"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: tolerations_are_listed, mutate: None },
-        examples: examples::JOB016,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(
+        &JOB012,
+        Validate::State(|context, workload, report| {
+            listed(context, workload, report, "nodeName", &[]);
+            nobody_else_binds(context, workload, report);
+        }),
+    ),
+    Check::new(
+        &JOB013,
+        Validate::State(|context, workload, report| {
+            listed(context, workload, report, "priorityClassName", &context.policy.jobs.priority_classes);
+        }),
+    ),
+    Check::new(
+        &JOB014,
+        Validate::State(|context, workload, report| {
+            listed(context, workload, report, "schedulerName", &context.policy.jobs.schedulers);
+        }),
+    ),
+    Check::new(
+        &JOB015,
+        Validate::State(|context, workload, report| {
+            listed(context, workload, report, "runtimeClassName", &context.policy.jobs.runtime_classes);
+        }),
+    ),
+    Check::new(&JOB016, Validate::State(tolerations_are_listed)),
 ];
+
+static JOB012: Rule = Rule {
+    id: "JOB012",
+    title: "The scheduler chooses the node",
+    why: "A Pod with a nodeName bypasses the scheduler and every taint that should keep it off the node.",
+    remedy: "Leave nodeName out and do not bind Pods; use a nodeSelector. List a scheduler of the cluster in \
+             identities.workloadControllers.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB012,
+};
+
+static JOB013: Rule = Rule {
+    id: "JOB013",
+    title: "Priority classes must be listed in the policy",
+    why: "A Pod with a high priority evicts the platform's own Pods.",
+    remedy: "Leave priorityClassName out, or list it in jobs.priorityClasses.",
+    subject: Subject::Workload,
+    reads: &["jobs.priorityClasses"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB013,
+};
+
+static JOB014: Rule = Rule {
+    id: "JOB014",
+    title: "Schedulers must be listed in the policy",
+    why: "A user's own scheduler can place Pods on any node.",
+    remedy: "Leave schedulerName out, or list it in jobs.schedulers.",
+    subject: Subject::Workload,
+    reads: &["jobs.schedulers"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB014,
+};
+
+static JOB015: Rule = Rule {
+    id: "JOB015",
+    title: "Runtime classes must be listed in the policy",
+    why: "Pod Security can be configured to exempt a runtime class.",
+    remedy: "Leave runtimeClassName out, or list it in jobs.runtimeClasses.",
+    subject: Subject::Workload,
+    reads: &["jobs.runtimeClasses"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB015,
+};
+
+static JOB016: Rule = Rule {
+    id: "JOB016",
+    title: "Tolerations must be listed in the policy",
+    why: "A Pod that tolerates all taints can run on the control plane's nodes too.",
+    remedy: "Leave tolerations out, or list their key and effect in jobs.tolerations.",
+    subject: Subject::Workload,
+    reads: &["jobs.tolerations"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB016,
+};
 
 fn listed(
     context: &Context<'_>,

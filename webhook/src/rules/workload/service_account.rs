@@ -7,46 +7,56 @@ use codex_k8s_shared::run::RuntimeMode;
 use serde_json::Value;
 
 use super::examples::service_account as examples;
-use super::{Context, Workload};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Mutate, Validate, Workload};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
 use crate::rules::{Edits, Kind};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "JOB004",
-        title: "A workload runs as a ServiceAccount of its profile",
-        why: "A user who can create Pods can use every ServiceAccount of the namespace. In a slot, these include the \
-              platform's own, which have rights in the whole cluster.",
-        remedy: "Leave serviceAccountName out, or use one that jobs.serviceAccounts of the policy lists.",
-        reads: &["jobs.serviceAccounts"],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: account_is_listed, mutate: Some(add_account) },
-        examples: examples::JOB004,
-    },
-    Rule {
-        id: "JOB005",
-        title: "A code-only workload has no Kubernetes token",
-        why: "A code-only run works on code. With a token, it could change the cluster.",
-        remedy: "Leave automountServiceAccountToken out or set it to false, and do not mount a projected token.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: code_only_has_no_token, mutate: Some(take_token_away) },
-        examples: examples::JOB005,
-    },
-    Rule {
-        id: "JOB006",
-        title: "Projected tokens are short-lived and for this API server",
-        why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
-              the run.",
-        remedy: "Leave audience out, set expirationSeconds to an hour, and do not project a Pod certificate.",
-        reads: &[],
-        default_mode: Mode::Enforce,
-        check: Check::Workload { validate: tokens_are_plain, mutate: None },
-        examples: examples::JOB006,
-    },
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(&JOB004, Validate::State(account_is_listed))
+        .about_privileges()
+        .with_mutation(Mutate::Creation(add_account)),
+    Check::new(&JOB005, Validate::State(code_only_has_no_token))
+        .about_privileges()
+        .with_mutation(Mutate::Creation(take_token_away)),
+    Check::new(&JOB006, Validate::State(tokens_are_plain)).about_privileges(),
 ];
+
+static JOB004: Rule = Rule {
+    id: "JOB004",
+    title: "A workload runs as a ServiceAccount of its profile",
+    why: "A user who can create Pods can use every ServiceAccount of the namespace. In a slot, these include the \
+          platform's own, which have rights in the whole cluster.",
+    remedy: "Leave serviceAccountName out, or use one that jobs.serviceAccounts of the policy lists.",
+    subject: Subject::Workload,
+    reads: &["jobs.serviceAccounts"],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB004,
+};
+
+static JOB005: Rule = Rule {
+    id: "JOB005",
+    title: "A code-only workload has no Kubernetes token",
+    why: "A code-only run works on code. With a token, it could change the cluster.",
+    remedy: "Leave automountServiceAccountToken out or set it to false, and do not mount a projected token.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB005,
+};
+
+static JOB006: Rule = Rule {
+    id: "JOB006",
+    title: "Projected tokens are short-lived and for this API server",
+    why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
+          the run.",
+    remedy: "Leave audience out, set expirationSeconds to an hour, and do not project a Pod certificate.",
+    subject: Subject::Workload,
+    reads: &[],
+    default_mode: Mode::Enforce,
+    examples: examples::JOB006,
+};
 
 /// The lifetime that the API server's own volume requests: an hour, and a little more so that kubelet renews in time.
 const LONGEST_TOKEN_SECONDS: i64 = 3607;

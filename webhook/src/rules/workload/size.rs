@@ -4,23 +4,26 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::size as examples;
-use super::{Context, Workload};
-use crate::rules::catalogue::{Check, Rule};
+use super::subject::{Check, Context, Validate, Workload};
 use crate::rules::object::{at, items};
 use crate::rules::report::Report;
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] =
+    &[Check::new(&JOB024, Validate::State(lists_are_bounded)).deciding_alone()];
+
+static JOB024: Rule = Rule {
     id: "JOB024",
     title: "The lists of a Pod have a maximum length",
     why: "A Pod with thousands of containers does not run anywhere, and each evaluation costs the API server and \
           this webhook seconds of CPU. Meanwhile, requests of other users wait.",
     remedy: "Use at most 100 containers, init containers and ephemeral containers in total, and at most 1,000 \
              entries in each other list of a Pod or a container.",
+    subject: Subject::Workload,
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Workload { validate: lists_are_bounded, mutate: None },
     examples: examples::JOB024,
-}];
+};
 
 /// The maximum number of containers of a Pod in its three lists.
 const MOST_CONTAINERS: usize = 100;

@@ -4,24 +4,27 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::status as examples;
-use super::{Context, Workload};
+use super::subject::{Check, Context, Validate, Workload};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
 use crate::rules::report::{Report, clean, quoted_or_nothing, stays};
+use crate::rules::rule::{Rule, Subject};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] =
+    &[Check::new(&JOB025, Validate::Transition { applies: is_written_to, validate: stays_as_it_is })];
+
+static JOB025: Rule = Rule {
     id: "JOB025",
     title: "Only the cluster writes the status of a Job and the phase of a Pod",
     why: "The platform takes the condition of a run's Job for the result of the run. With a forged status, or a Pod \
           that is marked as succeeded, a run reports success without having worked.",
     remedy: "Leave the status to the Job controller and kubelet; identities.workloadControllers of the policy lists \
              the controllers of the cluster.",
+    subject: Subject::Workload,
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Transition { applies: is_written_to, validate: stays_as_it_is, mutate: None },
     examples: examples::JOB025,
-}];
+};
 
 /// Applies in slots too, and to managers: the platform reads these statuses and never writes them.
 fn is_written_to(context: &Context<'_>, old: Option<&Workload<'_>>, new: &Workload<'_>) -> bool {

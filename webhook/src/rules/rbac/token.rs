@@ -4,45 +4,45 @@ use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
 
 use super::examples::token as examples;
-use super::{Context, Write};
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean, quoted};
+use crate::rules::requester::KUBELETS;
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Kind, Role};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "TOKEN001",
-        title: "A requested token is short-lived and for this API server",
-        why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
-              the run.",
-        remedy: "Leave out spec.audiences, and set spec.expirationSeconds to at most an hour; tokens in the policy \
-                 sets the allowed audiences and the longest lifetime.",
-        reads: &["tokens.audiences", "tokens.maxSeconds"],
-        default_mode: Mode::Enforce,
-        check: Check::Guard { validate: is_plain, mutate: None },
-        examples: examples::TOKEN001,
-    },
-    Rule {
-        id: "TOKEN002",
-        title: "An agent requests tokens only for ServiceAccounts of its profile",
-        why: "A slot contains the platform's own ServiceAccounts, which have rights in the whole cluster. An agent \
-              with one of their tokens has the same rights.",
-        remedy: "Request a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A \
-                 code-only run cannot get a token.",
-        reads: &[
-            "identities.candidateServiceAccounts",
-            "namespaces.slotProjects",
-            "jobs.serviceAccounts.fullEnv",
-        ],
-        default_mode: Mode::Enforce,
-        check: Check::Guard { validate: is_the_agents_own, mutate: None },
-        examples: examples::TOKEN002,
-    },
-];
+pub(super) const CHECKS: &[Check] =
+    &[Check::new(&TOKEN001, is_plain), Check::new(&TOKEN002, is_the_agents_own)];
 
-/// The group of kubelets, which request the tokens of the Pods on their nodes.
-pub const KUBELETS: &str = "system:nodes";
+static TOKEN001: Rule = Rule {
+    id: "TOKEN001",
+    title: "A requested token is short-lived and for this API server",
+    why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
+          the run.",
+    remedy: "Leave out spec.audiences, and set spec.expirationSeconds to at most an hour; tokens in the policy \
+             sets the allowed audiences and the longest lifetime.",
+    subject: Subject::Contents,
+    reads: &["tokens.audiences", "tokens.maxSeconds"],
+    default_mode: Mode::Enforce,
+    examples: examples::TOKEN001,
+};
+
+static TOKEN002: Rule = Rule {
+    id: "TOKEN002",
+    title: "An agent requests tokens only for ServiceAccounts of its profile",
+    why: "A slot contains the platform's own ServiceAccounts, which have rights in the whole cluster. An agent \
+          with one of their tokens has the same rights.",
+    remedy: "Request a token of a ServiceAccount that jobs.serviceAccounts.fullEnv of the policy lists. A \
+             code-only run cannot get a token.",
+    subject: Subject::Contents,
+    reads: &[
+        "identities.candidateServiceAccounts",
+        "namespaces.slotProjects",
+        "jobs.serviceAccounts.fullEnv",
+    ],
+    default_mode: Mode::Enforce,
+    examples: examples::TOKEN002,
+};
 
 fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Kind::TokenRequest, Some(_), Some(new)) = (context.kind, context.namespace(), write.new) else {

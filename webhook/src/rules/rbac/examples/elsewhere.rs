@@ -4,7 +4,7 @@ use crate::rules::example::Setting::Unmanaged;
 use crate::rules::example::User::Worker;
 use crate::rules::example::{Example, Object};
 
-pub(in crate::rules::guard) const RBAC003: &[Example] = &[
+pub(in crate::rules::rbac) const RBAC003: &[Example] = &[
     Example::new("a person binds a ServiceAccount of another namespace")
         .within(Unmanaged)
         .creates(Object::ClusterRoleBinding, ""),

@@ -8,13 +8,15 @@ use codex_k8s_shared::policy::{Mode, PolicyRule};
 use serde_json::Value;
 
 use super::examples::role as examples;
-use super::{Context, Write};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC001, grants_no_more)];
+
+static RBAC001: Rule = Rule {
     id: "RBAC001",
     title: "A Role does not grant more than the access profiles",
     why: "A run with a stronger Role can read Secrets, request tokens of other ServiceAccounts, or grant itself \
@@ -22,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
           subresources.",
     remedy: "Leave out the rights that baseline.candidate.rules and baseline.readOnly.rules of the policy do not \
              grant. In a namespace without an access profile, a Role must not grant anything.",
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -32,9 +35,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.rules",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: grants_no_more, mutate: None },
     examples: examples::RBAC001,
-}];
+};
 
 /// The maximum number of rules of a Role in a run namespace, and of groups, resources, verbs and names in all of them.
 /// Comparing a Role costs its values times its rules; the platform's own largest Role has ten rules.

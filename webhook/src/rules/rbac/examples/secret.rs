@@ -7,7 +7,7 @@ const TOKEN: &str = "
     metadata: {annotations: {kubernetes.io/service-account.name: default}}
     type: kubernetes.io/service-account-token";
 
-pub(in crate::rules::guard) const SECRET001: &[Example] = &[
+pub(in crate::rules::rbac) const SECRET001: &[Example] = &[
     Example::new("a person creates another Secret").creates(Object::Secret, ""),
     Example::new("an agent creates a Secret for a token without an expiry")
         .by(Agent)

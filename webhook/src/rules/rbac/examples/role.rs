@@ -6,7 +6,7 @@ use crate::rules::example::{Example, Object};
 
 const SECRETS: &str = "rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]";
 
-pub(in crate::rules::guard) const RBAC001: &[Example] = &[
+pub(in crate::rules::rbac) const RBAC001: &[Example] = &[
     Example::new("a person creates a Role with rights of the profiles").creates(Object::Role, ""),
     Example::new("an agent grants itself the Secrets of its namespace")
         .by(Agent)

@@ -7,19 +7,22 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::binding as examples;
-use super::{Context, Write};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC002, binds_what_is_allowed)];
+
+static RBAC002: Rule = Rule {
     id: "RBAC002",
     title: "A RoleBinding binds only Roles of the access profiles, to ServiceAccounts of the namespace",
     why: "An agent that is bound to cluster-admin, admin or edit controls its namespace and can impersonate its \
           ServiceAccounts. If the agent's Role is bound to a group such as system:authenticated, everyone has it.",
     remedy: "Bind a Role of the access profiles to a ServiceAccount of the namespace, or list further roles and \
              subjects under rbac in the policy.",
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -32,9 +35,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.role",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: binds_what_is_allowed, mutate: None },
     examples: examples::RBAC002,
-}];
+};
 
 fn binds_what_is_allowed(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Kind::RoleBinding, Some(namespace), Some(new)) = (context.kind, context.namespace(), write.new)

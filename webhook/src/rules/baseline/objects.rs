@@ -5,67 +5,73 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
-use super::examples::baseline as examples;
-use super::{Context, Write};
-use crate::rules::catalogue::{Check, Rule};
+use super::examples::objects as examples;
 use crate::rules::object::at;
 use crate::rules::report::{Report, clean, label_path, quoted, quoted_or_nothing};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Edits, Kind, Meta};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule {
-        id: "BASE001",
-        title: "Only the platform writes the baseline, with the policy's values",
-        why: "ServiceAccount, Role, RoleBinding, ResourceQuota and LimitRange confine a run. A user who can edit \
-              them, or remove their label, can lift the limits. And two programs that write different values to one \
-              object would never stop.",
-        remedy: "Let codex-k8s-guard reconcile write them; change the baseline in the policy instead. For an object \
-                 of your own, use another name and leave out the label codex-k8s.dev/managed-by.",
-        reads: &[
-            "identities.managers",
-            "identities.reconcilers",
-            "identities.namespaceControllers",
-            "identities.workloadControllers",
-            "namespaces.slotProjects",
-            "baseline",
-        ],
-        default_mode: Mode::Enforce,
-        check: Check::Guard { validate: only_the_platform_writes, mutate: Some(set_to_the_policys) },
-        examples: examples::BASE001,
-    },
-    Rule {
-        id: "BASE002",
-        title: "Only the platform deletes the baseline, except with its namespace",
-        why: "Without its quota, a run can use any amount until the reconciler has recreated it.",
-        remedy: "Leave the baseline in place, or delete the namespace.",
-        reads: &[
-            "identities.managers",
-            "identities.reconcilers",
-            "identities.namespaceControllers",
-            "identities.workloadControllers",
-            "baseline.*.resourceQuota.name",
-            "baseline.*.limitRange.name",
-            "baseline.*.serviceAccount",
-            "baseline.*.role",
-            "baseline.*.roleBinding",
-        ],
-        default_mode: Mode::Enforce,
-        check: Check::Guard { validate: only_the_platform_deletes, mutate: None },
-        examples: examples::BASE002,
-    },
-    Rule {
-        id: "BASE003",
-        title: "Only the cluster writes the status of a ResourceQuota",
-        why: "Kubernetes counts against the status: a user who can write that nothing is used, or that more is \
-              allowed, has no quota. A write to the status can also change the labels.",
-        remedy: "Leave the status to the cluster's quota controller; identities.quotaControllers of the policy lists \
-                 its user names.",
-        reads: &["identities.quotaControllers"],
-        default_mode: Mode::Enforce,
-        check: Check::Guard { validate: only_the_cluster_counts, mutate: None },
-        examples: examples::BASE003,
-    },
+pub(in crate::rules) const CHECKS: &[Check] = &[
+    Check::new(&BASE001, only_the_platform_writes).with_mutation(set_to_the_policys),
+    Check::new(&BASE002, only_the_platform_deletes),
+    Check::new(&BASE003, only_the_cluster_counts),
 ];
+
+static BASE001: Rule = Rule {
+    id: "BASE001",
+    title: "Only the platform writes the baseline, with the policy's values",
+    why: "ServiceAccount, Role, RoleBinding, ResourceQuota and LimitRange confine a run. A user who can edit \
+          them, or remove their label, can lift the limits. And two programs that write different values to one \
+          object would never stop.",
+    remedy: "Let codex-k8s-guard reconcile write them; change the baseline in the policy instead. For an object \
+             of your own, use another name and leave out the label codex-k8s.dev/managed-by.",
+    subject: Subject::Contents,
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "namespaces.slotProjects",
+        "baseline",
+    ],
+    default_mode: Mode::Enforce,
+    examples: examples::BASE001,
+};
+
+static BASE002: Rule = Rule {
+    id: "BASE002",
+    title: "Only the platform deletes the baseline, except with its namespace",
+    why: "Without its quota, a run can use any amount until the reconciler has recreated it.",
+    remedy: "Leave the baseline in place, or delete the namespace.",
+    subject: Subject::Contents,
+    reads: &[
+        "identities.managers",
+        "identities.reconcilers",
+        "identities.namespaceControllers",
+        "identities.workloadControllers",
+        "baseline.*.resourceQuota.name",
+        "baseline.*.limitRange.name",
+        "baseline.*.serviceAccount",
+        "baseline.*.role",
+        "baseline.*.roleBinding",
+    ],
+    default_mode: Mode::Enforce,
+    examples: examples::BASE002,
+};
+
+static BASE003: Rule = Rule {
+    id: "BASE003",
+    title: "Only the cluster writes the status of a ResourceQuota",
+    why: "Kubernetes counts against the status: a user who can write that nothing is used, or that more is \
+          allowed, has no quota. A write to the status can also change the labels.",
+    remedy: "Leave the status to the cluster's quota controller; identities.quotaControllers of the policy lists \
+             its user names.",
+    subject: Subject::Contents,
+    reads: &["identities.quotaControllers"],
+    default_mode: Mode::Enforce,
+    examples: examples::BASE003,
+};
 
 const KEEPERS: &str = "only the platform's managers and the baseline reconciler";
 

@@ -4,7 +4,7 @@ use crate::rules::example::Setting::Terminating;
 use crate::rules::example::User::{Agent, QuotaController, Reconciler, Worker};
 use crate::rules::example::{Example, Object};
 
-pub(in crate::rules::guard) const BASE001: &[Example] = &[
+pub(in crate::rules::baseline) const BASE001: &[Example] = &[
     Example::new("the platform writes its own quota, and the policy's is stored")
         .by(Worker)
         .creates(Object::ResourceQuota, "spec: {hard: {pods: '2000'}}")
@@ -31,7 +31,7 @@ pub(in crate::rules::guard) const BASE001: &[Example] = &[
     ),
 ];
 
-pub(in crate::rules::guard) const BASE002: &[Example] = &[
+pub(in crate::rules::baseline) const BASE002: &[Example] = &[
     Example::new("a person deletes an object outside the baseline").deletes(Object::Role, ""),
     Example::new("an agent deletes its quota")
         .by(Agent)
@@ -43,7 +43,7 @@ pub(in crate::rules::guard) const BASE002: &[Example] = &[
         .deletes(Object::ResourceQuota, ""),
 ];
 
-pub(in crate::rules::guard) const BASE003: &[Example] = &[
+pub(in crate::rules::baseline) const BASE003: &[Example] = &[
     Example::new("the quota controller counts the Pods")
         .by(QuotaController)
         .updates(Object::ResourceQuota, "status: {used: {pods: '19'}}", "status: {used: {pods: '20'}}")

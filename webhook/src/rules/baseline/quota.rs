@@ -4,17 +4,20 @@ use codex_k8s_shared::baseline::changes;
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::quota as examples;
-use super::{Context, Write};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::report::{Report, clean, quoted};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(in crate::rules) const CHECKS: &[Check] = &[Check::new(&QUOTA001, none_beside_the_baseline)];
+
+static QUOTA001: Rule = Rule {
     id: "QUOTA001",
     title: "A run namespace has only the baseline's ResourceQuota and LimitRange",
     why: "A LimitRange sets defaults for Pods and rejects others. A second one, or a quota of zero, can stop a run \
           completely, or make all its Pods larger than intended.",
     remedy: "Change the baseline in the policy instead. An existing object can be deleted.",
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.reconcilers",
@@ -24,9 +27,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "baseline.*.limitRange.name",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: none_beside_the_baseline, mutate: None },
     examples: examples::QUOTA001,
-}];
+};
 
 fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Kind::ResourceQuota | Kind::LimitRange, Some(namespace), Some(new)) =

@@ -8,19 +8,22 @@ use serde_json::Value;
 
 use super::examples::everybody as examples;
 use super::role::{read, rules};
-use super::{Context, Write};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, clean, quoted};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC004, is_not_widened)];
+
+static RBAC004: Rule = Rule {
     id: "RBAC004",
     title: "A ClusterRole that is bound to all users is not extended",
     why: "Kubernetes binds a few ClusterRoles to groups such as system:authenticated. A rule that is added to one of \
           them, directly or by aggregation, is a right of every agent.",
     remedy: "Add the rules to another ClusterRole, and bind that to the subjects that need it. Create a ClusterRole \
              of your own before you list it in rbac.everybody of the policy.",
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",
@@ -29,16 +32,15 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "rbac.everybody",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: is_not_widened, mutate: None },
     examples: examples::RBAC004,
-}];
+};
 
 /// Changed rules up to this number are compared by the rights that they grant. Any further one must be identical to an
 /// existing rule of the role.
 const MOST_COMPARED: usize = 64;
 
 /// Returns true if the policy allows the `ClusterRole` to be bound to all users.
-pub(super) fn is_listed(context: &Context<'_>) -> bool {
+pub(in crate::rules) fn is_listed(context: &Context<'_>) -> bool {
     context.policy.rbac.everybody.iter().any(|listed| listed == context.name)
 }
 

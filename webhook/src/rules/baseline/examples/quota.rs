@@ -3,7 +3,7 @@
 use crate::rules::example::User::{Agent, Reconciler};
 use crate::rules::example::{Example, Object};
 
-pub(in crate::rules::guard) const QUOTA001: &[Example] = &[
+pub(in crate::rules::baseline) const QUOTA001: &[Example] = &[
     Example::new("a person deletes an existing LimitRange").deletes(Object::LimitRange, ""),
     Example::new("an agent creates a LimitRange with other defaults")
         .by(Agent)

@@ -3,23 +3,25 @@
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::secret as examples;
-use super::{Context, Write};
 use crate::rules::Kind;
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::text;
 use crate::rules::report::{Report, quoted};
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&SECRET001, holds_no_token)];
+
+static SECRET001: Rule = Rule {
     id: "SECRET001",
     title: "A Secret does not hold a ServiceAccount's token",
     why: "Kubernetes writes a token without an expiry to such a Secret, for every user who can read or mount it. The \
           token outlives the run and is not bound to a Pod.",
     remedy: "Let Pods use the token that kubelet mounts. No other Secret is ever sent to this webhook.",
+    subject: Subject::Contents,
     reads: &[],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: holds_no_token, mutate: None },
     examples: examples::SECRET001,
-}];
+};
 
 /// The type of the Secrets that Kubernetes writes tokens to.
 pub const TOKEN: &str = "kubernetes.io/service-account-token";

@@ -1,6 +1,7 @@
 //! Tests of the rules about Roles, bindings and tokens.
 
 use super::*;
+use crate::rules::requester::KUBELETS;
 
 fn role(rules: &Value) -> Value {
     json!({"metadata": {"name": "mine"}, "rules": rules})

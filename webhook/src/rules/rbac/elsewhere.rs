@@ -7,14 +7,16 @@ use serde_json::Value;
 
 use super::binding::{new_subjects, shown};
 use super::examples::elsewhere as examples;
-use super::{Context, Write};
-use crate::rules::catalogue::{Check, Rule};
 use crate::rules::object::{at, text};
 use crate::rules::report::Report;
 use crate::rules::requester::service_account;
+use crate::rules::rule::{Rule, Subject};
+use crate::rules::write::{Check, Context, Write};
 use crate::rules::{Kind, Request};
 
-pub(super) const RULES: &[Rule] = &[Rule {
+pub(super) const CHECKS: &[Check] = &[Check::new(&RBAC003, nothing_reaches_in)];
+
+static RBAC003: Rule = Rule {
     id: "RBAC003",
     title: "A binding elsewhere does not grant rights to a ServiceAccount of a run namespace",
     why: "A ClusterRoleBinding, or a RoleBinding in another namespace, gives an agent rights that the rules of its \
@@ -23,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     remedy: "Bind a ServiceAccount outside run namespaces, or the users and groups that need the rights; in a run \
              namespace, the baseline grants what a run needs. A manager binds the platform's own copies in slots. \
              List ClusterRoles that may be bound to all users in rbac.everybody of the policy.",
+    subject: Subject::Contents,
     reads: &[
         "identities.managers",
         "identities.namespaceControllers",
@@ -34,9 +37,8 @@ pub(super) const RULES: &[Rule] = &[Rule {
         "rbac.everybody",
     ],
     default_mode: Mode::Enforce,
-    check: Check::Guard { validate: nothing_reaches_in, mutate: None },
     examples: examples::RBAC003,
-}];
+};
 
 /// The group of all `ServiceAccounts`. The groups for single namespaces are this name, a `:` and the namespace.
 pub(super) const ALL: &str = "system:serviceaccounts";

@@ -3,7 +3,7 @@
 use crate::rules::example::User::Worker;
 use crate::rules::example::{Example, Object};
 
-pub(in crate::rules::guard) const RBAC002: &[Example] = &[
+pub(in crate::rules::rbac) const RBAC002: &[Example] = &[
     Example::new("a person binds a Role of the profiles to a ServiceAccount of the namespace")
         .creates(Object::RoleBinding, ""),
     Example::new("the platform binds the ClusterRole admin")

@@ -4,11 +4,12 @@ mod rights;
 
 use std::sync::Arc;
 
-use codex_k8s_shared::baseline;
+use codex_k8s_shared::baseline::{self, BaselineKind};
 use codex_k8s_shared::run::RuntimeMode;
 use serde_json::json;
 
 use super::*;
+use crate::rules::ManagedNamespace;
 use crate::rules::tests::{request, run_namespace};
 
 const WORKER: &str = "system:serviceaccount:codex-k8s-ai-staging:codex-k8s-worker";

@@ -8,7 +8,7 @@ const SECRETS: &str = "rules: [
     {nonResourceURLs: [/api, /api/*], verbs: [get]},
     {apiGroups: [''], resources: [secrets], verbs: [get]}]";
 
-pub(in crate::rules::guard) const RBAC004: &[Example] =
+pub(in crate::rules::rbac) const RBAC004: &[Example] =
     &[
         Example::new("a person adds a part of the rights that the ClusterRole already grants")
             .within(Unmanaged)

@@ -4,7 +4,7 @@ use crate::rules::example::Setting::{CodeOnly, Slot};
 use crate::rules::example::User::{Agent, Kubelet, Worker};
 use crate::rules::example::{Example, Object};
 
-pub(in crate::rules::guard) const TOKEN001: &[Example] = &[
+pub(in crate::rules::rbac) const TOKEN001: &[Example] = &[
     Example::new("an agent requests a token for this API server, for an hour")
         .by(Agent)
         .creates(Object::TokenRequest, "")
@@ -25,7 +25,7 @@ pub(in crate::rules::guard) const TOKEN001: &[Example] = &[
         .on("token"),
 ];
 
-pub(in crate::rules::guard) const TOKEN002: &[Example] = &[
+pub(in crate::rules::rbac) const TOKEN002: &[Example] = &[
     Example::new("an agent requests a token of its own ServiceAccount")
         .by(Agent)
         .creates(Object::TokenRequest, "")

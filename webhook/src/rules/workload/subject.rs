@@ -1,0 +1,254 @@
+//! Workloads as the rules see them, and the form of a rule about them.
+
+use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::{keys, names};
+use serde_json::Value;
+
+use crate::rules::edits::Edits;
+use crate::rules::evaluate::HasRule;
+use crate::rules::object::{at, items};
+use crate::rules::report::Report;
+use crate::rules::rule::Rule;
+use crate::rules::{Kind, ManagedNamespace, Meta, Role};
+
+/// The context of the rules about a workload.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy.
+    pub policy: &'a RunPolicy,
+    /// The managed namespace that contains the workload.
+    pub namespace: &'a ManagedNamespace,
+    /// The workload's name; empty while a `generateName` has not been resolved.
+    pub name: &'a str,
+    /// True if a controller of the cluster creates it from a template.
+    pub generated: bool,
+    /// The role of the requester.
+    pub role: Role,
+    /// True if the requester is a kubelet.
+    pub by_kubelet: bool,
+    /// The subresource, such as `status`; `None` for the object itself.
+    pub subresource: Option<&'a str>,
+}
+
+impl Context<'_> {
+    /// Returns true if the namespace is a slot.
+    pub fn is_in_slot(&self) -> bool {
+        self.policy.namespaces.is_slot(&self.namespace.name)
+    }
+}
+
+/// A workload object.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a> {
+    /// The whole object.
+    pub object: &'a Value,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its metadata.
+    pub meta: Meta<'a>,
+}
+
+/// The keys from an object to a part of it.
+pub type Path = &'static [&'static str];
+
+impl<'a> Workload<'a> {
+    /// Wraps an object of a kind.
+    pub fn of(kind: Kind, object: &'a Value) -> Self {
+        Self { object, kind, meta: Meta::of(object) }
+    }
+
+    /// Returns the path of the Pod template. A Pod is its own template.
+    pub const fn template_path(&self) -> Path {
+        match self.kind {
+            Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
+            Kind::Revision => &["data", "spec", "template"],
+            Kind::Job | Kind::Template => &["spec", "template"],
+            _ => &[],
+        }
+    }
+
+    /// Returns the path of the Job's spec, for Jobs and `CronJobs`.
+    pub const fn job_path(&self) -> Option<Path> {
+        match self.kind {
+            Kind::Job => Some(&["spec"]),
+            Kind::CronJob => Some(&["spec", "jobTemplate", "spec"]),
+            _ => None,
+        }
+    }
+
+    /// Returns every path that has metadata, from the object to the Pod template.
+    pub const fn holders(&self) -> &'static [Path] {
+        match self.kind {
+            Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
+            Kind::Revision => &[&[], &["data", "spec", "template"]],
+            Kind::Job | Kind::Template => &[&[], &["spec", "template"]],
+            _ => &[&[]],
+        }
+    }
+
+    /// Returns the metadata at a path.
+    pub fn meta_at(&self, holder: Path) -> Meta<'a> {
+        at(self.object, holder).map_or(Meta::none(), Meta::of)
+    }
+
+    /// Returns the Pod's spec.
+    pub fn pod_spec(&self) -> Option<&'a Value> {
+        at(self.object, self.template_path()).and_then(|template| at(template, &["spec"]))
+    }
+
+    /// Returns the path of a field of the Pod's spec in the object.
+    pub fn pod_field(&self, field: &str) -> String {
+        format!("{}spec.{field}", dotted(self.template_path()))
+    }
+
+    /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.
+    pub fn containers(&self) -> impl Iterator<Item = Container<'a>> {
+        let spec = self.pod_spec();
+        ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(move |list| {
+            items(spec.and_then(|spec| spec.get(list))).enumerate().map(move |(index, container)| Container {
+                value: container,
+                list,
+                index,
+            })
+        })
+    }
+
+    /// Returns true if the workload may be the run's own. A Deployment or similar object only manages Pods that the run
+    /// started.
+    pub const fn is_the_runs(&self) -> bool {
+        matches!(self.kind, Kind::Job | Kind::CronJob | Kind::Pod)
+    }
+
+    /// Returns true if its containers run the same programs as those of `old`, from the same volumes. Fields that only
+    /// limit them may differ.
+    pub fn runs_the_same_as(&self, old: &Self) -> bool {
+        const LIMITS: [&str; 3] = ["securityContext", "ports", "resources"];
+        let program = |container: Container<'a>| {
+            let fields = container.value.as_object().into_iter().flatten();
+            let others: Vec<_> = fields.filter(|(key, _)| !LIMITS.contains(&key.as_str())).collect();
+            (container.list, others)
+        };
+        let volumes = |of: &Self| of.pod_spec().and_then(|spec| at(spec, &["volumes"]));
+        self.containers().map(program).eq(old.containers().map(program)) && volumes(self) == volumes(old)
+    }
+
+    /// Returns true if it claims to be the workload of a run: by its name or by its application label.
+    pub fn is_of_a_run(&self, name: &str) -> bool {
+        name.starts_with(names::JOB_PREFIX)
+            || self.meta.label(keys::RUN_ID).is_some()
+            || self
+                .holders()
+                .iter()
+                .any(|holder| self.meta_at(holder).label(keys::APP_NAME) == Some(keys::APP_NAME_RUN))
+    }
+}
+
+/// A container and its position.
+#[derive(Debug, Clone, Copy)]
+pub struct Container<'a> {
+    /// The container.
+    pub value: &'a Value,
+    /// The list that contains it.
+    pub list: &'static str,
+    /// Its index in the list.
+    pub index: usize,
+}
+
+impl Container<'_> {
+    /// Returns the path of a field of the container in the object.
+    pub fn field(&self, workload: &Workload<'_>, field: &str) -> String {
+        workload.pod_field(&format!("{}[{}].{field}", self.list, self.index))
+    }
+}
+
+/// Returns the text of a path, ready for a field to follow: `spec.template.`.
+pub fn dotted(path: Path) -> String {
+    path.iter().flat_map(|key| [key, "."]).collect()
+}
+
+/// A validation of a rule.
+#[derive(Debug, Clone, Copy)]
+pub enum Validate {
+    /// The state. On an update, the old object is validated too, so that only new violations are reported.
+    State(fn(&Context<'_>, &Workload<'_>, &mut Report)),
+    /// The change. The old object is `None` at creation.
+    Transition {
+        /// Returns true if the rule applies to the change.
+        applies: fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>) -> bool,
+        /// Compares the old object with the new one.
+        validate: fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Report),
+    },
+}
+
+/// A mutation of a rule.
+#[derive(Debug, Clone, Copy)]
+pub enum Mutate {
+    /// Adds missing values when the workload is created.
+    Creation(fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>)),
+    /// Sets values when the workload is created or changed. The old object is `None` at creation.
+    Transition(fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>)),
+}
+
+/// A rule about workloads with its functions.
+#[derive(Debug)]
+pub struct Check {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// The validation.
+    pub validate: Validate,
+    /// The mutation.
+    pub mutate: Option<Mutate>,
+    /// True if a workload that violates the rule is not evaluated any further. Only that is reported then.
+    pub decides_alone: bool,
+    /// True if an update may keep a violation of the old object, whatever else it changes. False if the rule is about
+    /// what a Pod may do beyond its namespace: such a permission was granted to the program that runs there, and a user
+    /// who replaces the program does not inherit it.
+    pub inherited_violations_pass: bool,
+    /// True if the rule applies to the platform's own stack in a slot too.
+    pub applies_to_platform_stack: bool,
+}
+
+impl Check {
+    /// Creates a check that changes nothing, is reported together with the others, lets inherited violations pass and
+    /// exempts the platform's own stack.
+    pub const fn new(rule: &'static Rule, validate: Validate) -> Self {
+        Self {
+            rule,
+            validate,
+            mutate: None,
+            decides_alone: false,
+            inherited_violations_pass: true,
+            applies_to_platform_stack: false,
+        }
+    }
+
+    /// Mutates with this function.
+    pub const fn with_mutation(self, mutate: Mutate) -> Self {
+        Self { mutate: Some(mutate), ..self }
+    }
+
+    /// Reports only this rule about a workload that violates it.
+    pub const fn deciding_alone(self) -> Self {
+        Self { decides_alone: true, ..self }
+    }
+
+    /// Reports a violation of the old object again if the update changes the program.
+    pub const fn about_privileges(self) -> Self {
+        Self { inherited_violations_pass: false, ..self }
+    }
+
+    /// Applies to the platform's own stack in a slot too.
+    pub const fn also_for_platform_stack(self) -> Self {
+        Self { applies_to_platform_stack: true, ..self }
+    }
+}
+
+impl HasRule for Check {
+    fn rule(&self) -> &'static Rule {
+        self.rule
+    }
+
+    fn mutates(&self) -> bool {
+        self.mutate.is_some()
+    }
+}
