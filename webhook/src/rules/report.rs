@@ -71,6 +71,7 @@ impl Report {
     }
 
     /// Starts another report of the same rule, without findings.
+    #[must_use]
     pub const fn another(&self) -> Self {
         Self::new(self.rule, self.mode)
     }

@@ -110,6 +110,7 @@ impl Check {
     }
 
     /// Sets values with this function.
+    #[must_use]
     pub const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }

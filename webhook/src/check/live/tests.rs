@@ -181,7 +181,7 @@ async fn what_slipped_in_is_denied_in_the_words_of_the_webhook() {
     let evaluation = of(&report, &format!("Job {NAME}/escape"));
     assert_eq!((evaluation.result, evaluation.rules()), (Verdict::Denied, vec!["JOB018"]));
     let message = evaluation.message.as_deref().unwrap();
-    assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: found true"), "{message}");
+    assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: Invalid value: true"), "{message}");
     assert_eq!(report.summary.denied, 1);
 }
 
@@ -218,10 +218,10 @@ async fn a_baseline_that_has_drifted_is_reported_by_field_and_by_whom() {
     let [problem] = quota.problems.as_slice() else { panic!("{quota:?}") };
     assert_eq!((problem.rule, problem.severity), (RULE, Severity::Error));
     let expected =
-        "spec.hard[\"pods\"]: found \"1000\", written by kubectl-edit; reconcile sets it to \"20\"";
+        "spec.hard[\"pods\"]: Invalid value: \"1000\", written by kubectl-edit: reconcile sets it to \"20\"";
     assert_eq!(problem.to_string().replace("hard.pods", "hard[\"pods\"]"), expected);
     let limits = of(&report, &format!("LimitRange {NAME}/codex-run-limits"));
-    assert_eq!(limits.message.as_deref(), Some("object: found nothing; reconcile creates it"));
+    assert_eq!(limits.message.as_deref(), Some("object: Required value: reconcile creates it"));
     assert_eq!(report.summary.drifted, 2);
 }
 

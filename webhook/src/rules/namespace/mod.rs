@@ -151,10 +151,11 @@ fn validate(
         let checks = checks().filter(|check| check.decides_alone == decide_alone);
         evaluate::validate(context.policy, checks, evaluated, |check, report| {
             // Every validation runs, also after one that applies.
-            check
-                .validate
-                .iter()
-                .fold(false, |applies, validate| run(context, validate, old, new, report) || applies)
+            let mut applies = false;
+            for validate in check.validate {
+                applies |= run(context, validate, old, new, report);
+            }
+            applies
         })
     };
     let barred = run_all(true);

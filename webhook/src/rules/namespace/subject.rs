@@ -100,11 +100,13 @@ impl Check {
     }
 
     /// Adds missing values with this function.
+    #[must_use]
     pub const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }
 
     /// Reports only this rule about a namespace that violates it and is not managed yet.
+    #[must_use]
     pub const fn deciding_alone(self) -> Self {
         Self { decides_alone: true, ..self }
     }

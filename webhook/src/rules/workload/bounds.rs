@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     )
     .with_mutation(Mutate::Creation(|context, workload, edits| {
-        defaulted(context, workload, edits, &DEADLINE)
+        defaulted(context, workload, edits, &DEADLINE);
     })),
     Check::new(
         &JOB008,
@@ -35,7 +35,7 @@ pub(super) const CHECKS: &[Check] = &[
         }),
     )
     .with_mutation(Mutate::Creation(|context, workload, edits| {
-        defaulted(context, workload, edits, &BACKOFF)
+        defaulted(context, workload, edits, &BACKOFF);
     })),
     Check::new(
         &JOB010,

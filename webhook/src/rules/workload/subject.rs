@@ -223,21 +223,25 @@ impl Check {
     }
 
     /// Mutates with this function.
+    #[must_use]
     pub const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }
 
     /// Reports only this rule about a workload that violates it.
+    #[must_use]
     pub const fn deciding_alone(self) -> Self {
         Self { decides_alone: true, ..self }
     }
 
     /// Reports a violation of the old object again if the update changes the program.
+    #[must_use]
     pub const fn about_privileges(self) -> Self {
         Self { inherited_violations_pass: false, ..self }
     }
 
     /// Applies to the platform's own stack in a slot too.
+    #[must_use]
     pub const fn also_for_platform_stack(self) -> Self {
         Self { applies_to_platform_stack: true, ..self }
     }
