@@ -116,7 +116,7 @@ fn retries_per_index_are_capped_as_retries_are() {
         403,
         "JOB009",
         "spec.backoffLimitPerIndex",
-        "6 at most",
+        "at most 6",
     );
     create(&Identity::agent(&namespace), &path, &job(6)).admitted();
 }

@@ -60,7 +60,7 @@ fn a_lease_too_short_or_too_long_is_invalid() {
         422,
         "LEASE002",
         "namespace-lease-ttl",
-        "168h0m0s at most",
+        "at most 168h0m0s",
     );
 }
 
