@@ -20,14 +20,13 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 
 /// Returns true if a rule also fixes objects.
 pub fn mutates(rule: &Rule) -> bool {
-    let mutating = mutating(namespace::checks()).chain(mutating(workload::checks()));
-    mutating.chain(self::mutating(contents::checks())).any(|other| other.id == rule.id)
+    is_among_mutating(namespace::checks(), rule)
+        || is_among_mutating(workload::checks(), rule)
+        || is_among_mutating(contents::checks(), rule)
 }
 
-fn mutating<C: HasRule + 'static>(
-    checks: impl Iterator<Item = &'static C>,
-) -> impl Iterator<Item = &'static Rule> {
-    checks.filter(|check| check.mutates()).map(HasRule::rule)
+fn is_among_mutating<'c, C: HasRule + 'c>(mut checks: impl Iterator<Item = &'c C>, rule: &Rule) -> bool {
+    checks.any(|check| check.mutates() && check.rule().id == rule.id)
 }
 
 /// Returns the consequence of violating a rule in this mode: a participle, to follow "is".

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::run::RuntimeMode;
 use serde_json::{Value, json};
 
 use super::*;

@@ -24,7 +24,6 @@ mod tests;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
-pub use quota::{Holders, Occupancy};
 pub use subject::{Check, Context, Mutate, Namespace, Validate};
 
 use super::evaluate;

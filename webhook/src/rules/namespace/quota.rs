@@ -4,11 +4,10 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::quota::Scope;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::examples::quota as examples;
 use super::subject::{Check, Context, Namespace, Validate};
+use crate::rules::Occupancy;
 use crate::rules::report::{Report, annotation_path, label_path, quoted};
 use crate::rules::rule::{Rule, Subject};
 
@@ -31,70 +30,29 @@ static QUOTA003: Rule = Rule {
     examples: examples::QUOTA003,
 };
 
-/// The number of namespaces in a scope, without the one in the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Occupancy {
-    /// The scope.
-    pub scope: Scope,
-    /// Its limit.
-    pub max: u32,
-    /// The namespaces in it.
-    pub holders: Holders,
-}
-
-/// The managed namespaces of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Holders {
-    /// The number of namespaces, including those that are being deleted.
-    pub held: usize,
-    /// The names of at most three namespaces whose leases end first. Empty while the scope has free reservations.
-    pub some: Vec<Box<str>>,
-    /// The earliest end of their leases.
-    pub next_end: Option<Timestamp>,
-}
-
-impl Occupancy {
-    fn is_full(&self) -> bool {
-        usize::try_from(self.max).is_ok_and(|max| self.holders.held >= max)
+/// Reports the request if the scope is full.
+fn report_if_full(occupancy: &Occupancy, context: &Context<'_>, report: &mut Report) {
+    if !occupancy.is_full() {
+        return;
     }
-
-    fn validate(&self, context: &Context<'_>, report: &mut Report) {
-        if !self.is_full() {
-            return;
-        }
-        let (path, value) = match &self.scope {
-            Scope::Cluster => ("metadata.name".to_owned(), context.name),
-            Scope::Project(project) | Scope::AgentJobs(project) => {
-                (label_path("", keys::PROJECT_ID), &**project)
-            }
-            Scope::Requester(requester) => (annotation_path(keys::REQUESTED_BY), &**requester),
-        };
-        let found = format!("{}, with {}", quoted(value), self.holders.describe(&self.scope, self.max));
-        let remedy = match self.holders.next_end {
-            Some(end) => format!("delete one, or wait: the next lease ends at {end}"),
-            None => "delete one, or raise the limit under quotas in the policy".to_owned(),
-        };
-        report.forbid(path, found, remedy);
-    }
-}
-
-impl Holders {
-    fn describe(&self, scope: &Scope, max: u32) -> String {
-        let kind = scope.kind();
-        let some = match self.some.as_slice() {
-            [] => String::new(),
-            some if some.len() == self.held => format!(": {}", some.join(", ")),
-            some => format!(": {} and {} more", some.join(", "), self.held.saturating_sub(some.len())),
-        };
-        format!("{} run namespaces in this {kind}, whose limit is {max}{some}", self.held)
-    }
+    let (path, value) = match &occupancy.scope {
+        Scope::Cluster => ("metadata.name".to_owned(), context.name),
+        Scope::Project(project) | Scope::AgentJobs(project) => (label_path("", keys::PROJECT_ID), &**project),
+        Scope::Requester(requester) => (annotation_path(keys::REQUESTED_BY), &**requester),
+    };
+    let found =
+        format!("{}, with {}", quoted(value), occupancy.holders.describe(&occupancy.scope, occupancy.max));
+    let remedy = match occupancy.holders.next_end {
+        Some(end) => format!("delete one, or wait: the next lease ends at {end}"),
+        None => "delete one, or raise the limit under quotas in the policy".to_owned(),
+    };
+    report.forbid(path, found, remedy);
 }
 
 fn there_is_a_reservation(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     if namespace.is_managed() {
         for occupancy in &context.facts.occupancy {
-            occupancy.validate(context, report);
+            report_if_full(occupancy, context, report);
         }
     }
 }
@@ -114,7 +72,7 @@ fn there_is_a_reservation_for_what_comes_in(
     }
     for occupancy in &context.facts.occupancy {
         if matches!(occupancy.scope, Scope::Project(_)) {
-            occupancy.validate(context, report);
+            report_if_full(occupancy, context, report);
         }
     }
 }
