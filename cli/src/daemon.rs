@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_k8s_gc::cluster::error_chain;
 use codex_k8s_gc::daemon::{self, Due};
 use codex_k8s_gc::health::{self, Health};
 use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::progress::Unseen;
 use codex_k8s_gc::schedule::Schedule;
 use codex_k8s_gc::session::{Session, SessionError, SweepOptions};
+use codex_k8s_shared::errors;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{CleanupArgs, SessionArgs};
@@ -142,7 +142,7 @@ impl Args {
             Ok(policy) => policy,
             Err(failure) => {
                 tracing::error!(
-                    error = format!("{:#}", failure.error),
+                    error = errors::chain(&*failure.error),
                     "skipped the sweep: failed to read the policy"
                 );
                 return health.last.note_broken(session.clock.now());
@@ -161,7 +161,7 @@ impl Args {
                             managed,
                             due,
                             deleted,
-                            error = error_chain(error),
+                            error = errors::chain(error),
                             "finished the sweep"
                         );
                     }
@@ -172,7 +172,7 @@ impl Args {
                 tracing::info!("skipped the sweep: {error}");
             }
             Err(error) => {
-                tracing::error!(error = error_chain(&error), "failed to start the sweep");
+                tracing::error!(error = errors::chain(&error), "failed to start the sweep");
                 health.last.note_broken(session.clock.now());
             }
         }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use anstream::AutoStream;
 use clap::{ColorChoice, ValueEnum};
+use codex_k8s_shared::errors;
 use serde::Serialize;
 
 /// Output format.
@@ -79,5 +80,5 @@ pub(crate) fn even_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
 /// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If standard error is closed, there is no place left to report to.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(io::stderr(), "error: {}", errors::chain(&**error));
 }

@@ -2,7 +2,6 @@
 
 mod certificates;
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use codex_k8s_shared::errors;
 use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::reconcile::certificates::Certificates;
@@ -128,7 +128,7 @@ impl Args {
                     let namespace = meta.name.as_deref().unwrap_or_default();
                     tracing::error!(
                         namespace,
-                        error = &error as &dyn Error,
+                        error = errors::chain(&error),
                         "failed to reconcile the namespace"
                     );
                 }
@@ -223,7 +223,7 @@ impl Args {
             Err(error) => {
                 metrics.reload_failed("policy");
                 tracing::error!(
-                    error = format!("{error:#}"),
+                    error = errors::chain(&*error),
                     "failed to load the new policy, keeping the old one"
                 );
             }

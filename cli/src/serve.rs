@@ -1,6 +1,5 @@
 //! `serve`: runs the webhook.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
+use codex_k8s_shared::errors;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::engine::Engine;
 use codex_k8s_webhook::metrics::Metrics;
@@ -253,7 +253,7 @@ impl Args {
             }
             Err(error) => {
                 tracing::error!(
-                    error = &error as &dyn Error,
+                    error = errors::chain(&error),
                     "failed to load the new certificate, keeping the old one"
                 );
                 process.metrics.reload_failed("certificate");
@@ -318,7 +318,7 @@ impl Process {
             }
             Err(error) => {
                 tracing::error!(
-                    error = format!("{error:#}"),
+                    error = errors::chain(&*error),
                     "failed to load the new policy, keeping the old one"
                 );
                 self.metrics.reload_failed("policy");

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use codex_k8s_shared::cleanup::{Candidate, Run, Work};
-use codex_k8s_shared::{keys, paged};
+use codex_k8s_shared::{errors, keys, paged};
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -204,23 +204,9 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code < 500 => {
                 Deletion::Refused(format!("{} ({})", status.message, status.code))
             }
-            Err(error) => Deletion::Unknown(error_chain(&error)),
+            Err(error) => Deletion::Unknown(errors::chain(&error)),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// The facts in the metadata of a namespace: neither its run nor its work.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use codex_k8s_shared::errors;
 use codex_k8s_shared::install::SWEEP_LEASE;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, LastSweep};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -165,7 +166,7 @@ impl InstallNamespace {
             secondary: None,
         };
         if let Err(error) = Recorder::new(self.client.clone(), reporter).publish(&event, &about).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "failed to record an Event");
+            tracing::warn!(error = errors::chain(&error), "failed to record an Event");
         }
     }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use codex_k8s_shared::audit::{AuditStore, StoreAddress, StoreError};
+use codex_k8s_shared::errors;
 use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
 use codex_k8s_shared::policy::RunPolicy;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, ClusterError, error_chain};
+use crate::cluster::{Cluster, ClusterError};
 use crate::fault::{self, Point};
 use crate::install::{InstallNamespace, LeaseError};
 use crate::progress::Progress;
@@ -139,7 +140,7 @@ impl Session {
         let mut sweep = self.run_once(policy, options, progress, before, lost).await;
         fault::point(Point::BeforeOutcome, "").await;
         if let Err(error) = self.install.note(&sweep.outcome).await {
-            tracing::error!(error = error_chain(&error), "the outcome is not noted");
+            tracing::error!(error = errors::chain(&error), "the outcome is not noted");
             sweep.error.get_or_insert(error.into());
         }
         self.warn(&sweep.outcome).await;
@@ -156,7 +157,7 @@ impl Session {
     ) -> SweepOutcome {
         let due_before = outcome::due_before(before.as_ref());
         let (report, error) = self.run(policy, options, progress, due_before, lost).await;
-        let text = error.as_ref().map(|error| error_chain(error));
+        let text = error.as_ref().map(|error| errors::chain(error));
         let outcome = outcome::last_sweep(&report, text.as_deref(), before.as_ref());
         SweepOutcome { report, outcome, error }
     }

@@ -11,6 +11,8 @@ pub mod baseline;
 pub mod cleanup;
 #[cfg(feature = "audit-stores")]
 pub mod database;
+#[cfg(feature = "kube")]
+pub mod errors;
 pub mod hold;
 pub mod identity;
 pub mod install;

@@ -6,10 +6,10 @@
 mod activity;
 mod index;
 
-use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::quota::Scope;
@@ -100,7 +100,7 @@ impl Namespaces {
                     let name = object.metadata.name.unwrap_or_default();
                     self.index.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
+                Err(error) => tracing::warn!(error = errors::chain(&error), "failed to watch namespaces"),
             }
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
             let count = self.index.read().unwrap_or_else(PoisonError::into_inner).len();

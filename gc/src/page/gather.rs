@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use codex_k8s_shared::audit::{AuditStore, Filter, Row, Store as _};
 use codex_k8s_shared::cleanup::Candidate;
+use codex_k8s_shared::errors;
 use codex_k8s_shared::last_sweep::LastSweep;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::quota::{JOB_RESERVATION, RESERVATION};
@@ -17,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::model::{Known, Listed, Model, Namespaces};
 use super::quota::{Usage, usage};
-use crate::cluster::error_chain;
 use crate::health::Health;
 use crate::outcome;
 use crate::plan::{self, Planned, Surroundings};
@@ -78,8 +78,8 @@ impl fmt::Debug for Gatherer {
 }
 
 /// The result, with an error and its causes in one line.
-fn known<T, E: std::error::Error>(found: Result<T, E>) -> Known<T> {
-    found.map_err(|error| error_chain(&error))
+fn known<T, E: std::error::Error + 'static>(found: Result<T, E>) -> Known<T> {
+    found.map_err(|error| errors::chain(&error))
 }
 
 /// The result, or an error after the timeout.

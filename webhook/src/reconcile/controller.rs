@@ -1,10 +1,10 @@
 //! The controller: schedules reconciliations, and logs and publishes their outcome.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
@@ -109,9 +109,9 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
 fn failed(error: &kube::Error, context: &Context) -> Action {
     context.metrics.failures.inc();
     if is_expected(error) {
-        tracing::debug!(error = error as &dyn Error, "retrying after a conflict");
+        tracing::debug!(error = errors::chain(error), "retrying after a conflict");
     } else {
-        tracing::warn!(error = error as &dyn Error, "failed to reconcile the namespace");
+        tracing::warn!(error = errors::chain(error), "failed to reconcile the namespace");
     }
     Action::requeue(Duration::from_secs(1))
 }

@@ -1,8 +1,7 @@
 //! Kubernetes Events, which show developers the work of the reconciler.
 
-use std::error::Error;
-
 use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::errors;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::events::{Event, EventType};
@@ -64,7 +63,7 @@ impl Context {
         let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
         let event = Event { type_, reason, note, action, secondary: None };
         if let Err(error) = self.recorder.publish(&event, reference).await {
-            tracing::debug!(error = &error as &dyn Error, "failed to write an Event");
+            tracing::debug!(error = errors::chain(&error), "failed to write an Event");
         }
     }
 }

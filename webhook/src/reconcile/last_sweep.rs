@@ -1,8 +1,8 @@
 //! The garbage collector's last sweep as metrics of the reconciler, so that a stopped collector is noticed.
 
-use std::error::Error;
 use std::time::Duration;
 
+use codex_k8s_shared::errors;
 use codex_k8s_shared::last_sweep::{CONFIG_MAP, KEY, SweepCollector};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
@@ -22,7 +22,7 @@ pub async fn follow(client: Client, namespace: &str, collector: &SweepCollector)
                 }
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn Error, "failed to read the outcome of the last sweep");
+                tracing::warn!(error = errors::chain(&error), "failed to read the outcome of the last sweep");
             }
         }
         tokio::time::sleep(POLL_INTERVAL).await;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use codex_k8s_shared::errors;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Snapshot;
@@ -138,7 +139,7 @@ impl Writer {
                 // Consecutive failures are logged once.
                 if !std::mem::replace(&mut self.fails, true) {
                     let folder = self.path.display();
-                    tracing::error!(%folder, error = &error as &dyn std::error::Error, "failed to record a decision");
+                    tracing::error!(%folder, error = errors::chain(&error), "failed to record a decision");
                 }
             }
         }

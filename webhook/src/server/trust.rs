@@ -1,10 +1,10 @@
 //! Checks that the API server trusts the serving certificate: compares the registered caBundles with it.
 
-use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use codex_k8s_certs::ReloadableResolver;
+use codex_k8s_shared::errors;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Notify;
@@ -58,7 +58,10 @@ impl Trust {
             match tokio::time::timeout(TIMEOUT, self.inspect()).await {
                 Ok(Ok(called)) => *self.known.write().unwrap_or_else(PoisonError::into_inner) = called,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = &error as &dyn Error, "failed to read the webhook configurations");
+                    tracing::warn!(
+                        error = errors::chain(&error),
+                        "failed to read the webhook configurations"
+                    );
                 }
                 Err(_) => tracing::warn!("the API server does not tell what is registered"),
             }

@@ -9,12 +9,12 @@ mod observe;
 mod registration;
 mod replicas;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use codex_k8s_certs::plan::{self, Refusal, Settings, Step, Wait};
+use codex_k8s_shared::errors;
 use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use kube::Client;
@@ -106,12 +106,12 @@ impl Certificates {
                 }
                 Ok(None) => Duration::ZERO,
                 Err(failure) if failure.is_conflict() => {
-                    tracing::debug!(error = &failure as &dyn Error, "retrying after a conflict");
+                    tracing::debug!(error = errors::chain(&failure), "retrying after a conflict");
                     POLL_INTERVAL
                 }
                 Err(failure) => {
                     self.metrics.failures.inc();
-                    tracing::warn!(error = &failure as &dyn Error, "failed to reconcile the certificates");
+                    tracing::warn!(error = errors::chain(&failure), "failed to reconcile the certificates");
                     POLL_INTERVAL.max(self.options.interval / 4)
                 }
             };
@@ -161,7 +161,7 @@ impl Certificates {
         if new != *reported {
             match &new {
                 Some(Reported::Refused(refusal)) => {
-                    tracing::error!(error = refusal as &dyn Error, "certificate rotation is paused");
+                    tracing::error!(error = errors::chain(refusal), "certificate rotation is paused");
                 }
                 Some(Reported::Waiting(Wait::Propagation)) => {
                     tracing::info!("waiting until every API server trusts the new CA");

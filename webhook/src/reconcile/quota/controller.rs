@@ -1,9 +1,9 @@
 //! The controller of reservations: releases them when namespaces are deleted, and compares them with the namespaces.
 
-use std::error::Error;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use futures::StreamExt;
@@ -73,7 +73,7 @@ async fn follow(client: Client, context: &Context, gone: mpsc::UnboundedSender<G
                 // The receiver ends only with this task.
                 let _ = gone.send((meta.name.unwrap_or_default(), meta.uid.unwrap_or_default()));
             }
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch namespaces"),
+            Err(error) => tracing::warn!(error = errors::chain(&error), "failed to watch namespaces"),
         }
         if !is_listing {
             context.metrics.closed_gates(gates.summary());
@@ -86,7 +86,7 @@ async fn release(reservations: &NamespaceQuota, name: String, uid: String) {
     while let Err(error) = reservations.release(&name, &uid).await {
         tracing::warn!(
             namespace = name,
-            error = &error as &dyn Error,
+            error = errors::chain(&error),
             "failed to release reservations, retrying"
         );
         tokio::time::sleep(RETRY_DELAY).await;
@@ -103,7 +103,7 @@ async fn settle(
         let delay = match reservations.settle(&policy.load_full().quotas).await {
             Ok(()) => RESYNC_INTERVAL,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn Error, "failed to count the reservations, retrying");
+                tracing::warn!(error = errors::chain(&error), "failed to count the reservations, retrying");
                 RETRY_DELAY
             }
         };

@@ -6,9 +6,9 @@
 //! long as no policy has limited agent Jobs, the API server gets no requests about them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::time::{Duration, Instant};
 
+use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::{PENDING_REASON_AT_CREATION, Scope};
@@ -71,7 +71,7 @@ async fn follow(client: Client, context: &Context, synced: &Notify, changed: &No
             }
             Ok(Event::Apply(job)) => context.jobs.on_apply(&job),
             Ok(Event::Delete(job)) => context.jobs.on_delete(&job),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "failed to watch Jobs"),
+            Err(error) => tracing::warn!(error = errors::chain(&error), "failed to watch Jobs"),
         }
         changed.notify_one();
     }
@@ -104,7 +104,7 @@ async fn hold_back(context: &Context, synced: &Notify, changed: &Notify) {
 async fn unmark(context: &Context) -> bool {
     let unmarked = context.quota.store.unmark().await;
     if let Err(error) = &unmarked {
-        tracing::warn!(error = error as &dyn Error, "failed to end the limit of agent Jobs, retrying");
+        tracing::warn!(error = errors::chain(error), "failed to end the limit of agent Jobs, retrying");
     }
     unmarked.is_ok()
 }
@@ -121,7 +121,7 @@ async fn pass(context: &Context) -> bool {
         Ok(settled) => settled,
         Err(error) => {
             context.metrics.failures.inc();
-            tracing::warn!(error = &error as &dyn Error, "failed to reconcile the agent Jobs, retrying");
+            tracing::warn!(error = errors::chain(&error), "failed to reconcile the agent Jobs, retrying");
             false
         }
     }
@@ -159,7 +159,7 @@ fn is_logged(context: &Context, job: &AgentJob, error: &kube::Error) -> bool {
     tracing::warn!(
         namespace = job.namespace,
         job = job.name,
-        error = error as &dyn Error,
+        error = errors::chain(error),
         "failed to update the Job"
     );
     false
