@@ -201,14 +201,20 @@ impl Args {
     }
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
+        let namespace = &self.install.install_namespace;
         LeaseManagerBuilder::new(client.clone(), LEADER_LEASE)
-            .with_namespace(&self.install.install_namespace)
+            .with_namespace(namespace)
             .with_identity(process::identity(self.identity.as_deref()))
             .with_duration(15)
             .with_grace(5)
             .build()
             .await
-            .context("failed to join the leader election")
+            .with_context(|| {
+                format!(
+                    "failed to join the leader election in namespace {namespace}; create the namespace, or name the one of \
+                     the installation with --install-namespace"
+                )
+            })
     }
 
     async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>, metrics: &Metrics) {
