@@ -173,7 +173,7 @@ fn registrations_are_probed_renewed_and_taken_away() {
     cluster.told(
         &["register", "--url", &url, "--wait=1s"],
         1,
-        "does the caBundle of the configurations vouch",
+        "caBundle of the webhook configurations verifies its certificate",
     );
     cluster.trust(&trusted);
     cluster.told(&["verify"], 0, "enforced");

@@ -62,7 +62,7 @@ fn a_clock_that_is_wrong_by_an_hour_or_a_year_deletes_nothing_and_no_one_can_all
     let told = told.env("CODEX_K8S_CLOCK_AHEAD", HOUR.to_string()).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("s ahead of the API server's; 30 s at most are trusted"), "{told}");
-    assert!(told.contains("nothing will be until that is mutated"), "{told}");
+    assert!(told.contains("nothing will be deleted until this is fixed"), "{told}");
     assert!(!cluster.rows(&goes).iter().any(|(event, _)| *event == EventType::CleanupIntended));
     assert_eq!(cluster.sweep(&[]).outcome(&goes), "deleted");
 }

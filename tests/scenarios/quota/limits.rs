@@ -165,7 +165,7 @@ fn no_workload_is_admitted_without_a_reservation() {
     cluster.eventually("it waits", || {
         cluster
             .read(&third)
-            .filter(|found| annotation(found, "baseline-waits-for").starts_with("a reservation"))
+            .filter(|found| annotation(found, "baseline-waits-for").starts_with("a quota reservation"))
     });
     let api = Api::namespaced(cluster.impatient(&jack), &third);
     let job: k8s_openapi::api::batch::v1::Job = serde_json::from_value(serde_json::json!({
