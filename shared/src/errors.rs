@@ -9,27 +9,31 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let own = message(error);
+        let status = status(error);
+        let own = status.map_or_else(|| error.to_string(), message);
         if !text.contains(&own) {
             text.push_str(if text.is_empty() { "" } else { ": " });
             text.push_str(&own);
         }
-        next = error.source();
+        // The source of an error of the API server is the status itself.
+        next = error.source().filter(|_| status.is_none());
     }
     text
 }
 
-fn message(error: &(dyn Error + 'static)) -> String {
-    let status = match error.downcast_ref::<kube::Error>() {
-        Some(kube::Error::Api(status)) => Some(&**status),
-        _ => error.downcast_ref::<Status>(),
-    };
-    match status {
-        Some(status) if status.message.is_empty() => format!("the API server answered with {}", status.code),
-        // A denial has a line for each problem.
-        Some(status) => status.message.replace('\n', " "),
-        None => error.to_string(),
+fn status<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Status> {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
     }
+}
+
+fn message(status: &Status) -> String {
+    if status.message.is_empty() {
+        return format!("the API server answered with {}", status.code);
+    }
+    // A denial has a line for each problem.
+    status.message.replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod connections;
 mod corpus;
 mod handler;
 
+use codex_k8s_shared::lease::GoDuration;
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Answer, Caller, Identity};
@@ -151,7 +152,9 @@ fn with_both_names(mut object: Value) -> Value {
 /// What was told, without the times that are not the object's own: each verdict is given at another one.
 fn without_times(told: &str, object: &Value) -> String {
     let own = object.to_string();
-    let is_other = |word: &str| word.parse::<jiff::Timestamp>().is_ok() && !own.contains(word);
+    // The time to live of a lease that ends at a given time is computed from now.
+    let is_time = |word: &str| word.parse::<jiff::Timestamp>().is_ok() || word.parse::<GoDuration>().is_ok();
+    let is_other = |word: &str| is_time(word) && !own.contains(word);
     told.split('"').map(|word| if is_other(word) { "(a time)" } else { word }).collect::<Vec<_>>().join("\"")
 }
 
