@@ -117,6 +117,13 @@ impl BindingsElsewhere {
         }
     }
 
+    /// Reduces one binding; `None` if it names no account of another namespace.
+    pub fn of(binding: &Existing) -> Option<Self> {
+        let mut reduced = Self::default();
+        reduced.add(binding);
+        (!reduced.of_all.is_empty() || !reduced.of_namespace.is_empty()).then_some(reduced)
+    }
+
     /// Adds the bindings of another list.
     pub fn append(&mut self, mut more: Self) {
         self.of_all.append(&mut more.of_all);

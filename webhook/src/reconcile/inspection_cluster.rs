@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_k8s_shared::baseline::Desired;
+use codex_k8s_shared::paged;
 use codex_k8s_shared::policy::RunPolicy;
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -16,10 +17,6 @@ use super::inspection::{BindingsElsewhere, Existing, Inspected, Violation};
 use crate::namespaces::managed;
 use crate::rules::Kind;
 
-/// The number of objects on a page.
-const PAGE: u32 = 500;
-/// The maximum number of restarts of a list, whose continue token may expire.
-const MAX_RESTARTS: usize = 5;
 /// The maximum age of the list of all bindings. Namespaces are created in bursts and share it.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
@@ -89,15 +86,7 @@ impl Inspector {
 
     async fn within(&self, listed: &Listed, namespace: &str) -> kube::Result<Vec<Existing>> {
         let api = Api::namespaced_with(self.client.clone(), namespace, &resource(listed));
-        let mut all = Vec::new();
-        list(&api, listed, |restarted, page| {
-            if restarted {
-                all.clear();
-            }
-            all.extend(page);
-        })
-        .await?;
-        Ok(all)
+        list(api, listed, Some).await
     }
 
     /// Returns all bindings that name accounts of other namespaces.
@@ -110,15 +99,9 @@ impl Inspector {
         let mut bindings = BindingsElsewhere::default();
         for listed in &BINDINGS {
             let api = Api::all_with(self.client.clone(), &resource(listed));
-            let mut of_kind = BindingsElsewhere::default();
-            list(&api, listed, |restarted, page| {
-                if restarted {
-                    of_kind = BindingsElsewhere::default();
-                }
-                page.for_each(|binding| of_kind.add(&binding));
-            })
-            .await?;
-            bindings.append(of_kind);
+            // Reduced page by page, so that the bindings of a large cluster are never in memory together.
+            let reduced = list(api, listed, |binding| BindingsElsewhere::of(&binding)).await?;
+            reduced.into_iter().for_each(|of_one| bindings.append(of_one));
         }
         let bindings = Arc::new(bindings);
         *last = Some((began, Arc::clone(&bindings)));
@@ -126,36 +109,18 @@ impl Inspector {
     }
 }
 
-/// Passes each page of a list to `take`, with true if the list was restarted with this page.
-async fn list(
-    api: &Api<DynamicObject>,
+/// Lists the objects of a resource that `keep` keeps.
+async fn list<U>(
+    api: Api<DynamicObject>,
     &(_, kind_name, _, kind): &Listed,
-    mut take: impl FnMut(bool, &mut dyn Iterator<Item = Existing>),
-) -> kube::Result<()> {
-    let first = ListParams::default().limit(PAGE);
-    let (mut params, mut restarts, mut restarted) = (first.clone(), 0, false);
-    loop {
-        let page = match api.list(&params).await {
-            Err(kube::Error::Api(status)) if status.code == 410 && restarts < MAX_RESTARTS => {
-                (params, restarted) = (first.clone(), true);
-                restarts += 1;
-                continue;
-            }
-            page => page?,
-        };
-        let token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-        let mut existing = page.items.into_iter().map(|object| Existing {
-            kind,
-            kind_name,
-            // Cannot fail: the object was parsed from JSON a moment ago.
-            object: serde_json::to_value(object).unwrap_or_default(),
-        });
-        take(std::mem::take(&mut restarted), &mut existing);
-        match token {
-            Some(token) => params = first.clone().continue_token(&token),
-            None => return Ok(()),
-        }
-    }
+    keep: impl Fn(Existing) -> Option<U>,
+) -> kube::Result<Vec<U>> {
+    let page = async move |params: &ListParams| api.list(params).await;
+    let existing = move |object: DynamicObject| {
+        // Cannot fail: the object was parsed from JSON a moment ago.
+        keep(Existing { kind, kind_name, object: serde_json::to_value(object).unwrap_or_default() })
+    };
+    paged::filtered(&ListParams::default(), page, existing).await
 }
 
 fn resource(&(group, kind, plural, _): &Listed) -> ApiResource {
