@@ -2,7 +2,6 @@
 
 mod page;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::{CleanupArgs, SessionArgs};
 use crate::duration::duration;
 use crate::exit::{self, Ended, Exit, OrExit as _};
-use crate::process::{self, signals};
+use crate::process::{self, HealthArgs, signals};
 use crate::telemetry::TelemetryArgs;
 use page::{Page, PageArgs};
 
@@ -53,14 +52,8 @@ pub(super) struct Args {
     starting_deadline: Duration,
     #[command(flatten)]
     page: PageArgs,
-    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8080",
-        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
-    )]
-    health_listen: SocketAddr,
+    #[command(flatten)]
+    health: HealthArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
 }
@@ -84,10 +77,7 @@ impl Args {
         self.policy.read()?;
         let session = Arc::new(self.session.session().await?);
         let health = Arc::<Health>::default();
-        let listener = tokio::net::TcpListener::bind(self.health_listen)
-            .await
-            .with_context(|| format!("failed to listen on {}", self.health_listen))
-            .or_exit(Exit::Usage)?;
+        let listener = self.health.bind().or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health).await?;
         let stop = signals()?;
         tracing::info!(schedule = schedule.describe(), "waiting for the first start");

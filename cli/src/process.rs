@@ -16,6 +16,26 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))
 }
 
+/// Option of the commands that serve their health.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct HealthArgs {
+    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080",
+        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
+    )]
+    health_listen: SocketAddr,
+}
+
+impl HealthArgs {
+    /// Listens on the address.
+    pub(crate) fn bind(self) -> anyhow::Result<TcpListener> {
+        bind(self.health_listen)
+    }
+}
+
 /// The name of this process in a Lease: the name of its Pod or host, with the process id.
 pub(crate) fn identity(pod: Option<&str>) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -3,7 +3,6 @@
 mod certificates;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::duration::duration;
 use crate::output;
 use crate::policy::{self, PolicyArgs};
-use crate::process::{self, bind, signals};
+use crate::process::{self, HealthArgs, signals};
 use crate::telemetry::TelemetryArgs;
 
 const LEADER: &str = "leader elected or quota by";
@@ -67,14 +66,8 @@ pub(super) struct Args {
     /// Print the changes without making them; implies --once
     #[arg(long)]
     dry_run: bool,
-    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8080",
-        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
-    )]
-    health_listen: SocketAddr,
+    #[command(flatten)]
+    health: HealthArgs,
     /// Name of this process in the leader Lease (default: the host name)
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
@@ -147,7 +140,7 @@ impl Args {
         let readiness = Readiness::waiting_for(&[LEADER]);
         let render = Arc::clone(&metrics);
         let health = health::serve(
-            bind(self.health_listen)?,
+            self.health.bind()?,
             readiness.clone(),
             Arc::new(move || render.render()),
             CancellationToken::new(),

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
 use crate::policy::{self, PolicyArgs};
-use crate::process::{self, bind, signals};
+use crate::process::{self, HealthArgs, bind, signals};
 use crate::telemetry::TelemetryArgs;
 
 const CACHE: &str = "namespace cache";
@@ -47,14 +47,8 @@ pub(super) struct Args {
     /// Address to serve admission reviews on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
     listen: SocketAddr,
-    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8080",
-        env = "CODEX_K8S_GUARD_HEALTH_LISTEN"
-    )]
-    health_listen: SocketAddr,
+    #[command(flatten)]
+    health: HealthArgs,
     /// Serving certificate in PEM, such as tls.crt of a mounted Secret
     #[arg(long, value_name = "FILE", env = "CODEX_K8S_GUARD_TLS_CERT")]
     tls_cert: PathBuf,
@@ -164,7 +158,7 @@ impl Args {
     async fn serve(self) -> anyhow::Result<()> {
         let policy = self.policy.read()?;
         let listener = bind(self.listen)?;
-        let health_listener = bind(self.health_listen)?;
+        let health_listener = self.health.bind()?;
         let limits = self.limits()?;
         let process = Process::new(policy, &self).await?;
         self.load_certificate(&process)?;

@@ -1,5 +1,6 @@
 //! The daemon's HTTP port: `/livez`, `/readyz`, `/metrics`.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,7 +14,6 @@ use jiff::Timestamp;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
 /// The state of the sweeps.
 #[derive(Debug, Default)]
@@ -58,6 +58,8 @@ impl Health {
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(listener: TcpListener, health: Arc<Health>) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ok\n" }))
