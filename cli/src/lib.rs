@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn called_as_a_plugin_it_is_kubectl_guard_in_usage_and_examples() {
-        let name = OsString::from("/home/jane/.krew/bin/kubectl-guard");
+        let name = OsString::from("/usr/local/bin/kubectl-guard");
         let mut command = called(Some(&name));
         command.build();
         let sweep = command.find_subcommand_mut("sweep").unwrap();

@@ -244,7 +244,7 @@ impl Args {
 
     fn request(&self, policy: &RunPolicy) -> CheckRequest {
         CheckRequest {
-            requester: self.requester(policy).unwrap_or_else(|| self.whoever("developer")),
+            requester: self.requester(policy).unwrap_or_else(|| self.requester_named("developer")),
             operation: match self.operation {
                 Done::Create => Operation::Create,
                 Done::Update => Operation::Update,
@@ -261,16 +261,16 @@ impl Args {
     fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
         match self.user.as_deref() {
             None if self.groups.is_empty() => None,
-            None => Some(self.whoever("developer")),
+            None => Some(self.requester_named("developer")),
             Some("worker") => {
                 let managers = &policy.identities.managers.users;
-                Some(self.whoever(managers.first().map_or("worker", String::as_str)))
+                Some(self.requester_named(managers.first().map_or("worker", String::as_str)))
             }
-            Some(user) => Some(self.whoever(user)),
+            Some(user) => Some(self.requester_named(user)),
         }
     }
 
-    fn whoever(&self, user: &str) -> Requester {
+    fn requester_named(&self, user: &str) -> Requester {
         Requester { user: user.to_owned(), groups: self.groups.clone() }
     }
 }

@@ -235,7 +235,7 @@ fn what_the_cron_job_controller_makes_waits_as_well() {
 }
 
 #[test]
-fn whoever_breaks_the_glass_resumes_a_job_and_it_is_counted() {
+fn a_user_who_breaks_the_glass_resumes_a_job_and_it_is_counted() {
     let (_, _, path) = one_that_waits();
     let rescuer = Identity::user("rescuer").in_group(codex_k8s_tests::identity::EVERY_RIGHT);
     ask(&rescuer, "PATCH", &path, MERGE, &json!({"spec": {"suspend": false}})).admitted();

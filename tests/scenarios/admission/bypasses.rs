@@ -271,7 +271,7 @@ fn a_namespace_is_not_created_with_what_only_managers_write() {
 }
 
 #[test]
-fn whoever_names_the_run_of_a_new_namespace_names_its_correlation_id_but_an_agent() {
+fn any_user_but_an_agent_who_names_the_run_of_a_new_namespace_names_its_correlation_id() {
     let named =
         || with_annotation(namespace(&format!("codex-issue-{}", unique())), "correlation-id", "another");
     let agent = Identity::agent(&managed());

@@ -271,7 +271,7 @@ fn priority_and_runtime_classes_that_the_policy_lists_are_admitted_and_no_others
 }
 
 #[test]
-fn whoever_breaks_the_glass_passes_with_a_warning_for_each_rule() {
+fn a_user_who_breaks_the_glass_passes_with_a_warning_for_each_rule() {
     let rescuer = Identity::user("rescuer").in_group(EVERY_RIGHT);
     let (name, kubectl) = (managed(), guard().kubectl(&rescuer).unwrap());
     let relabelled = ["label", "--overwrite", "namespace", &name, "codex-k8s.dev/run-id=other"];

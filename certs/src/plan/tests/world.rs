@@ -31,7 +31,7 @@ impl<T> Object<T> {
     /// A write on the condition that the object still has the version that was read.
     fn put_if(&mut self, seen: u64, data: T) {
         if seen == self.version {
-            assert!(!matches!(self.stored, Stored::OtherOwner), "somebody else's object was written");
+            assert!(!matches!(self.stored, Stored::OtherOwner), "an object of another manager was written");
             self.put(Stored::Ours(data));
         }
     }

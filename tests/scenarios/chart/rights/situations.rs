@@ -282,7 +282,7 @@ fn repair(at: &Installation, name: &str) {
     let mut other = at.find(binding).unwrap();
     other["metadata"] = json!({"name": "codex-runner", "labels": other["metadata"]["labels"]});
     other["roleRef"] = json!({"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"});
-    at.soon("somebody else's binding is there", || {
+    at.soon("a binding of another manager is there", || {
         at.vandalize(Method::DELETE, binding, &Value::Null);
         at.vandalize(Method::POST, &rbac(name, "rolebindings"), &other).is_ok().then_some(())
     });

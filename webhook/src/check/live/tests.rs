@@ -343,7 +343,7 @@ async fn a_namespace_that_would_be_deleted_at_another_time_is_reported_of() {
 }
 
 #[tokio::test]
-async fn whoever_is_requested_about_is_the_one_who_creates_what_no_controller_made() {
+async fn the_requester_of_the_check_is_the_creator_of_what_no_controller_made() {
     let agent = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut job = job().await;
     job["metadata"]["name"] = "codex-k8s-run-nightly".into();

@@ -101,7 +101,7 @@ fn a_full_scope_refuses_and_what_was_taken_elsewhere_is_given_back() {
 }
 
 #[test]
-fn whoever_is_older_comes_first() {
+fn the_older_candidate_comes_first() {
     let limits = [Some(2), None, None];
     let (older, oldest, who) = (candidate("b", limits), candidate("c", limits), candidate("a", limits));
     let held = held([reservation("cluster", 1, "x", true)]);

@@ -66,7 +66,7 @@ fn managers_own_roles_and_bindings_in_a_slot_are_left_alone_and_elsewhere_they_a
 }
 
 #[test]
-fn whoever_breaks_the_glass_is_warned() {
+fn a_user_who_breaks_the_glass_is_warned() {
     let policy = RunPolicy::from_yaml(
         "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nidentities: {breakGlass: {users: [rescuer]}}\n",
     )
