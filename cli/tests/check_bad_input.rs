@@ -1,34 +1,20 @@
-//! What `check` says to what it cannot evaluate: each with its place and exit code 2, and nothing printed that could be
-//! taken for a verdict.
+//! Bad input of `check`: the place of the error, exit code 2, and no output that could be taken for a verdict.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod support;
+
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use support::{Ended, program, run};
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
-
-struct Ended {
-    code: i32,
-    output: String,
-    complained: String,
-}
 
 fn check(input: &[u8]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f.yaml"), input).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-        .args(["check", "f.yaml"])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    // A process that a signal ended has no code: no stack may overflow.
-    Ended {
-        code: output.status.code().unwrap(),
-        output: text(&output.stdout),
-        complained: text(&output.stderr),
-    }
+    run(folder.path(), &["check", "f.yaml"], b"")
 }
 
 /// One value is ten of the one before, ten times over.
@@ -74,19 +60,19 @@ fn what_cannot_be_evaluated_is_reported_with_its_place() {
         ("50 MB", vec![b' '; 50_000_000], "f.yaml: found more than 32 MiB"),
     ];
     for (what, input, expected) in cases {
-        let ended = check(&input);
-        assert_eq!((ended.code, ended.output.as_str()), (2, ""), "{what}: {}", ended.complained);
-        assert!(ended.complained.contains(expected), "{what}: {}", ended.complained);
-        assert!(ended.complained.len() < 2000, "{what}: it is told at length");
+        let (code, output, complained) = check(&input);
+        assert_eq!((code, output.as_str()), (2, ""), "{what}: {complained}");
+        assert!(complained.contains(expected), "{what}: {complained}");
+        assert!(complained.len() < 2000, "{what}: the message is too long");
     }
 }
 
 #[test]
 fn a_list_in_a_list_and_an_unknown_kind_are_no_bad_input() {
-    let ended = check(lists(2).as_bytes());
-    assert_eq!((ended.code, ended.output.lines().next()), (0, Some("f.yaml:1: ConfigMap a: not ours")));
-    let ended = check(b"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n");
-    assert_eq!((ended.code, ended.output.lines().next()), (0, Some("f.yaml:1: Widget w: not ours")));
+    let (code, output, _) = check(lists(2).as_bytes());
+    assert_eq!((code, output.lines().next()), (0, Some("f.yaml:1: ConfigMap a: not ours")));
+    let (code, output, _) = check(b"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n");
+    assert_eq!((code, output.lines().next()), (0, Some("f.yaml:1: Widget w: not ours")));
 }
 
 #[test]
@@ -96,9 +82,7 @@ fn who_stops_reading_changes_no_verdict() {
         NAMESPACE.replace("codex-issue-demo", "codex-issue-demo, labels: {codex-k8s.dev/managed-by: me}");
     // More than a pipe holds.
     std::fs::write(folder.path().join("f.yaml"), vec![denied; 500].join("---\n")).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-        .args(["check", "f.yaml"])
-        .current_dir(folder.path())
+    let mut process = program(folder.path(), &["check", "f.yaml"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,12 +1,13 @@
-//! `check` as a command: what it prints, and how it ends.
+//! The output and the exit codes of `check`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write;
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::{Ended, run};
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
 const JOB: &str = "\
@@ -20,27 +21,8 @@ spec:
       containers: [{name: c, image: busybox}]
 ";
 
-/// The exit code, what was printed, and what was complained of.
-fn check(folder: &Path, args: &[&str], input: &[u8]) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-        .arg("check")
-        .args(args)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writing = std::thread::spawn(move || {
-        // What is refused early is not read to its end.
-        let _ = stdin.write_all(&input);
-    });
-    let output = process.wait_with_output().unwrap();
-    writing.join().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+fn check(folder: &Path, args: &[&str], input: &[u8]) -> Ended {
+    run(folder, &[&["check"], args].concat(), input)
 }
 
 #[test]

@@ -1,12 +1,15 @@
-//! What `check` prints for programs: each form is what its readers take.
+//! The outputs of `check` for programs, read by what reads each of them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use quick_junit::{NonSuccessKind, TestCaseStatus};
 use serde_json::Value;
+use support::program;
 use uppsala::XsdValidator;
 
 /// A folder with an object of each verdict, under a policy that only warns of one rule.
@@ -50,12 +53,7 @@ spec:
     }
 
     fn check(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-            .arg("check")
-            .args(args)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap()
+        program(self.folder.path(), &[&["check"], args].concat()).output().unwrap()
     }
 
     fn output(&self, form: &str) -> String {

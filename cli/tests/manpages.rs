@@ -14,7 +14,7 @@ fn bash(script: &str, args: &[&str]) -> Output {
     Command::new("bash").args(["--norc", "--noprofile", "-c", script, "bash"]).args(args).output().unwrap()
 }
 
-/// What bash offers for the last word of a command line, after the script was sourced.
+/// Sources the script in bash and returns the completions of the last word of a command line.
 fn offered(program: &clap::Command, expected: &[&str]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script(Shell::Bash, program.clone()).unwrap()).unwrap();
@@ -95,7 +95,7 @@ fn each_command_has_a_page_that_reports_its_options() {
     }
 }
 
-/// Where there is groff, it has nothing to say against the page.
+/// Checks that groff renders the page without a warning, if it is installed.
 fn is_rendered(page: &Path) {
     let Ok(output) = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(page).output() else {
         return;

@@ -1,39 +1,22 @@
-//! `policy` as a command: what it prints, and how it ends.
+//! The output and the exit codes of `policy`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write as _;
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::{Ended, run};
 
 const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 
-/// The exit code, what was printed, and what was complained of.
-fn policy(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"));
-    let output = process.arg("policy").args(args).current_dir(folder).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+fn policy(folder: &Path, args: &[&str]) -> Ended {
+    policy_of_input(folder, args, "")
 }
 
-/// As [`policy`], with something to read on standard input.
-fn policy_of_input(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-        .arg("policy")
-        .args(args)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end without having read any of it.
-    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = process.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+fn policy_of_input(folder: &Path, args: &[&str], input: &str) -> Ended {
+    run(folder, &[&["policy"], args].concat(), input.as_bytes())
 }
 
 fn lint(body: &str, args: &[&str]) -> (i32, String, String) {

@@ -1,33 +1,19 @@
-//! `render` as a command: what it prints, and how it ends.
+//! The output and the exit codes of `render`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write;
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::{Ended, run};
 
 const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 const PAYLOAD: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":42}}"#;
 
-/// The exit code, what was printed, and what was complained of.
-fn render(folder: &Path, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"))
-        .arg("render")
-        .args(args)
-        .current_dir(folder)
-        .env("KUBECONFIG", folder.join("absent"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // What is refused early is not read to its end.
-    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = process.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+fn render(folder: &Path, args: &[&str], input: &str) -> Ended {
+    run(folder, &[&["render"], args].concat(), input.as_bytes())
 }
 
 #[test]

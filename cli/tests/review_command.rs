@@ -1,10 +1,11 @@
-//! `check --review` and `explain --review` as commands: what they print, and how they end.
+//! The output and the exit codes of `check --review` and `explain --review`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod support;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use codex_k8s_shared::policy::RunPolicy;
@@ -14,6 +15,7 @@ use codex_k8s_webhook::record::folder::Bounds;
 use codex_k8s_webhook::record::recorder::{Recorder, What};
 use codex_k8s_webhook::review::{self, Entry};
 use serde_json::{Value, json};
+use support::Ended;
 use tokio::time::Instant;
 
 const ID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
@@ -58,13 +60,8 @@ fn recorded() -> tempfile::TempDir {
     folder
 }
 
-/// The exit code, what was printed, and what was complained of.
-fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_codex-k8s-guard"));
-    let output =
-        command.env_remove("CODEX_K8S_GUARD_POLICY").args(args).current_dir(folder).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+fn run(folder: &Path, args: &[&str]) -> Ended {
+    support::run(folder, args, b"")
 }
 
 #[test]
