@@ -44,15 +44,24 @@ impl Health {
         Ok(value.map_or(Ok(0), |value| value.trim().parse())?)
     }
 
-    /// Returns the sum of a metric over all its labels.
+    /// Returns the sum of a metric over all its series.
     ///
     /// # Errors
     /// Returns an error if there is no response.
     pub fn sum(self, name: &str) -> anyhow::Result<u64> {
+        self.sum_of(name, &[])
+    }
+
+    /// Returns the sum of a metric over the series with the given labels, each as it is exposed: `outcome="denied"`.
+    ///
+    /// # Errors
+    /// Returns an error if there is no response.
+    pub fn sum_of(self, name: &str, with: &[&str]) -> anyhow::Result<u64> {
         let metrics = self.get("/metrics")?;
         let values = metrics.lines().filter_map(|line| {
             let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then_some(value)
+            let is_series = labels.is_empty() || labels.starts_with('{');
+            (is_series && with.iter().all(|label| labels.contains(label))).then_some(value)
         });
         Ok(values.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
     }

@@ -81,15 +81,12 @@ impl Cluster {
 
     /// How many requests to create or delete something were decided, and how many refused.
     fn counted(&self, dry_run: bool) -> (u64, u64) {
-        let metrics = self.guard.webhook.health.get("/metrics").unwrap();
-        let label = format!("dry_run=\"{dry_run}\"");
-        let of = |words: &[&str]| {
-            let lines = metrics.lines().filter(|line| line.starts_with("codex_k8s_webhook_decisions_total"));
-            let lines =
-                lines.filter(|line| line.contains(&label) && words.iter().any(|word| line.contains(word)));
-            lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+        let dry_run = format!("dry_run=\"{dry_run}\"");
+        let of = |label: &str| {
+            let labels = [dry_run.as_str(), label];
+            self.guard.webhook.health.sum_of("codex_k8s_webhook_decisions_total", &labels).unwrap()
         };
-        (of(&["operation=\"CREATE\"", "operation=\"DELETE\""]), of(&["outcome=\"denied\""]))
+        (of("operation=\"CREATE\"") + of("operation=\"DELETE\""), of("outcome=\"denied\""))
     }
 
     fn create_ready(&self, name: &str, project: &str) {

@@ -57,12 +57,6 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_reservation_until_they_have_
 
 /// The number of denials by the rule.
 fn denied(cluster: &Cluster) -> u64 {
-    let metrics = cluster.guard.webhook.health.get("/metrics").unwrap();
-    let of_rule = |line: &&str| {
-        line.starts_with("codex_k8s_webhook_decisions_total{")
-            && line.contains("rule=\"QUOTA004\"")
-            && line.contains("outcome=\"denied\"")
-    };
-    let values = metrics.lines().filter(of_rule).filter_map(|line| line.rsplit_once(' '));
-    values.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
+    let labels = ["rule=\"QUOTA004\"", "outcome=\"denied\""];
+    cluster.guard.webhook.health.sum_of("codex_k8s_webhook_decisions_total", &labels).unwrap()
 }
