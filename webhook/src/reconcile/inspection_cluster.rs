@@ -100,8 +100,9 @@ impl Inspector {
         for listed in &BINDINGS {
             let api = Api::all_with(self.client.clone(), &resource(listed));
             // Reduced page by page, so that the bindings of a large cluster are never in memory together.
-            let reduced = list(api, listed, |binding| BindingsElsewhere::of(&binding)).await?;
-            reduced.into_iter().for_each(|of_one| bindings.append(of_one));
+            for of_one in list(api, listed, |binding| BindingsElsewhere::of(&binding)).await? {
+                bindings.append(of_one);
+            }
         }
         let bindings = Arc::new(bindings);
         *last = Some((began, Arc::clone(&bindings)));
