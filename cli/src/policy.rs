@@ -83,7 +83,7 @@ impl Command {
             Self::Hash { file } => {
                 ended(output::print(&format!("{} {}\n", read(&file)?.hash(), file.display())))
             }
-            Self::Lint { file, fail_on } => look_through(&file, fail_on),
+            Self::Lint { file, fail_on } => lint_file(&file, fail_on),
             Self::Diff(args) => args.run(),
         }
     }
@@ -94,7 +94,7 @@ fn plain(policy: &RunPolicy) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(policy)?)
 }
 
-fn look_through(file: &Path, fail_on: FailOn) -> Ended {
+fn lint_file(file: &Path, fail_on: FailOn) -> Ended {
     let text = input::text(file).or_exit(Exit::Usage)?;
     let findings = lint(&text);
     let fails = findings.iter().any(|found| found.severity == Severity::Error || fail_on == FailOn::Warn);

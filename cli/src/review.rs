@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::{CheckRequest, Checker, Requester};
-use codex_k8s_webhook::record::replay::{self, Replay, Said, Stored};
+use codex_k8s_webhook::record::replay::{self, Replay, RuleOutcome, Stored};
 use codex_k8s_webhook::record::{Answer, Record, folder};
 use codex_k8s_webhook::rules::report::{clean, problem};
 use codex_k8s_webhook::rules::{Facts, ManagedNamespace};
@@ -119,12 +119,16 @@ pub(super) fn human(replay: &Replay) -> String {
         let _ = writeln!(text, "  {name:<11} {fact}");
     }
     let _ = writeln!(text, "\nRules");
-    for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {
+    for rule in replay.rules.iter().filter(|rule| rule.outcome == RuleOutcome::Found) {
         let _ = writeln!(text, "  found         {} {}", rule.id, rule.title);
     }
-    for (said, name) in [(Said::Passed, "passed"), (Said::OutOfScope, "out of scope"), (Said::Off, "off")] {
+    for (outcome, name) in [
+        (RuleOutcome::Passed, "passed"),
+        (RuleOutcome::OutOfScope, "out of scope"),
+        (RuleOutcome::Off, "off"),
+    ] {
         let ids: Vec<_> =
-            replay.rules.iter().filter(|rule| rule.outcome == said).map(|rule| rule.id).collect();
+            replay.rules.iter().filter(|rule| rule.outcome == outcome).map(|rule| rule.id).collect();
         if !ids.is_empty() {
             let _ = writeln!(text, "  {name:<13} {}", ids.join(" "));
         }
@@ -137,7 +141,7 @@ pub(super) fn human(replay: &Replay) -> String {
 /// Formats the reasons for a decision: each finding with the purpose of its rule, and how to comply.
 pub(super) fn why(replay: &Replay) -> String {
     let mut text = head(replay);
-    for rule in replay.rules.iter().filter(|rule| rule.outcome == Said::Found) {
+    for rule in replay.rules.iter().filter(|rule| rule.outcome == RuleOutcome::Found) {
         let _ = writeln!(text, "\n{}: {}", rule.id, rule.title);
         for found in &rule.findings {
             let _ = writeln!(text, "  {}: {}", found.path, problem(&found.found, &found.remedy));

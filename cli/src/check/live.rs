@@ -45,7 +45,7 @@ fn resources() -> PossibleValuesParser {
 }
 
 impl Args {
-    pub(super) const fn is_asked(&self) -> bool {
+    pub(super) const fn is_given(&self) -> bool {
         self.live
     }
 }

@@ -170,7 +170,7 @@ impl Args {
             let schema = serde_json::to_string_pretty(&schema)?;
             return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
         }
-        if self.live.is_asked() {
+        if self.live.is_given() {
             return self.live_check();
         }
         ensure!(!self.cluster.is_given(), "--kubeconfig and --context require --live");

@@ -111,7 +111,7 @@ pub async fn reconcile(
         was_complete: observing.was_complete,
         ..Report::default()
     };
-    let mut said = meta.annotation(keys::BASELINE_WAITS_FOR).map(str::to_owned);
+    let mut written_reason = meta.annotation(keys::BASELINE_WAITS_FOR).map(str::to_owned);
     if !left.is_complete() && observing.is_open {
         // Objects may be missing because the namespace is being deleted, which the watch has not delivered yet.
         let now = cluster.namespace(observing.name).await?;
@@ -119,7 +119,7 @@ pub async fn reconcile(
             return Ok(report);
         }
         gate::close(cluster, meta, &missing_text(&left)).await?;
-        said = Some(missing_text(&left));
+        written_reason = Some(missing_text(&left));
         (report.gate, report.reason_changed) = (Gate::Closed, true);
     }
     let not_ready =
@@ -141,12 +141,12 @@ pub async fn reconcile(
     } else {
         quota.dequeue(meta);
     }
-    if !report.violations.is_empty() && said.as_deref() != Some(&*reason(&report.violations)) {
+    if !report.violations.is_empty() && written_reason.as_deref() != Some(&*reason(&report.violations)) {
         gate::close(cluster, meta, &reason(&report.violations)).await?;
         report.reason_changed = true;
     }
     let lasts = !left.conflicts.is_empty() || !(left.steps.is_empty() || not_ready);
-    if lasts && said != Some(missing_text(&left)) {
+    if lasts && written_reason != Some(missing_text(&left)) {
         gate::close(cluster, meta, &missing_text(&left)).await?;
         report.reason_changed = true;
     }

@@ -115,7 +115,7 @@ pub struct Consulted {
     #[serde(skip)]
     pub remedy: &'static str,
     /// The outcome.
-    pub outcome: Said,
+    pub outcome: RuleOutcome,
     /// The findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Found>,
@@ -124,7 +124,7 @@ pub struct Consulted {
 /// The outcome of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Said {
+pub enum RuleOutcome {
     /// Evaluated, with findings.
     Found,
     /// Evaluated, without findings.
@@ -248,10 +248,10 @@ fn consulted(policy: &RunPolicy, rule: &'static rules::Rule, verdict: &rules::Ve
         .collect();
     let is_evaluated = verdict.evaluated.iter().any(|listed| listed.id == rule.id);
     let outcome = match (findings.is_empty(), is_evaluated) {
-        (false, _) => Said::Found,
-        (true, true) => Said::Passed,
-        (true, false) if rule.mode(policy) == Mode::Off => Said::Off,
-        (true, false) => Said::OutOfScope,
+        (false, _) => RuleOutcome::Found,
+        (true, true) => RuleOutcome::Passed,
+        (true, false) if rule.mode(policy) == Mode::Off => RuleOutcome::Off,
+        (true, false) => RuleOutcome::OutOfScope,
     };
     Consulted { id: rule.id, title: rule.title, why: rule.why, remedy: rule.remedy, outcome, findings }
 }

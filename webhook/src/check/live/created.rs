@@ -22,7 +22,7 @@ const CONTROLLERS: [(&str, &str); 7] = [
 pub(super) fn creator(
     policy: &RunPolicy,
     object: &Value,
-    own_namespace: Option<&str>,
+    requested_by: Option<&str>,
     request: Option<&Requester>,
 ) -> Requester {
     let user = |user: String| Requester { user, groups: Vec::new() };
@@ -34,7 +34,7 @@ pub(super) fn creator(
     }
     let manager = || policy.identities.managers.users.first().cloned();
     request.cloned().unwrap_or_else(|| {
-        user(own_namespace.map(str::to_owned).or_else(manager).unwrap_or_else(|| "developer".to_owned()))
+        user(requested_by.map(str::to_owned).or_else(manager).unwrap_or_else(|| "developer".to_owned()))
     })
 }
 

@@ -75,15 +75,15 @@ impl LiveCheck {
         is_whole: bool,
     ) -> Self {
         let cluster = if is_whole { VirtualCluster::whole() } else { VirtualCluster::default() };
-        let evaluate = |policy: RunPolicy| {
+        let evaluator = |policy: RunPolicy| {
             let nobody = Requester { user: String::new(), groups: Vec::new() };
             let request = CheckRequest { now: Some(now), ..CheckRequest::creation(nobody) };
             let checker = Checker::over(cluster.clone(), policy.clone(), request);
             Evaluator { policy, checker }
         };
         Self {
-            in_force: evaluate(in_force),
-            proposed: proposed.map(evaluate),
+            in_force: evaluator(in_force),
+            proposed: proposed.map(evaluator),
             requester,
             now,
             namespaces: BTreeMap::new(),
@@ -130,12 +130,12 @@ impl LiveCheck {
         // Most of the metadata, and never used.
         meta.managed_fields = None;
         let is_managed = meta.is_managed();
-        let leaves = meta.deletion_timestamp.is_some();
+        let is_terminating = meta.deletion_timestamp.is_some();
         if is_managed {
             self.live.namespaces += 1;
-            self.live.terminating += usize::from(leaves);
+            self.live.terminating += usize::from(is_terminating);
         }
-        if leaves {
+        if is_terminating {
             return Ok(());
         }
         let requested_by = meta.annotation(keys::REQUESTED_BY).unwrap_or("developer").to_owned();
@@ -205,12 +205,12 @@ impl LiveCheck {
         [&self.in_force].into_iter().chain(&self.proposed)
     }
 
-    async fn evaluate(&mut self, object: Value, own_namespace: Option<&str>) -> Result<(), CheckError> {
+    async fn evaluate(&mut self, object: Value, requested_by: Option<&str>) -> Result<(), CheckError> {
         let document = Document::of_nowhere(as_created(object.clone(), self.now));
-        let before = self.evaluated(&self.in_force, &object, &document, own_namespace).await?;
+        let before = self.evaluated(&self.in_force, &object, &document, requested_by).await?;
         let after = match &self.proposed {
             None => None,
-            Some(proposed) => Some(self.evaluated(proposed, &object, &document, own_namespace).await?),
+            Some(proposed) => Some(self.evaluated(proposed, &object, &document, requested_by).await?),
         };
         self.note(Some(before), after);
         Ok(())
@@ -218,13 +218,13 @@ impl LiveCheck {
 
     async fn evaluated(
         &self,
-        evaluate: &Evaluator,
+        evaluator: &Evaluator,
         object: &Value,
         document: &Document,
-        own_namespace: Option<&str>,
+        requested_by: Option<&str>,
     ) -> Result<Evaluation, CheckError> {
-        let requester = creator(&evaluate.policy, object, own_namespace, self.requester.as_ref());
-        let evaluation = evaluate.checker.evaluate_by(&requester, document).await?;
+        let requester = creator(&evaluator.policy, object, requested_by, self.requester.as_ref());
+        let evaluation = evaluator.checker.evaluate_by(&requester, document).await?;
         Ok(only_what_is_missing(evaluation, object))
     }
 
@@ -246,9 +246,9 @@ impl LiveCheck {
 
     /// Compares the baselines and returns the result.
     pub fn finish(mut self, requests: usize, left_out: Vec<String>) -> Outcome {
-        let looks_at_all =
+        let is_baseline_listed =
             BaselineKind::ALL.iter().all(|kind| !left_out.iter().any(|left| left == kind.plural()));
-        if looks_at_all {
+        if is_baseline_listed {
             self.compare_baselines();
         }
         (self.live.requests, self.live.left_out) = (requests, left_out);

@@ -77,7 +77,7 @@ impl AgentJob {
 
     /// True if its annotation says that it is pending although it runs, because another client has lifted its
     /// suspension.
-    pub const fn says_too_much(&self) -> bool {
+    pub const fn has_outdated_reason(&self) -> bool {
         matches!(self.stage, Stage::Works) && self.pending_reason.is_some()
     }
 
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_job_that_works_and_says_that_it_waits_says_too_much() {
-        assert!(job(&with(waiting(), &json!({"spec": {"suspend": null}}))).says_too_much());
-        assert!(!job(&waiting()).says_too_much());
-        assert!(!job(&json!({})).says_too_much());
+        assert!(job(&with(waiting(), &json!({"spec": {"suspend": null}}))).has_outdated_reason());
+        assert!(!job(&waiting()).has_outdated_reason());
+        assert!(!job(&json!({})).has_outdated_reason());
     }
 
     #[test]

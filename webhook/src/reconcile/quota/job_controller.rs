@@ -199,11 +199,11 @@ impl Pass<'_> {
         let alive: BTreeSet<_> = jobs.iter().map(|(job, _)| &*job.uid).collect();
         let suspects: BTreeSet<_> = {
             let state = self.context.quota.store.state();
-            let theirs = state
+            let of_jobs = state
                 .held
                 .iter()
                 .filter(|reservation| reservation.stored.is_some() && reservation.holder.is_job());
-            let suspects = theirs.filter(|reservation| !alive.contains(&*reservation.uid));
+            let suspects = of_jobs.filter(|reservation| !alive.contains(&*reservation.uid));
             suspects.map(|reservation| (reservation.holder.clone(), reservation.uid.clone())).collect()
         };
         stream::iter(suspects)
@@ -243,7 +243,7 @@ impl Pass<'_> {
             // A running Job is never refused.
             drop(store.reserve(who).await?);
         }
-        let noted = stream::iter(jobs.iter().filter(|(job, _)| job.says_too_much()))
+        let noted = stream::iter(jobs.iter().filter(|(job, _)| job.has_outdated_reason()))
             .map(async |(job, _)| match self.context.jobs.note(job).await {
                 Ok(_) => true,
                 Err(error) => is_logged(self.context, job, &error),
@@ -319,13 +319,13 @@ impl Pass<'_> {
 
     /// Writes the reason why a Job is pending, unless it is already there. Returns `false` if that failed.
     async fn report_one(&self, job: &AgentJob, waits: &PendingJob) -> bool {
-        let said = job.pending_reason.as_deref().unwrap_or_default();
-        if waits.is_written_in(said) {
+        let written = job.pending_reason.as_deref().unwrap_or_default();
+        if waits.is_written_in(written) {
             return true;
         }
         match self.context.jobs.set_pending_reason(job, &waits.to_string()).await {
             Ok(changed) => {
-                if changed && said == PENDING_REASON_AT_CREATION {
+                if changed && written == PENDING_REASON_AT_CREATION {
                     self.context.metrics.refused(waits.scope.kind());
                     let note = format!("waiting for {waits}; the Job is suspended until then");
                     tracing::info!(namespace = job.namespace, job = job.name, %waits, "the quota is exceeded, the Job is pending");

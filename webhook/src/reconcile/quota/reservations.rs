@@ -235,14 +235,14 @@ impl Held {
 
 /// Returns the next step for a candidate. `ahead` are the older pending candidates.
 pub fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
-    one_of_two(held, who)
+    duplicate(held, who)
         .or_else(|| in_another_scope(held, who))
-        .or_else(|| what_is_lacking(held, who, ahead))
+        .or_else(|| missing(held, who, ahead))
         .or_else(|| unconfirmed(held, who).map(|reservation| Step::Confirm(reservation.clone())))
         .unwrap_or(Step::Done)
 }
 
-fn one_of_two(held: &Held, who: &Candidate) -> Option<Step> {
+fn duplicate(held: &Held, who: &Candidate) -> Option<Step> {
     who.limited().find_map(|(_, stem, _)| {
         let own = held.own(&stem, &who.uid);
         let [lowest, .., other] = own.as_slice() else { return None };
@@ -264,11 +264,7 @@ fn unconfirmed<'a>(held: &'a Held, who: &Candidate) -> Option<&'a Reservation> {
     own.into_iter().find(|reservation| !reservation.confirmed && reservation.stored.is_some())
 }
 
-fn what_is_lacking<'a>(
-    held: &Held,
-    who: &Candidate,
-    ahead: impl Iterator<Item = &'a Candidate>,
-) -> Option<Step> {
+fn missing<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Option<Step> {
     let mut room = Room { held, promised: BTreeMap::new() };
     if !who.open {
         for other in ahead {
@@ -320,19 +316,19 @@ impl Room<'_> {
 /// is at or above a limit that a candidate waits for, if they can move down.
 pub fn next_in_queue<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<Holder> {
     let mut room = Room { held, promised: BTreeMap::new() };
-    let mut theirs = BTreeSet::new();
+    let mut next = BTreeSet::new();
     for who in waiting {
         if room.admit(who).is_ok() {
-            theirs.insert(who.holder.clone());
+            next.insert(who.holder.clone());
         }
         for (_, stem, max) in who.limited() {
             let above = held.of_scope(&stem).filter(|reservation| reservation.number() >= max);
             if held.lowest_free(&stem) < max {
-                theirs.extend(above.map(|reservation| reservation.holder.clone()));
+                next.extend(above.map(|reservation| reservation.holder.clone()));
             }
         }
     }
-    theirs
+    next
 }
 
 #[cfg(test)]

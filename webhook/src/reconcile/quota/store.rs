@@ -59,12 +59,12 @@ impl State {
 
     /// Returns the pending candidates of a kind, oldest first.
     pub(in crate::reconcile) fn waiting(&self, jobs: bool) -> impl Iterator<Item = &Candidate> {
-        self.waiting.iter().filter(move |(next_in_queue, _)| next_in_queue.0 == jobs).map(|(_, who)| who)
+        self.waiting.iter().filter(move |(key, _)| key.0 == jobs).map(|(_, who)| who)
     }
 
     /// Keeps only those pending candidates of a kind that pass.
     pub(in crate::reconcile) fn retain_waiting(&mut self, jobs: bool, passes: impl Fn(&Candidate) -> bool) {
-        self.waiting.retain(|next_in_queue, who| next_in_queue.0 != jobs || passes(who));
+        self.waiting.retain(|key, who| key.0 != jobs || passes(who));
     }
 
     /// Adds a candidate to the queue, by age.
