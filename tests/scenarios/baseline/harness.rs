@@ -158,7 +158,7 @@ pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
     object["metadata"]["annotations"][format!("codex-k8s.dev/{key}")].as_str().unwrap_or_default()
 }
 
-/// A metric of the cluster's reconciler, whatever its labels: their sum.
+/// A metric of the cluster's reconciler, summed over all labels.
 pub(crate) fn reconciles(guard: &Guard, metric: &str) -> u64 {
     guard.reconciler.health.sum(&format!("codex_k8s_reconcile_{metric}")).unwrap()
 }

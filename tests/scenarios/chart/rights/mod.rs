@@ -72,7 +72,7 @@ fn what_the_chart_grants_is_what_the_programs_use_and_nothing_is_missing() {
     compare(&situations::run(at, all_rights()));
 }
 
-/// Returns true if a right was used, whatever the result, even if our webhook refused.
+/// Returns true if a right was used, with any result, even a refusal by our webhook.
 fn is_used(right: &Right, requests: &[Request]) -> bool {
     requests.iter().any(|request| right.allows(request) && !is_forbidden(request))
 }
