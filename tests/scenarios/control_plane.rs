@@ -1,4 +1,4 @@
-//! The fixture itself.
+//! Tests of the fixture itself.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 

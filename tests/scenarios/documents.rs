@@ -1,4 +1,4 @@
-//! Documents that claim something of the sources: that it is so.
+//! Claims that documents make about the sources are true.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -24,7 +24,7 @@ fn collect(folder: &Path, found: &mut BTreeSet<String>) {
             let text = fs::read_to_string(&entry).unwrap();
             let mut lines = text.lines().map(str::trim).peekable();
             while let Some(line) = lines.next() {
-                // Of a property, the attribute stands within a macro; either way the function follows.
+                // In a property test, the attribute is within a macro; either way the function follows.
                 if line != "#[test]" && !line.starts_with("#[tokio::test") {
                     continue;
                 }
@@ -82,7 +82,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     all.map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub makes of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();
     kept.chars()

@@ -1,4 +1,4 @@
-//! The image: what is packed is what the specification calls an image, and the same each time.
+//! The image: the archive is an image by the specification, and the same each time.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -30,7 +30,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// What a descriptor names, if it is as large and as digested as that says.
+/// The content that a descriptor refers to, after a check of its size and digest.
 fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, described: &Descriptor) -> &'a [u8] {
     let bytes = &files[&format!("blobs/sha256/{}", described.digest().digest())];
     assert_eq!(described.size(), u64::try_from(bytes.len()).unwrap());
@@ -38,7 +38,7 @@ fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, described: &Descriptor) -> &'a
     bytes
 }
 
-/// The least that is a program of Linux, as far as its header goes: one that names no loader.
+/// The smallest header of a Linux program: one that names no loader.
 fn static_program() -> Vec<u8> {
     let mut elf = vec![0; 64];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");

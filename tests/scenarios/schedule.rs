@@ -1,4 +1,5 @@
-//! Our schedules against the library of the CronJob controller, and against what a real API server accepts.
+//! Our schedules against the library of the CronJob controller, and against the expressions that a real API server
+//! accepts.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -14,8 +15,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
 
-/// Zones whose clocks change by whole hours, at whole hours: at a quarter to three, as on the Chatham Islands, the
-/// library skips an hour that is there.
+/// Zones whose clocks change by whole hours, at whole hours: if they change at a quarter to three, as on the Chatham
+/// Islands, the library skips an hour that exists.
 const ZONES: [&str; 8] = [
     "UTC",
     "Europe/Berlin",
@@ -78,7 +79,7 @@ fn expression() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Every time in twenty years, with an eye for the hours around each change of the clocks.
+/// Times over twenty years, with emphasis on the hours around each change of the clocks.
 fn questions(count: usize) -> Vec<Question> {
     let mut runner = TestRunner::deterministic();
     let near_a_change =
@@ -133,7 +134,7 @@ fn our_times_are_those_of_the_cron_job_controllers_library() {
     let mut never = 0;
     for (question, theirs) in questions.iter().zip(answers) {
         let ours = ours(question);
-        // It takes what never comes, and gives up after five years.
+        // The library accepts schedules that never fire, and gives up after five years.
         if theirs.is_empty() {
             never += 1;
             continue;
@@ -164,7 +165,7 @@ fn what_we_refuse_the_api_server_refuses_too_and_what_it_takes_we_take() {
         assert!(ran.succeeded() || ran.stderr.contains("spec.schedule"), "{ran}");
         ran.succeeded()
     };
-    // Both take, or both refuse.
+    // Both accept, or both refuse.
     for expression in [
         "*/15 * * * *",
         "0 0 1 jan sun",
@@ -195,7 +196,8 @@ fn what_we_refuse_the_api_server_refuses_too_and_what_it_takes_we_take() {
     ] {
         assert_eq!(expression.parse::<Schedule>().is_ok(), takes(expression), "{expression:?}");
     }
-    // A Sunday of ours that a CronJob calls 0 only; and slips that it lets pass but that can mean nothing good.
+    // We accept 7 for Sunday, which a CronJob calls only 0; and we refuse slips that it accepts but that cannot be
+    // intended.
     assert!("0 0 * * 7".parse::<Schedule>().is_ok() && !takes("0 0 * * 7"));
     for slip in ["1,,2 * * * *", "+5 * * * *", "*-5 * * * *", "59 23 31 2 *"] {
         assert!(slip.parse::<Schedule>().is_err() && takes(slip), "{slip:?}");

@@ -1,4 +1,4 @@
-//! Agent Jobs while they are limited: they wait for a place, and nobody jumps the queue.
+//! Agent Jobs while they are limited: they wait for a reservation, and none jumps the queue.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn read(path: &str) -> Value {
     ask(&Identity::Admin, "GET", path, JSON, &Value::Null).admitted()
 }
 
-/// A run namespace of a project of its own that is ready, and the path of its Jobs.
+/// A ready run namespace in a project of its own, and the path of its Jobs.
 #[track_caller]
 fn ready() -> (String, String) {
     let suffix = unique();
@@ -54,7 +54,7 @@ fn ready() -> (String, String) {
 }
 
 /// Deletes the Pods of a Job as well, as kubectl and the platform do. The API's own default for Jobs is to orphan them,
-/// and then the Job keeps its place until they have ended.
+/// and then the Job keeps its reservation until they have ended.
 fn background() -> Value {
     json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
 }
@@ -84,7 +84,7 @@ fn await_start(path: &str) -> Value {
     eventually(&format!("{path} starts"), Duration::from_secs(30), started).unwrap()
 }
 
-/// A namespace whose project has no place left, its Jobs, and one of them that waits and has been told so.
+/// A namespace whose project has no reservation left, its Jobs, and a pending one that already says so.
 #[track_caller]
 fn one_that_waits() -> (String, String, String) {
     let (namespace, jobs) = ready();
@@ -133,7 +133,7 @@ fn no_one_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
         "Forbidden: cannot be removed: must stay \"a quota reservation among the agent Jobs",
     );
     assert!(waits(&read(&path)));
-    // What has nothing to do with it is anybody's.
+    // Anyone may change an unrelated annotation.
     ask(&Identity::developer(), "PATCH", &path, MERGE, &json!({"metadata": {"annotations": {"a": "b"}}}))
         .admitted();
     ask(&Identity::worker(), "DELETE", &format!("{jobs}/first"), JSON, &background()).admitted();
@@ -142,7 +142,7 @@ fn no_one_but_the_reconciler_resumes_a_job_that_waits_for_a_place() {
         annotation(&started, "job-pending-reason").is_empty()
             && !annotation(&started, "job-admitted-at").is_empty()
     );
-    // It has its place, and may rest as it likes.
+    // It has its reservation, and may be suspended and resumed at will.
     for suspend in [true, false] {
         let answer = ask(&Identity::worker(), "PATCH", &path, MERGE, &json!({"spec": {"suspend": suspend}}));
         assert_eq!(answer.admitted()["spec"]["suspend"], suspend);
@@ -192,7 +192,7 @@ fn a_dry_run_reports_that_a_job_would_wait_and_leaves_nothing() {
     let (namespace, jobs) = ready();
     let shown = create(&Identity::developer(), &format!("{jobs}?dryRun=All"), &job("try"));
     assert!(waits(&shown), "{shown}");
-    // A real one behind it is looked at: by then the other one would have been, too.
+    // A real one queued behind it is reconciled: by then the other one would have been, too.
     create(&Identity::developer(), &jobs, &job("real"));
     await_start(&format!("{jobs}/real"));
     assert_eq!(ask(&Identity::Admin, "GET", &format!("{jobs}/try"), JSON, &Value::Null).code, 404);

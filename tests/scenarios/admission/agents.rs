@@ -1,4 +1,4 @@
-//! The agent itself, with every right that RBAC can give.
+//! Requests of the agent itself, with every right that RBAC can give.
 
 use codex_k8s_tests::Identity;
 use serde_json::json;

@@ -16,7 +16,7 @@ fn put(identity: &Identity, name: &str, subresource: &str, object: &Value) -> An
     Send { identity, method: "PUT", path: at(name, subresource), content_type: JSON }.body(object)
 }
 
-/// What a manager writes on a bare slot.
+/// The labels that a manager writes on a bare slot.
 fn slot_labels(run: &str) -> Value {
     let mut labels = json!({"metadata": {"labels": {
         "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
@@ -218,7 +218,7 @@ fn finalizers_are_not_added_through_a_subresource_and_can_always_be_removed() {
             "",
         );
     }
-    // Planted while nobody looked, it is still there when the slot becomes managed: told then, not kept.
+    // A finalizer added before the slot is managed is still there when it becomes managed: it is refused then.
     let slot = slot_name();
     let mut bare = namespace(&slot);
     bare["metadata"]["finalizers"] = json!(["example.dev/stay"]);
@@ -299,7 +299,7 @@ fn an_agent_neither_holds_its_namespace_nor_is_it_created_held_by_one() {
     };
     hold(24, "").refused(422, "LEASE007", "codex-k8s.dev/hold", "a blank and a reason");
     hold(24 * 8, " looking into it").refused(422, "LEASE007", "codex-k8s.dev/hold", "at most 168h0m0s ahead");
-    // Of a 422, kubectl shows what is wrong with which field: the rule must be told there.
+    // For a 422, kubectl shows only the field errors: the rule must be named there.
     let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     let ran = kubectl.run(&["annotate", "namespace", &name, "codex-k8s.dev/hold=please"]).unwrap();
     assert!(!ran.succeeded() && ran.stderr.contains("LEASE007: Invalid value: \"please\""), "{ran}");

@@ -1,4 +1,4 @@
-//! A webhook that asks who calls, behind an API server that says so.
+//! A webhook that authenticates its caller, behind an API server that presents a certificate.
 
 use codex_k8s_tests::load::Dialer;
 use codex_k8s_tests::{ControlPlane, Guard, Identity};

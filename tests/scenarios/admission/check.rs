@@ -1,5 +1,5 @@
-//! The offline check gives the verdict of the webhook behind a real API server, word for word; and so does the webhook when
-//! it is asked directly.
+//! The offline check gives the verdict of the webhook behind a real API server, word for word; so does the webhook when
+//! a review is sent to it directly.
 
 mod connections;
 mod corpus;
@@ -38,10 +38,10 @@ struct Comparison {
     namespace: Document,
     handler: Handler,
     compared: usize,
-    /// Of the webhook's own answers.
+    /// Reviews that the webhook itself answered.
     handled: usize,
     refused: usize,
-    /// What the API server itself refuses, before or beside us.
+    /// Requests that the API server itself refuses, before our webhook or independently of it.
     elsewhere: usize,
     disagreements: Vec<String>,
 }
@@ -106,7 +106,7 @@ impl Comparison {
         self.disagreements.extend(wrong.into_iter().map(|wrong| format!("{object}\n{wrong}")));
     }
 
-    /// Asks the webhook itself, and compares all that it says.
+    /// Sends the request to the webhook directly, and compares the whole response.
     async fn compare_handler(&mut self, ask: &Ask<'_>, evaluated: &Evaluation) {
         let said = self.handler.ask(ask).await;
         self.handled += 1;
@@ -149,7 +149,7 @@ fn with_both_names(mut object: Value) -> Value {
     object
 }
 
-/// What was told, without the times that are not the object's own: each verdict is given at another one.
+/// The messages without the times that are not the object's own, because each verdict is given at a different time.
 fn without_times(told: &str, object: &Value) -> String {
     let own = object.to_string();
     // The time to live of a lease that ends at a given time is computed from now.
@@ -158,12 +158,12 @@ fn without_times(told: &str, object: &Value) -> String {
     told.split('"').map(|word| if is_other(word) { "(a time)" } else { word }).collect::<Vec<_>>().join("\"")
 }
 
-/// As a warning stands in its header.
+/// The warning, escaped as in its HTTP header.
 fn quoted(warning: &str) -> String {
     warning.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// What is set offline is in what the server would store: but for the times of the lease, which go on.
+/// Compares a value set offline with the stored one, except for the times of the lease, which move on.
 fn differs(operation: &json_patch::PatchOperation, stored: &Value) -> Option<String> {
     let operation = serde_json::to_value(operation).unwrap();
     let path = operation["path"].as_str()?;
@@ -173,7 +173,7 @@ fn differs(operation: &json_patch::PatchOperation, stored: &Value) -> Option<Str
     (!is_list_or_map && found != wanted).then(|| format!("  offline {path}: {wanted}\n  server  {found}"))
 }
 
-/// Objects that there are in the namespace, and where each is.
+/// Existing objects of the namespace, with their paths.
 async fn there(namespace: &str) -> Vec<(Value, String)> {
     let worker = Caller::new(cluster(), &Identity::worker()).await.unwrap();
     let mut there = Vec::new();
@@ -192,7 +192,7 @@ async fn there(namespace: &str) -> Vec<(Value, String)> {
     there
 }
 
-/// Where an object's Pod template stands in it.
+/// The Pod template of an object.
 fn template(object: &mut Value) -> &mut Value {
     let kind = KINDS.iter().find(|kind| object["kind"] == kind.1).unwrap();
     object.pointer_mut(kind.2).unwrap()
@@ -244,7 +244,7 @@ impl Comparison {
         path: &str,
     ) {
         let evaluated = self.evaluate(requester, Operation::Update, object, Some(old)).await;
-        // Controllers write as well: which version it was is not what is compared.
+        // Controllers write as well: the resource version is not compared.
         let mut sent = object.clone();
         sent["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         let answer = caller.send(Method::PUT, &format!("{path}?dryRun=All"), &sent).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a large namespace costs the API server, with and without our registration, in the same run.
+//! The cost of a large namespace for the API server, with and without our registration, in the same run.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use codex_k8s_tests::{ControlPlane, Guard};
 use crate::harness::playground;
 
 const LABELS: usize = 20_000;
-/// What the reconciler and the watches of a guarded cluster cost the API server in the meantime.
+/// CPU time that the reconciler and the watches of a guarded cluster cost the API server in the meantime.
 const CONSTANT: Duration = Duration::from_millis(100);
 
 #[test]

@@ -1,4 +1,4 @@
-//! That nothing is forgotten: every rule, every subresource, and the good cases that stand nowhere else.
+//! Coverage: every rule, every subresource, and the good cases that no other file has.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn every_rule_refuses_something_in_a_scenario() {
         source.contains(&format!("\"{id}\"")) || source.contains(&format!("\"{id}: "))
     };
     let tried = |id: &str| SCENARIOS.iter().any(|source| told(source, id));
-    // It adds what a LimitRange would, and refuses nothing.
+    // It adds the defaults of a LimitRange, and refuses nothing.
     let only_mutates = concat!("JOB", "023");
     let missing: Vec<_> =
         catalogue::all().map(|rule| rule.id).filter(|id| *id != only_mutates && !tried(id)).collect();
@@ -139,7 +139,7 @@ fn an_app_armor_profile_is_not_switched_off_by_annotation() {
     create(&Identity::agent(&namespace), &path, &job("runtime/default")).admitted();
 }
 
-/// The audit log tells of each call of ours; the requests are made by other scenarios as well, here in one place.
+/// The audit log shows every call of our webhook; other scenarios make the requests too, here they are all together.
 #[test]
 fn every_registered_subresource_calls_us() {
     let namespace = managed();

@@ -1,4 +1,5 @@
-//! `kubectl --dry-run=server`: the verdict, the defaults and the warnings of the real thing, and nothing is left of it.
+//! `kubectl --dry-run=server`: the verdict, the defaults and the warnings of the real request, and nothing is left of
+//! it.
 
 use std::time::Duration;
 
@@ -7,24 +8,24 @@ use serde_json::{Value, json};
 
 use crate::harness::{JSON, Send, namespace, playground, send, unique};
 
-/// Two places in each project, and one for an agent Job.
+/// Two reservations in each project, and one for an agent Job.
 const POLICY: &str = "\
 quotas: {cluster: null, perRequester: null, perProject: {max: 2}, agentJobsPerProject: {max: 1}}
 ";
 const TIMEOUT: Duration = Duration::from_mins(1);
 const DRY: &str = "--dry-run=server";
 
-/// A cluster of its own: what is counted and what is left must be nobody else's.
+/// A cluster of its own: other tests must not add to the counts or to the objects left.
 struct Cluster {
     guard: Guard,
     kubectl: Kubectl,
 }
 
-/// Something to do, with kubectl's arguments and what it reads.
+/// A command, with kubectl's arguments and its standard input.
 struct Case {
     args: Vec<String>,
     input: String,
-    /// Words of the refusal; none if it is admitted.
+    /// Words of the refusal; `None` if it is admitted.
     refused: Option<&'static str>,
 }
 
@@ -70,7 +71,7 @@ impl Cluster {
         names
     }
 
-    /// Everything that a request could have left.
+    /// Everything that a request could have left behind.
     fn state(&self) -> Vec<Vec<String>> {
         let reservations = "/apis/coordination.k8s.io/v1/namespaces/codex-k8s-guard/leases";
         ["/api/v1/namespaces", "/api/v1/events", "/apis/batch/v1/jobs", "/api/v1/pods", reservations]
@@ -79,7 +80,7 @@ impl Cluster {
             .collect()
     }
 
-    /// How many requests to create or delete something were decided, and how many refused.
+    /// The number of decided requests to create or delete something, and the number of refused ones.
     fn counted(&self, dry_run: bool) -> (u64, u64) {
         let dry_run = format!("dry_run=\"{dry_run}\"");
         let of = |label: &str| {
@@ -118,7 +119,7 @@ fn job(namespace: &str, name: &str, field: &str, value: Value) -> Value {
     job
 }
 
-/// Each main operation, admitted and refused; in the order in which the real ones can follow each other.
+/// Each main operation, admitted and refused; in an order in which the real requests can follow each other.
 fn cases(existing: &str) -> Vec<Case> {
     let create = ["create", "-f", "-", "-o", "json"];
     let nothing = Value::Null;
@@ -145,7 +146,7 @@ fn cases(existing: &str) -> Vec<Case> {
     ]
 }
 
-/// What was printed, without what differs from one request to the next.
+/// The output, without the parts that differ from one request to the next.
 fn told(ran: &Ran) -> (String, Value) {
     let mut object: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -154,7 +155,7 @@ fn told(ran: &Ran) -> (String, Value) {
         }
     }
     let text = object.to_string();
-    // The moment of a lease, which is the moment of the request.
+    // The time of a lease is the time of the request.
     let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     for (key, value) in annotations.into_iter().flatten().filter(|(key, _)| key.ends_with("-at")) {
         assert!(value.as_str().is_some_and(|at| at.starts_with("20")), "{key} in {text}");
@@ -192,14 +193,15 @@ fn each_operation_is_reported_what_the_real_one_is_reported_and_leaves_nothing()
     let cases = cases(&existing);
     let (state, counted, dry) = (cluster.state(), cluster.counted(false), cluster.counted(true));
     let rehearsed: Vec<_> = cases.iter().map(|case| case.run(&cluster.kubectl, true)).collect();
-    // What the reconciler would have heard of them, it has heard of before it hears of this one.
+    // The watch is ordered: any event of the dry runs would have reached the reconciler before the events of this
+    // probe.
     assert_eq!(cluster.counted(false), counted, "no dry run is counted as real");
     let dry_now = cluster.counted(true);
     assert!(dry_now.0 >= dry.0 + 7 && dry_now.1 == dry.1 + 6, "{dry:?} {dry_now:?}");
     let probe = fresh();
     cluster.create_ready(&probe, "probe");
     let left: Vec<Vec<_>> = cluster.state().into_iter().map(|names| without(names, &probe)).collect();
-    // The places of the probe are named after its project.
+    // The reservations of the probe are named after its project.
     assert_eq!(left, state, "no namespace, Event, Job, Pod or reservation is left");
 
     for (case, rehearsed) in cases.iter().zip(&rehearsed) {

@@ -1,7 +1,6 @@
-//! The examples of the rules, sent to a real API server: what the unit tests of the rules evaluate, it must answer alike.
+//! The examples of the rules, sent to a real API server: it must answer as the unit tests of the rules do.
 //!
-//! Each is a dry run of a creation. Updates need objects that most users cannot put into place; their scenarios are
-//! elsewhere.
+//! Each is a dry run of a creation. Updates need objects that most users cannot create; their scenarios are elsewhere.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// Examples that this API server answers by itself, and why: the rule and the start of the example's name.
+/// Examples that this API server decides by itself, and why: the rule and the start of the example's name.
 const NOT_OURS: [(&str, &str, &str); 4] = [
     ("BASE001", "the platform writes its own quota", "the baseline has the object already"),
     (
@@ -43,7 +42,7 @@ impl Namespaces {
         created
     }
 
-    /// The namespace of an example; `None` where a cluster cannot easily be brought into its state.
+    /// The namespace of an example; `None` if a cluster cannot easily be brought into its state.
     fn of(&self, setting: Setting) -> Option<&str> {
         match setting {
             Setting::FullEnv => Some(&self.full_env),
@@ -55,7 +54,7 @@ impl Namespaces {
     }
 }
 
-/// Without it, the API server admits no Pod.
+/// Waits for the default ServiceAccount, because without it the API server admits no Pod.
 fn await_default_account(namespace: &str) {
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
     eventually("the default ServiceAccount", Duration::from_secs(30), || {
@@ -66,7 +65,7 @@ fn await_default_account(namespace: &str) {
     .unwrap();
 }
 
-/// The strings of the examples that stand for names of this cluster, and those names.
+/// Strings in the examples that stand for names of this cluster, and those names.
 struct Names(Vec<(&'static str, String)>);
 
 impl Names {
@@ -138,8 +137,8 @@ fn collection(object: Object, namespace: &str) -> String {
     }
 }
 
-/// Whether a dry run of a creation in the shared cluster can show an example: its policy has the defaults, and its
-/// clock is a real one.
+/// Returns true if a dry run of a creation in the shared cluster can show an example: its policy has the defaults, and
+/// its clock is a real one.
 fn is_shown(rule: &str, example: &Example) -> bool {
     let is_ours = !NOT_OURS.iter().any(|(id, name, _)| *id == rule && example.name.starts_with(name));
     let names_a_time = match example.outcome {
@@ -150,7 +149,7 @@ fn is_shown(rule: &str, example: &Example) -> bool {
     is_ours && creates && !names_a_time && example.policy.is_empty()
 }
 
-/// Sends an example, and says how the answer differs from the expected one.
+/// Sends an example, and returns the difference between the answer and the expected one.
 fn differs(rule: &str, example: &Example, namespaces: &Namespaces) -> Option<String> {
     let namespace = namespaces.of(example.setting)?;
     let mut object = example.object()?;

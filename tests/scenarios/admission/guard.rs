@@ -1,5 +1,5 @@
-//! The baseline of a run namespace: nobody but the platform edits, strips or deletes it, and the platform itself is
-//! never refused.
+//! The baseline of a run namespace: only the platform edits, strips or deletes it, and the platform itself is never
+//! refused.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::*;
 
 const STRIPPED: &str = "metadata.labels";
 
-/// Every baseline object, with a change that would widen it and the field that it would change.
+/// Every baseline object, with a change that would widen it and the field that the change is in.
 fn widened() -> [(&'static str, &'static str, Value, &'static str); 5] {
     let star = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
     let everybody =
@@ -25,7 +25,7 @@ fn widened() -> [(&'static str, &'static str, Value, &'static str); 5] {
     ]
 }
 
-/// Whoever is none of the platform: RBAC lets each of them do everything here.
+/// Users outside the platform: RBAC lets each of them do everything here.
 fn strangers(namespace: &str) -> [Identity; 4] {
     [
         Identity::agent(namespace),
@@ -55,7 +55,7 @@ pub(crate) fn put(identity: &Identity, path: String, object: &Value) -> Answer {
     Send { identity, method: "PUT", path, content_type: JSON }.body(object)
 }
 
-/// What makes the object what it is, and nothing that the API server keeps.
+/// The content of an object, without the fields that the API server manages.
 pub(crate) fn essence(object: &Value) -> Value {
     json!([
         object["metadata"]["labels"],
@@ -197,7 +197,7 @@ fn a_quota_that_would_count_nothing_counts_all_the_same() {
         "spec": {"hard": {"pods": "2000"}, "scopes": ["Terminating"]}});
     let at = path(&namespace, "resourcequotas");
     delete(&Identity::worker(), format!("{at}/codex-run-quota")).admitted();
-    // Whoever is quicker, the worker or the reconciler: what is stored is the policy's.
+    // The worker or the reconciler may be first: the policy's values are stored either way.
     let created = create(&Identity::worker(), &at, &quota);
     assert!(created.code == 200 || created.code == 409, "{created:?}");
     let stored = get(format!("{at}/codex-run-quota")).admitted();

@@ -1,4 +1,4 @@
-//! The platform at B writes its own values into the baseline again and again: nobody fights.
+//! The platform at B writes its own values into the baseline again and again, and the reconciler does not fight it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::*;
 
 const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
 
-/// What the worker at B has in mind: a wide Role, and a quota on nothing but Pods.
+/// The values of the worker at B: a wide Role, and a quota on nothing but Pods.
 fn values_of_b(namespace: &str) -> [(&'static str, &'static str, &'static str, Value); 4] {
     let rules = json!([
         {"apiGroups": [""], "resources": ["configmaps", "pods", "pods/exec", "resourcequotas", "limitranges",
@@ -35,7 +35,7 @@ fn ensure_of_b(namespace: &str) -> Vec<Value> {
             object["metadata"]["labels"] = json!({"codex-k8s.dev/managed-by": "codex-k8s-worker"});
             object[field] = value.clone();
             let answer = put(&Identity::worker(), at.clone(), &object);
-            // The cluster's own counting came between: the worker's next round comes.
+            // The quota controller wrote in between: the worker's next round follows.
             if answer.code != 409 {
                 return answer.admitted();
             }
@@ -44,14 +44,14 @@ fn ensure_of_b(namespace: &str) -> Vec<Value> {
     values_of_b(namespace).into_iter().map(ensure).collect()
 }
 
-/// The reconciler's writes to objects in a namespace so far, each as its resource.
+/// The reconciler's writes to objects in a namespace so far, as resource names.
 fn written_by_the_reconciler(namespace: &str) -> Vec<String> {
     let events = cluster().audit_events();
     let by_us = events.iter().filter(|event| {
         event["impersonatedUser"]["username"] == RECONCILER && event["objectRef"]["namespace"] == namespace
     });
     let resources = by_us.filter_map(|event| event["objectRef"]["resource"].as_str());
-    // The namespace itself carries the gate, and Events tell of what was done.
+    // The namespace itself carries the gate, and Events report what was done.
     resources.filter(|resource| !["namespaces", "events"].contains(resource)).map(str::to_owned).collect()
 }
 
@@ -76,7 +76,7 @@ fn bs_values_leave_what_is_stored_and_the_reconciler_has_nothing_to_write() {
         again.iter().map(version).collect::<Vec<_>>(),
         "from the second round on, nothing is stored at all"
     );
-    // What it does about this tells that it has seen all that came before.
+    // Once the reconciler has reacted to this, it has seen everything before it.
     delete(&Identity::worker(), limits.clone()).admitted();
     eventually("the LimitRange is back", Duration::from_secs(20), || {
         (get(limits.clone()).code == 200).then_some(())

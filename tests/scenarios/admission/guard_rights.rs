@@ -206,7 +206,7 @@ fn bindings_that_are_none_of_our_business_pass_and_so_do_changes_of_what_is_ther
     patch_at(&developer, at.clone(), MERGE, &more).admitted();
     let agent = json!({"subjects": [account(&elsewhere, "default"), account(&managed(), "codex-runner")]});
     patch_at(&developer, at, MERGE, &agent).refused(403, "RBAC003", "subjects[1]", "codex-runner");
-    // Kubernetes bound all users before there were rules.
+    // Kubernetes bound all users before the rules were registered.
     let noted = json!({"metadata": {"annotations": {"seen": "yes"}}});
     for name in [EVERY_RIGHT, "system:discovery", "system:service-account-issuer-discovery"] {
         patch_at(&developer, format!("{CLUSTER}/{name}"), MERGE, &noted).admitted();
@@ -261,12 +261,12 @@ fn the_platform_deploys_its_own_copies_with_all_their_rights_into_a_slot() {
     );
 }
 
-/// Everyone whom RBAC lets bind what they like.
+/// Identities that RBAC lets create any binding.
 fn all_kinds_of_callers() -> [Identity; 3] {
     [Identity::developer(), Identity::Admin, Identity::worker()]
 }
 
-/// A binding under a name of its own, sent by all kinds of callers, each refused; there is none afterwards.
+/// Sends a binding under a name of its own as each of these callers; each is refused, and it does not exist afterwards.
 #[track_caller]
 fn is_refused_to_all(collection: &str, mut object: Value, rule: &str, field: &str, words: &str) {
     let name = format!("waiting-{}", unique());
@@ -318,7 +318,7 @@ fn a_binding_of_all_users_is_a_binding_of_every_agent() {
             is_refused_to_all(&path(&elsewhere, "rolebindings"), single, "RBAC003", "subjects[1]", words);
         }
     }
-    // Added to one that is there already.
+    // Added to an existing binding.
     let stored = create(&Identity::developer(), CLUSTER, &view(&[named("User", "jane")])).admitted();
     let at = format!("{CLUSTER}/{}", stored["metadata"]["name"].as_str().unwrap());
     let more = json!({"subjects": [named("User", "jane"), everybody[0]]});
@@ -329,7 +329,7 @@ fn a_binding_of_all_users_is_a_binding_of_every_agent() {
         "Group \"system:authenticated\"",
     );
     assert_eq!(get(at).body["subjects"].as_array().unwrap().len(), 1);
-    // As Kubernetes does itself.
+    // As Kubernetes itself does.
     let listed =
         binding("ClusterRoleBinding", "b", &named("ClusterRole", "system:public-info-viewer"), &everybody);
     let mut named_once = listed;
@@ -430,7 +430,7 @@ fn nothing_that_an_agent_could_use_later_is_put_into_a_bare_slot() {
         let name = object["metadata"]["name"].as_str().unwrap();
         assert_eq!(get(format!("{collection}/{name}")).code, 404, "{name}");
     }
-    // The platform puts its stack there before it labels the slot, and its agent is admitted then.
+    // The platform creates its stack before it labels the slot, and its agent is admitted then.
     let star = role("platform", &granting("*", "*", "*"));
     create(&platform, &path(&slot, "roles"), &star).admitted();
     let copy = [account(&slot, "codex-k8s-control-plane")];

@@ -1,4 +1,4 @@
-//! Tokens, Secrets that hold them, and quotas beside the baseline's.
+//! Tokens, Secrets that hold them, and quotas in addition to the baseline's.
 
 use codex_k8s_tests::Identity;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Requests to one guarded cluster that all tests share, and what they must be answered.
+//! Requests to one guarded cluster that all tests share, and the answers that they must get.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -23,8 +23,8 @@ pub(crate) fn guard() -> &'static Guard {
     SHARED.get_or_init(|| Guard::start_recorded(playground(), WITHOUT_QUOTAS).unwrap())
 }
 
-/// Where the rules are asked: at a control plane of this machine with our programs beside it; or, if `make test-node` says
-/// so, on a node, at what the chart has installed there.
+/// The cluster under test: a control plane of this machine with our programs next to it; or, if `make test-node` says
+/// so, a node on which the chart is installed.
 pub(crate) fn cluster() -> &'static ControlPlane {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
     if std::env::var_os("CODEX_K8S_GUARD_ON_NODE").is_none() {
@@ -32,7 +32,7 @@ pub(crate) fn cluster() -> &'static ControlPlane {
     }
     let installed = INSTALLED.get_or_init(|| {
         let installed = Installed::prepared();
-        // Before our own rules would not have it.
+        // First, because our own rules would refuse it later.
         grant_every_right(installed.node.control_plane()).unwrap();
         installed.release("install", &chart::folder(), "1", &format!("policy:\n  {WITHOUT_QUOTAS}"));
         installed
@@ -40,7 +40,7 @@ pub(crate) fn cluster() -> &'static ControlPlane {
     installed.node.control_plane()
 }
 
-/// What the API server answered.
+/// An answer of the API server.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -49,7 +49,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Admitted: the object as it is stored, or would be.
+    /// Asserts that it was admitted, and returns the object as it is stored, or would be.
     #[track_caller]
     pub(crate) fn admitted(self) -> Value {
         assert!(
@@ -62,7 +62,7 @@ impl Answer {
         self.body
     }
 
-    /// Refused with this status, by this rule, for this field, with these words in the message.
+    /// Asserts that it was refused with this status, by this rule, for this field, with these words in the message.
     #[track_caller]
     pub(crate) fn refused(self, code: u16, rule: &str, field: &str, words: &str) {
         let causes =
@@ -164,8 +164,8 @@ pub(crate) fn create(identity: &Identity, path: &str, object: &Value) -> Answer 
     Send { identity, method: "POST", path: path.to_owned(), content_type: JSON }.body(object)
 }
 
-/// What the platform's worker does with each object of a run: it reads, and creates what is not there; else it puts
-/// back what it read, with its own values in it. Another's creation in between is as good as its own.
+/// Ensures an object of a run as the platform's worker does: reads it, and creates it if it is missing; else puts it
+/// back with its own values. If another client creates it in between, that is just as good.
 #[track_caller]
 pub(crate) fn ensure(identity: &Identity, path: &str, object: &Value) -> Value {
     let name = object["metadata"]["name"].as_str().unwrap();
@@ -186,7 +186,7 @@ pub(crate) fn ensure(identity: &Identity, path: &str, object: &Value) -> Value {
             }
         }
         let put = at("PUT").body(&whole);
-        // Somebody else wrote in between: the worker's next round comes.
+        // Another client wrote in between: the worker's next round follows.
         if put.code != 409 {
             return put.admitted();
         }
@@ -198,7 +198,7 @@ pub(crate) fn create_namespace(identity: &Identity, object: &Value) -> Answer {
     create(identity, "/api/v1/namespaces", object)
 }
 
-/// A managed namespace, created by name alone, with its baseline in place.
+/// A managed namespace, created by name alone, with a complete baseline.
 #[track_caller]
 pub(crate) fn managed() -> String {
     let name = format!("codex-issue-{}", unique());
@@ -207,7 +207,7 @@ pub(crate) fn managed() -> String {
     name
 }
 
-/// Waits until nobody writes to a new namespace any more.
+/// Waits until a new namespace is not written to any more.
 #[track_caller]
 pub(crate) fn await_baseline(name: &str) {
     let ready = || (!annotation(&read_namespace(name), "baseline-ready-at").is_empty()).then_some(());
@@ -248,7 +248,7 @@ pub(crate) fn adopt(name: &str) {
     await_baseline(name);
 }
 
-/// A namespace that is none of our business.
+/// A namespace that is not managed.
 #[track_caller]
 pub(crate) fn unmanaged() -> String {
     let name = format!("payments-{}", unique());

@@ -1,4 +1,4 @@
-//! Leases: form, bounds, agreement, direction.
+//! Leases: format, bounds, consistency, direction of changes.
 
 use codex_k8s_tests::Identity;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Rights as an installation has them, and attempts on rights: refused by a rule, and by nothing else.
+//! Rights as an installation has them, and attempts to get more: refused by a rule, and by nothing else.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn installed() -> &'static Guard {
     SHARED.get_or_init(|| Guard::start_as_installed(playground()).unwrap())
 }
 
-/// An attempt to get more rights, or the result of a run, than one has.
+/// An attempt to get more rights than one has, or to forge the result of a run.
 struct Attempt {
     rule: &'static str,
     identity: Identity,
@@ -145,7 +145,7 @@ fn attempts(namespace: &str) -> Vec<Attempt> {
     ]
 }
 
-/// RBAC allows all of it: what is refused is refused by the rule that is named, and without that rule it is done.
+/// RBAC allows all of it: each refusal is by the named rule, and without that rule the request succeeds.
 fn outcomes(at: &At<'_>) -> Vec<(&'static str, Answer)> {
     let namespace = at.ready_namespace();
     let account = json!({"metadata": {"name": "stronger"}});

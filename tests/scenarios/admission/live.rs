@@ -1,4 +1,4 @@
-//! What is in a live cluster, evaluated without a write, and what a change of policy would do there.
+//! The objects of a live cluster, evaluated without a write, and the effects of a policy change there.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -17,7 +17,7 @@ use crate::harness::{lease, playground};
 const TIMEOUT: Duration = Duration::from_mins(1);
 const CHECK_ROLE: &str = include_str!("../../../deploy/base/check.yaml");
 
-/// A guarded cluster, and one who may look at it.
+/// A guarded cluster, and an identity that may read it.
 struct Looked {
     guard: Guard,
     runtime: Runtime,
@@ -116,7 +116,7 @@ fn jobs(namespace: &str) -> String {
     format!("/apis/batch/v1/namespaces/{namespace}/jobs")
 }
 
-/// What is told of each object that is not admitted as it is: its kind, name and rules.
+/// The report's entry for each object that would not be admitted unchanged: its kind, name and rules.
 fn amiss(report: &Value) -> BTreeMap<String, Vec<String>> {
     let objects = report["objects"].as_array().unwrap().iter();
     objects
@@ -138,10 +138,10 @@ fn amiss(report: &Value) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// What the gate of a namespace with that waits for.
+/// The reason that the gate of such a namespace is closed.
 const SLIPPED: &str = "the removal of ClusterRoleBinding reaches-in (RBAC003), Job escape (JOB018)";
 
-/// What was there before the webhook came: nobody has evaluated it.
+/// Creates objects before the webhook is registered, so that they were never evaluated.
 fn slip_in(control_plane: &ControlPlane) {
     let labels = json!({"codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
         "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "slipped", "codex-k8s.dev/project-id": "p"});
@@ -195,7 +195,7 @@ fn a_live_cluster_is_evaluated_by_one_who_may_only_read_and_nothing_is_written()
     assert_eq!(report["live"]["namespaces"], 13);
     assert_eq!(report["live"]["closed"], json!({"codex-issue-slipped": SLIPPED}));
 
-    // A baseline that nobody repairs.
+    // A baseline that is not repaired.
     looked.guard.reconciler.process.signal("TERM").unwrap();
     let ended = || (!looked.guard.reconciler.process.is_running()).then_some(());
     eventually("the reconciler has ended", TIMEOUT, ended).unwrap();
@@ -224,7 +224,7 @@ fn a_live_cluster_is_evaluated_by_one_who_may_only_read_and_nothing_is_written()
     forms(&looked, expected.len());
 }
 
-/// The same in every form.
+/// The same report in every output format.
 fn forms(looked: &Looked, amiss: usize) {
     let told = |form: &str| {
         let ran = looked.check_as(&Identity::auditor(), &["--output", form]);
@@ -245,7 +245,7 @@ fn forms(looked: &Looked, amiss: usize) {
     assert_eq!(github.matches("::error ").count(), 3);
     let human = told("human");
     assert!(human.contains("Namespace codex-run-unlabelled: admitted, mutated\n"), "{human}");
-    // What is as it is to be is only counted.
+    // Objects without a finding are only counted.
     assert_eq!(human.matches(": admitted\n").count(), 0);
     let told = [": denied\n", ": drifted\n", ": admitted, mutated\n"].map(|end| human.matches(end).count());
     assert_eq!(told.iter().sum::<usize>(), amiss, "{human}");
@@ -288,7 +288,7 @@ fn one_who_may_not_list_something_is_reported_what_and_may_leave_it_out() {
     assert!(told.contains("found no namespace codex-issue-absent"), "{told}");
 }
 
-/// What a namespace or a Job is answered if it is created with a lease that begins at that moment.
+/// The answer to the creation of a namespace or a Job with a lease that begins at that time.
 fn answered(looked: &Looked, object: &Value, now: Timestamp) -> Option<String> {
     let path = match object["metadata"]["namespace"].as_str() {
         Some(namespace) => jobs(namespace),
@@ -296,7 +296,7 @@ fn answered(looked: &Looked, object: &Value, now: Timestamp) -> Option<String> {
     };
     let created = as_created(object.clone(), now);
     let answer = looked.send(Method::POST, &format!("{path}?dryRun=All"), &created);
-    // There is one of this name, and nothing else is wrong with it.
+    // An object of this name exists, and nothing else is wrong with it.
     if answer.code == 409 {
         return None;
     }
@@ -321,7 +321,7 @@ fn predicted(report: &Value, effect: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// When the garbage collector says that it would delete a namespace.
+/// The time at which the garbage collector says that it would delete a namespace.
 fn end(looked: &Looked, name: &str) -> String {
     let ran = std::process::Command::new(playground())
         .args(["guard", "explain", &format!("ns/{name}"), "--output=json", "--policy"])
@@ -428,12 +428,12 @@ fn what_a_change_of_policy_is_predicted_to_do_is_what_it_does() {
         eventually("the quota is rewritten", TIMEOUT, || (quota(name) == json!({"pods": "7"})).then_some(()))
             .unwrap();
     }
-    // What was to be rewritten is, and no more is to be.
+    // All predicted rewrites are done, and no others are pending.
     let settled = || {
         let report = looked.report(1, &[]);
         (report["summary"]["drifted"] == 0).then_some(report)
     };
     let report = eventually("nothing drifts", TIMEOUT, settled).unwrap();
-    // Beside what was predicted, the binding that reaches in, whatever the policy.
+    // The predicted objects, and the binding that reaches in, which every policy refuses.
     assert_eq!(report["summary"]["denied"], denied.len() + 1, "{:?}", amiss(&report));
 }

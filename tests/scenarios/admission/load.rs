@@ -1,4 +1,4 @@
-//! Requests that are large on purpose: they are refused, and nobody else's request is refused because of them.
+//! Requests that are large on purpose: they are refused, and no other request is refused because of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! A policy of one's own: modes, the broken glass, who creates, what is listed, how long a namespace lives.
+//! A custom policy: modes, break glass, creators, listed exceptions, the lifetime of a namespace.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::harness::{
     Answer, DOMAIN, JSON, MERGE, Send, label, lease, namespace, playground, send, unique, with_label,
 };
 
-/// NS009 is what the registration's probe breaks first: it must find us without it as well.
+/// NS009 is the rule that `register` violates first to verify the webhook: it must detect us without it as well.
 const POLICY: &str = "\
 namespaces: {creation: managers, allowedFinalizers: [example.dev/backup], allowedOwners: [example.dev/v1/Tenant]}
 lease: {maxLifetime: 25h}
@@ -46,7 +46,7 @@ fn managed() -> String {
     name
 }
 
-/// A Job as kubectl sends it: what it prints tells the warnings.
+/// Creates a Job with kubectl, whose output contains the warnings.
 fn create_job(namespace: &str, spec: &Value, container: &Value) -> Ran {
     let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
         "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
@@ -58,7 +58,7 @@ fn create_job(namespace: &str, spec: &Value, container: &Value) -> Ran {
     kubectl.run_with_input(&args, &job.to_string()).unwrap()
 }
 
-/// What the audit log notes of us at the creation of the Job in a namespace that was answered with this status.
+/// Our entries in the audit log for the creation of the Job in a namespace that was answered with this status.
 fn noted(namespace: &str, code: u16) -> Value {
     eventually("the audit log has the request", Duration::from_secs(10), || {
         let of_the_job = |event: &Value| {
@@ -205,7 +205,8 @@ fn a_hold_is_not_renewed_beyond_the_longest_in_all_but_by_a_manager() {
     };
     let first = text(29 * 3600);
     hold(&Identity::developer(), &first).admitted();
-    // From now on the namespace is older than what the hold ends before the bound that is counted from now.
+    // The renewed hold ends one second before the bound from now: the namespace must be older than that second, so that
+    // the hold exceeds only the bound from the creation.
     let older = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4).unwrap();
     eventually("the namespace is older", Duration::from_secs(10), || {
         (jiff::Timestamp::now() > older).then_some(())
@@ -279,7 +280,7 @@ fn a_user_who_breaks_the_glass_passes_with_a_warning_for_each_rule() {
     assert!(ran.succeeded() && ran.stderr.contains("Warning: NS003: "), "{ran}");
     let ran = kubectl.run(&["delete", "namespace", &name, "--wait=false"]).unwrap();
     assert!(ran.succeeded() && ran.stderr.contains("Warning: NS015: "), "{ran}");
-    // A namesake among the ServiceAccounts is somebody else.
+    // A ServiceAccount of the same name is a different identity.
     let namesake = Identity::service_account("default", "rescuer");
     let name = managed();
     ask(&namesake, "DELETE", format!("/api/v1/namespaces/{name}"), &Value::Null).refused(

@@ -97,7 +97,7 @@ fn only_managers_create_a_slot_bare_or_labelled() {
     assert_eq!(read_code(&notes), 200);
 }
 
-/// A change of a namespace that adds a key of Kubernetes.
+/// A change that adds one of Kubernetes' own keys to a namespace.
 fn addition(kind: KeyKind, key: &str) -> Value {
     let kind = if kind == KeyKind::Label { "labels" } else { "annotations" };
     json!({"metadata": {kind: {key: "true"}}})
@@ -175,7 +175,7 @@ fn a_managers_claim_of_a_run_id_wins_over_a_users() {
     .unwrap();
     let name = users["metadata"]["name"].as_str().unwrap();
     create_namespace(&developer, &claim("codex-run")).refused(403, "NS004", "run-id", name);
-    // A new namespace of the platform, and one that it hands to the run.
+    // A new namespace of the platform, and one that it passes on to the run.
     let platforms = create_namespace(&Identity::worker(), &claim("codex-run")).admitted();
     let platforms = platforms["metadata"]["name"].as_str().unwrap();
     assert_eq!(label(&read_namespace(platforms), "run-id"), run_id);

@@ -1,4 +1,4 @@
-//! Run namespaces: birth, identity, adoption, metadata, security, deletion.
+//! Run namespaces: creation, identity, adoption, metadata, security, deletion.
 
 use codex_k8s_tests::Identity;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ fn a_second_living_namespace_for_a_run_is_refused() {
     let run_id = label(&read_namespace(&first), "run-id").to_owned();
     let second = with_label(namespace(&format!("codex-run-{}", unique())), "run-id", &run_id);
     let developer = Identity::developer();
-    // The cache follows the watch: wait for it by asking again, as a retrying client would.
+    // The cache follows the watch: retry until it has caught up, as a client would.
     codex_k8s_tests::eventually(
         "the cache knows the first namespace",
         std::time::Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! With the webhook gone: what is not managed goes on, what is managed is refused, and what ends can end.
+//! Without the webhook: unmanaged objects can still be changed, managed ones are refused, and deletion still works.
 
 use codex_k8s_tests::{Guard, Identity, eventually};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::harness::{Answer, JSON, Send, annotation, namespace, playground, send, with_label};
 
-/// A guarded cluster of one's own, whose webhook can be ended.
+/// A separate guarded cluster, whose webhook can be stopped.
 struct Outage(Guard);
 
 impl Outage {
@@ -34,7 +34,7 @@ impl Outage {
         .unwrap();
     }
 
-    /// Refused because the webhook does not answer, not by a rule.
+    /// Returns true if the request was refused because the webhook does not answer, not by a rule.
     #[track_caller]
     fn is_missed(answer: &Answer) {
         let message = answer.body["message"].as_str().unwrap_or_default();
@@ -66,7 +66,7 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
         .admitted();
     let elsewhere = format!("{rbac}/namespaces/payments/rolebindings");
     outage.post(&elsewhere, &binding("RoleBinding", "monitoring")).admitted();
-    // Names and labels that only look like ours.
+    // Names and labels that only resemble ours.
     for name in
         ["codex-k8s-dev-notes", "codex-k8s-dev-1-notes", "codex-k8s-dev-01", "other-dev-1", "codex-issues-1"]
     {
@@ -112,8 +112,8 @@ fn a_run_namespace_ends_without_the_webhook_and_its_baseline_is_guarded_until_th
     .unwrap();
 }
 
-/// Breaks the glass as docs/operations/incidents.md describes it, with a user that may delete only the two configurations,
-/// and uninstalls in the wrong order: the servers first.
+/// Breaks the glass as docs/operations/incidents.md describes it, with a user that may delete only the two
+/// configurations, and uninstalls in the wrong order: the servers first.
 #[test]
 fn the_glass_is_broken_while_no_one_answers_and_all_goes_on_unguarded() {
     let outage = Outage::start();
@@ -142,7 +142,7 @@ fn the_glass_is_broken_while_no_one_answers_and_all_goes_on_unguarded() {
         answers.iter().all(|answer| answer.code < 300).then_some(())
     })
     .unwrap();
-    // What was managed goes, with all that was in it, though nobody looks after it.
+    // A managed namespace is deleted with everything in it, although it is not reconciled.
     outage.ask(&Identity::Admin, "DELETE", "/api/v1/namespaces/codex-issue-before", &Value::Null).admitted();
     eventually("the namespace is gone", Duration::from_mins(1), || {
         let found =

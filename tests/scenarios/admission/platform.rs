@@ -21,7 +21,7 @@ const FIXTURES: [(&str, &str); 7] = [
 const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 
-/// Whether everything in `sent` is in `stored`; what is stored may have more.
+/// Returns true if everything in `sent` is in `stored`; `stored` may have more.
 pub(crate) fn keeps(stored: &Value, sent: &Value) -> bool {
     match (stored, sent) {
         (Value::Object(stored), Value::Object(sent)) => {
@@ -61,7 +61,7 @@ fn every_manifest_of_the_worker_is_admitted_through_kubectl_and_keeps_its_values
     let kubectl = cluster().kubectl(&Identity::worker()).unwrap();
     for (_, sent) in fixtures_for("33334444-9d47-4a06-b5e2-7c81d0f4a913") {
         let put = |verb| kubectl.run_with_input(&[verb, "-f", "-", "-o", "json"], &sent.to_string()).unwrap();
-        // The baseline may be there already: the worker puts its own in its place then.
+        // The baseline may already exist: then the worker replaces it with its own values.
         let mut ran = put("create");
         if ran.stderr.contains("AlreadyExists") {
             ran = put("replace");

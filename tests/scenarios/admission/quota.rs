@@ -1,4 +1,4 @@
-//! What never fits a quota is refused, and what fits is counted by the cluster as we have counted it.
+//! Pods that can never fit a quota are refused, and the cluster counts the others as we do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -160,7 +160,7 @@ fn any_resources() -> impl Strategy<Value = Value> {
                     }
                 }
             }
-            // Huge pages are only for those who ask for CPU or memory as well.
+            // Huge pages require a request of CPU or memory as well.
             let asks = resources["limits"].get("cpu").is_some();
             let devices = [
                 ("example.com/gpu", gpu.map(|n| n.to_string())),
@@ -235,7 +235,7 @@ fn counts_as_the_cluster_does(range: Option<&LimitSettings>, cases: usize) -> (u
             refused += 1;
             continue;
         }
-        // What one container may not ask for beside the rest is not the quota's business.
+        // The combination of resources in one container is not the quota's concern.
         if answer.code == 422 {
             continue;
         }

@@ -1,4 +1,4 @@
-//! A policy that changes under a running webhook.
+//! A policy that changes while the webhook runs.
 
 use std::fs;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn wide_job(guard: &Guard) -> Answer {
     post(guard, JOBS, &wide_job_of("codex-issue-reload"))
 }
 
-/// The hash of the policy in force, as the metrics tell it.
+/// The hash of the active policy, as the metrics report it.
 fn hash(guard: &Guard) -> String {
     let metrics = guard.webhook.health.get("/metrics").unwrap();
     let line = metrics.lines().find(|line| line.starts_with("codex_k8s_webhook_policy_info{")).unwrap();
@@ -78,7 +78,8 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     wide_job(&guard).admitted();
 }
 
-/// The ladder of docs/install.md: first the audit log and the metrics, then whoever asks, then a refusal; and back.
+/// The steps of docs/install.md: first the audit log and the metrics, then a warning to the requester, then a refusal;
+/// and back.
 #[test]
 fn a_rule_is_rolled_out_from_audit_over_warn_to_enforce_and_taken_back_without_a_restart() {
     let narrow =

@@ -1,4 +1,4 @@
-//! What is rendered is admitted as it is; it is created once, and the Job is followed to its end.
+//! Rendered objects are admitted unchanged; each is created once, and the Job is followed to its end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
@@ -28,7 +28,7 @@ fn run(identity: &Identity, args: &[&str], payload: &str) -> Output {
     process.wait_with_output().unwrap()
 }
 
-/// What a command printed, that ended with this code; if it complained, what of.
+/// The output of a command that ended with this code; on failure, its error.
 #[track_caller]
 fn told(output: &Output, code: i32) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -53,7 +53,7 @@ fn read_job(namespace: &str, job: &str) -> Value {
     Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON }.body(&Value::Null).admitted()
 }
 
-/// Whether the API server noted that our webhook changed the object on its creation.
+/// Returns true if the API server noted that our webhook changed the object on its creation.
 fn was_mutated(resource: &str, object: &str) -> bool {
     let created = |event: &Value| {
         event["verb"] == "create"
@@ -102,7 +102,7 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
             assert!(keeps(&stored, namespace), "sent {namespace}\nstored {stored}");
             let stored_job = read_job(namespace_name, job_name);
             assert!(keeps(&stored_job, job), "sent {job}\nstored {stored_job}");
-            // What of the Namespace depends on the moment and on who asks was added.
+            // The parts of the Namespace that depend on the time and on the requester were added.
             assert!(
                 was_mutated("namespaces", namespace_name) && !annotation(&stored, "requested-by").is_empty()
             );
@@ -168,7 +168,7 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
         "job {home}/codex-k8s-run-{id} exists and is not this run's: codex-k8s.dev/run-id is not there"
     );
     assert!(refused.contains(&told_job), "{refused}");
-    // A namespace that is nobody's, and what the API server itself refuses.
+    // A namespace that is not managed, and objects that the API server itself refuses.
     let bare = slot_name();
     create_namespace(&Identity::platform_control_plane(), &namespace(&bare)).admitted();
     let payload = B.replace(r#""mode":"#, &format!(r#""namespace":"{bare}","mode":"#));
@@ -187,7 +187,7 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     );
 }
 
-/// Has the Pod of a Job end. There is no kubelet: its report is written for it, and the Job's controller goes by that.
+/// Ends the Pod of a Job. There is no kubelet: the test writes the Pod's status, and the Job controller acts on that.
 fn end_pod(namespace: &str, job: &str, phase: &str) {
     let list = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=job-name%3D{job}");
     let pod = eventually("the Job has a Pod", Duration::from_mins(1), || {
@@ -200,7 +200,7 @@ fn end_pod(namespace: &str, job: &str, phase: &str) {
     patch_at(&Identity::kubelet(), path, MERGE, &json!({"status": {"phase": phase}})).admitted();
 }
 
-/// Follows the Job of a run, which comes to this end by its status; the code, and the last line.
+/// Follows the Job of a run that ends with this status; returns the code and the last line.
 fn followed(id: &str, end: impl FnOnce(&str, &str)) -> (i32, String) {
     let args = ["--run-id", id, "--wait", "-"];
     let mut process = command(&Identity::worker(), &args).spawn().unwrap();

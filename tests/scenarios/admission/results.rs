@@ -18,7 +18,7 @@ fn job(name: &str) -> Value {
         "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
 }
 
-/// A status that says that the Job has succeeded, as the API server takes it.
+/// A status of a successful Job, as the API server accepts it.
 fn success(job: &Value) -> Value {
     let now = jiff::Timestamp::now().strftime("%FT%TZ").to_string();
     let condition =

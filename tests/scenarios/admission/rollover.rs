@@ -1,4 +1,4 @@
-//! Reviews while certificate, policy and one of two servers change: none is lost, and each is decided rightly.
+//! Reviews while certificate, policy and one of two servers change: none is lost, and each is decided correctly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ const OLD_POLICY: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPo
 const NEW_POLICY: &str =
     "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules:\n  JOB022: audit\n";
 
-/// What the clients share: the servers that are ready, as a Service would know them, and how far they are.
+/// State that the clients share: the ready servers, as a Service would list them, and the progress of the requests.
 struct Traffic {
     servers: [(SocketAddr, AtomicBool); 2],
     next: AtomicUsize,
@@ -37,7 +37,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// A connection to a ready server, each in its turn.
+    /// A connection to a ready server, in rotation.
     async fn dial(&self) -> anyhow::Result<Connection> {
         let ready: Vec<_> = self
             .servers
@@ -102,7 +102,7 @@ fn start(name: &str, folder: &Path) -> Webhook {
     guard().one_more(name, &args).unwrap()
 }
 
-/// A Job that is admitted, as it is stored, and the same on the host's network.
+/// An admitted Job as it is stored, and the same Job on the host's network.
 fn jobs() -> (Value, Value) {
     let namespace = managed();
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "unit-tests"}, "spec": {"template": {"spec": {
@@ -172,7 +172,7 @@ fn no_review_is_lost_while_certificate_policy_and_one_of_two_servers_change() {
     second.process.signal("TERM").unwrap();
 }
 
-/// What a Service does: asks for readiness, and sends new connections where the answer was yes.
+/// Does the work of a Service: probes readiness, and sends new connections to the ready servers.
 fn probe(traffic: &Arc<Traffic>, servers: [Webhook; 2]) -> std::thread::JoinHandle<()> {
     let traffic = Arc::clone(traffic);
     std::thread::spawn(move || {
@@ -197,7 +197,7 @@ fn run_clients(traffic: &Arc<Traffic>) -> Vec<std::thread::JoinHandle<anyhow::Re
         .collect()
 }
 
-/// The certificates that new connections are shown.
+/// The certificates that new connections receive.
 fn certificates(traffic: &Traffic) -> BTreeSet<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let shown = |address| {

@@ -1,4 +1,4 @@
-//! Ways round the rules about workloads: through what exists already, through subresources, through other kinds.
+//! Ways round the rules about workloads: through existing objects, through subresources, through other kinds.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn get(path: String) -> Answer {
     Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON }.body(&Value::Null)
 }
 
-/// Pods need it.
+/// Waits for an account that Pods need.
 fn await_account(namespace: &str, name: &str) {
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
     eventually("the ServiceAccount is there", Duration::from_secs(10), || {
@@ -129,7 +129,7 @@ fn a_privileged_ephemeral_container_is_refused_and_a_plain_one_is_not() {
         for (security, rule, field) in &rough {
             let answer = patch_at(&agent, path.clone(), STRATEGIC, &debug(security));
             if namespace == &slot {
-                // Pod Security looks away here: it is for the rules alone to say no.
+                // Pod Security does not check this: only the rules can refuse it.
                 let field = format!("spec.ephemeralContainers[0].securityContext.{field}");
                 answer.refused(403, rule, &field, "");
             } else {
@@ -219,7 +219,7 @@ fn a_resize_is_called_for_and_passes() {
     let resized = json!({"metadata": {"labels": {"codex-k8s.dev/run-id": "another"}}, "spec": {"containers":
         [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]}});
     let answer = patch_at(&Identity::agent(&namespace), path, STRATEGIC, &resized);
-    // Whether it may be resized is the API server's to say; what matters is that the label never comes through.
+    // The API server decides about the resize itself; the label must never be stored.
     assert!(answer.code < 500, "{answer:?}");
     let stored = get(format!("{}/p", pods(&namespace))).admitted();
     assert_ne!(label(&stored, "run-id"), "another");

@@ -339,7 +339,7 @@ fn volumes_of_types_that_the_policy_does_not_list_are_refused() {
     }
 }
 
-/// Pod Security would refuse the Pods of it in a run namespace; in a slot, nothing else does.
+/// Pod Security would refuse such Pods in a run namespace; in a slot, only the rules do.
 #[test]
 fn in_a_slot_too_selinux_options_and_hosts_of_probes_are_refused() {
     let slot = slot();

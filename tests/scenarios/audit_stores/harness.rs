@@ -1,4 +1,4 @@
-//! A PostgreSQL that tests share, with databases of their own in it; and a thread without root's powers.
+//! A PostgreSQL that tests share, with a database for each; and a thread without root's powers.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,9 +11,9 @@ use codex_k8s_shared::database::PgAddress;
 use codex_k8s_tests::Postgres;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-/// What is waited for: enough where nothing stands in the way, on a machine that is busy.
+/// Timeout where nothing blocks: enough on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
-/// What is waited for where something stands in the way; the way in alone takes a fifth of it on a busy machine.
+/// Timeout where something blocks; connecting alone takes a fifth of it on a busy machine.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
 /// Starts a PostgreSQL of one test.
@@ -27,7 +27,7 @@ pub(crate) fn shared() -> Arc<Postgres> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
         let started = Arc::new(start());
-        // No test of this one ends its machine, and many make databases.
+        // No test of this one crashes the machine, and many create databases.
         started.configure("fsync = off\n").unwrap();
         started.sql("postgres", "SELECT pg_reload_conf()").unwrap();
         *shared = Arc::downgrade(&started);
@@ -41,7 +41,7 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A database, and a user who may nothing in it yet.
+/// A database, and a user without any right in it.
 pub(crate) struct TestDatabase {
     pub(crate) postgres: Arc<Postgres>,
     pub(crate) database: String,
@@ -49,7 +49,7 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// With nothing in it.
+    /// A database with nothing in it.
     pub(crate) fn empty() -> Self {
         let (postgres, database, user) = (shared(), unique("db"), unique("user"));
         postgres.create_database(&database).unwrap();
@@ -57,7 +57,7 @@ impl TestDatabase {
         Self { postgres, database, user }
     }
 
-    /// With the platform's tables in it.
+    /// A database with the platform's tables in it.
     pub(crate) fn platform() -> Self {
         let (postgres, database, user) = (shared(), unique("platform"), unique("user"));
         postgres.create_platform(&database).unwrap();
@@ -65,7 +65,7 @@ impl TestDatabase {
         Self { postgres, database, user }
     }
 
-    /// With the platform's tables, of which the user may use the audit rows as the guard does.
+    /// A database with the platform's tables, in which the user has the guard's rights on the audit rows.
     pub(crate) fn granted() -> Self {
         let db = Self::platform();
         db.sql(
@@ -80,18 +80,18 @@ impl TestDatabase {
         self.postgres.sql(&self.database, &sql.replace("USER", &self.user)).unwrap()
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[track_caller]
     pub(crate) fn count(&self) -> String {
         self.sql("SELECT count(*) FROM flow_events")
     }
 
-    /// The user's address, with parameters or none.
+    /// The user's address, with optional parameters.
     pub(crate) fn address(&self, parameters: &str) -> PgAddress {
         address(&format!("{}{parameters}", self.postgres.url(&self.user, &self.database)))
     }
 
-    /// The superuser's address, who owns the tables.
+    /// The address of the superuser, who owns the tables.
     pub(crate) fn owners_address(&self) -> PgAddress {
         address(&self.postgres.admin_url(&self.database))
     }
@@ -101,7 +101,7 @@ impl TestDatabase {
         PostgresStore::open_with_timeout(&self.address(""), TIMEOUT).await
     }
 
-    /// Opens the store as the user, with little patience.
+    /// Opens the store as the user, with a short timeout.
     pub(crate) async fn open_hastily(&self) -> Result<PostgresStore, StoreError> {
         PostgresStore::open_with_timeout(&self.address(""), SHORT).await
     }
@@ -111,7 +111,7 @@ pub(crate) fn address(text: &str) -> PgAddress {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// All that an error says.
+/// The error with all its causes.
 pub(crate) fn told(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

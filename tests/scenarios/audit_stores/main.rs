@@ -1,4 +1,4 @@
-//! What every store of audit rows does, and what each says when it cannot.
+//! Behaviour that all stores of audit rows share, and the errors of each.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 

@@ -11,7 +11,7 @@ use crate::suite::{
     behaves, decisions_are_reported_once_between, event, pruning_keeps_what_is_young_or_open, tells_its_story,
 };
 
-/// All that is defined in a database: whoever changes a table changes this.
+/// Everything that is defined in a database: a change of a table changes this.
 const DEFINED: &str = "SELECT attrelid::regclass, attname, atttypid::regtype, attnotnull FROM pg_attribute \
     JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace \
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \
@@ -90,7 +90,7 @@ async fn a_number_that_is_taken_is_never_reported_as_a_row_that_is_there() {
     let db = TestDatabase::granted();
     let store = db.open().await.unwrap();
     store.append(&event(EventType::Cleaned, "n", Some("d1"), 0)).await.unwrap();
-    // As after a table was restored without its sequence.
+    // As after a restore of the table without its sequence.
     db.sql("ALTER SEQUENCE flow_events_id_seq RESTART");
     let refused = store.append(&event(EventType::Cleaned, "n", Some("d2"), 0)).await.unwrap_err();
     assert!(told(&refused).contains("flow_events_pkey"), "{}", told(&refused));
@@ -189,7 +189,7 @@ async fn what_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
     let db = TestDatabase::granted();
     let store = db.open().await.unwrap();
     let mut odd = event(EventType::Cleaned, "odd", Some("d\0"), 0);
-    // Random enough that no compression makes it fit into the index.
+    // Random, so that no compression makes it fit into the index.
     odd.correlation_id =
         (0..4000_u32).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
     odd.payload.error = Some("a\0b".to_owned());
@@ -311,7 +311,7 @@ async fn a_table_of_another_form_is_refused_with_what_was_found_and_expected() {
             "{change}: {refused}"
         );
     }
-    // What the platform may add one day, and what writes itself.
+    // Columns that the platform may add one day, optional or with a default.
     let db = TestDatabase::granted();
     db.sql("ALTER TABLE flow_events ADD trace text, ADD shard integer NOT NULL DEFAULT 0");
     tells_its_story(&db.open().await.unwrap()).await;

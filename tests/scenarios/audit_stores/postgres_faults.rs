@@ -1,4 +1,4 @@
-//! What a PostgreSQL that cannot be used is told as, and that nothing is taken for written then.
+//! Errors of a PostgreSQL that cannot be used; no row counts as written then.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::harness::{SHORT, TIMEOUT, TestDatabase, address, start, told};
 use crate::suite::event;
 
-/// Appends a row that is refused, and says with what.
+/// Appends a row that is refused, and returns the error.
 async fn is_refused(store: &PostgresStore) -> StoreError {
     let begun = Instant::now();
     let refused = store.append(&event(EventType::CleanupIntended, "n", Some("d"), 0)).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn a_decision_that_another_session_is_telling_is_waited_for() {
         )
     };
     let (one, two) = (append(store.clone()), append(store));
-    // One of both waits for the table, and the other for the one.
+    // One of them waits for the table, and the other one for the first.
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
          (SELECT oid FROM pg_database WHERE datname = current_database())";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&holder).await.unwrap() < 2 {
@@ -107,7 +107,7 @@ async fn a_decision_that_another_session_is_telling_is_waited_for() {
     assert_eq!(both, [Appended::Written, Appended::AlreadyThere]);
 }
 
-/// A trigger that does this before a row is written.
+/// Adds a trigger that runs this before a row is written.
 fn before_each_row(db: &TestDatabase, does: &str) {
     db.sql(&format!(
         "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NEW; END $$; \

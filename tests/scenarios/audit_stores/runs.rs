@@ -1,4 +1,4 @@
-//! What the platform's database says of its runs.
+//! The state of runs in the platform's database.
 
 use std::collections::BTreeMap;
 

@@ -141,7 +141,7 @@ async fn a_file_in_which_nothing_more_fits_is_reported() {
     let file = folder.path().join("audit.db");
     let store = open(&file).await.unwrap();
     store.append(&event(EventType::Cleaned, "n", Some("d"), 0)).await.unwrap();
-    // After the last of all numbers SQLite answers as when the disk is full.
+    // After the largest rowid SQLite answers as when the disk is full.
     let other = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
     sqlx::query("UPDATE sqlite_sequence SET seq = 9223372036854775807").execute(&other).await.unwrap();
     other.close().await;
@@ -166,7 +166,7 @@ async fn a_file_that_is_damaged_in_its_middle_is_reported() {
     let mut bytes = fs::read(&file).unwrap();
     let (page, pages) = (4096, bytes.len() / 4096);
     assert!(pages > 12, "{pages} pages");
-    // The tables' first pages stand at the front; behind them rows and indexes.
+    // The first pages of the tables come first; rows and indexes follow.
     bytes[page * (pages / 2)..page * (pages - 1)].fill(0xa5);
     fs::write(&file, &bytes).unwrap();
     let store = open(&file).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every store of audit rows does: the conformance suite.
+//! The conformance suite for stores of audit rows.
 
 use codex_k8s_shared::audit::{Actor, Appended, Event, EventType, Filter, Payload, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -20,13 +20,13 @@ pub(crate) fn event(event_type: EventType, namespace: &str, decision: Option<&st
     }
 }
 
-/// All of it.
+/// Runs the whole suite.
 pub(crate) async fn behaves(store: &impl Store) {
     tells_its_story(store).await;
     pruning_keeps_what_is_young_or_open(store).await;
 }
 
-/// All but pruning, for which a store may lack the right.
+/// Runs all but pruning, for which a store may lack the right.
 pub(crate) async fn tells_its_story(store: &impl Store) {
     rows_come_back_as_they_were_written(store).await;
     a_stage_of_a_decision_is_reported_once(store).await;
@@ -52,7 +52,7 @@ async fn a_stage_of_a_decision_is_reported_once(store: &impl Store) {
         store.append(&event(EventType::Cleaned, "once", Some("d-once"), 6)).await.unwrap(),
         Appended::Written
     );
-    // Rows without a decision are each their own.
+    // Each row without a decision is separate.
     let prepared = event(EventType::Prepared, "once", None, 0);
     assert_eq!(store.append(&prepared).await.unwrap(), Appended::Written);
     assert_eq!(store.append(&prepared).await.unwrap(), Appended::Written);
@@ -118,7 +118,7 @@ async fn texts_of_any_kind_are_kept(store: &impl Store) {
     assert_eq!(rows.iter().map(|row| &row.event).collect::<Vec<_>>(), [&odd]);
 }
 
-/// Fifty decisions, each told by every one of these at the same time: each is told once.
+/// Fifty decisions, each reported by every one of these stores at the same time: each is stored once.
 pub(crate) async fn decisions_are_reported_once_between<S: Store + Clone + 'static>(stores: &[S]) {
     let mut all = tokio::task::JoinSet::new();
     for decision in 0..50 {

@@ -1,4 +1,4 @@
-//! What becomes of a baseline that somebody changes.
+//! Changes to a baseline, and their repair.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::harness::{
 
 const RECONCILER: &str = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
 
-/// One whom no rule keeps from changing a baseline.
+/// A client that no rule keeps from changing a baseline.
 fn insider() -> Client<'static> {
     Client::new(guard(), &Identity::reconciler())
 }
 
-/// As kubectl edit is known in the object afterwards.
+/// A path with the field manager of `kubectl edit`.
 fn by_hand(path: &str) -> String {
     format!("{path}?fieldManager=kubectl-edit")
 }
 
-/// An edit of each kind that grants more, or takes the object out of our hands.
+/// An edit of each kind that grants more, or takes the object from the reconciler.
 fn edit(kind: &str, namespace: &str) -> Value {
     match kind {
         "ServiceAccount" => json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "somebody"}}}),
@@ -35,7 +35,7 @@ fn edit(kind: &str, namespace: &str) -> Value {
     }
 }
 
-/// Who has written what of a namespace's baseline and gate since a moment, in order: resources and verbs.
+/// The reconciler's writes to a namespace's baseline and gate since a time, in order: resources and verbs.
 fn written_by_us(namespace: &str, since: &str) -> Vec<String> {
     let ours = |event: &Value| {
         let agent = event["userAgent"].as_str().unwrap_or_default();
@@ -74,7 +74,7 @@ fn noted(client: &Client<'_>, namespace: &str, reason: &str, kind: &str, words: 
     found.unwrap_or_else(|error| panic!("{error}; there are {:?}", notes(client, namespace, reason, kind)));
 }
 
-/// Waits until an object is as it was, and the gate is open; how long that took.
+/// Waits until an object is as it was and the gate is open; returns how long that took.
 fn repaired(client: &Client<'_>, namespace: &str, path: &str, was: &Value) -> Duration {
     let begun = Instant::now();
     let parts = |object: &Value| {
@@ -133,7 +133,7 @@ fn a_role_binding_to_another_role_is_replaced() {
     other["roleRef"] =
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
     let collection = path.trim_end_matches("/codex-runner");
-    // Whoever wants to be there first must be quick.
+    // The reconciler may create it first: try again until the other one wins.
     eventually("the other one is created", TIMEOUT, || {
         client.send(Method::DELETE, path, &Value::Null);
         client.send(Method::POST, &by_hand(collection), &other).is_ok().then_some(())
@@ -150,7 +150,7 @@ fn a_role_binding_to_another_role_is_replaced() {
     );
 }
 
-/// Takes an object out of our hands, so that it is owned by another manager under the same name.
+/// Takes an object from the reconciler, so that it is owned by another manager under the same name.
 fn make_foreign(client: &Client<'_>, path: &str) {
     client.patch(&by_hand(path), &json!({"metadata": {"labels": null, "managedFields": [{}]}}));
 }
@@ -186,7 +186,7 @@ fn a_foreign_object_is_reported_keeps_the_gate_closed_and_is_never_overwritten()
     })
     .unwrap();
     assert_eq!(client.get(path)["metadata"]["resourceVersion"], theirs["metadata"]["resourceVersion"]);
-    // Labelled, it is the platform's again.
+    // With the label, it belongs to the platform again.
     client.patch(path, &json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker"}}}));
     client.await_gate(&name);
     assert!(reconciles(guard(), "baseline_conflicts_total") >= told);
@@ -205,7 +205,7 @@ fn a_namespace_that_ends_is_left_alone() {
         eventually(&format!("{kind} is gone"), TIMEOUT, || client.find(&path).is_none().then_some(()))
             .unwrap();
     }
-    // Something else is looked at meanwhile, from the beginning to the end.
+    // Another namespace is reconciled meanwhile, from beginning to end.
     client.ready_namespace();
     assert_eq!(written_by_us(&name, &since), Vec::<String>::new());
     client.patch(&format!("{}/configmaps/held", at(&name)), &json!({"metadata": {"finalizers": null}}));
@@ -217,7 +217,7 @@ fn what_is_not_managed_is_never_written_to() {
     let client = Client::new(guard(), &Identity::developer());
     let name = format!("payments-{}", unique());
     client.create("/api/v1/namespaces", &namespace(&name));
-    // What looks most like ours, and is not: the label and the name, in a namespace that is nobody's.
+    // The object that most resembles ours, and is not: the label and the name, in a namespace that is not managed.
     let labels = json!({"codex-k8s.dev/managed-by": "codex-k8s-worker"});
     let looks_like_ours = json!({"metadata": {"name": "codex-runner", "labels": labels}});
     let path = format!("{}/serviceaccounts", at(&name));

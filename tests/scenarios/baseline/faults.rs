@@ -1,4 +1,4 @@
-//! A reconciler that dies at any of its steps, and what the next one makes of what it finds.
+//! A reconciler that dies at any of its steps, and the recovery by the next one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -49,7 +49,7 @@ impl ByHand {
             .unwrap()
     }
 
-    /// Runs a reconciler until it dies where it is told to.
+    /// Runs a reconciler until it dies at the given point.
     #[track_caller]
     fn die(&self, point: &str, name: &str) {
         let args = ["--no-leader-election", "--health-listen=127.0.0.1:0"];
@@ -154,7 +154,7 @@ fn without_a_reconciler_old_namespaces_work_on_and_new_ones_are_reported_to_wait
     developer.create(&jobs(&new), &job("waits"));
 }
 
-/// The writes of whoever is the reconciler, so far.
+/// The writes of all reconcilers so far.
 fn writes(guard: &Guard) -> usize {
     let ours =
         |event: &&Value| event["impersonatedUser"]["username"].to_string().contains("codex-k8s-reconcile");

@@ -1,4 +1,4 @@
-//! The gate: what waits at it, what does not, and what happens without it.
+//! The gate: requests that wait at it, requests that do not, and the effect of its absence.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::harness::{Client, TIMEOUT, at, baseline, guard, job, jobs, namespace, unique};
 use crate::worker::{Run, Version};
 
-/// A run namespace whose gate is closed, for a foreign object stands in the way of its baseline.
+/// A run namespace whose gate is closed, because an object of another manager conflicts with its baseline.
 struct Closed {
     client: Client<'static>,
     name: String,
-    /// The baseline object that is not the reconciler's any more.
+    /// The baseline object that the reconciler does not own any more.
     foreign: String,
 }
 
@@ -43,7 +43,7 @@ impl Closed {
         self.client.patch(path, &foreign);
         let closed = || (!self.client.is_open(&self.name)).then_some(());
         eventually("the gate is closed", TIMEOUT, closed).unwrap();
-        // The webhook hears of it a moment later.
+        // The webhook's watch receives it a moment later.
         let developer = Client::new(guard(), &Identity::developer());
         let dry = format!("{}?dryRun=All", jobs(&self.name));
         let warned = || (developer.warnings(&dry, &job("probe")).contains("GATE001")).then_some(());
@@ -99,7 +99,7 @@ fn a_closed_gate_delays_no_job_of_another_namespace() {
     eventually("all have their Pods", TIMEOUT, || (pods(client, name) == DENIED).then_some(())).unwrap();
 }
 
-/// Pods that a controller makes before the quota of the slot counts would pass beside it for good.
+/// Pods that a controller creates before the quota of the slot counts would escape it for good.
 #[test]
 fn in_a_slot_too_controllers_make_no_pods_while_the_gate_is_closed() {
     let closed = Closed::slot(9001);
@@ -165,7 +165,7 @@ fn a_server_dry_run_is_reported_why_it_would_wait_does_not_wait_and_leaves_nothi
     let developer = Client::new(guard(), &Identity::developer());
     let events = || developer.get(&format!("{}/events", at(&closed.name)))["items"].as_array().unwrap().len();
     let (path, before) = (jobs(&closed.name), events());
-    // Nothing opens the gate: whoever waits at it is refused in the end, as the real one is below.
+    // The gate stays closed: a request that waits at it is refused in the end, as the real one is below.
     let begun = Instant::now();
     let rehearsed = developer.send(Method::POST, &format!("{path}?dryRun=All"), &job("dry"));
     let took = begun.elapsed();

@@ -1,4 +1,4 @@
-//! Clusters that the tests share, requests to them, and what is looked for in them.
+//! Clusters that the tests share, requests to them, and queries of their state.
 
 use std::future::Future;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn guard() -> &'static Guard {
     SHARED.get_or_init(|| Guard::start(playground()).unwrap())
 }
 
-/// The runtime of all requests: a client belongs to the one that it was made in.
+/// The runtime of all requests: a client belongs to the runtime that it was created in.
 pub(crate) fn runtime() -> &'static Runtime {
     static SHARED: OnceLock<Runtime> = OnceLock::new();
     SHARED.get_or_init(|| {
@@ -41,7 +41,7 @@ pub(crate) fn unique() -> String {
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// One who asks a cluster, one request after the other.
+/// A client of a cluster that sends one request after the other.
 pub(crate) struct Client<'a> {
     pub(crate) guard: &'a Guard,
     pub(crate) caller: Caller,
@@ -61,7 +61,7 @@ impl<'a> Client<'a> {
         self.send(Method::GET, path, &Value::Null).object().unwrap()
     }
 
-    /// An answer that is no JSON.
+    /// An answer that is not JSON.
     pub(crate) fn text(&self, path: &str) -> String {
         self.send(Method::GET, path, &Value::Null).body.as_str().unwrap_or_default().to_owned()
     }
@@ -82,7 +82,7 @@ impl<'a> Client<'a> {
         self.send(Method::PATCH, path, body).object().unwrap()
     }
 
-    /// The warnings that a creation is answered with.
+    /// The warnings in the answer to a creation.
     pub(crate) fn warnings(&self, path: &str, body: &Value) -> String {
         self.send(Method::POST, path, body).warnings.join("\n")
     }
@@ -108,7 +108,7 @@ impl<'a> Client<'a> {
         name
     }
 
-    /// Whether workloads may start.
+    /// Returns true if workloads may start.
     pub(crate) fn is_open(&self, name: &str) -> bool {
         !annotation(&self.get(&at(name)), "baseline-ready-at").is_empty()
     }
@@ -158,7 +158,7 @@ pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
     object["metadata"]["annotations"][format!("codex-k8s.dev/{key}")].as_str().unwrap_or_default()
 }
 
-/// A metric of the cluster's reconciler, of whatever labels.
+/// A metric of the cluster's reconciler, summed over all labels.
 pub(crate) fn reconciles(guard: &Guard, metric: &str) -> u64 {
     guard.reconciler.health.sum(&format!("codex_k8s_reconcile_{metric}")).unwrap()
 }

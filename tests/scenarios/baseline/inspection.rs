@@ -1,4 +1,4 @@
-//! What was there before the rules guarded a namespace: its gate stays closed until that is gone.
+//! Objects that existed before the rules guarded a namespace: its gate stays closed until they are gone.
 
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ fn pod(home: &str, name: &str, privileged: bool) -> Value {
         "containers": [{"name": "c", "image": "busybox:1.36", "securityContext": {"privileged": privileged}}]}})
 }
 
-/// What an attacker leaves in a namespace, and what waits for it elsewhere: the kind and the rule, by path.
+/// Objects that an attacker leaves in a namespace or elsewhere for it: the kind and the rule, by path.
 fn left(home: &str) -> Vec<(String, Value, &'static str)> {
     let rbac = format!("/apis/{API}/v1/namespaces/{home}");
     let star = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
@@ -66,7 +66,7 @@ fn left(home: &str) -> Vec<(String, Value, &'static str)> {
     ]
 }
 
-/// A control plane without a registration, in which a slot and a run namespace were made, with what was left there.
+/// A control plane without a registration, with a slot, a run namespace and the attacker's objects in them.
 fn before() -> ControlPlane {
     let control_plane = ControlPlane::start(playground()).unwrap();
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
@@ -80,7 +80,7 @@ fn before() -> ControlPlane {
         objects.extend((1..7).map(|number| pod(home, &format!("root-{number}"), true)));
         objects.push(pod(home, "plain", false));
     }
-    // The platform's stack in a slot that is not labelled yet.
+    // The platform's stack in a slot without labels.
     let copy = account(CLEAN_SLOT, "codex-k8s-control-plane");
     let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
     objects.push(json!({"apiVersion": format!("{API}/v1"), "kind": "Role",
@@ -101,7 +101,7 @@ fn waits_for(admin: &Client<'_>, name: &str) -> String {
     annotation(&admin.get(&at(name)), "baseline-waits-for").to_owned()
 }
 
-/// The gate is closed, for what was left: told in the annotation, in an Event, and to those who create workloads.
+/// Asserts that the gate is closed because of those objects: the annotation, an Event and refused workloads all say so.
 fn is_closed_because_of_what_was_left(admin: &Client<'_>, name: &str) {
     let told = eventually(&format!("the gate of {name} says what has to go"), TIMEOUT, || {
         Some(waits_for(admin, name)).filter(|told| told.starts_with("the removal of "))
@@ -135,7 +135,7 @@ fn what_was_left_in_a_namespace_before_it_was_guarded_keeps_its_gate_closed_unti
     for name in [RUN, SLOT] {
         is_closed_because_of_what_was_left(&admin, name);
     }
-    // A new namespace beside them is none of their business.
+    // They do not affect a new namespace.
     let begun = Instant::now();
     Client::new(&guard, &Identity::developer()).ready_namespace();
     println!("a gate beside two closed ones opened after {} ms", begun.elapsed().as_millis());
@@ -178,7 +178,7 @@ fn rights_of_all_users_from_before_the_registration_close_every_new_gate_and_ope
     let only = "the removal of ClusterRoleBinding all-may-read (RBAC003)";
     eventually("the gate says so", TIMEOUT, || (waits_for(&admin, &name) == only).then_some(())).unwrap();
     assert!(!admin.is_open(&name));
-    // The operator lists the role for all users; the file is read again by itself.
+    // The operator lists the role for all users; the file is reloaded by itself.
     guard
         .write_policy("rbac: {everybody: [system:basic-user, system:discovery, system:public-info-viewer, system:service-account-issuer-discovery, system:cluster-trust-bundle-discovery, view]}\n")
         .unwrap();

@@ -1,4 +1,4 @@
-//! The worker's keepalive at B: it ensures everything of every running run, again and again.
+//! The worker's keepalive at B: it ensures all objects of every running run, again and again.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::harness::{Client, at, block_on, namespace, playground, reconciles, ru
 use crate::worker::{Run, Version, Worker, policy_of_b};
 
 const NAMESPACES: usize = 20;
-/// Ten minutes of one every five seconds, with nothing between them.
+/// Ten minutes of one every five seconds, without the pauses.
 const ROUNDS: usize = 120;
 
 fn ensure_all(worker: &Worker, runs: &[Run]) -> usize {

@@ -1,4 +1,4 @@
-//! Two that work at once, one that is started again, and one that hands over.
+//! Two reconcilers at once, a restart, and a handover.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn writes(health: Health) -> u64 {
         + health.sum("codex_k8s_reconcile_gates_total").unwrap()
 }
 
-/// The reads and writes of baseline objects and namespaces that the API server has answered, watches aside.
+/// The reads and writes of baseline objects and namespaces that the API server has answered, except for watches.
 fn requests(client: &Client<'_>) -> u64 {
     let resources =
         ["serviceaccounts", "roles", "rolebindings", "resourcequotas", "limitranges", "namespaces"]
@@ -36,7 +36,7 @@ fn requests(client: &Client<'_>) -> u64 {
     text.lines().filter(counted).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
-/// Waits until all have looked at everything, after something in each namespace that is nobody's business.
+/// Waits until all reconcilers have inspected all namespaces, after an irrelevant change to each.
 fn all_look(client: &Client<'_>, names: &[String], healths: &[Health]) {
     let before: Vec<_> = healths.iter().map(|health| looks(*health)).collect();
     for name in names {
@@ -81,7 +81,7 @@ fn a_restart_two_at_once_and_a_handover_write_nothing_that_is_there() {
     // Eleven of them are the lists of the inspection before the gate opens.
     assert!(each <= 56, "{each} requests for a namespace");
 
-    // The Lease is given back: the next one leads at once, and finds nothing to do.
+    // The Lease is released: the next one leads at once, and has nothing to do.
     let begun = Instant::now();
     end(&guard.reconciler);
     let next = guard.one_more_reconciler("next", &[]).unwrap();
@@ -109,7 +109,7 @@ fn a_restart_two_at_once_and_a_handover_write_nothing_that_is_there() {
         .collect();
     assert_eq!(kinds, BTreeSet::from([1]));
 
-    // Killed while twenty more are built.
+    // Killed while twenty more are reconciled.
     let names: Vec<_> = (0..20).map(|_| client.namespace()).collect();
     for one in &two {
         one.process.signal("KILL").unwrap();

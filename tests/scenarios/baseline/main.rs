@@ -1,4 +1,4 @@
-//! The baseline and its gate on a real control plane: the platform's worker and what comes between it and its runs.
+//! The baseline and its gate on a real control plane: the platform's worker, and the faults between it and its runs.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what is measured is shown")]

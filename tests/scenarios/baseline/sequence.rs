@@ -1,4 +1,4 @@
-//! The worker's sequence for a run, with the Job right behind it: it passes, and the quota counts the Job's Pod.
+//! The worker's sequence for a run, with the Job right after it: it is admitted, and the quota counts the Job's Pod.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -19,17 +19,17 @@ pub(crate) fn guard_of_b() -> &'static Guard {
     SHARED.get_or_init(|| Guard::start_with_policy(playground(), &policy_of_b()).unwrap())
 }
 
-/// What became of a run.
+/// The result of a run's start.
 #[derive(Debug)]
 struct Started {
     run: Run,
-    /// How long the worker waited for its Job, of how many seconds slept.
+    /// The worker's total time until its Job exists, including the sleeps between retries.
     took: Duration,
     retries: u32,
     failed: Option<String>,
 }
 
-/// At B a slot is born bare, and labelled later.
+/// Starts a run; at B a slot is created bare, and labelled later.
 async fn start(worker: Worker, bare: Option<codex_k8s_tests::Caller>, run: Run) -> Started {
     if let Some(caller) = bare {
         let object = crate::harness::namespace(&run.namespace);
@@ -77,8 +77,8 @@ fn burst(guard: &Guard, version: Version, first: usize, count: usize) -> Vec<Sta
     block_on(all.join_all())
 }
 
-/// The namespaces in which the API server itself counted a Pod when it admitted it. The quota controller's counting
-/// comes later, and says nothing about what was let through.
+/// The namespaces in which the API server itself counted a Pod when it admitted it. The quota controller counts later,
+/// which says nothing about what was admitted.
 fn counted_at_admission(guard: &Guard) -> BTreeSet<String> {
     let counts = |event: &Value| {
         event["user"]["username"] == "system:apiserver"
@@ -95,7 +95,7 @@ fn has_pod(client: &Client<'_>, namespace: &str) -> bool {
     !client.get(&format!("{}/pods", at(namespace)))["items"].as_array().unwrap().is_empty()
 }
 
-/// Waits until every Job has its Pod, and returns in how many namespaces it was counted.
+/// Waits until every Job has its Pod, and returns the number of namespaces in which it was counted.
 fn counted(guard: &Guard, started: &[Started]) -> usize {
     let admin = Client::new(guard, &Identity::Admin);
     for Started { run, .. } in started {
@@ -159,7 +159,7 @@ fn the_workers_runs_in_slots_at_b_pass_and_are_counted() {
     evaluate("B, all at once", guard, &burst(guard, Version::B, 2000, EACH));
 }
 
-/// The reconciler is out of the way: the quotas are the worker's own, and as young as can be when bare Pods come, as the
+/// Without the reconciler, the quotas are the worker's own, and as young as can be when bare Pods come, as the
 /// platform's discussions are. A Job's Pod is created later, by its controller, and escapes less often.
 #[test]
 fn without_the_gate_some_of_a_burst_escape_their_quotas() {

@@ -1,5 +1,5 @@
-//! The platform's worker, as its source says: what it reads and writes for a run, in its order, with nothing retried
-//! but what its client library retries.
+//! The platform's worker, modelled on its source: its reads and writes for a run, in its order, retried only by its
+//! client library.
 
 use anyhow::Context as _;
 use codex_k8s_shared::lease::Lease;
@@ -8,7 +8,7 @@ use codex_k8s_tests::{Answer, Caller, Guard, Identity};
 use http::Method;
 use serde_json::{Value, json};
 
-/// The platform at two points of its history.
+/// Two releases of the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     /// A namespace for each run, and a LimitRange.
@@ -21,14 +21,14 @@ const NAMESPACE: &str = "codex-issue-a74d653cadf0-i42-r3f2b8c1e9d47";
 const RUN: &str = "3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-/// The policy that wants what the worker at B writes.
+/// A policy whose baseline is what the worker at B writes.
 pub(crate) fn policy_of_b() -> String {
     let baseline = serde_json::to_value(RunPolicy::of(Profile::B).baseline).unwrap();
     // JSON is YAML.
     format!("baseline: {baseline}\n")
 }
 
-/// A run, and where it runs.
+/// A run, and the namespace that it runs in.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) namespace: String,
@@ -36,13 +36,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run of a number in a namespace of its own, as the worker names it.
+    /// The run of this number in a namespace of its own, as the worker names it.
     pub(crate) fn of_issue(number: usize) -> Self {
         let id = format!("{number:08x}-9d47-4a06-b5e2-7c81d0f4a913");
         Self { namespace: format!("codex-issue-a74d653cadf0-i42-r{number:08x}9d47"), id }
     }
 
-    /// The run of a number in the slot of that number.
+    /// The run of this number in the slot of that number.
     pub(crate) fn in_slot(number: usize) -> Self {
         Self { namespace: format!("codex-k8s-dev-{number}"), ..Self::of_issue(number) }
     }
@@ -118,8 +118,7 @@ impl Worker {
         Self { caller, version }
     }
 
-    /// Everything that a run's namespace needs, as at its start and, at B, at every tick: what cannot be done fails
-    /// the run.
+    /// Ensures all objects of a run's namespace, as at its start and, at B, at every tick: a failure fails the run.
     pub(crate) async fn prepare(&self, run: &Run) -> anyhow::Result<()> {
         for (path, object) in run.objects(self.version) {
             self.ensure(&path, &object).await.with_context(|| path.clone())?;
@@ -133,7 +132,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Everything but the quota.
+    /// Ensures all objects but the quota.
     pub(crate) async fn prepare_without_quota(&self, run: &Run) -> anyhow::Result<()> {
         let objects = run.objects(self.version).into_iter().filter(|(path, _)| !path.ends_with("quotas"));
         for (path, object) in objects.chain([run.limits()]) {
@@ -142,7 +141,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The quota, and a bare Pod right behind it.
+    /// Ensures the quota, and creates a bare Pod right after it.
     pub(crate) async fn limit_and_start(&self, run: &Run) -> anyhow::Result<()> {
         let quota = run.objects(self.version).pop().context("the quota comes last")?;
         self.ensure(&quota.0, &quota.1).await?;
@@ -152,7 +151,7 @@ impl Worker {
         self.send(Method::POST, &path, &pod).await?.object().map(drop)
     }
 
-    /// The run's Job.
+    /// Creates the run's Job.
     pub(crate) async fn start(&self, run: &Run) -> anyhow::Result<Answer> {
         self.send(Method::POST, &format!("/apis/batch/v1/namespaces/{}/jobs", run.namespace), &run.job())
             .await
@@ -162,8 +161,8 @@ impl Worker {
         self.caller.send_like_client_go(method, path, body).await
     }
 
-    /// Reads; creates what is not there, and is content if another one was quicker; else puts back what it read, with
-    /// its own values in it.
+    /// Reads an object; creates it if it is missing, and accepts that another client was quicker; else puts it back
+    /// with its own values.
     async fn ensure(&self, path: &str, object: &Value) -> anyhow::Result<()> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let own = format!("{path}/{name}");

@@ -1,5 +1,5 @@
-//! An installation as an operator makes it: the keeper first, then two servers with the mounted leaf, then the
-//! registration, without a caBundle.
+//! An installation as an operator makes it: first the certificate controller, then two servers with the mounted leaf,
+//! then the registration, without a caBundle.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -86,7 +86,7 @@ impl Installation {
         installation
     }
 
-    /// Registers as a chart does: without a caBundle, which the keeper fills in.
+    /// Registers as the chart does: without a caBundle, which the reconciler fills in.
     pub(crate) fn register(&self) {
         let printed = Command::new(playground())
             .args(["guard", "register", "--print", "--url", &format!("https://{}", self.addresses[0])])
@@ -112,19 +112,19 @@ impl Installation {
         self.send(Method::PATCH, path, body).object().unwrap();
     }
 
-    /// A part of a Secret; empty if it is not there.
+    /// A part of a Secret; empty if it is missing.
     pub(crate) fn part(&self, name: &str, key: &str) -> String {
         let answer = self.send(Method::GET, &secret(name), &Value::Null);
         let encoded = answer.body["data"][key].as_str().unwrap_or_default();
         String::from_utf8(BASE64.decode(encoded).unwrap()).unwrap()
     }
 
-    /// A keeper beside those that there are.
+    /// Starts another reconciler that manages the certificates.
     pub(crate) fn keep(&self, args: &[&str]) -> Keeper {
         Keeper(start_keeper(&self.control_plane, self.addresses, args))
     }
 
-    /// Runs a keeper until it dies at a point.
+    /// Runs a reconciler until it dies at a point.
     #[track_caller]
     pub(crate) fn die(&self, point: &str) -> Output {
         let kubeconfig = self.control_plane.kubeconfig(&Identity::reconciler()).unwrap();
@@ -137,7 +137,7 @@ impl Installation {
             .unwrap()
     }
 
-    /// Asks for a successor of what is in a Secret.
+    /// Requests the rotation of the certificate in a Secret.
     pub(crate) fn ask(&self, name: &str) {
         self.patch(&secret(name), &json!({"metadata": {"annotations": {"codex-k8s.dev/rotate": "now"}}}));
     }
@@ -160,7 +160,8 @@ impl Installation {
         all
     }
 
-    /// One authority, trusted by every webhook and nothing beside it; both servers serve its leaf, and are ready.
+    /// Returns true if one authority is trusted by every webhook and no other; both servers serve its leaf, and are
+    /// ready.
     fn is_whole(&self) -> bool {
         let authority = self.part(AUTHORITY, "ca.crt");
         let serves = |address: &SocketAddr| {
@@ -186,14 +187,14 @@ impl Installation {
         });
     }
 
-    /// What the API server has let through without asking us.
+    /// The requests that the API server has admitted without a call of our webhook.
     pub(crate) fn failed_open(&self) -> String {
         let metrics = self.send(Method::GET, "/metrics", &Value::Null).body;
         let lines = metrics.as_str().unwrap_or_default().lines();
         lines.filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count")).collect()
     }
 
-    /// A folder of one's own, mounted as the servers' is.
+    /// Starts a server with a mounted folder of its own.
     pub(crate) fn start_server(&self, name: &str, mount: &Path) -> Webhook {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         start_server(&self.control_plane, mount, name, address)
@@ -204,7 +205,7 @@ impl Installation {
     }
 }
 
-/// A keeper that ends with its test.
+/// A certificate controller that ends with its test.
 pub(crate) struct Keeper(pub(crate) Reconciler);
 
 impl Drop for Keeper {
@@ -214,7 +215,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Our namespace, and exactly the rights of `deploy/base`.
+/// Creates our namespace, with exactly the rights of `deploy/base`.
 fn prepare(control_plane: &ControlPlane) {
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
     assert!(kubectl.run(&["create", "namespace", INSTALL_NAMESPACE]).unwrap().succeeded());
@@ -263,13 +264,13 @@ fn start_server(control_plane: &ControlPlane, mount: &Path, name: &str, address:
     Webhook::start(control_plane, playground(), name, &args).unwrap()
 }
 
-/// What kubelet does: brings the leaf's Secret into a folder, whenever it changes.
+/// Does kubelet's work: writes the leaf's Secret into a folder whenever it changes.
 fn follow(control_plane: &ControlPlane, mount: PathBuf) {
     fs::create_dir_all(&mount).unwrap();
     let caller = runtime().block_on(Caller::new(control_plane, &Identity::Admin)).unwrap();
     std::thread::spawn(move || {
         let mut seen = Value::Null;
-        // It ends with the test's process, and idles when the control plane has gone.
+        // It ends with the test's process, and idles once the control plane is gone.
         loop {
             let answer = runtime().block_on(caller.send(Method::GET, &secret(LEAF), &Value::Null));
             if let Some(data) =
@@ -300,7 +301,7 @@ pub(crate) fn publish(mount: &Path, certificate: &[u8], key: &[u8]) {
     }
 }
 
-/// A request that we refuse, whatever else: where a certificate is not trusted, it fails otherwise.
+/// A request that our webhook refuses in any case: if its certificate is not trusted, the error is a different one.
 pub(crate) const BAD: (&str, &str) = (
     "/api/v1/namespaces?dryRun=All",
     "admission webhook \"namespaces.guard.codex-k8s.dev\" denied the request",
@@ -344,7 +345,7 @@ impl Load {
         Self { clients: clients.collect(), enough, begun: std::time::Instant::now() }
     }
 
-    /// Ends it, and says how many there were. None may have failed.
+    /// Stops it, and prints how many requests there were. None may have failed.
     #[track_caller]
     pub(crate) fn end(self, what: &str) {
         self.enough.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A server is ready only while the caBundle in force vouches for its certificate.
+//! A server is ready only while the current caBundle verifies its certificate.
 
 use codex_k8s_certs::{Authority, Leaf};
 use codex_k8s_tests::eventually;

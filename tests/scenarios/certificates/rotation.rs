@@ -1,4 +1,4 @@
-//! Rotation under load, and a keeper that dies at each step of it.
+//! Rotation under load, with a reconciler that dies at each step of it.
 
 use std::os::unix::process::ExitStatusExt;
 

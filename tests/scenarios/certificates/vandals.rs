@@ -1,4 +1,4 @@
-//! Humans who delete, replace and bend what is kept.
+//! Humans who delete, replace and corrupt Secrets and registration.
 
 use codex_k8s_tests::eventually;
 use http::Method;
@@ -66,7 +66,7 @@ fn a_registration_that_is_bent_is_repaired_and_counted() {
     let keeper = at.keep(&[]);
     at.await_whole();
     let path = configuration("validatingwebhookconfigurations");
-    // The keeper may still note something on it.
+    // The reconciler may still write an annotation to it.
     let bent = || {
         let mut bent = at.get(&path);
         bent["webhooks"][0]["failurePolicy"] = "Ignore".into();

@@ -1,4 +1,4 @@
-//! The kustomize base: the chart as it is rendered with nothing said, without helm's own marks.
+//! The kustomize base: the chart rendered with its defaults, without helm's own labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::documented::writes;
 use crate::values::{Set, objects, rendered, set};
 
-/// Our namespace, which helm is told of and does not make.
+/// The install namespace, which helm gets as an option and does not create.
 const NAMESPACE: &str = "\
 # Pods of the restricted level only, as all of ours are.
 apiVersion: v1
@@ -21,14 +21,14 @@ metadata:
     pod-security.kubernetes.io/warn: restricted
 ";
 
-/// With what is bound to nobody.
+/// Values that include the role without a binding.
 const WITH_CHECK: Set = ("check", "codex-k8s-guard", "checkRole: {enabled: true}");
 
 pub(crate) fn base() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base")
 }
 
-/// Rendered documents by the template that they are of, such as `serve`.
+/// Rendered documents by their template, such as `serve`.
 fn by_template(rendered: &str) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::<_, Vec<_>>::new();
     let lead = "# Source: codex-k8s-guard/templates/";
@@ -40,7 +40,7 @@ fn by_template(rendered: &str) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// Without what only helm reads, and without annotations that are empty then.
+/// Removes what only helm reads, and annotations that become empty.
 fn without_helm(document: &str) -> String {
     let of_helm =
         ["# Source: ", "helm.sh/", "app.kubernetes.io/managed-by: Helm", "app.kubernetes.io/instance: "];
@@ -76,14 +76,14 @@ fn kustomization(remark: &str, resources: &[String]) -> String {
     )
 }
 
-/// Every file of the base that the chart makes, by its path there.
+/// Every generated file of the base, by its path.
 fn files() -> BTreeMap<String, String> {
     let generated = "# Rendered from deploy/chart by `make generate`.\n";
     let written = |documents: &[String]| format!("{generated}{}", documents.join("---\n"));
     let mut templates = by_template(&rendered(set("default")));
     templates.retain(|name, _| !name.starts_with("tests/"));
     let mut registration = templates.remove("registration").unwrap();
-    // Those that take away are a line of kubectl each here.
+    // Here, the removing Jobs are one line of kubectl each.
     let takes_away = ["codex-k8s-deregistration", "codex-k8s-purge"];
     registration.retain(|document| !takes_away.iter().any(|name| document.contains(name)));
     let check = by_template(&rendered(&WITH_CHECK)).remove("check").unwrap();
@@ -122,7 +122,7 @@ fn what_is_rendered_into_the_base_is_what_the_chart_says() {
     for folder in ["", "registration/"] {
         for file in fs::read_dir(base().join(folder)).unwrap().map(Result::unwrap) {
             let name = format!("{folder}{}", file.file_name().to_str().unwrap());
-            // What `register --print` prints, which a test of its own compares.
+            // The output of `register --print`, which has a test of its own.
             let known =
                 name == "registration" || name == "webhook-configurations.yaml" || files.contains_key(&name);
             assert!(known, "{name} is not rendered any more");

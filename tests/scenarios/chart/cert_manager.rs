@@ -1,5 +1,5 @@
-//! The chart's certificates when cert-manager is to issue them: its own controllers do, and its injector fills the
-//! authority in.
+//! The chart's certificates if cert-manager issues them: its own controllers do, and its injector fills in the
+//! authority.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,7 +17,7 @@ const GROUP: &str = "cert-manager.io";
 struct Issued(Installation);
 
 impl Issued {
-    /// With Issuers and Certificates as the chart has them; the leaf is good for where a test serves, too.
+    /// Installs the Issuers and Certificates of the chart; the leaf is also valid for the address of the test's server.
     fn new() -> Self {
         let mut rendered = objects(&rendered(set("cert-manager")));
         let at = Installation::new(&rendered);
@@ -41,12 +41,12 @@ impl Issued {
         self.0.find(&format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/secrets/{name}"))
     }
 
-    /// What an authority's own Secret, or the leaf's, has under a key.
+    /// The value under a key in the Secret of an authority or the leaf.
     fn stored(&self, name: &str, key: &str) -> Value {
         self.secret(name).map_or(Value::Null, |secret| secret["data"][key].clone())
     }
 
-    /// Asks for a successor before its time, as `cmctl renew` does, and waits for it.
+    /// Requests renewal before its time, as `cmctl renew` does, and waits for it.
     fn renew(&self, name: &str) {
         let before = self.stored(name, "tls.crt");
         let path = format!("/apis/{GROUP}/v1/namespaces/{INSTALL_NAMESPACE}/certificates/{name}");
@@ -65,13 +65,13 @@ impl Issued {
         self.0.soon(&format!("{name} is renewed"), || (self.stored(name, "tls.crt") != before).then_some(()));
     }
 
-    /// Whom the API server trusts to be the webhook, in PEM.
+    /// The authorities in the webhook's caBundle, in PEM.
     fn trusted(&self) -> String {
         let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/codex-k8s-guard";
         decoded(&self.0.find(path).unwrap()["webhooks"][0]["clientConfig"]["caBundle"])
     }
 
-    /// What becomes of a request that the rules refuse.
+    /// The answer to a request that the rules refuse.
     fn asked(&self) -> (u16, String) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "codex-issue-try", "annotations": {"codex-k8s.dev/namespace-lease-ttl": "sometimes"}}});
@@ -102,7 +102,7 @@ fn cert_manager_issues_what_is_served_and_its_injector_has_it_trusted_and_so_are
     };
     assert_eq!(enforced(), Some(()), "{:?}", cluster.asked());
 
-    // A leaf of the same authority: trusted before it is served, and after.
+    // A new leaf of the same authority: trusted before it is served, and after.
     cluster.renew(LEAF);
     assert_eq!(enforced(), Some(()), "{:?}", cluster.asked());
     at.mount();
@@ -110,7 +110,8 @@ fn cert_manager_issues_what_is_served_and_its_injector_has_it_trusted_and_so_are
     at.soon("the new leaf is served", || at.serves_what_is_mounted(&authority));
     assert_eq!(enforced(), Some(()), "{:?}", cluster.asked());
 
-    // Another authority: the injector has the one before trusted beside it, for what is served until that is mounted.
+    // Another authority: the injector keeps the previous one in the bundle, for the leaf that is served until the new
+    // one is mounted.
     let before = cluster.trusted();
     cluster.renew(AUTHORITY);
     assert_eq!(enforced(), Some(()), "{:?}", cluster.asked());

@@ -1,9 +1,9 @@
-//! Parts of documents that are written by a test, or compared with what it would write.
+//! Generated parts of documents: written by a test, or compared with its output.
 
 use std::fs;
 use std::path::Path;
 
-/// Compares what stands between the comments `<!-- name -->` and `<!-- /name -->` of a document, or writes it.
+/// Compares the text between the comments `<!-- name -->` and `<!-- /name -->` of a document, or writes it.
 #[track_caller]
 pub(crate) fn document(file: &str, name: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
@@ -18,7 +18,7 @@ pub(crate) fn document(file: &str, name: &str, expected: &str) {
     }
 }
 
-/// Whether what is generated is to be written.
+/// Returns true if generated text must be written.
 pub(crate) fn writes() -> bool {
     std::env::var_os("CODEX_K8S_GUARD_WRITE_SNAPSHOTS").is_some()
 }

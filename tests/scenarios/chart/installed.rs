@@ -1,4 +1,4 @@
-//! What is rendered, on a real API server.
+//! The rendered chart on a real API server.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
-/// A namespace that takes restricted Pods only.
+/// Creates a namespace that admits restricted Pods only.
 fn restricted(kubectl: &Kubectl, name: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
         "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}}});
@@ -24,7 +24,7 @@ fn restricted(kubectl: &Kubectl, name: &str) {
     assert!(ran.succeeded(), "{ran}");
 }
 
-/// Has the API server know what cert-manager and the Prometheus operator define, and `objects` are of.
+/// Registers the CRDs of cert-manager and the Prometheus operator that `objects` are of.
 pub(crate) fn define(kubectl: &Kubectl, objects: &[Value]) {
     for file in binaries::definitions().unwrap() {
         let ran = kubectl.run(&["apply", "--server-side", "-f", &file.display().to_string()]).unwrap();
@@ -40,7 +40,7 @@ pub(crate) fn define(kubectl: &Kubectl, objects: &[Value]) {
     }
 }
 
-/// What kustomize makes of a folder.
+/// The output of kustomize for a folder.
 fn kustomized(kubectl: &Kubectl, folder: &str) -> Vec<Value> {
     let ran = kubectl.run(&["kustomize", &base().join(folder).display().to_string()]).unwrap();
     assert!(ran.succeeded() && ran.stderr.is_empty(), "{ran}");
@@ -74,7 +74,7 @@ fn all_of_it_is_as_the_schemas_say_that_the_api_server_publishes() {
     let schemas = Schemas::read(&kubectl, &all);
     let (wrong, valid) = schemas.findings(&all);
     assert!(wrong.is_empty() && valid == all.len(), "{valid} of {}: {wrong:#?}", all.len());
-    // It does find what is wrong.
+    // It does detect errors.
     for kind in ["Deployment", "Certificate", "PodMonitor"] {
         let mut mistaken = all.iter().find(|object| object["kind"] == kind).unwrap().clone();
         mistaken["spec"]["replica"] = json!(2);
@@ -91,7 +91,7 @@ fn a_real_api_server_takes_all_of_it_without_a_warning() {
         restricted(&kubectl, namespace);
     }
     define(&kubectl, &SETS.iter().flat_map(|set| objects(&rendered(set))).collect::<Vec<_>>());
-    // The first one last: it is created, and a Pod can be tried only where its ServiceAccount is.
+    // The first one last: it is created, and a Pod can be tried only in a namespace with its ServiceAccount.
     for set in SETS.iter().rev() {
         let (dry_run, skipped) = if set.0 == "default" { ("none", "") } else { ("server", "Pod") };
         let taken: Vec<_> =
@@ -114,7 +114,7 @@ fn ran(guard: &Guard, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// A cluster whose configurations are applied and deleted.
+/// A cluster in which the webhook configurations are applied and deleted.
 struct Registered {
     guard: Guard,
     kubectl: Kubectl,
@@ -143,7 +143,7 @@ impl Registered {
         all.iter().map(|webhook| webhook["clientConfig"]["caBundle"].clone()).collect()
     }
 
-    /// Fills in whom to trust, as `reconcile --certificates` and cert-manager do: under another name.
+    /// Fills in the caBundle, as `reconcile --certificates` and cert-manager do: under another field manager.
     fn trust(&self, bundle: &Value) {
         for kind in KINDS {
             let mut configuration = self.read(kind);
@@ -169,7 +169,7 @@ fn registrations_are_probed_renewed_and_taken_away() {
     cluster.told(&["verify", "--wait=1s"], 1, "does not enforce the rules after 1s");
 
     let url = format!("https://{}", cluster.guard.webhook.address);
-    // Registered without an authority, nobody is trusted until somebody fills it in.
+    // Registered without an authority, the webhook is not trusted until the caBundle is filled in.
     cluster.told(
         &["register", "--url", &url, "--wait=1s"],
         1,
@@ -177,7 +177,7 @@ fn registrations_are_probed_renewed_and_taken_away() {
     );
     cluster.trust(&trusted);
     cluster.told(&["verify"], 0, "enforced");
-    // The next upgrade leaves it in place.
+    // The next upgrade leaves it unchanged.
     cluster.told(&["register", "--url", &url], 0, "enforced");
     assert!(cluster.bundles().iter().all(|bundle| *bundle == trusted));
     let from = ["register", "--print", "--inject-ca-from=guard/tls", "--url", &url];

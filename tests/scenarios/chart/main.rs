@@ -1,4 +1,4 @@
-//! The chart: what it renders, that a real API server takes it, and that our own programs take their arguments.
+//! The chart: its output, its acceptance by a real API server, and its arguments for our own programs.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what is found is shown")]

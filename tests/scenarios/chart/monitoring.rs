@@ -1,4 +1,4 @@
-//! What the chart installs for those who watch it.
+//! Monitoring objects of the chart.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::values::{chart, objects, pod, rendered, set};
 
-/// Copies in the chart, and what they are copies of.
+/// Copies in the chart, and their originals.
 const COPIES: [(&str, &str); 2] =
     [("alerts.yaml", "alerts/alerts.yaml"), ("dashboard.json", "grafana/codex-k8s-guard.json")];
 

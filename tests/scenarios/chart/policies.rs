@@ -1,4 +1,4 @@
-//! The admission policies: what they refuse, whom they never refuse, and that they say what the policy says.
+//! The admission policies: what they refuse, whom they never refuse, and their agreement with the policy.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use crate::values::{SETS, chart, objects, rendered, set};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// A cluster in which some may do everything, save for changing the admission policies.
+/// A cluster in which several identities may do everything, except for changing the admission policies.
 struct Wide(Installation);
 
 fn robot() -> Identity {
@@ -39,7 +39,7 @@ fn bound(name: &str, role: &str, subjects: &[Value]) -> Value {
         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role}, "subjects": subjects})
 }
 
-/// A Role with all that our objects are of, but not the admission policies.
+/// A Role for all resources that our objects are of, except for the admission policies.
 fn every_right_but_one() -> Value {
     json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": "wide"}, "rules": [
             {"apiGroups": ["", "apps", "batch", "policy", "networking.k8s.io", "coordination.k8s.io", "discovery.k8s.io", RBAC],
@@ -72,7 +72,7 @@ impl Wide {
             bound("deployer", "cluster-admin", &[account("argocd", "deployer")]),
         ]);
         let new = Self(at);
-        // The API server takes new policies up by itself, a moment later.
+        // The API server loads new policies a moment later.
         for (identity, path) in [
             (Identity::collector(), "/api/v1/namespaces/payments".to_owned()),
             (Identity::reconciler(), "/api/v1/namespaces/payments/serviceaccounts/default".to_owned()),
@@ -175,7 +175,7 @@ fn the_reconcilers_token_grants_nothing_outside_of_run_namespaces() {
     );
 }
 
-/// A configuration that asks about nothing that there is.
+/// A configuration that matches no existing resource.
 fn configuration(client_config: &Value) -> Value {
     json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": "codex-k8s-guard"}, "webhooks": [{"name": "nothing.guard.codex-k8s.dev", "sideEffects": "None",
@@ -206,7 +206,7 @@ fn the_reconcilers_token_has_no_one_called_but_our_own_service() {
     wide.admitted(&Identity::user("oncall"), Method::DELETE, &path, &Value::Null);
 }
 
-/// Where an object is.
+/// The path of an object.
 fn path(object: &Value) -> String {
     let (version, kind) =
         (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap().to_lowercase());
@@ -218,12 +218,12 @@ fn path(object: &Value) -> String {
     format!("/{lead}/{version}{place}/{plural}/{}", object["metadata"]["name"].as_str().unwrap())
 }
 
-/// All of the chart's objects that the API server lets policies speak of.
+/// All objects of the chart that the API server can match with admission policies.
 fn ours() -> Vec<Value> {
     let mut all = objects(&rendered(set("default")));
     let is_left_out = |object: &Value| {
         let kind = object["kind"].as_str().unwrap();
-        // What hooks run is gone with them.
+        // The Pods and Jobs of hooks exist only while the hooks run.
         kind.starts_with("ValidatingAdmissionPolicy") || ["Pod", "Job"].contains(&kind)
     };
     all.retain(|object| !is_left_out(object));
@@ -268,7 +268,7 @@ fn no_other_service_account_changes_what_is_ours() {
             scale,
         ),
         (Method::POST, format!("{home}/serviceaccounts/codex-k8s-reconcile/token"), token),
-        // Of a collection, no request names what it deletes.
+        // A request on a collection does not name the objects that it deletes.
         (Method::DELETE, format!("{home}/configmaps"), Value::Null),
     ] {
         wide.refused(&robot, method, &path, &body, MAY_NOT);
@@ -313,7 +313,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
     for operator in [Identity::Admin, deployer()] {
         let kubeconfig = at.control_plane.kubeconfig(&operator).unwrap();
         let run = |args: &[&str], values: &str| {
-            // What hooks run needs nodes.
+            // Hooks need nodes for their Pods.
             let all = [args, &["--namespace", INSTALL_NAMESPACE, "--no-hooks"]].concat();
             let ran = helm(&all, values, Some(&kubeconfig)).unwrap();
             assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
@@ -323,7 +323,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
         let more = "serve: {replicas: 3}\ngc: {mode: daemon}\npolicy: {rules: {JOB018: warn}}";
         run(&["upgrade", "guard", &chart], more);
         run(&["upgrade", "guard", &chart, "--reset-then-reuse-values"], "");
-        // The lock can be taken away before what it locks.
+        // The lock itself can be deleted before the objects that it protects.
         let lock = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/codex-k8s-guard";
         at.send_as(&operator, Method::DELETE, lock, &Value::Null).object().unwrap();
         refused(200);
@@ -332,7 +332,7 @@ fn an_operator_installs_upgrades_and_uninstalls_past_the_policies() {
     }
 }
 
-/// Texts of a list of CEL.
+/// The strings of a CEL list.
 fn list(text: &str) -> BTreeSet<String> {
     let (_, rest) = text.split_once('[').unwrap();
     let (inner, _) = rest.split_once(']').unwrap();

@@ -1,4 +1,4 @@
-//! What is left in our own namespace is deleted, once nobody needs it.
+//! Objects left in the install namespace are deleted once they are not needed any more.
 
 use std::process::Command;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Cluster {
         self.kubectl(&["create", "-n", INSTALL_NAMESPACE, "-f", "-"], &object);
     }
 
-    /// Runs the command, and sees how it ends and what it says.
+    /// Runs the command, and asserts its exit code and output.
     #[track_caller]
     fn purge(&self, args: &[&str], code: i32, words: &str) {
         let ran = Command::new(playground())
@@ -65,7 +65,7 @@ impl Cluster {
         assert!(told.contains(words), "{args:?}: {told}");
     }
 
-    /// What is in our namespace, as kinds with names.
+    /// The objects in the install namespace, as kinds with names.
     fn left(&self) -> Vec<String> {
         let args = ["get", "secret,lease,configmap", "-n", INSTALL_NAMESPACE, "-o", "name"];
         self.kubectl(&args, &Value::Null).lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What is rendered, without a cluster.
+//! The rendered chart, without a cluster.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use similar::TextDiff;
 use crate::documented::writes;
 use crate::values::{SETS, Set, chart, helm, objects, pod, rendered, set};
 
-/// The whole of the first set; of the others, where they differ from it.
+/// Compares the whole first set, and of the others the differences from it.
 #[test]
 fn what_is_rendered_is_what_it_was() {
     let folder = chart().join("snapshots");

@@ -1,4 +1,4 @@
-//! kubeconform, with the schemas of the very API server that the objects are for: what it publishes, a file for each kind.
+//! kubeconform, with the schemas that the target API server itself publishes, a file for each kind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub(crate) struct Schemas(TempDir);
 
 impl Schemas {
-    /// Those of the API versions that objects are of.
+    /// Reads the schemas for the API versions of these objects.
     pub(crate) fn read(kubectl: &Kubectl, objects: &[Value]) -> Self {
         let new = Self(tempfile::tempdir().unwrap());
         let versions: BTreeSet<_> =
@@ -45,7 +45,7 @@ impl Schemas {
         }
     }
 
-    /// What kubeconform finds in objects: a line for each that is not as its schema says, and how many are.
+    /// The findings of kubeconform: a line for each object that violates its schema, and the number of valid ones.
     pub(crate) fn findings(&self, objects: &[Value]) -> (Vec<String>, usize) {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
         let location =
@@ -66,7 +66,7 @@ impl Schemas {
     }
 }
 
-/// What a schema does not name, there is not, on any level: it does not say so itself.
+/// Forbids fields that the schema does not name, at every level: the published schema does not forbid them itself.
 fn close(schema: &mut Value) {
     match schema {
         Value::Array(parts) => parts.iter_mut().for_each(close),

@@ -1,4 +1,4 @@
-//! What the chart is rendered with.
+//! The values that the chart is rendered with.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -86,7 +86,7 @@ pub(crate) fn helm(args: &[&str], values: &str) -> Output {
     chart::helm(args, values).unwrap()
 }
 
-/// What the chart renders for a set, hooks and tests with it.
+/// The chart's output for a set, including hooks and tests.
 #[track_caller]
 pub(crate) fn rendered((name, namespace, values): &Set) -> String {
     chart::rendered(namespace, values).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -1,4 +1,4 @@
-//! Sweeps that cannot be right: nothing is deleted, and it is said what to do.
+//! Implausible sweeps: nothing is deleted, and the message says what to do.
 
 use codex_k8s_shared::audit::{EventType, Filter};
 use http::Method;
@@ -15,7 +15,7 @@ fn codes(swept: &SweepOutcome) -> Vec<&str> {
     tripped.iter().map(|tripped| tripped["code"].as_str().unwrap()).collect()
 }
 
-/// Leases that were over before their namespaces were created, as a restored backup has them: not promised to anyone.
+/// Namespaces whose leases were over before they were created, as after a restore from a backup.
 fn expired(cluster: &Cluster, count: usize) -> Vec<String> {
     let names: Vec<_> = (0..count).map(|_| unique("codex-issue")).collect();
     for name in &names {
@@ -24,7 +24,7 @@ fn expired(cluster: &Cluster, count: usize) -> Vec<String> {
     names
 }
 
-/// A cluster in which nothing is due: tests that count begin with one.
+/// A cluster in which no namespace is due: tests that count start with it.
 fn tidy() -> Cluster {
     let cluster = Cluster::new();
     let swept = cluster.sweep(&["--allow-mass-deletion=1000"]);
@@ -106,7 +106,7 @@ fn too_many_at_once_are_refused_until_a_person_allows_as_many_on_purpose() {
 #[test]
 fn too_large_a_share_is_what_a_bad_policy_or_selector_makes_of_all_leases() {
     let cluster = tidy();
-    // A policy that reads missing leases as over after a second.
+    // A policy under which missing leases are over after a second.
     let names: Vec<_> = (0..2).map(|_| unique("codex-issue")).collect();
     for name in &names {
         let keys = ["ttl", "updated-at", "expires-at"];
@@ -125,13 +125,13 @@ fn too_large_a_share_is_what_a_bad_policy_or_selector_makes_of_all_leases() {
     assert!(names.iter().all(|name| cluster.lives(name)));
 }
 
-/// Waits until leases of so many seconds, and the grace after them, are over.
+/// Waits until leases of this many seconds, and the grace period after them, are over.
 fn await_time(seconds: i64) {
     let due = Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).unwrap();
     soon("the leases are over", || (Timestamp::now() > due).then_some(()));
 }
 
-/// A lease that was alive when its namespace was created, and is over a moment later.
+/// A namespace whose lease is active at its creation, and over a moment later.
 fn promised(name: &str) -> Ns {
     let at = |seconds| {
         let now = Timestamp::now().round(Unit::Second).unwrap();
@@ -169,7 +169,7 @@ fn what_is_due_by_its_own_lease_goes_although_the_breaker_refuses_the_rest() {
             [EventType::CleanupIntended, EventType::Cleaned].map(|event| (event, "ttl_expired".to_owned()));
         assert_eq!((cluster.read(name), cluster.rows(name)), (None, rows.into()));
     }
-    // A wrong clock stops these as well.
+    // A wrong clock keeps these as well.
     let late = unique("codex-issue");
     cluster.create_namespace(&promised(&late));
     let mut command = cluster.command(&["sweep", "--output=json", &policy]);

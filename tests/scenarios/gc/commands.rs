@@ -1,4 +1,4 @@
-//! The commands beside `sweep`, and how each ends.
+//! The commands other than `sweep`, and their exit codes.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Ns, minutes, soon, unique};
 
-/// What a command printed; it ended well.
+/// The output of a command that succeeded.
 #[track_caller]
 fn told(cluster: &Cluster, args: &[&str]) -> String {
     let ran = cluster.run(args);
@@ -19,7 +19,7 @@ fn told(cluster: &Cluster, args: &[&str]) -> String {
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// What a command complained of, and its exit code.
+/// The exit code and the error of a command.
 fn refused(cluster: &Cluster, args: &[&str]) -> (i32, String) {
     let ran = cluster.run(args);
     (ran.status.code().unwrap(), String::from_utf8(ran.stderr).unwrap())
@@ -45,7 +45,7 @@ fn explain_reports_why_a_namespace_stays_or_goes_or_has_gone() {
     assert!(text.starts_with(&format!("{held}: retained until {until} (in ")), "{text}");
     assert!(text.contains("a hold blocks its deletion: the failed migration"), "{text}");
     assert!(text.contains("run.namespace.cleanup_skipped held hold=the failed migration"), "{text}");
-    // Now, and in a while.
+    // Now, and at a later time.
     let now = told(&cluster, &["explain", &format!("ns/{lives}"), "--output=json"]);
     let now: Value = serde_json::from_str(&now).unwrap();
     assert_eq!(now["verdict"]["reason"], "lease_lives");

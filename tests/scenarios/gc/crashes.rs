@@ -1,4 +1,4 @@
-//! Sweeps that are killed, and sweeps that are made at once: rows and cluster agree afterwards.
+//! Sweeps that are killed, and concurrent sweeps: rows and cluster agree afterwards.
 
 use std::process::Stdio;
 
@@ -25,7 +25,7 @@ fn whatever_step_a_sweep_is_killed_at_the_next_one_ends_it_with_no_row_missing_o
         let swept = cluster.sweep(&["--no-lease"]);
         assert_eq!(swept.code, 0, "{point}: {}", swept.told);
         let events: Vec<_> = cluster.rows(&goes).into_iter().map(|(event, _)| event).collect();
-        // The deletion that was intended and not sent is the same decision, once more.
+        // The deletion was intended and not sent: it is the same decision again.
         assert_eq!(events, [CleanupIntended, Cleaned], "{point}");
         assert_eq!(cluster.rows(&stays).len(), 1, "{point}");
         deleted.push(goes);
@@ -57,7 +57,7 @@ fn an_intention_of_a_sweep_that_was_killed_ends_with_what_has_become_of_the_name
     assert_eq!(cluster.sweep(&["--no-lease"]).outcome(&gone), "deleted");
     assert_eq!(cluster.rows(&gone), [intended.clone(), (Cleaned, "ttl_expired".to_owned())]);
 
-    // Another sweep may be at it: what is decided otherwise is told once nobody can be, ten minutes later.
+    // Another sweep may still work on it: a different decision is reported only ten minutes later, when none can be.
     let retained = killed();
     assert_eq!(cluster.sweep(&["--no-lease", "--disabled"]).code, 0);
     let disabled = skipped("cleanup_disabled_by_config");
@@ -67,7 +67,7 @@ fn an_intention_of_a_sweep_that_was_killed_ends_with_what_has_become_of_the_name
     let later = later.env("CODEX_K8S_CLOCK_AHEAD", "660").output().unwrap();
     assert!(later.status.success(), "{}", String::from_utf8_lossy(&later.stderr));
     assert_eq!(cluster.rows(&retained), [intended, disabled, skipped("interrupted")]);
-    // The next one may.
+    // The next one may delete it.
     assert_eq!(cluster.sweep(&[]).outcome(&retained), "deleted");
 }
 

@@ -1,4 +1,4 @@
-//! Many namespaces of one person, made at once with short leases, beside those of others.
+//! Many namespaces of one person, created at once with short leases, next to those of others.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -37,7 +37,7 @@ impl Crowded {
         Self { guard, runtime }
     }
 
-    /// Creates namespaces at once, whose leases of an hour end at a moment. Returns the codes of the answers.
+    /// Creates namespaces at once, with leases of an hour that end at a time. Returns the codes of the answers.
     fn create(&self, identity: &Identity, names: &[String], end: Timestamp) -> Vec<u16> {
         let api =
             Api::<Namespace>::all(self.runtime.block_on(self.guard.control_plane.client(identity)).unwrap());
@@ -122,7 +122,7 @@ fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
         (0, 0),
         "nothing to compare with"
     );
-    // The others' leases end last but one second.
+    // The others' leases end one second earlier.
     let end = soon(8);
     let before = end.checked_sub(SignedDuration::from_secs(1)).unwrap();
     assert_eq!(cluster.create(&Identity::worker(), &others, before), [201; 3]);
@@ -150,7 +150,7 @@ fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
     assert_eq!(cluster.cleaned(), others.into_iter().chain(many).collect());
 }
 
-/// Past the grace of a second, and the half second that the API server's clock may be behind.
+/// A time after the grace of a second, and the half second that the API server's clock may be behind.
 fn soon_after(end: Timestamp) -> Timestamp {
     end.checked_add(SignedDuration::from_secs(3)).unwrap()
 }

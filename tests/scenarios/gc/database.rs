@@ -1,4 +1,5 @@
-//! The platform's own PostgreSQL: its runs decide with us, its `flow_events` hold our rows, and without it nothing goes.
+//! The platform's own PostgreSQL: its runs are part of the decision, its `flow_events` hold our rows, and without it
+//! nothing is deleted.
 
 use std::process::Stdio;
 
@@ -25,7 +26,7 @@ impl<'a> Platform<'a> {
         platform
     }
 
-    /// One more database of the platform.
+    /// Creates another database of the platform.
     fn create(&self, name: &str) {
         self.postgres.create_platform(name).unwrap();
         let grants = format!(
@@ -36,7 +37,7 @@ impl<'a> Platform<'a> {
         self.postgres.sql(name, &grants).unwrap();
     }
 
-    /// A namespace of a run, which ended an hour ago if it has.
+    /// Creates a namespace of a run, which ended an hour ago if it has ended.
     fn namespace(&self, make: fn(&str) -> Ns, status: Option<&str>) -> String {
         let name = unique("codex-issue");
         let run = self.postgres.sql("platform", "SELECT gen_random_uuid()").unwrap();
@@ -72,7 +73,7 @@ impl<'a> Platform<'a> {
         told.lines().map(str::to_owned).collect()
     }
 
-    /// Holds a table until what is returned is dropped.
+    /// Locks a table until the returned lock is dropped.
     fn lock(&self, table: &str) -> Locked<'_> {
         let connection = self.cluster.block_on(async {
             let mut connection = PgConnection::connect(&self.postgres.admin_url("platform")).await.unwrap();
@@ -89,7 +90,7 @@ impl<'a> Platform<'a> {
     }
 }
 
-/// A table that somebody holds.
+/// A table that is locked.
 struct Locked<'a> {
     cluster: &'a Cluster,
     connection: Option<PgConnection>,
@@ -202,7 +203,7 @@ fn without_a_database_that_is_whole_nothing_is_deleted_and_each_fault_says_what_
             assert_eq!(platform.intentions(database), "0", "{database}");
         }
     }
-    // Slow: somebody holds the table for longer than is waited.
+    // Slow: the table is locked for longer than the timeout.
     let locked = platform.lock("flow_events");
     let swept = platform.sweep(&[]);
     assert_eq!(swept.code, 5, "{}", swept.told);
@@ -252,7 +253,7 @@ fn hostile_values_of_a_namespace_reach_the_platforms_table_as_values_and_nothing
             name
         })
         .collect();
-    // One that is kept tells what the hold says.
+    // The report of a retained namespace contains the text of its hold.
     let retained = platform.namespace(Ns::expired, Some("succeeded"));
     let hold = format!("{} {}", crate::harness::minutes(60), texts[0]);
     cluster.annotate(&retained, &json!({"codex-k8s.dev/hold": hold}));

@@ -28,7 +28,7 @@ pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
-/// Asks until the answer is there.
+/// Polls until there is an answer.
 #[track_caller]
 pub(crate) fn soon<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
     eventually(what, TIMEOUT, answer).unwrap()
@@ -40,7 +40,7 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-g{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A control plane that tests use by turns, one at a time: a sweep looks at the whole of it.
+/// A control plane that tests use in turn, one at a time, because a sweep covers the whole of it.
 struct Shared {
     control_plane: OnceLock<ControlPlane>,
     turn: Mutex<()>,
@@ -51,9 +51,9 @@ impl Shared {
         Self { control_plane: OnceLock::new(), turn: Mutex::new(()) }
     }
 
-    /// One of those that there are, and the turn to use it.
+    /// A control plane, locked for this test.
     fn take() -> (&'static ControlPlane, MutexGuard<'static, ()>) {
-        // As many as tests run at a time on two cores; most of the time they wait for a namespace to be gone.
+        // As many as tests run at a time on two cores; most of the time they wait for the deletion of a namespace.
         static ALL: [Shared; 2] = [const { Shared::new() }; 2];
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let free = ALL.iter().find_map(|shared| Some((shared, shared.turn.try_lock().ok()?)));
@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-/// An unguarded control plane: so that any state can be made in it.
+/// An unguarded control plane, so that any state can be created in it.
 pub(crate) struct Cluster {
     pub(crate) control_plane: &'static ControlPlane,
     runtime: Runtime,
@@ -84,7 +84,7 @@ impl Cluster {
         let cluster = Self { control_plane, runtime, caller, folder, _turn: turn };
         let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}});
         cluster.send(Method::POST, "/api/v1/namespaces", &home);
-        // What other tests have left is nothing to jump from.
+        // The breaker must not compare with a sweep of another test.
         let note = format!("/api/v1/namespaces/{INSTALL_NAMESPACE}/configmaps/codex-k8s-gc-last-sweep");
         cluster.send(Method::DELETE, &note, &Value::Null);
         cluster
@@ -94,7 +94,7 @@ impl Cluster {
         self.runtime.block_on(future)
     }
 
-    /// Locks the store of this test as another program would, until what is returned is dropped.
+    /// Locks the store of this test as another program would, until the returned lock is dropped.
     pub(crate) fn lock_store(&self) -> Locked<'_> {
         let address = format!("sqlite://{}", self.store().display());
         let connection = self.runtime.block_on(async {
@@ -152,7 +152,7 @@ impl Cluster {
         self.file("audit.db")
     }
 
-    /// A policy, as what follows its first two lines.
+    /// An option for a policy; `text` follows its first two lines.
     pub(crate) fn policy(&self, text: &str) -> String {
         let file = self.file("policy.yaml");
         std::fs::write(&file, format!("apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n{text}"))
@@ -160,7 +160,7 @@ impl Cluster {
         format!("--policy={}", file.display())
     }
 
-    /// The command line of the garbage collector, on this cluster and store.
+    /// A command of the garbage collector, on this cluster and store.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(playground());
         command
@@ -181,7 +181,7 @@ impl Cluster {
         SweepOutcome::of(&self.run(&[&["sweep", "--output=json"], args].concat()))
     }
 
-    /// Begins a sweep that stands still at a point, and waits until it is there.
+    /// Starts a sweep that pauses at a point, and waits until it is there.
     pub(crate) fn stand_still(&self, point: Point, name: &str, args: &[&str]) -> Held<'_> {
         let file = self.file(&unique("go-on"));
         let process = self
@@ -202,12 +202,12 @@ impl Cluster {
         self.daemon_with(&["--schedule=@every 1s"])
     }
 
-    /// A daemon, with arguments; killed when it is dropped.
+    /// A daemon with extra arguments; killed when it is dropped.
     pub(crate) fn daemon_with(&self, args: &[&str]) -> Daemon {
         Daemon::start(self.command(&[&["daemon"], args].concat()))
     }
 
-    /// Sweeps until it dies at a point.
+    /// Runs a sweep that dies at a point.
     #[track_caller]
     pub(crate) fn die(&self, point: Point, name: &str, args: &[&str]) {
         let mut command = self.command(&[&["sweep", "--no-lease"], args].concat());
@@ -215,7 +215,8 @@ impl Cluster {
         assert_eq!(died.status.signal(), Some(6), "{point}: {}", String::from_utf8_lossy(&died.stderr));
     }
 
-    /// Rows and cluster agree: each intention has one end, what is gone was told once, and what is there was not.
+    /// Asserts that rows and cluster agree: each intention has one end, each deletion is reported once, and no live
+    /// namespace is reported as deleted.
     #[track_caller]
     pub(crate) fn agrees(&self, deleted: &[String]) {
         let rows = self.rows_of(&Filter::default());
@@ -306,7 +307,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it; where it answers, is added to its arguments.
+    /// Starts a daemon; the address that it serves at is added to its arguments.
     pub(crate) fn start(mut command: Command) -> Self {
         let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
         let listen = format!("--health-listen={address}");
@@ -314,7 +315,7 @@ impl Daemon {
         Self { health: Health(address), process, listen }
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM, and waits until it has exited.
     pub(crate) fn end(mut self) {
         Process::started_with(&self.listen).unwrap().signal("TERM").unwrap();
         assert!(self.process.wait().unwrap().success());
@@ -323,13 +324,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A sweep that stands still.
+/// A sweep that is paused at a point.
 pub(crate) struct Held<'a> {
     file: PathBuf,
     process: Option<Child>,
@@ -337,7 +338,7 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Lets it go on to its end.
+    /// Resumes the sweep, and waits for its end.
     pub(crate) fn go_on(mut self) -> SweepOutcome {
         std::fs::write(&self.file, "").unwrap();
         SweepOutcome::of(&self.process.take().unwrap().wait_with_output().unwrap())
@@ -347,14 +348,14 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
-            // A test that fails leaves nothing behind.
+            // A test that fails leaves no process behind.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 }
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Debug)]
 pub(crate) struct SweepOutcome {
     pub(crate) code: i32,
@@ -381,7 +382,7 @@ impl SweepOutcome {
         (line["verdict"].as_str().unwrap(), line["reason"].as_str().unwrap())
     }
 
-    /// What came of a namespace.
+    /// The outcome for a namespace.
     #[track_caller]
     pub(crate) fn outcome(&self, name: &str) -> &str {
         let line = self.line(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
@@ -389,7 +390,7 @@ impl SweepOutcome {
     }
 }
 
-/// Now, and so many minutes later, as the API server writes it.
+/// A time this many minutes from now, as the API server writes it.
 pub(crate) fn minutes(minutes: i64) -> String {
     let now = Timestamp::now().round(Unit::Second).unwrap();
     now.checked_add(SignedDuration::from_mins(minutes)).unwrap().to_string()
@@ -423,7 +424,7 @@ impl Ns {
         .lease("1h0m0s", &minutes(-120), &minutes(-60))
     }
 
-    /// The same, living for another hour.
+    /// A run namespace whose lease lasts another hour.
     pub(crate) fn fresh(name: &str) -> Self {
         Self::expired(name).lease("1h0m0s", &minutes(0), &minutes(60))
     }

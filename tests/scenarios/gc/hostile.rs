@@ -1,4 +1,4 @@
-//! `ValidatingAdmissionPolicies` of others that refuse what the collector does: nothing else is deleted for it, the
+//! `ValidatingAdmissionPolicies` of others that refuse the collector's requests: nothing else is deleted instead, the
 //! next namespaces are still handled, and each attempt is in the rows.
 
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use crate::harness::{Cluster, Ns, SweepOutcome, soon, unique};
 const COLLECTOR: &str = "hostile-collector";
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 
-/// A policy that denies; taken away when it is dropped.
+/// A policy that denies; deleted when it is dropped.
 struct Denial<'a> {
     cluster: &'a Cluster,
     name: String,
 }
 
 impl<'a> Denial<'a> {
-    /// Denies a user's requests about these resources; `expression` is true for what passes.
+    /// Denies a user's requests about these resources, unless `expression` is true.
     fn new(cluster: &'a Cluster, resources: &[&str], operations: &[&str], expression: &str) -> Self {
         let name = unique("denial");
         let rules = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": resources}]);
@@ -87,7 +87,7 @@ fn a_policy_that_denies_a_deletion_fails_that_one_and_the_next_are_deleted() {
     let expression = format!("oldObject.metadata.name != '{denied}'");
     let denial = Denial::new(&cluster, &["namespaces"], &["DELETE"], &expression).await_denied(&denied);
 
-    // The oldest costs nothing of what one sweep may delete.
+    // The failed deletion of the oldest does not count against the limit of a sweep.
     let policy = cluster.policy("cleanup: {breaker: {maxDeletions: 1}}\n");
     let swept = sweep(&cluster, &[&policy]);
     assert_eq!((swept.code, swept.outcome(&denied)), (1, "failed"), "{swept:?}");
@@ -134,7 +134,7 @@ fn a_policy_that_denies_everything_of_the_collector_ends_the_sweep_in_time_and_n
     let told = "failed to take the Lease codex-k8s-guard/codex-k8s-gc within";
     assert!(swept.told.contains(told) && swept.told.contains("not on my watch"), "{}", swept.told);
     assert!(names.iter().all(|name| cluster.lives(name) && cluster.rows(name).is_empty()));
-    // Without the Lease it gets as far as the deletions, and says so in the rows.
+    // Without the Lease it proceeds to the deletions, and reports them in the rows.
     let swept = sweep(&cluster, &["--no-lease"]);
     assert_ne!(swept.code, 0, "{swept:?}");
     for name in &names {
@@ -154,7 +154,7 @@ fn a_policy_that_denies_everything_of_the_collector_ends_the_sweep_in_time_and_n
 }
 
 impl Denial<'_> {
-    /// Waits until a sweep cannot even take its Lease.
+    /// Waits until a sweep cannot even acquire its Lease.
     fn await_denied_lease(self) -> Self {
         let probe = json!({"kind": "ConfigMap", "metadata": {"name": "probe"}});
         let caller = self

@@ -1,4 +1,4 @@
-//! Workloads that never run: within `cleanup.workGrace` they keep their namespace, and after it no longer.
+//! Workloads that never run: they keep their namespace within `cleanup.workGrace`, and not after it.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use codex_k8s_shared::audit::EventType;
 use crate::breaker::last_sweep;
 use crate::harness::{Cluster, Ns, soon, unique};
 
-/// The leases ended an hour ago.
+/// A shorter grace than the hour for which the leases have been over.
 const OVER: &str = "cleanup: {workGrace: 10m}\n";
 const ACTIVE: (&str, &str) = ("retain", "active_workloads_present");
 
@@ -34,7 +34,7 @@ fn deployment(paused: bool, more: &Value) -> Value {
     object("Deployment", &json!({"paused": paused, "selector": selector, "template": template}))
 }
 
-/// A namespace whose lease ended an hour ago, and what is in it.
+/// Creates a namespace whose lease ended an hour ago, with an object in it.
 #[track_caller]
 fn namespace(cluster: &Cluster, path: &str, object: &Value) -> String {
     let name = unique("codex-issue");
@@ -57,7 +57,7 @@ const JOBS: &str = "/apis/batch/v1/namespaces/{}/jobs";
 const CRON_JOBS: &str = "/apis/batch/v1/namespaces/{}/cronjobs";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/{}/deployments";
 
-/// What a kubelet reports of a Pod that runs.
+/// Writes the status of a running Pod, as a kubelet does.
 fn run(cluster: &Cluster, namespace: &str, pod: &str) {
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/status");
     let status = json!({"status": {"phase": "Running"}});
@@ -70,7 +70,7 @@ fn node(cluster: &Cluster) -> String {
     name
 }
 
-/// Its rows end with its deletion, and the API server does not know it any more.
+/// Returns true if its rows end with its deletion, and the namespace does not exist any more.
 #[track_caller]
 fn is_gone(cluster: &Cluster, name: &str) {
     assert_eq!(cluster.read(name), None, "{name}");
@@ -78,7 +78,7 @@ fn is_gone(cluster: &Cluster, name: &str) {
     assert_eq!(last, (EventType::Cleaned, "ttl_expired".to_owned()), "{name}");
 }
 
-/// Kept within the grace, deleted after it.
+/// Asserts that it is retained within the grace, and deleted after it.
 #[track_caller]
 fn goes_after_the_grace(path: &str, object: &Value) {
     let cluster = Cluster::new();
@@ -127,7 +127,7 @@ fn a_job_whose_node_is_lost_keeps_its_namespace_no_longer_than_its_grace() {
     let pods = || cluster.send(Method::GET, &PODS.replace("{}", &name), &Value::Null).object().unwrap();
     let pod = soon("its Pod is there", || pods()["items"][0]["metadata"]["name"].as_str().map(str::to_owned));
     run(&cluster, &name, &pod);
-    // No kubelet ends the Pod, and the Job waits for that.
+    // There is no kubelet to end the Pod, and the Job waits for that.
     let job = JOBS.replace("{}", &name) + "/a";
     let conditions = || cluster.send(Method::GET, &job, &Value::Null).body.to_string();
     soon("the Job has failed but not ended", || conditions().contains("FailureTarget").then_some(()));
@@ -137,7 +137,7 @@ fn a_job_whose_node_is_lost_keeps_its_namespace_no_longer_than_its_grace() {
     });
     let swept = cluster.sweep(&["--allow-mass-deletion=1000"]);
     assert_eq!((swept.code, swept.verdict(&name)), (0, ACTIVE), "{}", swept.told);
-    // The namespace waits for the Pod as well; it is reported with what blocks it until an operator ends the Pod.
+    // The namespace waits for the Pod as well; the report names the blocker until an operator deletes the Pod.
     let policy = cluster.policy("cleanup: {workGrace: 10m, waitForGone: 5s}\n");
     let args = [&*policy, "--allow-mass-deletion=1000"];
     soon("a sweep reports that the Pod blocks the namespace", || {

@@ -1,5 +1,5 @@
-//! The manifest, behind our own webhook: what the `CronJob` runs works with the rights of its own roles, and these can
-//! delete nothing that lives.
+//! The manifest, behind our own webhook: the `CronJob` works with the rights of its own roles, and these cannot delete
+//! an active namespace.
 
 use std::path::Path;
 use std::process::Command;
@@ -105,7 +105,7 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     .unwrap();
     let spec = &cron_job["spec"];
     assert_eq!((&spec["concurrencyPolicy"], &spec["timeZone"]), (&json!("Forbid"), &json!("Etc/UTC")));
-    // The controller makes the Job, and the Job's controller its Pod, which is what kubelet would run.
+    // The CronJob's Job is created by hand, and its controller creates the Pod that kubelet would run.
     cluster.done(&["create", "job", "by-hand", "--from=cronjob/codex-k8s-gc", "-n", INSTALL_NAMESPACE]);
     let pods = || {
         let list =
@@ -130,7 +130,7 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     let note =
         cluster.done(&["get", "configmap", "codex-k8s-gc-last-sweep", "-n", INSTALL_NAMESPACE, "-o", "yaml"]);
     assert!(note.contains("\"result\": \"succeeded\""), "{note}");
-    // Whoever watches the reconciler sees it, too.
+    // The reconciler exports it as well.
     let shown = || {
         let text = cluster.guard.reconciler.health.get("/metrics").ok()?;
         text.contains("codex_k8s_gc_last_sweep_result{result=\"succeeded\"} 1\n").then_some(text)
@@ -138,7 +138,7 @@ fn the_cron_job_sweeps_behind_our_own_webhook_with_the_rights_of_its_own_roles_o
     let text = eventually("the reconciler shows the sweep", TIMEOUT, shown).unwrap();
     assert!(text.contains("codex_k8s_gc_deleted_namespaces 1\n") && text.ends_with("# EOF\n"), "{text}");
 
-    // In other hands its token deletes nothing that lives or is held, and does nothing else at all.
+    // A stolen token deletes no active or held namespace, and can do nothing else.
     let stolen = cluster.guard.kubectl(&Identity::collector()).unwrap();
     for (args, expected) in [
         (&["delete", "namespace", lives][..], "NS015: "),

@@ -1,4 +1,4 @@
-//! The garbage collector on a real control plane: what goes, what stays, and what the rows say about it.
+//! The garbage collector on a real control plane: deleted namespaces, retained ones, and the rows about both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! An API server and a store that fail: nothing is deleted without a row, and each says what it is.
+//! An API server and a store that fail: nothing is deleted without a row, and each error names its cause.
 
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupFailed, CleanupIntended};
@@ -74,7 +74,7 @@ fn a_list_that_fails_ends_the_sweep_before_anything_is_deleted() {
     assert_eq!(swept.code, 4, "{}", swept.told);
     assert!(swept.told.contains("failed to list the managed namespaces"), "{}", swept.told);
     assert_eq!((cluster.lives(&name), cluster.rows(&name)), (true, vec![]));
-    // The next one finds what is due.
+    // The next one finds the due namespace.
     assert_eq!(cluster.sweep(&[]).outcome(&name), "deleted");
 }
 

@@ -1,4 +1,4 @@
-//! The page: behind our own webhook with the rights of the garbage collector's own roles, and where something is amiss.
+//! The page: behind our own webhook with the rights of the garbage collector's own roles, and with faults.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ fn address() -> SocketAddr {
     format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap()
 }
 
-/// What a section of a page says, without the tags.
+/// The text of a section of the page, without tags.
 fn section(page: &str, id: &str) -> String {
     let from = page.find(&format!("<section id=\"{id}\"")).unwrap();
     let part = &page[from..];
@@ -58,7 +58,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
     let page = Health(page).get("/").unwrap();
     assert!(!page.contains("Not known") && !page.contains("forbidden"), "{page}");
 
-    // It says of a namespace what `explain` says.
+    // The page agrees with `explain` about a namespace.
     let explained = command(&["explain", &format!("ns/{lives}"), "--output=json"]).output().unwrap();
     let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
     let until = explained["verdict"]["until"].as_str().unwrap();

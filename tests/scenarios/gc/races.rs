@@ -1,4 +1,4 @@
-//! What changes while a sweep goes on: each at a point where the sweep stands still, not by luck.
+//! Changes during a sweep: each at a point where the sweep is paused, not by luck.
 
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
@@ -10,7 +10,7 @@ use crate::harness::{Cluster, Ns, minutes, unique};
 const BETWEEN_LIST_AND_READ: Point = Point::AfterList;
 const BETWEEN_READ_AND_DELETE: Point = Point::AfterIntended;
 
-/// What others do to a namespace.
+/// A change by another client to a namespace.
 type Change = fn(&Cluster, &str);
 
 fn extend(cluster: &Cluster, name: &str) {
@@ -50,7 +50,7 @@ fn delete_and_create_again(cluster: &Cluster, name: &str) {
     cluster.create_namespace(&Ns::fresh(name));
 }
 
-/// Has a namespace changed at a point of a sweep; gives what the sweep made of it.
+/// Changes a namespace at a point of a sweep; returns the sweep's result for it.
 fn changed(cluster: &Cluster, point: Point, change: Change) -> (String, String, Value) {
     let name = unique("codex-issue");
     cluster.create_namespace(&Ns::expired(&name));

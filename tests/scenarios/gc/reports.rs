@@ -1,4 +1,4 @@
-//! What a sweep tells, notes, and leaves alone.
+//! The reports and rows of a sweep, and the objects that it must not change.
 
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupFailed, CleanupIntended, CleanupSkipped, Prepared};
 use codex_k8s_shared::audit::Filter;
@@ -39,7 +39,7 @@ fn a_dry_run_reports_every_verdict_and_touches_nothing() {
     }
     assert_eq!(install_objects(&cluster), before);
     assert!(!cluster.store().exists());
-    // What would have happened with dryRun in the query, beside preconditions in the body.
+    // With dryRun in the query and preconditions in the body, the API server would really have deleted it.
     let uid = cluster.read(&goes).unwrap()["metadata"]["uid"].clone();
     let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}});
     cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{goes}?dryRun=All"), &body).object().unwrap();
@@ -78,7 +78,7 @@ fn a_namespace_that_does_not_go_away_is_reported_with_what_blocks_it_and_ended_w
     assert!(blockers.contains("example.org/block in 1 resource instances"), "{blockers}");
     let left_over = swept.report["leaks"].to_string();
     assert!(left_over.contains(&format!("about {name}")), "{left_over}");
-    // The next one tells nothing new, for nothing else blocks.
+    // The next one reports nothing new, because nothing else blocks.
     assert_eq!(cluster.sweep(&[&policy]).code, 1);
     let stuck = (CleanupFailed, "deletion_stuck".to_owned());
     let intended = (CleanupIntended, "ttl_expired".to_owned());

@@ -1,35 +1,35 @@
-//! The states that a namespace can be in, and what becomes of it in each.
+//! The states that a namespace can be in, and its fate in each.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Ns, minutes, soon};
 
-/// How often each state is made.
+/// The number of namespaces in each state.
 pub(crate) const COPIES: usize = 9;
 
-/// What becomes of a namespace.
+/// The fate of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It goes, with the rows of an intention and its end.
+    /// It is deleted, with the rows of an intention and its end.
     Goes,
-    /// It stays, and a row tells the reason.
+    /// It is retained, and a row has the reason.
     Stays(&'static str),
-    /// It waits, and a row tells the reason.
+    /// It waits, and a row has the reason.
     WaitsTold(&'static str),
-    /// It stays or waits, and there is nothing to be told: verdict and reason.
+    /// It is retained or waits, without a row: verdict and reason.
     Quiet(&'static str, &'static str),
-    /// No sweep looks at it.
+    /// It is not in scope of a sweep.
     Unseen,
 }
 
 /// A state by name.
 pub(crate) struct State {
     pub(crate) name: &'static str,
-    /// What its namespaces' names begin with.
+    /// The prefix of its namespaces' names.
     pub(crate) prefix: &'static str,
     pub(crate) make: fn(&str) -> Ns,
-    /// What is put into it: below which path, and what.
+    /// The objects in it: path and object.
     pub(crate) content: &'static [fn() -> (&'static str, Value)],
     pub(crate) fate: Fate,
 }
@@ -228,7 +228,7 @@ fn secret() -> (&'static str, Value) {
 }
 
 impl State {
-    /// Makes a namespace of this state.
+    /// Creates a namespace in this state.
     pub(crate) fn create(&self, cluster: &Cluster, name: &str) {
         cluster.create_namespace(&(self.make)(name));
         for content in self.content {

@@ -1,4 +1,4 @@
-//! Namespaces in every state: the right ones go, each of the others stays for its reason.
+//! Namespaces in every state: the right ones are deleted, each of the others is retained for its reason.
 
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
 use codex_k8s_shared::audit::Filter;
@@ -36,7 +36,7 @@ fn an_expired_namespace_goes_with_its_rows_and_a_living_one_stays() {
     assert_eq!(cluster.rows(&expired).len(), 2, "nothing is told twice");
 }
 
-/// A namespace of a state.
+/// A namespace in one of the states.
 struct Made {
     state: &'static State,
     name: String,
@@ -97,8 +97,8 @@ fn check(cluster: &Cluster, swept: &SweepOutcome, made: &Made) {
 fn of_three_hundred_namespaces_in_every_state_the_right_ones_go_and_each_other_stays_for_its_reason() {
     let cluster = Cluster::new();
     let made = make_all(&cluster);
-    // Three more, which no template makes: one whose name is protected, one that is being deleted, and a second one of
-    // a name.
+    // Three more, which no template creates: one whose name is protected, one that is being deleted, and a recreated
+    // one of the same name.
     let protected = "codex-k8s-system";
     cluster.create_namespace(&Ns::expired(protected));
     let (stuck, reborn) = (unique("codex-issue"), unique("codex-issue"));
@@ -128,7 +128,7 @@ fn of_three_hundred_namespaces_in_every_state_the_right_ones_go_and_each_other_s
     assert_eq!((cluster.rows(&stuck), cluster.read(&stuck).is_some()), (vec![], true));
     assert_eq!((swept.outcome(&reborn), cluster.read(&reborn)), ("deleted", None));
 
-    // The next one has nothing to do and nothing new to tell.
+    // The next one has nothing to do and nothing new to report.
     let count = cluster.rows_of(&Filter::default()).len();
     let again = cluster.sweep(&[]);
     assert_eq!((again.code, again.report["namespaces"].to_string().contains("\"deleted\"")), (0, false));

@@ -1,4 +1,4 @@
-//! Certificates that are renewed while requests go through: kubelet brings them to the Pods, EndpointSlices tell where these are.
+//! Certificates renewed under load: kubelet brings them to the Pods, and EndpointSlices list the Pods' addresses.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use crate::load::{Asked, during};
 
 const AUTHORITY: &str = "codex-k8s-webhook-ca";
 const LEAF: &str = "codex-k8s-webhook-tls";
-/// The authority before need not linger as long as it does.
+/// The previous authority is kept for a shorter time than by default.
 const VALUES: &str = "serve: {replicas: 3}\ncertificates: {args: [--authority-linger=20s]}\n";
 
 fn secret(cluster: &Installed, name: &str) -> Value {
     cluster.get(&["secret", name, "-n", INSTALL_NAMESPACE]).unwrap()
 }
 
-/// Asks for a successor of what is in a Secret, as the runbook says, and waits until the Secret has one.
+/// Requests rotation of the certificate in a Secret, as the runbook says, and waits until the Secret has a new one.
 fn renew(cluster: &Installed, name: &str, file: &str) {
     let before = secret(cluster, name)["data"][file].clone();
     cluster.done(&["annotate", "secret", name, "-n", INSTALL_NAMESPACE, "codex-k8s.dev/rotate=now"]);
@@ -22,7 +22,7 @@ fn renew(cluster: &Installed, name: &str, file: &str) {
         .eventually("there is a successor", || (secret(cluster, name)["data"][file] != before).then_some(()));
 }
 
-/// Whether nothing of the authority before is trusted or served any more.
+/// Returns true if nothing of the previous authority is trusted or served any more.
 fn is_settled(cluster: &Installed) -> bool {
     let authority = &secret(cluster, AUTHORITY)["data"];
     let no_previous = authority["previous.crt"].as_str().is_none_or(str::is_empty);

@@ -1,4 +1,4 @@
-//! The node itself.
+//! Tests of the node fixture itself.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -9,7 +9,7 @@ use codex_k8s_tests::{Identity, Node, eventually};
 
 use crate::harness::{TIMEOUT, machine_can, playground};
 
-/// What a node leaves on the machine, if it leaves anything: mounts, control groups, network devices.
+/// Traces of nodes on the machine: mounts, control groups, network devices.
 fn traces() -> BTreeSet<String> {
     let ran = |program: &str, args: &[&str]| {
         let ran = Command::new(program).args(args).output().unwrap();
@@ -23,7 +23,7 @@ fn traces() -> BTreeSet<String> {
     mounts.chain(devices).chain(groups.lines()).map(str::to_owned).collect()
 }
 
-/// Waits until there is no more than there was: what was there before may be of one whom nobody could clean up after.
+/// Waits until there are no more traces than before; older ones may be of a node that was killed before its cleanup.
 #[track_caller]
 fn await_no_more_than(before: &BTreeSet<String>) {
     let none = || traces().is_subset(before).then_some(());
@@ -52,7 +52,7 @@ fn pods_run_names_are_found_and_nothing_is_left_on_the_machine() {
         done(&["create", "namespace", "pods"]);
         done(&["run", "works", "-n", "pods", &format!("--image={PAUSE}")]);
         done(&["wait", "-n", "pods", "--for=condition=Ready", "pod/works", "--timeout=60s"]);
-        // A program in a Pod finds the API server by its name: what does not is told of by CoreDNS.
+        // Names resolve in Pods only if CoreDNS has an address among the Pods.
         let addresses =
             ["get", "endpointslices", "-n", "kube-system", "-o", "jsonpath={..endpoints[*].addresses}"];
         assert!(done(&addresses).contains("10.244.0."), "{}", done(&addresses));

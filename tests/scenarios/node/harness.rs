@@ -10,19 +10,19 @@ use codex_k8s_tests::helm::helm;
 use codex_k8s_tests::{Identity, Kubectl, Node, eventually, guard};
 use serde_json::{Value, json};
 
-/// The namespace that is installed into.
+/// The namespace that the chart is installed in.
 pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
-/// What the image of this test run is called; the node has it, and no registry does.
+/// The name of this test run's image; only the node has it, no registry does.
 const IMAGE: &str = "node.invalid/codex-k8s-guard";
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
-/// Where `make test-node` has put the image.
+/// The variable with the path of the image from `make test-node`.
 const ARCHIVE: &str = "CODEX_K8S_GUARD_IMAGE";
 
 pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
-/// Whether the machine can have a node; why not, is told.
+/// Returns true if the machine can run a node; prints the reason if not.
 #[allow(clippy::print_stderr, reason = "why nothing is tried has to be said")]
 pub(crate) fn machine_can() -> bool {
     let hindrance = Node::hindrance();
@@ -36,27 +36,28 @@ pub(crate) fn machine_can() -> bool {
 pub(crate) struct Installed {
     pub(crate) node: Node,
     pub(crate) admin: Kubectl,
-    /// A folder of the machine in which the collector's audit rows are.
+    /// A folder on the machine that holds the collector's audit rows.
     rows: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl Installed {
-    /// Installs the chart with these values, and waits until the rules are enforced: what the hook of the chart does.
+    /// Installs the chart with these values, and waits until the rules are enforced, which is the work of the chart's
+    /// hook.
     pub(crate) fn with(values: &str) -> Self {
         let installed = Self::prepared();
         installed.release("install", &chart::folder(), "1", values);
         installed
     }
 
-    /// A node that has the image, and the namespace to install into.
+    /// A node that has the image, and the install namespace.
     pub(crate) fn prepared() -> Self {
         let node = Node::start(playground()).unwrap();
         let admin = node.control_plane().kubectl(&Identity::Admin).unwrap();
         let kubeconfig = node.control_plane().kubeconfig(&Identity::Admin).unwrap();
         let rows = node.control_plane().folder().join("rows");
         fs::create_dir(&rows).unwrap();
-        // A volume of the host's does not become its user's.
+        // A hostPath volume is not chowned to the Pod's user.
         fs::set_permissions(&rows, fs::Permissions::from_mode(0o777)).unwrap();
         let installed = Self { node, admin, rows, kubeconfig };
         installed.import("1");
@@ -72,14 +73,14 @@ impl Installed {
         installed
     }
 
-    /// Gives the node our image, as that of a version.
+    /// Imports our image into the node, under a tag.
     pub(crate) fn import(&self, tag: &str) {
         let archive = std::env::var_os(ARCHIVE).map(PathBuf::from);
         let archive = archive.unwrap_or_else(|| panic!("{ARCHIVE} names no image: `make test-node`"));
         self.import_from(&archive, tag);
     }
 
-    /// Gives the node an image of ours, as that of a version.
+    /// Imports an image from an archive into the node, under a tag.
     pub(crate) fn import_from(&self, archive: &Path, tag: &str) {
         self.node.import(archive).unwrap();
         let name = format!("ghcr.io/codex-k8s/codex-k8s-guard:{}", env!("CARGO_PKG_VERSION"));
@@ -95,7 +96,7 @@ impl Installed {
         self.helm(&[&[what, "guard", &chart], ready.as_slice()].concat(), values);
     }
 
-    /// Runs helm on the installation; it has to succeed.
+    /// Runs helm on the installation; it must succeed.
     #[track_caller]
     pub(crate) fn helm(&self, args: &[&str], values: &str) -> String {
         let all = [args, &["--namespace", INSTALL_NAMESPACE]].concat();
@@ -106,7 +107,7 @@ impl Installed {
         told
     }
 
-    /// What a failed test shows of our Pods.
+    /// The state of our Pods, for the message of a failed test.
     pub(crate) fn happened(&self) -> String {
         let told = |args: &[&str]| {
             self.admin.run(args).map_or_else(|error| error.to_string(), |ran| ran.to_string())
@@ -131,7 +132,7 @@ impl Installed {
         .join("\n")
     }
 
-    /// Runs kubectl as the admin; it has to succeed.
+    /// Runs kubectl as the admin; it must succeed.
     #[track_caller]
     pub(crate) fn done(&self, args: &[&str]) -> String {
         let ran = self.admin.run(args).unwrap();
@@ -139,7 +140,7 @@ impl Installed {
         ran.stdout
     }
 
-    /// Runs kubectl as somebody; it has to be refused, in these words.
+    /// Runs kubectl as an identity; it must be refused, with these words.
     #[track_caller]
     pub(crate) fn refused(&self, identity: &Identity, args: &[&str], object: &Value, words: &str) {
         let kubectl = self.node.control_plane().kubectl(identity).unwrap();
@@ -154,13 +155,13 @@ impl Installed {
         assert!(ran.succeeded(), "{ran}");
     }
 
-    /// An object, if it is there.
+    /// An object, if it exists.
     pub(crate) fn get(&self, args: &[&str]) -> Option<Value> {
         let ran = self.admin.run(&[&["get", "-o", "json"], args].concat()).unwrap();
         ran.succeeded().then(|| serde_json::from_str(&ran.stdout).unwrap())
     }
 
-    /// Waits until something is so; else shows what happened.
+    /// Waits until there is an answer; on timeout, shows what happened.
     #[track_caller]
     pub(crate) fn eventually<T>(&self, what: &str, answer: impl FnMut() -> Option<T>) -> T {
         eventually(what, TIMEOUT, answer).unwrap_or_else(|error| panic!("{error}\n{}", self.happened()))

@@ -1,4 +1,4 @@
-//! One installation, used with nothing but kubectl.
+//! One installation, used only through kubectl.
 
 use codex_k8s_tests::node::PAUSE;
 use codex_k8s_tests::{Identity, Kubectl, eventually};
@@ -14,13 +14,13 @@ policy:
 gc: {schedule: \"* * * * *\"}
 ";
 
-/// A run namespace whose lease is as long as that.
+/// A run namespace with this lease.
 fn namespace(name: &str, ttl: Option<&str>) -> Value {
     let annotations = ttl.map(|ttl| json!({"codex-k8s.dev/namespace-lease-ttl": ttl}));
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}})
 }
 
-/// A Pod that runs until it is told to end.
+/// A Pod that runs until it is terminated.
 fn endless(name: &str, security: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
         "containers": [{"name": "c", "image": PAUSE, "securityContext": security}]}})
@@ -52,7 +52,7 @@ impl Tour {
     }
 
     fn an_agents_job_runs_to_completion_under_the_quota(&self, name: &str) {
-        // The only other program of the node's images that ends: it tells its version.
+        // The only other program in the node's images that exits: it prints its version.
         let command = ["--image=node.invalid/coredns:1", "--", "/app", "-version"];
         let ran = self.jane.run(&[&["create", "job", "unit-tests", "-n", name], command.as_slice()].concat());
         let ran = ran.unwrap();
@@ -61,7 +61,7 @@ impl Tour {
         self.cluster.done(&[&["wait", "-n", name], complete.as_slice()].concat());
         let told = self.cluster.done(&["logs", "-n", name, "job/unit-tests"]);
         assert!(told.contains("CoreDNS-"), "{told}");
-        // It ran within what its namespace allows, whether it said so or not.
+        // It ran within the limits of its namespace, although it set none itself.
         let pods = self.cluster.get(&["pods", "-n", name]).unwrap();
         let limits = &pods["items"][0]["spec"]["containers"][0]["resources"]["limits"];
         assert!(limits["memory"].is_string() && limits["cpu"].is_string(), "{limits}");
@@ -82,7 +82,7 @@ impl Tour {
         self.cluster.refused(&jane, &["create", "-n", name, "-f", "-"], &pod, "violates PodSecurity");
     }
 
-    /// While the Pod works, its namespace is kept: that is the platform's own rule.
+    /// While the Pod works, its namespace is retained: that is the platform's own rule.
     fn the_cron_jobs_pods_keep_an_expired_namespace_while_a_pod_works_in_it_and_sweep_it_then(
         &self,
         name: &str,
@@ -99,7 +99,7 @@ impl Tour {
         cluster.eventually("the namespace is gone", || {
             cluster.get(&["namespace", name]).is_none().then_some(())
         });
-        // Written once it is seen to be gone.
+        // Written after the namespace is gone.
         cluster.eventually("the row that says so is there", || {
             let rows = cluster.rows_of(name);
             rows.lines().any(|row| row.contains("cleaned") && row.contains("ttl_expired")).then_some(())
@@ -117,7 +117,7 @@ impl Tour {
     fn uninstalling_leaves_the_cluster_free(self, name: &str) {
         let cluster = &self.cluster;
         cluster.helm(&["uninstall", "guard", "--wait"], "");
-        // Every kind that there is; Events go by themselves.
+        // Every kind; Events expire by themselves.
         let kinds = |namespaced: &str| {
             let args = ["api-resources", "--verbs=list", "-o=name", &format!("--namespaced={namespaced}")];
             let listed = cluster.done(&args);
@@ -131,7 +131,7 @@ impl Tour {
                 .collect()
         };
         let namespaced = kinds("true");
-        // What every namespace has; and what was deleted, and why, which is kept.
+        // The objects that every namespace has, and the record of deletions, which is retained.
         let stays = [
             "ConfigMap kube-root-ca.crt",
             "PersistentVolumeClaim codex-k8s-gc-audit",
@@ -155,7 +155,7 @@ impl Tour {
             let found = cluster.get(&[kind]).unwrap();
             assert_eq!(found["items"], json!([]), "{kind}");
         }
-        // Nobody is in the way of anybody any more: neither of what was ours, nor of a name that was reserved.
+        // Nothing is blocked any more: neither the namespaces that were managed, nor the names that were protected.
         let free = |args: &[&str]| {
             let ran = self.jane.run(args).unwrap();
             assert!(ran.succeeded(), "{ran}");

@@ -1,4 +1,4 @@
-//! Requests through the API server, all the time, while something happens.
+//! A steady load of requests through the API server while something else happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use tokio::task::JoinSet;
 
 use crate::harness::Installed;
 
-/// How many requests are under way at once.
+/// The number of concurrent requests.
 const CLIENTS: usize = 12;
 
-/// What is asked for, and what has to come of it.
+/// The requests, and their expected answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asked {
-    /// A run namespace by its name alone, as a dry run: it has to come back fixed; and one that lies about itself, which has
-    /// to be refused by its rule. Both calls of the webhook are in each.
+    /// A run namespace by its name alone, as a dry run, which must come back mutated; and one with a false identity,
+    /// which must be refused by its rule. Each goes through both webhooks.
     Guarded,
-    /// A `ConfigMap` in a namespace that is nobody's business, which has to be created.
+    /// A `ConfigMap` in an unmanaged namespace, which must be created.
     Unguarded,
 }
 
@@ -56,39 +56,39 @@ impl Asked {
     }
 }
 
-/// What became of them.
+/// The answers to the requests.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) sent: u64,
-    /// The answers that were not as they had to be, each with when it came.
+    /// The unexpected answers, each with the time at which it came.
     pub(crate) failed: Vec<(Duration, String)>,
     pub(crate) slowest: Duration,
     took: Duration,
 }
 
 impl Outcome {
-    /// Tells the figures; none may have failed.
+    /// Prints the figures; no request may have failed.
     #[track_caller]
     pub(crate) fn without_a_failure(&self, what: &str) {
         self.tell(what);
         assert!(self.failed.is_empty(), "{:?}", self.failed);
     }
 
-    /// Tells a person who looks at the figures.
+    /// Prints the figures for people who run the test.
     #[allow(clippy::print_stdout, reason = "for whoever runs it with --nocapture")]
     pub(crate) fn tell(&self, what: &str) {
         println!(
             "{what}: {} of {} failed, {:.0} a second, the slowest took {:?}",
             self.failed.len(),
             self.sent,
-            // No figure of a load is beyond what a double holds.
+            // The figures of a load are exact in a double.
             f64::from(u32::try_from(self.sent).unwrap()) / self.took.as_secs_f64(),
             self.slowest
         );
     }
 }
 
-/// Sends requests until something has been done and so many were sent.
+/// Sends requests until `doing` has returned and at least so many were sent.
 pub(crate) fn during(cluster: &Installed, asked: Asked, at_least: u64, doing: impl FnOnce()) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (done, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

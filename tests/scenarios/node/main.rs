@@ -1,6 +1,7 @@
-//! On a real node: Pods run, Services lead to them, and kube-apiserver calls the webhook that the chart has installed.
+//! Tests on a real node: Pods run, Services lead to them, and kube-apiserver calls the webhook that the chart has
+//! installed.
 //!
-//! `make test-node` runs them; the machine has to let them have a node ([`codex_k8s_tests::Node`]).
+//! `make test-node` runs them; the machine must be able to run a node ([`codex_k8s_tests::Node`]).
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 

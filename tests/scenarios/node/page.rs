@@ -11,7 +11,7 @@ use crate::harness::{INSTALL_NAMESPACE, Installed, TIMEOUT, machine_can};
 
 const VALUES: &str = "gc: {mode: daemon, page: {enabled: true}}";
 
-/// A port of the loopback that leads to the page, until it is dropped: as the chart's notes have it.
+/// A local port forwarded to the page until it is dropped, as in the chart's notes.
 struct Forwarded {
     kubectl: Child,
     page: Health,
@@ -38,7 +38,7 @@ impl Forwarded {
 
 impl Drop for Forwarded {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.kubectl.kill();
         let _ = self.kubectl.wait();
     }

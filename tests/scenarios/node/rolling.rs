@@ -1,4 +1,4 @@
-//! What is replaced while it is used: three webhooks behind their Service, called by kube-apiserver.
+//! Replacements under load: three webhooks behind their Service, called by kube-apiserver.
 
 use codex_k8s_tests::chart;
 use codex_k8s_tests::process::Process;
@@ -7,7 +7,7 @@ use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
 const VALUES: &str = "serve: {replicas: 3}\n";
-/// What has to go through while something is replaced.
+/// The number of requests that must succeed during a replacement.
 const REQUESTS: u64 = 20_000;
 
 fn restart(cluster: &Installed) {
@@ -51,7 +51,7 @@ fn restarts_and_upgrades_under_load_lose_no_request() {
     upgraded.without_a_failure("an upgrade to another image, and back");
 }
 
-/// The servers of the node, as processes of this machine.
+/// The servers on the node, as processes of this machine.
 fn servers(cluster: &Installed) -> Vec<Process> {
     let all = Process::all_started_with("--verify-ca-bundle-of=codex-k8s-guard").unwrap();
     assert_eq!(all.len(), 3, "{}", cluster.happened());
@@ -75,7 +75,7 @@ fn one_replica_that_hangs_is_left_out_and_the_others_answer() {
         cluster.eventually("it is not ready any more", || (ready() == 2).then_some(()));
     });
     meanwhile.tell("until one that hangs is left out");
-    // What the mutating webhook has no time to fix goes on as it is, and is refused by the validating one.
+    // If the mutating webhook times out, the object continues unchanged, and the validating one refuses it.
     let refused = ["deadline exceeded", "Timeout", "NS001: Required value: must be"];
     let is_refused = |told: &str| refused.iter().any(|words| told.contains(words));
     assert!(meanwhile.failed.iter().all(|(_, told)| is_refused(told)), "{:?}", meanwhile.failed);
@@ -96,7 +96,7 @@ fn with_every_replica_killed_at_once_what_is_not_guarded_goes_on() {
         for server in servers(&cluster) {
             server.signal("KILL").unwrap();
         }
-        // Guarded requests are refused meanwhile, and not let through.
+        // Guarded requests are refused meanwhile, not admitted.
         let run = serde_json::json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "codex-run-while-down"}});
         let mut refused = 0;

@@ -1,4 +1,4 @@
-//! From the release before to this one, and back.
+//! An upgrade from the previous release to this one, and a rollback.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use serde_json::json;
 use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
-/// A folder with the chart of an earlier commit in it, and perhaps its image.
+/// The variable with a folder that holds the chart of an earlier commit, and perhaps its image.
 const BEFORE: &str = "CODEX_K8S_GUARD_BEFORE";
 const VALUES: &str = "serve: {replicas: 3}\n";
-/// What has to go through meanwhile.
+/// The number of requests that must succeed meanwhile.
 const REQUESTS: u64 = 20_000;
 
-/// A sweep by the `CronJob`'s own Pod, which reads the rows of those before it; it has to end well.
+/// Runs a sweep in the `CronJob`'s own Pod, which reads the rows of earlier ones; it must succeed.
 fn sweep(cluster: &Installed, name: &str) {
     cluster.done(&["create", "job", "-n", INSTALL_NAMESPACE, "--from=cronjob/codex-k8s-gc", name]);
     let job = format!("job/{name}");
@@ -22,7 +22,7 @@ fn sweep(cluster: &Installed, name: &str) {
     cluster.done(&["delete", "-n", INSTALL_NAMESPACE, &job]);
 }
 
-/// A run namespace that is new gets its baseline.
+/// Asserts that a new run namespace gets its baseline.
 fn is_looked_after(cluster: &Installed, namespace: &str) {
     cluster.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
     cluster.eventually("the limit range is there", || {

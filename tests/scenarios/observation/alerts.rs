@@ -1,4 +1,4 @@
-//! The alerts: when each fires, when it is silent, and that there is something to read about it.
+//! The alerts: each fires when it should, is silent otherwise, and has a runbook.
 
 use std::path::Path;
 use std::process::Command;

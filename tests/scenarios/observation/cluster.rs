@@ -1,4 +1,4 @@
-//! A real control plane: what the programs tell of it, and what they tell once it is gone.
+//! A real control plane: the metrics of the programs while it runs, and after it has stopped.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::tables::{documented, exposed};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
-/// Longer than it takes from one bookmark to the next, and shorter than a watch lasts.
+/// Longer than the interval between bookmarks, and shorter than a watch lasts.
 const BOOKMARK: Duration = Duration::from_mins(3);
 
 pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
-/// Whoever breaks the glass passes the early look, and gets no further than the gate.
+/// A break-glass user passes the quota check at creation, and then waits at the gate.
 const POLICY: &str = "\
 identities: {breakGlass: {users: [rescuer]}}
 quotas: {cluster: null, perRequester: null, perProject: {max: 100, overrides: {narrow: 1}}}
@@ -63,7 +63,7 @@ fn await_gate(name: &str) {
     eventually(&format!("the gate of {name} is open"), TIMEOUT, is_open).unwrap();
 }
 
-/// How many gates wait for something, and since when the first of them does.
+/// The number of gates closed for a reason, and the time since which the first of them has been.
 fn closed_gates(waits_for: &str) -> (u64, u64) {
     let metric = |name: &str| {
         let name = format!("codex_k8s_reconcile_{name}{{waits_for=\"{waits_for}\"}}");
@@ -124,7 +124,7 @@ fn a_namespace_without_a_place_is_reported_as_waiting_for_one_since_it_was_repor
 #[test]
 fn a_quiet_cluster_is_watched_and_a_dead_one_is_not() {
     let guard = Guard::start(playground()).unwrap();
-    // Nobody touches a namespace from here on.
+    // From here on, the namespaces are not changed.
     guard.reconciler.process.signal("TERM").unwrap();
     let seen =
         || guard.webhook.health.metric("codex_k8s_webhook_watch_last_event_timestamp_seconds").unwrap();
@@ -143,7 +143,7 @@ fn a_quiet_cluster_is_watched_and_a_dead_one_is_not() {
     eventually("it is heard again", TIMEOUT, || (seen() > killed).then_some(())).unwrap();
 }
 
-/// Starts the daemon beside a control plane.
+/// Starts the daemon for a control plane.
 fn daemon(guard: &Guard) -> Health {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let store = guard.file("audit.db").display().to_string();

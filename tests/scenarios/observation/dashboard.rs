@@ -1,4 +1,4 @@
-//! The dashboard: that Prometheus can read what its panels ask for, and that there is such a metric.
+//! The dashboard: Prometheus can parse the queries of its panels, and their metrics exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::tables::names_only_what_there_is;
 
 const DASHBOARD: &str = include_str!("../../../deploy/grafana/codex-k8s-guard.json");
 
-/// The panels that show something: title, and expressions.
+/// The panels with queries: title, and expressions.
 fn panels() -> Vec<Value> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().clone();
@@ -31,7 +31,7 @@ fn prometheus_can_read_every_expression_and_there_is_every_metric() {
     for expression in &all {
         names_only_what_there_is(expression);
     }
-    // What Grafana puts in is a duration.
+    // Grafana replaces this variable with a duration.
     let filled = all.iter().map(|expression| expression.replace("$__rate_interval", "5m"));
     let rules: Vec<_> =
         filled.enumerate().map(|(n, expr)| json!({"record": format!("panel_{n}"), "expr": expr})).collect();

@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, alerts and what is to be done about them, the dashboard.
+//! Observation: metrics, alerts and their runbooks, the dashboard.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 

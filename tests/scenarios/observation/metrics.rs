@@ -1,4 +1,4 @@
-//! That docs/metrics.md tells of every metric, and of none that there is not.
+//! docs/metrics.md documents every metric, and no others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::tables::{Families, documented, exposed};
 
-/// Of `serve`, after everything has happened to it once. A family without a sample is not shown.
+/// The metrics of `serve`, after each event once. A family without a sample is not exported.
 fn serving() -> String {
     let metrics = Metrics::default();
     metrics.decided(&Decision::new(Entry::Validate, Operation::Create, None, false));
@@ -33,7 +33,7 @@ fn serving() -> String {
     metrics.render()
 }
 
-/// Of `reconcile`.
+/// The metrics of `reconcile`.
 fn reconciling() -> String {
     let metrics = Reconciling::default();
     metrics.wrote(BaselineKind::Role, "remove");
@@ -62,7 +62,7 @@ fn reconciling() -> String {
     metrics.render()
 }
 
-/// Of the daemon, after a sweep.
+/// The metrics of the daemon, after a sweep.
 fn sweeping() -> String {
     let health = Arc::<Health>::default();
     let now = Some(Timestamp::now());
@@ -96,7 +96,7 @@ fn the_tables_report_of_every_metric_and_of_none_that_there_is_not() {
     assert!(gone.is_empty(), "documented, but not exposed: {gone:?}");
 }
 
-/// What registers the metrics of a program.
+/// The sources that register the metrics of a program.
 const SOURCES: [(&str, &str); 3] = [
     ("codex_k8s_webhook_", include_str!("../../../webhook/src/metrics.rs")),
     ("codex_k8s_reconcile_", include_str!("../../../webhook/src/reconcile/metrics.rs")),

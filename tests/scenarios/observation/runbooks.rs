@@ -1,6 +1,6 @@
-//! Every command of docs/alerts.md, as it stands there, on a real control plane with the chart's objects in it. No Pod
-//! runs there: one that asks for logs finds the Pods of its Deployment, and nothing in their logs; about a Deployment
-//! that is not there, it fails.
+//! Every command of docs/alerts.md, verbatim, on a real control plane with the chart's objects in it. Pods do not run
+//! there: a command that reads logs finds the Pods of its Deployment, and no logs; one about a Deployment that does not
+//! exist fails.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,20 +19,20 @@ const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 const COLLECTORS_POLICY: &str = "collector.yaml";
 const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 
-/// What a command comes to.
+/// The result of a command.
 enum Outcome {
-    /// It ends well, and prints this.
+    /// It succeeds, and prints this.
     Prints(&'static str),
-    /// It ends with this code, and tells this: here, not where it is meant for.
+    /// It fails with this code, and prints this: only here, not on the cluster that it is meant for.
     Fails(i32, &'static str),
 }
 
 use Outcome::{Fails, Prints};
 
-/// There is no node, so that the Pods are nowhere, and have no log.
+/// There is no node, so the Pods are not scheduled, and have no log.
 const NO_LOG: Outcome = Prints("");
 
-/// Each command, by the alert that it helps with, and what it comes to.
+/// Each command, by the alert that it helps with, and its expected result.
 const EXPECTED: [(&str, &str, Outcome); 20] = [
     (
         "CodexGuardCertificateEndsSoon",
@@ -59,7 +59,7 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
     (
         "CodexGuardBreakerOpen",
         "codex-k8s-guard sweep --allow-mass-deletion=N",
-        // The one that is stuck is not to be helped so.
+        // This command does not help the namespace that is stuck.
         Fails(1, "1 due, 1 deleted, 1 still being deleted"),
     ),
     ("CodexGuardNamespacesOverdue", "codex-k8s-guard explain ns/NAME", Prints("example.org/block")),
@@ -107,14 +107,14 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
     ("CodexGuardReloadFails", "codex-k8s-guard policy lint policy.yaml", Fails(1, "policy.yaml:3")),
 ];
 
-/// What stands for something that only the reader knows.
+/// Placeholders in the commands, and their values here.
 const PLACEHOLDERS: [(&str, &str); 3] = [
     ("deletion=N", "deletion=5"),
     ("explain ns/NAME", "explain ns/codex-issue-stuck"),
     ("explain RULE", "explain JOB004"),
 ];
 
-/// The commands of the page, by alert: the lines of its blocks, and what stands in a sentence as code.
+/// The commands of the page, by alert: the lines of its code blocks, and inline code.
 fn commands() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for section in PAGE.split("\n## ").skip(1) {
@@ -140,7 +140,7 @@ fn is_command(code: &str) -> bool {
     ["kubectl ", "codex-k8s-guard "].iter().any(|program| code.starts_with(program))
 }
 
-/// A guarded cluster with the chart's objects, and a shell whose programs are ours.
+/// A guarded cluster with the chart's objects, and a shell whose `PATH` has our programs.
 struct Operator {
     guard: Guard,
     folder: TempDir,
@@ -151,7 +151,7 @@ impl Operator {
         let control_plane = ControlPlane::start(playground()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         provide_programs(folder.path());
-        // Before anybody guards it: nobody may shorten a lease.
+        // Before the webhook is registered, because leases cannot be shortened later.
         create(
             &control_plane,
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}}),
@@ -172,7 +172,8 @@ impl Operator {
         operator
     }
 
-    /// All that the chart installs, but for the Pod of `helm test`; and the Secrets that its reconciler makes.
+    /// Installs all objects of the chart, except for the Pod of `helm test`; and the Secrets that its reconciler
+    /// creates.
     fn install(&self) {
         let objects = chart::objects(&chart::rendered(INSTALL_NAMESPACE, "").unwrap()).unwrap();
         let objects: Vec<_> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
@@ -199,7 +200,7 @@ impl Operator {
         }
     }
 
-    /// A namespace whose gate is closed, and a policy that is none.
+    /// Creates a namespace whose gate is closed, and an invalid policy.
     fn break_something(&self) {
         let admin = self.guard.kubectl(&Identity::Admin).unwrap();
         let reconciler = self.guard.kubectl(&Identity::reconciler()).unwrap();
@@ -218,7 +219,7 @@ impl Operator {
         fs::write(self.folder.path().join("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
     }
 
-    /// Runs a command, and tells how it ended and what it said.
+    /// Runs a command, and returns its exit code and output.
     fn run(&self, command: &str) -> (Option<i32>, String) {
         let ran = run(&self.guard.control_plane, self.folder.path(), command);
         let told = [ran.stdout, ran.stderr].concat();
@@ -226,7 +227,7 @@ impl Operator {
     }
 }
 
-/// A folder for the `PATH`: our program, and the pinned kubectl.
+/// Creates a folder for the `PATH`: our program, and the pinned kubectl.
 fn provide_programs(folder: &Path) {
     let programs = folder.join("bin");
     fs::create_dir(&programs).unwrap();
@@ -237,7 +238,7 @@ fn provide_programs(folder: &Path) {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// For a collector that waits no longer than this for a namespace to be gone.
+/// Writes a policy for a collector that waits no longer than `timeout` for a deletion.
 fn write_collectors_policy(folder: &Path, timeout: &str) {
     let policy = format!("{HEAD}cleanup: {{waitForGone: {timeout}}}\n");
     fs::write(folder.join(COLLECTORS_POLICY), policy).unwrap();

@@ -1,4 +1,4 @@
-//! The tables of docs/metrics.md, and what an exposition shows, in one form.
+//! The tables of docs/metrics.md and the exported metrics, in one form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ const PAGE: &str = include_str!("../../../docs/metrics.md");
 /// A metric's type, and the names of its labels.
 pub(crate) type Shape = (String, BTreeSet<String>);
 
-/// Metrics by their names. A counter goes by the name of its samples, which ends in `_total`.
+/// Metrics by their names. The name of a counter is that of its samples, which ends in `_total`.
 pub(crate) type Families = BTreeMap<String, Shape>;
 
 fn code(cell: &str) -> BTreeSet<String> {
@@ -19,7 +19,7 @@ fn cells(line: &str) -> Option<Vec<&str>> {
     Some(row.split('|').map(str::trim).collect())
 }
 
-/// What the tables name, all programs together.
+/// The metrics in the tables, of all programs together.
 pub(crate) fn documented() -> Families {
     let rows: Vec<_> = PAGE.lines().filter_map(cells).filter(|cells| cells.len() > 2).collect();
     let families: Families = rows
@@ -34,13 +34,13 @@ pub(crate) fn documented() -> Families {
     families
 }
 
-/// The metrics of others that the page names.
+/// Other projects' metrics that the page names.
 pub(crate) fn of_others() -> BTreeSet<String> {
     let rows = PAGE.lines().filter_map(cells).filter(|cells| cells.len() == 2);
     rows.map(|cells| cells[0].trim_end_matches('`').to_owned()).collect()
 }
 
-/// What an exposition shows.
+/// The metrics of an exposition.
 pub(crate) fn exposed(text: &str) -> Families {
     let mut families = Families::new();
     let mut current = String::new();
@@ -59,15 +59,15 @@ pub(crate) fn exposed(text: &str) -> Families {
     families
 }
 
-/// Names of metrics in an expression of Prometheus, each as the tables have it.
+/// Names of metrics in a Prometheus expression, each as in the tables.
 pub(crate) fn named(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
     let names = words.filter(|word| word.starts_with("codex_k8s_") || word.starts_with("apiserver_"));
-    // In a matcher of names, the beginning of several.
+    // In a matcher on `__name__`, a prefix of several names.
     names.filter(|name| !name.ends_with('_')).map(family).collect()
 }
 
-/// A histogram has three names.
+/// The family of a metric: a histogram has three names.
 fn family(name: &str) -> String {
     let parts = ["_bucket", "_count", "_sum"];
     let base = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
@@ -75,7 +75,7 @@ fn family(name: &str) -> String {
     if known { base.to_owned() } else { name.to_owned() }
 }
 
-/// That an expression names only metrics that there are.
+/// Asserts that an expression names only existing metrics.
 #[track_caller]
 pub(crate) fn names_only_what_there_is(expression: &str) {
     let (ours, others) = (documented(), of_others());

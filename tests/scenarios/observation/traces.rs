@@ -1,4 +1,4 @@
-//! The traces that a collector is sent, by a collector.
+//! Traces, as a collector receives them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::cluster::{TIMEOUT, playground};
 
-/// A span as it was received: who sent it, its name, its attributes.
+/// A span as it was received: its service, its name, its attributes.
 #[derive(Debug, Clone, PartialEq)]
 struct Span {
     service: String,
@@ -92,7 +92,7 @@ impl Collector {
         format!("--otlp-endpoint=http://{}", self.address)
     }
 
-    /// All spans that there are once there is one of these.
+    /// Waits for a span, and returns all spans received until then.
     #[track_caller]
     fn await_spans(&self, service: &str, name: &str, attributes: &[(&str, &str)]) -> Vec<Span> {
         let what = format!("a span {name} of {service} with {attributes:?}");
@@ -108,7 +108,7 @@ impl Collector {
 
 const NAME: &str = "codex-issue-traced";
 
-/// Asks for what is refused, and returns the decision's id.
+/// Sends a request that is refused, and returns the decision's id.
 fn refusal(collector: &Collector, guard: &Guard) -> String {
     let answer = collector.runtime.block_on(async {
         let developer = Caller::new(&guard.control_plane, &Identity::developer()).await.unwrap();
@@ -152,7 +152,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
         .output()
         .unwrap();
     assert!(swept.status.success(), "{swept:?}");
-    // It has ended: what it had to tell, it has told.
+    // It has exited, so all its spans have been sent.
     let sweeps = collector.received.lock().unwrap().clone();
     let expected = [("dry_run", "true"), ("managed", "1"), ("due", "0"), ("result", "succeeded")];
     assert!(sweeps.iter().any(|span| span.is("codex-k8s-gc", "sweep", &expected)), "{sweeps:?}");
@@ -177,7 +177,7 @@ fn without_its_collector_a_webhook_says_so_and_decides_as_before() {
 fn an_address_that_is_no_collectors_is_refused_and_an_empty_one_is_none() {
     for (endpoint, code, words) in [
         ("collector:4318", 2, "--otlp-endpoint names no collector: found \"collector:4318\"; expected"),
-        // It comes as far as to look for a cluster.
+        // It gets as far as connecting to a cluster.
         ("", 4, "/nowhere"),
     ] {
         let ran = Command::new(playground())

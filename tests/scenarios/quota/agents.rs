@@ -63,7 +63,7 @@ fn project(job: &Job) -> String {
     job.metadata.labels.as_ref().unwrap()["codex-k8s.dev/project-id"].clone()
 }
 
-/// Watches how many Jobs of each project work, change by change, until it is dropped.
+/// Records the highest number of Jobs of each project that work at the same time, until it is dropped.
 pub(crate) struct Most {
     most: Arc<Mutex<BTreeMap<String, usize>>>,
     task: AbortHandle,
@@ -115,7 +115,7 @@ impl Drop for Most {
 }
 
 impl Cluster {
-    /// A run namespace of a project that is ready.
+    /// Creates a ready run namespace in a project.
     pub(crate) fn ready(&self, name: &str, project: &str) -> String {
         self.create(&person("jane"), name, project).unwrap();
         self.await_ready(name);
@@ -131,7 +131,7 @@ impl Cluster {
         self.runtime.block_on(api.create(&PostParams::default(), job))
     }
 
-    /// Waits until the webhook has new Jobs wait, without creating any.
+    /// Waits until new Jobs are pending, with dry runs only.
     #[track_caller]
     pub(crate) fn await_limit(&self, namespace: &str) {
         let api = self.jobs_in(&person("jane"), namespace);
@@ -146,7 +146,7 @@ impl Cluster {
         self.runtime.block_on(self.jobs_in(&Identity::Admin, namespace).get(name)).unwrap()
     }
 
-    /// The Jobs of a project that pass, in the order in which they are to be served.
+    /// The Jobs of a project that pass a filter, in the order of their admission.
     pub(crate) fn jobs(&self, of: &str, passes: impl Fn(&Job) -> bool) -> Vec<Job> {
         let api = Api::<Job>::all(self.client(&Identity::Admin));
         let agents = ListParams::default().labels("codex-k8s.dev/run-id");
@@ -187,7 +187,7 @@ impl Cluster {
         });
     }
 
-    /// The Job's Pod succeeds, as a kubelet would say.
+    /// Marks the Job's Pod as succeeded, as a kubelet does.
     #[track_caller]
     pub(crate) fn finish(&self, job: &str) {
         let (namespace, name) = job.split_once('/').unwrap();

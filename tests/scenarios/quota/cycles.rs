@@ -1,4 +1,4 @@
-//! Namespaces that come and go, many times: nothing is left behind.
+//! Namespaces that are created and deleted many times: nothing is left behind.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use codex_k8s_tests::eventually;
 use crate::harness::person;
 use crate::limits::cluster;
 
-/// As many at a time as one user may have.
+/// The most namespaces that one user may have at a time.
 const BATCH: usize = 20;
-/// The variable that says how many cycles there are.
+/// The variable with the number of cycles.
 const CYCLES: &str = "CODEX_K8S_GUARD_CYCLES";
 
 #[test]
@@ -21,7 +21,7 @@ fn namespaces_that_come_and_go_leave_no_reservation_behind() {
         for (name, created) in cluster.create_all(&person(&format!("cycler-{batch}")), &names, "cycles") {
             assert!(created.is_ok(), "{name}: {created:?}");
         }
-        // Every other one goes before it has come to work.
+        // The other half is deleted without waiting until it is ready.
         let (half, rest) = names.split_at(BATCH / 2);
         for name in half {
             cluster.await_ready(name);

@@ -1,4 +1,4 @@
-//! Two hundred namespaces at once, over three webhooks and two reconcilers of which some are killed.
+//! Two hundred namespaces at once, with three webhooks and two reconcilers of which some are killed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn policy(limit: usize, mode: &str) -> String {
     )
 }
 
-/// Watches how many work at a time, until it is dropped.
+/// Records the highest number of namespaces that work at the same time, until it is dropped.
 struct Most {
     most: Arc<AtomicUsize>,
     enough: Arc<AtomicBool>,
@@ -78,7 +78,7 @@ fn each_holds_one_reservation(cluster: &Cluster, working: &BTreeSet<String>) {
     });
 }
 
-/// Those that wait, each of which says why.
+/// The pending namespaces, each of which has the reason in an annotation.
 fn waiting(cluster: &Cluster) -> Vec<Namespace> {
     let all = cluster.all();
     all.into_iter().filter(|found| lives(found) && !is_ready(found)).collect()
@@ -99,7 +99,7 @@ fn no_more_work_at_once_than_the_limit_whatever_is_killed_meanwhile() {
     each_holds_one_reservation(&cluster, &working);
     say_why(&cluster);
 
-    // More of them, so that there are enough to come in.
+    // More reconcilers, so that there are enough to admit namespaces.
     guard.write_policy(&policy(LIMIT, "warn")).unwrap();
     let third = guard.one_more_reconciler("reconcile-3", &["--no-leader-election".to_owned()]).unwrap();
     let more: Vec<_> = (0..20).map(|number| format!("codex-run-more-{number:02}")).collect();
@@ -115,7 +115,7 @@ fn no_more_work_at_once_than_the_limit_whatever_is_killed_meanwhile() {
     most.is_at_most(LIMIT);
 }
 
-/// Two hundred at once, while some are killed.
+/// Creates two hundred at once, while some processes are killed.
 fn burst(cluster: &Cluster, victims: &[&codex_k8s_tests::process::Process]) {
     let names: Vec<_> = (0..CONCURRENT).map(|number| format!("codex-run-burst-{number:03}")).collect();
     let created = std::thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn say_why(cluster: &Cluster) {
     }
 }
 
-/// The oldest of those that wait come in, and no others.
+/// Asserts that the oldest pending namespaces are admitted, and no others.
 fn ten_go_and_ten_come(cluster: &Cluster, working: &BTreeSet<String>) {
     cluster.eventually("enough of them wait", || {
         let waiting = waiting(cluster);

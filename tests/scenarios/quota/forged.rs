@@ -1,5 +1,5 @@
-//! Leases of reservations that others have written into the namespace of the guard, or deleted there: nobody is let in
-//! or kept out by them for long.
+//! Reservation Leases that others have written into the install namespace, or deleted there: they neither admit a
+//! namespace nor keep one out for long.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::harness::{Cluster, is_refused, person};
 const POLICY: &str = "\
 quotas: {cluster: {max: 3}, perProject: null, perRequester: null, agentJobsPerProject: {max: 1}}
 ";
-/// The reservations are compared with the namespaces every minute.
+/// Enough time, because reservations are compared with the namespaces every minute.
 const COMPARED: Duration = Duration::from_mins(3);
 
 fn leases(cluster: &Cluster) -> Api<Lease> {
     Api::namespaced(cluster.client(&Identity::Admin), "codex-k8s-guard")
 }
 
-/// Writes a Lease of a reservation's name; with a uid, it has the labels that we give.
+/// Writes a Lease with the name of a reservation; with a uid, it has our labels.
 fn forge(cluster: &Cluster, name: &str, kind: &str, holder: Option<&str>, uid: Option<&str>) {
     let (part_of, ours) = PART_OF.entry();
     let labels = uid.map(|uid| {
@@ -56,7 +56,7 @@ fn await_holders(cluster: &Cluster, expected: &[&str]) {
 #[test]
 fn forged_and_deleted_reservations_neither_keep_anyone_out_nor_let_anyone_in() {
     let cluster = Cluster::with_policy(POLICY);
-    // Each takes a number that somebody needs; that of 7 is above the limit, which lets nobody in by itself.
+    // Each takes a number that a namespace needs; that of 7 is above the limit, and does not admit one by itself.
     forge(&cluster, "reservation-cluster-0", "cluster", None, None);
     forge(&cluster, "reservation-cluster-1", "cluster", Some(""), Some(""));
     forge(&cluster, "reservation-cluster-2", "cluster", Some("gone"), Some("0000"));
@@ -70,7 +70,7 @@ fn forged_and_deleted_reservations_neither_keep_anyone_out_nor_let_anyone_in() {
         Some("0002"),
     );
     forge(&cluster, &format!("reservation-{jobs}-4"), "agent-jobs", Some("gone/job"), Some("0003"));
-    // A reconciler that begins has to count them before it lets anyone in.
+    // A new reconciler must count them before it admits a namespace.
     cluster.guard.reconciler.process.signal("TERM").unwrap();
     let second = cluster.guard.one_more_reconciler("second", &[]).unwrap();
 
@@ -92,7 +92,7 @@ fn forged_and_deleted_reservations_neither_keep_anyone_out_nor_let_anyone_in() {
     let working = cluster.await_count("p", 1, works);
     cluster.each_holds_one_reservation(&working);
 
-    // One more of a namespace that lives, and none of another.
+    // One more for an active namespace, and none for another.
     let uid = cluster.read("codex-run-a").unwrap().metadata.uid.unwrap();
     forge(&cluster, "reservation-cluster-9", "cluster", Some("codex-run-a"), Some(&uid));
     let of_b = cluster.reservations().into_iter().find(|lease| {

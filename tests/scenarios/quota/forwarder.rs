@@ -1,4 +1,4 @@
-//! One address for several webhooks, as a Service is: each connection goes to the next that takes it.
+//! One address for several webhooks, like a Service: each connection goes to the next one that accepts it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// Forwards for as long as this process lives, and returns where it listens.
+/// Forwards for as long as this process lives, and returns the address.
 pub(crate) fn forward_to(servers: Vec<SocketAddr>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -28,7 +28,7 @@ async fn accept(listener: std::net::TcpListener, servers: Arc<[SocketAddr]>) {
             for _ in 0..servers.len() {
                 let turn = next.fetch_add(1, Ordering::Relaxed) % servers.len();
                 if let Ok(mut server) = TcpStream::connect(servers[turn]).await {
-                    // Either end may just break off: the other one sees it.
+                    // Either end may reset the connection: the other one notices.
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                     return;
                 }

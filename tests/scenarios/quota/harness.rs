@@ -34,14 +34,14 @@ pub(crate) fn person(name: &str) -> Identity {
     Identity::user(name).in_group(EVERY_RIGHT)
 }
 
-/// A guarded cluster and a runtime to speak to it.
+/// A guarded cluster and a runtime for requests to it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) guard: Guard,
     pub(crate) runtime: Runtime,
 }
 
-/// What became of a creation: the status of the refusal, if it was refused.
+/// The result of a creation: the namespace, or the status of the refusal.
 pub(crate) type Created = Result<Namespace, Box<kube::core::Status>>;
 
 impl Cluster {
@@ -84,7 +84,7 @@ impl Cluster {
         self.runtime.block_on(create(client, name.to_owned(), project.to_owned(), dry_run))
     }
 
-    /// Creates namespaces all at once; what fails because a webhook was killed is tried again.
+    /// Creates namespaces all at once; a request that fails because a webhook was killed is retried.
     pub(crate) fn create_all(
         &self,
         identity: &Identity,
@@ -146,7 +146,7 @@ impl Cluster {
         self.runtime.block_on(api.list(&reservations)).unwrap().items
     }
 
-    /// The namespaces that hold reservations of a kind of scope, each as often as it does.
+    /// The holders of the reservations in a kind of scope, each as often as it holds one.
     pub(crate) fn holders(&self, kind: &str) -> Vec<String> {
         let of_kind = |lease: &Lease| {
             lease
@@ -162,7 +162,7 @@ impl Cluster {
         holders
     }
 
-    /// The reasons of a namespace's Events, as they stand in it.
+    /// The reasons of a namespace's Events.
     pub(crate) fn events(&self, namespace: &str) -> Vec<String> {
         let api = Api::<Event>::namespaced(self.client(&Identity::Admin), namespace);
         let events = self.runtime.block_on(api.list(&ListParams::default())).unwrap();
@@ -188,7 +188,7 @@ async fn create(client: Client, name: String, project: String, dry_run: bool) ->
     loop {
         match api.create(&PostParams { dry_run, field_manager: None }, &namespace).await {
             Ok(created) => return Ok(created),
-            // The server that was to fix it was killed: whoever creates it comes again.
+            // The server that would have mutated it was killed: the client retries.
             Err(kube::Error::Api(status)) if status.message.contains("NS001: ") => {}
             Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => return Err(status),
             Err(kube::Error::Api(_)) => {}
@@ -197,7 +197,7 @@ async fn create(client: Client, name: String, project: String, dry_run: bool) ->
     }
 }
 
-/// Refused by QUOTA003 with these words.
+/// Asserts that QUOTA003 refused it, with these words.
 #[track_caller]
 pub(crate) fn is_refused(created: &Created, words: &[&str]) {
     let status = created.as_ref().expect_err("it was to be refused");
@@ -223,7 +223,7 @@ pub(crate) fn name(namespace: &Namespace) -> String {
     namespace.metadata.name.clone().unwrap()
 }
 
-/// The names of those that pass.
+/// The names of those that pass a filter.
 pub(crate) fn names(namespaces: &[Namespace], passes: impl Fn(&Namespace) -> bool) -> BTreeSet<String> {
     namespaces.iter().filter(|namespace| passes(namespace)).map(name).collect()
 }

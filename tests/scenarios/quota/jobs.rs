@@ -1,4 +1,4 @@
-//! Agent Jobs of one project, many at once, over two reconcilers of which one is killed.
+//! Agent Jobs of one project, many at once, with two reconcilers of which one is killed.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use crate::agents::{Most, annotation, has_ended, job, limit, one_more, policy, w
 use crate::harness::{Cluster, person};
 
 const LIMIT: usize = 5;
-/// What a Job says that it waits for as long as nobody has looked.
+/// The pending reason of a Job before it is first reconciled.
 const PENDING_REASON_AT_CREATION: &str = "a quota reservation among the agent Jobs of its project";
 
-/// Creates Jobs all at once, as many in each namespace.
+/// Creates Jobs all at once, the same number in each namespace.
 fn create_all(cluster: &Cluster, namespaces: &[String], each: usize) {
     let client = cluster.client(&person("jane"));
     cluster.runtime.block_on(async {
@@ -63,7 +63,7 @@ fn no_more_agent_jobs_of_a_project_work_at_once_than_the_limit_whatever_is_kille
     all_others_say_why(&cluster, &working);
     create_all(&cluster, std::slice::from_ref(&other), LIMIT + 1);
     cluster.await_count("q", LIMIT, works);
-    // Of what the killed one has done last, no Event may tell.
+    // The killed reconciler may not have recorded Events for its last changes.
     tells(&cluster, &cluster.await_count("q", 1, waits), "QuotaExceeded");
 
     let begun = std::time::Instant::now();
@@ -77,7 +77,7 @@ fn no_more_agent_jobs_of_a_project_work_at_once_than_the_limit_whatever_is_kille
     cluster.eventually("the metrics show who works", || {
         shows(health, "quota_reservations{scope=\"agent-jobs\"}", 10)
     });
-    // Deleted ones are as good as complete ones.
+    // Deleted ones free their reservations like complete ones.
     for namespace in &namespaces {
         cluster.delete(std::slice::from_ref(namespace));
     }
@@ -112,7 +112,7 @@ fn all_others_say_why(cluster: &Cluster, working: &[String]) {
     }
 }
 
-/// Some of those that work end: as many come in, and those are the oldest.
+/// Completes some working Jobs: as many are admitted, and those are the oldest.
 #[track_caller]
 fn the_oldest_come_in(cluster: &Cluster, working: &[String], count: usize) -> Vec<String> {
     let waiting = cluster.names("p", waits);
@@ -182,7 +182,7 @@ fn a_limit_counts_what_works_already_and_evicts_no_one_and_lets_all_go_when_it_i
     taken_away_while_no_one_looks(&cluster, &namespace, &reconciler);
 }
 
-/// Whoever comes next lets go of those that wait all the same.
+/// The next reconciler still releases pending Jobs after the limit was removed.
 fn taken_away_while_no_one_looks(cluster: &Cluster, namespace: &str, reconciler: &Reconciler) {
     cluster.guard.write_policy(&limit(0)).unwrap();
     cluster.await_limit(namespace);
@@ -199,7 +199,7 @@ fn taken_away_while_no_one_looks(cluster: &Cluster, namespace: &str, reconciler:
     nothing_is_left(cluster);
 }
 
-/// Neither reservations nor the mark.
+/// Asserts that neither reservations nor the mark are left.
 fn nothing_is_left(cluster: &Cluster) {
     let leases = Api::<Lease>::namespaced(cluster.client(&Identity::Admin), "codex-k8s-guard");
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=codex-k8s-guard");

@@ -1,4 +1,4 @@
-//! Who is counted where, what a namespace without a reservation is told, and what becomes of its lease.
+//! Limits: the scopes that count a request, the messages for a pending namespace, and its lease.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use kube::Api;
 
 use crate::harness::{Cluster, annotation, is_ready, is_refused, person, unique};
 
-/// Whoever breaks the glass passes the early look, and gets no further than the gate.
+/// A break-glass user passes the quota check at creation, and then waits at the gate.
 const POLICY: &str = "\
 identities: {breakGlass: {users: [rescuer]}}
 quotas: {cluster: null, perProject: {max: 2, overrides: {narrow: 1, cycles: 1000, open: 1000}}, perRequester: {max: 21}}
@@ -50,7 +50,7 @@ fn a_project_has_no_more_namespaces_than_its_limit_whoever_asks() {
         is_refused(&cluster.create_with(identity, &fresh(), "two", true), &told);
     }
     cluster.create(&joe, &fresh(), "another").unwrap();
-    // What is in the count already is not counted against itself.
+    // A namespace that is already counted is not counted against itself.
     cluster.annotate(&Identity::worker(), &first, &[("correlation-id", "c1")]).unwrap();
     cluster.delete(std::slice::from_ref(&first));
     is_refused(&cluster.create(&joe, &fresh(), "two"), &[&first]);
@@ -107,7 +107,7 @@ fn the_lease_of_a_namespace_without_a_reservation_is_cut_once_and_restored_with_
         cluster.events(&second).contains(&"QuotaExceeded".to_owned()).then_some(())
     });
     nobody_else_cuts(cluster, &first);
-    // The platform extends it: it is not cut again, whatever is looked at.
+    // The platform extends it: no later reconciliation shortens it again.
     let extended = updated_at.checked_add("24h".parse().unwrap()).unwrap().to_string();
     let parts = [("namespace-lease-ttl", "24h0m0s"), ("namespace-lease-expires-at", &*extended)];
     cluster.annotate(&Identity::worker(), &second, &parts).unwrap();
@@ -123,7 +123,7 @@ fn the_lease_of_a_namespace_without_a_reservation_is_cut_once_and_restored_with_
     });
 }
 
-/// Neither by saying that there is no reservation, nor without.
+/// Asserts that the lease of a working namespace cannot be shortened, even by forging the annotation of a pending one.
 fn nobody_else_cuts(cluster: &Cluster, name: &str) {
     let now = jiff::Timestamp::now();
     let cut = codex_k8s_shared::lease::Lease::grant(now, "15m".parse().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Jobs that are deleted without their Pods: what runs stays counted.
+//! Jobs that are deleted without their Pods: running Pods stay counted.
 
 use codex_k8s_tests::Identity;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,7 +36,7 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_reservation_until_they_have_
         refused.code == 403 && refused.message.contains("QUOTA004: metadata.ownerReferences"),
         "{refused:?}"
     );
-    // The API server's garbage collector tries as well, and again.
+    // The API server's garbage collector tries as well, repeatedly.
     let before = denied(&cluster);
     cluster.eventually("the garbage collector was denied twice", || {
         (denied(&cluster) >= before + 2).then_some(())
@@ -46,7 +46,7 @@ fn a_job_that_is_deleted_without_its_pods_keeps_its_reservation_until_they_have_
         (vec![pod.clone()], vec![format!("{namespace}/second")])
     );
 
-    // It ends, as a kubelet would say; then the Job goes, and the second has its reservation.
+    // The Pod ends, as a kubelet would report; then the Job is deleted, and the second one has its reservation.
     let kubelet = Api::<Pod>::namespaced(cluster.client(&Identity::kubelet()), &namespace);
     let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
     cluster.runtime.block_on(kubelet.patch_status(&pod, &PatchParams::default(), &ended)).unwrap();

@@ -1,5 +1,5 @@
-//! What the reconciler asks of the API server, by what it may ask: no more than the documentation says, and nothing
-//! about Jobs unless they are limited.
+//! The reconciler with least rights: it needs no more than the documentation says, and none about Jobs unless they are
+//! limited.
 
 use codex_k8s_tests::Identity;
 use codex_k8s_tests::kubectl::Kubectl;
@@ -21,7 +21,7 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-/// Every right but those that a limit on Jobs takes.
+/// Every right except for those that a limit on Jobs needs.
 fn rights() -> Vec<Value> {
     let all = ["get", "list", "watch", "create", "patch", "delete"];
     let rbac = "rbac.authorization.k8s.io";
@@ -76,7 +76,7 @@ fn without_a_limit_nothing_is_requested_about_jobs_and_with_one_no_more_than_the
     let first = cluster.create_job(&Identity::agent(&namespace), &namespace, &job("first")).unwrap();
     assert!(works(&first) && first.spec.as_ref().unwrap().suspend != Some(true));
     assert_eq!(annotation(&first, "job-pending-reason"), "");
-    // It is at work, and has counted all reservations more than once.
+    // It runs, and has counted all reservations more than once.
     let again = cluster.ready("codex-run-again", "p");
     all_is_well(&cluster, least.health);
     let registered = admin.run(&["get", "mutatingwebhookconfigurations", "-o", "json"]).unwrap();
@@ -110,7 +110,7 @@ fn without_a_limit_nothing_is_requested_about_jobs_and_with_one_no_more_than_the
     all_is_well(&cluster, least.health);
 }
 
-/// Nothing was refused to it.
+/// Asserts that no request of the reconciler was refused.
 #[track_caller]
 fn all_is_well(cluster: &Cluster, health: codex_k8s_tests::Health) {
     let log = std::fs::read_to_string(cluster.guard.file("least.log")).unwrap();

@@ -1,4 +1,4 @@
-//! Ending without losing a request, and changing the certificate without ending.
+//! Shutdown without losing a request, and a certificate change without a shutdown.
 
 use std::time::Duration;
 

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take before a test gives up.
+/// The timeout of every wait in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Allows what is called anything, panics at `panic`, never decides `hang`, and keeps `wait` until it is released.
+/// Allows any other uid, panics at `panic`, never decides `hang`, and keeps `wait` until it is released.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     pub(crate) waiting: Notify,
@@ -53,7 +53,7 @@ pub(crate) struct Server {
     pub(crate) ended: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Limits that are short, and HTTP/1.1 as production sees it.
+/// Short limits, and HTTP/1.1 as in production.
 pub(crate) fn limits() -> Limits {
     Limits { alpn: Alpn::Http1, drain_delay: Duration::from_millis(300), ..Limits::default() }
 }
@@ -83,7 +83,7 @@ impl Server {
         server
     }
 
-    /// Issues a certificate and puts it in force; its serial number is new.
+    /// Issues a certificate and installs it; its serial number is new.
     pub(crate) fn install_new_certificate(&self) -> KeyPairPem {
         let pair = self.authority.issue(Timestamp::now(), &Leaf::of_loopback()).unwrap();
         self.resolver.install(pair.certificate.as_bytes(), pair.key.as_bytes(), Timestamp::now()).unwrap();
@@ -94,13 +94,13 @@ impl Server {
         Dialer::trusting(self.authority.pem().certificate.as_bytes()).unwrap()
     }
 
-    /// Whether the metrics have a line that begins so.
+    /// Returns true if the metrics have a line that begins with this.
     pub(crate) fn counted(&self, line: &str) -> bool {
         self.metrics.render().lines().any(|found| found.starts_with(line))
     }
 }
 
-/// A review of this uid.
+/// A review with this uid.
 pub(crate) fn review(uid: &str) -> Bytes {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -110,14 +110,14 @@ pub(crate) fn review(uid: &str) -> Bytes {
     serde_json::to_vec(&review).unwrap().into()
 }
 
-/// As [`review`], too large to be decided where it was read.
+/// A review like [`review`], too large to be decided on the thread that read it.
 pub(crate) fn large_review(uid: &str) -> Bytes {
     let mut review: Value = serde_json::from_slice(&review(uid)).unwrap();
     review["request"]["object"]["padding"] = "x".repeat(100_000).into();
     serde_json::to_vec(&review).unwrap().into()
 }
 
-/// The `response` of an answer.
+/// The `response` in an answer.
 pub(crate) fn response(body: &[u8]) -> Value {
     let mut answer: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");

@@ -1,4 +1,4 @@
-//! Too many, too slow, too idle: shed with an answer, or cut off, but never kept for ever.
+//! Too many, too slow or too idle connections: shed with an answer, or cut off, but never kept for ever.
 
 use std::time::Duration;
 

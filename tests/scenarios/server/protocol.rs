@@ -1,4 +1,4 @@
-//! What is answered to which request.
+//! The answer to each kind of request.
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};

@@ -11,7 +11,7 @@ use super::corpus::{KINDS, object};
 use super::handler::Ask;
 use crate::harness::{cluster, unique};
 
-/// What connects to a Pod, the kind of its options, and what the API server says when admission is through: for there is
+/// Subresources that connect to a Pod, the kind of their options, and the API server's error after admission: there is
 /// nothing to connect to.
 const CONNECTIONS: [(&str, &str, &str); 4] = [
     ("exec?command=true&stdout=true", "PodExecOptions", NO_NODE),
@@ -22,10 +22,10 @@ const CONNECTIONS: [(&str, &str, &str); 4] = [
 
 const NO_NODE: &str = "does not have a host assigned";
 
-/// A Pod that nobody runs.
+/// A Pod that is never run.
 pub(super) async fn idle_pod(namespace: &str) -> Value {
     let worker = Caller::new(cluster(), &Identity::worker()).await.unwrap();
-    // No controller of another label's Pods takes it for one of its own, and deletes it.
+    // Without this label, the controller of other Pods would adopt it, and delete it.
     let changes =
         [("/spec/serviceAccountName", "codex-runner".into()), ("/metadata/labels", json!({"app": "idle"}))];
     let pod = object(&KINDS[7], &unique(), &changes);

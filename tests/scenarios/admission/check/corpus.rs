@@ -1,10 +1,10 @@
-//! The objects that are compared, and the changes of them.
+//! The objects that are compared, and changes to them.
 
 use serde_json::{Value, json};
 
 use crate::harness::unique;
 
-/// Where the Pod of a kind stands in it, and where it is created.
+/// Kinds with the path of the Pod in them, and the path that they are created at.
 pub(super) const KINDS: [(&str, &str, &str, &str); 8] = [
     ("batch/v1", "Job", "/spec/template", "/apis/batch/v1/namespaces/{}/jobs"),
     ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template", "/apis/batch/v1/namespaces/{}/cronjobs"),
@@ -16,7 +16,7 @@ pub(super) const KINDS: [(&str, &str, &str, &str); 8] = [
     ("v1", "Pod", "", "/api/v1/namespaces/{}/pods"),
 ];
 
-/// What is set in the Pod's spec.
+/// Changes to the Pod's spec.
 pub(super) fn changes() -> Vec<(&'static str, Value)> {
     vec![
         ("/spec/nothing", Value::Null),
@@ -99,7 +99,7 @@ pub(super) fn set(object: &mut Value, changes: &[(&str, Value)]) {
     }
 }
 
-/// What is set in a namespace that there is.
+/// Changes to an existing namespace.
 pub(super) fn changes_of_namespaces() -> Vec<(&'static str, Value)> {
     vec![
         ("/metadata/labels/codex-k8s.dev~1managed-by", "helm".into()),
@@ -118,13 +118,13 @@ pub(super) fn changes_of_namespaces() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The pointer of a key, written with its slashes escaped.
+/// Splits a pointer into its parent and its key, with the slashes of the key unescaped.
 pub(super) fn key_of(pointer: &str) -> (&str, String) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     (parent, key.replace("~1", "/"))
 }
 
-/// A namespace by name and, perhaps, some of its keys.
+/// Namespaces with a name and, perhaps, some of its keys.
 pub(super) fn namespaces() -> Vec<Value> {
     let keys = [
         json!({}),

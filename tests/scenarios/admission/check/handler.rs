@@ -1,4 +1,4 @@
-//! The serving webhook, asked as the API server asks it: over HTTPS, with what the API server makes of an object first.
+//! The serving webhook, called as the API server calls it: over HTTPS, with the object as the API server defaults it.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::harness::{create, guard, unmanaged};
 
-/// What only the API server's storage puts down.
+/// Metadata that only the API server's storage sets.
 const STORED: [&str; 5] = ["uid", "creationTimestamp", "managedFields", "resourceVersion", "generation"];
 
-/// How often a request is sent that is to be sent again.
+/// Attempts at a request that has to be retried.
 const ATTEMPTS: u32 = 10;
 
-/// A connection to the webhook, and a namespace that it does not guard.
+/// A connection to the webhook, and a namespace that the webhook does not guard.
 pub(super) struct Handler {
     connection: Connection,
     admin: Caller,
@@ -39,7 +39,7 @@ pub(super) struct Ask<'a> {
     pub(super) old: Option<&'a Value>,
 }
 
-/// What both calls came to.
+/// The result of both calls.
 pub(super) struct Said {
     pub(super) message: Option<String>,
     pub(super) rules: Vec<String>,
@@ -56,19 +56,19 @@ impl Handler {
         Self { connection, admin, unguarded, made: HashMap::new() }
     }
 
-    /// A namespace that the webhook does not guard, with the account that Pods of a run name.
+    /// Creates a namespace that the webhook does not guard, with the account that Pods of a run name.
     pub(super) fn unguarded() -> String {
         let namespace = unmanaged();
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
         for name in ["codex-runner", "default"] {
             let answer = create(&Identity::Admin, &path, &json!({"metadata": {"name": name}}));
-            // The controller manager may have been here first.
+            // The controller manager may have created it first.
             assert!(answer.code < 300 || answer.code == 409, "{}", answer.body);
         }
         namespace
     }
 
-    /// What the API server makes of an object before any webhook sees it; nothing, if it refuses it by itself.
+    /// The object as the API server defaults it before any webhook sees it; `None` if the API server itself refuses it.
     pub(super) async fn made_of(&mut self, object: &Value, path: &str, namespace: &str) -> Option<Value> {
         if object["kind"] == "Namespace" {
             let mut object = object.clone();
@@ -92,7 +92,7 @@ impl Handler {
         made
     }
 
-    /// Asks for both calls; the second one is not made, if the first one refuses.
+    /// Makes both calls; the second one is skipped if the first one refuses.
     pub(super) async fn ask(&mut self, ask: &Ask<'_>) -> Said {
         let mut object = ask.object.cloned().unwrap_or_default();
         let mutated = self.call("/mutate", &ask.review(&object)).await;
@@ -116,7 +116,7 @@ impl Handler {
         Said { message, rules, warnings: texts(&response["warnings"]), object }
     }
 
-    /// Asks until it is decided: a fact that could not be read in time is asked for once more, as clients do.
+    /// Calls until there is a decision: a fact that could not be read in time is requested once more, as clients do.
     async fn call(&mut self, path: &str, review: &Value) -> Value {
         let body = serde_json::to_vec(review).unwrap();
         for _ in 0..ATTEMPTS {
@@ -149,7 +149,7 @@ impl Ask<'_> {
         }})
     }
 
-    /// Who asks, as the API server has authenticated it.
+    /// The requester, as the API server has authenticated it.
     fn user(&self) -> Value {
         let account = |namespace: &str, name: &str| {
             let user = format!("system:serviceaccount:{namespace}:{name}");

@@ -26,18 +26,18 @@ pub(crate) const AUTHORITY: &str = "codex-k8s-webhook-ca";
 pub(crate) const LEAF: &str = "codex-k8s-webhook-tls";
 const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A control plane with the chart's rights, and what runs with them.
+/// A control plane with the chart's rights, and the programs that run with them.
 pub(crate) struct Installation {
     pub(crate) control_plane: ControlPlane,
     runtime: Runtime,
     admin: Caller,
     roles: Vec<Value>,
-    /// Where the webhook serves.
+    /// The address of the webhook.
     pub(crate) address: SocketAddr,
 }
 
 impl Installation {
-    /// Applies the rights among rendered objects, and nothing else of them.
+    /// Applies the rights among rendered objects, and none of the others.
     pub(crate) fn new(objects: &[Value]) -> Self {
         let control_plane = ControlPlane::start_audited(playground()).unwrap();
         let runtime =
@@ -49,7 +49,7 @@ impl Installation {
         let new = Self { control_plane, runtime, admin, roles, address };
         let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}});
         let group = "rbac.authorization.k8s.io";
-        // People may do everything; our own ServiceAccounts what the chart lets them.
+        // People may do everything; our own ServiceAccounts only what the chart grants.
         let people = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding",
             "metadata": {"name": EVERY_RIGHT},
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
@@ -91,7 +91,7 @@ impl Installation {
         self.send(Method::GET, path, &Value::Null).object().ok()
     }
 
-    /// What was asked so far with the rights of the chart.
+    /// The requests so far that were made with the rights of the chart.
     pub(crate) fn requests(&self) -> Vec<Request> {
         requests(&self.control_plane.audit_events(), INSTALL_NAMESPACE)
     }
@@ -105,7 +105,7 @@ impl Installation {
         })
     }
 
-    /// Takes one right away while something is done, and waits until that is refused for the lack of it.
+    /// Removes one right while something is done, and waits until a request is refused because of it.
     #[track_caller]
     pub(crate) fn without(&self, right: &Right, works: impl FnOnce()) {
         let role = self.roles.iter().find(|role| {
@@ -140,7 +140,7 @@ impl Installation {
         });
     }
 
-    /// Starts a reconciler with these arguments beside the chart's own.
+    /// Starts a reconciler with these arguments in addition to the chart's own.
     pub(crate) fn reconcile(&self, name: &str, args: &[String]) -> Reconciler {
         let mut all = vec![
             format!("--policy={}", self.policy_file()),
@@ -156,7 +156,7 @@ impl Installation {
         Reconciler::start(&self.control_plane, playground(), name, &Identity::reconciler(), &all).unwrap()
     }
 
-    /// Brings what is in the Secret of the leaf to where the webhook reads it.
+    /// Copies the Secret of the leaf into the folder that the webhook reads.
     pub(crate) fn mount(&self) {
         for part in ["tls.crt", "tls.key"] {
             let secret =
@@ -166,7 +166,7 @@ impl Installation {
         }
     }
 
-    /// Whether what is mounted is served, to whoever trusts an authority in PEM.
+    /// Returns `Some` if the mounted certificate is served to a client that trusts an authority in PEM.
     pub(crate) fn serves_what_is_mounted(&self, authority: &str) -> Option<()> {
         let mounted = fs::read(self.control_plane.folder().join("tls.crt")).unwrap();
         let mounted = CertificateDer::from_pem_slice(&mounted).unwrap();
@@ -195,7 +195,7 @@ impl Installation {
         self.control_plane.folder().join("policy.yaml").display().to_string()
     }
 
-    /// Writes the policy that all of them read: what follows its first two lines.
+    /// Writes the policy that all of them read; `text` follows its first two lines.
     pub(crate) fn write_policy(&self, text: &str) {
         let unfinished = self.control_plane.folder().join("policy.new");
         fs::write(&unfinished, format!("apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n{text}"))
@@ -208,7 +208,7 @@ impl Installation {
         self.run_plainly(account, &[args, &[&format!("--policy={}", self.policy_file())]].concat())
     }
 
-    /// The same, of what needs no policy.
+    /// Runs a command that needs no policy.
     pub(crate) fn run_plainly(&self, account: &str, args: &[&str]) -> Output {
         let identity = Identity::service_account(INSTALL_NAMESPACE, account);
         let store = self.control_plane.folder().join("audit.db");
@@ -237,7 +237,7 @@ impl Installation {
         self.soon("the daemon runs", || Process::started_with(&listen).ok())
     }
 
-    /// Ends a process and waits until it has.
+    /// Terminates a process and waits for its exit.
     pub(crate) fn end(&self, process: &Process) {
         process.signal("TERM").unwrap();
         self.soon("the process has ended", || (!process.is_running()).then_some(()));
@@ -264,8 +264,8 @@ fn is(rule: &Value, right: &Right) -> bool {
         && rule["resourceNames"][0].as_str() == right.name.as_deref()
 }
 
-/// Whether a request was refused because there is not this right. What is applied and not there has to be created;
-/// what grants more than one has, or binds it, has to be let.
+/// Returns true if a request was refused for the lack of this right. To apply a missing object takes the right to
+/// create it; to grant more than one has, or to bind it, takes `escalate` or `bind`.
 pub(crate) fn lacks(request: &Request, right: &Right) -> bool {
     let (resource, words) = match right.verb.as_str() {
         "escalate" => ("roles", "is attempting to grant RBAC permissions not currently held".to_owned()),

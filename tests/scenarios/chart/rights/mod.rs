@@ -1,4 +1,4 @@
-//! Rights: what the chart grants is what the programs use, on a real control plane, through the situations that need it.
+//! Rights: the chart grants what the programs use, on a real control plane, in the situations that need it.
 
 pub(crate) mod installation;
 mod situations;
@@ -12,7 +12,7 @@ use installation::{INSTALL_NAMESPACE, Installation, lacks};
 use situations::{COLLECTOR, CONFIGURATIONS, PURGE, RECONCILE, Rights};
 use table::{Request, Right, markdown};
 
-/// With everything that asks for rights.
+/// Values that enable everything that needs rights.
 const VALUES: &str = "policy: {quotas: {agentJobsPerProject: {max: 4}}}";
 
 /// Everything that the chart grants, however it is installed.
@@ -20,7 +20,7 @@ fn all_rights() -> BTreeSet<Right> {
     table::granted(&objects(&rendered(&("rights", INSTALL_NAMESPACE, VALUES))))
 }
 
-/// However it is installed, nothing else is granted than what the scenario below uses.
+/// No set of values grants more than the scenario below uses.
 #[test]
 fn every_set_of_values_grants_a_part_of_the_same_rights() {
     let all = all_rights();
@@ -31,7 +31,7 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
             |namespace: String| if namespace == set.1 { INSTALL_NAMESPACE.to_owned() } else { namespace };
         rights.map(|right| Right { namespace: right.namespace.map(home), ..right }).collect::<BTreeSet<_>>()
     };
-    // What limits agent Jobs; that there are any, it sees without a limit as well.
+    // The rights that limit agent Jobs; the reconciler lists Jobs without a limit as well.
     let limits =
         |right: &&Right| right.resource == "jobs" && right.account == RECONCILE && right.verb != "list";
     let default: BTreeSet<_> = all.iter().filter(|right| !limits(right)).cloned().collect();
@@ -43,7 +43,7 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
                 let without = default.iter().filter(|right| right.account != COLLECTOR).cloned();
                 assert_eq!(found, without.collect());
             }
-            // What keeps Secrets, configurations and replicas in view is owned by another manager business then.
+            // Without certificates and replicas to watch, because cert-manager manages them.
             "cert-manager" => {
                 let without = default.iter().filter(|right| !keeps(right)).cloned();
                 assert_eq!(found, without.collect());
@@ -53,7 +53,7 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
     }
 }
 
-/// Whether a right is for keeping certificates.
+/// Returns true if a right is for managing certificates.
 fn keeps(right: &Right) -> bool {
     let resources = ["secrets", "endpointslices"].iter().chain(&CONFIGURATIONS);
     let of_reconcile =
@@ -72,7 +72,7 @@ fn what_the_chart_grants_is_what_the_programs_use_and_nothing_is_missing() {
     compare(&situations::run(at, all_rights()));
 }
 
-/// Whether a right was used: whatever came of it, and be it a refusal of ours.
+/// Returns true if a right was used, with any result, even a refusal by our webhook.
 fn is_used(right: &Right, requests: &[Request]) -> bool {
     requests.iter().any(|request| right.allows(request) && !is_forbidden(request))
 }
@@ -81,7 +81,7 @@ fn is_forbidden(request: &Request) -> bool {
     request.code == 403 && !request.message.contains("admission webhook")
 }
 
-/// Whether a right over everything was used over one thing alone, which it could name.
+/// Returns true if a right over everything was used on one object alone, which it could name.
 fn is_too_wide(right: &Right, requests: &[Request]) -> bool {
     let allowed = || requests.iter().filter(|request| right.allows(request));
     let things: BTreeSet<_> = allowed().map(|request| (&request.namespace, &request.name)).collect();
@@ -91,7 +91,7 @@ fn is_too_wide(right: &Right, requests: &[Request]) -> bool {
     (by_name && things.len() == 1) || (everywhere && right.verb == "create" && places.len() == 1)
 }
 
-/// What is granted in all namespaces and written in them.
+/// Resources that are granted in all namespaces and written there.
 const NAMESPACED: [&str; 6] =
     ["serviceaccounts", "roles", "rolebindings", "resourcequotas", "limitranges", "events"];
 

@@ -1,4 +1,4 @@
-//! What the programs are for, one situation after the other.
+//! The duties of the programs, one situation after the other.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::table::{Request, Right};
 const POLICY: &str =
     "lease: {minTtl: 1s}\ncleanup: {grace: 1s}\nidentities: {breakGlass: {users: [vandal]}}\n";
 const LIMITED: &str = "quotas: {agentJobsPerProject: {max: 1}}\n";
-/// A baseline of which nothing is wanted any more.
+/// A baseline in which no object is desired any more.
 const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limitRange: null}}\n";
 
 pub(crate) const RECONCILE: &str = "codex-k8s-reconcile";
@@ -25,8 +25,8 @@ const REGISTRATION: &str = "codex-k8s-registration";
 pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
 
-/// A right that no request in the audit log shows, since the API server asks for it beside the request's own verb: to
-/// create what is applied and not there, to grant more than one has, to bind that.
+/// A right that no request in the audit log shows, because the API server checks it in addition to the request's own
+/// verb: to create an applied object that is missing, to grant more than one has, or to bind that.
 fn beside(account: &str, group: &str, resource: &str, verb: &str, granted: &BTreeSet<Right>) -> Right {
     let right = granted.iter().find(|right| {
         right.account == account && right.group == group && right.resource == resource && right.verb == verb
@@ -34,11 +34,11 @@ fn beside(account: &str, group: &str, resource: &str, verb: &str, granted: &BTre
     right.unwrap_or_else(|| panic!("{account} may not {verb} {resource}")).clone()
 }
 
-/// An installation in which all of them have been.
+/// An installation in which all situations have occurred.
 pub(crate) struct Rights {
     pub(crate) at: Installation,
     pub(crate) granted: BTreeSet<Right>,
-    /// Those that were taken away, and missed.
+    /// Rights that were removed, and whose absence caused a refusal.
     pub(crate) missed: BTreeSet<Right>,
 }
 
@@ -103,7 +103,7 @@ impl Installation {
         });
     }
 
-    /// As one whom no rule keeps from anything.
+    /// Sends a request as a user that no rule refuses.
     fn vandalize(&self, method: Method, path: &str, body: &Value) -> Answer {
         self.send_as(&Identity::user("vandal").in_group(EVERY_RIGHT), method, path, body)
     }
@@ -126,7 +126,7 @@ impl Installation {
     }
 }
 
-/// Goes through all of them, and ends what runs.
+/// Goes through all situations, and terminates what runs.
 pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     let mut rights = Rights { at, granted, missed: BTreeSet::new() };
     rights.at.write_policy(POLICY);
@@ -135,7 +135,7 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     limit_agent_jobs(&rights.at);
     sweep(&mut rights);
     assert!(rights.at.run_plainly("codex-k8s-deregistration", &["unregister"]).status.success());
-    // What is watched is in the audit log once that has ended.
+    // Watches are in the audit log once they have ended.
     for process in running {
         rights.at.end(&process);
     }
@@ -143,8 +143,8 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     rights
 }
 
-/// As it is installed: the keeper makes certificates before there is a webhook, behind a Service that has no Pods yet;
-/// then there are some; then the webhook is registered.
+/// Installs: the reconciler creates certificates before there is a webhook, behind a Service without Pods; then the
+/// Pods start; then the webhook is registered.
 fn begin(rights: &mut Rights) -> [Process; 2] {
     let at = &rights.at;
     let keeper = at.reconcile("bootstrap", &[format!("--service={INSTALL_NAMESPACE}/codex-k8s-webhook")]);
@@ -166,7 +166,7 @@ fn begin(rights: &mut Rights) -> [Process; 2] {
     [webhook.process, keeper.process]
 }
 
-/// Run namespaces that come, are vandalized and repaired, are left by the policy, and go.
+/// Run namespaces that are created, vandalized and repaired, dropped by the policy, and deleted.
 fn look_after(rights: &mut Rights) {
     let names = ["codex-issue-one", "codex-issue-two"];
     for name in names {
@@ -219,7 +219,7 @@ fn look_after(rights: &mut Rights) {
     });
 }
 
-/// A new authority, and with it a new leaf.
+/// Rotates the authority, and with it the leaf.
 fn rotate(at: &Installation) {
     let rotate = json!({"metadata": {"annotations": {"codex-k8s.dev/rotate": "now"}}});
     let secrets = [AUTHORITY, LEAF].map(|name| format!("{}/secrets/{name}", path(INSTALL_NAMESPACE)));
@@ -230,7 +230,7 @@ fn rotate(at: &Installation) {
             at.find(secret).filter(|found| found["data"] != before["data"])
         });
     }
-    // What kubelet does with the Secret that it mounts.
+    // Kubelet's work for the Secret that it mounts.
     at.mount();
     at.soon("nothing else is trusted", || {
         at.find(&secrets[0])
@@ -238,8 +238,8 @@ fn rotate(at: &Installation) {
     });
 }
 
-/// A change of each: of a list that is replaced as a whole, of a label, and of a map, of which what nobody has applied
-/// stays under an apply.
+/// A change for each: of a list that is replaced as a whole, of a label, and of a map, in which keys without a field
+/// manager survive an apply.
 fn changes(name: &str) -> [Value; 5] {
     [
         json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": "somebody"}}}),
@@ -250,13 +250,13 @@ fn changes(name: &str) -> [Value; 5] {
     ]
 }
 
-/// What makes an object what it is.
+/// The content that makes up an object.
 fn content(object: &Value) -> Value {
     let label = &object["metadata"]["labels"]["codex-k8s.dev/managed-by"];
     json!([object["rules"], object["subjects"], object["spec"], label])
 }
 
-/// Somebody was quicker: the place that a namespace would get is taken, and is looked at again.
+/// A race: the reservation that a namespace would get is taken in between, and the reconciler retries.
 fn contend(at: &Installation) {
     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{INSTALL_NAMESPACE}/leases");
     let held = |number: &u32| at.find(&format!("{leases}/reservation-cluster-{number}")).is_some();
@@ -268,7 +268,7 @@ fn contend(at: &Installation) {
     at.await_open("codex-issue-late");
 }
 
-/// What is deleted comes back, what is changed is changed back; a binding of another role is made anew.
+/// Deleted objects come back, changed ones are changed back; a binding to another role is recreated.
 fn repair(at: &Installation, name: &str) {
     for (path, change) in baseline(name).iter().zip(changes(name)) {
         let before = content(&at.find(path).unwrap());
@@ -292,7 +292,7 @@ fn repair(at: &Installation, name: &str) {
     at.await_open(name);
 }
 
-/// Agent Jobs of which one works at a time.
+/// Agent Jobs, of which one works at a time.
 fn limit_agent_jobs(at: &Installation) {
     at.write_policy(&format!("{POLICY}{LIMITED}"));
     assert!(at.apply_registration());
@@ -326,7 +326,7 @@ fn limit_agent_jobs(at: &Installation) {
     }
 }
 
-/// Namespaces that are over, and sweeps of them.
+/// Expired namespaces, and sweeps of them.
 fn sweep(rights: &mut Rights) {
     let names = ["codex-issue-over", "codex-issue-over-too"];
     for name in names {
@@ -344,13 +344,13 @@ fn sweep(rights: &mut Rights) {
     at.create_namespace(names[0], &json!({"codex-k8s.dev/namespace-lease-ttl": "2s"}));
     at.await_absence(&path(names[0]));
     at.end(&daemon);
-    // One that cannot be made is told as an Event, and so is the next of its kind.
+    // A sweep that fails is reported as an Event, and so is the next failure of the same kind.
     for _ in 0..2 {
         assert!(!at.run(COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success());
     }
 }
 
-/// What is left of all that, after all who made it have ended.
+/// Uninstalls what the programs left, after all of them have ended.
 fn purge(at: &Installation) {
     let left = |kind: &str, group: &str| {
         let list = at.find(&format!("{group}/namespaces/{INSTALL_NAMESPACE}/{kind}")).unwrap();
@@ -362,7 +362,7 @@ fn purge(at: &Installation) {
     assert!(leases().len() > 2 && secrets() == [AUTHORITY, LEAF] && config_maps().len() == 2);
     let ran = at.run_plainly(PURGE, &["uninstall"]);
     assert!(ran.status.success(), "{ran:?}");
-    // Jobs were limited. The Lease that was made by hand names no namespace: the reconciler has given its number back.
+    // Jobs were limited. The Lease that was made by hand names no namespace: the reconciler has released its number.
     assert_eq!(leases(), ["agent-jobs-are-limited"]);
     assert_eq!((secrets(), config_maps()), (vec![], vec![json!("kube-root-ca.crt")]));
 }

@@ -1,4 +1,4 @@
-//! Rights as a table: what Roles grant, and what the audit log says was used.
+//! Rights as a table: what Roles grant, and what was used according to the audit log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Right {
     pub(crate) account: String,
-    /// Where: in a namespace, or in all of them and beside them.
+    /// The namespace; `None` for all of them and for cluster-scoped objects.
     pub(crate) namespace: Option<String>,
     pub(crate) group: String,
-    /// With the subresource, if there is one.
+    /// The resource, with its subresource if there is one.
     pub(crate) resource: String,
-    /// On one object alone.
+    /// The name, if the right is for one object alone.
     pub(crate) name: Option<String>,
     pub(crate) verb: String,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) verb: String,
     pub(crate) code: u64,
-    /// What the API server says if it refuses.
+    /// The API server's message if it refuses.
     pub(crate) message: String,
 }
 
@@ -52,7 +52,7 @@ fn texts(value: &Value, field: &str) -> Vec<String> {
     list.map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// The kinds of objects that say who may do what.
+/// The kinds of objects that define rights.
 pub(super) const KINDS: [&str; 7] = [
     "ServiceAccount",
     "Role",
@@ -63,7 +63,7 @@ pub(super) const KINDS: [&str; 7] = [
     "ValidatingAdmissionPolicyBinding",
 ];
 
-/// What rendered objects grant to their `ServiceAccounts`.
+/// The rights that rendered objects grant to their `ServiceAccounts`.
 pub(crate) fn granted(objects: &[Value]) -> BTreeSet<Right> {
     let is_binding = |object: &&Value| {
         object["kind"].as_str().unwrap().ends_with("Binding") && object["roleRef"].is_object()
@@ -104,8 +104,8 @@ fn product(rule: &Value, names: &[Option<String>]) -> Vec<(String, String, Optio
     all
 }
 
-/// The requests of the `ServiceAccounts` of a namespace, as the audit log has them. Questions about one's own rights,
-/// and what is no resource, are open to everybody.
+/// The requests of the `ServiceAccounts` of a namespace, according to the audit log. Access reviews and non-resource
+/// paths are open to everyone, so they are left out.
 pub(crate) fn requests(events: &[Value], home: &str) -> Vec<Request> {
     let lead = format!("system:serviceaccount:{home}:");
     let request = |event: &Value| {
@@ -127,7 +127,7 @@ pub(crate) fn requests(events: &[Value], home: &str) -> Vec<Request> {
     events.iter().filter_map(request).filter(|request| request.group != "authorization.k8s.io").collect()
 }
 
-/// Rights with the same account, place and object in one row, with their verbs in one order.
+/// Rights with the same account, namespace and object in one row, with their verbs in a fixed order.
 pub(crate) fn rows(rights: &BTreeSet<Right>) -> Vec<[String; 4]> {
     const VERBS: [&str; 9] =
         ["get", "list", "watch", "create", "patch", "update", "delete", "escalate", "bind"];
@@ -140,7 +140,7 @@ pub(crate) fn rows(rights: &BTreeSet<Right>) -> Vec<[String; 4]> {
         let row = (&right.account, &right.namespace, what, &right.name);
         verbs.entry(row).or_default().insert(&right.verb);
     }
-    // What is the same save for the name is told once.
+    // Rights that differ only in the name share a row.
     let mut rows = BTreeMap::<_, Vec<&str>>::new();
     for ((account, namespace, what, name), verbs) in verbs {
         let order = |verb: &&str| VERBS.iter().position(|known| known == verb).unwrap();
@@ -156,7 +156,7 @@ pub(crate) fn rows(rights: &BTreeSet<Right>) -> Vec<[String; 4]> {
     rows.into_iter().map(row).collect()
 }
 
-/// As Markdown.
+/// The rights as a Markdown table.
 pub(crate) fn markdown(rights: &BTreeSet<Right>) -> String {
     let lines = rows(rights).into_iter().map(|row| format!("| {} |\n", row.join(" | ")));
     format!(

@@ -1,5 +1,5 @@
-//! The page in a real browser, without a script, as people with a mouse, a keyboard, a screen reader, a small screen, or the
-//! night around them use it.
+//! The page in a real browser, without a script, as people use it with a mouse, a keyboard, a screen reader, a small
+//! screen or a dark theme.
 
 mod scene;
 
@@ -13,7 +13,7 @@ use scene::Scene;
 const TAB: u32 = 9;
 const ENTER: u32 = 13;
 
-/// Where pictures are left for people to look at.
+/// Saves a screenshot for people to view.
 fn picture(browser: &mut Chromium, name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();
@@ -34,13 +34,13 @@ fn the_page_is_read_by_eye_by_keyboard_and_by_screen_reader_without_a_script() {
         is_seen(&mut browser, scheme, width);
     }
     browser.resize(1280, 900).unwrap();
-    // Where the keyboard is, is looked at without waiting for the page to stand still.
+    // Without animations, because the position of the focus is read before scrolling would end.
     browser.prefer(&[("prefers-reduced-motion", "reduce")]).unwrap();
     browser.open(&scene.address("")).unwrap();
     is_walked_through(&mut browser);
     is_filtered(&mut browser, &scene);
     assert_eq!(browser.complaints(), [""; 0]);
-    // What the page forbids, the browser refuses, and says so: or there would never be a complaint.
+    // The browser refuses what the page's policy forbids, and reports it: else a complaint could never occur.
     browser.evaluate("document.body.setAttribute('style', 'color: red')").unwrap();
     browser.evaluate("1").unwrap();
     assert!(browser.complaints().join("").contains("Content Security Policy"), "{:?}", browser.complaints());
@@ -50,12 +50,12 @@ fn the_page_is_read_by_eye_by_keyboard_and_by_screen_reader_without_a_script() {
     picture(&mut browser, "error");
 }
 
-/// What the scene lacks of what a page may have, so that it is looked at too.
+/// Elements that a page may have and the scene lacks, so that they are checked too.
 const REST: &str = "document.querySelector('main').insertAdjacentHTML('beforeend', \
     '<section><p class=unknown><strong>Not known</strong></p><p class=warning><strong>Look</strong></p><div class=error><h3>Error</h3><a href=#main>a</a></div>\
     <span class=\"badge kept\">Kept</span><span class=\"badge undecided\">Undecided</span></section>')";
 
-/// Everything can be told from what it stands on, nothing sticks out, and nothing moves for who does not want it to.
+/// Asserts contrast, no overflow, and no animation for people who prefer none.
 fn is_seen(browser: &mut Chromium, scheme: &str, width: u32) {
     browser.evaluate(REST).unwrap();
     let seen = browser.evaluate(include_str!("seen.js")).unwrap();
@@ -81,7 +81,7 @@ fn name(node: &Value) -> &str {
     node["name"]["value"].as_str().unwrap_or_default()
 }
 
-/// All that can be used or gone to has a name, tables are tables at every width, and headings are in order.
+/// Asserts that controls, links and landmarks have names, tables stay tables at every width, and headings are in order.
 fn is_recent(nodes: &[Value]) {
     let names =
         |wanted: &str| -> Vec<&str> { nodes.iter().filter(|node| role(node) == wanted).map(name).collect() };
@@ -126,7 +126,7 @@ fn is_recent(nodes: &[Value]) {
     assert_eq!(levels, [1, 2, 2, 2, 2, 2]);
 }
 
-/// Where the keyboard is: what it is, what it says, and how that is shown.
+/// The focused element: its name, its text, and its outline.
 fn focus(browser: &mut Chromium) -> Value {
     let script = "(() => { const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect(); \
         return {tag: at.localName, id: at.id, text: at.textContent.trim().slice(0, 40), outline: `${style.outlineStyle} ${style.outlineWidth}`, \
@@ -134,7 +134,7 @@ fn focus(browser: &mut Chromium) -> Value {
     browser.evaluate(script).unwrap()
 }
 
-/// The tab key goes through all that can be used, in the order in which it is read, and it is seen where it is.
+/// Asserts that the Tab key reaches every control, in reading order, and that the focus is visible.
 fn is_walked_through(browser: &mut Chromium) {
     browser.press("Tab", TAB).unwrap();
     let first = focus(browser);
@@ -167,7 +167,7 @@ fn shown(browser: &mut Chromium) -> (u64, String) {
     (rows.as_u64().unwrap(), text.as_str().unwrap().to_owned())
 }
 
-/// What is looked for is found by typing it and pressing Enter, and a link leads to the next part.
+/// Asserts that typing a text and pressing Enter filters the table, and that a link leads to the next part.
 fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     browser.evaluate("document.querySelector('#text').focus()").unwrap();
     browser.call("Input.insertText", &json!({"text": "migration of the scene"})).unwrap();
@@ -188,7 +188,7 @@ fn is_filtered(browser: &mut Chromium, scene: &Scene) {
     assert!(rows == 10 && text.contains("Part 2 of 2") && text.contains("60 of "), "{text}");
     browser.open(&scene.address("?state=needs-attention&project=scene")).unwrap();
     let (rows, text) = shown(browser);
-    // What somebody wrote into an annotation is there to be read, and did nothing.
+    // The text of an annotation is shown, and not executed.
     assert!(rows == 3 && text.contains("<img src=x onerror=alert(1)>"), "{text}");
     assert_eq!(browser.evaluate("document.images.length").unwrap(), 0);
     picture(browser, "needs-attention");

@@ -1,4 +1,4 @@
-//! Something to look at: a namespace in each state, a policy with limits, rows, and a sweep.
+//! A scene for the page: a namespace in each state, a policy with limits, rows, and a sweep.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ quotas:
 cleanup: {grace: 30m}
 ";
 
-/// The cluster, and a daemon that shows it.
+/// The cluster, and a daemon that serves its page.
 pub(super) struct Scene {
     page: SocketAddr,
     _daemon: Daemon,
@@ -28,7 +28,7 @@ pub(super) struct Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // Other tests find the cluster without these.
+        // Other tests must not find these namespaces in the cluster.
         let list = self.cluster.send(Method::GET, "/api/v1/namespaces?labelSelector=scene", &Value::Null);
         for item in list.object().unwrap()["items"].as_array().unwrap() {
             let name = item["metadata"]["name"].as_str().unwrap();
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-/// A sweep that kept some and failed at one.
+/// A sweep that retained some namespaces and failed at one.
 fn last_sweep(cluster: &Cluster) {
     let last = LastSweep {
         started_at: minutes(-8).parse().ok(),
