@@ -75,7 +75,7 @@ impl Outcome {
     }
 
     /// Prints the figures for people who run the test.
-    #[allow(clippy::print_stdout, reason = "for whoever runs it with --nocapture")]
+    #[allow(clippy::print_stdout, reason = "shown with --nocapture")]
     pub(crate) fn tell(&self, what: &str) {
         println!(
             "{what}: {} of {} failed, {:.0} a second, the slowest took {:?}",
