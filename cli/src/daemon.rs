@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use codex_k8s_gc::daemon::{self, Due};
-use codex_k8s_gc::health::{self, Health};
+use codex_k8s_gc::health::Health;
 use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::progress::Unseen;
 use codex_k8s_gc::schedule::Schedule;
 use codex_k8s_gc::session::{Session, SessionError, SweepOptions};
 use codex_k8s_shared::errors;
+use codex_k8s_webhook::server::{Readiness, health};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{CleanupArgs, SessionArgs};
@@ -80,9 +81,15 @@ impl Args {
         let listener = self.health.bind().or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health).await?;
         let stop = signals()?;
+        let render = {
+            let health = Arc::clone(&health);
+            Arc::new(move || health.render())
+        };
+        // Served until the last sweep has ended, not only until the signal.
+        let serving = health::serve(listener, Readiness::waiting_for(&[]), render, CancellationToken::new());
         tracing::info!(schedule = schedule.describe(), "waiting for the first start");
         tokio::select! {
-            served = health::serve(listener, Arc::clone(&health)) => served.context("failed to serve health")?,
+            served = serving => served.context("failed to serve health")?,
             served = serve(page) => served.context("failed to serve the page")?,
             () = self.follow(&schedule, &session, &health, &stop) => {}
         }

@@ -1,14 +1,8 @@
-//! The daemon's HTTP port: `/livez`, `/readyz`, `/metrics`.
+//! The state of the daemon's sweeps, as its metrics show it.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
@@ -51,24 +45,4 @@ impl Health {
         let _ = text::encode(&mut exposition, &registry);
         exposition
     }
-}
-
-/// Serves the HTTP port forever.
-///
-/// # Errors
-/// If the listener cannot be used.
-pub async fn serve(listener: TcpListener, health: Arc<Health>) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let app = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }))
-        .route("/metrics", get(exposition))
-        .with_state(health);
-    axum::serve(listener, app).await
-}
-
-async fn exposition(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], health.render())
 }
