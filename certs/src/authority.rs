@@ -13,11 +13,11 @@ use time::OffsetDateTime;
 
 const DAY: Duration = Duration::from_hours(24);
 /// The default lifetime of an authority: ten years.
-pub const AUTHORITY_LIFETIME: Duration = Duration::from_hours(87600);
+pub(crate) const AUTHORITY_LIFETIME: Duration = Duration::from_hours(87600);
 /// The default lifetime of a leaf.
-pub const LEAF_LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
+pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// The time that `NotBefore` lies in the past, so that a client whose clock is behind trusts a new certificate.
-pub const BACKDATED: Duration = Duration::from_hours(1);
+pub(crate) const BACKDATED: Duration = Duration::from_hours(1);
 
 /// A certificate that could not be issued.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ impl Leaf {
 }
 
 /// The DNS names of a Service inside a cluster; kube-apiserver uses the first.
-pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
+pub(crate) fn service_names(service: &str, namespace: &str) -> Vec<String> {
     vec![
         format!("{service}.{namespace}.svc"),
         format!("{service}.{namespace}.svc.cluster.local"),
@@ -113,7 +113,7 @@ impl Authority {
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
-    pub fn generate_for(
+    pub(crate) fn generate_for(
         now: Timestamp,
         common_name: &str,
         lifetime: Duration,
@@ -130,7 +130,7 @@ impl Authority {
     }
 
     /// An existing authority.
-    pub const fn from_pem(pem: KeyPairPem) -> Self {
+    pub(crate) const fn from_pem(pem: KeyPairPem) -> Self {
         Self { pem }
     }
 

@@ -4,8 +4,8 @@
 //! [`source`] watches the files of a mounted Secret; [`callers`] authenticates clients. This crate contains neither
 //! HTTP nor a Kubernetes client.
 
-pub mod authority;
-pub mod callers;
+pub(crate) mod authority;
+pub(crate) mod callers;
 pub mod observe;
 pub mod plan;
 pub mod resolver;
@@ -13,6 +13,6 @@ pub mod source;
 pub mod trust;
 
 pub use authority::{Authority, AuthorityError, KeyPairPem, Leaf};
-pub use callers::{Callers, CallersError};
-pub use resolver::{InstallError, ReloadableResolver, Swap};
+pub use callers::Callers;
+pub use resolver::ReloadableResolver;
 pub use source::FileSource;

@@ -12,9 +12,6 @@ use jiff::Timestamp;
 
 use crate::resolver::{InstallError, ReloadableResolver, Swap};
 
-/// The default interval of polls.
-pub const INTERVAL: Duration = Duration::from_secs(30);
-
 /// Files without a usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

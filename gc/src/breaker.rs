@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A sweep, before its first deletion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     /// The number of managed namespaces.
     pub managed: u32,
     /// The number of namespaces that are due.
@@ -34,7 +34,7 @@ pub struct Sweep {
 
 /// The reason for which nothing is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trip {
+pub(crate) enum Trip {
     /// More namespaces than one sweep may delete.
     Count {
         /// The number of namespaces that are due.
@@ -81,7 +81,7 @@ const FEW: u32 = 3;
 
 impl Trip {
     /// The code in rows and metrics.
-    pub const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Count { .. } => "too_many_deletions",
             Self::Share { .. } => "too_large_a_share",
@@ -93,7 +93,7 @@ impl Trip {
     }
 
     /// Returns true if an operator may allow the sweep once: if there are many deletions, but nothing is wrong.
-    pub const fn can_be_allowed(&self) -> bool {
+    pub(crate) const fn can_be_allowed(&self) -> bool {
         matches!(self, Self::Count { .. } | Self::Share { .. } | Self::Jump { .. })
     }
 }
@@ -144,7 +144,7 @@ impl fmt::Display for Trip {
 /// The limits that a sweep exceeds. They are also checked if nothing is due, because with a clock that is behind, or
 /// an empty database, nothing ever would be due. `allowed` is the number of deletions that an operator allows in this
 /// sweep.
-pub fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip> {
+pub(crate) fn trips(breaker: &Breaker, sweep: &Sweep, allowed: Option<u32>) -> Vec<Trip> {
     let found = [
         count(breaker, sweep),
         share(breaker, sweep),
@@ -189,7 +189,7 @@ fn database(sweep: &Sweep) -> Option<Trip> {
 }
 
 /// The local clock minus the time in a server's `date` header: whole seconds, truncated.
-pub fn ahead_of(date: Timestamp, ours: Timestamp) -> SignedDuration {
+pub(crate) fn ahead_of(date: Timestamp, ours: Timestamp) -> SignedDuration {
     ours.duration_since(date) - SignedDuration::from_millis(500)
 }
 

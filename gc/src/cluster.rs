@@ -1,6 +1,6 @@
 //! The garbage collector's client of the API server.
 
-pub mod blockers;
+pub(crate) mod blockers;
 pub mod work;
 
 use std::error::Error;
@@ -56,7 +56,7 @@ impl ClusterError {
 
 /// The result of a request to delete a namespace.
 #[derive(Debug)]
-pub enum Deletion {
+pub(crate) enum Deletion {
     /// The request was accepted: the namespace is terminating, or would be in a dry run.
     Accepted,
     /// The namespace has changed since the decision.
@@ -113,7 +113,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If one page cannot be read, because a partial list is of no use.
-    pub async fn managed(&self) -> Result<Vec<Candidate>, ClusterError> {
+    pub(crate) async fn managed(&self) -> Result<Vec<Candidate>, ClusterError> {
         let api = self.namespaces();
         let params = ListParams::default().labels(keys::MANAGED_BY);
         let listed = paged::all(&params, async |params| api.list_metadata(params).await).await;
@@ -125,7 +125,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If one page cannot be read.
-    pub async fn all_namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, ClusterError> {
+    pub(crate) async fn all_namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, ClusterError> {
         let api = self.namespaces();
         let listed = paged::all(&ListParams::default(), async |params| api.list_metadata(params).await).await;
         listed.map_err(|error| ClusterError::new("list the namespaces", error))
@@ -135,7 +135,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`list_with`](Self::list_with).
-    pub async fn list_of<K>(&self, what: &str, api: Api<K>) -> Result<Vec<K>, ClusterError>
+    pub(crate) async fn list_of<K>(&self, what: &str, api: Api<K>) -> Result<Vec<K>, ClusterError>
     where
         K: Clone + DeserializeOwned + fmt::Debug,
     {
@@ -146,7 +146,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If one page cannot be read.
-    pub async fn list_with<K>(
+    pub(crate) async fn list_with<K>(
         &self,
         what: &str,
         api: Api<K>,
@@ -173,7 +173,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If the API server does not respond.
-    pub async fn ahead(&self, clock: Clock) -> Result<Option<jiff::SignedDuration>, ClusterError> {
+    pub(crate) async fn ahead(&self, clock: Clock) -> Result<Option<jiff::SignedDuration>, ClusterError> {
         let failed = |error: BoxError| ClusterError::new("ask the API server for its time", error);
         let request =
             http::Request::get("/version").body(Body::empty()).map_err(|error| failed(error.into()))?;
@@ -184,7 +184,7 @@ impl Cluster {
     }
 
     /// Deletes a namespace on the condition that its uid and version are those of the decision.
-    pub async fn delete(&self, candidate: &Candidate, dry_run: bool) -> Deletion {
+    pub(crate) async fn delete(&self, candidate: &Candidate, dry_run: bool) -> Deletion {
         let preconditions = Preconditions {
             uid: Some(candidate.uid.clone()),
             resource_version: Some(candidate.resource_version.clone()),
@@ -210,7 +210,7 @@ impl Cluster {
 }
 
 /// The facts in the metadata of a namespace: neither its run nor its work.
-pub fn candidate(meta: ObjectMeta) -> Candidate {
+pub(crate) fn candidate(meta: ObjectMeta) -> Candidate {
     let time = |time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.map(|time| time.0);
     Candidate {
         name: meta.name.unwrap_or_default(),

@@ -19,7 +19,7 @@ pub struct Health {
 
 impl Health {
     /// The time of the next sweep; `None` for never.
-    pub fn next_start(&self) -> Option<Timestamp> {
+    pub(crate) fn next_start(&self) -> Option<Timestamp> {
         let next = self.next.load(Ordering::Relaxed);
         (next != 0).then(|| Timestamp::from_second(next).ok()).flatten()
     }

@@ -84,7 +84,7 @@ pub enum LeaseError {
 
 /// The Lease, while it is held.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     leads: watch::Receiver<bool>,
     renewing: JoinHandle<Result<LeaseManager, LeaseManagerError>>,
     lost: CancellationToken,
@@ -93,12 +93,12 @@ pub struct Held {
 
 impl Held {
     /// A token that is cancelled when the Lease is lost.
-    pub fn lost(&self) -> CancellationToken {
+    pub(crate) fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
     /// Releases the Lease, so that the next sweep does not have to wait.
-    pub async fn give_back(self) {
+    pub(crate) async fn give_back(self) {
         self.watching.abort();
         let _ = self.watching.await;
         drop(self.leads);
@@ -135,7 +135,7 @@ impl InstallNamespace {
     ///
     /// # Errors
     /// If the API server rejects it.
-    pub async fn note(&self, sweep: &LastSweep) -> Result<(), ClusterError> {
+    pub(crate) async fn note(&self, sweep: &LastSweep) -> Result<(), ClusterError> {
         let failed = |error: BoxError| {
             ClusterError::new(format!("write ConfigMap {}/{CONFIG_MAP}", self.namespace), error)
         };
@@ -148,7 +148,7 @@ impl InstallNamespace {
     }
 
     /// Creates a warning Event. Failures are ignored.
-    pub async fn warn(&self, reason: &str, note: &str) {
+    pub(crate) async fn warn(&self, reason: &str, note: &str) {
         let reporter =
             Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(self.identity.clone()) };
         let about = ObjectReference {
@@ -174,7 +174,7 @@ impl InstallNamespace {
     ///
     /// # Errors
     /// If the other sweep takes longer, or the Lease cannot be taken at all.
-    pub async fn take_lease(&self, timeout: Duration) -> Result<Held, LeaseError> {
+    pub(crate) async fn take_lease(&self, timeout: Duration) -> Result<Held, LeaseError> {
         let namespace = self.namespace.clone();
         let unreachable = |source| LeaseError::Unreachable { namespace, source: Box::new(source) };
         let manager = LeaseManagerBuilder::new(self.client.clone(), SWEEP_LEASE)

@@ -26,7 +26,7 @@ struct Living {
 ///
 /// # Errors
 /// If the API server or the store does not respond, or a permission is missing.
-pub async fn find(
+pub(crate) async fn find(
     cluster: &Cluster,
     store: Option<&AuditStore>,
     policy: &RunPolicy,

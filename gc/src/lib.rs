@@ -4,19 +4,19 @@
 //! them, [`breaker`] about the plausibility of a whole sweep. [`rows`] builds the audit rows, [`schedule`] the start
 //! times. Around them, [`sweep`] reads, writes and deletes.
 
-pub mod breaker;
+pub(crate) mod breaker;
 pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod fault;
 pub mod health;
 pub mod install;
-pub mod leaks;
-pub mod outcome;
+pub(crate) mod leaks;
+pub(crate) mod outcome;
 pub mod page;
 pub mod plan;
 pub mod progress;
-pub mod rows;
+pub(crate) mod rows;
 pub mod runs;
 pub mod schedule;
 pub mod session;

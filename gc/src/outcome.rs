@@ -5,7 +5,7 @@ use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
 use crate::sweep::report::{Line, Outcome, Report};
 
 /// The result of a sweep. `error` is the error that ended it early.
-pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
+pub(crate) fn result(report: &Report, error: Option<&str>) -> SweepResult {
     if error.is_some() {
         SweepResult::Failed
     } else if !report.trips().is_empty() {
@@ -19,12 +19,12 @@ pub fn result(report: &Report, error: Option<&str>) -> SweepResult {
 
 /// The number of namespaces that the previous sweep found due for reasons other than leases; `None` if that sweep
 /// ended early, because its number is not comparable.
-pub fn due_before(before: Option<&LastSweep>) -> Option<u32> {
+pub(crate) fn due_before(before: Option<&LastSweep>) -> Option<u32> {
     before.filter(|before| before.result != SweepResult::Failed).map(|before| before.due_by_policy)
 }
 
 /// The stored outcome of a sweep, after that of the previous one.
-pub fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSweep>) -> LastSweep {
+pub(crate) fn last_sweep(report: &Report, error: Option<&str>, before: Option<&LastSweep>) -> LastSweep {
     let result = result(report, error);
     let success = result.is_success().then_some(report.finished_at);
     let is_there = |line: &&Line| !matches!(line.outcome, Some(Outcome::Deleted | Outcome::AlreadyDeleted));

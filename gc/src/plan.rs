@@ -29,24 +29,24 @@ impl Planned {
     }
 
     /// Returns true if only work would retain it. Only in these namespaces, the work needs to be inspected.
-    pub fn is_to_be_inspected(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
+    pub(crate) fn is_to_be_inspected(policy: &RunPolicy, now: Timestamp, candidate: &Candidate) -> bool {
         let idle = Candidate { work: Work::Idle, ..candidate.clone() };
         matches!(decide(policy, now, &idle), Verdict::Delete(_))
     }
 
     /// Returns true if it is due.
-    pub const fn is_due(&self) -> bool {
+    pub(crate) const fn is_due(&self) -> bool {
         matches!(self.verdict, Verdict::Delete(_))
     }
 
     /// Returns true if its lease has ended, as far as that can be read.
-    pub fn is_expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         self.candidate.lease().is_some_and(|lease| lease.expires_at.timestamp() <= now)
     }
 
     /// Returns true if an audit row reports that it is retained: it should be gone but is blocked, or the time of its
     /// deletion is unknown.
-    pub fn is_reported(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_reported(&self, now: Timestamp) -> bool {
         match &self.verdict {
             Verdict::Retain(Reason::NotManaged | Reason::Protected | Reason::Terminating { .. })
             | Verdict::Delete(_) => false,
@@ -58,7 +58,7 @@ impl Planned {
 
 /// The facts about a sweep other than its namespaces.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The local clock minus the API server's.
     pub ahead: Option<SignedDuration>,
     /// The number of namespaces that were due in the last sweep.
@@ -70,7 +70,7 @@ pub struct Surroundings {
 }
 
 /// Sorts a plan: namespaces that are due, the oldest first; then the others, by name.
-pub fn order(planned: &mut [Planned]) {
+pub(crate) fn order(planned: &mut [Planned]) {
     let end = |planned: &Planned| planned.candidate.lease().map(|lease| lease.expires_at.timestamp());
     planned.sort_by(|one, other| {
         let key = |planned: &Planned| (!planned.is_due(), planned.is_due().then(|| end(planned)));
@@ -79,7 +79,7 @@ pub fn order(planned: &mut [Planned]) {
 }
 
 /// The limits of the circuit breaker that a plan exceeds.
-pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> Vec<Trip> {
+pub(crate) fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> Vec<Trip> {
     let count = |counts: &dyn Fn(&Planned) -> bool| {
         u32::try_from(planned.iter().filter(|planned| counts(planned)).count()).unwrap_or(u32::MAX)
     };
@@ -97,7 +97,7 @@ pub fn trips(policy: &RunPolicy, planned: &[Planned], around: &Surroundings) -> 
 
 /// The deletions of an ordered plan, the oldest first: only namespaces that are due by their own lease if the circuit
 /// breaker has tripped.
-pub fn deletions<'a>(planned: &'a [Planned], trips: &[Trip]) -> Vec<&'a Candidate> {
+pub(crate) fn deletions<'a>(planned: &'a [Planned], trips: &[Trip]) -> Vec<&'a Candidate> {
     // If the clock or the database is wrong, no decision is reliable.
     let verdicts_hold = trips.iter().all(Trip::can_be_allowed);
     let passes = |planned: &&Planned| {

@@ -14,19 +14,19 @@ use sha2::{Digest, Sha256};
 use crate::breaker::Trip;
 
 /// A sweep ended before it had sent the deletion that it intended, and later sweeps decided otherwise.
-pub const INTERRUPTED: &str = "interrupted";
+pub(crate) const INTERRUPTED: &str = "interrupted";
 /// The namespace was changed between the decision and the deletion.
-pub const CHANGED: &str = "changed_since_decision";
+pub(crate) const CHANGED: &str = "changed_since_decision";
 /// The namespace was gone before the intention was written.
-pub const ALREADY_DELETED: &str = "already_deleted";
+pub(crate) const ALREADY_DELETED: &str = "already_deleted";
 /// The deletion was rejected, or failed.
-pub const DELETE_FAILED: &str = "delete_failed";
+pub(crate) const DELETE_FAILED: &str = "delete_failed";
 /// The namespace is still terminating at the timeout.
-pub const DELETION_STUCK: &str = "deletion_stuck";
+pub(crate) const DELETION_STUCK: &str = "deletion_stuck";
 
 /// The fields that all rows of a sweep share.
 #[derive(Debug, Clone)]
-pub struct AuditEvents {
+pub(crate) struct AuditEvents {
     /// The id of the actor.
     pub actor: String,
     /// The hash of the current policy.
@@ -35,7 +35,7 @@ pub struct AuditEvents {
 
 /// A decision to delete a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// The id.
     pub id: String,
     /// The namespace.
@@ -54,7 +54,7 @@ fn id(parts: &[&str]) -> String {
 }
 
 /// The number of earlier decisions to delete the namespace that were not carried out, from its rows.
-pub fn attempts(rows: &[Row], uid: &str) -> usize {
+pub(crate) fn attempts(rows: &[Row], uid: &str) -> usize {
     let of_uid = rows.iter().filter(|row| row.event.payload.uid.as_deref() == Some(uid));
     let mut intended = std::collections::BTreeSet::new();
     let mut given_up = std::collections::BTreeSet::new();
@@ -71,13 +71,13 @@ pub fn attempts(rows: &[Row], uid: &str) -> usize {
 
 impl Decision {
     /// The decision to delete a namespace after this number of attempts.
-    pub fn new(candidate: Candidate, reason: &Reason, attempts: usize) -> Self {
+    pub(crate) fn new(candidate: Candidate, reason: &Reason, attempts: usize) -> Self {
         let id = id(&["delete", &candidate.uid, &candidate.resource_version, &attempts.to_string()]);
         Self { id, candidate, reason: reason.code().to_owned() }
     }
 
     /// The decision of another sweep's intention; `None` if the row does not name the namespace.
-    pub fn of_row(row: &Row) -> Option<Self> {
+    pub(crate) fn of_row(row: &Row) -> Option<Self> {
         let payload = row.event.payload.clone();
         let labels = [
             (keys::RUN_ID, payload.run_id),
@@ -138,17 +138,17 @@ impl AuditEvents {
     }
 
     /// The intention, before a deletion is sent.
-    pub fn intended(&self, decision: &Decision, now: Timestamp) -> Event {
+    pub(crate) fn intended(&self, decision: &Decision, now: Timestamp) -> Event {
         self.of_decision(EventType::CleanupIntended, decision, now)
     }
 
     /// The namespace is gone.
-    pub fn cleaned(&self, decision: &Decision, now: Timestamp) -> Event {
+    pub(crate) fn cleaned(&self, decision: &Decision, now: Timestamp) -> Event {
         self.of_decision(EventType::Cleaned, decision, now)
     }
 
     /// The deletion failed.
-    pub fn failed(&self, decision: &Decision, error: String, now: Timestamp) -> Event {
+    pub(crate) fn failed(&self, decision: &Decision, error: String, now: Timestamp) -> Event {
         let mut event = self.of_decision(EventType::CleanupFailed, decision, now);
         event.payload.reason = Some(DELETE_FAILED.to_owned());
         event.payload.error = Some(error);
@@ -156,7 +156,7 @@ impl AuditEvents {
     }
 
     /// The deletion takes too long. Its intention stays open; the row is written once for the same blockers.
-    pub fn stuck(&self, decision: &Decision, blockers: &[String], now: Timestamp) -> Event {
+    pub(crate) fn stuck(&self, decision: &Decision, blockers: &[String], now: Timestamp) -> Event {
         let mut event = self.of_decision(EventType::CleanupFailed, decision, now);
         let of = [&decision.id, DELETION_STUCK].into_iter().map(AsRef::as_ref);
         let parts: Vec<&str> = of.chain(blockers.iter().map(String::as_str)).collect();
@@ -168,14 +168,14 @@ impl AuditEvents {
     }
 
     /// The intended deletion is abandoned.
-    pub fn given_up(&self, decision: &Decision, reason: &str, now: Timestamp) -> Event {
+    pub(crate) fn given_up(&self, decision: &Decision, reason: &str, now: Timestamp) -> Event {
         let mut event = self.of_decision(EventType::CleanupSkipped, decision, now);
         event.payload.reason = Some(reason.to_owned());
         event
     }
 
     /// The namespace is retained, or is already gone: written once for the same version of it and the same reason.
-    pub fn skipped(&self, candidate: &Candidate, reason: &str, now: Timestamp) -> Event {
+    pub(crate) fn skipped(&self, candidate: &Candidate, reason: &str, now: Timestamp) -> Event {
         let id = id(&["skip", &candidate.uid, &candidate.resource_version, reason]);
         let mut event = self.event(EventType::CleanupSkipped, candidate, id, now);
         event.payload.reason = Some(reason.to_owned());
@@ -184,7 +184,7 @@ impl AuditEvents {
 
     /// The namespace is retained for the reason of a verdict, with the blocking objects and the command that would
     /// delete it manually.
-    pub fn retained(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
+    pub(crate) fn retained(&self, candidate: &Candidate, verdict: &Verdict, now: Timestamp) -> Event {
         let reason = verdict.reason();
         let mut event = self.skipped(candidate, reason.code(), now);
         event.payload.guardrail_details = details(candidate, reason);
@@ -193,13 +193,13 @@ impl AuditEvents {
     }
 
     /// The baseline of a namespace is live since this time.
-    pub fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
+    pub(crate) fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
         let id = id(&["prepared", &candidate.uid]);
         self.event(EventType::Prepared, candidate, id, ready_at)
     }
 
     /// The circuit breaker of a sweep tripped: written once for the same limits in the same hour.
-    pub fn refused(&self, trips: &[Trip], now: Timestamp) -> Event {
+    pub(crate) fn refused(&self, trips: &[Trip], now: Timestamp) -> Event {
         let codes: Vec<_> = trips.iter().map(Trip::code).collect();
         let hour = now.as_second().div_euclid(3600).to_string();
         let payload = Payload {
@@ -216,7 +216,7 @@ impl AuditEvents {
 }
 
 /// The correlation id of the run. Without one, the run or the name is used.
-pub fn correlation_id(candidate: &Candidate) -> &str {
+pub(crate) fn correlation_id(candidate: &Candidate) -> &str {
     let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
     annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name)
 }

@@ -42,7 +42,7 @@ impl RunsSource {
 
 impl Runs {
     /// Returns true if there is a database.
-    pub const fn are_requested(&self) -> bool {
+    pub(crate) const fn are_requested(&self) -> bool {
         matches!(self, Self::Platform(_))
     }
 
@@ -65,7 +65,7 @@ impl Runs {
     }
 
     /// Closes the source.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Self::Platform(platform) = self {
             platform.close().await;
         }

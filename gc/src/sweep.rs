@@ -8,7 +8,7 @@
 
 mod budget;
 mod delete;
-pub mod inspect;
+pub(crate) mod inspect;
 mod repair;
 pub mod report;
 
@@ -71,7 +71,7 @@ pub enum DryRun {
 
 /// A sweep with all its inputs.
 #[derive(Debug)]
-pub struct Sweep<'a> {
+pub(crate) struct Sweep<'a> {
     /// The API server.
     pub cluster: &'a Cluster,
     /// The audit store; `None` in a dry run, which does not write rows.
@@ -129,7 +129,7 @@ enum Task {
 
 impl Sweep<'_> {
     /// Runs the sweep. The report is complete up to the error, if the sweep ended early.
-    pub async fn run(&self) -> (Report, Result<(), SweepError>) {
+    pub(crate) async fn run(&self) -> (Report, Result<(), SweepError>) {
         let state = State {
             report: Mutex::new(Report::new(self.clock.now(), self.policy, self.dry_run)),
             stopped: Mutex::default(),

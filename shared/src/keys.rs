@@ -1,11 +1,11 @@
 //! Labels and annotations of the `codex-k8s.dev/` domain (contract.md, section 1), and the few others that matter.
 
 /// The domain of the contract's keys, with its slash.
-pub const DOMAIN: &str = "codex-k8s.dev/";
+pub(crate) const DOMAIN: &str = "codex-k8s.dev/";
 /// The domain that was in use for two hours. Its keys are denied, except [`NETWORK_ZONE`].
-pub const LEGACY_DOMAIN: &str = "codexk8s.io/";
+pub(crate) const LEGACY_DOMAIN: &str = "codexk8s.io/";
 /// A key of the legacy domain that is still in use, on namespaces that are not managed.
-pub const NETWORK_ZONE: &str = "codexk8s.io/network-zone";
+pub(crate) const NETWORK_ZONE: &str = "codexk8s.io/network-zone";
 
 /// Label: the manager of the object; always [`MANAGED_BY_VALUE`].
 pub const MANAGED_BY: &str = "codex-k8s.dev/managed-by";

@@ -61,7 +61,7 @@ pub fn run_job_name(run: &str) -> String {
 
 /// A slot: an environment that runs share by turns (release B only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot<'a> {
+pub(crate) struct Slot<'a> {
     /// The project's name.
     pub project: &'a str,
     /// The slot's number, from 1.
@@ -73,7 +73,7 @@ pub struct Slot<'a> {
 pub const SLOT_DIGITS: usize = 9;
 
 /// The slot of a namespace name of the form `<project>-dev-<n>`.
-pub fn slot_namespace(name: &str) -> Option<Slot<'_>> {
+pub(crate) fn slot_namespace(name: &str) -> Option<Slot<'_>> {
     let (project, number) = name.rsplit_once("-dev-")?;
     let canonical = number.len() <= SLOT_DIGITS
         && number.bytes().all(|byte| byte.is_ascii_digit())

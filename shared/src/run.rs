@@ -26,7 +26,7 @@ pub struct RuntimeModeError {
 
 impl RuntimeMode {
     /// Both modes.
-    pub const ALL: [Self; 2] = [Self::FullEnv, Self::CodeOnly];
+    pub(crate) const ALL: [Self; 2] = [Self::FullEnv, Self::CodeOnly];
 
     /// The value of the label.
     pub const fn as_str(self) -> &'static str {
@@ -106,27 +106,8 @@ const KINDS: [&str; 13] = [
 /// The kinds of trigger that have no `_revise` twin.
 const SINGLE_KINDS: [&str; 2] = ["ai_repair", "rethink"];
 
-/// All 28 kinds of trigger of release B.
-pub fn trigger_kinds() -> impl Iterator<Item = String> {
-    let twins = KINDS.iter().flat_map(|kind| [(*kind).to_owned(), format!("{kind}_revise")]);
-    twins.chain(SINGLE_KINDS.iter().map(|kind| (*kind).to_owned()))
-}
-
 fn is_trigger_kind(kind: &str) -> bool {
     KINDS.contains(&kind.strip_suffix("_revise").unwrap_or(kind)) || SINGLE_KINDS.contains(&kind)
-}
-
-/// The agent role that handles a kind of trigger; `dev` is the default.
-pub fn role_of_kind(kind: &str) -> &'static str {
-    match kind.strip_suffix("_revise").unwrap_or(kind) {
-        "intake" | "vision" | "prd" => "pm",
-        "arch" | "design" => "sa",
-        "plan" | "release" | "rethink" => "em",
-        "qa" => "qa",
-        "ai_repair" | "postdeploy" | "ops" => "sre",
-        "doc_audit" | "self_improve" => "km",
-        _ => "dev",
-    }
 }
 
 /// The fields of `run_payload` that decide where and how a run works. All others are ignored.
@@ -231,11 +212,6 @@ pub struct Head {
 }
 
 impl RunPayload {
-    /// Parses a payload as the worker does: a malformed one is empty.
-    pub fn parse_like_platform(json: &str) -> Self {
-        serde_json::from_str(json).unwrap_or_default()
-    }
-
     /// The runtime mode that the worker of a release gives the run.
     pub fn runtime_mode(&self, release: Release) -> RuntimeMode {
         let text = self.runtime.as_ref().map_or("", |runtime| runtime.mode.trim());
@@ -265,8 +241,13 @@ mod tests {
     const MINIMAL_A: &str = r#"{"trigger":{"kind":"dev"},"issue":{"number":77}}"#;
     const MINIMAL_B: &str = r#"{"repository":{"full_name":"o/r"},"trigger":{"kind":"dev","source":"issue_label","label":"run:dev"},"issue":{"number":77},"agent":{"key":"dev","name":"AI Developer"},"runtime":{"mode":"full-env","target_env":"ai","build_ref":"main","access_profile":"candidate"}}"#;
 
+    /// Parses a payload as the worker does: a malformed one is empty.
+    fn parse(json: &str) -> RunPayload {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
     fn mode(release: Release, json: &str) -> RuntimeMode {
-        RunPayload::parse_like_platform(json).runtime_mode(release)
+        parse(json).runtime_mode(release)
     }
 
     #[test]
@@ -284,15 +265,16 @@ mod tests {
     fn the_minimal_payloads_are_full_env_at_their_release() {
         assert_eq!(mode(Release::A, MINIMAL_A), RuntimeMode::FullEnv);
         assert_eq!(mode(Release::B, MINIMAL_B), RuntimeMode::FullEnv);
-        let payload = RunPayload::parse_like_platform(MINIMAL_B);
+        let payload = parse(MINIMAL_B);
         assert_eq!(payload.issue_number(Release::B), IssueNumber::new(77));
     }
 
     #[test]
     fn at_a_only_dev_and_its_revise_are_full_env() {
-        for kind in trigger_kinds() {
+        let revised = KINDS.map(|kind| format!("{kind}_revise"));
+        for kind in KINDS.into_iter().chain(SINGLE_KINDS).chain(revised.iter().map(String::as_str)) {
             let json = format!(r#"{{"trigger":{{"kind":"{kind}"}}}}"#);
-            let full = kind == "dev" || kind == "dev_revise";
+            let full = matches!(kind, "dev" | "dev_revise");
             assert_eq!(mode(Release::A, &json) == RuntimeMode::FullEnv, full, "{kind}");
             assert_eq!(mode(Release::B, &json), RuntimeMode::FullEnv, "{kind}");
         }
@@ -318,16 +300,8 @@ mod tests {
     }
 
     #[test]
-    fn there_are_twenty_eight_kinds_each_with_a_role() {
-        assert_eq!(trigger_kinds().count(), 28);
-        assert_eq!(role_of_kind("prd_revise"), "pm");
-        assert_eq!(role_of_kind("dev"), "dev");
-        assert_eq!(role_of_kind("ops"), "sre");
-    }
-
-    #[test]
     fn a_pull_request_stands_in_for_the_issue_at_b_only() {
-        let payload = RunPayload::parse_like_platform(r#"{"raw_payload":{"pull_request":{"number":5}}}"#);
+        let payload = parse(r#"{"raw_payload":{"pull_request":{"number":5}}}"#);
         assert_eq!(payload.issue_number(Release::B), IssueNumber::new(5));
         assert_eq!(payload.issue_number(Release::A), None);
     }

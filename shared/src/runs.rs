@@ -12,7 +12,7 @@ use crate::identity::is_uuid;
 
 mod stored;
 
-pub use stored::{StoredRun, read_run};
+pub use stored::read_run;
 
 /// The default timeout of the database.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ pub const UNKNOWN: &str = "unknown";
 pub const LONGEST: usize = 63;
 
 /// Converts a character to lower case as Go does: always one character. Rust's own mapping of U+0130 yields two.
-pub fn go_lower(character: char) -> char {
+pub(crate) fn go_lower(character: char) -> char {
     if character == '\u{130}' {
         return 'i';
     }
@@ -41,16 +41,6 @@ pub fn sanitize_label(value: &str) -> Cow<'_, str> {
     Cow::Owned(if cut.is_empty() { UNKNOWN.to_owned() } else { cut.to_owned() })
 }
 
-/// A label value as the control plane searches for it: as [`sanitize_label`], but white space is trimmed first, and
-/// an empty result stays empty.
-pub fn sanitize_run_label_value(value: &str) -> Cow<'_, str> {
-    let trimmed = trim(value);
-    if trimmed.chars().all(|character| !is_allowed(go_lower(character)) || character == '-') {
-        return Cow::Borrowed("");
-    }
-    sanitize_label(trimmed)
-}
-
 /// A name as the worker builds it from a prefix: trimmed, lower case, other characters replaced by `-`, consecutive
 /// `-` collapsed, none at the ends. **Not cut.**
 pub fn sanitize_dns(value: &str) -> String {
@@ -65,7 +55,7 @@ pub fn sanitize_dns(value: &str) -> String {
 }
 
 /// The first `longest` bytes after removing white space, `_`, `-`, `.` and other characters.
-pub fn compact(value: &str, longest: usize) -> String {
+pub(crate) fn compact(value: &str, longest: usize) -> String {
     trim(value)
         .chars()
         .map(go_lower)
@@ -80,7 +70,7 @@ pub fn label_equals(label: &str, raw: &str) -> bool {
 }
 
 /// Returns true for a value that [`sanitize_label`] does not change.
-pub fn is_label(value: &str) -> bool {
+pub(crate) fn is_label(value: &str) -> bool {
     !value.is_empty()
         && value.len() <= LONGEST
         && value.bytes().all(|byte| is_allowed(char::from(byte)))
@@ -133,14 +123,6 @@ mod tests {
         assert_eq!(sanitize_dns(""), "");
         assert_eq!(sanitize_dns("CoDeX_Issue"), "codex-issue");
         assert_eq!(sanitize_dns(&"a".repeat(100)).len(), 100);
-    }
-
-    #[test]
-    fn looking_up_nothing_looks_up_nothing() {
-        for raw in ["", " ", "__", "-"] {
-            assert_eq!(sanitize_run_label_value(raw), "", "{raw:?}");
-        }
-        assert_eq!(sanitize_run_label_value(" Run_1 "), "run-1");
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 /// Coalesced reads by name. For any number of concurrent callers with one name, at most two reads are made, one after
 /// the other. A caller never gets the result of a read that began before its call.
 #[derive(Debug)]
-pub struct Coalesce<T> {
+pub(crate) struct Coalesce<T> {
     slots: Mutex<HashMap<Box<str>, Arc<Slot<T>>>>,
     permits: Semaphore,
 }
@@ -19,7 +19,7 @@ type Slot<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
 
 impl<T: Clone> Coalesce<T> {
     /// Allows at most this many concurrent reads of different names.
-    pub fn new(at_a_time: usize) -> Self {
+    pub(crate) fn new(at_a_time: usize) -> Self {
         Self { slots: Mutex::default(), permits: Semaphore::new(at_a_time) }
     }
 
@@ -27,7 +27,7 @@ impl<T: Clone> Coalesce<T> {
     ///
     /// # Errors
     /// The error of `read`. It is not shared: each caller then reads for itself.
-    pub async fn get<E>(&self, name: &str, read: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(crate) async fn get<E>(&self, name: &str, read: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
         let requested = Instant::now();
         let user = self.slot(name);
         let mut last = user.slot.lock().await;

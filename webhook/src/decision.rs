@@ -39,7 +39,7 @@ pub struct EvaluatedReview<'a> {
 
 /// The findings and the answer.
 #[derive(Debug, Default)]
-pub struct Decided {
+pub(crate) struct Decided {
     /// The findings of the rules, including those that only warn.
     pub findings: Vec<Finding>,
     /// The answer.

@@ -24,8 +24,9 @@ use crate::rules::requester::service_account;
 use crate::rules::{self, Facts, Kind, ManagedNamespace, Occupancy, Request, Verdict};
 
 pub use lookup::{Lookup, LookupError};
+pub(crate) use response::Failure;
 use response::is_controller;
-pub use response::{Failure, outcome, request};
+pub use response::{outcome, request};
 
 /// Decides admission requests.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl<L: Lookup> Engine<L> {
 
     /// Fixes the time of the engine.
     #[must_use]
-    pub fn stopped_at(self, now: Timestamp) -> Self {
+    pub(crate) fn stopped_at(self, now: Timestamp) -> Self {
         Self { stopped_at: Some(now), ..self }
     }
 
@@ -82,7 +83,12 @@ impl<L: Lookup> Engine<L> {
     }
 
     /// Decides a request like [`review`](Self::review), and also returns the findings.
-    pub async fn decide(&self, entry: Entry, request: &AdmissionRequest<'_>, deadline: Instant) -> Decided {
+    pub(crate) async fn decide(
+        &self,
+        entry: Entry,
+        request: &AdmissionRequest<'_>,
+        deadline: Instant,
+    ) -> Decided {
         let span = traces::span(entry, request);
         let decided = self.decide_within(entry, request, deadline).instrument(span.clone()).await;
         traces::record(&span, &decided);
@@ -134,7 +140,7 @@ impl<L: Lookup> Engine<L> {
     ///
     /// # Errors
     /// If a fact is unavailable, or an object is unreadable.
-    pub async fn evaluate<'a>(
+    pub(crate) async fn evaluate<'a>(
         &self,
         entry: Entry,
         kind: Kind,

@@ -1,7 +1,7 @@
 //! Admission webhook for run namespaces and agent Jobs.
 
 pub mod check;
-pub mod coalesce;
+pub(crate) mod coalesce;
 pub mod created;
 pub mod decision;
 pub mod diff;

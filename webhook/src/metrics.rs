@@ -187,7 +187,7 @@ impl Metrics {
     }
 
     /// Records the time of the last event of the namespace watch.
-    pub fn namespace_watch_event(&self, now: Timestamp) {
+    pub(crate) fn namespace_watch_event(&self, now: Timestamp) {
         self.last_watch_event.set(now.as_second());
     }
 

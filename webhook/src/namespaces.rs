@@ -29,7 +29,7 @@ use crate::engine::{Lookup, LookupError};
 use crate::metrics::Metrics;
 use crate::rules::{Holders, ManagedNamespace};
 
-pub use index::Index;
+pub(crate) use index::Index;
 
 type Found = Arc<ManagedNamespace>;
 
@@ -154,7 +154,7 @@ impl Lookup for Namespaces {
 }
 
 /// Returns only what the rules need to know about a managed namespace, because ten thousand of them are cached.
-pub fn managed(meta: &ObjectMeta) -> ManagedNamespace {
+pub(crate) fn managed(meta: &ObjectMeta) -> ManagedNamespace {
     let label =
         |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map_or("", String::as_str);
     let annotation = |key: &str| {

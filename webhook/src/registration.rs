@@ -6,7 +6,7 @@
 //! of every replica stops only run namespaces and what they contain.
 
 mod guard;
-pub mod registered;
+pub(crate) mod registered;
 
 use std::time::{Duration, Instant};
 
@@ -29,11 +29,11 @@ use crate::rules::requester::KUBELETS;
 /// The name of both configurations.
 pub const NAME: &str = "codex-k8s-guard";
 /// The field manager of all objects that this product applies.
-pub const FIELD_MANAGER: &str = "codex-k8s-guard";
+pub(crate) const FIELD_MANAGER: &str = "codex-k8s-guard";
 /// The common suffix of the webhooks' names.
 const DOMAIN: &str = "guard.codex-k8s.dev";
 /// The API server's timeout for the webhook, in seconds.
-pub const TIMEOUT_SECONDS: u8 = 3;
+pub(crate) const TIMEOUT_SECONDS: u8 = 3;
 
 /// The address at which the API server calls the webhook.
 #[derive(Debug, Clone)]

@@ -37,7 +37,7 @@ impl Entry {
 }
 
 /// The audit annotation with the decision id: the uid of the review, which identifies it in the log and in records.
-pub const DECISION_ID: &str = "decision-id";
+pub(crate) const DECISION_ID: &str = "decision-id";
 
 /// The operation on the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -130,17 +130,17 @@ pub struct AdmissionRequest<'a> {
 
 impl AdmissionRequest<'_> {
     /// Returns the subresource, if any.
-    pub fn subresource(&self) -> Option<&str> {
+    pub(crate) fn subresource(&self) -> Option<&str> {
         self.sub_resource.as_deref().filter(|text| !text.is_empty())
     }
 
     /// Returns the object's name, unless it has not been generated yet.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref().filter(|text| !text.is_empty())
     }
 
     /// Returns the object's namespace. For a Namespace it is its own name.
-    pub fn namespace(&self) -> Option<&str> {
+    pub(crate) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|text| !text.is_empty())
     }
 
@@ -277,7 +277,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// Returns the status code and its reason.
-    pub const fn parts(self) -> (u16, &'static str) {
+    pub(crate) const fn parts(self) -> (u16, &'static str) {
         match self {
             Self::Forbidden => (403, "Forbidden"),
             Self::Invalid => (422, "Invalid"),
@@ -344,7 +344,7 @@ fn as_map<S: serde::Serializer>(pairs: &&[(&'static str, &str)], serializer: S) 
 
 /// Encodes the answer to a request. An answer that a validating call must not have, or that cannot be encoded, becomes
 /// a denial: the API server must never take it for "allowed".
-pub fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
+pub(crate) fn encode(entry: Entry, uid: &str, outcome: &Outcome) -> Vec<u8> {
     let allowed = outcome.denial.is_none();
     let mut audit: Vec<_> = outcome.audit.iter().map(|(key, value)| (*key, value.as_str())).collect();
     if !audit.is_empty() {

@@ -23,9 +23,10 @@ use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::trust::{self, Certificate, belongs, bundle, later, verifies};
+pub(crate) use state::Cause;
 pub use state::{
-    AuthorityData, AuthorityWrite, Cause, Configuration, Confirmation, LeafData, Part, Refusal, Replica,
-    Settings, State, Step, Stored, Wait,
+    AuthorityData, AuthorityWrite, Configuration, Confirmation, LeafData, Part, Refusal, Replica, Settings,
+    State, Step, Stored, Wait,
 };
 
 /// The maximum number of other authorities that are kept although no replica was observed to serve a leaf of them.

@@ -162,7 +162,7 @@ pub enum Part {
 
 impl Part {
     /// The name in a sentence.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Authority => "the authority's Secret",
             Self::Leaf => "the leaf's Secret",

@@ -7,7 +7,7 @@ use super::{Cluster, ClusterError};
 
 /// The state of a namespace after the request to delete it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remains {
+pub(crate) enum Remains {
     /// The API server does not have it any more. Only this counts as gone.
     Gone,
     /// It is still terminating.
@@ -24,7 +24,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If the API server does not respond, which does not mean that the namespace is gone.
-    pub async fn remains(&self, name: &str, uid: &str) -> Result<Remains, ClusterError> {
+    pub(crate) async fn remains(&self, name: &str, uid: &str) -> Result<Remains, ClusterError> {
         let read = Api::<Namespace>::all(self.client()).get_opt(name).await;
         let read = read.map_err(|error| ClusterError::new(format!("read namespace {name}"), error))?;
         Ok(match read.filter(|namespace| namespace.metadata.uid.as_deref() == Some(uid)) {

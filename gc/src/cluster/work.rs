@@ -147,7 +147,7 @@ impl Active for DaemonSet {
 }
 
 /// The work in each namespace.
-pub type Everywhere = HashMap<String, Work>;
+pub(crate) type Everywhere = HashMap<String, Work>;
 
 /// An object that is active, or is terminating while a node still runs it.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`work`](Self::work).
-    pub async fn work_everywhere(&self, deadline: Deadline) -> Result<Everywhere, ClusterError> {
+    pub(crate) async fn work_everywhere(&self, deadline: Deadline) -> Result<Everywhere, ClusterError> {
         self.active_in(None, deadline).await
     }
 

@@ -34,10 +34,10 @@ const ROWS: u32 = 30;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the policy.
-pub type ReadPolicy = Box<dyn Fn() -> Known<RunPolicy> + Send + Sync>;
+pub(crate) type ReadPolicy = Box<dyn Fn() -> Known<RunPolicy> + Send + Sync>;
 
 /// The data of the page, and the current time.
-pub type Answer = (Arc<Model>, Timestamp);
+pub(crate) type Answer = (Arc<Model>, Timestamp);
 
 /// The number of requests in the queue; further ones wait to be queued.
 const WAITING: usize = 32;
@@ -57,7 +57,7 @@ impl Requests {
     }
 
     /// Requests the data; `None` if the receiver is gone.
-    pub async fn ask(&self) -> Option<Answer> {
+    pub(crate) async fn ask(&self) -> Option<Answer> {
         let (question, answer) = oneshot::channel();
         self.0.send(question).await.ok()?;
         answer.await.ok()

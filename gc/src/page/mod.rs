@@ -7,10 +7,7 @@
 
 pub mod gather;
 mod model;
-pub mod query;
-pub mod quota;
+pub(crate) mod query;
+pub(crate) mod quota;
 pub mod server;
-pub mod view;
-
-pub use model::{Known, Listed, Model, Namespaces, State};
-pub use query::Query;
+pub(crate) mod view;

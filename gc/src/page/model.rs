@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::quota::Usage;
 
 /// A value, or the reason for which it is unknown.
-pub type Known<T> = Result<T, String>;
+pub(crate) type Known<T> = Result<T, String>;
 
 /// The data of the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ pub struct Listed {
 
 /// The state of a namespace, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub(crate) enum State {
     /// The next sweep deletes it.
     Due,
     /// It is retained for a reason that does not go away with time.
@@ -70,7 +70,7 @@ pub enum State {
 
 impl State {
     /// All states, those that need attention first.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Due,
         Self::NeedsAttention,
         Self::Blocked,
@@ -82,7 +82,7 @@ impl State {
     ];
 
     /// The name in an address.
-    pub const fn code(self) -> &'static str {
+    pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Due => "due",
             Self::NeedsAttention => "needs-attention",
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// The name on the page.
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Due => "Due",
             Self::NeedsAttention => "Needs attention",
@@ -112,7 +112,7 @@ impl State {
 
 impl Listed {
     /// The state.
-    pub const fn state(&self) -> State {
+    pub(crate) const fn state(&self) -> State {
         match &self.verdict {
             None => State::Undecided,
             Some(Verdict::Delete(_)) => State::Due,
@@ -126,7 +126,7 @@ impl Listed {
     }
 
     /// The end of its lease, or the time of its next evaluation, whichever is later.
-    pub fn ends(&self) -> Option<Timestamp> {
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
         let lease = self.candidate.lease().map(|lease| lease.expires_at.timestamp());
         match self.verdict {
             Some(Verdict::Wait { until, .. }) => Some(lease.map_or(until, |lease| lease.max(until))),

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::model::{Listed, State};
 
 /// The number of namespaces on one page of the result.
-pub const PART: usize = 50;
+pub(crate) const PART: usize = 50;
 /// The maximum length of a search text, in characters.
 const LONGEST: usize = 100;
 /// The names of the parameters.
@@ -15,7 +15,7 @@ const NAMES: [&str; 4] = ["state", "project", "text", "page"];
 
 /// A filter of the namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query {
+pub(crate) struct Query {
     /// Namespaces in this state.
     pub state: Option<State>,
     /// Namespaces of this project, by their label.
@@ -28,7 +28,7 @@ pub struct Query {
 
 /// The namespaces that match a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection<'a> {
+pub(crate) struct Selection<'a> {
     /// The namespaces on this page, in order.
     pub shown: Vec<&'a Listed>,
     /// The number of all namespaces that match.
@@ -44,7 +44,7 @@ impl Query {
     ///
     /// # Errors
     /// All invalid parameters, each in a sentence.
-    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut query, mut wrong, mut seen) = (Self::default(), Vec::new(), Vec::new());
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if seen.contains(&name) {
@@ -76,7 +76,7 @@ impl Query {
 
     /// The address of the same query with this page of the result. It is relative, so that it works behind a proxy's
     /// prefix.
-    pub fn address(&self, page: usize) -> String {
+    pub(crate) fn address(&self, page: usize) -> String {
         let mut address = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let state = self.state.map_or("", State::code);
         let requested = [("state", state), ("project", &*self.project), ("text", &*self.text)];
@@ -88,12 +88,12 @@ impl Query {
     }
 
     /// Returns true if there is no filter.
-    pub fn is_for_all(&self) -> bool {
+    pub(crate) fn is_for_all(&self) -> bool {
         self.state.is_none() && self.project.is_empty() && self.text.is_empty()
     }
 
     /// The namespaces that match, ordered by their ends; those without an end are last.
-    pub fn select<'a>(&self, listed: &'a [Listed]) -> Selection<'a> {
+    pub(crate) fn select<'a>(&self, listed: &'a [Listed]) -> Selection<'a> {
         let mut found: Vec<_> = listed.iter().filter(|listed| self.lets_through(listed)).collect();
         found.sort_by_cached_key(|listed| {
             let ends = listed.ends();

@@ -20,7 +20,7 @@ pub struct Usage {
 
 impl Usage {
     /// The usage, in percent of the limit.
-    pub fn percent(&self) -> Option<u32> {
+    pub(crate) fn percent(&self) -> Option<u32> {
         let limit = u64::from(self.limit?);
         let percent = (u64::from(self.held) * 100).checked_div(limit).unwrap_or(100);
         Some(u32::try_from(percent).unwrap_or(u32::MAX))
@@ -28,7 +28,7 @@ impl Usage {
 }
 
 /// The usage of each scope with a limit or a reservation, the fullest first.
-pub fn usage<'a>(
+pub(crate) fn usage<'a>(
     quotas: &Quotas,
     namespaces: &[Candidate],
     reservations: impl IntoIterator<Item = &'a str>,

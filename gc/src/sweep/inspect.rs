@@ -17,7 +17,7 @@ const MANY: usize = 25;
 ///
 /// # Errors
 /// If the API server does not respond, because a namespace without an inspection does not count as idle.
-pub async fn inspect(
+pub(crate) async fn inspect(
     cluster: &Cluster,
     policy: &RunPolicy,
     now: Timestamp,

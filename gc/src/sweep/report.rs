@@ -133,7 +133,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcome of a namespace that is retained.
-    pub fn retained(verdict: &Verdict) -> Self {
+    pub(crate) fn retained(verdict: &Verdict) -> Self {
         Self::Retained { reason: verdict.reason().code(), message: verdict.reason().to_string() }
     }
 }
@@ -238,7 +238,7 @@ impl Report {
     }
 
     /// The limits at which the circuit breaker tripped.
-    pub fn trips(&self) -> &[Trip] {
+    pub(crate) fn trips(&self) -> &[Trip] {
         &self.trips
     }
 
@@ -257,7 +257,7 @@ impl Report {
     }
 
     /// The number of those that were due for reasons other than their own lease.
-    pub fn due_by_policy(&self) -> u32 {
+    pub(crate) fn due_by_policy(&self) -> u32 {
         self.count(|line| line.is_due_by_policy)
     }
 
@@ -276,7 +276,7 @@ impl Report {
     }
 
     /// The namespaces that are retained beyond lease, retention, hold and `cleanup.workGrace`, by reason.
-    pub fn overdue(&self) -> BTreeMap<&'static str, u32> {
+    pub(crate) fn overdue(&self) -> BTreeMap<&'static str, u32> {
         let mut overdue = BTreeMap::new();
         for line in self.namespaces.iter().filter(|line| line.is_overdue) {
             *overdue.entry(line.reason).or_default() += 1;
@@ -300,7 +300,7 @@ impl Report {
     }
 
     /// The number of retained namespaces, by reason.
-    pub fn retained(&self) -> BTreeMap<&'static str, u32> {
+    pub(crate) fn retained(&self) -> BTreeMap<&'static str, u32> {
         let mut retained = BTreeMap::new();
         for line in &self.namespaces {
             let reason = match &line.outcome {

@@ -136,7 +136,7 @@ pub struct Payload {
 
 impl Payload {
     /// Reads a payload of any origin; invalid fields are left out.
-    pub fn from_others(json: &str) -> Self {
+    pub(crate) fn from_others(json: &str) -> Self {
         if let Ok(whole) = serde_json::from_str(json) {
             return whole;
         }

@@ -18,7 +18,7 @@ mod sqlite;
 mod store;
 
 #[cfg(feature = "audit-stores")]
-pub use any::{AuditStore, StoreAddress, StoreAddressError};
+pub use any::{AuditStore, StoreAddress};
 pub use event::{Actor, Event, EventType, Payload};
 #[cfg(feature = "audit-stores")]
 pub use postgres::PostgresStore;

@@ -56,7 +56,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError`], which says what is wrong with the database.
-    pub async fn open(address: &PgAddress) -> Result<Self, StoreError> {
+    pub(crate) async fn open(address: &PgAddress) -> Result<Self, StoreError> {
         Self::open_with_timeout(address, TIMEOUT).await
     }
 

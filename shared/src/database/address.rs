@@ -116,7 +116,7 @@ fn take_parameter(url: &mut Url, name: &str) -> Option<String> {
 
 impl PgAddress {
     /// The schema.
-    pub fn schema(&self) -> Option<&str> {
+    pub(crate) fn schema(&self) -> Option<&str> {
         self.0.schema.as_deref()
     }
 
@@ -129,7 +129,7 @@ impl PgAddress {
     }
 
     /// The user.
-    pub fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         self.0.options.get_username()
     }
 

@@ -6,7 +6,8 @@ mod fault;
 mod moment;
 mod table;
 
-pub use address::{PgAddress, PgAddressError};
+pub use address::PgAddress;
+pub(crate) use address::PgAddressError;
 pub(crate) use connection::{Database, Session};
 pub(crate) use fault::Act;
 pub use fault::DatabaseError;

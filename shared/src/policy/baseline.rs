@@ -230,12 +230,12 @@ impl Baseline {
     }
 
     /// Both access profiles.
-    pub const fn profiles(&self) -> [&AccessProfile; 2] {
+    pub(crate) const fn profiles(&self) -> [&AccessProfile; 2] {
         [&self.candidate, &self.read_only]
     }
 
     /// The baselines of all kinds of namespaces.
-    pub const fn sets(&self) -> [&BaselineSet; 3] {
+    pub(crate) const fn sets(&self) -> [&BaselineSet; 3] {
         [&self.full_env, &self.code_only, &self.slot]
     }
 

@@ -181,7 +181,7 @@ impl Default for Breaker {
 
 impl Retentions {
     /// The retention of a mode.
-    pub const fn of(&self, mode: RuntimeMode) -> &ByOutcome {
+    pub(crate) const fn of(&self, mode: RuntimeMode) -> &ByOutcome {
         match mode {
             RuntimeMode::FullEnv => &self.full_env,
             RuntimeMode::CodeOnly => &self.code_only,

@@ -17,17 +17,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use baseline::{Access, AccessProfile, Baseline, BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
-pub use cleanup::{
-    Breaker, ByOutcome, Cleanup, MissingLease, Retention, Retentions, UnknownRun, UnverifiedOrigin,
-};
-pub use guard::{Rbac, Tokens};
+pub(crate) use baseline::{Access, AccessProfile, Baseline, BaselineSet};
+pub use baseline::{LimitSettings, PolicyRule, QuotaSettings};
+pub use cleanup::{Breaker, MissingLease, UnknownRun, UnverifiedOrigin};
+pub(crate) use cleanup::{Cleanup, Retention};
+pub(crate) use guard::{Rbac, Tokens};
 pub use profile::Profile;
 pub use quotas::{Limit, ProjectLimit, Quotas};
-pub use settings::{
-    Bounds, Creation, Identities, Jobs, LeasePolicy, Level, Mode, Namespaces, PodSecurity, Rules,
-    SecurityLevels, ServiceAccounts, Subjects, Toleration,
-};
+pub use settings::{Bounds, Creation, Jobs, Level, Mode, Namespaces, SecurityLevels, Subjects};
+pub(crate) use settings::{Identities, LeasePolicy, PodSecurity, Rules};
 
 /// The only `apiVersion` that is supported.
 pub const API_VERSION: &str = "policy.codex-k8s.dev/v1alpha1";

@@ -84,7 +84,7 @@ impl Quotas {
 
 impl ProjectLimit {
     /// The limit of a project.
-    pub fn of(&self, project: &str) -> u32 {
+    pub(crate) fn of(&self, project: &str) -> u32 {
         self.overrides.get(project).copied().unwrap_or(self.max)
     }
 }

@@ -24,7 +24,7 @@ pub enum Mode {
 }
 
 /// Rule ids, and the modes that override their defaults.
-pub type Rules = BTreeMap<String, Mode>;
+pub(crate) type Rules = BTreeMap<String, Mode>;
 
 /// Users and groups, by their exact names as the API server authenticates them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -39,7 +39,7 @@ impl Quantity {
     pub const ZERO: Self = Self { nano: 0, form: Form::Decimal };
 
     /// The quantity of a whole number.
-    pub const fn of(count: u32) -> Self {
+    pub(crate) const fn of(count: u32) -> Self {
         Self { nano: count as i128 * NANO, form: Form::Decimal }
     }
 

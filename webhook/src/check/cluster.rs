@@ -32,7 +32,7 @@ struct Known {
 
 impl VirtualCluster {
     /// Creates a cluster that will contain every namespace, so that reservations are counted.
-    pub fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         Self { is_whole: true, ..Self::default() }
     }
 
@@ -53,7 +53,7 @@ impl VirtualCluster {
     }
 
     /// Returns true if there is a namespace with this name.
-    pub fn is_there(&self, name: &str) -> bool {
+    pub(crate) fn is_there(&self, name: &str) -> bool {
         let known = self.known();
         known.managed.get(name).is_some() || known.others.contains(name)
     }

@@ -95,7 +95,7 @@ impl Document {
     }
 
     /// Returns the file; `-` for standard input.
-    pub fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         &self.source.file
     }
 
@@ -106,17 +106,17 @@ impl Document {
     }
 
     /// Returns the API group; empty for the core group.
-    pub fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
     /// Returns the version of the API group.
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 
     /// Returns its `metadata.namespace`.
-    pub fn namespace(&self) -> Option<&str> {
+    pub(crate) fn namespace(&self) -> Option<&str> {
         self.object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|name| !name.is_empty())
     }
 

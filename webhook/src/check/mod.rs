@@ -22,12 +22,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 pub use cluster::VirtualCluster;
-pub use documents::{Document, LARGEST, ReadError, read};
+pub use documents::{Document, LARGEST, read};
 pub use evaluation::{Evaluation, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
-pub use request::CONNECTIONS;
-pub use request::{CheckRequest, Requester};
-pub use source::{Position, Source};
+pub use request::{CONNECTIONS, CheckRequest, Requester};
+pub(crate) use source::{Position, Source};
 
 use crate::decision::{Decided, EvaluatedReview};
 use crate::engine::{Engine, Failure};
@@ -91,7 +90,7 @@ impl Checker {
     }
 
     /// Creates a checker like [`new`](Self::new), in an existing cluster.
-    pub fn over(cluster: VirtualCluster, policy: RunPolicy, request: CheckRequest) -> Self {
+    pub(crate) fn over(cluster: VirtualCluster, policy: RunPolicy, request: CheckRequest) -> Self {
         let engine = Engine::new(policy, cluster.clone(), Arc::<Metrics>::default());
         let engine = match request.now {
             Some(now) => engine.stopped_at(now),
@@ -130,7 +129,7 @@ impl Checker {
     ///
     /// # Errors
     /// If its object is unreadable.
-    pub async fn evaluate_review<'a>(
+    pub(crate) async fn evaluate_review<'a>(
         &self,
         entry: Entry,
         kind: Kind,
@@ -215,7 +214,7 @@ impl Checker {
     ///
     /// # Errors
     /// If it cannot be evaluated at all.
-    pub async fn imagine(&self, name: &str) -> Result<(), CheckError> {
+    pub(crate) async fn imagine(&self, name: &str) -> Result<(), CheckError> {
         if self.cluster.is_there(name) {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use crate::rules::{Holders, ManagedNamespace};
 
 /// The managed namespaces by name, by run id, and by the scopes that the policy may limit.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     all: HashMap<Box<str>, Found>,
     by_run: HashMap<Box<str>, Vec<Found>>,
     by_project: Groups,
@@ -98,7 +98,7 @@ fn holders<'a>(held: usize, all: impl Iterator<Item = &'a Found>, but: &str, max
 
 impl Index {
     /// Adds a namespace, or replaces the one with the same name.
-    pub fn insert(&mut self, namespace: Found) {
+    pub(crate) fn insert(&mut self, namespace: Found) {
         if let Some(old) = self.all.insert(namespace.name.clone(), Arc::clone(&namespace)) {
             self.unindex(&old);
         }
@@ -108,34 +108,29 @@ impl Index {
     }
 
     /// Removes a namespace.
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         if let Some(old) = self.all.remove(name) {
             self.unindex(&old);
         }
     }
 
     /// Returns the namespace with a name.
-    pub fn get(&self, name: &str) -> Option<Found> {
+    pub(crate) fn get(&self, name: &str) -> Option<Found> {
         self.all.get(name).cloned()
     }
 
     /// Returns the number of namespaces.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Returns true if there are no namespaces.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
     /// Returns the namespaces that have a run id.
-    pub fn holders(&self, run_id: &str) -> Vec<Found> {
+    pub(crate) fn holders(&self, run_id: &str) -> Vec<Found> {
         self.by_run.get(run_id).cloned().unwrap_or_default()
     }
 
     /// Counts the namespaces of a scope other than `but`. Their names are returned only if there are at least `max`.
-    pub fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
+    pub(crate) fn holders_in(&self, scope: &Scope, but: &str, max: u32) -> Holders {
         match scope {
             Scope::Cluster => {
                 let held = self.all.len() - usize::from(self.all.contains_key(but));

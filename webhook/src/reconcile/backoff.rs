@@ -25,7 +25,7 @@ const HEAD_START: Duration = Duration::from_secs(3);
 /// The number and the time of creations of each object, and the namespaces that the platform is building. Keyed by the
 /// uid of the namespace, so that another namespace of the same name starts without delay.
 #[derive(Debug, Default)]
-pub struct ExponentialBackoff {
+pub(crate) struct ExponentialBackoff {
     created: Mutex<HashMap<(String, BaselineKind), (u32, Instant)>>,
     building: Mutex<HashMap<String, (usize, Instant)>>,
 }
@@ -36,7 +36,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ExponentialBackoff {
     /// Records that an object was created. Returns the delay before the next creation, from the second one on.
-    pub fn created(&self, uid: &str, kind: BaselineKind, now: Instant) -> Option<Duration> {
+    pub(crate) fn created(&self, uid: &str, kind: BaselineKind, now: Instant) -> Option<Duration> {
         let mut created = lock(&self.created);
         created.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
         let (count, last) = created.entry((uid.to_owned(), kind)).or_insert((0, now));
@@ -45,7 +45,7 @@ impl ExponentialBackoff {
     }
 
     /// Returns the remaining delay before an object may be created.
-    pub fn left(&self, uid: &str, kind: BaselineKind, now: Instant) -> Duration {
+    pub(crate) fn left(&self, uid: &str, kind: BaselineKind, now: Instant) -> Duration {
         lock(&self.created)
             .get(&(uid.to_owned(), kind))
             .map_or(Duration::ZERO, |(count, last)| delay(*count).saturating_sub(now.duration_since(*last)))
@@ -53,7 +53,7 @@ impl ExponentialBackoff {
 
     /// Returns how long the platform still goes first in a namespace that it is building. The time starts again
     /// whenever fewer objects are missing.
-    pub fn head_start(&self, uid: &str, missing: usize, now: Instant) -> Duration {
+    pub(crate) fn head_start(&self, uid: &str, missing: usize, now: Instant) -> Duration {
         let mut building = lock(&self.building);
         building.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
         let (fewest, last) = building.entry(uid.to_owned()).or_insert((missing, now));

@@ -12,7 +12,7 @@ use crate::namespaces::managed;
 
 /// The reason why a gate is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitsFor {
+pub(crate) enum WaitsFor {
     /// The baseline is not complete.
     Baseline,
     /// The baseline is complete, but a reservation is missing.
@@ -21,10 +21,10 @@ pub enum WaitsFor {
 
 impl WaitsFor {
     /// All reasons.
-    pub const ALL: [Self; 2] = [Self::Baseline, Self::Quota];
+    pub(crate) const ALL: [Self; 2] = [Self::Baseline, Self::Quota];
 
     /// Returns the value of the metric label.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
             Self::Quota => "quota",
@@ -49,12 +49,12 @@ pub struct ClosedGates {
 
 impl ClosedGates {
     /// Starts a list. Namespaces that are not in it are gone.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.before.extend(self.closed.drain());
     }
 
     /// Completes the list.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.before.clear();
     }
 
@@ -68,12 +68,12 @@ impl ClosedGates {
     }
 
     /// Records that a namespace is gone.
-    pub fn on_delete(&mut self, name: &str) {
+    pub(crate) fn on_delete(&mut self, name: &str) {
         self.closed.remove(name);
     }
 
     /// Returns the number of gates that are closed for a reason, and the time since when the oldest of them is.
-    pub fn waiting_for(&self, what: WaitsFor) -> (usize, Option<Timestamp>) {
+    pub(crate) fn waiting_for(&self, what: WaitsFor) -> (usize, Option<Timestamp>) {
         let those = self.closed.values().filter(|closed| closed.waits_for == what);
         those.fold((0, None), |(count, first), closed| {
             (count + 1, Some(first.map_or(closed.since, |first: Timestamp| first.min(closed.since))))

@@ -19,7 +19,7 @@ use super::plan::{Key, Observed};
 use crate::registration::FIELD_MANAGER;
 
 /// Returns the API resource of a kind of baseline object.
-pub fn resource(kind: BaselineKind) -> ApiResource {
+pub(crate) fn resource(kind: BaselineKind) -> ApiResource {
     let group = kind.group();
     ApiResource {
         group: group.to_owned(),
@@ -84,7 +84,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error if any of them cannot be read, because an incomplete result would be misleading.
-    pub async fn observe(&self, namespace: &str, desired: &[Desired]) -> kube::Result<Observed> {
+    pub(crate) async fn observe(&self, namespace: &str, desired: &[Desired]) -> kube::Result<Observed> {
         let reads: FuturesOrdered<_> = desired.iter().map(|desired| self.named(desired, namespace)).collect();
         let found: Vec<_> = reads.try_collect().await?;
         Ok(found.into_iter().flatten().collect())
@@ -94,7 +94,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error like [`observe`](Self::observe).
-    pub async fn everything_labelled(&self, namespace: &str) -> kube::Result<Observed> {
+    pub(crate) async fn everything_labelled(&self, namespace: &str) -> kube::Result<Observed> {
         let lists: FuturesOrdered<_> =
             BaselineKind::ALL.into_iter().map(|kind| self.labelled(kind, namespace)).collect();
         Ok(lists.try_concat().await?.into_iter().collect())
@@ -120,7 +120,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error if the API server refuses it, or if another client wrote in between.
-    pub async fn apply(&self, namespace: &str, desired: &Desired) -> kube::Result<Value> {
+    pub(crate) async fn apply(&self, namespace: &str, desired: &Desired) -> kube::Result<Value> {
         let params = PatchParams { dry_run: self.dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
         let objects = self.objects(desired.kind, namespace);
         fault::point(Point::BeforeApply(desired.kind), namespace);
@@ -140,7 +140,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error if the API server refuses it, or if another object has the name by now.
-    pub async fn delete(
+    pub(crate) async fn delete(
         &self,
         namespace: &str,
         kind: BaselineKind,
@@ -162,7 +162,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error if the API server refuses it.
-    pub async fn annotate(
+    pub(crate) async fn annotate(
         &self,
         namespace: &str,
         uid: &str,

@@ -8,7 +8,7 @@ use codex_k8s_shared::baseline::BaselineKind;
 
 /// A point before or after a step of the work on one namespace or Job.
 #[derive(Debug, Clone, Copy)]
-pub enum Point {
+pub(crate) enum Point {
     /// An object is about to be applied.
     BeforeApply(BaselineKind),
     /// An object was applied.
@@ -48,7 +48,7 @@ pub enum Written {
 
 impl Written {
     /// Returns the name in metrics and in the names of points.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Authority => "authority",
             Self::Bundle => "bundle",

@@ -36,7 +36,7 @@ const MOST_NAMED: usize = 5;
 
 /// An object that exists.
 #[derive(Debug, Clone)]
-pub struct Existing {
+pub(crate) struct Existing {
     /// The kind in the rules.
     pub kind: Kind,
     /// The name of its kind.
@@ -80,14 +80,14 @@ pub fn reason(violations: &[Violation]) -> String {
 /// Bindings that name `ServiceAccounts` of other namespaces than their own, by these namespaces. Only the subjects that
 /// do so are kept.
 #[derive(Debug, Default)]
-pub struct BindingsElsewhere {
+pub(crate) struct BindingsElsewhere {
     of_namespace: HashMap<String, Vec<Existing>>,
     of_all: Vec<Existing>,
 }
 
 impl BindingsElsewhere {
     /// Adds a `RoleBinding` or `ClusterRoleBinding`.
-    pub fn add(&mut self, binding: &Existing) {
+    pub(crate) fn add(&mut self, binding: &Existing) {
         let own_namespace = Meta::of(&binding.object).text("namespace");
         let mut by_namespace: HashMap<&str, Vec<&Value>> = HashMap::new();
         let mut of_all = Vec::new();
@@ -118,14 +118,14 @@ impl BindingsElsewhere {
     }
 
     /// Reduces one binding; `None` if it names no account of another namespace.
-    pub fn of(binding: &Existing) -> Option<Self> {
+    pub(crate) fn of(binding: &Existing) -> Option<Self> {
         let mut reduced = Self::default();
         reduced.add(binding);
         (!reduced.of_all.is_empty() || !reduced.of_namespace.is_empty()).then_some(reduced)
     }
 
     /// Adds the bindings of another list.
-    pub fn append(&mut self, mut more: Self) {
+    pub(crate) fn append(&mut self, mut more: Self) {
         self.of_all.append(&mut more.of_all);
         for (namespace, mut bindings) in more.of_namespace {
             self.of_namespace.entry(namespace).or_default().append(&mut bindings);
@@ -139,7 +139,7 @@ impl BindingsElsewhere {
 
 /// A namespace that is inspected.
 #[derive(Debug, Clone, Copy)]
-pub struct Inspected<'a> {
+pub(crate) struct Inspected<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The namespace as the rules see it.
@@ -152,7 +152,7 @@ pub struct Inspected<'a> {
 
 impl Inspected<'_> {
     /// Returns the objects in the namespace and the bindings elsewhere that violate the rules.
-    pub fn violations(&self, within: &[Existing], elsewhere: &BindingsElsewhere) -> Vec<Violation> {
+    pub(crate) fn violations(&self, within: &[Existing], elsewhere: &BindingsElsewhere) -> Vec<Violation> {
         let roles = self.is_slot().then(|| Bound::by(self, within));
         let outside = elsewhere.concerning(&self.namespace.name);
         let outside =

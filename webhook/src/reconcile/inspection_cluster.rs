@@ -67,7 +67,7 @@ impl Inspector {
     ///
     /// # Errors
     /// Returns an error if any of the lists cannot be read.
-    pub async fn inspect(
+    pub(crate) async fn inspect(
         &self,
         policy: &RunPolicy,
         meta: &ObjectMeta,

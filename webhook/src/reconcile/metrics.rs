@@ -270,7 +270,7 @@ impl Metrics {
     }
 
     /// Counts reservations that were released although no watch had reported that their holder is gone.
-    pub fn leaked(&self, reservations: usize) {
+    pub(crate) fn leaked(&self, reservations: usize) {
         self.leaked.inc_by(u64::try_from(reservations).unwrap_or(u64::MAX));
     }
 

@@ -3,17 +3,17 @@
 //! It is the only writer of the annotations that open a namespace's gate. Several instances can run at the same time,
 //! because every write is an apply of the same object by the same field manager.
 
-pub mod backoff;
+pub(crate) mod backoff;
 pub mod certificates;
 pub mod closed_gates;
-pub mod cluster;
-pub mod context;
+pub(crate) mod cluster;
+pub(crate) mod context;
 pub mod controller;
 mod events;
 pub mod fault;
 mod gate;
 pub mod inspection;
-pub mod inspection_cluster;
+pub(crate) mod inspection_cluster;
 pub mod last_sweep;
 pub mod meta;
 pub mod metrics;

@@ -84,7 +84,7 @@ impl Backoff for NoBackoff {
 }
 
 /// Returns the objects that a namespace must hold, according to its metadata.
-pub fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
+pub(crate) fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
     let mode = RuntimeMode::parse_like_platform(meta.label(keys::RUNTIME_MODE).unwrap_or_default());
     baseline::desired(policy, meta.name.as_deref().unwrap_or_default(), mode)
 }

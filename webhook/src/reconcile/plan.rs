@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::registration::FIELD_MANAGER;
 
 /// The kind and name of an object.
-pub type Key = (BaselineKind, String);
+pub(crate) type Key = (BaselineKind, String);
 
 /// The objects that a namespace holds: all with the managed-by label, and all with a baseline name.
-pub type Observed = BTreeMap<Key, Value>;
+pub(crate) type Observed = BTreeMap<Key, Value>;
 
 /// A step, which changes one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub enum Step {
 
 impl Step {
     /// Returns the kind of the object.
-    pub const fn kind(&self) -> BaselineKind {
+    pub(crate) const fn kind(&self) -> BaselineKind {
         match self {
             Self::Create(desired) | Self::Repair(desired, _) | Self::Replace(desired, _) => desired.kind,
             Self::Remove(kind, ..) => *kind,
@@ -37,7 +37,7 @@ impl Step {
     }
 
     /// Returns the label of the step in metrics.
-    pub const fn action(&self) -> &'static str {
+    pub(crate) const fn action(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",
             Self::Repair(..) => "repair",
@@ -76,7 +76,7 @@ impl Plan {
     }
 
     /// Returns the number of objects to create.
-    pub fn creations(&self) -> usize {
+    pub(crate) fn creations(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Create(_))).count()
     }
 
@@ -102,7 +102,7 @@ impl Plan {
 }
 
 /// Compares the desired with the observed objects.
-pub fn plan(desired: &[Desired], observed: &Observed) -> Plan {
+pub(crate) fn plan(desired: &[Desired], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     for desired in desired {
         match observed.get(&desired.key()) {
@@ -159,7 +159,7 @@ fn managers(stored: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// True if we have applied the object before.
-pub fn is_applied(stored: &Value) -> bool {
+pub(crate) fn is_applied(stored: &Value) -> bool {
     managers(stored).any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
 }
 

@@ -23,7 +23,7 @@ pub struct Bounds {
 
 /// A folder of records.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     bounds: Bounds,
     /// Names and sizes, oldest first.
@@ -37,7 +37,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be created or read.
-    pub fn open(path: &Path, bounds: Bounds) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, bounds: Bounds) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(path)? {
@@ -61,7 +61,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be written, or is larger than the limit of the folder.
-    pub fn write(&mut self, record: &Record) -> io::Result<()> {
+    pub(crate) fn write(&mut self, record: &Record) -> io::Result<()> {
         let name = name(record)?;
         let text = serde_json::to_vec(record)?;
         let size = text.len() as u64;

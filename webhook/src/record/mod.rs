@@ -3,7 +3,7 @@
 
 pub mod folder;
 pub mod recorder;
-pub mod redact;
+pub(crate) mod redact;
 pub mod replay;
 
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::review::{self, AdmissionRequest, Entry, Outcome};
 use crate::rules::{Facts, Kind, Verdict};
 
 /// The version of the format.
-pub const API_VERSION: &str = "record.codex-k8s.dev/v1alpha1";
+pub(crate) const API_VERSION: &str = "record.codex-k8s.dev/v1alpha1";
 /// The kind of a record.
-pub const KIND: &str = "DecisionRecord";
+pub(crate) const KIND: &str = "DecisionRecord";
 
 /// A recorded decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub struct Answer {
 
 impl Answer {
     /// Returns the answer for a verdict.
-    pub fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
+    pub(crate) fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
         let result = match &outcome.denial {
             Some(_) => Result::Denied,
             None if !verdict.in_scope => Result::NotOurs,

@@ -24,13 +24,13 @@ const NAMES: [&str; 3] = ["labels", "matchLabels", "nodeSelector"];
 
 /// Redacts the values of one review.
 #[derive(Debug, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     hidden: HashMap<String, usize>,
 }
 
 impl Redactor {
     /// Hides everything in an object that no rule reads.
-    pub fn redact(&mut self, kind: Kind, object: &mut Value) {
+    pub(crate) fn redact(&mut self, kind: Kind, object: &mut Value) {
         for content in CONTENT.into_iter().filter(|_| kind != Kind::Revision) {
             if let Some(content) = object.get_mut(content) {
                 self.hide(content);

@@ -15,7 +15,7 @@ use super::bundle_of;
 
 /// A kind of webhook configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// The mutating one.
     Mutating,
     /// The validating one.
@@ -24,10 +24,10 @@ pub enum Which {
 
 impl Which {
     /// Both kinds.
-    pub const BOTH: [Self; 2] = [Self::Mutating, Self::Validating];
+    pub(crate) const BOTH: [Self; 2] = [Self::Mutating, Self::Validating];
 
     /// Returns its kind.
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::Mutating => "MutatingWebhookConfiguration",
             Self::Validating => "ValidatingWebhookConfiguration",
@@ -35,7 +35,7 @@ impl Which {
     }
 
     /// Returns the API for configurations of this kind.
-    pub fn api(self, client: Client) -> Api<DynamicObject> {
+    pub(crate) fn api(self, client: Client) -> Api<DynamicObject> {
         let resource = match self {
             Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             Self::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
@@ -45,18 +45,18 @@ impl Which {
 }
 
 /// Returns the webhooks of a configuration.
-pub fn webhooks(configuration: &DynamicObject) -> &[Value] {
+pub(crate) fn webhooks(configuration: &DynamicObject) -> &[Value] {
     configuration.data.get("webhooks").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Returns the caBundle of each webhook; empty if it has none.
-pub fn bundles(configuration: &DynamicObject) -> Vec<Vec<u8>> {
+pub(crate) fn bundles(configuration: &DynamicObject) -> Vec<Vec<u8>> {
     webhooks(configuration).iter().map(bundle_of).collect()
 }
 
 /// A registered webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Called {
+pub(crate) struct Called {
     /// Its name.
     pub webhook: String,
     host: String,
@@ -65,7 +65,7 @@ pub struct Called {
 
 impl Called {
     /// Returns each webhook of a configuration.
-    pub fn of(configuration: &DynamicObject) -> Vec<Self> {
+    pub(crate) fn of(configuration: &DynamicObject) -> Vec<Self> {
         webhooks(configuration).iter().map(Self::new).collect()
     }
 
@@ -83,7 +83,7 @@ impl Called {
 
     /// Returns true if the API server would trust a certificate chain. Without a caBundle it uses the CAs of its
     /// machine, which do not include ours.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
+    pub(crate) fn trusts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
         trust::bundle_verifies(&self.bundle, chain, &self.host, now)
     }
 }

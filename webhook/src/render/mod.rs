@@ -16,7 +16,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
 
 pub use apply::{Applied, ApplyError, Cluster, is_final};
-pub use error::RenderError;
+pub(crate) use error::RenderError;
 pub use state::State;
 
 /// The specification of a run.

@@ -35,7 +35,7 @@ pub enum State {
 
 impl State {
     /// Returns the state of a Job; `None` stands for one that does not exist.
-    pub fn of(job: Option<&Job>) -> Self {
+    pub(crate) fn of(job: Option<&Job>) -> Self {
         let Some(job) = job else { return Self::Gone };
         let status = job.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();

@@ -30,7 +30,7 @@ fn is_among_mutating<'c, C: HasRule + 'c>(mut checks: impl Iterator<Item = &'c C
 }
 
 /// Returns the consequence of violating a rule in this mode: a participle, to follow "is".
-pub const fn consequence(mode: Mode) -> &'static str {
+pub(crate) const fn consequence(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "refused",
         Mode::Warn => "only warned about",

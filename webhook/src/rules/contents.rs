@@ -17,13 +17,13 @@ use super::{Entry, Facts, Finding, Kind, Meta, Request, Requester, Rule, Verdict
 use super::{baseline, evaluate, rbac};
 
 /// Returns the rules about objects in a namespace, in the order of their ids.
-pub fn checks() -> impl Iterator<Item = &'static Check> {
+pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
     let baseline = [baseline::objects::CHECKS].into_iter();
     baseline.chain(rbac::CHECKS).chain([baseline::quota::CHECKS]).flatten()
 }
 
 /// Evaluates a request about an object in a namespace, or about a binding elsewhere.
-pub fn decide(
+pub(crate) fn decide(
     policy: &RunPolicy,
     facts: &Facts,
     request: &Request<'_>,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Edits of one object, in the order in which they were made.
 #[derive(Debug)]
-pub struct Edits<'a> {
+pub(crate) struct Edits<'a> {
     object: &'a Value,
     /// JSON pointers of the parents that the patch creates.
     created: HashSet<String>,
@@ -17,17 +17,17 @@ pub struct Edits<'a> {
 
 impl<'a> Edits<'a> {
     /// Starts without edits of `object`.
-    pub fn new(object: &'a Value) -> Self {
+    pub(crate) fn new(object: &'a Value) -> Self {
         Self { object, created: HashSet::new(), operations: Vec::new() }
     }
 
     /// Adds a label below `holder.metadata`.
-    pub fn label(&mut self, holder: &[&str], key: &str, value: &str) {
+    pub(crate) fn label(&mut self, holder: &[&str], key: &str, value: &str) {
         self.metadata(holder, "labels", key, value);
     }
 
     /// Adds an annotation below `holder.metadata`.
-    pub fn annotation(&mut self, holder: &[&str], key: &str, value: &str) {
+    pub(crate) fn annotation(&mut self, holder: &[&str], key: &str, value: &str) {
         self.metadata(holder, "annotations", key, value);
     }
 
@@ -38,7 +38,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Sets a field, and creates missing objects on the way to it.
-    pub fn set(&mut self, path: &[&str], value: Value) {
+    pub(crate) fn set(&mut self, path: &[&str], value: Value) {
         if let Some((_, parents)) = path.split_last() {
             self.ensure(parents, &json!({}));
         }
@@ -46,7 +46,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Appends to an array, and creates it if it is missing.
-    pub fn push(&mut self, array: &[&str], value: Value) {
+    pub(crate) fn push(&mut self, array: &[&str], value: Value) {
         if let Some((_, parents)) = array.split_last() {
             self.ensure(parents, &json!({}));
         }
@@ -57,7 +57,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Removes the value at an existing path.
-    pub fn remove(&mut self, path: &[&str]) {
+    pub(crate) fn remove(&mut self, path: &[&str]) {
         let path = PointerBuf::from_tokens(path.iter().copied());
         self.operations.push(PatchOperation::Remove(RemoveOperation { path }));
     }
@@ -84,7 +84,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Returns the patch.
-    pub fn finish(self) -> Patch {
+    pub(crate) fn finish(self) -> Patch {
         Patch(self.operations)
     }
 }

@@ -8,7 +8,6 @@ mod objects;
 mod tests;
 mod yaml;
 
-use codex_k8s_shared::run::RuntimeMode;
 use serde_json::Value;
 
 pub use objects::Object;
@@ -101,12 +100,9 @@ pub enum Outcome {
     Mutated(&'static [(&'static str, &'static str)]),
 }
 
-/// The time of the examples.
-pub const NOW: &str = "2026-02-01T12:00:00Z";
-
 impl Example {
     /// Creates an example with this name.
-    pub const fn new(name: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str) -> Self {
         Self {
             name,
             user: User::Person,
@@ -123,62 +119,62 @@ impl Example {
     }
 
     /// Sets the requester.
-    pub const fn by(self, user: User) -> Self {
+    pub(crate) const fn by(self, user: User) -> Self {
         Self { user, ..self }
     }
 
     /// Sets the state of the cluster.
-    pub const fn within(self, setting: Setting) -> Self {
+    pub(crate) const fn within(self, setting: Setting) -> Self {
         Self { setting, ..self }
     }
 
     /// Sets the part of the policy that differs from the defaults.
-    pub const fn under(self, policy: &'static str) -> Self {
+    pub(crate) const fn under(self, policy: &'static str) -> Self {
         Self { policy, ..self }
     }
 
     /// Creates an object: `base` with a change.
-    pub const fn creates(self, base: Object, change: &'static str) -> Self {
+    pub(crate) const fn creates(self, base: Object, change: &'static str) -> Self {
         Self { operation: Operation::Create, base, change, ..self }
     }
 
     /// Updates an object: the stored one is `base` with what `before` changes.
-    pub const fn updates(self, base: Object, before: &'static str, change: &'static str) -> Self {
+    pub(crate) const fn updates(self, base: Object, before: &'static str, change: &'static str) -> Self {
         Self { operation: Operation::Update, base, before, change, ..self }
     }
 
     /// Deletes an object: `base` with what `before` changes.
-    pub const fn deletes(self, base: Object, before: &'static str) -> Self {
+    pub(crate) const fn deletes(self, base: Object, before: &'static str) -> Self {
         Self { operation: Operation::Delete, base, before, ..self }
     }
 
     /// Sets the subresource.
-    pub const fn on(self, subresource: &'static str) -> Self {
+    pub(crate) const fn on(self, subresource: &'static str) -> Self {
         Self { subresource: Some(subresource), ..self }
     }
 
     /// Repeats the last entry of a list until the list has this length.
-    pub const fn repeating(self, list: &'static str, length: usize) -> Self {
+    pub(crate) const fn repeating(self, list: &'static str, length: usize) -> Self {
         Self { repeated: Some((list, length)), ..self }
     }
 
     /// Expects that the rule denies the request, for this field.
-    pub const fn denied_at(self, path: &'static str) -> Self {
+    pub(crate) const fn denied_at(self, path: &'static str) -> Self {
         Self { outcome: Outcome::Denied(path), ..self }
     }
 
     /// Expects that the rule warns about this field.
-    pub const fn warned_at(self, path: &'static str) -> Self {
+    pub(crate) const fn warned_at(self, path: &'static str) -> Self {
         Self { outcome: Outcome::Warned(path), ..self }
     }
 
     /// Expects that the rule sets these fields.
-    pub const fn mutated(self, fields: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) const fn mutated(self, fields: &'static [(&'static str, &'static str)]) -> Self {
         Self { outcome: Outcome::Mutated(fields), ..self }
     }
 
     /// Returns the stored object; `None` if the request creates it.
-    pub fn old_object(&self) -> Option<Value> {
+    pub(crate) fn old_object(&self) -> Option<Value> {
         (self.operation != Operation::Create).then(|| merged(self.base.value(), self.before))
     }
 
@@ -194,29 +190,6 @@ impl Example {
         }
         Some(object)
     }
-
-    /// Returns the user name of the requester.
-    pub fn user_name(&self) -> String {
-        let account = |namespace: &str, name: &str| format!("system:serviceaccount:{namespace}:{name}");
-        match self.user {
-            User::Person => "jane".to_owned(),
-            User::Worker => account("codex-k8s-ai-staging", "codex-k8s-worker"),
-            User::Agent => account(self.setting.namespace(), "codex-runner"),
-            User::Reconciler => account("codex-k8s-guard", "codex-k8s-reconcile"),
-            User::Collector => account("codex-k8s-guard", "codex-k8s-gc"),
-            User::JobController => account("kube-system", "job-controller"),
-            User::QuotaController => account("kube-system", "resourcequota-controller"),
-            User::Kubelet => "system:node:n1".to_owned(),
-        }
-    }
-
-    /// Returns the groups of the requester that matter to the rules.
-    pub const fn groups(&self) -> &'static [&'static str] {
-        match self.user {
-            User::Kubelet => &[super::requester::KUBELETS],
-            _ => &[],
-        }
-    }
 }
 
 impl Outcome {
@@ -228,7 +201,7 @@ impl Outcome {
 
 impl User {
     /// Returns the requester as part of a sentence.
-    pub const fn description(self) -> &'static str {
+    pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::Person => "a person",
             Self::Worker => "the platform's worker",
@@ -243,24 +216,8 @@ impl User {
 }
 
 impl Setting {
-    /// Returns the namespace of the example, or that of its agent.
-    pub const fn namespace(self) -> &'static str {
-        match self {
-            Self::Slot => "codex-k8s-dev-1",
-            _ => "codex-issue-7",
-        }
-    }
-
-    /// Returns the mode of the namespace.
-    pub const fn mode(self) -> RuntimeMode {
-        match self {
-            Self::CodeOnly => RuntimeMode::CodeOnly,
-            _ => RuntimeMode::FullEnv,
-        }
-    }
-
     /// Returns the state in words; empty if the example does not depend on it.
-    pub const fn description(self) -> &'static str {
+    pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::FullEnv | Self::Unmanaged => "",
             Self::CodeOnly => "in a code-only namespace",

@@ -73,7 +73,7 @@ pub struct ManagedNamespace {
 
 impl ManagedNamespace {
     /// Returns a slot that is not managed yet. It has no gate, so nothing waits for one.
-    pub fn bare(name: &str) -> Self {
+    pub(crate) fn bare(name: &str) -> Self {
         Self {
             name: name.into(),
             mode: RuntimeMode::FullEnv,

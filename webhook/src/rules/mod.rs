@@ -13,37 +13,39 @@
 mod arcs;
 mod baseline;
 pub mod catalogue;
-pub mod contents;
-pub mod edits;
+pub(crate) mod contents;
+pub(crate) mod edits;
 mod evaluate;
 pub mod example;
 mod facts;
-pub mod namespace;
-pub mod object;
-pub mod rbac;
+pub(crate) mod namespace;
+pub(crate) mod object;
+pub(crate) mod rbac;
 pub mod report;
 mod request;
-pub mod requester;
-pub mod rule;
+pub(crate) mod requester;
+pub(crate) mod rule;
 mod verdict;
-pub mod workload;
-pub mod write;
+pub(crate) mod workload;
+pub(crate) mod write;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use codex_k8s_shared::policy::RunPolicy;
 
-pub use edits::Edits;
-pub use facts::{Facts, Holders, ManagedNamespace, Occupancy};
-pub use object::Meta;
-pub use report::{Code, Finding, Report};
+pub(crate) use edits::Edits;
+pub(crate) use facts::Occupancy;
+pub use facts::{Facts, Holders, ManagedNamespace};
+pub(crate) use object::Meta;
+pub(crate) use report::{Code, Finding};
 pub use request::{Kind, Request};
-pub use requester::{Requester, Role};
+pub(crate) use requester::{Requester, Role};
 pub use rule::{Rule, Subject};
 pub use verdict::Verdict;
 
-pub use crate::review::{Entry, Operation};
+pub(crate) use crate::review::Entry;
+pub use crate::review::Operation;
 
 /// Evaluates a request.
 pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: Entry) -> Verdict {

@@ -43,7 +43,7 @@ impl fmt::Display for Finding {
 
 impl Finding {
     /// Returns the problem and its fix, in the form of the API server's `field.Error`.
-    pub fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         match self.code {
             Code::NotReady => format!("Forbidden: {}: {}", self.found, self.remedy),
             Code::Forbidden | Code::Invalid => problem(&self.found, &self.remedy),
@@ -58,7 +58,7 @@ impl Finding {
 
 /// The findings of one rule.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     rule: &'static Rule,
     mode: Mode,
     findings: Vec<Finding>,
@@ -66,28 +66,38 @@ pub struct Report {
 
 impl Report {
     /// Starts without findings.
-    pub const fn new(rule: &'static Rule, mode: Mode) -> Self {
+    pub(crate) const fn new(rule: &'static Rule, mode: Mode) -> Self {
         Self { rule, mode, findings: Vec::new() }
     }
 
     /// Starts another report of the same rule, without findings.
     #[must_use]
-    pub const fn another(&self) -> Self {
+    pub(crate) const fn another(&self) -> Self {
         Self::new(self.rule, self.mode)
     }
 
     /// Adds a finding about something that is not allowed. The caller quotes `found` if it is a value.
-    pub fn forbid(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn forbid(
+        &mut self,
+        path: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Code::Forbidden, path.into(), found.into(), remedy.into());
     }
 
     /// Adds a finding about a value that is malformed or out of range.
-    pub fn invalid(&mut self, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn invalid(
+        &mut self,
+        path: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Code::Invalid, path.into(), found.into(), remedy.into());
     }
 
     /// Adds a finding about something that will be allowed soon.
-    pub fn not_ready(
+    pub(crate) fn not_ready(
         &mut self,
         path: impl Into<String>,
         found: impl Into<String>,
@@ -101,23 +111,23 @@ impl Report {
     }
 
     /// Appends the findings of another run of the same rule.
-    pub fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         self.findings.extend(other.findings);
     }
 
     /// Returns true if there are no findings.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
     /// Drops the findings that `before` has too: an update may keep existing violations.
-    pub fn retain_what_is_new(&mut self, before: &Self) {
+    pub(crate) fn retain_what_is_new(&mut self, before: &Self) {
         let before: HashSet<_> = before.findings.iter().map(Finding::state).collect();
         self.findings.retain(|finding| !before.contains(&finding.state()));
     }
 
     /// Returns the findings.
-    pub fn into_findings(self) -> Vec<Finding> {
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
 }
@@ -137,7 +147,7 @@ pub fn problem(found: &str, remedy: &str) -> String {
 const NOTHING: &str = "nothing";
 
 /// Formats a value from a request for a message: quoted, without control characters, at most 80 characters.
-pub fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     const LONGEST: usize = 80;
     let mut shown: String = value.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if value.chars().nth(LONGEST).is_some() {
@@ -160,21 +170,21 @@ pub fn clean(text: &str) -> String {
 }
 
 /// Formats a value that may be absent for a message.
-pub fn quoted_or_nothing(value: Option<&str>) -> String {
+pub(crate) fn quoted_or_nothing(value: Option<&str>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), quoted)
 }
 
 /// Returns the fix for a value that must not change.
-pub fn stays(before: Option<&str>) -> String {
+pub(crate) fn stays(before: Option<&str>) -> String {
     before.map_or_else(|| "must stay unset".to_owned(), |before| format!("must stay {}", quoted(before)))
 }
 
 /// Returns the path `metadata.labels["key"]`.
-pub fn label_path(holder: &str, key: &str) -> String {
+pub(crate) fn label_path(holder: &str, key: &str) -> String {
     format!("{holder}metadata.labels[\"{}\"]", key.escape_debug())
 }
 
 /// Returns the path `metadata.annotations["key"]`.
-pub fn annotation_path(key: &str) -> String {
+pub(crate) fn annotation_path(key: &str) -> String {
     format!("metadata.annotations[\"{}\"]", key.escape_debug())
 }

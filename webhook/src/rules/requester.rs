@@ -7,14 +7,14 @@ use super::{Facts, Request};
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// The user name of kube-apiserver itself. Its writes are never denied, because it needs them to start.
-pub const API_SERVER: &str = "system:apiserver";
+pub(crate) const API_SERVER: &str = "system:apiserver";
 
 /// The group of kubelets, which request the tokens of the Pods on their nodes.
-pub const KUBELETS: &str = "system:nodes";
+pub(crate) const KUBELETS: &str = "system:nodes";
 
 /// The role of the requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The platform's worker or control-plane.
     Manager,
     /// The garbage collector.
@@ -33,7 +33,7 @@ pub enum Role {
 
 /// The requester.
 #[derive(Debug, Clone, Copy)]
-pub struct Requester<'a> {
+pub(crate) struct Requester<'a> {
     /// The user name.
     pub user: &'a str,
     /// The role of the user.
@@ -45,7 +45,7 @@ pub struct Requester<'a> {
 impl<'a> Requester<'a> {
     /// Classifies the requester of a request. Names are compared whole: a ServiceAccount with the right name in another
     /// namespace has no role.
-    pub fn classify(policy: &RunPolicy, facts: &Facts, request: &Request<'a>) -> Self {
+    pub(crate) fn classify(policy: &RunPolicy, facts: &Facts, request: &Request<'a>) -> Self {
         let identities = &policy.identities;
         let is = |subjects: &codex_k8s_shared::policy::Subjects| {
             subjects.contains(request.user, request.groups.iter().copied())
@@ -65,12 +65,12 @@ impl<'a> Requester<'a> {
     }
 
     /// Returns true if the requester is the platform itself.
-    pub fn is_manager(&self) -> bool {
+    pub(crate) fn is_manager(&self) -> bool {
         self.role == Role::Manager
     }
 
     /// Returns true if the requester is the namespace controller, or a controller that creates Pods from templates.
-    pub fn is_cluster_controller(&self, policy: &RunPolicy) -> bool {
+    pub(crate) fn is_cluster_controller(&self, policy: &RunPolicy) -> bool {
         // One identity can be both: a controller manager without separate credentials for its controllers.
         matches!(self.role, Role::NamespaceController | Role::WorkloadController)
             || policy.identities.workload_controllers.users.iter().any(|user| user == self.user)
@@ -87,6 +87,6 @@ fn is_agent(policy: &RunPolicy, facts: &Facts, user: &str) -> bool {
 }
 
 /// Splits the user name of a ServiceAccount into namespace and name.
-pub fn service_account(user: &str) -> Option<(&str, &str)> {
+pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')
 }

@@ -76,7 +76,7 @@ impl fmt::Debug for Rule {
 
 impl Rule {
     /// Returns the mode of the rule under a policy.
-    pub fn mode(&self, policy: &RunPolicy) -> Mode {
+    pub(crate) fn mode(&self, policy: &RunPolicy) -> Mode {
         if policy.rules.is_empty() {
             return self.default_mode;
         }
@@ -89,7 +89,7 @@ impl Rule {
     }
 
     /// Returns true if the rule reads the setting at a path, a part of it, or a section that contains it.
-    pub fn reads_setting(&self, path: &[&str]) -> bool {
+    pub(crate) fn reads_setting(&self, path: &[&str]) -> bool {
         match path {
             ["rules", id] => *id == self.id,
             _ => self.settings().any(|setting| overlaps(setting, path)),

@@ -22,19 +22,19 @@ pub struct Verdict {
 
 impl Verdict {
     /// Returns the findings that deny the request.
-    pub fn denials(&self) -> impl Iterator<Item = &Finding> {
+    pub(crate) fn denials(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.mode == Mode::Enforce)
     }
 
     /// Turns all denials into warnings.
-    pub fn only_warn(&mut self) {
+    pub(crate) fn only_warn(&mut self) {
         for finding in self.findings.iter_mut().filter(|finding| finding.mode == Mode::Enforce) {
             finding.mode = Mode::Warn;
         }
     }
 
     /// Returns true if the request is denied only because it is too early.
-    pub fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         !self.is_allowed() && self.denials().all(|finding| finding.code == Code::NotReady)
     }
 

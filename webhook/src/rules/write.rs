@@ -13,7 +13,7 @@ use crate::rules::{Facts, Kind, ManagedNamespace, Meta, Requester, Role};
 
 /// The context of the rules about objects in a namespace.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The facts.
@@ -32,7 +32,7 @@ pub struct Context<'a> {
 
 /// An object before and after: `None` before its creation and after its deletion.
 #[derive(Debug, Clone, Copy)]
-pub struct Write<'a> {
+pub(crate) struct Write<'a> {
     /// The stored object.
     pub old: Option<&'a Value>,
     /// The object as it would be stored.
@@ -41,24 +41,24 @@ pub struct Write<'a> {
 
 /// A validation. Each one compares the old object with the new one by itself, because the order of lists does not
 /// matter here.
-pub type Validate = fn(&Context<'_>, &Write<'_>, &mut Report);
+pub(crate) type Validate = fn(&Context<'_>, &Write<'_>, &mut Report);
 
 /// Sets values in objects that a manager writes.
-pub type Mutate = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
+pub(crate) type Mutate = fn(&Context<'_>, &Write<'_>, &mut Edits<'_>);
 
 impl<'a> Context<'a> {
     /// Returns the managed namespace that contains the object.
-    pub fn namespace(&self) -> Option<&'a ManagedNamespace> {
+    pub(crate) fn namespace(&self) -> Option<&'a ManagedNamespace> {
         self.facts.namespace.as_deref()
     }
 
     /// Returns true if the object is in a slot.
-    pub fn is_in_slot(&self) -> bool {
+    pub(crate) fn is_in_slot(&self) -> bool {
         self.namespace().is_some_and(|namespace| self.policy.namespaces.is_slot(&namespace.name))
     }
 
     /// Returns the object's kind if the baseline has objects of it.
-    pub fn baseline_kind(&self) -> Option<BaselineKind> {
+    pub(crate) fn baseline_kind(&self) -> Option<BaselineKind> {
         match self.kind {
             Kind::ServiceAccount => Some(BaselineKind::ServiceAccount),
             Kind::Role => Some(BaselineKind::Role),
@@ -70,31 +70,31 @@ impl<'a> Context<'a> {
     }
 
     /// Returns true if the object has the name of a baseline object of its kind, in any profile or set.
-    pub fn has_baseline_name(&self) -> bool {
+    pub(crate) fn has_baseline_name(&self) -> bool {
         self.baseline_kind().is_some_and(|kind| names(self.policy, kind).any(|name| name == self.name))
     }
 
     /// Returns true if the object is part of the baseline: by its name, or by a label that only the baseline may have.
-    pub fn is_baseline(&self, write: &Write<'_>) -> bool {
+    pub(crate) fn is_baseline(&self, write: &Write<'_>) -> bool {
         let is_labelled = |object: &Value| Meta::of(object).labels().any(|(key, _)| key == keys::MANAGED_BY);
         self.baseline_kind().is_some()
             && (self.has_baseline_name() || [write.old, write.new].into_iter().flatten().any(is_labelled))
     }
 
     /// Returns true if the requester maintains the baseline.
-    pub fn by_keeper(&self) -> bool {
+    pub(crate) fn by_keeper(&self) -> bool {
         matches!(self.requester.role, Role::Manager | Role::Reconciler)
     }
 
     /// Returns true if the platform writes its own objects: the baseline, or its stack in a slot.
-    pub fn is_the_platforms(&self) -> bool {
+    pub(crate) fn is_the_platforms(&self) -> bool {
         (self.by_keeper() && self.has_baseline_name()) || (self.requester.is_manager() && self.is_in_slot())
     }
 }
 
 /// A rule about objects in a namespace with its functions.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// The rule.
     pub rule: &'static Rule,
     /// The validation.
@@ -105,13 +105,13 @@ pub struct Check {
 
 impl Check {
     /// Creates a check that changes nothing.
-    pub const fn new(rule: &'static Rule, validate: Validate) -> Self {
+    pub(crate) const fn new(rule: &'static Rule, validate: Validate) -> Self {
         Self { rule, validate, mutate: None }
     }
 
     /// Sets values with this function.
     #[must_use]
-    pub const fn with_mutation(self, mutate: Mutate) -> Self {
+    pub(crate) const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }
 }

@@ -33,7 +33,7 @@ impl Readiness {
     }
 
     /// Ends the readiness for good.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.set(DRAINING, false);
     }
 
@@ -45,7 +45,7 @@ impl Readiness {
 }
 
 /// Renders the metrics in the `OpenMetrics` text format.
-pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 #[derive(Clone)]
 struct App {

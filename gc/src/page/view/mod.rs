@@ -33,7 +33,7 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
 
 /// The content security policy: a browser may only show the page, in its own style, and send its one form back to the
 /// same origin.
-pub fn content_security_policy() -> &'static str {
+pub(crate) fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         let hash = STANDARD.encode(Sha256::digest(STYLE));
         format!(
@@ -45,7 +45,7 @@ pub fn content_security_policy() -> &'static str {
 }
 
 /// The page.
-pub fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -> String {
+pub(crate) fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Timestamp) -> String {
     let requested = query.clone().unwrap_or_default();
     let title = if query.is_ok() { "Run namespaces" } else { "Error: run namespaces" };
     html! {

@@ -49,12 +49,12 @@ pub const LISTED: [Listed; 16] = [
 
 impl Listed {
     /// Returns its `apiVersion`: all of them are at `v1`.
-    pub fn api_version(&self) -> String {
+    pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }
 
     /// Returns the resource for API calls.
-    pub fn resource(&self) -> ApiResource {
+    pub(crate) fn resource(&self) -> ApiResource {
         ApiResource {
             group: self.group.to_owned(),
             version: "v1".to_owned(),

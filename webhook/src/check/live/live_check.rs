@@ -57,7 +57,7 @@ pub struct LiveCheck {
 
 /// A position in a live check.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark {
+pub(crate) struct Mark {
     evaluated: usize,
     changed: usize,
     objects: usize,
@@ -97,12 +97,12 @@ impl LiveCheck {
     }
 
     /// Returns the current position.
-    pub const fn mark(&self) -> Mark {
+    pub(crate) const fn mark(&self) -> Mark {
         Mark { evaluated: self.evaluated.len(), changed: self.changed.len(), objects: self.objects }
     }
 
     /// Drops the evaluations since a position.
-    pub fn return_to(&mut self, mark: Mark) {
+    pub(crate) fn return_to(&mut self, mark: Mark) {
         self.evaluated.truncate(mark.evaluated);
         self.changed.truncate(mark.changed);
         self.objects = mark.objects;
@@ -112,7 +112,7 @@ impl LiveCheck {
     ///
     /// # Errors
     /// If one cannot be evaluated at all.
-    pub async fn take_namespaces(&mut self, all: Vec<Value>) -> Result<(), CheckError> {
+    pub(crate) async fn take_namespaces(&mut self, all: Vec<Value>) -> Result<(), CheckError> {
         for namespace in &all {
             self.cluster.add(namespace);
         }
@@ -162,7 +162,7 @@ impl LiveCheck {
     ///
     /// # Errors
     /// If an object cannot be evaluated at all.
-    pub async fn take(&mut self, listed: &Listed, page: Vec<Value>) -> Result<(), CheckError> {
+    pub(crate) async fn take(&mut self, listed: &Listed, page: Vec<Value>) -> Result<(), CheckError> {
         for mut object in page {
             object["apiVersion"] = listed.api_version().into();
             object["kind"] = listed.kind.into();

@@ -14,7 +14,7 @@ pub mod read;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Change, Effect, RolloutReport, RolloutSummary};
+pub use change::{Change, Effect, RolloutReport};
 pub use contents::Live;
 pub use drift::{REMEDY, RULE, TITLE, WHY};
 pub use live_check::{LiveCheck, Outcome};

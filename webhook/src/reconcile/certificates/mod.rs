@@ -25,10 +25,10 @@ use super::metrics::Metrics;
 use crate::registration::Endpoint;
 
 /// The annotation that requests a successor of the certificate in a Secret, with any value.
-pub const ROTATE: &str = "codex-k8s.dev/rotate";
+pub(crate) const ROTATE: &str = "codex-k8s.dev/rotate";
 /// The annotation of a webhook configuration with the generation that had the correct caBundle, and the time since
 /// when.
-pub const CONFIRMED: &str = "codex-k8s.dev/ca-bundle-confirmed";
+pub(crate) const CONFIRMED: &str = "codex-k8s.dev/ca-bundle-confirmed";
 /// The delay after a failure or a conflict.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 

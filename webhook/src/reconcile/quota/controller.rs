@@ -31,7 +31,7 @@ const MAX_CONCURRENT: usize = 8;
 type Gone = (String, String);
 
 /// Keeps the reservations up to date forever, and compares them immediately whenever the policy changes.
-pub async fn run(client: Client, context: &Context, changes: watch_channel::Receiver<()>) {
+pub(crate) async fn run(client: Client, context: &Context, changes: watch_channel::Receiver<()>) {
     let (reservations, policy) = (&context.quota, &*context.policy);
     let again = Notify::new();
     let (gone, releases) = mpsc::unbounded_channel();

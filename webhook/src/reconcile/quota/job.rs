@@ -11,7 +11,7 @@ use super::reservations::{Candidate, Holder};
 
 /// The stage of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The Job is suspended until it has a reservation.
     Pending,
     /// The Job runs, or may be resumed at any time by the user who suspended it: it has a reservation, or must get one
@@ -25,7 +25,7 @@ pub enum Stage {
 
 /// The facts about an agent Job that its reservation depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentJob {
+pub(crate) struct AgentJob {
     /// The namespace.
     pub namespace: String,
     /// The name.
@@ -44,7 +44,7 @@ pub struct AgentJob {
 
 impl AgentJob {
     /// Extracts the facts about a Job.
-    pub fn of(job: &Job) -> Self {
+    pub(crate) fn of(job: &Job) -> Self {
         let meta = &job.metadata;
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -58,12 +58,12 @@ impl AgentJob {
     }
 
     /// Returns the Job as the holder of a reservation.
-    pub fn holder(&self) -> Holder {
+    pub(crate) fn holder(&self) -> Holder {
         Holder::Job { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     /// Returns the Job as a candidate for a reservation among the agent Jobs of a project.
-    pub fn candidate(&self, quotas: &Quotas, project: &str) -> Candidate {
+    pub(crate) fn candidate(&self, quotas: &Quotas, project: &str) -> Candidate {
         let scope = Scope::of_jobs(Some(project));
         let max = quotas.limit(&scope);
         Candidate {
@@ -77,12 +77,12 @@ impl AgentJob {
 
     /// True if its annotation says that it is pending although it runs, because another client has lifted its
     /// suspension.
-    pub const fn has_outdated_reason(&self) -> bool {
+    pub(crate) const fn has_outdated_reason(&self) -> bool {
         matches!(self.stage, Stage::Works) && self.pending_reason.is_some()
     }
 
     /// True if this is an older version of the same Job.
-    pub fn is_older_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
         let version = |job: &Self| job.version.parse::<u64>().unwrap_or_default();
         self.uid == other.uid && version(self) < version(other)
     }
@@ -111,7 +111,7 @@ fn has_ended(job: &Job) -> bool {
 }
 
 /// Sorts pending Jobs, oldest first.
-pub fn in_order(jobs: &mut [AgentJob]) {
+pub(crate) fn in_order(jobs: &mut [AgentJob]) {
     jobs.sort_by(|one, other| {
         (one.created, &one.namespace, &one.name).cmp(&(other.created, &other.namespace, &other.name))
     });

@@ -37,7 +37,7 @@ const MAX_CONCURRENT: usize = 8;
 type Owned = (AgentJob, String);
 
 /// Keeps the reservations of agent Jobs up to date forever.
-pub async fn run(client: Client, context: &Context) {
+pub(crate) async fn run(client: Client, context: &Context) {
     let mut counted = context.quota.counted();
     loop {
         let limited = || is_limited(context) || context.quota.store.is_marked();

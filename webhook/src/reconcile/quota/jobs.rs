@@ -37,7 +37,7 @@ struct State {
 
 impl AgentJobs {
     /// Creates an empty cache.
-    pub fn new(client: Client, cluster: Cluster) -> Self {
+    pub(crate) fn new(client: Client, cluster: Cluster) -> Self {
         Self { client, cluster, state: Mutex::default() }
     }
 
@@ -46,22 +46,22 @@ impl AgentJobs {
     }
 
     /// Clears the cache.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         *self.state() = State::default();
     }
 
     /// Records a managed namespace from a watch.
-    pub fn on_namespace_apply(&self, meta: &ObjectMeta) {
+    pub(crate) fn on_namespace_apply(&self, meta: &ObjectMeta) {
         self.state().projects.insert(meta.name.clone().unwrap_or_default(), project(meta));
     }
 
     /// Removes a namespace that the watch reports as deleted.
-    pub fn on_namespace_delete(&self, name: &str) {
+    pub(crate) fn on_namespace_delete(&self, name: &str) {
         self.state().projects.remove(name);
     }
 
     /// Records a Job from a watch or a response.
-    pub fn on_apply(&self, job: &Job) {
+    pub(crate) fn on_apply(&self, job: &Job) {
         let (job, mut state) = (AgentJob::of(job), self.state());
         let holder = job.holder();
         if !state.jobs.get(&holder).is_some_and(|known| job.is_older_than(known)) {
@@ -70,7 +70,7 @@ impl AgentJobs {
     }
 
     /// Removes a Job that the watch reports as deleted.
-    pub fn on_delete(&self, job: &Job) {
+    pub(crate) fn on_delete(&self, job: &Job) {
         let (job, mut state) = (AgentJob::of(job), self.state());
         if state.jobs.get(&job.holder()).is_some_and(|known| known.uid == job.uid) {
             state.jobs.remove(&job.holder());
@@ -78,7 +78,7 @@ impl AgentJobs {
     }
 
     /// Replaces all Jobs with a complete list.
-    pub fn replace(&self, jobs: Vec<AgentJob>) {
+    pub(crate) fn replace(&self, jobs: Vec<AgentJob>) {
         self.state().jobs = jobs.into_iter().map(|job| (job.holder(), job)).collect();
     }
 
@@ -86,7 +86,7 @@ impl AgentJobs {
     ///
     /// # Errors
     /// Returns an error if a namespace that no watch has reported yet cannot be read.
-    pub async fn of_managed_namespaces(&self) -> kube::Result<Vec<(AgentJob, String)>> {
+    pub(crate) async fn of_managed_namespaces(&self) -> kube::Result<Vec<(AgentJob, String)>> {
         for namespace in self.of_unknown_namespaces() {
             let found = self.cluster.namespace(&namespace).await?.filter(MetaExt::is_managed);
             let mut state = self.state();
@@ -122,7 +122,7 @@ impl AgentJobs {
     ///
     /// # Errors
     /// Returns an error if the request fails, which does not mean that the Job is gone.
-    pub async fn is_over(&self, namespace: &str, name: &str, uid: &str) -> kube::Result<bool> {
+    pub(crate) async fn is_over(&self, namespace: &str, name: &str, uid: &str) -> kube::Result<bool> {
         let found = self.api(namespace).get_opt(name).await?.map(|job| AgentJob::of(&job));
         Ok(found.is_none_or(|job| job.uid != uid || job.stage == Stage::Ended))
     }
@@ -131,7 +131,7 @@ impl AgentJobs {
     ///
     /// # Errors
     /// Returns an error if the request fails or is refused.
-    pub async fn start(&self, job: &AgentJob, reserved: bool) -> kube::Result<bool> {
+    pub(crate) async fn start(&self, job: &AgentJob, reserved: bool) -> kube::Result<bool> {
         let holder = job.holder().to_string();
         fault::point(Point::BeforeStart, &holder);
         let annotations =
@@ -146,7 +146,7 @@ impl AgentJobs {
     ///
     /// # Errors
     /// Returns an error like [`start`](Self::start).
-    pub async fn note(&self, job: &AgentJob) -> kube::Result<bool> {
+    pub(crate) async fn note(&self, job: &AgentJob) -> kube::Result<bool> {
         self.patch(job, json!({keys::JOB_PENDING_REASON: null, keys::JOB_ADMITTED_AT: written()}), None).await
     }
 
@@ -154,7 +154,7 @@ impl AgentJobs {
     ///
     /// # Errors
     /// Returns an error like [`start`](Self::start).
-    pub async fn set_pending_reason(&self, job: &AgentJob, waits: &str) -> kube::Result<bool> {
+    pub(crate) async fn set_pending_reason(&self, job: &AgentJob, waits: &str) -> kube::Result<bool> {
         self.patch(job, json!({keys::JOB_PENDING_REASON: waits}), None).await
     }
 

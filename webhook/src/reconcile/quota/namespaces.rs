@@ -54,7 +54,7 @@ pub struct NamespaceQuota {
 }
 
 /// Returns a namespace as a candidate for a reservation.
-pub fn candidate(quotas: &Quotas, meta: &ObjectMeta) -> Candidate {
+pub(crate) fn candidate(quotas: &Quotas, meta: &ObjectMeta) -> Candidate {
     Candidate {
         holder: holder(meta),
         uid: meta.uid.clone().unwrap_or_default(),
@@ -100,19 +100,19 @@ impl NamespaceQuota {
     }
 
     /// Clears the cache, because other processes may have changed the reservations.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.store.reset();
         self.ends().clear();
         self.counted.send_replace(None);
     }
 
     /// Returns a receiver of the namespaces that are next in the queue.
-    pub fn next_in_queue(&self) -> watch::Receiver<BTreeSet<Holder>> {
+    pub(crate) fn next_in_queue(&self) -> watch::Receiver<BTreeSet<Holder>> {
         self.next_in_queue.subscribe()
     }
 
     /// Returns a receiver of the quotas for which all open namespaces have been counted.
-    pub fn counted(&self) -> watch::Receiver<Option<Quotas>> {
+    pub(crate) fn counted(&self) -> watch::Receiver<Option<Quotas>> {
         self.counted.subscribe()
     }
 
@@ -129,7 +129,7 @@ impl NamespaceQuota {
     /// # Errors
     /// Returns an error if a request fails. Reservations that were created by then are found by the next
     /// reconciliation.
-    pub async fn admit(&self, quotas: &Quotas, meta: &ObjectMeta) -> kube::Result<QuotaStatus> {
+    pub(crate) async fn admit(&self, quotas: &Quotas, meta: &ObjectMeta) -> kube::Result<QuotaStatus> {
         let who = candidate(quotas, meta);
         if !who.is_limited() {
             self.dequeue(meta);
@@ -158,14 +158,14 @@ impl NamespaceQuota {
     }
 
     /// Removes a namespace from the queue, because it does not need a reservation at the moment.
-    pub fn dequeue(&self, meta: &ObjectMeta) {
+    pub(crate) fn dequeue(&self, meta: &ObjectMeta) {
         if self.store.dequeue(holder(meta), created(meta)) {
             self.announce();
         }
     }
 
     /// Records a managed namespace from a watch.
-    pub fn on_apply(&self, meta: &ObjectMeta) {
+    pub(crate) fn on_apply(&self, meta: &ObjectMeta) {
         self.ends().insert(meta.uid.clone().unwrap_or_default(), end(meta));
         if meta.deletion_timestamp.is_some() {
             self.dequeue(meta);
@@ -177,7 +177,7 @@ impl NamespaceQuota {
     ///
     /// # Errors
     /// Returns an error if a request fails, which does not mean that the namespace is gone.
-    pub async fn release(&self, name: &str, uid: &str) -> kube::Result<usize> {
+    pub(crate) async fn release(&self, name: &str, uid: &str) -> kube::Result<usize> {
         let can_exist = Holder::Namespace(name.to_owned()).can_exist();
         let found = if can_exist { self.cluster.namespace(name).await? } else { None };
         if found.is_some_and(|meta| meta.uid.as_deref() == Some(uid) && meta.is_managed()) {

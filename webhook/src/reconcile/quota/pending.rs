@@ -25,7 +25,7 @@ impl PendingNamespace {
 
     /// True if a text that was written before is still correct. Because leases are extended all the time, only an end
     /// that has passed is worth another write.
-    pub fn is_written_in(&self, written: &str, now: Timestamp) -> bool {
+    pub(crate) fn is_written_in(&self, written: &str, now: Timestamp) -> bool {
         let Some(rest) = written.strip_prefix(&self.want()) else { return false };
         match rest.strip_prefix(NEXT) {
             Some(end) => end.parse::<Timestamp>().is_ok_and(|end| end > now || self.next_end == Some(end)),
@@ -43,7 +43,7 @@ impl fmt::Display for PendingNamespace {
 
 /// The reason why an agent Job is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingJob {
+pub(crate) struct PendingJob {
     /// The scope that is full.
     pub scope: Scope,
     /// The limit of the scope.
@@ -59,7 +59,7 @@ const NAMED: usize = 3;
 impl PendingJob {
     /// True if a text that was written before is still correct. Because Jobs come and go all the time, it is worth
     /// another write only if none of the holders that it names has a reservation any more.
-    pub fn is_written_in(&self, written: &str) -> bool {
+    pub(crate) fn is_written_in(&self, written: &str) -> bool {
         let Some(rest) = written.strip_prefix(&self.scope.needed(self.max)) else { return false };
         let Some(named) = rest.strip_prefix(HELD) else {
             return rest.is_empty() && self.holders.is_empty();

@@ -21,13 +21,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-pub use codex_k8s_shared::quota::Id;
+pub(crate) use codex_k8s_shared::quota::Id;
 use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 
 /// A holder of a reservation, or a candidate for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holder {
+pub(crate) enum Holder {
     /// A namespace.
     Namespace(String),
     /// A Job.
@@ -41,7 +41,7 @@ pub enum Holder {
 
 impl Holder {
     /// Parses a holder: `NAMESPACE` for a namespace, `NAMESPACE/NAME` for a Job.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.split_once('/') {
             Some((namespace, name)) => Self::Job { namespace: namespace.to_owned(), name: name.to_owned() },
             None => Self::Namespace(text.to_owned()),
@@ -50,7 +50,7 @@ impl Holder {
 
     /// True if an object of this name can exist. A Lease from another writer may contain any name, and an object whose
     /// name is invalid does not exist.
-    pub fn can_exist(&self) -> bool {
+    pub(crate) fn can_exist(&self) -> bool {
         match self {
             Self::Namespace(name) => is_object_name(name),
             Self::Job { namespace, name } => is_object_name(namespace) && is_object_name(name),
@@ -58,7 +58,7 @@ impl Holder {
     }
 
     /// True for a Job.
-    pub const fn is_job(&self) -> bool {
+    pub(crate) const fn is_job(&self) -> bool {
         matches!(self, Self::Job { .. })
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Display for Holder {
 
 /// A reservation: a number in a scope that a holder has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     /// The scope and the number.
     pub id: Id,
     /// The name of the holder.
@@ -98,7 +98,7 @@ pub struct Reservation {
 
 /// The identity and the version of a stored Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// The uid of the Lease.
     pub uid: String,
     /// The version, which grows with every change in the cluster.
@@ -107,7 +107,7 @@ pub struct Stored {
 
 /// A candidate for reservations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The name.
     pub holder: Holder,
     /// The uid.
@@ -126,14 +126,14 @@ impl Candidate {
     }
 
     /// True if any of its scopes is limited.
-    pub fn is_limited(&self) -> bool {
+    pub(crate) fn is_limited(&self) -> bool {
         self.limited().next().is_some()
     }
 }
 
 /// The next step for a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// The candidate has all its reservations.
     Done,
     /// Create this reservation.
@@ -153,31 +153,26 @@ pub enum Step {
 
 /// The cached reservations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held(BTreeMap<String, BTreeMap<u32, Reservation>>);
+pub(crate) struct Held(BTreeMap<String, BTreeMap<u32, Reservation>>);
 
 impl Held {
     /// Returns all reservations.
-    pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Reservation> {
         self.0.values().flat_map(BTreeMap::values)
     }
 
-    /// Returns the reservation of an id.
-    pub fn get(&self, id: &Id) -> Option<&Reservation> {
-        self.0.get(&id.stem).and_then(|numbers| numbers.get(&id.number))
-    }
-
     /// Returns the reservations of a scope.
-    pub fn of_scope(&self, stem: &str) -> impl Iterator<Item = &Reservation> {
+    pub(crate) fn of_scope(&self, stem: &str) -> impl Iterator<Item = &Reservation> {
         self.0.get(stem).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Returns the reservations of a holder.
-    pub fn of_holder(&self, uid: &str) -> impl Iterator<Item = &Reservation> {
+    pub(crate) fn of_holder(&self, uid: &str) -> impl Iterator<Item = &Reservation> {
         self.iter().filter(move |reservation| reservation.uid == uid)
     }
 
     /// Caches a reservation, unless a newer version of it is cached.
-    pub fn insert(&mut self, reservation: Reservation) {
+    pub(crate) fn insert(&mut self, reservation: Reservation) {
         let version =
             |reservation: &Reservation| reservation.stored.as_ref().map_or(0, |stored| stored.version);
         let numbers = self.0.entry(reservation.id.stem.clone()).or_default();
@@ -187,7 +182,7 @@ impl Held {
     }
 
     /// Removes a reservation from the cache.
-    pub fn remove(&mut self, id: &Id) {
+    pub(crate) fn remove(&mut self, id: &Id) {
         if let Some(numbers) = self.0.get_mut(&id.stem) {
             numbers.remove(&id.number);
             if numbers.is_empty() {
@@ -198,7 +193,7 @@ impl Held {
 
     /// Merges a complete list of the stored reservations as of a version. Cached reservations that are being created or
     /// are newer stay.
-    pub fn merge(&mut self, list: Vec<Reservation>, version: u64) {
+    pub(crate) fn merge(&mut self, list: Vec<Reservation>, version: u64) {
         let listed: BTreeSet<Id> = list.iter().map(|reservation| reservation.id.clone()).collect();
         let is_older = |reservation: &Reservation| {
             reservation.stored.as_ref().is_some_and(|stored| stored.version <= version)
@@ -234,7 +229,7 @@ impl Held {
 }
 
 /// Returns the next step for a candidate. `ahead` are the older pending candidates.
-pub fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
+pub(crate) fn plan<'a>(held: &Held, who: &Candidate, ahead: impl Iterator<Item = &'a Candidate>) -> Step {
     duplicate(held, who)
         .or_else(|| in_another_scope(held, who))
         .or_else(|| missing(held, who, ahead))
@@ -314,7 +309,10 @@ impl Room<'_> {
 
 /// Returns the pending candidates that would be admitted now, in the order of the queue, and the holders whose number
 /// is at or above a limit that a candidate waits for, if they can move down.
-pub fn next_in_queue<'a>(held: &Held, waiting: impl Iterator<Item = &'a Candidate>) -> BTreeSet<Holder> {
+pub(crate) fn next_in_queue<'a>(
+    held: &Held,
+    waiting: impl Iterator<Item = &'a Candidate>,
+) -> BTreeSet<Holder> {
     let mut room = Room { held, promised: BTreeMap::new() };
     let mut next = BTreeSet::new();
     for who in waiting {

@@ -89,11 +89,11 @@ fn being_created(id: &Id, who: &Candidate) -> Reservation {
 }
 
 /// A scope that is full, and its limit.
-pub type Full = (Scope, u32);
+pub(crate) type Full = (Scope, u32);
 
 impl ReservationStore {
     /// Creates a store with an empty cache of the reservations in a namespace. With `dry_run`, nothing is written.
-    pub fn new(client: Client, namespace: &str, dry_run: bool, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, dry_run: bool, metrics: Arc<Metrics>) -> Self {
         Self { leases: Api::namespaced(client, namespace), dry_run, metrics, state: Mutex::default() }
     }
 
@@ -102,30 +102,30 @@ impl ReservationStore {
     }
 
     /// Clears the cache, because other processes may have changed the reservations.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         *self.state() = State::default();
     }
 
     /// True if agent Jobs are limited, or were and may still be pending, as of the last read.
-    pub fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.state().marked
     }
 
     /// Returns the namespaces that are next in the queue.
-    pub fn next_in_queue(&self) -> BTreeSet<Holder> {
+    pub(crate) fn next_in_queue(&self) -> BTreeSet<Holder> {
         let state = self.state();
         next_in_queue(&state.held, state.waiting(false))
     }
 
     /// Updates the metrics of held reservations and pending candidates.
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         let state = self.state();
         let kinds = state.held.iter().map(|reservation| reservation.id.kind());
         self.metrics.reservations(kinds, state.waiting(false).count(), state.waiting(true).count());
     }
 
     /// Removes a candidate from the queue. Returns true if it was queued.
-    pub fn dequeue(&self, holder: Holder, created: Timestamp) -> bool {
+    pub(crate) fn dequeue(&self, holder: Holder, created: Timestamp) -> bool {
         self.state().waiting.remove(&(holder.is_job(), created, holder)).is_some()
     }
 
@@ -133,7 +133,7 @@ impl ReservationStore {
     ///
     /// # Errors
     /// Returns an error if a request fails. Reservations that were created by then are found by the next call.
-    pub async fn reserve(&self, who: &Candidate) -> kube::Result<Result<(), Full>> {
+    pub(crate) async fn reserve(&self, who: &Candidate) -> kube::Result<Result<(), Full>> {
         loop {
             let step = self.state().next(who);
             match step {
@@ -217,7 +217,7 @@ impl ReservationStore {
     ///
     /// # Errors
     /// Returns an error if a request fails.
-    pub async fn release(&self, uid: &str) -> kube::Result<usize> {
+    pub(crate) async fn release(&self, uid: &str) -> kube::Result<usize> {
         let reservations = {
             let mut state = self.state();
             state.waiting.retain(|_, who| who.uid != uid);
@@ -252,7 +252,7 @@ impl ReservationStore {
     ///
     /// # Errors
     /// Returns an error if a request fails.
-    pub async fn read(&self) -> kube::Result<bool> {
+    pub(crate) async fn read(&self) -> kube::Result<bool> {
         // Without a selector, because a Lease with the name of a reservation takes its number even without the labels.
         let page = async |params: &ListParams| self.leases.list(params).await;
         let (leases, version) = paged::versioned(&ListParams::default(), page).await?;
@@ -270,7 +270,7 @@ impl ReservationStore {
     ///
     /// # Errors
     /// Returns an error if a request fails.
-    pub async fn mark(&self) -> kube::Result<()> {
+    pub(crate) async fn mark(&self) -> kube::Result<()> {
         let metadata = ObjectMeta {
             name: Some(LIMITED_JOBS_LEASE.to_owned()),
             labels: Some(BTreeMap::from([PART_OF.entry()])),
@@ -288,7 +288,7 @@ impl ReservationStore {
     ///
     /// # Errors
     /// Returns an error if a request fails. The mark still exists then.
-    pub async fn unmark(&self) -> kube::Result<()> {
+    pub(crate) async fn unmark(&self) -> kube::Result<()> {
         let reservations: Vec<_> = {
             let state = self.state();
             let of_jobs =

@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use crate::rules::Kind;
-
 /// A valid object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
@@ -117,16 +115,8 @@ impl Object {
     }
 
     /// Returns the object.
-    pub fn value(self) -> Value {
+    pub(crate) fn value(self) -> Value {
         super::read(self.yaml())
-    }
-
-    /// Returns the kind of the object for the rules.
-    pub fn kind(self) -> Option<Kind> {
-        let object = self.value();
-        let text = |field| object.get(field).and_then(Value::as_str);
-        let group = text("apiVersion")?.split_once('/').map_or("", |(group, _)| group);
-        Kind::of(group, text("kind")?)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 use codex_k8s_shared::quota::Scope;
+use codex_k8s_shared::run::RuntimeMode;
 
 use super::*;
 use crate::rules::catalogue::{all, find, mutates};
@@ -14,6 +15,62 @@ use crate::rules::{
 
 /// Rules that never deny, and the reason.
 const NEVER_DENY: [(&str, &str); 1] = [("JOB023", "it adds what a LimitRange would")];
+
+/// The time of the examples.
+const NOW: &str = "2026-02-01T12:00:00Z";
+
+impl Example {
+    /// Returns the user name of the requester.
+    fn user_name(&self) -> String {
+        let account = |namespace: &str, name: &str| format!("system:serviceaccount:{namespace}:{name}");
+        match self.user {
+            User::Person => "jane".to_owned(),
+            User::Worker => account("codex-k8s-ai-staging", "codex-k8s-worker"),
+            User::Agent => account(self.setting.namespace(), "codex-runner"),
+            User::Reconciler => account("codex-k8s-guard", "codex-k8s-reconcile"),
+            User::Collector => account("codex-k8s-guard", "codex-k8s-gc"),
+            User::JobController => account("kube-system", "job-controller"),
+            User::QuotaController => account("kube-system", "resourcequota-controller"),
+            User::Kubelet => "system:node:n1".to_owned(),
+        }
+    }
+
+    /// Returns the groups of the requester that matter to the rules.
+    const fn groups(&self) -> &'static [&'static str] {
+        match self.user {
+            User::Kubelet => &[crate::rules::requester::KUBELETS],
+            _ => &[],
+        }
+    }
+}
+
+impl Setting {
+    /// Returns the namespace of the example, or that of its agent.
+    const fn namespace(self) -> &'static str {
+        match self {
+            Self::Slot => "codex-k8s-dev-1",
+            _ => "codex-issue-7",
+        }
+    }
+
+    /// Returns the mode of the namespace.
+    const fn mode(self) -> RuntimeMode {
+        match self {
+            Self::CodeOnly => RuntimeMode::CodeOnly,
+            _ => RuntimeMode::FullEnv,
+        }
+    }
+}
+
+impl Object {
+    /// Returns the kind of the object for the rules.
+    fn kind(self) -> Option<Kind> {
+        let object = self.value();
+        let text = |field| object.get(field).and_then(Value::as_str);
+        let group = text("apiVersion")?.split_once('/').map_or("", |(group, _)| group);
+        Kind::of(group, text("kind")?)
+    }
+}
 
 /// The answers of both calls of the webhook.
 struct Answer {

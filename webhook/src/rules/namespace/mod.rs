@@ -24,14 +24,14 @@ mod tests;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
-pub use subject::{Check, Context, Mutate, Namespace, Validate};
+pub(crate) use subject::{Check, Context, Namespace, Validate};
 
 use super::evaluate;
 use super::report::Report;
 use super::{Entry, Facts, Finding, Operation, Request, Requester, Role, Rule, Verdict};
 
 /// Returns the rules about namespaces in the order of their ids.
-pub fn checks() -> impl Iterator<Item = &'static Check> {
+pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
     [
         identity::CHECKS,
         adoption::CHECKS,
@@ -50,7 +50,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
 }
 
 /// Evaluates a request about a namespace.
-pub fn decide(
+pub(crate) fn decide(
     policy: &RunPolicy,
     facts: &Facts,
     request: &Request<'_>,

@@ -12,7 +12,7 @@ use crate::rules::{Facts, Meta, Requester};
 
 /// The context of the rules about a namespace.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The facts.
@@ -28,19 +28,19 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Returns true if the name is that of a slot.
-    pub fn is_slot(&self) -> bool {
+    pub(crate) fn is_slot(&self) -> bool {
         self.policy.namespaces.is_slot(self.name)
     }
 
     /// Returns true if the name has a reserved prefix.
-    pub fn is_reserved(&self) -> bool {
+    pub(crate) fn is_reserved(&self) -> bool {
         codex_k8s_shared::names::reserved_prefix(self.name, &self.policy.namespaces.prefixes).is_some()
     }
 }
 
 /// A Namespace object.
 #[derive(Debug, Clone, Copy)]
-pub struct Namespace<'a> {
+pub(crate) struct Namespace<'a> {
     /// The whole object.
     pub object: &'a Value,
     /// Its metadata.
@@ -49,24 +49,24 @@ pub struct Namespace<'a> {
 
 impl<'a> Namespace<'a> {
     /// Wraps a Namespace object.
-    pub fn of(object: &'a Value) -> Self {
+    pub(crate) fn of(object: &'a Value) -> Self {
         Self { object, meta: Meta::of(object) }
     }
 
     /// Returns true if it has the label that makes it managed.
-    pub fn is_managed(&self) -> bool {
+    pub(crate) fn is_managed(&self) -> bool {
         self.meta.label(keys::MANAGED_BY).is_some()
     }
 
     /// Returns true if it has any label of the contract. Other labels of the domain have no effect on a namespace.
-    pub fn has_contract_label(&self) -> bool {
+    pub(crate) fn has_contract_label(&self) -> bool {
         keys::known_labels().any(|key| self.meta.label(key).is_some())
     }
 }
 
 /// A validation of a rule.
 #[derive(Debug)]
-pub enum Validate {
+pub(crate) enum Validate {
     /// The state of a managed namespace, at creation and after every update that changes it.
     State(fn(&Context<'_>, &Namespace<'_>, &mut Report)),
     /// The state at creation.
@@ -78,11 +78,11 @@ pub enum Validate {
 }
 
 /// Adds missing values.
-pub type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
+pub(crate) type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
 
 /// A rule about namespaces with its functions.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// The rule.
     pub rule: &'static Rule,
     /// The validations.
@@ -95,19 +95,19 @@ pub struct Check {
 
 impl Check {
     /// Creates a check that changes nothing and is reported together with the others.
-    pub const fn new(rule: &'static Rule, validate: &'static [Validate]) -> Self {
+    pub(crate) const fn new(rule: &'static Rule, validate: &'static [Validate]) -> Self {
         Self { rule, validate, mutate: None, decides_alone: false }
     }
 
     /// Adds missing values with this function.
     #[must_use]
-    pub const fn with_mutation(self, mutate: Mutate) -> Self {
+    pub(crate) const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }
 
     /// Reports only this rule about a namespace that violates it and is not managed yet.
     #[must_use]
-    pub const fn deciding_alone(self) -> Self {
+    pub(crate) const fn deciding_alone(self) -> Self {
         Self { decides_alone: true, ..self }
     }
 }

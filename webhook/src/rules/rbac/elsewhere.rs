@@ -44,10 +44,10 @@ static RBAC003: Rule = Rule {
 pub(super) const ALL: &str = "system:serviceaccounts";
 
 /// The groups that include every agent, or every request that an agent can send.
-pub const EVERYBODY: [&str; 3] = [ALL, "system:authenticated", "system:unauthenticated"];
+pub(crate) const EVERYBODY: [&str; 3] = [ALL, "system:authenticated", "system:unauthenticated"];
 
 /// The user of requests without credentials. An agent can send one.
-pub const ANONYMOUS: &str = "system:anonymous";
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
 /// The `ServiceAccounts` that a subject includes.
 enum Named<'a> {
@@ -82,7 +82,7 @@ impl<'a> Named<'a> {
 
 /// The namespaces whose `ServiceAccounts` a subject includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Included<'a> {
+pub(crate) enum Included<'a> {
     /// One or all `ServiceAccounts` of this namespace.
     Of(&'a str),
     /// The `ServiceAccounts` of every namespace.
@@ -90,13 +90,13 @@ pub enum Included<'a> {
 }
 
 /// Returns the `ServiceAccounts` that a subject of a binding includes.
-pub fn included(subject: &Value) -> Option<Included<'_>> {
+pub(crate) fn included(subject: &Value) -> Option<Included<'_>> {
     Named::by(subject).map(|named| named.namespace().map_or(Included::All, Included::Of))
 }
 
 /// Returns the namespaces of the `ServiceAccounts` that a binding elsewhere adds, if the name does not show that the
 /// namespace is managed: the caller must find out. `own_namespace` is that of the binding.
-pub fn namespaces<'a>(
+pub(crate) fn namespaces<'a>(
     policy: &RunPolicy,
     request: &'a Request<'_>,
     own_namespace: Option<&str>,

@@ -9,8 +9,8 @@ mod role;
 mod secret;
 mod token;
 
-pub use elsewhere::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
-pub use secret::TOKEN as TOKEN_SECRET;
+pub(crate) use elsewhere::{ANONYMOUS, EVERYBODY, Included, included, namespaces};
+pub(crate) use secret::TOKEN as TOKEN_SECRET;
 
 pub(super) use everybody::is_listed as is_bound_to_everybody;
 

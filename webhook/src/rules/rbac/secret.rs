@@ -24,7 +24,7 @@ static SECRET001: Rule = Rule {
 };
 
 /// The type of the Secrets that Kubernetes writes tokens to.
-pub const TOKEN: &str = "kubernetes.io/service-account-token";
+pub(crate) const TOKEN: &str = "kubernetes.io/service-account-token";
 
 fn holds_no_token(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     // The type of a Secret is immutable.

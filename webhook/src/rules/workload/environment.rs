@@ -42,7 +42,7 @@ static JOB022: Rule = Rule {
 };
 
 /// The variables that identify the run.
-pub const RUN_VARIABLES: [&str; 4] =
+pub(crate) const RUN_VARIABLES: [&str; 4] =
     ["CODEXK8S_RUN_ID", "CODEXK8S_CORRELATION_ID", "CODEXK8S_PROJECT_ID", "CODEXK8S_RUNTIME_MODE"];
 
 /// A run variable: its name, its value, and true if the sanitized form of the value is accepted too.

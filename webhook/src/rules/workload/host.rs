@@ -207,7 +207,7 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
 
 /// The old form of the field. On a Pod, the API server converts it to the field; in a template, it stays until the Pod
 /// is created.
-pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
     let Some(holder) = workload.holders().last() else { return };

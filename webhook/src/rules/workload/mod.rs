@@ -21,16 +21,16 @@ mod subject;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
-pub use environment::RUN_VARIABLES;
-pub use host::APP_ARMOR;
-pub use subject::{Check, Container, Context, Mutate, Path, Validate, Workload, dotted};
+pub(crate) use environment::RUN_VARIABLES;
+pub(crate) use host::APP_ARMOR;
+pub(crate) use subject::{Check, Context, Mutate, Validate, Workload};
 
 use super::evaluate::{self, is_on};
 use super::requester::KUBELETS;
 use super::{Entry, Facts, Finding, Operation, Request, Requester, Role, Rule, Verdict};
 
 /// Returns the rules about workloads in the order of their ids.
-pub fn checks() -> impl Iterator<Item = &'static Check> {
+pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
     [
         identity::CHECKS,
         service_account::CHECKS,
@@ -50,7 +50,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
 }
 
 /// Evaluates a request about a workload.
-pub fn decide(
+pub(crate) fn decide(
     policy: &RunPolicy,
     facts: &Facts,
     request: &Request<'_>,
@@ -135,7 +135,7 @@ fn scope(context: &Context<'_>, workload: &Workload<'_>, operation: Operation) -
 /// Returns true if a rule is about what a Pod may do beyond its namespace. Such a permission was granted to the program
 /// that runs there: a user who replaces the program does not inherit it.
 #[must_use]
-pub fn is_privilege(rule: &Rule) -> bool {
+pub(crate) fn is_privilege(rule: &Rule) -> bool {
     checks().any(|check| check.rule.id == rule.id && !check.inherited_violations_pass)
 }
 

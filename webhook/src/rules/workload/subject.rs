@@ -13,7 +13,7 @@ use crate::rules::{Kind, ManagedNamespace, Meta, Role};
 
 /// The context of the rules about a workload.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The policy.
     pub policy: &'a RunPolicy,
     /// The managed namespace that contains the workload.
@@ -32,14 +32,14 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Returns true if the namespace is a slot.
-    pub fn is_in_slot(&self) -> bool {
+    pub(crate) fn is_in_slot(&self) -> bool {
         self.policy.namespaces.is_slot(&self.namespace.name)
     }
 }
 
 /// A workload object.
 #[derive(Debug, Clone, Copy)]
-pub struct Workload<'a> {
+pub(crate) struct Workload<'a> {
     /// The whole object.
     pub object: &'a Value,
     /// Its kind.
@@ -49,16 +49,16 @@ pub struct Workload<'a> {
 }
 
 /// The keys from an object to a part of it.
-pub type Path = &'static [&'static str];
+pub(crate) type Path = &'static [&'static str];
 
 impl<'a> Workload<'a> {
     /// Wraps an object of a kind.
-    pub fn of(kind: Kind, object: &'a Value) -> Self {
+    pub(crate) fn of(kind: Kind, object: &'a Value) -> Self {
         Self { object, kind, meta: Meta::of(object) }
     }
 
     /// Returns the path of the Pod template. A Pod is its own template.
-    pub const fn template_path(&self) -> Path {
+    pub(crate) const fn template_path(&self) -> Path {
         match self.kind {
             Kind::CronJob => &["spec", "jobTemplate", "spec", "template"],
             Kind::Revision => &["data", "spec", "template"],
@@ -68,7 +68,7 @@ impl<'a> Workload<'a> {
     }
 
     /// Returns the path of the Job's spec, for Jobs and `CronJobs`.
-    pub const fn job_path(&self) -> Option<Path> {
+    pub(crate) const fn job_path(&self) -> Option<Path> {
         match self.kind {
             Kind::Job => Some(&["spec"]),
             Kind::CronJob => Some(&["spec", "jobTemplate", "spec"]),
@@ -77,7 +77,7 @@ impl<'a> Workload<'a> {
     }
 
     /// Returns every path that has metadata, from the object to the Pod template.
-    pub const fn holders(&self) -> &'static [Path] {
+    pub(crate) const fn holders(&self) -> &'static [Path] {
         match self.kind {
             Kind::CronJob => &[&[], &["spec", "jobTemplate"], &["spec", "jobTemplate", "spec", "template"]],
             Kind::Revision => &[&[], &["data", "spec", "template"]],
@@ -87,22 +87,22 @@ impl<'a> Workload<'a> {
     }
 
     /// Returns the metadata at a path.
-    pub fn meta_at(&self, holder: Path) -> Meta<'a> {
+    pub(crate) fn meta_at(&self, holder: Path) -> Meta<'a> {
         at(self.object, holder).map_or(Meta::none(), Meta::of)
     }
 
     /// Returns the Pod's spec.
-    pub fn pod_spec(&self) -> Option<&'a Value> {
+    pub(crate) fn pod_spec(&self) -> Option<&'a Value> {
         at(self.object, self.template_path()).and_then(|template| at(template, &["spec"]))
     }
 
     /// Returns the path of a field of the Pod's spec in the object.
-    pub fn pod_field(&self, field: &str) -> String {
+    pub(crate) fn pod_field(&self, field: &str) -> String {
         format!("{}spec.{field}", dotted(self.template_path()))
     }
 
     /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.
-    pub fn containers(&self) -> impl Iterator<Item = Container<'a>> {
+    pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'a>> {
         let spec = self.pod_spec();
         ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(move |list| {
             items(spec.and_then(|spec| spec.get(list))).enumerate().map(move |(index, container)| Container {
@@ -115,13 +115,13 @@ impl<'a> Workload<'a> {
 
     /// Returns true if the workload may be the run's own. A Deployment or similar object only manages Pods that the run
     /// started.
-    pub const fn is_the_runs(&self) -> bool {
+    pub(crate) const fn is_the_runs(&self) -> bool {
         matches!(self.kind, Kind::Job | Kind::CronJob | Kind::Pod)
     }
 
     /// Returns true if its containers run the same programs as those of `old`, from the same volumes. Fields that only
     /// limit them may differ.
-    pub fn runs_the_same_as(&self, old: &Self) -> bool {
+    pub(crate) fn runs_the_same_as(&self, old: &Self) -> bool {
         const LIMITS: [&str; 3] = ["securityContext", "ports", "resources"];
         let program = |container: Container<'a>| {
             let fields = container.value.as_object().into_iter().flatten();
@@ -133,7 +133,7 @@ impl<'a> Workload<'a> {
     }
 
     /// Returns true if it claims to be the workload of a run: by its name or by its application label.
-    pub fn is_of_a_run(&self, name: &str) -> bool {
+    pub(crate) fn is_of_a_run(&self, name: &str) -> bool {
         name.starts_with(names::JOB_PREFIX)
             || self.meta.label(keys::RUN_ID).is_some()
             || self
@@ -145,7 +145,7 @@ impl<'a> Workload<'a> {
 
 /// A container and its position.
 #[derive(Debug, Clone, Copy)]
-pub struct Container<'a> {
+pub(crate) struct Container<'a> {
     /// The container.
     pub value: &'a Value,
     /// The list that contains it.
@@ -156,19 +156,19 @@ pub struct Container<'a> {
 
 impl Container<'_> {
     /// Returns the path of a field of the container in the object.
-    pub fn field(&self, workload: &Workload<'_>, field: &str) -> String {
+    pub(crate) fn field(&self, workload: &Workload<'_>, field: &str) -> String {
         workload.pod_field(&format!("{}[{}].{field}", self.list, self.index))
     }
 }
 
 /// Returns the text of a path, ready for a field to follow: `spec.template.`.
-pub fn dotted(path: Path) -> String {
+pub(crate) fn dotted(path: Path) -> String {
     path.iter().flat_map(|key| [key, "."]).collect()
 }
 
 /// A validation of a rule.
 #[derive(Debug, Clone, Copy)]
-pub enum Validate {
+pub(crate) enum Validate {
     /// The state. On an update, the old object is validated too, so that only new violations are reported.
     State(fn(&Context<'_>, &Workload<'_>, &mut Report)),
     /// The change. The old object is `None` at creation.
@@ -182,7 +182,7 @@ pub enum Validate {
 
 /// A mutation of a rule.
 #[derive(Debug, Clone, Copy)]
-pub enum Mutate {
+pub(crate) enum Mutate {
     /// Adds missing values when the workload is created.
     Creation(fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>)),
     /// Sets values when the workload is created or changed. The old object is `None` at creation.
@@ -191,7 +191,7 @@ pub enum Mutate {
 
 /// A rule about workloads with its functions.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// The rule.
     pub rule: &'static Rule,
     /// The validation.
@@ -211,7 +211,7 @@ pub struct Check {
 impl Check {
     /// Creates a check that changes nothing, is reported together with the others, lets inherited violations pass and
     /// exempts the platform's own stack.
-    pub const fn new(rule: &'static Rule, validate: Validate) -> Self {
+    pub(crate) const fn new(rule: &'static Rule, validate: Validate) -> Self {
         Self {
             rule,
             validate,
@@ -224,25 +224,25 @@ impl Check {
 
     /// Mutates with this function.
     #[must_use]
-    pub const fn with_mutation(self, mutate: Mutate) -> Self {
+    pub(crate) const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
     }
 
     /// Reports only this rule about a workload that violates it.
     #[must_use]
-    pub const fn deciding_alone(self) -> Self {
+    pub(crate) const fn deciding_alone(self) -> Self {
         Self { decides_alone: true, ..self }
     }
 
     /// Reports a violation of the old object again if the update changes the program.
     #[must_use]
-    pub const fn about_privileges(self) -> Self {
+    pub(crate) const fn about_privileges(self) -> Self {
         Self { inherited_violations_pass: false, ..self }
     }
 
     /// Applies to the platform's own stack in a slot too.
     #[must_use]
-    pub const fn also_for_platform_stack(self) -> Self {
+    pub(crate) const fn also_for_platform_stack(self) -> Self {
         Self { applies_to_platform_stack: true, ..self }
     }
 }

@@ -4,6 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Held {
+    fn get(&self, id: &Id) -> Option<&Reservation> {
+        self.0.get(&id.stem).and_then(|numbers| numbers.get(&id.number))
+    }
+}
+
 fn candidate(name: &str, limits: [Option<u32>; 3]) -> Candidate {
     let [cluster, project, requester] = Scope::of(Some("p1"), Some("jane"));
     let [a, b, c] = limits;
