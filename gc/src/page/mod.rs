@@ -1,7 +1,7 @@
 //! The page: the run namespaces, with the decision about each and its reason. Read-only, and without scripts.
 //!
-//! [`view`] renders it from a [`Model`] and a [`Query`], and does nothing else. Around it, [`gather`] reads the data,
-//! and [`server`] responds to requests.
+//! [`view`] renders it from a [`Model`](model::Model) and a [`Query`](query::Query), and does nothing else. Around it,
+//! [`gather`] reads the data, and [`server`] responds to requests.
 //!
 //! Unknown values are shown as unknown, with the reason: never as nothing, and never as 0.
 
