@@ -53,11 +53,20 @@ impl Kubectl {
     /// # Errors
     /// Returns an error if kubectl cannot be started or does not read its input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> anyhow::Result<Ran> {
+        self.run_with_editor("false", args, input)
+    }
+
+    /// Runs kubectl with the command that `kubectl edit` calls, and a text on its standard input.
+    ///
+    /// # Errors
+    /// As [`run_with_input`](Self::run_with_input).
+    pub fn run_with_editor(&self, editor: &str, args: &[&str], input: &str) -> anyhow::Result<Ran> {
         let mut process = Command::new(&self.program)
             .args(args)
             .env_clear()
             .env("HOME", &self.home)
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBE_EDITOR", editor)
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -42,18 +42,25 @@ fn replacing_the_whole_of_the_labels_strips_nothing() {
         (MERGE, json!({"metadata": {"labels": null}})),
         (STRATEGIC, json!({"metadata": {"labels": {"$patch": "replace"}}})),
     ];
-    for subresource in ["", "/status"] {
-        for (content_type, patch) in &patches {
-            patch_at(&Identity::Admin, at(&name, subresource), content_type, patch).refused(
-                403,
-                "NS007",
-                MANAGED_BY,
-                "must stay",
-            );
+    let before = read_namespace(&name);
+    for (content_type, patch) in &patches {
+        let after = patch_at(&Identity::Admin, at(&name, ""), content_type, patch).admitted();
+        for (key, value) in before["metadata"]["labels"].as_object().unwrap() {
+            assert_eq!(&after["metadata"]["labels"][key], value, "{patch}");
         }
+        patch_at(&Identity::Admin, at(&name, "/status"), content_type, patch).refused(
+            403,
+            "NS007",
+            MANAGED_BY,
+            "must stay",
+        );
     }
+    merge(&Identity::Admin, &name, &json!({"metadata": {"labels": {"x": null}}})).restored(&before);
     for empty in [json!({}), Value::Null] {
-        for subresource in ["", "/status", "/finalize"] {
+        let mut stored = read_namespace(&name);
+        stored["metadata"]["labels"] = empty.clone();
+        put(&Identity::worker(), &name, "", &stored).restored(&before);
+        for subresource in ["/status", "/finalize"] {
             let mut stored = read_namespace(&name);
             stored["metadata"]["labels"] = empty.clone();
             put(&Identity::worker(), &name, subresource, &stored).refused(403, "NS007", MANAGED_BY, "");
@@ -68,9 +75,9 @@ fn an_applier_that_no_longer_applies_its_labels_does_not_take_them_away() {
     let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
         "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
         "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": name, "codex-k8s.dev/project-id": "p"}}});
-    patch_at(&Identity::developer(), path.clone(), APPLY, &object).admitted();
+    let before = patch_at(&Identity::developer(), path.clone(), APPLY, &object).admitted();
     object["metadata"]["labels"] = json!({});
-    patch_at(&Identity::developer(), path, APPLY, &object).refused(403, "NS007", MANAGED_BY, "must stay");
+    patch_at(&Identity::developer(), path, APPLY, &object).restored(&before);
 }
 
 #[test]
@@ -83,7 +90,8 @@ fn a_status_patch_first_and_a_metadata_patch_after_strip_nothing() {
         "run-id",
         "must stay",
     );
-    merge(&Identity::worker(), &name, &without("managed-by")).refused(403, "NS007", MANAGED_BY, "");
+    let before = read_namespace(&name);
+    merge(&Identity::worker(), &name, &without("managed-by")).restored(&before);
     patch_at(&Identity::developer(), at(&name, "/status"), MERGE, &without("project-id")).refused(
         403,
         "NS007",
@@ -362,7 +370,9 @@ fn an_annotation_that_only_looks_like_a_time_is_no_lease() {
 fn no_dry_run_is_more_or_less_than_the_real_thing() {
     let name = managed();
     let strip = json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": null}}});
-    patch_at(&Identity::Admin, format!("{}?dryRun=All", at(&name, "")), MERGE, &strip)
+    let before = read_namespace(&name);
+    patch_at(&Identity::Admin, format!("{}?dryRun=All", at(&name, "")), MERGE, &strip).restored(&before);
+    patch_at(&Identity::Admin, format!("{}?dryRun=All", at(&name, "/status")), MERGE, &strip)
         .refused(403, "NS007", MANAGED_BY, "");
     let delete = Send {
         identity: &Identity::developer(),

@@ -14,8 +14,8 @@ fn the_api_server_is_let_in_by_its_certificate_and_no_one_else_is_answered() {
     let name = "codex-issue-callers";
     let created = jane.run(&["create", "namespace", name, "-o", "yaml"]).unwrap();
     assert!(created.stdout.contains("codex-k8s.dev/managed-by: codex-k8s-worker"), "{created}");
-    let refused = jane.run(&["label", "namespace", name, "codex-k8s.dev/managed-by-"]).unwrap();
-    assert!(!refused.succeeded() && refused.stderr.contains("NS007"), "{refused}");
+    let refused = jane.run(&["label", "--overwrite", "namespace", name, "codex-k8s.dev/run-id=x"]).unwrap();
+    assert!(!refused.succeeded() && refused.stderr.contains("NS003"), "{refused}");
 
     let authority = std::fs::read(guard.file("webhook-ca.crt")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -62,6 +62,15 @@ impl Answer {
         self.body
     }
 
+    /// Asserts that it was admitted, and that the object has the labels and annotations that it had before.
+    #[track_caller]
+    pub(crate) fn restored(self, before: &Value) {
+        let after = self.admitted();
+        for field in ["labels", "annotations"] {
+            assert_eq!(after["metadata"][field], before["metadata"][field], "{field}");
+        }
+    }
+
     /// Asserts that it was refused with this status, by this rule, for this field, with these words in the message.
     #[track_caller]
     pub(crate) fn refused(self, code: u16, rule: &str, field: &str, words: &str) {

@@ -1,7 +1,7 @@
 //! Leases: format, bounds, consistency, direction of changes.
 
 use codex_k8s_tests::Identity;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -31,14 +31,13 @@ fn a_lease_that_cannot_be_read_is_invalid() {
 #[test]
 fn a_lease_is_never_taken_away() {
     let name = managed();
+    let before = read_namespace(&name);
     for key in ["namespace-lease-ttl", "namespace-lease-expires-at", "namespace-lease-updated-at"] {
         for identity in [Identity::developer(), Identity::worker()] {
-            annotate(&identity, &name, &[(key, &Value::Null)]).refused(
-                422,
-                "LEASE001",
-                key,
-                "Required value",
-            );
+            annotate(&identity, &name, &[(key, &Value::Null)]).restored(&before);
+            let without = json!({"metadata": {"annotations": {format!("codex-k8s.dev/{key}"): null}}});
+            let status = format!("/api/v1/namespaces/{name}/status");
+            patch_at(&identity, status, MERGE, &without).refused(422, "LEASE001", key, "Required value");
         }
     }
 }

@@ -7,6 +7,7 @@ mod agents;
 mod bypasses;
 mod callers;
 mod check;
+mod clients;
 mod cost;
 mod coverage;
 mod dry_run;

@@ -217,36 +217,34 @@ fn managed_labels_are_never_stripped_however_it_is_tried() {
     let nothing = Value::Null;
     let key = "metadata.labels[\"codex-k8s.dev/managed-by\"]";
     let main = format!("/api/v1/namespaces/{name}");
+    let before = read_namespace(&name);
     let strip = json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": nothing}}});
     let remove = json!([{"op": "remove", "path": "/metadata/labels/codex-k8s.dev~1managed-by"}]);
     for identity in [Identity::developer(), Identity::worker(), Identity::agent(&name), Identity::Admin] {
-        for (path, content_type, patch) in [
-            (main.clone(), MERGE, &strip),
-            (main.clone(), STRATEGIC, &strip),
-            (main.clone(), JSON_PATCH, &remove),
-            (format!("{main}/status"), MERGE, &strip),
-        ] {
-            patch_at(&identity, path, content_type, patch).refused(
-                403,
-                "NS007",
-                key,
-                "must stay \"codex-k8s-worker\"",
-            );
+        for (content_type, patch) in [(MERGE, &strip), (STRATEGIC, &strip), (JSON_PATCH, &remove)] {
+            patch_at(&identity, main.clone(), content_type, patch).restored(&before);
         }
+        patch_at(&identity, format!("{main}/status"), MERGE, &strip).refused(
+            403,
+            "NS007",
+            key,
+            "must stay \"codex-k8s-worker\"",
+        );
     }
 }
 
 #[test]
-fn stripping_by_replace_and_by_finalize_is_refused() {
+fn a_label_that_a_replacement_leaves_out_is_restored_and_finalize_is_refused() {
     let name = managed();
-    for subresource in ["", "/finalize"] {
-        let mut stored = read_namespace(&name);
+    let before = read_namespace(&name);
+    let replace = |subresource: &str| {
+        let mut stored = before.clone();
         stored["metadata"]["labels"].as_object_mut().unwrap().remove("codex-k8s.dev/run-id");
         let path = format!("/api/v1/namespaces/{name}{subresource}");
-        let replaced =
-            Send { identity: &Identity::Admin, method: "PUT", path, content_type: JSON }.body(&stored);
-        replaced.refused(403, "NS007", "codex-k8s.dev/run-id", "must stay");
-    }
+        Send { identity: &Identity::Admin, method: "PUT", path, content_type: JSON }.body(&stored)
+    };
+    replace("/finalize").refused(403, "NS007", "codex-k8s.dev/run-id", "must stay");
+    replace("").restored(&before);
 }
 
 #[test]
@@ -315,14 +313,13 @@ fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
         "must be \"jane\"",
     );
     let name = managed();
-    for value in ["somebody".into(), Value::Null] {
-        annotate(&Identity::worker(), &name, &[("requested-by", &value)]).refused(
-            403,
-            "NS010",
-            "requested-by",
-            "must stay \"jane\"",
-        );
-    }
+    annotate(&Identity::worker(), &name, &[("requested-by", &"somebody".into())]).refused(
+        403,
+        "NS010",
+        "requested-by",
+        "must stay \"jane\"",
+    );
+    annotate(&Identity::worker(), &name, &[("requested-by", &Value::Null)]).restored(&read_namespace(&name));
 }
 
 #[test]
@@ -399,14 +396,13 @@ fn spec_finalizers_are_not_emptied_on_a_living_namespace() {
 fn pod_security_is_never_lowered_and_may_be_raised() {
     let name = managed();
     let level = |level: Value| json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
-    for weaker in ["privileged".into(), Value::Null] {
-        merge(&Identity::Admin, &name, &level(weaker)).refused(
-            403,
-            "NS014",
-            "pod-security.kubernetes.io/enforce",
-            "",
-        );
-    }
+    merge(&Identity::Admin, &name, &level("privileged".into())).refused(
+        403,
+        "NS014",
+        "pod-security.kubernetes.io/enforce",
+        "",
+    );
+    merge(&Identity::Admin, &name, &level(Value::Null)).restored(&read_namespace(&name));
     let old = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce-version": "v1.0"}}});
     merge(&Identity::developer(), &name, &old).refused(403, "NS014", "enforce-version", "latest");
     merge(&Identity::developer(), &name, &level("restricted".into())).admitted();

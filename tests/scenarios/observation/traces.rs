@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::cluster::{TIMEOUT, playground};
@@ -114,7 +114,7 @@ fn refusal(collector: &Collector, guard: &Guard) -> String {
         let developer = Caller::new(&guard.control_plane, &Identity::developer()).await.unwrap();
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}});
         developer.send(Method::POST, "/api/v1/namespaces", &namespace).await.unwrap().object().unwrap();
-        let labels = json!({"metadata": {"labels": {"codex-k8s.dev/managed-by": Value::Null}}});
+        let labels = json!({"metadata": {"labels": {"codex-k8s.dev/run-id": "other"}}});
         developer.send(Method::PATCH, &format!("/api/v1/namespaces/{NAME}"), &labels).await.unwrap()
     });
     assert_eq!(answer.code, 403, "{answer:?}");
@@ -135,7 +135,7 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     assert_eq!(told.len(), 1, "{told:?}");
     let expected = [
         ("verdict", "denied"),
-        ("rules", "NS007"),
+        ("rules", "NS003"),
         ("operation", "UPDATE"),
         ("kind", "Namespace"),
         ("name", NAME),

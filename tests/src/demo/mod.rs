@@ -221,8 +221,8 @@ impl Show<'_> {
     fn refusals(&self) -> anyhow::Result<()> {
         self.stage.title("5. Seven denied requests, each with the reason and the fix")?;
         let (jane, agent) = (Identity::developer(), Identity::agent(NAMESPACE));
-        let label = ["label", "namespace", NAMESPACE, "codex-k8s.dev/managed-by-"];
-        self.refused("jane", &jane, &label, "", "NS007")?;
+        let label = ["label", "--overwrite", "namespace", NAMESPACE, "codex-k8s.dev/run-id=other"];
+        self.refused("jane", &jane, &label, "", "NS003")?;
         self.refused("jane", &jane, &["delete", "namespace", NAMESPACE], "", "NS015")?;
         let adopt = ["label", "namespace", "default", "codex-k8s.dev/managed-by=codex-k8s-worker"];
         self.refused("worker", &Identity::worker(), &adopt, "", "NS008")?;

@@ -13,8 +13,11 @@ use crate::rules::{
     Entry, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, Rule, decide,
 };
 
-/// Rules that never deny, and the reason.
-const NEVER_DENY: [(&str, &str); 1] = [("JOB023", "it adds what a LimitRange would")];
+/// Rules that never deny what the mutating call has seen, and the reason.
+const NEVER_DENY: [(&str, &str); 2] = [
+    ("JOB023", "it adds what a LimitRange would"),
+    ("NS007", "it denies only what the mutating call would have restored"),
+];
 
 /// The time of the examples.
 const NOW: &str = "2026-02-01T12:00:00Z";

@@ -4,13 +4,13 @@ use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Mode;
 
 use super::examples::adoption as examples;
-use super::subject::{Check, Context, Namespace, Validate};
+use super::subject::{Check, Context, Key, Namespace, Validate};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(&NS006, &[Validate::Change(nothing_is_adopted)]).deciding_alone(),
-    Check::new(&NS007, &[Validate::Change(nothing_is_stripped)]).deciding_alone(),
+    Check::new(&NS007, &[Validate::Change(nothing_is_stripped)]).restoring(marks).deciding_alone(),
     Check::new(&NS008, &[Validate::State(protected_is_untouched)]).deciding_alone(),
 ];
 
@@ -30,7 +30,8 @@ static NS006: Rule = Rule {
 static NS007: Rule = Rule {
     id: "NS007",
     title: "A managed namespace stays managed",
-    why: "Without its labels, a namespace escapes its quota, its rules and the garbage collector.",
+    why: "Without its labels, a namespace escapes its quota, its rules and the garbage collector. An update that \
+          leaves one out gets it back, with a warning; it is denied only if the mutating call was skipped.",
     remedy: "Leave the identity labels in place. To end the run, let the lease end, or delete the namespace.",
     subject: Subject::Namespace,
     reads: &[],
@@ -65,15 +66,22 @@ fn nothing_is_adopted(context: &Context<'_>, old: &Namespace<'_>, new: &Namespac
     }
 }
 
+/// The labels that make a namespace a managed one.
+const MARKS: [&str; 5] =
+    [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
+
+fn marks(context: &Context<'_>, _: &Namespace<'_>, _: &Namespace<'_>) -> Vec<Key> {
+    let keys = MARKS.into_iter().filter(|_| !context.policy.namespaces.is_protected(context.name));
+    keys.map(Key::Label).collect()
+}
+
 fn nothing_is_stripped(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
     // A namespace that was labelled before it was protected must be able to leave, because a managed namespace is
     // deleted some day.
     if context.policy.namespaces.is_protected(context.name) {
         return;
     }
-    let kept =
-        [keys::MANAGED_BY, keys::NAMESPACE_PURPOSE, keys::RUNTIME_MODE, keys::RUN_ID, keys::PROJECT_ID];
-    for key in kept.into_iter().filter(|_| old.is_managed()) {
+    for key in MARKS.into_iter().filter(|_| old.is_managed()) {
         if let (Some(before), None) = (old.meta.label(key), new.meta.label(key)) {
             let remedy = format!("must stay {}", quoted(before));
             report.forbid(label_path("", key), "nothing", remedy);

@@ -7,7 +7,7 @@ use codex_k8s_shared::{keys, sanitize};
 
 use super::defaults;
 use super::examples::identity as examples;
-use super::subject::{Check, Context, Namespace, Validate};
+use super::subject::{Check, Context, Key, Namespace, Validate};
 use crate::rules::ManagedNamespace;
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(&NS001, &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)])
         .with_mutation(defaults::identity),
     Check::new(&NS002, &[Validate::Creation(name_agrees)]),
-    Check::new(&NS003, &[Validate::Change(identity_is_kept)]),
+    Check::new(&NS003, &[Validate::Change(identity_is_kept)]).restoring(optional_identity),
     Check::new(&NS004, &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)]),
     Check::new(&NS005, &[Validate::Creation(creator_is_allowed)]),
 ];
@@ -202,6 +202,15 @@ fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<
         };
         report.forbid(label_path("", key), quoted_or_nothing(after), remedy);
     }
+}
+
+/// The labels of the identity that a namespace need not have. NS007 keeps the others.
+fn optional_identity(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> Vec<Key> {
+    let rebinding = context.requester.is_manager() && super::lease::is_renewed(old, new);
+    let keys = [keys::ISSUE_NUMBER, keys::AGENT_KEY].into_iter();
+    keys.filter(|key| !(rebinding && may_be_rebound(context, key, old.meta.label(key))))
+        .map(Key::Label)
+        .collect()
 }
 
 /// A slot is handed from run to run with all its labels. Any other namespace is reused only for the same project, issue

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use super::defaults;
 use super::examples::lease as examples;
-use super::subject::{Check, Context, Namespace, Validate};
+use super::subject::{Check, Context, Key, Namespace, Validate};
 use crate::rules::report::{Report, annotation_path, quoted_or_nothing};
 use crate::rules::requester::Role;
 use crate::rules::rule::{Rule, Subject};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::new(&LEASE001, &[Validate::State(lease_is_readable)]).with_mutation(defaults::lease),
+    Check::new(&LEASE001, &[Validate::State(lease_is_readable)])
+        .with_mutation(defaults::lease)
+        .restoring(unchanged_lease),
     Check::new(&LEASE002, &[Validate::Creation(lease_is_bounded), Validate::Change(new_lease_is_bounded)]),
     Check::new(&LEASE003, &[Validate::State(lease_is_consistent)]),
     Check::new(&LEASE004, &[Validate::Change(lease_moves_forward)]),
@@ -111,6 +113,13 @@ pub(super) fn is_renewed(old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
         (None, after) => after.is_some(),
         (Some(_), None) => false,
     }
+}
+
+/// Returns the parts of the lease, unless the update changes one: they belong together.
+fn unchanged_lease(_: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> Vec<Key> {
+    let changes =
+        |key: &&str| new.meta.annotation(key).is_some_and(|after| old.meta.annotation(key) != Some(after));
+    if PARTS.iter().any(changes) { Vec::new() } else { PARTS.map(Key::Annotation).to_vec() }
 }
 
 fn lease_is_readable(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::defaults;
 use super::examples::metadata as examples;
-use super::subject::{Check, Context, Namespace, Validate};
+use super::subject::{Check, Context, Key, Namespace, Validate};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, annotation_path, label_path, quoted, quoted_or_nothing, stays};
 use crate::rules::requester::Role;
@@ -15,7 +15,8 @@ use crate::rules::rule::{Rule, Subject};
 pub(super) const CHECKS: &[Check] = &[
     Check::new(&NS009, &[Validate::State(keys_are_known)]),
     Check::new(&NS010, &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)])
-        .with_mutation(defaults::provenance),
+        .with_mutation(defaults::provenance)
+        .restoring(|_, _, _| vec![Key::Annotation(keys::REQUESTED_BY)]),
     Check::new(
         &NS011,
         &[
@@ -23,7 +24,8 @@ pub(super) const CHECKS: &[Check] = &[
             Validate::Creation(nothing_of_the_managers_at_creation),
             Validate::Change(owned_annotations_are_kept),
         ],
-    ),
+    )
+    .restoring(of_other_owners),
     Check::new(&NS012, &[Validate::State(finalizers_and_owners_are_listed)]),
     Check::new(
         &NS013,
@@ -163,6 +165,13 @@ fn nothing_of_the_managers_at_creation(
             report.forbid(annotation_path(key), quoted(found), "only a manager writes it");
         }
     }
+}
+
+/// Returns the annotations that another program than the requester writes.
+fn of_other_owners(context: &Context<'_>, _: &Namespace<'_>, _: &Namespace<'_>) -> Vec<Key> {
+    let baseline = defaults::BASELINE.into_iter().filter(|_| context.requester.role != Role::Reconciler);
+    let managers = MANAGERS.into_iter().filter(|_| !context.requester.is_manager());
+    baseline.chain(managers).map(Key::Annotation).collect()
 }
 
 fn owned_annotations_are_kept(

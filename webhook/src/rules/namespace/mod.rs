@@ -17,6 +17,7 @@ mod lease;
 mod metadata;
 mod privileges;
 mod quota;
+mod restore;
 mod security;
 mod subject;
 #[cfg(test)]
@@ -76,7 +77,9 @@ pub(crate) fn decide(
     }
     match (entry, new.as_ref()) {
         (Entry::Mutate, Some(new)) if request.subresource.is_none() && !leaving => {
-            verdict.patch = mutate(&context, old.as_ref(), new, &mut verdict.evaluated);
+            let (patch, warning) = mutate(&context, old.as_ref(), new, &mut verdict.evaluated);
+            verdict.patch = patch;
+            verdict.warnings.extend(warning);
         }
         (Entry::Mutate, _) => {}
         (Entry::Validate, _) => {
@@ -126,17 +129,20 @@ fn mutate(
     old: Option<&Namespace<'_>>,
     new: &Namespace<'_>,
     evaluated: &mut Vec<&'static Rule>,
-) -> json_patch::Patch {
-    // An update is mutated only if a manager labels a slot that was created without labels. Other updates are stored as
-    // written.
+) -> (json_patch::Patch, Option<String>) {
+    if let Some(old) = old.filter(|old| old.is_managed()) {
+        return restore::restore(context, checks(), old, new, evaluated);
+    }
+    // Nothing is added to an existing namespace unless a manager labels a slot that was created without labels.
     let becomes_managed = context.becomes_managed && context.is_slot() && context.requester.is_manager();
     let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
     let checks = checks().filter(|_| created || becomes_managed);
-    evaluate::mutate(context.policy, checks, new.object, evaluated, |check, edits| {
+    let patch = evaluate::mutate(context.policy, checks, new.object, evaluated, |check, edits| {
         let Some(mutate) = check.mutate else { return false };
         mutate(context, new, edits);
         true
-    })
+    });
+    (patch, None)
 }
 
 /// If a namespace may not become managed at all, only that is reported, and not what else it lacks.

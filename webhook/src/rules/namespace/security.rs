@@ -5,7 +5,7 @@ use codex_k8s_shared::policy::{Level, Mode};
 
 use super::defaults;
 use super::examples::security as examples;
-use super::subject::{Check, Context, Namespace, Validate};
+use super::subject::{Check, Context, Key, Namespace, Validate};
 use crate::rules::report::{Report, label_path, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
 
@@ -13,7 +13,8 @@ pub(super) const CHECKS: &[Check] = &[Check::new(
     &NS014,
     &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
 )
-.with_mutation(defaults::pod_security)];
+.with_mutation(defaults::pod_security)
+.restoring(|_, _, _| vec![Key::Label(keys::POD_SECURITY_ENFORCE), Key::Label(keys::POD_SECURITY_WARN)])];
 
 static NS014: Rule = Rule {
     id: "NS014",

@@ -80,6 +80,19 @@ pub(crate) enum Validate {
 /// Adds missing values.
 pub(crate) type Mutate = fn(&Context<'_>, &Namespace<'_>, &mut Edits<'_>);
 
+/// A label or an annotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The label with this key.
+    Label(&'static str),
+    /// The annotation with this key.
+    Annotation(&'static str),
+}
+
+/// Returns the labels and annotations that an update by this requester does not remove: the old namespace, then the new
+/// one.
+pub(crate) type Restore = fn(&Context<'_>, &Namespace<'_>, &Namespace<'_>) -> Vec<Key>;
+
 /// A rule about namespaces with its functions.
 #[derive(Debug)]
 pub(crate) struct Check {
@@ -89,6 +102,8 @@ pub(crate) struct Check {
     pub validate: &'static [Validate],
     /// Adds missing values.
     pub mutate: Option<Mutate>,
+    /// Returns what an update does not remove.
+    pub restore: Option<Restore>,
     /// True if a namespace that violates the rule cannot become managed at all. Only that is reported then.
     pub decides_alone: bool,
 }
@@ -96,13 +111,19 @@ pub(crate) struct Check {
 impl Check {
     /// Creates a check that changes nothing and is reported together with the others.
     pub(crate) const fn new(rule: &'static Rule, validate: &'static [Validate]) -> Self {
-        Self { rule, validate, mutate: None, decides_alone: false }
+        Self { rule, validate, mutate: None, restore: None, decides_alone: false }
     }
 
     /// Adds missing values with this function.
     #[must_use]
     pub(crate) const fn with_mutation(self, mutate: Mutate) -> Self {
         Self { mutate: Some(mutate), ..self }
+    }
+
+    /// Restores what this function returns if an update leaves it out.
+    #[must_use]
+    pub(crate) const fn restoring(self, restore: Restore) -> Self {
+        Self { restore: Some(restore), ..self }
     }
 
     /// Reports only this rule about a namespace that violates it and is not managed yet.
@@ -118,6 +139,6 @@ impl HasRule for Check {
     }
 
     fn mutates(&self) -> bool {
-        self.mutate.is_some()
+        self.mutate.is_some() || self.restore.is_some()
     }
 }

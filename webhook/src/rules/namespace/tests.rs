@@ -140,3 +140,105 @@ fn a_hold_that_is_renewed_every_week_ends_all_the_same() {
     assert_eq!(held("jane", 37, 24, Some(by_manager)), [""; 0], "it ends sooner than before");
     assert_eq!(held("jane", 31, 24 * 8, None), ["LEASE007", "LEASE008"]);
 }
+
+/// A managed namespace with all that an update does not remove.
+fn whole() -> Value {
+    json!({"metadata": {
+        "name": "codex-issue-7",
+        "creationTimestamp": "2026-02-01T08:00:00Z",
+        "labels": {
+            "codex-k8s.dev/managed-by": "codex-k8s-worker",
+            "codex-k8s.dev/namespace-purpose": "run",
+            "codex-k8s.dev/runtime-mode": "full-env",
+            "codex-k8s.dev/run-id": "r1",
+            "codex-k8s.dev/project-id": "p1",
+            "codex-k8s.dev/issue-number": "7",
+            "codex-k8s.dev/agent-key": "dev",
+            "pod-security.kubernetes.io/enforce": "baseline",
+            "pod-security.kubernetes.io/warn": "restricted",
+            "example.com/team": "shop",
+        },
+        "annotations": {
+            "codex-k8s.dev/requested-by": "jane",
+            "codex-k8s.dev/correlation-id": "r1",
+            "codex-k8s.dev/runtime-fingerprint-hash": "abc",
+            "codex-k8s.dev/baseline-ready-at": "2026-02-01T08:00:01Z",
+            "codex-k8s.dev/baseline-hash": "def",
+            "codex-k8s.dev/namespace-lease-ttl": "24h0m0s",
+            "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T08:00:00Z",
+            "codex-k8s.dev/namespace-lease-updated-at": "2026-02-01T08:00:00Z",
+            "codex-k8s.dev/hold": "a bug",
+            "example.com/note": "seen",
+        },
+    }})
+}
+
+/// Returns what the mutating call makes of an update, its warnings, and the denials of the validating call if the
+/// mutating one is skipped.
+fn updated(user: &str, new: &Value) -> (Value, Vec<String>, Vec<&'static str>) {
+    let (policy, facts) = (RunPolicy::default(), Facts::at(CREATED.parse().unwrap()));
+    let update = request(user, Kind::Namespace, Some(whole()), Some(new.clone()));
+    let mutated = decide(&policy, &facts, &update, Entry::Mutate);
+    let mut stored = new.clone();
+    json_patch::patch(&mut stored, &mutated.patch).unwrap();
+    let verdict = decide(&policy, &facts, &update, Entry::Validate);
+    (stored, mutated.warnings, verdict.denials().map(|finding| finding.rule.id).collect())
+}
+
+#[test]
+fn what_an_update_leaves_out_is_restored_and_without_the_mutating_call_refused() {
+    let others = ["codex-k8s.dev/hold", "example.com/team", "example.com/note"];
+    for map in ["labels", "annotations"] {
+        for key in whole()["metadata"][map].as_object().unwrap().keys() {
+            let mut new = whole();
+            new["metadata"][map].as_object_mut().unwrap().remove(key);
+            let (stored, warnings, refused) = updated("jane", &new);
+            if others.contains(&key.as_str()) {
+                assert_eq!((stored, warnings, refused), (new, vec![], vec![]), "{key}");
+                continue;
+            }
+            assert_eq!(stored, whole(), "{key}");
+            assert_eq!(
+                warnings,
+                [format!("restored, because they cannot be removed from a run namespace: {key}")]
+            );
+            assert!(!refused.is_empty(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_namespace_that_is_replaced_by_its_manifest_keeps_all_but_what_is_the_users() {
+    let (stored, warnings, refused) = updated("jane", &json!({"metadata": {"name": "codex-issue-7"}}));
+    let mut expected = whole();
+    for (map, key) in [
+        ("labels", "example.com/team"),
+        ("annotations", "example.com/note"),
+        ("annotations", "codex-k8s.dev/hold"),
+    ] {
+        expected["metadata"][map].as_object_mut().unwrap().remove(key);
+    }
+    expected["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
+    assert_eq!(stored, expected);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(refused.contains(&"NS007"), "{refused:?}");
+}
+
+#[test]
+fn what_its_owner_removes_or_changes_is_not_restored() {
+    let mut new = whole();
+    new["metadata"]["annotations"].as_object_mut().unwrap().remove("codex-k8s.dev/baseline-ready-at");
+    let reconciler = "system:serviceaccount:codex-k8s-guard:codex-k8s-reconcile";
+    assert_eq!(updated(reconciler, &new), (new.clone(), vec![], vec![]));
+    new["metadata"]["annotations"]["codex-k8s.dev/runtime-fingerprint-hash"] = Value::Null;
+    let (stored, ..) = updated(WORKER, &new);
+    assert_eq!(stored["metadata"]["annotations"]["codex-k8s.dev/runtime-fingerprint-hash"], Value::Null);
+    assert_eq!(stored["metadata"]["annotations"]["codex-k8s.dev/baseline-ready-at"], "2026-02-01T08:00:01Z");
+    // The parts of a lease belong together: a new ttl is not completed by the old times.
+    let mut new = whole();
+    let annotations = new["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.insert("codex-k8s.dev/namespace-lease-ttl".to_owned(), "48h0m0s".into());
+    annotations.remove("codex-k8s.dev/namespace-lease-expires-at");
+    let (stored, warnings, _) = updated("jane", &new);
+    assert_eq!((stored, warnings), (new, vec![]));
+}

@@ -29,15 +29,15 @@ pub(in crate::rules::namespace) const NS007: &[Example] = &[
     ),
     Example::new("a person removes the managed-by label")
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
-        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+        .mutated(&[("/metadata/labels/codex-k8s.dev~1managed-by", "codex-k8s-worker")]),
     Example::new("an agent removes the managed-by label of its namespace")
         .by(Agent)
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
-        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+        .mutated(&[("/metadata/labels/codex-k8s.dev~1managed-by", "codex-k8s-worker")]),
     Example::new("the platform removes the managed-by label")
         .by(Worker)
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/managed-by: null}}")
-        .denied_at(r#"metadata.labels["codex-k8s.dev/managed-by"]"#),
+        .mutated(&[("/metadata/labels/codex-k8s.dev~1managed-by", "codex-k8s-worker")]),
 ];
 
 pub(in crate::rules::namespace) const NS008: &[Example] = &[

@@ -59,6 +59,13 @@ pub(in crate::rules::namespace) const NS003: &[Example] = &[
     Example::new("a person changes the run of the namespace")
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/run-id: r2}}")
         .denied_at(r#"metadata.labels["codex-k8s.dev/run-id"]"#),
+    Example::new("a person removes the issue number")
+        .updates(
+            Object::RunNamespace,
+            "metadata: {labels: {codex-k8s.dev/issue-number: '42'}}",
+            "metadata: {labels: {codex-k8s.dev/issue-number: null}}",
+        )
+        .mutated(&[("/metadata/labels/codex-k8s.dev~1issue-number", "'42'")]),
     Example::new("an agent moves its namespace to another project")
         .by(Agent)
         .updates(Object::RunNamespace, "", "metadata: {labels: {codex-k8s.dev/project-id: p2}}")

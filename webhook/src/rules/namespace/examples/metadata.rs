@@ -54,6 +54,13 @@ pub(in crate::rules::namespace) const NS011: &[Example] = &[
             "metadata: {annotations: {codex-k8s.dev/baseline-ready-at: 2026-02-01T12:00:00Z}}",
         )
         .denied_at(r#"metadata.annotations["codex-k8s.dev/baseline-ready-at"]"#),
+    Example::new("a person removes the fingerprint")
+        .updates(
+            Object::RunNamespace,
+            "metadata: {annotations: {codex-k8s.dev/runtime-fingerprint-hash: abc}}",
+            "metadata: {annotations: {codex-k8s.dev/runtime-fingerprint-hash: null}}",
+        )
+        .mutated(&[("/metadata/annotations/codex-k8s.dev~1runtime-fingerprint-hash", "abc")]),
     Example::new("a person changes the fingerprint")
         .updates(
             Object::RunNamespace,
