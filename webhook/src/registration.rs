@@ -98,9 +98,7 @@ pub fn configurations(policy: &RunPolicy, endpoint: &Endpoint, ca: Option<&[u8]>
     });
     let (mut mutating, mut validating) = (mutating, validating);
     extend(&mut mutating, guard::mutating(policy, &endpoint.client_config("/mutate", ca)));
-    if policy.quotas.agent_jobs_per_project.is_some() {
-        extend(&mut mutating, vec![resumptions(policy, &endpoint.client_config("/mutate", ca))]);
-    }
+    extend(&mut mutating, vec![workload_changes(policy, &endpoint.client_config("/mutate", ca))]);
     extend(&mut validating, guard::validating(policy, &endpoint.client_config("/validate", ca)));
     for webhook in mutating.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(webhook) = webhook.as_object_mut() {
@@ -231,16 +229,21 @@ fn creates_slot(policy: &RunPolicy) -> Option<String> {
     (!projects.is_empty()).then_some(expression)
 }
 
-/// Returns the webhook for Jobs that are resumed, while agent Jobs are limited: a Job that its creator had suspended
-/// then needs a reservation.
-fn resumptions(policy: &RunPolicy, client_config: &Value) -> Value {
-    let suspended = |object: &str| format!("{object}.?spec.?suspend.orValue(false)");
+/// Returns the webhook for workloads that a client changes: an update may leave out what was added at creation, and a Job
+/// that is resumed then needs a reservation, while agent Jobs are limited.
+fn workload_changes(policy: &RunPolicy, client_config: &Value) -> Value {
+    let changes = |field: &str| format!("object.?{field}.orValue({{}}) != oldObject.?{field}.orValue({{}})");
     let conditions = json!([
         {"name": "not-bookkeeping", "expression": not_bookkeeping(policy)},
-        {"name": "a-resumption", "expression": format!("{} && !{}", suspended("oldObject"), suspended("object"))},
+        {"name": "a-change", "expression": format!("{} || {}", changes("spec"), changes("metadata.?labels"))},
     ]);
-    let rules = json!([rule("batch", &["jobs"], &["UPDATE"], "Namespaced")]);
-    webhook("resumptions", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))
+    let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
+    let rules = json!([
+        rule("batch", &["jobs", "cronjobs"], &["UPDATE"], "Namespaced"),
+        rule("", &["replicationcontrollers"], &["UPDATE"], "Namespaced"),
+        rule("apps", &apps, &["UPDATE"], "Namespaced"),
+    ]);
+    webhook("workload-changes", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))
 }
 
 fn not_bookkeeping(policy: &RunPolicy) -> String {

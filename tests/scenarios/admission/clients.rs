@@ -138,6 +138,26 @@ fn a_deployment_is_written_in_every_way() {
         "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "a"}}, "template": template()}});
     let written = Written::new(format!("/apis/apps/v1/namespaces/{namespace}/deployments/a"), manifest);
     write_in_every_way(&written);
-    written.run(&["replace", "-f", "-"]);
-    written.run(&["replace", "-f", "-"]);
+    let account = |object: Value| object["spec"]["template"]["spec"]["serviceAccountName"].clone();
+    for _ in 0..2 {
+        written.run(&["replace", "-f", "-"]);
+        assert_eq!(account(written.stored()), "codex-runner");
+    }
+}
+
+#[test]
+fn a_cron_job_is_written_in_every_way() {
+    let namespace = managed();
+    let mut manifest = json!({"apiVersion": "batch/v1", "kind": "CronJob",
+        "metadata": {"name": "a", "namespace": namespace},
+        "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template()}}}});
+    manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
+    let written = Written::new(format!("/apis/batch/v1/namespaces/{namespace}/cronjobs/a"), manifest);
+    written.run(APPLY_ON_CLIENT);
+    let created = written.stored()["spec"].clone();
+    write_in_every_way(&written);
+    for _ in 0..2 {
+        written.run(&["replace", "-f", "-"]);
+        assert_eq!(written.stored()["spec"], created);
+    }
 }

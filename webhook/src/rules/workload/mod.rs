@@ -27,7 +27,7 @@ pub(crate) use subject::{Check, Context, Mutate, Validate, Workload};
 
 use super::evaluate::{self, is_on};
 use super::requester::KUBELETS;
-use super::{Entry, Facts, Finding, Operation, Request, Requester, Role, Rule, Verdict};
+use super::{Entry, Facts, Finding, Kind, Operation, Request, Requester, Role, Rule, Verdict};
 
 /// Returns the rules about workloads in the order of their ids.
 pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
@@ -139,6 +139,12 @@ pub(crate) fn is_privilege(rule: &Rule) -> bool {
     checks().any(|check| check.rule.id == rule.id && !check.inherited_violations_pass)
 }
 
+/// Returns true if an update may leave out what was added at creation: `kubectl replace` sends the whole object. A Pod's
+/// template never changes.
+fn is_whole(context: &Context<'_>, workload: &Workload<'_>) -> bool {
+    context.subresource.is_none() && matches!(workload.kind, Kind::Job | Kind::CronJob | Kind::Template)
+}
+
 fn mutate(
     context: &Context<'_>,
     checks: &[&Check],
@@ -148,7 +154,9 @@ fn mutate(
 ) -> json_patch::Patch {
     evaluate::mutate(context.policy, checks.iter().copied(), new.object, evaluated, |check, edits| {
         match check.mutate {
-            Some(Mutate::Creation(mutate)) if old.is_none() => mutate(context, new, edits),
+            Some(Mutate::Creation(mutate)) if old.is_none() || is_whole(context, new) => {
+                mutate(context, new, edits);
+            }
             Some(Mutate::Transition(mutate)) => mutate(context, old, new, edits),
             _ => return false,
         }

@@ -183,7 +183,8 @@ pub(crate) enum Validate {
 /// A mutation of a rule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mutate {
-    /// Adds missing values when the workload is created.
+    /// Adds missing values when the workload is created, and when an update of a workload with a template leaves them
+    /// out.
     Creation(fn(&Context<'_>, &Workload<'_>, &mut Edits<'_>)),
     /// Sets values when the workload is created or changed. The old object is `None` at creation.
     Transition(fn(&Context<'_>, Option<&Workload<'_>>, &Workload<'_>, &mut Edits<'_>)),
