@@ -199,8 +199,8 @@ impl Cluster {
         };
         match self.namespaces().delete(&candidate.name, &params).await {
             Ok(_) => Deletion::Accepted,
-            Err(kube::Error::Api(status)) if status.code == 404 => Deletion::Absent,
-            Err(kube::Error::Api(status)) if status.code == 409 => Deletion::Changed,
+            Err(kube::Error::Api(status)) if status.is_not_found() => Deletion::Absent,
+            Err(kube::Error::Api(status)) if status.is_conflict() => Deletion::Changed,
             Err(kube::Error::Api(status)) if status.code < 500 => {
                 Deletion::Refused(format!("{} ({})", status.message, status.code))
             }

@@ -124,7 +124,7 @@ pub async fn delete(client: &Client, namespace: &str, found: &Leftover) -> kube:
     let preconditions = Preconditions { uid: found.uid.clone(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match api.delete(&found.name, &params).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => other.map(drop),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use codex_k8s_shared::install::PART_OF;
+use codex_k8s_shared::install::{PART_OF, WEBHOOK_DOMAIN};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::names::SLOT_DIGITS;
 use codex_k8s_shared::policy::RunPolicy;
@@ -30,8 +30,6 @@ use crate::rules::requester::KUBELETS;
 pub const NAME: &str = "codex-k8s-guard";
 /// The field manager of all objects that this product applies.
 pub(crate) const FIELD_MANAGER: &str = "codex-k8s-guard";
-/// The common suffix of the webhooks' names.
-const DOMAIN: &str = "guard.codex-k8s.dev";
 /// The API server's timeout for the webhook, in seconds.
 pub(crate) const TIMEOUT_SECONDS: u8 = 3;
 
@@ -127,7 +125,7 @@ fn webhook(
     selector: Option<Value>,
 ) -> Value {
     let mut webhook = json!({
-        "name": format!("{subject}.{DOMAIN}"),
+        "name": format!("{subject}.{WEBHOOK_DOMAIN}"),
         "admissionReviewVersions": ["v1"],
         "clientConfig": client_config,
         "failurePolicy": failure_policy,
@@ -342,7 +340,7 @@ pub async fn delete(client: &Client, kind: &str) -> kube::Result<bool> {
         Api::<ValidatingWebhookConfiguration>::all(client.clone()).delete(NAME, &params).await.map(drop)
     };
     match deleted {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         other => other.map(|()| true),
     }
 }
@@ -381,7 +379,7 @@ pub async fn await_enforcement(
     }))?;
     let dry_run = PostParams { dry_run: true, field_manager: None };
     let api = Api::<Namespace>::all(client.clone());
-    let refusal = format!("admission webhook \"namespaces.{DOMAIN}\" denied the request");
+    let refusal = format!("admission webhook \"namespaces.{WEBHOOK_DOMAIN}\" denied the request");
     let begun = Instant::now();
     loop {
         match api.create(&dry_run, &bad).await {

@@ -151,7 +151,7 @@ impl Cluster {
         // The dry run is in the body: next to preconditions, it would be ignored in the query.
         let params = DeleteParams { dry_run: self.dry_run, preconditions, ..DeleteParams::default() };
         match self.objects(kind, namespace).delete(name, &params).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
             other => drop(other?),
         }
         fault::point(Point::AfterDelete(kind), namespace);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use codex_k8s_shared::baseline::BaselineKind;
 use codex_k8s_shared::errors;
+use codex_k8s_shared::install::WEBHOOK_DOMAIN;
 use codex_k8s_shared::keys;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
@@ -39,6 +40,8 @@ const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
 const REQUEUE_DELAY: Duration = Duration::from_millis(100);
 /// The delay if a namespace waits for something. The watches are usually faster.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The delay after the webhook has refused a write.
+const REFUSED_INTERVAL: Duration = Duration::from_mins(1);
 /// The interval between inspections of a namespace with violations. Each inspection costs a dozen lists.
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -108,19 +111,39 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
 
 fn failed(error: &kube::Error, context: &Context) -> Action {
     context.metrics.failures.inc();
+    let delay = retry_delay(error);
     if is_expected(error) {
         tracing::debug!(error = errors::chain(error), "retrying after a conflict");
+    } else if is_refused_by_the_webhook(error) {
+        tracing::error!(
+            error = errors::chain(error),
+            ?delay,
+            "the webhook refused a write of this reconciler: run it as a user that identities.reconcilers of the policy \
+             lists, or list its user there"
+        );
     } else {
         tracing::warn!(error = errors::chain(error), "failed to reconcile the namespace");
     }
-    Action::requeue(Duration::from_secs(1))
+    Action::requeue(delay)
+}
+
+/// Returns the delay until the next attempt. What the webhook has refused, it refuses again until a person acts.
+fn retry_delay(error: &kube::Error) -> Duration {
+    if is_refused_by_the_webhook(error) { REFUSED_INTERVAL } else { Duration::from_secs(1) }
+}
+
+/// True if our own webhook has refused a write, as it does to a user who is not a reconciler.
+fn is_refused_by_the_webhook(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.is_forbidden() && status.message.contains(&format!(".{WEBHOOK_DOMAIN}\" denied the request"))
 }
 
 /// True if an error is harmless: the namespace was deleted meanwhile, or another leader was faster.
 fn is_expected(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    matches!(status.code, 404 | 409) || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    let is_outrun = status.is_not_found() || status.is_conflict() || status.is_already_exists();
+    is_outrun || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 impl Context {
@@ -252,5 +275,35 @@ const fn setting(kind: BaselineKind) -> &'static str {
         }
         BaselineKind::ResourceQuota => "resourceQuota in baseline.fullEnv, codeOnly or slot",
         BaselineKind::LimitRange => "limitRange in baseline.fullEnv, codeOnly or slot",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16, reason: &str, message: &str) -> kube::Error {
+        kube::Error::Api(Status::failure(message, reason).with_code(code).boxed())
+    }
+
+    #[test]
+    fn what_the_webhook_has_refused_is_tried_again_after_a_minute_and_everything_else_after_a_second() {
+        let webhook =
+            "admission webhook \"baseline.guard.codex-k8s.dev\" denied the request: BASE001: spec.hard: ...";
+        assert_eq!(retry_delay(&refused(403, "Forbidden", webhook)), Duration::from_mins(1));
+        for other in [
+            refused(
+                403,
+                "Forbidden",
+                "roles.rbac.authorization.k8s.io is forbidden: User \"jane\" cannot create",
+            ),
+            refused(403, "Forbidden", "admission webhook \"validate.example.com\" denied the request: no"),
+            refused(429, "TooManyRequests", webhook),
+            refused(409, "Conflict", "the object has been modified"),
+        ] {
+            assert_eq!(retry_delay(&other), Duration::from_secs(1), "{other}");
+        }
     }
 }

@@ -52,7 +52,8 @@ enum Failure {
 impl Failure {
     /// True if another client was faster.
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Kube(_, kube::Error::Api(status)) if matches!(status.code, 404 | 409))
+        matches!(self, Self::Kube(_, kube::Error::Api(status))
+            if status.is_not_found() || status.is_conflict() || status.is_already_exists())
     }
 }
 

@@ -171,7 +171,7 @@ impl AgentJobs {
                 Ok(true)
             }
             // The watch will deliver a newer version, or the Job is gone.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
     }

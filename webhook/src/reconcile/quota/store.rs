@@ -162,7 +162,7 @@ impl ReservationStore {
         match created {
             Ok(created) => self.note(&created),
             // Another process was faster, or an earlier attempt of this one succeeded.
-            Err(kube::Error::Api(status)) if status.code == 409 => self.read_again(id).await?,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.read_again(id).await?,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -182,7 +182,7 @@ impl ReservationStore {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.leases.patch(&reservation.id.to_string(), &params, &Patch::Merge(patch)).await {
             Ok(confirmed) => self.note(&confirmed),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 self.read_again(&reservation.id).await?;
             }
             Err(error) => return Err(error),
@@ -200,8 +200,8 @@ impl ReservationStore {
             let params = DeleteParams { preconditions, ..DeleteParams::default() };
             match self.leases.delete(&reservation.id.to_string(), &params).await {
                 Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(kube::Error::Api(status)) if status.code == 409 => {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(kube::Error::Api(status)) if status.is_conflict() => {
                     self.read_again(&reservation.id).await?;
                     return Ok(false);
                 }
@@ -277,7 +277,7 @@ impl ReservationStore {
             ..ObjectMeta::default()
         };
         match self.leases.create(&creating(), &Lease { metadata, spec: None }).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             other => drop(other?),
         }
         self.state().marked = true;
@@ -299,7 +299,7 @@ impl ReservationStore {
             self.delete(reservation).await?;
         }
         match self.leases.delete(LIMITED_JOBS_LEASE, &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
             other => drop(other?),
         }
         self.state().marked = false;
