@@ -85,12 +85,19 @@ impl Args {
             let health = Arc::clone(&health);
             Arc::new(move || health.render())
         };
+        let readiness = Readiness::waiting_for(&[]);
         // Served until the last sweep has ended, not only until the signal.
-        let serving = health::serve(listener, Readiness::waiting_for(&[]), render, CancellationToken::new());
+        let serving = health::serve(listener, readiness.clone(), render, CancellationToken::new());
+        let draining = async {
+            stop.cancelled().await;
+            readiness.drain();
+            std::future::pending::<()>().await;
+        };
         tracing::info!(schedule = schedule.describe(), "waiting for the first start");
         tokio::select! {
             served = serving => served.context("failed to serve health")?,
             served = serve(page) => served.context("failed to serve the page")?,
+            () = draining => {}
             () = self.follow(&schedule, &session, &health, &stop) => {}
         }
         tracing::info!("ended");

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType;
 use codex_k8s_tests::control_plane::free_port;
 use codex_k8s_tests::eventually;
@@ -178,6 +179,23 @@ fn reading_rows_makes_no_store_that_the_collector_could_not_write() {
     let text = told(&cluster, &["audit", "install", &store]);
     assert_eq!(text, format!("rows can be kept at sqlite:{}\n", file.display()));
     assert_eq!(told(&cluster, &["audit", "list", &store]), "no rows\n");
+}
+
+#[test]
+fn a_daemon_that_ends_its_last_sweep_is_alive_and_no_longer_ready() {
+    let cluster = Cluster::new();
+    let name = unique("codex-issue");
+    cluster.create_namespace(&Ns::expired(&name));
+    let (daemon, release) = cluster.daemon_that_stands_still(Point::AfterList);
+    assert!(daemon.health.get("/readyz").unwrap().ends_with("ok\n"));
+    daemon.signal();
+    soon("it is not ready", || {
+        daemon.health.get("/readyz").ok().filter(|answer| answer.contains("not ready: not draining"))
+    });
+    assert!(daemon.health.get("/livez").unwrap().ends_with("ok\n"));
+    std::fs::write(release, "").unwrap();
+    daemon.await_end();
+    assert_eq!(cluster.read(&name), None);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn two_sweeps_and_a_daemon_take_turns() {
     let cluster = Cluster::new();
     let names = many(&cluster);
     let daemon = cluster.daemon();
-    let mut command = cluster.command(&["sweep", "--output=json"]);
+    let mut command = cluster.command(&["sweep", "--output=json", "--lease-timeout=5m"]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let sweeps = [command.spawn().unwrap(), command.spawn().unwrap()];
     for sweep in sweeps {

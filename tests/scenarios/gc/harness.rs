@@ -207,6 +207,17 @@ impl Cluster {
         Daemon::start(self.command(&[&["daemon"], args].concat()))
     }
 
+    /// A daemon whose first sweep pauses at a point, and the file whose creation resumes it.
+    pub(crate) fn daemon_that_stands_still(&self, point: Point) -> (Daemon, PathBuf) {
+        let file = self.file(&unique("go-on"));
+        let mut command = self.command(&["daemon", "--schedule=@every 1s"]);
+        command.env("CODEX_K8S_FAULT", format!("{point}:")).env("CODEX_K8S_FAULT_FILE", &file);
+        let daemon = Daemon::start(command);
+        let reached = PathBuf::from(format!("{}.reached", file.display()));
+        soon(&format!("{point} is reached"), || reached.exists().then_some(()));
+        (daemon, file)
+    }
+
     /// Runs a sweep that dies at a point.
     #[track_caller]
     pub(crate) fn die(&self, point: Point, name: &str, args: &[&str]) {
@@ -316,8 +327,18 @@ impl Daemon {
     }
 
     /// Sends SIGTERM, and waits until it has exited.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(self) {
+        self.signal();
+        self.await_end();
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn signal(&self) {
         Process::started_with(&self.listen).unwrap().signal("TERM").unwrap();
+    }
+
+    /// Waits until it has exited.
+    pub(crate) fn await_end(mut self) {
         assert!(self.process.wait().unwrap().success());
     }
 }

@@ -33,7 +33,7 @@ impl Readiness {
     }
 
     /// Ends the readiness for good.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         self.set(DRAINING, false);
     }
 
