@@ -1,6 +1,7 @@
 //! `unregister`: deletes the webhook configurations.
 
-use codex_k8s_webhook::registration::{NAME, delete};
+use codex_k8s_shared::install::WEBHOOK_CONFIGURATION;
+use codex_k8s_webhook::registration::delete;
 
 use crate::cluster::ClusterArgs;
 use crate::register::WhichArgs;
@@ -30,7 +31,7 @@ impl Args {
         ] {
             if is_meant {
                 let done = if delete(&client, kind).await? { "deleted" } else { "not found" };
-                output::print(&format!("{kind}/{NAME} {done}\n"))?;
+                output::print(&format!("{kind}/{WEBHOOK_CONFIGURATION} {done}\n"))?;
             }
         }
         Ok(())

@@ -46,5 +46,9 @@ pub const MANAGED_BY_RECONCILER: Label =
 /// The Lease that marks that agent Jobs are, or were, limited. If the policy does not limit them any more, the
 /// reconciler that finds the Lease releases the suspended Jobs.
 pub const LIMITED_JOBS_LEASE: &str = "agent-jobs-are-limited";
+/// The name of both webhook configurations.
+pub const WEBHOOK_CONFIGURATION: &str = "codex-k8s-guard";
+/// The field manager of all objects that this product applies.
+pub const FIELD_MANAGER: &str = "codex-k8s-guard";
 /// The common suffix of the webhooks' names.
 pub const WEBHOOK_DOMAIN: &str = "guard.codex-k8s.dev";

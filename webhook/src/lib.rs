@@ -12,6 +12,7 @@ pub mod namespaces;
 pub mod purge;
 pub mod reconcile;
 pub mod record;
+pub(crate) mod registered;
 pub mod registration;
 pub mod render;
 pub mod review;

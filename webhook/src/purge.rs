@@ -16,8 +16,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Preconditi
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
 
-use crate::registration::NAME;
-use crate::registration::registered::Which;
+use crate::registered::Which;
+use codex_k8s_shared::install::WEBHOOK_CONFIGURATION;
 
 /// The programs that write to the install namespace, by the `app.kubernetes.io/name` of their Pods.
 const WRITERS: &str = "codex-k8s-reconcile,codex-k8s-gc";
@@ -64,8 +64,8 @@ impl fmt::Display for Leftover {
 pub async fn in_use(client: &Client, namespace: &str) -> kube::Result<Vec<String>> {
     let mut found = Vec::new();
     for which in Which::BOTH {
-        if which.api(client.clone()).get_opt(NAME).await?.is_some() {
-            found.push(format!("{}/{NAME}", which.kind()));
+        if which.api(client.clone()).get_opt(WEBHOOK_CONFIGURATION).await?.is_some() {
+            found.push(format!("{}/{WEBHOOK_CONFIGURATION}", which.kind()));
         }
     }
     let labels = format!("{PART_OF},app.kubernetes.io/name in ({WRITERS})");

@@ -6,13 +6,12 @@
 //! of every replica stops only run namespaces and what they contain.
 
 mod guard;
-pub(crate) mod registered;
 
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use codex_k8s_shared::install::{PART_OF, WEBHOOK_DOMAIN};
+use codex_k8s_shared::install::{FIELD_MANAGER, PART_OF, WEBHOOK_CONFIGURATION, WEBHOOK_DOMAIN};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::names::SLOT_DIGITS;
 use codex_k8s_shared::policy::RunPolicy;
@@ -26,10 +25,6 @@ use serde_json::{Value, json};
 
 use crate::rules::requester::KUBELETS;
 
-/// The name of both configurations.
-pub const NAME: &str = "codex-k8s-guard";
-/// The field manager of all objects that this product applies.
-pub(crate) const FIELD_MANAGER: &str = "codex-k8s-guard";
 /// The API server's timeout for the webhook, in seconds.
 pub(crate) const TIMEOUT_SECONDS: u8 = 3;
 
@@ -113,7 +108,7 @@ fn extend(configuration: &mut Value, more: Vec<Value>) {
 }
 
 fn metadata() -> Value {
-    json!({"name": NAME, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", PART_OF.key: PART_OF.value}})
+    json!({"name": WEBHOOK_CONFIGURATION, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", PART_OF.key: PART_OF.value}})
 }
 
 fn webhook(
@@ -306,12 +301,6 @@ fn cel_list(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Returns the caBundle of a webhook; empty if it is missing or unreadable.
-fn bundle_of(webhook: &Value) -> Vec<u8> {
-    let bundle = webhook.pointer("/clientConfig/caBundle").and_then(Value::as_str);
-    bundle.and_then(|bundle| BASE64.decode(bundle).ok()).unwrap_or_default()
-}
-
 /// Applies a configuration and returns its kind and name.
 ///
 /// # Errors
@@ -321,11 +310,15 @@ pub async fn apply(client: &Client, configuration: Value) -> anyhow::Result<Stri
     let patch = Patch::Apply(&configuration);
     let kind = configuration.get("kind").and_then(Value::as_str).unwrap_or_default();
     if kind == "MutatingWebhookConfiguration" {
-        Api::<MutatingWebhookConfiguration>::all(client.clone()).patch(NAME, &params, &patch).await?;
+        Api::<MutatingWebhookConfiguration>::all(client.clone())
+            .patch(WEBHOOK_CONFIGURATION, &params, &patch)
+            .await?;
     } else {
-        Api::<ValidatingWebhookConfiguration>::all(client.clone()).patch(NAME, &params, &patch).await?;
+        Api::<ValidatingWebhookConfiguration>::all(client.clone())
+            .patch(WEBHOOK_CONFIGURATION, &params, &patch)
+            .await?;
     }
-    Ok(format!("{kind}/{NAME}"))
+    Ok(format!("{kind}/{WEBHOOK_CONFIGURATION}"))
 }
 
 /// Deletes the configuration of a kind; `false` if there was none.
@@ -335,9 +328,15 @@ pub async fn apply(client: &Client, configuration: Value) -> anyhow::Result<Stri
 pub async fn delete(client: &Client, kind: &str) -> kube::Result<bool> {
     let params = DeleteParams::default();
     let deleted = if kind == "MutatingWebhookConfiguration" {
-        Api::<MutatingWebhookConfiguration>::all(client.clone()).delete(NAME, &params).await.map(drop)
+        Api::<MutatingWebhookConfiguration>::all(client.clone())
+            .delete(WEBHOOK_CONFIGURATION, &params)
+            .await
+            .map(drop)
     } else {
-        Api::<ValidatingWebhookConfiguration>::all(client.clone()).delete(NAME, &params).await.map(drop)
+        Api::<ValidatingWebhookConfiguration>::all(client.clone())
+            .delete(WEBHOOK_CONFIGURATION, &params)
+            .await
+            .map(drop)
     };
     match deleted {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),

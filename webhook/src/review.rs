@@ -11,59 +11,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::rules::{Entry, Operation};
+
 /// The only supported version of the protocol.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The kind of the request and the response.
 pub const KIND: &str = "AdmissionReview";
 
-/// One of the two calls of the API server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Entry {
-    /// The mutating call: changes the object and never denies.
-    Mutate,
-    /// The validating call: evaluates the final object and never changes it.
-    Validate,
-}
-
-impl Entry {
-    /// Returns the name for metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mutate => "mutate",
-            Self::Validate => "validate",
-        }
-    }
-}
-
 /// The audit annotation with the decision id: the uid of the review, which identifies it in the log and in records.
 pub(crate) const DECISION_ID: &str = "decision-id";
-
-/// The operation on the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Operation {
-    /// Creation.
-    Create,
-    /// Update.
-    Update,
-    /// Deletion.
-    Delete,
-    /// A connection, such as that of `kubectl exec`.
-    Connect,
-}
-
-impl Operation {
-    /// Returns the name in the protocol and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-        }
-    }
-}
 
 /// A group, version and kind.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::fault::{self, Point};
 use super::plan::{Key, Observed};
-use crate::registration::FIELD_MANAGER;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 /// Returns the API resource of a kind of baseline object.
 pub(crate) fn resource(kind: BaselineKind) -> ApiResource {

@@ -24,12 +24,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::created::as_created;
-use crate::review::{Entry, Operation};
 use crate::rules::object::items;
 use crate::rules::rbac::{Included, included};
 use crate::rules::report::clean;
 use crate::rules::workload::is_privilege;
-use crate::rules::{self, Facts, Finding, Kind, ManagedNamespace, Meta, Request};
+use crate::rules::{self, Entry, Facts, Finding, Kind, ManagedNamespace, Meta, Operation, Request};
 
 /// The maximum number of objects to name; the others are counted.
 const MOST_NAMED: usize = 5;

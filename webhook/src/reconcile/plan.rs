@@ -6,7 +6,7 @@ use codex_k8s_shared::baseline::{BaselineKind, Desired, Difference};
 use codex_k8s_shared::keys;
 use serde_json::Value;
 
-use crate::registration::FIELD_MANAGER;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 /// The kind and name of an object.
 pub(crate) type Key = (BaselineKind, String);

@@ -39,13 +39,10 @@ pub(crate) use facts::Occupancy;
 pub use facts::{Facts, Holders, ManagedNamespace};
 pub(crate) use object::Meta;
 pub(crate) use report::{Code, Finding};
-pub use request::{Kind, Request};
+pub use request::{Entry, Kind, Operation, Request};
 pub(crate) use requester::{Requester, Role};
 pub use rule::{Rule, Subject};
 pub use verdict::Verdict;
-
-pub(crate) use crate::review::Entry;
-pub use crate::review::Operation;
 
 /// Evaluates a request.
 pub fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: Entry) -> Verdict {

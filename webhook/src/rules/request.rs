@@ -1,8 +1,53 @@
 //! The part of an admission request that the rules use.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::review::Operation;
+/// One of the two calls of the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// The mutating call: changes the object and never denies.
+    Mutate,
+    /// The validating call: evaluates the final object and never changes it.
+    Validate,
+}
+
+impl Entry {
+    /// Returns the name for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+}
+
+/// The operation on the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// Creation.
+    Create,
+    /// Update.
+    Update,
+    /// Deletion.
+    Delete,
+    /// A connection, such as that of `kubectl exec`.
+    Connect,
+}
+
+impl Operation {
+    /// Returns the name in the protocol and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
 
 /// The part of an admission request that the rules use.
 #[derive(Debug, Clone)]

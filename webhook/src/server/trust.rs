@@ -10,7 +10,7 @@ use kube::Client;
 use tokio::sync::Notify;
 
 use super::Readiness;
-use crate::registration::registered::{Called, Which};
+use crate::registered::{Called, Which};
 
 /// The name of the condition in `/readyz`.
 pub const TRUSTED: &str = "certificate trusted by the caBundle in force";

@@ -11,8 +11,8 @@ use super::kinds::{LISTED, Listed};
 use super::*;
 use crate::check::{CheckRequest, Checker, Evaluation, Report, Requester, Severity, Verdict, read};
 use crate::created::as_created;
-use crate::registration::FIELD_MANAGER;
 use crate::rules::Kind;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 const NAME: &str = "codex-issue-a74d653cadf0-i42-rnightly";
 const CREATED: &str = "2026-02-01T12:00:00Z";

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::observe::{self, CERTIFICATE, KEY, PREVIOUS, Seen, TLS_CERTIFICATE, TLS_KEY};
 use super::{CONFIRMED, Certificates, Failure, ROTATE};
 use crate::reconcile::fault::{self, Point, Written};
-use crate::registration::FIELD_MANAGER;
-use crate::registration::registered::Which;
+use crate::registered::Which;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 impl Certificates {
     pub(super) async fn carry_out(&self, step: &Step, seen: &Seen) -> Result<(), Failure> {

@@ -10,8 +10,8 @@ use kube::client::Body;
 use kube::{Api, ResourceExt};
 
 use super::{CONFIRMED, Certificates, Failure, ROTATE};
-use crate::registration::NAME;
-use crate::registration::registered::{Which, bundles};
+use crate::registered::{Which, bundles};
+use codex_k8s_shared::install::WEBHOOK_CONFIGURATION;
 
 pub(super) const CERTIFICATE: &str = "ca.crt";
 pub(super) const KEY: &str = "ca.key";
@@ -39,7 +39,7 @@ impl Certificates {
         let leaf = secrets.get_opt(&self.options.leaf).await.map_err(read)?;
         let mut configurations = Vec::new();
         for which in Which::BOTH {
-            let found = which.api(self.client.clone()).get_opt(NAME).await;
+            let found = which.api(self.client.clone()).get_opt(WEBHOOK_CONFIGURATION).await;
             configurations.push((
                 which,
                 found.map_err(|error| Failure::Kube("read the webhook configurations", error))?,

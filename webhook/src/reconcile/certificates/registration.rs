@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::observe::Seen;
 use super::{Certificates, Failure};
-use crate::registration::registered::{Which, webhooks};
+use crate::registered::{Which, webhooks};
 use crate::registration::{Endpoint, configurations};
 
 impl Certificates {

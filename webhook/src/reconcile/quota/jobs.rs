@@ -17,7 +17,7 @@ use super::super::fault::{self, Point};
 use super::super::meta::MetaExt;
 use super::job::{AgentJob, Stage};
 use super::reservations::Holder;
-use crate::registration::FIELD_MANAGER;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 /// The agent Jobs and the managed namespaces.
 pub struct AgentJobs {

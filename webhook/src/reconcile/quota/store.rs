@@ -19,7 +19,7 @@ use serde_json::json;
 use super::super::metrics::Metrics;
 use super::leases::{CONFIRMED, lease, number, reservation};
 use super::reservations::{Candidate, Held, Holder, Id, Reservation, Step, next_in_queue, plan};
-use crate::registration::FIELD_MANAGER;
+use codex_k8s_shared::install::FIELD_MANAGER;
 
 /// The reservations and the queue of pending candidates.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! The registered webhook configurations and the CAs that they trust.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use codex_k8s_certs::trust;
 use http::Uri;
 use jiff::Timestamp;
@@ -10,8 +12,6 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
-
-use super::bundle_of;
 
 /// A kind of webhook configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,12 @@ pub(crate) fn webhooks(configuration: &DynamicObject) -> &[Value] {
 /// Returns the caBundle of each webhook; empty if it has none.
 pub(crate) fn bundles(configuration: &DynamicObject) -> Vec<Vec<u8>> {
     webhooks(configuration).iter().map(bundle_of).collect()
+}
+
+/// Returns the caBundle of a webhook; empty if it is missing or unreadable.
+fn bundle_of(webhook: &Value) -> Vec<u8> {
+    let bundle = webhook.pointer("/clientConfig/caBundle").and_then(Value::as_str);
+    bundle.and_then(|bundle| BASE64.decode(bundle).ok()).unwrap_or_default()
 }
 
 /// A registered webhook.
@@ -96,7 +102,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::registration::BASE64;
 
     fn called(client_config: &Value) -> Called {
         Called::new(&json!({"name": "namespaces.guard.codex-k8s.dev", "clientConfig": client_config}))
