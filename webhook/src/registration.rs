@@ -24,12 +24,12 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+pub(crate) use codex_k8s_shared::baseline::FIELD_MANAGER;
+
 use crate::rules::requester::KUBELETS;
 
 /// The name of both configurations.
 pub const NAME: &str = "codex-k8s-guard";
-/// The field manager of all objects that this product applies.
-pub(crate) const FIELD_MANAGER: &str = "codex-k8s-guard";
 /// The common suffix of the webhooks' names.
 const DOMAIN: &str = "guard.codex-k8s.dev";
 /// The API server's timeout for the webhook, in seconds.
