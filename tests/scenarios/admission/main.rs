@@ -35,4 +35,5 @@ mod render;
 mod results;
 mod rollover;
 mod takeovers;
+mod unwritten;
 mod workloads;
