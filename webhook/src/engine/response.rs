@@ -87,6 +87,7 @@ pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
         return Outcome::default();
     }
     let warned = verdict.findings.iter().filter(|finding| finding.mode == Mode::Warn);
+    let warnings = verdict.warnings.iter().cloned().chain(warned.map(ToString::to_string));
     let denial = denial(verdict);
     let decision = if denial.is_some() { "denied" } else { "allowed" };
     let mut audit = vec![("decision", decision.to_owned()), ("policy", policy_hash.to_owned())];
@@ -95,12 +96,7 @@ pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
         rules.dedup();
         audit.push(("rules", rules.join(",")));
     }
-    Outcome {
-        patch: verdict.patch.clone(),
-        denial,
-        warnings: warned.take(WARNINGS).map(ToString::to_string).collect(),
-        audit,
-    }
+    Outcome { patch: verdict.patch.clone(), denial, warnings: warnings.take(WARNINGS).collect(), audit }
 }
 
 fn denial(verdict: &Verdict) -> Option<Denial> {

@@ -13,12 +13,13 @@ pub(crate) struct Edits<'a> {
     /// JSON pointers of the parents that the patch creates.
     created: HashSet<String>,
     operations: Vec<PatchOperation>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Edits<'a> {
     /// Starts without edits of `object`.
     pub(crate) fn new(object: &'a Value) -> Self {
-        Self { object, created: HashSet::new(), operations: Vec::new() }
+        Self { object, created: HashSet::new(), operations: Vec::new(), warnings: Vec::new() }
     }
 
     /// Adds a label below `holder.metadata`.
@@ -84,9 +85,14 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// Returns the patch.
-    pub(crate) fn finish(self) -> Patch {
-        Patch(self.operations)
+    /// Warns the author of the object about an edit that replaces a value.
+    pub(crate) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Returns the patch and the warnings.
+    pub(crate) fn finish(self) -> (Patch, Vec<String>) {
+        (Patch(self.operations), self.warnings)
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
         let before = object.clone();
         let mut edits = Edits::new(&before);
         edit(&mut edits);
-        json_patch::patch(&mut object, &edits.finish()).unwrap();
+        json_patch::patch(&mut object, &edits.finish().0).unwrap();
         object
     }
 

@@ -10,6 +10,8 @@ use super::rule::Rule;
 pub struct Verdict {
     /// The changes to make before the object is validated.
     pub patch: json_patch::Patch,
+    /// Warnings about values that the patch replaces.
+    pub warnings: Vec<String>,
     /// All violations, each with the mode of its rule.
     pub findings: Vec<Finding>,
     /// All evaluated rules, with or without violations.

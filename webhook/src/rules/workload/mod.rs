@@ -85,22 +85,20 @@ pub(crate) fn decide(
         return Verdict::default();
     }
     let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
-    let evaluated = &mut verdict.evaluated;
     // If the object is too large, only that is reported, and no time is spent on other rules.
     let alone = checks.iter().copied().filter(|check| check.decides_alone);
-    let findings = validate(&context, alone, old.as_ref(), &workload, evaluated);
+    let findings = validate(&context, alone, old.as_ref(), &workload, &mut verdict.evaluated);
     if findings.iter().any(|finding| finding.mode == Mode::Enforce) {
         if entry == Entry::Validate {
             verdict.findings = findings;
         }
         return verdict;
     }
-    evaluated.clear();
+    verdict.evaluated.clear();
     match entry {
-        Entry::Mutate => {
-            verdict.patch = mutate(&context, &checks, old.as_ref(), &workload, evaluated);
-        }
+        Entry::Mutate => mutate(&context, &checks, old.as_ref(), &workload, &mut verdict),
         Entry::Validate => {
+            let evaluated = &mut verdict.evaluated;
             verdict.findings = validate(&context, checks, old.as_ref(), &workload, evaluated);
         }
     }
@@ -144,16 +142,16 @@ fn mutate(
     checks: &[&Check],
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
-    evaluated: &mut Vec<&'static Rule>,
-) -> json_patch::Patch {
-    evaluate::mutate(context.policy, checks.iter().copied(), new.object, evaluated, |check, edits| {
+    verdict: &mut Verdict,
+) {
+    evaluate::mutate(context.policy, checks.iter().copied(), new.object, verdict, |check, edits| {
         match check.mutate {
             Some(Mutate::Creation(mutate)) if old.is_none() => mutate(context, new, edits),
             Some(Mutate::Transition(mutate)) => mutate(context, old, new, edits),
             _ => return false,
         }
         true
-    })
+    });
 }
 
 fn validate<'c>(
