@@ -157,6 +157,18 @@ fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
 }
 
 #[test]
+fn a_policy_that_would_deny_what_the_api_server_writes_is_refused() {
+    for (policy, message) in [
+        ("volumes: [emptyDir]", "jobs.volumes: lacks \"projected\""),
+        ("parallelism: {max: 0}", "jobs.parallelism.max: found 0; expected 1 or more"),
+        ("completions: {max: 0}", "jobs.completions.max: found 0; expected 1 or more"),
+    ] {
+        let found = refused(&format!("jobs:\n  {policy}\n"));
+        assert!(found.starts_with(message), "{found}");
+    }
+}
+
+#[test]
 fn a_token_that_kubernetes_would_not_grant_is_no_maximum() {
     let message = refused("tokens:\n  maxSeconds: 599\n");
     assert_eq!(

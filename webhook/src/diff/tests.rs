@@ -26,8 +26,6 @@ quotas:
 
 /// The settings that no rule reads, and the reason.
 const READ_BY_NO_RULE: &[(&str, &str)] = &[
-    ("jobs.parallelism.default", "the API server sets its own default before any webhook"),
-    ("jobs.completions.default", "the API server sets its own default before any webhook"),
     ("cleanup.enabled", "the garbage collector"),
     ("cleanup.grace", "the garbage collector"),
     ("cleanup.workGrace", "the garbage collector"),
@@ -195,7 +193,6 @@ fn a_rule_reads_a_setting_above_or_below_the_path_that_it_names() {
         readers("jobs: {serviceAccounts: {fullEnv: [default], codeOnly: [default]}}"),
         ["JOB004", "TOKEN002"]
     );
-    assert_eq!(readers("jobs: {parallelism: {default: 2, max: 4}}"), [""; 0]);
 }
 
 #[test]

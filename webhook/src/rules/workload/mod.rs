@@ -13,11 +13,13 @@ mod identity;
 mod quota;
 mod reservation;
 mod resources;
+mod retries;
 mod scheduling;
 mod service_account;
 mod size;
 mod status;
 mod subject;
+mod width;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
@@ -35,6 +37,8 @@ pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
         identity::CHECKS,
         service_account::CHECKS,
         bounds::CHECKS,
+        retries::CHECKS,
+        width::CHECKS,
         scheduling::CHECKS,
         host::CHECKS,
         environment::CHECKS,

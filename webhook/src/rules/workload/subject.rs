@@ -76,6 +76,12 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// Returns the path of the Job's spec, ready for a field to follow, and the spec, for Jobs and `CronJobs`.
+    pub(crate) fn job_spec(&self) -> Option<(String, &'a Value)> {
+        let path = self.job_path()?;
+        Some((dotted(path), at(self.object, path)?))
+    }
+
     /// Returns every path that has metadata, from the object to the Pod template.
     pub(crate) const fn holders(&self) -> &'static [Path] {
         match self.kind {
