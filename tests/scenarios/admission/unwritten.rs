@@ -126,3 +126,17 @@ fn retries_that_no_limit_counts_are_refused() {
     let sidecar = json!({"name": "proxy", "image": "busybox:1.36", "restartPolicy": "Always"});
     send(ignores(condition("DisruptionTarget")), json!({"initContainers": [sidecar]})).admitted();
 }
+
+#[test]
+fn a_gitops_tool_finds_its_finished_job_for_as_long_as_the_namespace_exists() {
+    let namespace = managed();
+    let manifest = job_in(&namespace, "agent", &json!({"backoffLimit": 0}));
+    kubectl(&["apply"], &manifest);
+    for args in [&["apply"][..], &["apply", "--server-side", "--force-conflicts"]] {
+        kubectl(args, &manifest);
+        let path = format!("{}/agent", jobs(&namespace));
+        let send = Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON };
+        let stored = send.body(&Value::Null).admitted();
+        assert_eq!(stored["spec"]["ttlSecondsAfterFinished"], Value::Null);
+    }
+}

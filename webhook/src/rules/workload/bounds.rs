@@ -8,7 +8,7 @@ use super::subject::{Check, Context, Mutate, Validate, Workload, dotted};
 use crate::rules::object::at;
 use crate::rules::report::Report;
 use crate::rules::rule::{Rule, Subject};
-use crate::rules::Edits;
+use crate::rules::{Edits, Kind};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(
@@ -23,11 +23,15 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(
         &JOB008,
         Validate::State(|context, workload, report| {
-            bounded(context, workload, report, &TTL);
+            if is_one_of_many(context, workload) {
+                bounded(context, workload, report, &TTL);
+            }
         }),
     )
     .with_mutation(Mutate::Creation(|context, workload, edits| {
-        defaulted(context, workload, edits, &TTL);
+        if is_one_of_many(context, workload) {
+            defaulted(context, workload, edits, &TTL);
+        }
     })),
 ];
 
@@ -44,8 +48,10 @@ static JOB007: Rule = Rule {
 
 static JOB008: Rule = Rule {
     id: "JOB008",
-    title: "A finished Job is removed after a while",
-    why: "Finished Jobs that are never removed stay in the namespace and fill the API server's storage.",
+    title: "A finished Job with a generated name is removed after a while",
+    why: "Jobs with generated names become more with each creation, and finished ones would fill the API server's \
+          storage. A Job with a name of its own gets no ttl, and stays until its namespace is deleted: a tool \
+          that applies manifests again and again would create a removed Job again, and run its agent twice.",
     remedy: "Leave spec.ttlSecondsAfterFinished out: it is added. Or stay within \
              jobs.ttlSecondsAfterFinished.max.",
     subject: Subject::Workload,
@@ -62,6 +68,18 @@ struct Field {
 
 const DEADLINE: Field = Field { name: "activeDeadlineSeconds", bounds: |jobs| jobs.active_deadline_seconds };
 const TTL: Field = Field { name: "ttlSecondsAfterFinished", bounds: |jobs| jobs.ttl_seconds_after_finished };
+
+/// The number of random characters that the API server appends to `generateName`.
+const SUFFIX: usize = 5;
+
+/// Returns true for a Job whose name is generated, and for the Jobs of a `CronJob`.
+fn is_one_of_many(context: &Context<'_>, workload: &Workload<'_>) -> bool {
+    let is_generated = |prefix: &str| {
+        let suffix = context.name.strip_prefix(prefix);
+        context.name.is_empty() || suffix.is_some_and(|suffix| suffix.len() == SUFFIX)
+    };
+    workload.kind == Kind::CronJob || workload.meta.text("generateName").is_some_and(is_generated)
+}
 
 fn bounded(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report, field: &Field) {
     let Some(path) = workload.job_path().filter(|_| !context.generated) else { return };

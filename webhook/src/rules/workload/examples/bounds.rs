@@ -19,13 +19,22 @@ pub(in crate::rules::workload) const JOB007: &[Example] = &[
 ];
 
 pub(in crate::rules::workload) const JOB008: &[Example] = &[
-    Example::new("a person creates a Job without a ttl")
-        .creates(Object::Job, "")
+    Example::new("a person creates a Job with a name of its own, which stays as long as its namespace")
+        .creates(Object::Job, ""),
+    Example::new("a person creates a Job with a generated name and without a ttl")
+        .creates(Object::Job, "metadata: {name: null, generateName: unit-tests-}")
         .mutated(&[("/spec/ttlSecondsAfterFinished", "600")]),
-    Example::new("an agent has its finished Job removed immediately")
-        .by(Agent)
-        .creates(Object::Job, "spec: {ttlSecondsAfterFinished: 0}"),
-    Example::new("a person keeps a finished Job for a week")
-        .creates(Object::Job, "spec: {ttlSecondsAfterFinished: 604800}")
+    Example::new("a person creates a CronJob whose Jobs have no ttl")
+        .creates(Object::CronJob, "")
+        .mutated(&[("/spec/jobTemplate/spec/ttlSecondsAfterFinished", "600")]),
+    Example::new("an agent has its finished Job removed immediately").by(Agent).creates(
+        Object::Job,
+        "{metadata: {name: null, generateName: unit-tests-}, spec: {ttlSecondsAfterFinished: 0}}",
+    ),
+    Example::new("a person keeps finished Jobs with generated names for a week")
+        .creates(
+            Object::Job,
+            "{metadata: {name: null, generateName: unit-tests-}, spec: {ttlSecondsAfterFinished: 604800}}",
+        )
         .denied_at("spec.ttlSecondsAfterFinished"),
 ];
