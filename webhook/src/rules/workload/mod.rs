@@ -74,7 +74,7 @@ pub(crate) fn decide(
     let subresource = request.subresource;
     let context =
         Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
-    let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
+    let old = request.old_object.as_ref().map(|old| Workload::old(request.kind, old));
     // A namespace that is being deleted is in scope too: an update may keep existing violations, so it cannot get
     // stuck.
     let scope = scope(&context, &workload, request.operation);
