@@ -28,6 +28,7 @@ mod names;
 mod namespaces;
 mod outage;
 mod platform;
+mod plug_ins;
 mod quota;
 mod records;
 mod reload;
