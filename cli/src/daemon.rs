@@ -130,7 +130,7 @@ impl Args {
                         tracing::warn!(missed, "starts were missed, this sweep makes up for them");
                     }
                     last = start;
-                    self.sweep(session, health).await;
+                    Box::pin(self.sweep(session, health)).await;
                 }
                 Due::TooLate { latest } => {
                     tracing::warn!(start = %latest, "skipped a start that is later than the starting deadline");

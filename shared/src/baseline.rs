@@ -1,5 +1,6 @@
 //! The objects that every run namespace must hold, and the differences between stored and desired ones.
 
+mod account;
 mod guarded;
 
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ impl BaselineKind {
     /// The fields that are compared with the stored object.
     const fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::ServiceAccount => &[],
+            Self::ServiceAccount => &["imagePullSecrets"],
             Self::Role => &["rules"],
             Self::RoleBinding => &["roleRef", "subjects"],
             Self::ResourceQuota | Self::LimitRange => &["spec"],
@@ -121,10 +122,20 @@ impl Desired {
         let label = stored.pointer("/metadata/labels").and_then(|labels| labels.get(keys::MANAGED_BY));
         let path = format!("metadata.labels[\"{}\"]", keys::MANAGED_BY);
         compare(&path, Some(&keys::MANAGED_BY_VALUE.into()), label, &mut differences);
+        if self.kind == BaselineKind::ServiceAccount {
+            account::compare_with(self, stored, &mut differences);
+            return differences;
+        }
         for field in self.kind.fields() {
             compare(field, self.object.get(field), stored.get(field), &mut differences);
         }
         differences
+    }
+
+    /// The annotations that the object must have. It may have others.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        let annotations = self.object.pointer("/metadata/annotations").and_then(Value::as_object);
+        annotations.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
     /// The fields that are compared, with their values.
@@ -209,7 +220,7 @@ fn object(kind: BaselineKind, name: &str, namespace: &str, body: Value) -> Desir
 
 fn access(profile: &AccessProfile, namespace: &str) -> [Desired; 3] {
     [
-        object(BaselineKind::ServiceAccount, &profile.service_account, namespace, json!({})),
+        account::account(profile, namespace),
         object(BaselineKind::Role, &profile.role, namespace, json!({"rules": profile.rules})),
         object(
             BaselineKind::RoleBinding,

@@ -272,6 +272,8 @@ impl ControlPlane {
                 "--bind-address=127.0.0.1".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
+                // Plug-ins that are off by default and that write into Pods before any webhook is called.
+                "--enable-admission-plugins=ExtendedResourceToleration,PodTolerationRestriction".to_owned(),
             ],
             // Pods call the API server as well, and it calls the kubelet.
             Host::Node => vec![

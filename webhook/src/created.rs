@@ -41,7 +41,9 @@ pub fn as_created(mut object: Value, now: Timestamp) -> Value {
     let Some(fields) = object.as_object_mut() else { return object };
     fields.remove("status");
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|key, _| !NOTED.contains(&key.as_str()));
+        // Those of a Pod also say which fields the plug-ins of the API server have set.
+        let is_read = |key: &str| key == "managedFields" && kind == "Pod";
+        metadata.retain(|key, _| !NOTED.contains(&key.as_str()) || is_read(key));
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.retain(|key, _| !ANNOTATED.contains(&key.as_str()));
             renew(annotations, now);

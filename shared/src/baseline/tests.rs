@@ -102,6 +102,18 @@ fn a_policy_with_an_impossible_baseline_is_refused() {
             "codeOnly: {access: none, resourceQuota: null, limitRange: {name: l, default: {cpu: '1'}, defaultRequest: {cpu: '2'}}}",
             "baseline.codeOnly.limitRange.defaultRequest[cpu]: found \"2\", more than",
         ),
+        (
+            "candidate: {serviceAccount: a, role: a, roleBinding: a, rules: [], annotations: {codex-k8s.dev/x: y}}",
+            "baseline.candidate.annotations[codex-k8s.dev/x]: found \"codex-k8s.dev/x\"; expected a key of another",
+        ),
+        (
+            "candidate: {serviceAccount: a, role: a, roleBinding: a, rules: [], annotations: {example.com/x/y: z}}",
+            "baseline.candidate.annotations[example.com/x/y]: found \"example.com/x/y\"; expected the key",
+        ),
+        (
+            "readOnly: {serviceAccount: a, role: a, roleBinding: a, rules: [], imagePullSecrets: [a, B]}",
+            "baseline.readOnly.imagePullSecrets[1]: found \"B\"; expected the name of a Secret",
+        ),
     ] {
         let error = RunPolicy::from_yaml(&with_baseline(baseline)).unwrap_err().to_string();
         assert!(error.starts_with(problem), "{error}");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::strings;
 use super::{PolicyError, invalid};
+use crate::keys;
 use crate::quota::quantity::Quantity;
 
 /// The baseline of run namespaces. The defaults are the platform's own values: those of platform release A
@@ -68,6 +69,12 @@ pub struct AccessProfile {
     pub role_binding: String,
     /// The rules of the Role. They are also the maximum that any Role in such a namespace may grant.
     pub rules: Vec<PolicyRule>,
+    /// The annotations of the ServiceAccount, such as the name of a cloud's role for its identity webhook.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// The names of the Secrets with which the ServiceAccount's Pods pull images.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
 }
 
 /// A rule of a Role, as in `rbac.authorization.k8s.io/v1`.
@@ -215,8 +222,58 @@ impl Default for Baseline {
 impl AccessProfile {
     fn named(name: &str, rules: Vec<PolicyRule>) -> Self {
         let name = || name.to_owned();
-        Self { service_account: name(), role: name(), role_binding: name(), rules }
+        Self {
+            service_account: name(),
+            role: name(),
+            role_binding: name(),
+            rules,
+            annotations: BTreeMap::new(),
+            image_pull_secrets: Vec::new(),
+        }
     }
+
+    fn check(&self, path: &str) -> Result<(), PolicyError> {
+        for key in self.annotations.keys() {
+            let field = format!("{path}.annotations[{key}]");
+            if keys::in_domain(key) {
+                return Err(invalid(&field, format!("found {key:?}; expected a key of another domain")));
+            }
+            if !is_qualified_name(key) {
+                return Err(invalid(&field, format!("found {key:?}; expected the key of an annotation")));
+            }
+        }
+        for (index, name) in self.image_pull_secrets.iter().enumerate() {
+            if !is_subdomain(name) {
+                let field = format!("{path}.imagePullSecrets[{index}]");
+                return Err(invalid(&field, format!("found {name:?}; expected the name of a Secret")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns true for the key of a label or an annotation: a name, after a domain and a slash or alone.
+fn is_qualified_name(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    domain.is_none_or(is_subdomain)
+        && bytes.len() <= 63
+        && is_edge(bytes.first())
+        && is_edge(bytes.last())
+        && bytes.iter().all(|&byte| is_inner(byte))
+}
+
+/// Returns true for a DNS subdomain (RFC 1123), the form of the names of most objects.
+fn is_subdomain(name: &str) -> bool {
+    let is_edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        matches!((bytes.first(), bytes.last()), (Some(&first), Some(&last)) if is_edge(first) && is_edge(last))
+            && bytes.iter().all(|&byte| is_edge(byte) || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 impl Baseline {
@@ -244,7 +301,8 @@ impl Baseline {
         {
             set.check(&format!("baseline.{name}"))?;
         }
-        Ok(())
+        self.candidate.check("baseline.candidate")?;
+        self.read_only.check("baseline.readOnly")
     }
 }
 

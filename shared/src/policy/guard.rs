@@ -1,5 +1,7 @@
 //! Additional access in run namespaces: roles, subjects and tokens.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,37 +68,54 @@ impl Rbac {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tokens {
-    /// The allowed audiences of a token. The default is the API server, under its usual names.
-    pub audiences: Vec<String>,
-    /// The maximum lifetime of a token in seconds. Must be at least 600, because Kubernetes does not issue shorter
-    /// tokens.
+    /// The allowed audiences of a token, each with the maximum lifetime of a token for it in seconds. The default is the
+    /// API server, under its usual names. A cloud's audience is listed here so that its identity webhook can add tokens
+    /// to Pods, such as `sts.amazonaws.com: 86400`.
+    pub audiences: BTreeMap<String, i64>,
+    /// The maximum lifetime in seconds of a token that names no audience, and is therefore for the API server.
     pub max_seconds: i64,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
+        let server = ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
         Self {
-            audiences: strings(&[
-                "https://kubernetes.default.svc",
-                "https://kubernetes.default.svc.cluster.local",
-            ]),
-            max_seconds: 3607,
+            audiences: server.map(|name| (name.to_owned(), Self::OF_PLUG_IN)).into(),
+            max_seconds: Self::OF_PLUG_IN,
         }
     }
 }
 
 impl Tokens {
-    /// The minimum that the API server accepts in `spec.expirationSeconds`.
-    const LEAST_SECONDS: i64 = 600;
+    /// The lifetime that the API server writes into a request and into a volume without one.
+    const OF_SERVER: i64 = 3600;
+    /// The lifetime of the token volume that the API server's plug-in adds to every Pod: kubelet then renews in time.
+    const OF_PLUG_IN: i64 = 3607;
+    /// The maximum that Kubernetes accepts.
+    const MOST: i64 = 1 << 32;
 
+    /// The maximum lifetime in seconds of a token for an audience, or for none; `None` if the audience is not allowed.
+    pub fn max_seconds_for(&self, audience: Option<&str>) -> Option<i64> {
+        audience.map_or(Some(self.max_seconds), |audience| self.audiences.get(audience).copied())
+    }
+
+    /// A lower maximum would deny what the API server writes.
     pub(super) fn check(&self) -> Result<(), PolicyError> {
-        if self.max_seconds < Self::LEAST_SECONDS {
-            let problem = format!(
-                "found {}; expected {} or more, for Kubernetes grants no shorter token",
-                self.max_seconds,
-                Self::LEAST_SECONDS
-            );
-            return Err(invalid("tokens.maxSeconds", problem));
+        let audiences = self.audiences.iter();
+        let audiences =
+            audiences.map(|(name, seconds)| (format!("tokens.audiences[{name}]"), *seconds, Self::OF_SERVER));
+        let own = ("tokens.maxSeconds".to_owned(), self.max_seconds, Self::OF_PLUG_IN);
+        for (field, seconds, least) in audiences.chain([own]) {
+            if !(least..=Self::MOST).contains(&seconds) {
+                let most = Self::MOST;
+                let problem = format!(
+                    "found {seconds}; expected {least} to {most}, because the API server writes {least} itself"
+                );
+                return Err(invalid(&field, problem));
+            }
+        }
+        if self.audiences.contains_key("") {
+            return Err(invalid("tokens.audiences", "found \"\"; expected the name of an audience"));
         }
         Ok(())
     }

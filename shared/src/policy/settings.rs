@@ -380,6 +380,14 @@ pub struct Bounds {
     pub max: i64,
 }
 
+/// The maximum of a number. It has no default, because the API server sets its own before any webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Maximum {
+    /// The maximum value.
+    pub max: i64,
+}
+
 /// The `ServiceAccounts` that workloads may run as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -417,27 +425,31 @@ pub struct Jobs {
     pub service_accounts: ServiceAccounts,
     /// The bounds of `spec.activeDeadlineSeconds` of a Job.
     pub active_deadline_seconds: Bounds,
-    /// The bounds of `spec.ttlSecondsAfterFinished` of a Job.
+    /// The bounds of `spec.ttlSecondsAfterFinished` of a Job with a generated name, and of the Jobs of a `CronJob`. A
+    /// Job with a name of its own may have any, or none.
     pub ttl_seconds_after_finished: Bounds,
-    /// The bounds of `spec.backoffLimit` of a Job. The API server sets its own default, 6, before any webhook
-    /// receives the Job.
+    /// The bounds of `spec.backoffLimit` of a Job. The default also replaces 6, which the API server writes into a Job
+    /// without the field before any webhook receives the Job.
     pub backoff_limit: Bounds,
-    /// The bounds of `spec.parallelism` of a Job.
-    pub parallelism: Bounds,
-    /// The bounds of `spec.completions` of a Job.
-    pub completions: Bounds,
+    /// The maximum of `spec.parallelism` of a Job.
+    pub parallelism: Maximum,
+    /// The maximum of `spec.completions` of a Job.
+    pub completions: Maximum,
     /// The allowed values of `spec.managedBy` of a Job.
     pub managed_by: Vec<String>,
-    /// The allowed scheduler names.
+    /// The allowed scheduler names. The first is the default for workloads that set none, unless `default-scheduler`,
+    /// which the API server writes into them, is listed too.
     pub schedulers: Vec<String>,
     /// The allowed priority classes. None by default.
     pub priority_classes: Vec<String>,
     /// The allowed runtime classes. None by default.
     pub runtime_classes: Vec<String>,
     /// The allowed types of volumes, by the name of their field in a Pod's volume. The default is the types that Pod
-    /// Security's `restricted` allows.
+    /// Security's `restricted` allows. `projected` must be among them, because the API server adds such a volume to
+    /// Pods.
     pub volumes: Vec<String>,
-    /// The allowed tolerations. The default is those that the API server adds to every Pod.
+    /// The allowed tolerations. The default is those that the plug-ins of the API server add to Pods. A Pod may also
+    /// tolerate taints that have the name of an extended resource which it requests.
     pub tolerations: Vec<Toleration>,
     /// The allowed values of `metadata.finalizers` of workloads and their templates.
     pub finalizers: Vec<String>,
@@ -447,14 +459,15 @@ pub struct Jobs {
 
 impl Default for Jobs {
     fn default() -> Self {
-        let toleration = |key: &str| Toleration { key: key.to_owned(), effect: "NoExecute".to_owned() };
+        let toleration =
+            |key: &str, effect: &str| Toleration { key: key.to_owned(), effect: effect.to_owned() };
         Self {
             service_accounts: ServiceAccounts::default(),
             active_deadline_seconds: Bounds { default: 900, max: 18_000 },
             ttl_seconds_after_finished: Bounds { default: 600, max: 86_400 },
             backoff_limit: Bounds { default: 0, max: 6 },
-            parallelism: Bounds { default: 1, max: 4 },
-            completions: Bounds { default: 1, max: 16 },
+            parallelism: Maximum { max: 4 },
+            completions: Maximum { max: 16 },
             managed_by: strings(&["kubernetes.io/job-controller"]),
             schedulers: strings(&["default-scheduler"]),
             priority_classes: Vec::new(),
@@ -471,8 +484,9 @@ impl Default for Jobs {
                 "secret",
             ]),
             tolerations: vec![
-                toleration("node.kubernetes.io/not-ready"),
-                toleration("node.kubernetes.io/unreachable"),
+                toleration("node.kubernetes.io/not-ready", "NoExecute"),
+                toleration("node.kubernetes.io/unreachable", "NoExecute"),
+                toleration("node.kubernetes.io/memory-pressure", "NoSchedule"),
             ],
             finalizers: strings(&["batch.kubernetes.io/job-tracking", "foregroundDeletion", "orphan"]),
             secret_env: strings(&[
@@ -491,14 +505,24 @@ impl Jobs {
             ("jobs.activeDeadlineSeconds", self.active_deadline_seconds, 1),
             ("jobs.ttlSecondsAfterFinished", self.ttl_seconds_after_finished, 0),
             ("jobs.backoffLimit", self.backoff_limit, 0),
-            ("jobs.parallelism", self.parallelism, 0),
-            ("jobs.completions", self.completions, 0),
         ];
         for (field, Bounds { default, max }, least) in bounds {
             if default < least || default > max {
                 let problem = format!("default {default} lies outside {least} and max {max}");
                 return Err(invalid(field, problem));
             }
+        }
+        // The API server writes 1 into a Job that has neither.
+        for (field, Maximum { max }) in
+            [("jobs.parallelism.max", self.parallelism), ("jobs.completions.max", self.completions)]
+        {
+            if max < 1 {
+                return Err(invalid(field, format!("found {max}; expected 1 or more")));
+            }
+        }
+        if !self.volumes.iter().any(|name| name == "projected") {
+            let problem = "lacks \"projected\"; the API server adds a volume of this type to Pods";
+            return Err(invalid("jobs.volumes", problem));
         }
         if self.service_accounts.full_env.is_empty() {
             return Err(invalid("jobs.serviceAccounts.fullEnv", "is empty; name at least one, the default"));

@@ -157,12 +157,31 @@ fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
 }
 
 #[test]
-fn a_token_that_kubernetes_would_not_grant_is_no_maximum() {
-    let message = refused("tokens:\n  maxSeconds: 599\n");
-    assert_eq!(
-        message,
-        "tokens.maxSeconds: found 599; expected 600 or more, for Kubernetes grants no shorter token"
-    );
+fn a_policy_that_would_deny_what_the_api_server_writes_is_refused() {
+    for (policy, message) in [
+        ("volumes: [emptyDir]", "jobs.volumes: lacks \"projected\""),
+        ("parallelism: {max: 0}", "jobs.parallelism.max: found 0; expected 1 or more"),
+        ("completions: {max: 0}", "jobs.completions.max: found 0; expected 1 or more"),
+    ] {
+        let found = refused(&format!("jobs:\n  {policy}\n"));
+        assert!(found.starts_with(message), "{found}");
+    }
+}
+
+#[test]
+fn a_maximum_age_of_tokens_admits_those_whose_age_the_api_server_sets() {
+    for (policy, message) in [
+        ("maxSeconds: 3606", "tokens.maxSeconds: found 3606; expected 3607 to 4294967296"),
+        ("audiences: {vault: 3599}", "tokens.audiences[vault]: found 3599; expected 3600 to 4294967296"),
+        (
+            "audiences: {vault: 4294967297}",
+            "tokens.audiences[vault]: found 4294967297; expected 3600 to 4294967296",
+        ),
+        ("audiences: {\"\": 3600}", "tokens.audiences: found \"\"; expected the name of an audience"),
+    ] {
+        let found = refused(&format!("tokens:\n  {policy}\n"));
+        assert!(found.starts_with(message), "{found}");
+    }
 }
 
 #[test]

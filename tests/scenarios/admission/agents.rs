@@ -34,7 +34,7 @@ fn an_agents_own_job_is_mutated_into_its_run() {
     assert_eq!(stored["spec"]["template"]["metadata"]["labels"]["codex-k8s.dev/run-id"], run_id);
     assert_eq!(stored["spec"]["template"]["spec"]["serviceAccountName"], "codex-runner");
     assert_eq!(stored["spec"]["activeDeadlineSeconds"], 900);
-    assert_eq!(stored["spec"]["ttlSecondsAfterFinished"], 600);
+    assert_eq!(stored["spec"]["backoffLimit"], 0);
     let env = stored["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
     assert!(env.contains(&format!(r#"{{"name":"CODEXK8S_RUN_ID","value":"{run_id}"}}"#)), "{env}");
 }

@@ -109,16 +109,20 @@ fn retries_per_index_are_capped_as_retries_are() {
     let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
     let job = |per_index: i64| {
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "indexed"}, "spec": {
-            "completionMode": "Indexed", "completions": 2, "backoffLimit": 6, "backoffLimitPerIndex": per_index,
+            "completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": per_index,
             "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}})
     };
-    create(&Identity::agent(&namespace), &path, &job(7)).refused(
+    create(&Identity::agent(&namespace), &path, &job(4)).refused(
         403,
         "JOB009",
         "spec.backoffLimitPerIndex",
         "at most 6",
     );
-    create(&Identity::agent(&namespace), &path, &job(6)).admitted();
+    let mut bounded = job(4);
+    bounded["spec"]["backoffLimit"] = 6.into();
+    let path_of_dry_run = format!("{path}?dryRun=All");
+    create(&Identity::agent(&namespace), &path_of_dry_run, &bounded).admitted();
+    create(&Identity::agent(&namespace), &path, &job(3)).admitted();
 }
 
 #[test]

@@ -13,14 +13,20 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// Examples that this API server decides by itself, and why: the rule and the start of the example's name.
-const NOT_OURS: [(&str, &str, &str); 4] = [
+const NOT_OURS: [(&str, &str, &str); 6] = [
     ("BASE001", "the platform writes its own quota", "the baseline has the object already"),
     (
         "JOB004",
         "a controller creates a Pod",
         "a plug-in of the API server looks for the ServiceAccount first",
     ),
-    ("JOB009", "a person creates a Job without a retry", "the API server sets its own default first"),
+    ("JOB013", "a person creates a Pod, to which", "there is no such class, and the request has the field"),
+    ("JOB013", "a person creates a Pod with a priority", "there is no such class"),
+    (
+        "JOB016",
+        "a person creates a Pod, to which",
+        "the request has the field, and managedFields then list it",
+    ),
     ("JOB024", "a Pod has more than a hundred", "the API server denies containers of the same name first"),
 ];
 

@@ -340,7 +340,7 @@ const IN_FORCE: &str =
     "quotas: {cluster: null, perProject: null, perRequester: null}\nrules: {JOB010: warn}\n";
 const PROPOSED: &str = "quotas: {cluster: null, perProject: null, perRequester: null}
 lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}
-jobs: {parallelism: {default: 1, max: 2}}
+jobs: {parallelism: {max: 2}}
 rules: {JOB018: warn}
 cleanup: {grace: 1m0s}
 baseline:

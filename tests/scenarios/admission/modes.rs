@@ -20,7 +20,7 @@ identities: {breakGlass: {users: [rescuer]}}
 jobs:
   priorityClasses: [batch-low]
   runtimeClasses: [gvisor]
-rules: {NS009: warn, JOB008: \"off\", JOB010: audit, JOB018: warn, JOB022: enforce}
+rules: {NS009: warn, JOB007: \"off\", JOB010: audit, JOB018: warn, JOB022: enforce}
 ";
 
 fn guard() -> &'static Guard {
@@ -48,8 +48,8 @@ fn managed() -> String {
 
 /// Creates a Job with kubectl, whose output contains the warnings.
 fn create_job(namespace: &str, spec: &Value, container: &Value) -> Ran {
-    let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
-        "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
+    let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"backoffLimit": 0,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
     job["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let first = &mut job["spec"]["template"]["spec"]["containers"][0];
     first.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
@@ -127,10 +127,10 @@ fn a_rule_that_is_off_neither_evaluators_nor_mutates() {
     let namespace = managed();
     let ran = create_job(&namespace, &json!({}), &json!({}));
     let stored: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(stored["spec"]["ttlSecondsAfterFinished"], Value::Null, "JOB008 would have added it");
-    assert_eq!(stored["spec"]["activeDeadlineSeconds"], 900, "JOB007 still does");
+    assert_eq!(stored["spec"]["activeDeadlineSeconds"], Value::Null, "JOB007 would have added it");
+    assert_eq!(stored["spec"]["template"]["spec"]["serviceAccountName"], "codex-runner", "JOB004 still does");
     let other = managed();
-    let ran = create_job(&other, &json!({"ttlSecondsAfterFinished": 999_999_999}), &json!({}));
+    let ran = create_job(&other, &json!({"activeDeadlineSeconds": 999_999_999}), &json!({}));
     assert!(ran.succeeded() && !ran.stderr.contains("Warning: JOB"), "{ran}");
     assert_eq!(noted(&other, 201)[RULES], Value::Null);
 }

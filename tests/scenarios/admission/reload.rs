@@ -46,14 +46,14 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     let guard = Guard::start_with_policy(playground(), "").unwrap();
     post(&guard, "/api/v1/namespaces", &namespace("codex-issue-reload")).admitted();
     wide_job(&guard).admitted();
-    let (first, narrow) = (hash(&guard), "jobs: {parallelism: {default: 1, max: 2}}\n");
+    let (first, narrow) = (hash(&guard), "jobs: {parallelism: {max: 2}}\n");
     guard.write_policy(narrow).unwrap();
     eventually("the new policy is in force", TIMEOUT, || (hash(&guard) != first).then_some(())).unwrap();
     wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "must be at most 2");
     let second = hash(&guard);
     for (failures, bad) in [
         "rules: {JOB099: off}\n",
-        "jobs: {parallelism: {default: 9, max: 2}}\n",
+        "jobs: {parallelism: {max: 0}}\n",
         "jobs: {parallelismus: 1}\n",
         "jobs: [\n",
     ]
@@ -82,8 +82,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
 /// and back.
 #[test]
 fn a_rule_is_rolled_out_from_audit_over_warn_to_enforce_and_taken_back_without_a_restart() {
-    let narrow =
-        |mode: &str| format!("jobs: {{parallelism: {{default: 1, max: 2}}}}\nrules: {{JOB010: {mode}}}\n");
+    let narrow = |mode: &str| format!("jobs: {{parallelism: {{max: 2}}}}\nrules: {{JOB010: {mode}}}\n");
     let guard = Guard::start_with_policy(playground(), &narrow("audit")).unwrap();
     post(&guard, "/api/v1/namespaces", &namespace("codex-issue-reload")).admitted();
     let found = |outcome: &str| {

@@ -172,19 +172,31 @@ fn deadlines_are_capped() {
 }
 
 #[test]
-fn ttls_of_finished_jobs_are_capped() {
-    developer_sets("/spec/ttlSecondsAfterFinished", 0.into()).admitted();
-    developer_sets("/spec/ttlSecondsAfterFinished", 90_000.into()).refused(
-        403,
-        "JOB008",
-        "ttlSecondsAfterFinished",
-        "at most 86400",
-    );
+fn finished_jobs_with_generated_names_are_removed_and_others_stay() {
+    let namespace = managed();
+    let send = |job: &Value| create(&Identity::developer(), &jobs(&namespace), job);
+    let mut generated = job("x");
+    generated["metadata"] = json!({"generateName": "tests-"});
+    let stored = send(&generated).admitted();
+    assert_eq!(stored["spec"]["ttlSecondsAfterFinished"], 600);
+    let path = format!("{}/{}", jobs(&namespace), stored["metadata"]["name"].as_str().unwrap());
+    for ttl in [json!(90_000), Value::Null] {
+        let change = json!({"spec": {"ttlSecondsAfterFinished": ttl}});
+        patch_at(&Identity::developer(), path.clone(), MERGE, &change).refused(
+            403,
+            "JOB008",
+            "ttlSecondsAfterFinished",
+            "at most 86400",
+        );
+    }
+    send(&with(generated, "/spec/ttlSecondsAfterFinished", 0.into())).admitted();
+    assert_eq!(send(&job("own")).admitted()["spec"]["ttlSecondsAfterFinished"], Value::Null);
+    send(&with(job("week"), "/spec/ttlSecondsAfterFinished", 604_800.into())).admitted();
 }
 
 #[test]
 fn retries_are_capped() {
-    developer_sets("/spec/backoffLimit", 6.into()).admitted();
+    developer_sets("/spec/backoffLimit", 5.into()).admitted();
     developer_sets("/spec/backoffLimit", 7.into()).refused(403, "JOB009", "spec.backoffLimit", "at most 6");
 }
 
@@ -487,7 +499,6 @@ fn a_suspended_job_is_not_edited_into_something_else() {
             "tolerations",
         ),
         (json!({"spec": {"activeDeadlineSeconds": 99_999}}), "JOB007", "activeDeadlineSeconds"),
-        (json!({"spec": {"ttlSecondsAfterFinished": null}}), "JOB008", "ttlSecondsAfterFinished"),
         (json!({"spec": {"parallelism": 50}}), "JOB010", "parallelism"),
     ] {
         patch_at(&Identity::agent(&namespace), path.clone(), STRATEGIC, &patch).refused(403, rule, field, "");

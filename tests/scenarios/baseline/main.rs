@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what is measured is shown")]
 
+mod accounts;
 mod drift;
 mod faults;
 mod gate;

@@ -48,7 +48,8 @@ fn fill_in_job(job: &mut Value) {
         metadata.insert("labels".to_owned(), labels);
     }
     if let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.entry("backoffLimit").or_insert_with(|| json!(6));
+        let is_per_index = spec.get("backoffLimitPerIndex").is_some_and(|limit| !limit.is_null());
+        spec.entry("backoffLimit").or_insert_with(|| if is_per_index { i32::MAX.into() } else { json!(6) });
     }
 }
 

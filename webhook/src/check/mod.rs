@@ -166,6 +166,8 @@ impl Checker {
         let mut decided = self.ask(Entry::Validate, requester, document, &change, position).await?;
         if mutated.outcome.denial.is_some() {
             decided = mutated;
+        } else {
+            decided.outcome.warnings.splice(..0, mutated.outcome.warnings);
         }
         let namespace = namespace.filter(|_| !is_namespace(document));
         Ok(evaluation::of(document, self.request.operation, namespace, patch, decided, change.object))

@@ -140,7 +140,7 @@ impl Plan {
 }
 
 /// True if an object has the platform's label or we have applied it before, because removing the label does not change
-/// the owner. A ServiceAccount is always ours: the label is all that we apply, so an account without it cannot be
+/// the owner. A ServiceAccount is always ours: the label may be all that we apply, so an account without it cannot be
 /// recognized; but it holds nothing that another manager could own, because its rights are defined elsewhere.
 fn is_ours(kind: BaselineKind, stored: &Value) -> bool {
     if kind == BaselineKind::ServiceAccount {

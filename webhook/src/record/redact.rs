@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use codex_k8s_shared::keys;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rules::Kind;
 use crate::rules::workload::{APP_ARMOR, RUN_VARIABLES};
@@ -31,12 +31,16 @@ pub(crate) struct Redactor {
 impl Redactor {
     /// Hides everything in an object that no rule reads.
     pub(crate) fn redact(&mut self, kind: Kind, object: &mut Value) {
+        let fields = if kind == Kind::Pod { authors_fields(object) } else { Value::Null };
         for content in CONTENT.into_iter().filter(|_| kind != Kind::Revision) {
             if let Some(content) = object.get_mut(content) {
                 self.hide(content);
             }
         }
         self.walk(object);
+        if let (false, Some(metadata)) = (fields.is_null(), object.get_mut("metadata")) {
+            metadata["managedFields"] = fields;
+        }
     }
 
     fn walk(&mut self, value: &mut Value) {
@@ -101,11 +105,31 @@ impl Redactor {
     }
 }
 
+/// Returns the part of a Pod's `managedFields` that rules read: the names of the fields of `spec` that its author set.
+fn authors_fields(object: &Value) -> Value {
+    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let spec = |manager: &Value| {
+        let fields = manager.pointer("/fieldsV1/f:spec").and_then(Value::as_object);
+        let names = fields.into_iter().flat_map(serde_json::Map::keys).map(|name| (name.clone(), json!({})));
+        json!({"fieldsV1": {"f:spec": names.collect::<serde_json::Map<_, _>>()}})
+    };
+    managers.map_or(Value::Null, |managers| managers.iter().map(spec).collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    #[test]
+    fn of_the_managed_fields_of_a_pod_only_the_names_of_fields_stay() {
+        let managed = json!([{"manager": "kubectl", "fieldsV1": {"f:metadata": {}, "f:spec": {
+            "f:containers": {"k:{\"name\":\"hunter2\"}": {}}, "f:tolerations": {}}}}]);
+        let hidden = redacted(Kind::Pod, json!({"metadata": {"managedFields": managed}}));
+        let names = json!({"fieldsV1": {"f:spec": {"f:containers": {}, "f:tolerations": {}}}});
+        assert_eq!(hidden["metadata"]["managedFields"], json!([names]));
+        let hidden = redacted(Kind::Job, json!({"metadata": {"managedFields": managed}}));
+        assert_eq!(hidden["metadata"], json!({}));
+    }
 
     fn redacted(kind: Kind, mut object: Value) -> Value {
         Redactor::default().redact(kind, &mut object);

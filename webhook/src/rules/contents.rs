@@ -49,7 +49,7 @@ pub(crate) fn decide(
     }
     let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
     match (entry, write.new) {
-        (Entry::Mutate, Some(new)) => verdict.patch = mutate(&context, &write, new, &mut verdict.evaluated),
+        (Entry::Mutate, Some(new)) => mutate(&context, &write, new, &mut verdict),
         (Entry::Mutate, None) => {}
         (Entry::Validate, _) => verdict.findings = validate(&context, &write, &mut verdict.evaluated),
     }
@@ -71,17 +71,12 @@ fn is_in_scope(context: &Context<'_>) -> bool {
     !bookkeeping && (is_binding || context.namespace().is_some())
 }
 
-fn mutate(
-    context: &Context<'_>,
-    write: &Write<'_>,
-    new: &Value,
-    evaluated: &mut Vec<&'static Rule>,
-) -> json_patch::Patch {
-    evaluate::mutate(context.policy, checks(), new, evaluated, |check, edits| {
+fn mutate(context: &Context<'_>, write: &Write<'_>, new: &Value, verdict: &mut Verdict) {
+    evaluate::mutate(context.policy, checks(), new, verdict, |check, edits| {
         let Some(mutate) = check.mutate else { return false };
         mutate(context, write, edits);
         true
-    })
+    });
 }
 
 fn validate(context: &Context<'_>, write: &Write<'_>, evaluated: &mut Vec<&'static Rule>) -> Vec<Finding> {

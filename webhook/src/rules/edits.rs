@@ -13,12 +13,13 @@ pub(crate) struct Edits<'a> {
     /// JSON pointers of the parents that the patch creates.
     created: HashSet<String>,
     operations: Vec<PatchOperation>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Edits<'a> {
     /// Starts without edits of `object`.
     pub(crate) fn new(object: &'a Value) -> Self {
-        Self { object, created: HashSet::new(), operations: Vec::new() }
+        Self { object, created: HashSet::new(), operations: Vec::new(), warnings: Vec::new() }
     }
 
     /// Adds a label below `holder.metadata`.
@@ -45,14 +46,15 @@ impl<'a> Edits<'a> {
         self.add(path, value);
     }
 
-    /// Appends to an array, and creates it if it is missing.
-    pub(crate) fn push(&mut self, array: &[&str], value: Value) {
+    /// Inserts into an array before the entry at `index`, and creates the array if it is missing.
+    pub(crate) fn insert(&mut self, array: &[&str], index: usize, value: Value) {
         if let Some((_, parents)) = array.split_last() {
             self.ensure(parents, &json!({}));
         }
         self.ensure_one(array, &json!([]));
+        let index = index.to_string();
         let mut path = array.to_vec();
-        path.push("-");
+        path.push(&index);
         self.add(&path, value);
     }
 
@@ -83,9 +85,14 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// Returns the patch.
-    pub(crate) fn finish(self) -> Patch {
-        Patch(self.operations)
+    /// Warns the author of the object about an edit that replaces a value.
+    pub(crate) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Returns the patch and the warnings.
+    pub(crate) fn finish(self) -> (Patch, Vec<String>) {
+        (Patch(self.operations), self.warnings)
     }
 }
 
@@ -97,7 +104,7 @@ mod tests {
         let before = object.clone();
         let mut edits = Edits::new(&before);
         edit(&mut edits);
-        json_patch::patch(&mut object, &edits.finish()).unwrap();
+        json_patch::patch(&mut object, &edits.finish().0).unwrap();
         object
     }
 
@@ -113,9 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn an_array_that_is_missing_is_created_and_one_that_is_there_is_kept() {
-        let push = |edits: &mut Edits<'_>| edits.push(&["spec", "env"], json!(2));
-        assert_eq!(applied(json!({}), push), json!({"spec": {"env": [2]}}));
-        assert_eq!(applied(json!({"spec": {"env": [1]}}), push), json!({"spec": {"env": [1, 2]}}));
+    fn an_array_that_is_missing_is_created_and_one_that_is_there_keeps_its_entries_behind() {
+        let insert = |edits: &mut Edits<'_>| {
+            edits.insert(&["spec", "env"], 0, json!(1));
+            edits.insert(&["spec", "env"], 1, json!(2));
+        };
+        assert_eq!(applied(json!({}), insert), json!({"spec": {"env": [1, 2]}}));
+        assert_eq!(applied(json!({"spec": {"env": [3]}}), insert), json!({"spec": {"env": [1, 2, 3]}}));
     }
 }

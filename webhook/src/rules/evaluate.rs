@@ -1,12 +1,12 @@
 //! The evaluation of the rules of one subject: those that are on, in their order.
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
-use json_patch::Patch;
 use serde_json::Value;
 
 use super::edits::Edits;
 use super::report::{Finding, Report};
 use super::rule::Rule;
+use super::verdict::Verdict;
 
 /// A rule together with the functions that evaluate it. Each subject has its own type.
 pub(super) trait HasRule {
@@ -44,23 +44,23 @@ pub(super) fn validate<'c, C: HasRule + 'c>(
     findings
 }
 
-/// Fixes an object by the rules that are on, and appends those that apply to `evaluated`. `mutate` returns true if the
-/// rule applies.
+/// Fixes an object by the rules that are on, and sets the patch, the warnings and the rules of the verdict. `mutate`
+/// returns true if the rule applies.
 pub(super) fn mutate<'c, C: HasRule + 'c>(
     policy: &RunPolicy,
     checks: impl IntoIterator<Item = &'c C>,
     object: &Value,
-    evaluated: &mut Vec<&'static Rule>,
+    verdict: &mut Verdict,
     mutate: impl Fn(&C, &mut Edits<'_>) -> bool,
-) -> Patch {
+) {
     let mut edits = Edits::new(object);
     for check in checks {
         let rule = check.rule();
         if is_on(policy, rule) {
-            evaluated.extend(mutate(check, &mut edits).then_some(rule));
+            verdict.evaluated.extend(mutate(check, &mut edits).then_some(rule));
         }
     }
-    edits.finish()
+    (verdict.patch, verdict.warnings) = edits.finish();
 }
 
 /// Reports the violations of a state, except those that the state before has too.

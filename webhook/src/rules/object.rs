@@ -51,6 +51,11 @@ impl<'a> Meta<'a> {
         map.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// Returns the entries of `managedFields`.
+    pub(crate) fn managed_fields(self) -> impl Iterator<Item = &'a Value> {
+        items(self.field("managedFields"))
+    }
+
     /// Returns the entries of `finalizers`.
     pub(crate) fn finalizers(self) -> impl Iterator<Item = &'a str> {
         items(self.field("finalizers")).filter_map(Value::as_str)

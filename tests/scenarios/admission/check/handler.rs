@@ -96,24 +96,29 @@ impl Handler {
     pub(super) async fn ask(&mut self, ask: &Ask<'_>) -> Said {
         let mut object = ask.object.cloned().unwrap_or_default();
         let mutated = self.call("/mutate", &ask.review(&object)).await;
+        let texts = |list: &Value| -> Vec<String> {
+            list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let mut warnings = texts(&mutated["warnings"]);
         if let Some(patch) = mutated["patch"].as_str() {
             let patch: json_patch::Patch =
                 serde_json::from_slice(&BASE64_STANDARD.decode(patch).unwrap()).unwrap();
             json_patch::patch(&mut object, &patch).unwrap();
         }
         let response = match &mutated["allowed"] {
-            Value::Bool(true) => self.call("/validate", &ask.review(&object)).await,
+            Value::Bool(true) => {
+                let validated = self.call("/validate", &ask.review(&object)).await;
+                warnings.extend(texts(&validated["warnings"]));
+                validated
+            }
             _ => mutated,
-        };
-        let texts = |list: &Value| -> Vec<String> {
-            list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
         };
         let causes = response["status"]["details"]["causes"].as_array().into_iter().flatten();
         let mut rules: Vec<_> = causes.map(|cause| cause["reason"].as_str().unwrap().to_owned()).collect();
         rules.dedup();
         let message = response["status"]["message"].as_str().map(str::to_owned);
         assert_eq!(response["allowed"] == true, message.is_none(), "{response}");
-        Said { message, rules, warnings: texts(&response["warnings"]), object }
+        Said { message, rules, warnings, object }
     }
 
     /// Calls until there is a decision: a fact that could not be read in time is requested once more, as clients do.

@@ -150,6 +150,11 @@ fn set_to_the_policys(context: &Context<'_>, write: &Write<'_>, edits: &mut Edit
             edits.set(&[field], value.clone());
         }
     }
+    for (key, value) in desired_object.annotations() {
+        if Meta::of(new).annotation(key) != Some(value) {
+            edits.annotation(&[], key, value);
+        }
+    }
     if Meta::of(new).label(keys::MANAGED_BY) != Some(keys::MANAGED_BY_VALUE) {
         edits.label(&[], keys::MANAGED_BY, keys::MANAGED_BY_VALUE);
     }

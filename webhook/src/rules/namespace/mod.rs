@@ -77,9 +77,7 @@ pub(crate) fn decide(
     }
     match (entry, new.as_ref()) {
         (Entry::Mutate, Some(new)) if request.subresource.is_none() && !leaving => {
-            let (patch, warning) = mutate(&context, old.as_ref(), new, &mut verdict.evaluated);
-            verdict.patch = patch;
-            verdict.warnings.extend(warning);
+            mutate(&context, old.as_ref(), new, &mut verdict);
         }
         (Entry::Mutate, _) => {}
         (Entry::Validate, _) => {
@@ -124,25 +122,19 @@ fn claims_by_generated_name(context: &Context<'_>, new: &Namespace<'_>) -> bool 
     codex_k8s_shared::names::reserved_prefix(&probe, &context.policy.namespaces.prefixes).is_some()
 }
 
-fn mutate(
-    context: &Context<'_>,
-    old: Option<&Namespace<'_>>,
-    new: &Namespace<'_>,
-    evaluated: &mut Vec<&'static Rule>,
-) -> (json_patch::Patch, Option<String>) {
+fn mutate(context: &Context<'_>, old: Option<&Namespace<'_>>, new: &Namespace<'_>, verdict: &mut Verdict) {
     if let Some(old) = old.filter(|old| old.is_managed()) {
-        return restore::restore(context, checks(), old, new, evaluated);
+        return restore::restore(context, checks(), old, new, verdict);
     }
     // Nothing is added to an existing namespace unless a manager labels a slot that was created without labels.
     let becomes_managed = context.becomes_managed && context.is_slot() && context.requester.is_manager();
     let created = old.is_none() && !creates_bare_slot(context, old, Some(new));
     let checks = checks().filter(|_| created || becomes_managed);
-    let patch = evaluate::mutate(context.policy, checks, new.object, evaluated, |check, edits| {
+    evaluate::mutate(context.policy, checks, new.object, verdict, |check, edits| {
         let Some(mutate) = check.mutate else { return false };
         mutate(context, new, edits);
         true
     });
-    (patch, None)
 }
 
 /// If a namespace may not become managed at all, only that is reported, and not what else it lacks.

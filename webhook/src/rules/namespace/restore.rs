@@ -5,10 +5,9 @@
 //! apply. None of them asked to remove it.
 
 use codex_k8s_shared::policy::Mode;
-use json_patch::Patch;
 
 use super::subject::{Check, Context, Key, Namespace};
-use crate::rules::{Edits, Meta, Rule};
+use crate::rules::{Edits, Meta, Verdict};
 
 impl Key {
     fn value(self, meta: Meta<'_>) -> Option<&str> {
@@ -32,20 +31,19 @@ impl Key {
     }
 }
 
-/// Restores what an update of a managed namespace leaves out, by the rules that would deny it. Returns a warning that
-/// names the keys, if there are any.
+/// Restores what an update of a managed namespace leaves out, by the rules that would deny it. A warning names the keys.
 pub(super) fn restore<'c>(
     context: &Context<'_>,
     checks: impl Iterator<Item = &'c Check>,
     old: &Namespace<'_>,
     new: &Namespace<'_>,
-    evaluated: &mut Vec<&'static Rule>,
-) -> (Patch, Option<String>) {
+    verdict: &mut Verdict,
+) {
     let mut edits = Edits::new(new.object);
     let mut restored = Vec::new();
     for check in checks.filter(|check| check.rule.mode(context.policy) == Mode::Enforce) {
         let Some(keys) = check.restore else { continue };
-        evaluated.push(check.rule);
+        verdict.evaluated.push(check.rule);
         for key in keys(context, old, new) {
             if let (Some(value), None) = (key.value(old.meta), key.value(new.meta))
                 && !restored.contains(&key)
@@ -55,11 +53,9 @@ pub(super) fn restore<'c>(
             }
         }
     }
-    (edits.finish(), warning(&restored))
-}
-
-fn warning(restored: &[Key]) -> Option<String> {
-    let keys: Vec<_> = restored.iter().map(|key| key.name()).collect();
-    let keys = (!keys.is_empty()).then(|| keys.join(", "))?;
-    Some(format!("restored, because they cannot be removed from a run namespace: {keys}"))
+    if !restored.is_empty() {
+        let keys = restored.iter().map(|key| key.name()).collect::<Vec<_>>().join(", ");
+        edits.warn(format!("restored, because they cannot be removed from a run namespace: {keys}"));
+    }
+    (verdict.patch, verdict.warnings) = edits.finish();
 }

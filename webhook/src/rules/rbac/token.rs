@@ -2,6 +2,7 @@
 
 use codex_k8s_shared::policy::Mode;
 use codex_k8s_shared::run::RuntimeMode;
+use serde_json::Value;
 
 use super::examples::token as examples;
 use crate::rules::object::{at, items};
@@ -16,11 +17,11 @@ pub(super) const CHECKS: &[Check] =
 
 static TOKEN001: Rule = Rule {
     id: "TOKEN001",
-    title: "A requested token is short-lived and for this API server",
+    title: "A requested token is short-lived and for an allowed audience",
     why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
           the run.",
     remedy: "Leave out spec.audiences, and set spec.expirationSeconds to at most an hour; tokens in the policy \
-             sets the allowed audiences and the longest lifetime.",
+             sets the allowed audiences and the longest lifetime of a token for each.",
     subject: Subject::Contents,
     reads: &["tokens.audiences", "tokens.maxSeconds"],
     default_mode: Mode::Enforce,
@@ -54,16 +55,18 @@ fn is_plain(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let tokens = &context.policy.tokens;
     for (index, audience) in items(at(new, &["spec", "audiences"])).enumerate() {
         let audience = audience.as_str().unwrap_or_default();
-        if !tokens.audiences.iter().any(|listed| listed == audience) {
-            let remedy = format!("must be {}", tokens.audiences.join(" or "));
+        if tokens.max_seconds_for(Some(audience)).is_none() {
+            let listed: Vec<_> = tokens.audiences.keys().map(String::as_str).collect();
+            let remedy = format!("must be {}", listed.join(" or "));
             report.forbid(format!("spec.audiences[{index}]"), quoted(audience), remedy);
         }
     }
+    let audiences = items(at(new, &["spec", "audiences"])).filter_map(Value::as_str);
+    let max = audiences.filter_map(|audience| tokens.max_seconds_for(Some(audience))).min();
+    let max = max.unwrap_or(tokens.max_seconds);
     let seconds = at(new, &["spec", "expirationSeconds"]);
-    if let Some(seconds) =
-        seconds.filter(|value| value.as_i64().is_none_or(|evaluated| evaluated > tokens.max_seconds))
-    {
-        let remedy = format!("must be at most {}", tokens.max_seconds);
+    if let Some(seconds) = seconds.filter(|value| value.as_i64().is_none_or(|seconds| seconds > max)) {
+        let remedy = format!("must be at most {max}");
         report.forbid("spec.expirationSeconds", clean(&seconds.to_string()), remedy);
     }
 }

@@ -81,38 +81,41 @@ fn run_variables_match(context: &Context<'_>, workload: &Workload<'_>, report: &
         return;
     }
     for container in workload.containers() {
-        for (index, variable) in items(container.value.get("env")).enumerate() {
-            let Some(name) = text(variable, "name").filter(|name| name.starts_with("CODEXK8S_")) else {
-                continue;
+        for (index, variable, expected) in wrong_variables(context, workload, &container) {
+            let found = match at(variable, &["valueFrom"]) {
+                Some(_) => "a reference".to_owned(),
+                None => quoted(text(variable, "value").unwrap_or_default()),
             };
-            let Some(expected) = run_variables(context, workload).find(|expected| expected.name == name)
-            else {
-                continue;
-            };
-            check_variable(workload, &container, index, variable, &expected, report);
+            let path = container.field(workload, &format!("env[{index}] ({})", expected.name));
+            report.forbid(path, found, format!("this run's is {}", quoted(expected.value)));
         }
     }
 }
 
-fn check_variable(
-    workload: &Workload<'_>,
-    container: &Container<'_>,
-    index: usize,
-    variable: &Value,
-    expected: &RunVariable<'_>,
-    report: &mut Report,
-) {
-    let found = variable.get("value").and_then(Value::as_str).unwrap_or_default();
-    let right =
-        found == expected.value || (expected.as_label && sanitize::label_equals(expected.value, found));
-    let indirect = at(variable, &["valueFrom"]).is_some();
-    if indirect || !right {
-        let found = if indirect { "a reference".to_owned() } else { quoted(found) };
-        let path = container.field(workload, &format!("env[{index}] ({})", expected.name));
-        report.forbid(path, found, format!("this run's is {}", quoted(expected.value)));
+/// Returns the run variables of a container that have another value than the run's, with their positions.
+fn wrong_variables<'a>(
+    context: &Context<'a>,
+    workload: &Workload<'a>,
+    container: &Container<'a>,
+) -> impl Iterator<Item = (usize, &'a Value, RunVariable<'a>)> {
+    items(container.value.get("env")).enumerate().filter_map(|(index, variable)| {
+        let name = text(variable, "name").filter(|name| name.starts_with("CODEXK8S_"))?;
+        let expected = run_variables(context, workload).find(|expected| expected.name == name)?;
+        (!expected.is_set_by(variable)).then_some((index, variable, expected))
+    })
+}
+
+impl RunVariable<'_> {
+    /// Returns true if an entry of `env` sets the run's value.
+    fn is_set_by(&self, variable: &Value) -> bool {
+        let found = text(variable, "value").unwrap_or_default();
+        let right = found == self.value || (self.as_label && sanitize::label_equals(self.value, found));
+        right && at(variable, &["valueFrom"]).is_none()
     }
 }
 
+/// Adds missing run variables before all others, because Kubernetes expands `$(NAME)` only if `NAME` is further up in
+/// the list. Variables that will be denied keep their positions, so that the denial names those of the author.
 fn set_run_variables(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
     if !has_run_variables(context, workload) {
         return;
@@ -121,11 +124,15 @@ fn set_run_variables(context: &Context<'_>, workload: &Workload<'_>, edits: &mut
         let index = container.index.to_string();
         let mut path = workload.template_path().to_vec();
         path.extend(["spec", container.list, &index, "env"]);
-        for expected in run_variables(context, workload) {
-            let named = |variable: &&Value| text(variable, "name") == Some(expected.name);
-            if items(container.value.get("env")).find(named).is_none() {
-                edits.push(&path, json!({"name": expected.name, "value": expected.value}));
-            }
+        let written = || items(container.value.get("env"));
+        let is_wrong = wrong_variables(context, workload, &container).next().is_some();
+        let first = if is_wrong { written().count() } else { 0 };
+        let is_missing = |expected: &RunVariable<'_>| {
+            !written().any(|variable| text(variable, "name") == Some(expected.name))
+        };
+        for (position, variable) in run_variables(context, workload).filter(is_missing).enumerate() {
+            let value = json!({"name": variable.name, "value": variable.value});
+            edits.insert(&path, first + position, value);
         }
     }
 }

@@ -13,11 +13,13 @@ mod identity;
 mod quota;
 mod reservation;
 mod resources;
+mod retries;
 mod scheduling;
 mod service_account;
 mod size;
 mod status;
 mod subject;
+mod width;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
@@ -35,6 +37,8 @@ pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
         identity::CHECKS,
         service_account::CHECKS,
         bounds::CHECKS,
+        retries::CHECKS,
+        width::CHECKS,
         scheduling::CHECKS,
         host::CHECKS,
         environment::CHECKS,
@@ -70,7 +74,7 @@ pub(crate) fn decide(
     let subresource = request.subresource;
     let context =
         Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
-    let old = request.old_object.as_ref().map(|old| Workload::of(request.kind, old));
+    let old = request.old_object.as_ref().map(|old| Workload::old(request.kind, old));
     // A namespace that is being deleted is in scope too: an update may keep existing violations, so it cannot get
     // stuck.
     let scope = scope(&context, &workload, request.operation);
@@ -85,22 +89,20 @@ pub(crate) fn decide(
         return Verdict::default();
     }
     let mut verdict = Verdict { in_scope: true, ..Verdict::default() };
-    let evaluated = &mut verdict.evaluated;
     // If the object is too large, only that is reported, and no time is spent on other rules.
     let alone = checks.iter().copied().filter(|check| check.decides_alone);
-    let findings = validate(&context, alone, old.as_ref(), &workload, evaluated);
+    let findings = validate(&context, alone, old.as_ref(), &workload, &mut verdict.evaluated);
     if findings.iter().any(|finding| finding.mode == Mode::Enforce) {
         if entry == Entry::Validate {
             verdict.findings = findings;
         }
         return verdict;
     }
-    evaluated.clear();
+    verdict.evaluated.clear();
     match entry {
-        Entry::Mutate => {
-            verdict.patch = mutate(&context, &checks, old.as_ref(), &workload, evaluated);
-        }
+        Entry::Mutate => mutate(&context, &checks, old.as_ref(), &workload, &mut verdict),
         Entry::Validate => {
+            let evaluated = &mut verdict.evaluated;
             verdict.findings = validate(&context, checks, old.as_ref(), &workload, evaluated);
         }
     }
@@ -150,9 +152,9 @@ fn mutate(
     checks: &[&Check],
     old: Option<&Workload<'_>>,
     new: &Workload<'_>,
-    evaluated: &mut Vec<&'static Rule>,
-) -> json_patch::Patch {
-    evaluate::mutate(context.policy, checks.iter().copied(), new.object, evaluated, |check, edits| {
+    verdict: &mut Verdict,
+) {
+    evaluate::mutate(context.policy, checks.iter().copied(), new.object, verdict, |check, edits| {
         match check.mutate {
             Some(Mutate::Creation(mutate)) if old.is_none() || is_whole(context, new) => {
                 mutate(context, new, edits);
@@ -161,7 +163,7 @@ fn mutate(
             _ => return false,
         }
         true
-    })
+    });
 }
 
 fn validate<'c>(

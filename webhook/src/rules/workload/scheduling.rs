@@ -1,13 +1,15 @@
 //! Rules about the node, the priority and the scheduler of a workload.
 
 use codex_k8s_shared::policy::Mode;
+use codex_k8s_shared::quota::quantity::Quantity;
+use serde_json::Value;
 
 use super::examples::scheduling as examples;
-use super::subject::{Check, Context, Validate, Workload};
-use crate::rules::Kind;
+use super::subject::{Check, Context, Mutate, Validate, Workload};
 use crate::rules::object::{at, items, text};
 use crate::rules::report::{Report, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
+use crate::rules::{Edits, Kind};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(
@@ -28,7 +30,8 @@ pub(super) const CHECKS: &[Check] = &[
         Validate::State(|context, workload, report| {
             listed(context, workload, report, "schedulerName", &context.policy.jobs.schedulers);
         }),
-    ),
+    )
+    .with_mutation(Mutate::Creation(set_scheduler)),
     Check::new(
         &JOB015,
         Validate::State(|context, workload, report| {
@@ -65,7 +68,7 @@ static JOB014: Rule = Rule {
     id: "JOB014",
     title: "Schedulers must be listed in the policy",
     why: "A user's own scheduler can place Pods on any node.",
-    remedy: "Leave schedulerName out, or list it in jobs.schedulers.",
+    remedy: "Leave schedulerName out, or list it in jobs.schedulers. The first one listed is the default.",
     subject: Subject::Workload,
     reads: &["jobs.schedulers"],
     default_mode: Mode::Enforce,
@@ -102,13 +105,27 @@ fn listed(
     allowed: &[String],
 ) {
     let Some(spec) = workload.pod_spec().filter(|_| !context.generated) else { return };
-    if let Some(found) = text(spec, field).filter(|found| !allowed.iter().any(|listed| listed == found)) {
+    let found = text(spec, field).filter(|_| workload.is_authors(field));
+    if let Some(found) = found.filter(|found| !allowed.iter().any(|listed| listed == found)) {
         let remedy = if allowed.is_empty() {
             "leave it out".to_owned()
         } else {
             format!("must be {}", allowed.join(" or "))
         };
         report.forbid(workload.pod_field(field), quoted(found), remedy);
+    }
+}
+
+/// Replaces the scheduler that the API server writes into every workload without one, if the policy does not list it.
+fn set_scheduler(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
+    const SERVERS_DEFAULT: &str = "default-scheduler";
+    let Some(spec) = workload.pod_spec().filter(|_| !context.generated) else { return };
+    let is_servers = text(spec, "schedulerName").is_none_or(|name| name == SERVERS_DEFAULT);
+    let listed = &context.policy.jobs.schedulers;
+    if let Some(first) =
+        listed.first().filter(|_| is_servers && !listed.iter().any(|name| name == SERVERS_DEFAULT))
+    {
+        workload.set_in_pod(edits, "schedulerName", first.as_str().into());
     }
 }
 
@@ -120,12 +137,14 @@ fn nobody_else_binds(context: &Context<'_>, workload: &Workload<'_>, report: &mu
 }
 
 fn tolerations_are_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    let Some(spec) = workload.pod_spec().filter(|_| !context.generated) else { return };
+    let evaluated = !context.generated && workload.is_authors("tolerations");
+    let Some(spec) = workload.pod_spec().filter(|_| evaluated) else { return };
     for (index, toleration) in items(spec.get("tolerations")).enumerate() {
         let part = |name| text(toleration, name).unwrap_or_default();
         let (key, effect) = (part("key"), part("effect"));
-        let allowed =
-            context.policy.jobs.tolerations.iter().any(|listed| listed.key == key && listed.effect == effect);
+        let listed = &context.policy.jobs.tolerations;
+        let allowed = listed.iter().any(|listed| listed.key == key && listed.effect == effect)
+            || (effect == "NoSchedule" && requests_device(workload, key));
         if !allowed {
             let found = match key {
                 "" => "a toleration of every taint".to_owned(),
@@ -138,4 +157,17 @@ fn tolerations_are_listed(context: &Context<'_>, workload: &Workload<'_>, report
             );
         }
     }
+}
+
+/// Returns true if a container requests an extended resource of this name. The plug-in `ExtendedResourceToleration` adds
+/// a toleration of the same name to such a Pod, so that nodes can be reserved for it. A request of nothing does not
+/// count: it would be a way to tolerate any taint.
+fn requests_device(workload: &Workload<'_>, key: &str) -> bool {
+    let is_extended = key.contains('/') && !key.contains("kubernetes.io/");
+    is_extended
+        && workload.containers().any(|container| {
+            let requested = at(container.value, &["resources", "requests", key]);
+            let quantity = requested.and_then(Value::as_str).and_then(|text| text.parse::<Quantity>().ok());
+            quantity.is_some_and(|quantity| quantity > Quantity::ZERO)
+        })
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::examples::service_account as examples;
 use super::subject::{Check, Context, Mutate, Validate, Workload};
 use crate::rules::object::{at, items, text};
-use crate::rules::report::{Report, quoted};
+use crate::rules::report::{Report, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
 use crate::rules::{Edits, Kind};
 
@@ -48,18 +48,21 @@ static JOB005: Rule = Rule {
 
 static JOB006: Rule = Rule {
     id: "JOB006",
-    title: "Projected tokens are short-lived and for this API server",
+    title: "Projected tokens are short-lived and for an allowed audience",
     why: "A token for another audience authenticates to another system as the agent; a long-lived one outlives \
           the run.",
-    remedy: "Leave audience out, set expirationSeconds to an hour, and do not project a Pod certificate.",
+    remedy: "Leave audience out, set expirationSeconds to an hour, and do not project a Pod certificate. For tokens \
+             that a cloud's identity webhook adds, list their audience and age in tokens.audiences.",
     subject: Subject::Workload,
-    reads: &[],
+    reads: &["tokens.audiences", "tokens.maxSeconds"],
     default_mode: Mode::Enforce,
     examples: examples::JOB006,
 };
 
-/// The lifetime that the API server's own volume requests: an hour, and a little more so that kubelet renews in time.
-const LONGEST_TOKEN_SECONDS: i64 = 3607;
+/// The two names of one field. The API server keeps both equal.
+const ACCOUNT_FIELDS: [&str; 2] = ["serviceAccountName", "serviceAccount"];
+/// The account that Kubernetes uses if a Pod names none.
+const DEFAULT_ACCOUNT: &str = "default";
 /// The name prefix of the volumes that the API server's ServiceAccount plug-in adds to a Pod before any webhook is
 /// called.
 const INJECTED: &str = "kube-api-access-";
@@ -75,14 +78,13 @@ fn allowed<'a>(context: &Context<'a>) -> &'a [String] {
 fn account_is_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
     let Some(spec) = workload.pod_spec() else { return };
     let mut named = false;
-    for field in ["serviceAccountName", "serviceAccount"] {
+    for field in ACCOUNT_FIELDS {
         let Some(account) = text(spec, field) else { continue };
         named = true;
         check_account(context, workload, field, account, report);
     }
     if !named {
-        // Kubernetes then uses "default".
-        check_account(context, workload, "serviceAccountName", "default", report);
+        check_account(context, workload, "serviceAccountName", DEFAULT_ACCOUNT, report);
     }
 }
 
@@ -102,16 +104,19 @@ fn check_account(
 
 fn add_account(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'_>) {
     let (Some(spec), Some(account)) = (workload.pod_spec(), allowed(context).first()) else { return };
-    let named = text(spec, "serviceAccountName").or_else(|| text(spec, "serviceAccount")).is_some();
-    if context.namespace.mode == RuntimeMode::FullEnv && !named {
-        set(workload, edits, "serviceAccountName", account.as_str().into());
+    let named = |field: &&str| text(spec, field).is_some();
+    if ACCOUNT_FIELDS.iter().any(|field| named(field) && workload.is_authors(field)) {
+        return;
     }
-}
-
-fn set(workload: &Workload<'_>, edits: &mut Edits<'_>, field: &str, value: Value) {
-    let mut path = workload.template_path().to_vec();
-    path.extend(["spec", field]);
-    edits.set(&path, value);
+    // A Pod already has the account that the API server gives to every Pod. A code-only workload keeps to it too.
+    let has_default = ACCOUNT_FIELDS.iter().any(named) || context.namespace.mode == RuntimeMode::CodeOnly;
+    if has_default && allowed(context).iter().any(|listed| listed == DEFAULT_ACCOUNT) {
+        return;
+    }
+    workload.set_in_pod(edits, "serviceAccountName", account.as_str().into());
+    if text(spec, "serviceAccount").is_some() {
+        workload.set_in_pod(edits, "serviceAccount", account.as_str().into());
+    }
 }
 
 fn code_only_has_no_token(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -157,7 +162,7 @@ fn take_token_away(context: &Context<'_>, workload: &Workload<'_>, edits: &mut E
         return;
     };
     if at(spec, &["automountServiceAccountToken"]).is_none() {
-        set(workload, edits, "automountServiceAccountToken", false.into());
+        workload.set_in_pod(edits, "automountServiceAccountToken", false.into());
         if workload.kind == Kind::Pod {
             remove_injected_token(spec, edits);
         }
@@ -187,36 +192,30 @@ fn remove_injected_token(spec: &Value, edits: &mut Edits<'_>) {
     }
 }
 
-fn tokens_are_plain(_: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
+fn tokens_are_plain(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
     let Some(spec) = workload.pod_spec() else { return };
     for (volume, source) in projected(spec) {
+        let field = |name: &str| {
+            workload.pod_field(&format!("volumes[{volume}].projected.sources[{}].{name}", source.index))
+        };
         if at(source.value, &["podCertificate"]).is_some() {
-            let path = workload
-                .pod_field(&format!("volumes[{volume}].projected.sources[{}].podCertificate", source.index));
             report.forbid(
-                path,
+                field("podCertificate"),
                 "a credential",
                 "its signer may be anybody's: use the ServiceAccount's token",
             );
         }
         let Some(token) = at(source.value, &["serviceAccountToken"]) else { continue };
-        let field = |name: &str| {
-            workload.pod_field(&format!(
-                "volumes[{volume}].projected.sources[{}].serviceAccountToken.{name}",
-                source.index
-            ))
+        let audience = text(token, "audience");
+        let Some(max) = context.policy.tokens.max_seconds_for(audience) else {
+            let remedy = "leave it out for a token for this API server, or list it in tokens.audiences";
+            report.forbid(field("serviceAccountToken.audience"), quoted_or_nothing(audience), remedy);
+            continue;
         };
-        if let Some(audience) = text(token, "audience") {
-            report.forbid(
-                field("audience"),
-                quoted(audience),
-                "leave it out: tokens are for this API server",
-            );
-        }
         let seconds = token.get("expirationSeconds").and_then(Value::as_i64);
-        if let Some(seconds) = seconds.filter(|seconds| *seconds > LONGEST_TOKEN_SECONDS) {
-            let remedy = format!("must be at most {LONGEST_TOKEN_SECONDS}");
-            report.forbid(field("expirationSeconds"), seconds.to_string(), remedy);
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > max) {
+            let remedy = format!("must be at most {max}");
+            report.forbid(field("serviceAccountToken.expirationSeconds"), seconds.to_string(), remedy);
         }
     }
 }

@@ -46,6 +46,9 @@ pub(crate) struct Workload<'a> {
     pub kind: Kind,
     /// Its metadata.
     pub meta: Meta<'a>,
+    /// True if it is the old object of an update. Everything in it excuses the new one, including what a
+    /// plug-in wrote.
+    pub is_old: bool,
 }
 
 /// The keys from an object to a part of it.
@@ -54,7 +57,12 @@ pub(crate) type Path = &'static [&'static str];
 impl<'a> Workload<'a> {
     /// Wraps an object of a kind.
     pub(crate) fn of(kind: Kind, object: &'a Value) -> Self {
-        Self { object, kind, meta: Meta::of(object) }
+        Self { object, kind, meta: Meta::of(object), is_old: false }
+    }
+
+    /// Wraps the old object of an update.
+    pub(crate) fn old(kind: Kind, object: &'a Value) -> Self {
+        Self { is_old: true, ..Self::of(kind, object) }
     }
 
     /// Returns the path of the Pod template. A Pod is its own template.
@@ -74,6 +82,12 @@ impl<'a> Workload<'a> {
             Kind::CronJob => Some(&["spec", "jobTemplate", "spec"]),
             _ => None,
         }
+    }
+
+    /// Returns the path of the Job's spec, ready for a field to follow, and the spec, for Jobs and `CronJobs`.
+    pub(crate) fn job_spec(&self) -> Option<(String, &'a Value)> {
+        let path = self.job_path()?;
+        Some((dotted(path), at(self.object, path)?))
     }
 
     /// Returns every path that has metadata, from the object to the Pod template.
@@ -96,9 +110,23 @@ impl<'a> Workload<'a> {
         at(self.object, self.template_path()).and_then(|template| at(template, &["spec"]))
     }
 
+    /// Returns true unless a plug-in of the API server wrote a field of the Pod's spec. Plug-ins change only Pods, not
+    /// templates, and before any webhook is called. `metadata.managedFields` still lists the fields of the request
+    /// alone: the API server computes it before its plug-ins run, and a request cannot remove its own fields from it.
+    pub(crate) fn is_authors(&self, field: &str) -> bool {
+        let managers = || self.meta.managed_fields();
+        let lists = |manager| at(manager, &["fieldsV1", "f:spec", &format!("f:{field}")]).is_some();
+        self.kind != Kind::Pod || self.is_old || managers().next().is_none() || managers().any(lists)
+    }
+
     /// Returns the path of a field of the Pod's spec in the object.
     pub(crate) fn pod_field(&self, field: &str) -> String {
         format!("{}spec.{field}", dotted(self.template_path()))
+    }
+
+    /// Sets a field of the Pod's spec.
+    pub(crate) fn set_in_pod(&self, edits: &mut Edits<'_>, field: &str, value: Value) {
+        edits.set(&[self.template_path(), &["spec", field]].concat(), value);
     }
 
     /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.

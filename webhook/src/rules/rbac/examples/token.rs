@@ -14,6 +14,19 @@ pub(in crate::rules::rbac) const TOKEN001: &[Example] = &[
         .creates(Object::TokenRequest, "spec: {audiences: [vault]}")
         .on("token")
         .denied_at("spec.audiences[0]"),
+    Example::new("an agent requests a token for an audience that the policy lists, for a day")
+        .by(Agent)
+        .under("tokens: {audiences: {vault: 86400}}")
+        .creates(Object::TokenRequest, "spec: {audiences: [vault], expirationSeconds: 86400}")
+        .on("token"),
+    Example::new(
+        "an agent requests a token for an audience that the policy lists, for longer than it allows",
+    )
+    .by(Agent)
+    .under("tokens: {audiences: {vault: 7200}}")
+    .creates(Object::TokenRequest, "spec: {audiences: [vault], expirationSeconds: 86400}")
+    .on("token")
+    .denied_at("spec.expirationSeconds"),
     Example::new("the platform requests a token for a day")
         .by(Worker)
         .creates(Object::TokenRequest, "spec: {expirationSeconds: 86400}")

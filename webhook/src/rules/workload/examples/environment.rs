@@ -12,6 +12,19 @@ pub(in crate::rules::workload) const JOB021: &[Example] = &[
             ("/spec/template/spec/containers/0/env/3", "{name: CODEXK8S_RUNTIME_MODE, value: full-env}"),
         ],
     ),
+    Example::new("a person refers to a variable of the run")
+        .creates(
+            Object::Job,
+            "spec: {template: {spec: {containers: [{name: tests, image: 'busybox:1.36', env: [
+                {name: WORKSPACE, value: /workspace/$(CODEXK8S_RUN_ID)}]}]}}}",
+        )
+        .mutated(&[
+            ("/spec/template/spec/containers/0/env/0", "{name: CODEXK8S_RUN_ID, value: r1}"),
+            (
+                "/spec/template/spec/containers/0/env/4",
+                "{name: WORKSPACE, value: /workspace/$(CODEXK8S_RUN_ID)}",
+            ),
+        ]),
     Example::new("the platform sets the correct run id").by(Worker).creates(
         Object::Job,
         "spec: {template: {spec: {containers: [

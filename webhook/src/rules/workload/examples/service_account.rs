@@ -8,6 +8,16 @@ pub(in crate::rules::workload) const JOB004: &[Example] = &[
     Example::new("a person creates a Job without a ServiceAccount")
         .creates(Object::Job, "")
         .mutated(&[("/spec/template/spec/serviceAccountName", "codex-runner")]),
+    Example::new(
+        "a person creates a Pod, and the policy does not list the ServiceAccount that the API server adds",
+    )
+    .under("jobs: {serviceAccounts: {fullEnv: [codex-runner], codeOnly: [default]}}")
+    .creates(
+        Object::Pod,
+        "{metadata: {managedFields: [{fieldsV1: {'f:spec': {'f:containers': {}}}}]},
+            spec: {serviceAccountName: default, serviceAccount: default}}",
+    )
+    .mutated(&[("/spec/serviceAccountName", "codex-runner"), ("/spec/serviceAccount", "codex-runner")]),
     Example::new("a person uses the read-only profile")
         .creates(Object::Job, "spec: {template: {spec: {serviceAccountName: codex-runner-readonly}}}"),
     Example::new("an agent creates a Job in a slot that runs as the platform's worker")
@@ -52,6 +62,22 @@ pub(in crate::rules::workload) const JOB006: &[Example] = &[
         "spec: {template: {spec: {volumes: [
             {name: token, projected: {sources: [{serviceAccountToken: {path: token, expirationSeconds: 3600}}]}}]}}}",
     ),
+    Example::new("a Pod of a Job has a token that a cloud's identity webhook has added")
+        .by(JobController)
+        .under("tokens: {audiences: {sts.amazonaws.com: 86400}}")
+        .creates(
+            Object::Pod,
+            "spec: {serviceAccountName: codex-runner, volumes: [{name: aws-iam-token, projected: {sources: [
+                {serviceAccountToken: {path: token, audience: sts.amazonaws.com, expirationSeconds: 86400}}]}}]}",
+        ),
+    Example::new("a person mounts a token for an audience of the policy, for longer than it allows")
+        .under("tokens: {audiences: {sts.amazonaws.com: 7200}}")
+        .creates(
+            Object::Job,
+            "spec: {template: {spec: {volumes: [{name: token, projected: {sources: [
+                {serviceAccountToken: {path: token, audience: sts.amazonaws.com, expirationSeconds: 86400}}]}}]}}}",
+        )
+        .denied_at("spec.template.spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds"),
     Example::new("a person mounts a token for another audience")
         .creates(
             Object::Job,
