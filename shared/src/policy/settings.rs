@@ -340,14 +340,14 @@ impl Level {
     }
 }
 
-/// The `enforce` and `warn` level of a kind of namespace.
+/// The `enforce` and `audit` level of a kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecurityLevels {
     /// The level that Pods must meet to be admitted.
     pub enforce: Level,
-    /// The level that workloads must meet to be admitted without a warning.
-    pub warn: Level,
+    /// The level whose violations the API server records in its audit log. They cause no warnings.
+    pub audit: Level,
 }
 
 /// The Pod Security levels that run namespaces get when they are created.
@@ -364,8 +364,8 @@ pub struct PodSecurity {
 impl Default for PodSecurity {
     fn default() -> Self {
         Self {
-            run: SecurityLevels { enforce: Level::Baseline, warn: Level::Restricted },
-            slot: SecurityLevels { enforce: Level::Privileged, warn: Level::Baseline },
+            run: SecurityLevels { enforce: Level::Baseline, audit: Level::Restricted },
+            slot: SecurityLevels { enforce: Level::Privileged, audit: Level::Baseline },
         }
     }
 }

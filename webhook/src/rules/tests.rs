@@ -227,7 +227,7 @@ fn waiting() -> Value {
     json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-02-01T11:00:00Z", "labels": {
             "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
             "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "1", "codex-k8s.dev/project-id": "p1",
-            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"},
+            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/audit": "restricted"},
         "annotations": {
             "codex-k8s.dev/namespace-lease-ttl": "24h0m0s",
             "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T11:00:00Z",

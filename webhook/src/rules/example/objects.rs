@@ -140,7 +140,7 @@ metadata:
     codex-k8s.dev/run-id: r1
     codex-k8s.dev/project-id: p1
     pod-security.kubernetes.io/enforce: baseline
-    pod-security.kubernetes.io/warn: restricted
+    pod-security.kubernetes.io/audit: restricted
   annotations:
     codex-k8s.dev/requested-by: jane
     codex-k8s.dev/correlation-id: r1
