@@ -10,7 +10,8 @@ use super::{PolicyError, invalid};
 use crate::keys;
 
 /// The effect of a violation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// The strictest mode comes first, so that modes can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The request is denied.

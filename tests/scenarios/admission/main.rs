@@ -28,6 +28,7 @@ mod names;
 mod namespaces;
 mod outage;
 mod platform;
+mod pod_security;
 mod quota;
 mod records;
 mod reload;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::rules::edits::Edits;
 use crate::rules::evaluate::HasRule;
 use crate::rules::object::{at, items};
-use crate::rules::report::Report;
+use crate::rules::report::{Report, annotation_path};
 use crate::rules::rule::Rule;
 use crate::rules::{Kind, ManagedNamespace, Meta, Role};
 
@@ -99,6 +99,16 @@ impl<'a> Workload<'a> {
     /// Returns the path of a field of the Pod's spec in the object.
     pub(crate) fn pod_field(&self, field: &str) -> String {
         format!("{}spec.{field}", dotted(self.template_path()))
+    }
+
+    /// Returns the metadata of the Pod.
+    pub(crate) fn pod_meta(&self) -> Meta<'a> {
+        self.meta_at(self.template_path())
+    }
+
+    /// Returns the path of an annotation of the Pod in the object.
+    pub(crate) fn pod_annotation(&self, key: &str) -> String {
+        format!("{}{}", dotted(self.template_path()), annotation_path(key))
     }
 
     /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.
