@@ -406,6 +406,41 @@ fn each_control_of_restricted_refuses_a_job_at_its_field() {
 }
 
 #[test]
+fn the_template_of_every_kind_is_evaluated() {
+    let namespace = at_level("restricted");
+    let template = json!({"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}});
+    let mut finite = template.clone();
+    finite["spec"]["restartPolicy"] = "Never".into();
+    let selected = json!({"selector": {"matchLabels": {"a": "b"}}, "template": &template});
+    let nightly = json!({"schedule": "0 2 * * *", "jobTemplate": {"spec": {"template": finite}}});
+    for (api, kind, spec, parent) in [
+        ("batch/v1", "CronJob", nightly, "spec.jobTemplate.spec.template.spec"),
+        ("apps/v1", "Deployment", selected.clone(), "spec.template.spec"),
+        ("apps/v1", "ReplicaSet", selected.clone(), "spec.template.spec"),
+        ("apps/v1", "StatefulSet", selected.clone(), "spec.template.spec"),
+        ("apps/v1", "DaemonSet", selected, "spec.template.spec"),
+        (
+            "v1",
+            "ReplicationController",
+            json!({"selector": {"a": "b"}, "template": &template}),
+            "spec.template.spec",
+        ),
+    ] {
+        let root = if api == "v1" { "/api" } else { "/apis" };
+        let path = format!("{root}/{api}/namespaces/{namespace}/{}s", kind.to_lowercase());
+        let object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "w"}, "spec": spec});
+        let field = format!("{parent}.containers[0].securityContext.runAsNonRoot");
+        create(&Identity::developer(), &path, &object).refused(
+            403,
+            "PSS015",
+            &field,
+            "Required value: must be true",
+        );
+    }
+}
+
+#[test]
 fn a_pod_with_users_of_its_own_unmasks_proc_only_since_the_version_that_allows_it() {
     let cluster = &guard().control_plane;
     let unmasked =
