@@ -192,11 +192,12 @@ fn facts(facts: &Facts) -> Vec<(&'static str, String)> {
 
 fn described(namespace: &ManagedNamespace) -> String {
     let mut text = format!(
-        "{}: {}, run {}, project {}",
+        "{}: {}, run {}, project {}, Pod Security {}",
         clean(&namespace.name),
         namespace.mode,
         namespace.run_id,
-        namespace.project_id
+        namespace.project_id,
+        namespace.pod_security
     );
     if let Some(end) = namespace.expires_at {
         let _ = write!(text, ", lease until {end}");

@@ -98,7 +98,8 @@ fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
 #[test]
 fn warnings_fail_only_if_they_are_to() {
     let folder = tempfile::tempdir().unwrap();
-    let policy = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn}\n";
+    let policy =
+        "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn, PSS003: warn}\n";
     std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");
     let (code, output, _) = check(folder.path(), &["--policy=policy.yaml"], escape.as_bytes());

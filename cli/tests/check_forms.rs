@@ -47,7 +47,7 @@ spec:
         );
         write(
             "policy.yaml",
-            "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn}\n",
+            "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\nrules: {JOB018: warn, PSS003: warn}\n",
         );
         Self { folder }
     }

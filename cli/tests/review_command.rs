@@ -22,12 +22,13 @@ const ID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 const LENIENT: &str = "\
 apiVersion: policy.codex-k8s.dev/v1alpha1
 kind: RunPolicy
-rules: {JOB018: warn}
+rules: {JOB018: warn, PSS003: warn}
 ";
 
 fn namespace() -> Value {
     json!({"metadata": {"name": "codex-issue-demo", "labels": {"codex-k8s.dev/managed-by": "codex-k8s-worker",
-        "codex-k8s.dev/run-id": "r1", "codex-k8s.dev/project-id": "p1", "codex-k8s.dev/runtime-mode": "full-env"}}})
+        "codex-k8s.dev/run-id": "r1", "codex-k8s.dev/project-id": "p1", "codex-k8s.dev/runtime-mode": "full-env",
+        "pod-security.kubernetes.io/enforce": "baseline"}}})
 }
 
 /// A Deployment on the host's network, without much else that could be wrong.
@@ -72,7 +73,7 @@ fn a_record_is_found_by_its_id_and_reported_with_its_facts_its_rules_and_its_ver
     for part in [
         format!("Decision {ID}\n  requested byjane\n  in groups   developers\n").as_str(),
         "  operation   CREATE Deployment codex-issue-demo/d\n  call        validate\n",
-        "  namespace   codex-issue-demo: full-env, run r1, project p1, ready\n",
+        "  namespace   codex-issue-demo: full-env, run r1, project p1, Pod Security baseline:latest, ready\n",
         "  requester   of no managed namespace\n",
         "  found         JOB018 A workload does not use the host's namespaces and ports\n",
         "  passed        JOB",

@@ -67,8 +67,8 @@ pub const APP_NAME_RUN: &str = "codex-k8s-run";
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// Label: the version of the checks behind [`POD_SECURITY_ENFORCE`].
 pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
-/// Label: the Pod Security level that workloads must meet to be admitted without a warning.
-pub const POD_SECURITY_WARN: &str = "pod-security.kubernetes.io/warn";
+/// Label: the Pod Security level whose violations are recorded in the audit log.
+pub const POD_SECURITY_AUDIT: &str = "pod-security.kubernetes.io/audit";
 
 /// A label or annotation of Kubernetes itself that gives a namespace, or the Pods in it, privileges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -227,6 +227,15 @@ impl NodeBinaries {
     }
 }
 
+/// Returns the folder of the Go module whose manifests test Pod Security. It is a dependency of kube-apiserver, so that
+/// building one has fetched it already.
+///
+/// # Errors
+/// Returns an error if it cannot be fetched, or Go is missing.
+pub fn pod_security_admission() -> anyhow::Result<PathBuf> {
+    Module::read(&CONTROL_PLANE)?.downloaded("k8s.io/pod-security-admission")
+}
+
 /// The last part of a path.
 fn name_of(file: &str) -> &str {
     file.rsplit_once('/').map_or(file, |(_, name)| name)
@@ -338,22 +347,26 @@ impl Module {
         if self.source.definitions.is_empty() {
             return Ok(());
         }
-        // Go verifies the download against go.sum.
-        let told = Command::new("go")
-            .current_dir(&self.folder)
-            .args(["mod", "download", "-json", self.source.required])
-            .output()
-            .context("failed to run go mod download")?;
-        let told: Value = serde_json::from_slice(&told.stdout).context("go mod download printed no JSON")?;
-        let module = told.get("Dir").and_then(Value::as_str);
-        let module =
-            module.with_context(|| format!("failed to download {}: {told}", self.source.required))?;
+        let module = self.downloaded(self.source.required)?;
         for file in self.source.definitions {
-            let text =
-                fs::read(Path::new(module).join(file)).with_context(|| format!("failed to read {file}"))?;
+            let text = fs::read(module.join(file)).with_context(|| format!("failed to read {file}"))?;
             fs::write(into.join(name_of(file)), text)?;
         }
         Ok(())
+    }
+
+    /// Returns the folder of a module that is required, which is fetched if it is not there yet.
+    fn downloaded(&self, required: &str) -> anyhow::Result<PathBuf> {
+        // Go verifies the download against go.sum.
+        let output = Command::new("go")
+            .current_dir(&self.folder)
+            .args(["mod", "download", "-json", required])
+            .output()
+            .context("failed to run go mod download")?;
+        let module: Value =
+            serde_json::from_slice(&output.stdout).context("go mod download printed no JSON")?;
+        let folder = module.get("Dir").and_then(Value::as_str);
+        Ok(folder.with_context(|| format!("failed to download {required}: {module}"))?.into())
     }
 
     fn build_one(&self, package: &str, output: &Path) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ use tokio::sync::watch as watch_channel;
 use crate::coalesce::Coalesce;
 use crate::engine::{Lookup, LookupError};
 use crate::metrics::Metrics;
-use crate::rules::{Holders, ManagedNamespace};
+use crate::rules::{Holders, LevelVersion, ManagedNamespace};
 
 pub(crate) use index::Index;
 
@@ -155,8 +155,8 @@ impl Lookup for Namespaces {
 
 /// Returns only what the rules need to know about a managed namespace, because ten thousand of them are cached.
 pub(crate) fn managed(meta: &ObjectMeta) -> ManagedNamespace {
-    let label =
-        |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map_or("", String::as_str);
+    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let text = |key: &str| label(key).unwrap_or_default();
     let annotation = |key: &str| {
         meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
     };
@@ -164,14 +164,15 @@ pub(crate) fn managed(meta: &ObjectMeta) -> ManagedNamespace {
     let lease = Lease::read(annotation).ok().flatten();
     ManagedNamespace {
         name: name.into(),
-        mode: RuntimeMode::parse_like_platform(label(keys::RUNTIME_MODE)),
-        run_id: label(keys::RUN_ID).into(),
-        project_id: label(keys::PROJECT_ID).into(),
+        mode: RuntimeMode::parse_like_platform(text(keys::RUNTIME_MODE)),
+        run_id: text(keys::RUN_ID).into(),
+        project_id: text(keys::PROJECT_ID).into(),
         requested_by: annotation(keys::REQUESTED_BY).map(Into::into),
         correlation_id: annotation(keys::CORRELATION_ID).map(Into::into),
         expires_at: lease.map(|lease| lease.expires_at.timestamp()),
         terminating: meta.deletion_timestamp.is_some(),
         ready: annotation(keys::BASELINE_READY_AT).is_some() && annotation(keys::BASELINE_HASH).is_some(),
         waits_for: annotation(keys::BASELINE_WAITS_FOR).map(Into::into),
+        pod_security: LevelVersion::of(label),
     }
 }

@@ -10,7 +10,8 @@ use super::{PolicyError, invalid};
 use crate::keys;
 
 /// The effect of a violation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// The strictest mode comes first, so that modes can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The request is denied.
@@ -340,14 +341,14 @@ impl Level {
     }
 }
 
-/// The `enforce` and `warn` level of a kind of namespace.
+/// The `enforce` and `audit` level of a kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecurityLevels {
     /// The level that Pods must meet to be admitted.
     pub enforce: Level,
-    /// The level that workloads must meet to be admitted without a warning.
-    pub warn: Level,
+    /// The level whose violations the API server records in its audit log. They cause no warnings.
+    pub audit: Level,
 }
 
 /// The Pod Security levels that run namespaces get when they are created.
@@ -364,8 +365,8 @@ pub struct PodSecurity {
 impl Default for PodSecurity {
     fn default() -> Self {
         Self {
-            run: SecurityLevels { enforce: Level::Baseline, warn: Level::Restricted },
-            slot: SecurityLevels { enforce: Level::Privileged, warn: Level::Baseline },
+            run: SecurityLevels { enforce: Level::Baseline, audit: Level::Restricted },
+            slot: SecurityLevels { enforce: Level::Privileged, audit: Level::Baseline },
         }
     }
 }

@@ -35,14 +35,20 @@ struct Namespaces {
     full_env: String,
     code_only: String,
     slot: String,
+    restricted: String,
     unmanaged: String,
 }
 
 impl Namespaces {
     fn create() -> Self {
-        let created =
-            Self { full_env: managed(), code_only: code_only(), slot: slot(), unmanaged: unmanaged() };
-        for namespace in [&created.full_env, &created.code_only, &created.slot] {
+        let created = Self {
+            full_env: managed(),
+            code_only: code_only(),
+            slot: slot(),
+            restricted: at_level("restricted"),
+            unmanaged: unmanaged(),
+        };
+        for namespace in [&created.full_env, &created.code_only, &created.slot, &created.restricted] {
             await_default_account(namespace);
         }
         created
@@ -54,6 +60,7 @@ impl Namespaces {
             Setting::FullEnv => Some(&self.full_env),
             Setting::CodeOnly => Some(&self.code_only),
             Setting::Slot => Some(&self.slot),
+            Setting::Restricted => Some(&self.restricted),
             Setting::Unmanaged => Some(&self.unmanaged),
             Setting::NotReady | Setting::Terminating | Setting::RunIdInUse | Setting::LimitReached => None,
         }
@@ -126,7 +133,7 @@ fn collection(object: Object, namespace: &str) -> String {
         Object::NewNamespace | Object::RunNamespace | Object::BareSlot | Object::OtherNamespace => {
             "/api/v1/namespaces".to_owned()
         }
-        Object::Job => of("batch", "jobs"),
+        Object::Job | Object::HardenedJob => of("batch", "jobs"),
         Object::CronJob => of("batch", "cronjobs"),
         Object::Pod => core("pods"),
         Object::Deployment => of("apps", "deployments"),

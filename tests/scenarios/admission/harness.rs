@@ -224,6 +224,17 @@ pub(crate) fn await_baseline(name: &str) {
     waited.unwrap_or_else(|error| panic!("{error}\n{}", cluster().log_tail("reconcile")));
 }
 
+/// A managed namespace that enforces a Pod Security level.
+#[track_caller]
+pub(crate) fn at_level(level: &str) -> String {
+    let name = format!("codex-issue-{}", unique());
+    let mut object = namespace(&name);
+    object["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = level.into();
+    create_namespace(&Identity::developer(), &object).admitted();
+    await_baseline(&name);
+    name
+}
+
 /// A managed namespace without access to Kubernetes.
 #[track_caller]
 pub(crate) fn code_only() -> String {

@@ -341,7 +341,7 @@ const IN_FORCE: &str =
 const PROPOSED: &str = "quotas: {cluster: null, perProject: null, perRequester: null}
 lease: {defaultTtl: 6h0m0s, maxTtl: 6h0m0s}
 jobs: {parallelism: {max: 2}}
-rules: {JOB018: warn}
+rules: {JOB018: warn, PSS003: warn}
 cleanup: {grace: 1m0s}
 baseline:
   fullEnv: {access: candidate, limitRange: null, resourceQuota: {name: codex-run-quota, hard: {pods: \"7\"}}}

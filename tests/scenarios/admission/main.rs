@@ -30,6 +30,7 @@ mod namespaces;
 mod outage;
 mod platform;
 mod plug_ins;
+mod pod_security;
 mod quota;
 mod records;
 mod reload;

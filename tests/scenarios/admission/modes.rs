@@ -20,7 +20,7 @@ identities: {breakGlass: {users: [rescuer]}}
 jobs:
   priorityClasses: [batch-low]
   runtimeClasses: [gvisor]
-rules: {NS009: warn, JOB007: \"off\", JOB010: audit, JOB018: warn, JOB022: enforce}
+rules: {NS009: warn, JOB007: \"off\", JOB010: audit, JOB018: warn, PSS004: warn, JOB022: enforce}
 ";
 
 fn guard() -> &'static Guard {

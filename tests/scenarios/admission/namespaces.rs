@@ -18,7 +18,7 @@ fn a_namespace_created_by_name_alone_becomes_a_managed_one() {
     assert_eq!(annotation(&stored, "requested-by"), "jane");
     assert_eq!(annotation(&stored, "namespace-lease-ttl"), "24h0m0s");
     assert_eq!(stored["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "baseline");
-    assert_eq!(stored["metadata"]["labels"]["pod-security.kubernetes.io/warn"], "restricted");
+    assert_eq!(stored["metadata"]["labels"]["pod-security.kubernetes.io/audit"], "restricted");
 }
 
 #[test]

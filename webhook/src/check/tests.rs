@@ -54,6 +54,21 @@ async fn a_refusal_is_reported_with_its_rules_as_the_api_server_would() {
 }
 
 #[tokio::test]
+async fn a_job_is_evaluated_by_the_pod_security_level_of_its_namespace_in_the_set() {
+    let namespace = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: codex-issue-demo, labels: {{{labels}}}}}\n"
+        )
+    };
+    let restricted = namespace("pod-security.kubernetes.io/enforce: restricted");
+    let all = evaluated("jane", &format!("{JOB}---\n{restricted}")).await;
+    let rules = vec!["PSS014", "PSS015", "PSS017", "PSS018"];
+    assert_eq!((all[0].result, all[0].rules()), (Verdict::Denied, rules));
+    let all = evaluated("jane", &format!("{JOB}---\n{}", namespace(""))).await;
+    assert_eq!(results(&all), [Verdict::Mutated, Verdict::Mutated]);
+}
+
+#[tokio::test]
 async fn what_the_webhook_does_not_know_is_not_its_business() {
     let other =
         "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: w, namespace: codex-issue-demo}\n";

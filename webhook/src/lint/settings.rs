@@ -143,10 +143,11 @@ fn security(policy: &RunPolicy) -> Vec<Remark> {
             "set it to baseline or restricted",
         ));
     }
-    for (field, levels) in [("podSecurity.run.warn", security.run), ("podSecurity.slot.warn", security.slot)]
+    for (field, levels) in
+        [("podSecurity.run.audit", security.run), ("podSecurity.slot.audit", security.slot)]
     {
-        if levels.warn < levels.enforce {
-            let problem = "is looser than enforce: whoever would be warned is refused before";
+        if levels.audit < levels.enforce {
+            let problem = "is looser than enforce: Pods that violate it are refused, not recorded";
             remarks.push(Remark::new(Warning, field, problem, "make it as strict as enforce, or stricter"));
         }
     }

@@ -169,6 +169,7 @@ mod tests {
     use codex_k8s_shared::run::RuntimeMode;
 
     use super::*;
+    use crate::rules::LevelVersion;
 
     fn namespace(name: &str, project: &str, requester: &str, ends: i64) -> Found {
         Arc::new(ManagedNamespace {
@@ -182,6 +183,7 @@ mod tests {
             terminating: false,
             ready: true,
             waits_for: None,
+            pod_security: LevelVersion::default(),
         })
     }
 

@@ -74,6 +74,8 @@ pub enum Setting {
     CodeOnly,
     /// A slot whose baseline is ready.
     Slot,
+    /// A run namespace that enforces the Pod Security level `restricted`.
+    Restricted,
     /// A run namespace whose baseline is not ready.
     NotReady,
     /// A run namespace that is being deleted.
@@ -222,6 +224,7 @@ impl Setting {
             Self::FullEnv | Self::Unmanaged => "",
             Self::CodeOnly => "in a code-only namespace",
             Self::Slot => "in a slot",
+            Self::Restricted => "in a namespace that enforces the Pod Security level restricted",
             Self::NotReady => "in a namespace whose baseline is not ready",
             Self::Terminating => "in a namespace that is being deleted",
             Self::RunIdInUse => "while another namespace carries the run id r1",

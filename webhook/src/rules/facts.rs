@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::arcs;
+use super::level_version::LevelVersion;
 
 /// The facts that the rules need in addition to the request. They are collected before the decision; if one is
 /// unavailable, the request fails before any rule is evaluated.
@@ -69,6 +70,9 @@ pub struct ManagedNamespace {
     pub ready: bool,
     /// The reason why its gate is closed, if the reconciler has reported it.
     pub waits_for: Option<Box<str>>,
+    /// The Pod Security level that it enforces. Records of an earlier version have none.
+    #[serde(default)]
+    pub pod_security: LevelVersion,
 }
 
 impl ManagedNamespace {
@@ -85,6 +89,7 @@ impl ManagedNamespace {
             terminating: false,
             ready: true,
             waits_for: None,
+            pod_security: LevelVersion::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::run::RuntimeMode;
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ pub(crate) fn run_namespace(name: &str) -> ManagedNamespace {
         terminating: false,
         ready: true,
         waits_for: None,
+        pod_security: LevelVersion::of(|key| (key == keys::POD_SECURITY_ENFORCE).then_some("baseline")),
     }
 }
 
@@ -227,7 +229,7 @@ fn waiting() -> Value {
     json!({"metadata": {"name": "codex-issue-1", "creationTimestamp": "2026-02-01T11:00:00Z", "labels": {
             "codex-k8s.dev/managed-by": "codex-k8s-worker", "codex-k8s.dev/namespace-purpose": "run",
             "codex-k8s.dev/runtime-mode": "full-env", "codex-k8s.dev/run-id": "1", "codex-k8s.dev/project-id": "p1",
-            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"},
+            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/audit": "restricted"},
         "annotations": {
             "codex-k8s.dev/namespace-lease-ttl": "24h0m0s",
             "codex-k8s.dev/namespace-lease-expires-at": "2026-02-02T11:00:00Z",
@@ -326,4 +328,13 @@ fn a_slot_comes_into_a_full_scope_neither_by_becoming_managed_nor_by_changing_it
     json_patch::merge(&mut handed_on, &change);
     let evaluated = request(WORKER, Kind::Namespace, Some(managed), Some(handed_on));
     assert_eq!(refusals(&facts, &evaluated), ["QUOTA003"]);
+}
+
+#[test]
+fn the_facts_of_a_record_that_is_older_than_pod_security_in_them_are_read() {
+    let mut recorded = serde_json::to_value(run_namespace("codex-issue-1")).unwrap();
+    assert_eq!(recorded["podSecurity"], json!({"level": "baseline", "version": "latest"}));
+    recorded.as_object_mut().unwrap().remove("podSecurity");
+    let read: ManagedNamespace = serde_json::from_value(recorded).unwrap();
+    assert_eq!(read.pod_security, LevelVersion::default());
 }

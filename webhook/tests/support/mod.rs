@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use codex_k8s_shared::policy::{ProjectLimit, RunPolicy};
+use codex_k8s_shared::policy::{Level, ProjectLimit, RunPolicy};
 use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use codex_k8s_webhook::engine::{Lookup, LookupError};
 use codex_k8s_webhook::review::{Entry, Operation};
-use codex_k8s_webhook::rules::{self, Facts, Holders, Kind, ManagedNamespace, Request, Verdict};
+use codex_k8s_webhook::rules::{
+    self, Facts, Holders, Kind, LevelVersion, ManagedNamespace, Request, Verdict,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +35,7 @@ pub(crate) fn managed(mode: RuntimeMode) -> ManagedNamespace {
         terminating: false,
         ready: true,
         waits_for: None,
+        pod_security: LevelVersion { level: Level::Baseline, ..LevelVersion::default() },
     }
 }
 

@@ -306,13 +306,14 @@ async fn what_a_policy_would_refuse_or_let_in_is_reported_by_object() {
     let mut job = job().await;
     job["metadata"]["name"] = "escape".into();
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();
-    let looser = Cluster::complete().await.with(job).rollout("rules: {JOB018: \"off\"}\n").await;
+    let looser =
+        Cluster::complete().await.with(job).rollout("rules: {JOB018: \"off\", PSS003: \"off\"}\n").await;
     assert_eq!(effects(&looser), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
     let warned = Cluster::complete().await;
     let mut job = self::job().await;
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();
     job["metadata"]["name"] = "escape".into();
-    let warned = warned.with(job).rollout("rules: {JOB018: warn}\n").await;
+    let warned = warned.with(job).rollout("rules: {JOB018: warn, PSS003: warn}\n").await;
     assert_eq!(effects(&warned), [(Effect::NewlyAdmitted, format!("Job {NAME}/escape"))]);
     assert!(warned.changes[0].after.starts_with("admitted: JOB018"), "{warned:?}");
 }

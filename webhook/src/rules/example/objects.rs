@@ -15,6 +15,8 @@ pub enum Object {
     OtherNamespace,
     /// A Job.
     Job,
+    /// A Job that meets the Pod Security level `restricted`.
+    HardenedJob,
     /// A `CronJob`.
     CronJob,
     /// A Pod.
@@ -45,12 +47,13 @@ pub enum Object {
 
 impl Object {
     /// All objects.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NewNamespace,
         Self::RunNamespace,
         Self::BareSlot,
         Self::OtherNamespace,
         Self::Job,
+        Self::HardenedJob,
         Self::CronJob,
         Self::Pod,
         Self::Deployment,
@@ -74,6 +77,7 @@ impl Object {
             Self::BareSlot => BARE_SLOT,
             Self::OtherNamespace => OTHER_NAMESPACE,
             Self::Job => JOB,
+            Self::HardenedJob => HARDENED_JOB,
             Self::CronJob => CRON_JOB,
             Self::Pod => POD,
             Self::Deployment => DEPLOYMENT,
@@ -98,6 +102,7 @@ impl Object {
             Self::BareSlot => "bare slot",
             Self::OtherNamespace => "other namespace",
             Self::Job => "Job",
+            Self::HardenedJob => "hardened Job",
             Self::CronJob => "CronJob",
             Self::Pod => "Pod",
             Self::Deployment => "Deployment",
@@ -140,7 +145,7 @@ metadata:
     codex-k8s.dev/run-id: r1
     codex-k8s.dev/project-id: p1
     pod-security.kubernetes.io/enforce: baseline
-    pod-security.kubernetes.io/warn: restricted
+    pod-security.kubernetes.io/audit: restricted
   annotations:
     codex-k8s.dev/requested-by: jane
     codex-k8s.dev/correlation-id: r1
@@ -178,6 +183,28 @@ spec:
       containers:
         - name: tests
           image: busybox:1.36
+";
+
+const HARDENED_JOB: &str = "\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: unit-tests
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      securityContext:
+        runAsNonRoot: true
+        seccompProfile:
+          type: RuntimeDefault
+      containers:
+        - name: tests
+          image: busybox:1.36
+          securityContext:
+            allowPrivilegeEscalation: false
+            capabilities:
+              drop: [ALL]
 ";
 
 const CRON_JOB: &str = "\

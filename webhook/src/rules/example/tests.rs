@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codex_k8s_shared::policy::{Mode, RunPolicy};
+use codex_k8s_shared::policy::{Level, Mode, RunPolicy};
 use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::rules::catalogue::{all, find, mutates};
 use crate::rules::tests::run_namespace;
 use crate::rules::{
-    Entry, Facts, Finding, Holders, Kind, ManagedNamespace, Occupancy, Request, Rule, decide,
+    Entry, Facts, Finding, Holders, Kind, LevelVersion, ManagedNamespace, Occupancy, Request, Rule, decide,
 };
 
 /// Rules that never deny what the mutating call has seen, and the reason.
@@ -53,6 +53,15 @@ impl Setting {
         match self {
             Self::Slot => "codex-k8s-dev-1",
             _ => "codex-issue-7",
+        }
+    }
+
+    /// Returns the Pod Security level of the namespace.
+    const fn level(self) -> Level {
+        match self {
+            Self::Slot => Level::Privileged,
+            Self::Restricted => Level::Restricted,
+            _ => Level::Baseline,
         }
     }
 
@@ -151,6 +160,7 @@ fn facts(example: &Example) -> Facts {
             correlation_id: Some("r1".into()),
             ready: setting != Setting::NotReady,
             terminating: setting == Setting::Terminating,
+            pod_security: LevelVersion { level: setting.level(), ..LevelVersion::default() },
             ..run_namespace(setting.namespace())
         })
     });
@@ -162,8 +172,12 @@ fn policy(example: &Example) -> RunPolicy {
     RunPolicy::from_yaml(&format!("{head}{}", example.policy)).unwrap()
 }
 
+/// Returns the policy of an example without its rule, and without the controls of Pod Security, which refuse some of
+/// the same fields.
 fn policy_without(example: &Example, rule: &Rule) -> RunPolicy {
     let mut policy = policy(example);
+    let controls = all().filter(|rule| rule.id.starts_with("PSS"));
+    policy.rules.extend(controls.map(|rule| (rule.id.to_owned(), Mode::Off)));
     policy.rules.insert(rule.id.to_owned(), Mode::Off);
     policy
 }

@@ -108,7 +108,8 @@ pub(super) fn levels(context: &Context<'_>) -> SecurityLevels {
 /// Sets the Pod Security levels of the policy.
 pub(super) fn pod_security(context: &Context<'_>, namespace: &Namespace<'_>, edits: &mut Edits<'_>) {
     let levels = levels(context);
-    for (key, level) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
+    for (key, level) in
+        [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_AUDIT, levels.audit)]
     {
         if namespace.meta.label(key).is_none() {
             edits.label(&[], key, level.as_str());

@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[Check] = &[Check::new(
     &[Validate::State(levels_are_high_enough), Validate::Change(levels_are_not_lowered)],
 )
 .with_mutation(defaults::pod_security)
-.restoring(|_, _, _| vec![Key::Label(keys::POD_SECURITY_ENFORCE), Key::Label(keys::POD_SECURITY_WARN)])];
+.restoring(|_, _, _| vec![Key::Label(keys::POD_SECURITY_ENFORCE), Key::Label(keys::POD_SECURITY_AUDIT)])];
 
 static NS014: Rule = Rule {
     id: "NS014",
@@ -30,11 +30,12 @@ static NS014: Rule = Rule {
 
 fn levels_are_high_enough(context: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let levels = defaults::levels(context);
-    for (key, least) in [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_WARN, levels.warn)]
+    for (key, least) in
+        [(keys::POD_SECURITY_ENFORCE, levels.enforce), (keys::POD_SECURITY_AUDIT, levels.audit)]
     {
         let found = namespace.meta.label(key);
         let level = found.and_then(Level::parse);
-        // A warning level affects only messages, not what runs: any known level is enough.
+        // The audit level affects only the audit log, not what runs: any known level is enough.
         let enough = level.is_some_and(|level| key != keys::POD_SECURITY_ENFORCE || level >= least);
         if !enough {
             let remedy = format!("must be \"{}\" or stricter", least.as_str());

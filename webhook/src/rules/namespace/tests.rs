@@ -155,7 +155,7 @@ fn whole() -> Value {
             "codex-k8s.dev/issue-number": "7",
             "codex-k8s.dev/agent-key": "dev",
             "pod-security.kubernetes.io/enforce": "baseline",
-            "pod-security.kubernetes.io/warn": "restricted",
+            "pod-security.kubernetes.io/audit": "restricted",
             "example.com/team": "shop",
         },
         "annotations": {

@@ -5,6 +5,7 @@ pub(super) mod environment;
 pub(super) mod gate;
 pub(super) mod host;
 pub(super) mod identity;
+pub(super) mod pod_security;
 pub(super) mod quota;
 pub(super) mod reservation;
 pub(super) mod resources;

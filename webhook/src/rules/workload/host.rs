@@ -4,7 +4,7 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::host as examples;
-use super::subject::{Check, Context, Validate, Workload, dotted};
+use super::subject::{Check, Context, Validate, Workload};
 use crate::rules::object::{at, is_true, items, text};
 use crate::rules::report::{Report, clean, quoted};
 use crate::rules::rule::{Rule, Subject};
@@ -74,7 +74,7 @@ static JOB020: Rule = Rule {
 };
 
 /// The default capabilities of a container: the `baseline` level of Pod Security allows adding them by name.
-const DEFAULT_CAPABILITIES: [&str; 13] = [
+pub(super) const DEFAULT_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
     "DAC_OVERRIDE",
@@ -145,19 +145,23 @@ const HANDLERS: [&[&str]; 5] = [
     &["lifecycle", "preStop"],
 ];
 
-/// Pod Security `baseline` has this check too, since 1.34: `hostProbesAndHostLifecycle`.
 fn probes_go_to_the_pod(workload: &Workload<'_>, report: &mut Report) {
     for container in workload.containers() {
-        for handler in HANDLERS {
-            for action in ["httpGet", "tcpSocket"] {
-                let call = at(container.value, handler).and_then(|handler| at(handler, &[action]));
-                if let Some(host) = call.and_then(|call| text(call, "host")) {
-                    let path = container.field(workload, &format!("{}.{action}.host", handler.join(".")));
-                    report.forbid(path, quoted(host), "leave it out: the probe goes to the Pod");
-                }
-            }
+        for (field, host) in handler_hosts(container.value) {
+            let path = container.field(workload, &field);
+            report.forbid(path, quoted(host), "leave it out: the probe goes to the Pod");
         }
     }
+}
+
+/// Returns the hosts of a container's probes and lifecycle handlers, each with its field.
+pub(super) fn handler_hosts(container: &Value) -> impl Iterator<Item = (String, &str)> {
+    let actions =
+        HANDLERS.into_iter().flat_map(|handler| ["httpGet", "tcpSocket"].map(|action| (handler, action)));
+    actions.filter_map(move |(handler, action)| {
+        let host = text(at(container, handler)?.get(action)?, "host")?;
+        Some((format!("{}.{action}.host", handler.join(".")), host))
+    })
 }
 
 fn volume_types_are_listed(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
@@ -181,7 +185,7 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
     if let Some(security) = at(spec, &["securityContext"]) {
         check_profiles(security, |field| workload.pod_field(&format!("securityContext.{field}")), report);
         for (index, sysctl) in items(security.get("sysctls")).enumerate() {
-            let path = workload.pod_field(&format!("securityContext.sysctls[{index}]"));
+            let path = workload.pod_field(&format!("securityContext.sysctls[{index}].name"));
             report.forbid(path, quoted(text(sysctl, "name").unwrap_or_default()), "sysctls are not set");
         }
     }
@@ -210,17 +214,15 @@ fn protections_stay_on(_: &Context<'_>, workload: &Workload<'_>, report: &mut Re
 pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn annotated_profiles_stay_on(workload: &Workload<'_>, report: &mut Report) {
-    let Some(holder) = workload.holders().last() else { return };
-    for (key, value) in workload.meta_at(holder).annotations() {
+    for (key, value) in workload.pod_meta().annotations() {
         if key.starts_with(APP_ARMOR) && value.as_str() == Some("unconfined") {
-            let path = format!("{}metadata.annotations[\"{key}\"]", dotted(holder));
-            report.forbid(path, quoted("unconfined"), "leave it out");
+            report.forbid(workload.pod_annotation(key), quoted("unconfined"), "leave it out");
         }
     }
 }
 
 /// The `SELinux` types that Pod Security `baseline` allows since 1.31.
-const CONTAINER_TYPES: [&str; 4] =
+pub(super) const CONTAINER_TYPES: [&str; 4] =
     ["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
 /// Checks the kernel profiles in the security context of a Pod or a container.

@@ -10,6 +10,7 @@ mod examples;
 mod gate;
 mod host;
 mod identity;
+mod pod_security;
 mod quota;
 mod reservation;
 mod resources;
@@ -48,6 +49,8 @@ pub(crate) fn checks() -> impl Iterator<Item = &'static Check> {
         gate::CHECKS,
         size::CHECKS,
         status::CHECKS,
+        pod_security::BASELINE,
+        pod_security::RESTRICTED,
     ]
     .into_iter()
     .flatten()
@@ -103,7 +106,8 @@ pub(crate) fn decide(
         Entry::Mutate => mutate(&context, &checks, old.as_ref(), &workload, &mut verdict),
         Entry::Validate => {
             let evaluated = &mut verdict.evaluated;
-            verdict.findings = validate(&context, checks, old.as_ref(), &workload, evaluated);
+            let findings = validate(&context, checks, old.as_ref(), &workload, evaluated);
+            verdict.findings = pod_security::without_repetition(findings);
         }
     }
     verdict

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::rules::edits::Edits;
 use crate::rules::evaluate::HasRule;
 use crate::rules::object::{at, items};
-use crate::rules::report::Report;
+use crate::rules::report::{Report, annotation_path};
 use crate::rules::rule::Rule;
 use crate::rules::{Kind, ManagedNamespace, Meta, Role};
 
@@ -127,6 +127,16 @@ impl<'a> Workload<'a> {
     /// Sets a field of the Pod's spec.
     pub(crate) fn set_in_pod(&self, edits: &mut Edits<'_>, field: &str, value: Value) {
         edits.set(&[self.template_path(), &["spec", field]].concat(), value);
+    }
+
+    /// Returns the metadata of the Pod.
+    pub(crate) fn pod_meta(&self) -> Meta<'a> {
+        self.meta_at(self.template_path())
+    }
+
+    /// Returns the path of an annotation of the Pod in the object.
+    pub(crate) fn pod_annotation(&self, key: &str) -> String {
+        format!("{}{}", dotted(self.template_path()), annotation_path(key))
     }
 
     /// Returns all containers: those of the Pod, the init containers, and the ephemeral containers.

@@ -6,7 +6,7 @@ use crate::rules::example::{Example, Object};
 pub(in crate::rules::namespace) const NS014: &[Example] = &[
     Example::new("a person creates a namespace without levels").creates(Object::NewNamespace, "").mutated(&[
         ("/metadata/labels/pod-security.kubernetes.io~1enforce", "baseline"),
-        ("/metadata/labels/pod-security.kubernetes.io~1warn", "restricted"),
+        ("/metadata/labels/pod-security.kubernetes.io~1audit", "restricted"),
     ]),
     Example::new("a person chooses a stricter level").creates(
         Object::NewNamespace,
