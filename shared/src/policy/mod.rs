@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub(crate) use baseline::{Access, AccessProfile, Baseline, BaselineSet};
-pub use baseline::{LimitSettings, PolicyRule, QuotaSettings};
+pub(crate) use baseline::{Access, AccessProfile, Baseline};
+pub use baseline::{BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, MissingLease, UnknownRun, UnverifiedOrigin};
 pub(crate) use cleanup::{Cleanup, Retention};
 pub(crate) use guard::{Rbac, Tokens};

@@ -3,8 +3,11 @@
 //! Nothing is counted here. A scope has a display name, and a stem for the names of its reservations: programs that
 //! derive them from the same namespace get the same names.
 
+pub mod fit;
 pub mod pod_resources;
 pub mod quantity;
+mod resource_name;
+pub mod validity;
 
 use std::fmt;
 

@@ -3,7 +3,8 @@
 //! Containers run in parallel, so their requests add up. Init containers run before them, one after the other, in
 //! parallel with the sidecars that have already started: the maximum over all these moments counts. Requests of the
 //! Pod itself replace the sum, and the overhead of the runtime class is added (KEP-753, KEP-2837). Before all this, a
-//! container that sets nothing gets defaults: its own limit as its request, then those of the LimitRange.
+//! container that sets nothing gets defaults: its own limit as its request, then those of the LimitRange. Last, a Pod
+//! that sets resources for itself gets the missing ones from its containers.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::policy::LimitSettings;
 use crate::quota::quantity::Quantity;
+use crate::quota::resource_name::{is_huge_pages, is_pod_level};
 
 /// A summand: its source and its quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,67 +50,104 @@ pub struct MissingValue {
 }
 
 /// Requests or limits of a container.
-type Resources<'a> = Vec<(&'a str, Quantity)>;
+pub(super) type Resources<'a> = Vec<(&'a str, Quantity)>;
 
 /// A Pod, with the fields that a quota counts.
 ///
 /// It is evaluated at each creation of a workload, so sums stay numbers until they are printed.
 #[derive(Debug)]
 pub struct PodResources<'a> {
-    containers: Vec<Container<'a>>,
-    requests: Resources<'a>,
-    limits: Resources<'a>,
+    pub(super) containers: Vec<Container<'a>>,
+    pub(super) requests: Resources<'a>,
+    pub(super) limits: Resources<'a>,
     overhead: Resources<'a>,
 }
 
 #[derive(Debug)]
-struct Container<'a> {
-    list: &'static str,
-    index: usize,
+pub(super) struct Container<'a> {
+    pub(super) list: &'static str,
+    pub(super) index: usize,
     name: &'a str,
     stays: bool,
-    requests: Resources<'a>,
-    limits: Resources<'a>,
+    pub(super) requests: Resources<'a>,
+    pub(super) limits: Resources<'a>,
 }
 
 /// The list that is summed up: requests or limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Requests,
     Limits,
 }
 
-/// The resources that a Pod can set for itself.
-fn is_pod_level(resource: &str) -> bool {
-    matches!(resource, "cpu" | "memory") || resource.starts_with("hugepages-")
+/// The defaults of a LimitRange.
+pub(super) struct Defaults<'a> {
+    pub(super) requests: Resources<'a>,
+    pub(super) limits: Resources<'a>,
 }
 
-/// The defaults of a LimitRange.
-struct Defaults<'a> {
-    requests: Resources<'a>,
-    limits: Resources<'a>,
+impl<'a> Defaults<'a> {
+    /// The defaults as the API server completes them: the default request is the default limit if it is missing.
+    pub(super) fn of(range: &'a LimitSettings) -> Self {
+        let (mut requests, limits) = (parsed(&range.default_request), parsed(&range.default));
+        fill(&mut requests, &limits);
+        Self { requests, limits }
+    }
 }
 
 impl<'a> PodResources<'a> {
-    /// The usage of a Pod of this `spec` in a namespace with the LimitRange `range`.
+    /// The resources of a Pod of this `spec` in a namespace with the LimitRange `range`.
     pub fn of_pod(spec: &'a Value, range: Option<&'a LimitSettings>) -> Self {
-        let defaults = range.map(|range| {
-            let (mut requests, limits) = (parsed(&range.default_request), parsed(&range.default));
-            fill(&mut requests, &limits);
-            Defaults { requests, limits }
-        });
+        let mut pod = Self::as_written(spec);
+        let defaults = range.map(Defaults::of);
+        for container in &mut pod.containers {
+            container.request_own_limits();
+            if let Some(defaults) = &defaults {
+                fill(&mut container.requests, &defaults.requests);
+                fill(&mut container.limits, &defaults.limits);
+            }
+        }
+        pod.complete_pod_level();
+        pod
+    }
+
+    /// The resources that a `spec` sets, without any defaults.
+    pub fn as_written(spec: &'a Value) -> Self {
         let read = |list: &'static str| {
             let items = spec.get(list).and_then(Value::as_array).into_iter().flatten().enumerate();
-            items.map(move |(index, value)| (list, index, value))
+            items.map(move |(index, value)| container(list, index, value))
         };
-        let all = read("containers").chain(read("initContainers"));
         Self {
-            containers: all
-                .map(|(list, index, value)| container(list, index, value, defaults.as_ref()))
-                .collect(),
+            containers: read("containers").chain(read("initContainers")).collect(),
             requests: resources(spec.get("resources"), "requests"),
             limits: resources(spec.get("resources"), "limits"),
             overhead: resources(Some(spec), "overhead"),
+        }
+    }
+
+    /// Adds the resources of the Pod itself that are missing, if it sets any, as the API server does before it stores
+    /// the Pod.
+    fn complete_pod_level(&mut self) {
+        if self.requests.is_empty() && self.limits.is_empty() {
+            return;
+        }
+        let limits = self.containers.iter().flat_map(|container| &container.limits);
+        let pages: Vec<_> = limits.map(|(resource, _)| *resource).filter(|it| is_huge_pages(it)).collect();
+        for resource in pages.into_iter().filter(|pages| find(&self.requests, pages).is_none()) {
+            let total = self.of_containers(Side::Limits, resource);
+            fill(&mut self.limits, total.map(|total| (resource, total)).as_slice());
+        }
+        for resource in ["cpu", "memory"] {
+            let total = self.of_containers(Side::Requests, resource);
+            fill(&mut self.requests, total.map(|total| (resource, total)).as_slice());
+        }
+        fill(&mut self.requests, &self.limits);
+        for (resource, request) in &self.requests {
+            let is_limited = |container: &Container<'_>| find(&container.limits, resource).is_some();
+            if is_pod_level(resource) && self.containers.iter().all(is_limited) {
+                let limit = self.of_containers(Side::Limits, resource).unwrap_or(*request).max(*request);
+                fill(&mut self.limits, &[(resource, limit)]);
+            }
         }
     }
 
@@ -161,34 +200,31 @@ impl<'a> PodResources<'a> {
 
     /// The summands at the moment of the maximum, the overhead last; `None` if no container sets the resource.
     fn parts(&self, side: Side, resource: &str) -> Option<impl Iterator<Item = (&'a str, Quantity)>> {
-        let whole = self.of_the_pod_itself(side, resource);
-        let moment = if whole.is_none() { self.peak(side, resource) } else { Vec::new() };
-        let found = whole.is_some() || !moment.is_empty();
+        let mut moment = self.peak(side, resource);
+        let whole = find(self.side(side), resource).filter(|_| is_pod_level(resource));
+        // The Pod's own value replaces the sum, unless it was made of it.
+        if let Some(whole) = whole.filter(|whole| *whole != sum(&moment)) {
+            moment = vec![(THE_POD, whole)];
+        }
         let overhead = find(&self.overhead, resource).filter(|_| match side {
             Side::Requests => true,
             // The overhead does not add a limit where there was none.
-            Side::Limits => {
-                whole.into_iter().chain(moment.iter().map(|(_, quantity)| *quantity)).sum::<Quantity>()
-                    != Quantity::ZERO
-            }
+            Side::Limits => sum(&moment) != Quantity::ZERO,
         });
-        let parts = whole.map(|quantity| (THE_POD, quantity)).into_iter().chain(moment);
         let overhead = overhead.map(|quantity| ("overhead", quantity));
-        (found || overhead.is_some()).then(|| parts.chain(overhead))
+        (!moment.is_empty() || overhead.is_some()).then(|| moment.into_iter().chain(overhead))
     }
 
-    /// The Pod's own request or limit. A limit of the Pod is its request only if no container has a request.
-    fn of_the_pod_itself(&self, side: Side, resource: &str) -> Option<Quantity> {
-        if !is_pod_level(resource) {
-            return None;
-        }
-        let requested =
-            || self.containers.iter().any(|container| find(&container.requests, resource).is_some());
+    const fn side(&self, side: Side) -> &Resources<'a> {
         match side {
-            Side::Limits => find(&self.limits, resource),
-            Side::Requests => find(&self.requests, resource)
-                .or_else(|| find(&self.limits, resource).filter(|_| !requested())),
+            Side::Requests => &self.requests,
+            Side::Limits => &self.limits,
         }
+    }
+
+    /// The maximum of the sums over the containers; `None` if no container sets the resource.
+    pub(super) fn of_containers(&self, side: Side, resource: &str) -> Option<Quantity> {
+        Some(self.peak(side, resource)).filter(|moment| !moment.is_empty()).map(|moment| sum(&moment))
     }
 
     /// The containers and sidecars together, or one of the init containers with the sidecars before it.
@@ -220,6 +256,10 @@ impl<'a> PodResources<'a> {
 
 const THE_POD: &str = "the Pod";
 
+fn sum(parts: &[(&str, Quantity)]) -> Quantity {
+    parts.iter().map(|(_, quantity)| *quantity).sum()
+}
+
 /// The meaning of a resource name in a quota.
 enum Requested<'a> {
     Pod,
@@ -242,52 +282,55 @@ fn requested(counted: &str) -> Requested<'_> {
 }
 
 impl<'a> Container<'a> {
-    fn side(&self, side: Side) -> &Resources<'a> {
+    const fn side(&self, side: Side) -> &Resources<'a> {
         match side {
             Side::Requests => &self.requests,
             Side::Limits => &self.limits,
         }
     }
+
+    /// Requests the container's own limits where it has no request, as the API server does first of all.
+    pub(super) fn request_own_limits(&mut self) {
+        fill(&mut self.requests, &self.limits);
+    }
 }
 
-fn container<'a>(
-    list: &'static str,
-    index: usize,
-    value: &'a Value,
-    defaults: Option<&Defaults<'a>>,
-) -> Container<'a> {
-    let mut limits = resources(value.get("resources"), "limits");
-    let mut requests = resources(value.get("resources"), "requests");
-    fill(&mut requests, &limits);
-    if let Some(defaults) = defaults {
-        fill(&mut requests, &defaults.requests);
-        fill(&mut limits, &defaults.limits);
-    }
+fn container<'a>(list: &'static str, index: usize, value: &'a Value) -> Container<'a> {
     let text = |field| value.get(field).and_then(Value::as_str).unwrap_or_default();
-    let stays = list == "initContainers" && text("restartPolicy") == "Always";
-    Container { list, index, name: text("name"), stays, requests, limits }
+    Container {
+        list,
+        index,
+        name: text("name"),
+        stays: list == "initContainers" && text("restartPolicy") == "Always",
+        requests: resources(value.get("resources"), "requests"),
+        limits: resources(value.get("resources"), "limits"),
+    }
 }
 
 fn resources<'a>(holder: Option<&'a Value>, part: &str) -> Resources<'a> {
     let map = holder.and_then(|holder| holder.get(part)).and_then(Value::as_object);
-    let quantity = |value: &Value| match value {
+    map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), read_quantity(value)?))).collect()
+}
+
+/// Parses a quantity as the API server does: numbers and `null` are accepted too.
+pub fn read_quantity(value: &Value) -> Option<Quantity> {
+    match value {
         Value::String(text) => text.parse().ok(),
+        Value::Null => Some(Quantity::ZERO),
         other => other.to_string().parse().ok(),
-    };
-    // The API server itself rejects invalid quantities.
-    map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), quantity(value)?))).collect()
+    }
 }
 
 fn parsed(texts: &BTreeMap<String, String>) -> Resources<'_> {
     texts.iter().filter_map(|(key, text)| Some((key.as_str(), text.parse().ok()?))).collect()
 }
 
-fn find(resources: &Resources<'_>, resource: &str) -> Option<Quantity> {
+pub(super) fn find(resources: &Resources<'_>, resource: &str) -> Option<Quantity> {
     resources.iter().find(|(name, _)| *name == resource).map(|(_, quantity)| *quantity)
 }
 
 /// Adds the resources that are missing.
-fn fill<'a>(resources: &mut Resources<'a>, defaults: &Resources<'a>) {
+fn fill<'a>(resources: &mut Resources<'a>, defaults: &[(&'a str, Quantity)]) {
     for (resource, quantity) in defaults {
         if find(resources, resource).is_none() {
             resources.push((resource, *quantity));
@@ -355,6 +398,20 @@ mod tests {
         assert_eq!(PodResources::of_pod(&spec, None).total("limits.cpu"), "2050m".parse().ok());
         spec["resources"]["requests"] = json!({"cpu": "1"});
         assert_eq!(cpu(&spec), ("1050m".to_owned(), "the Pod 1 + overhead 50m".to_owned()));
+    }
+
+    #[test]
+    fn the_resources_of_a_pod_are_completed_from_those_of_its_containers() {
+        let pages = json!({"limits": {"hugepages-2Mi": "2Mi", "cpu": "1"}});
+        let mut spec = json!({"containers": [{"name": "a", "resources": pages}], "resources": {"requests": {"cpu": "2"}}});
+        let total = |spec: &Value, resource: &str| {
+            PodResources::of_pod(spec, None).total(resource).unwrap().to_string()
+        };
+        assert_eq!(total(&spec, "limits.cpu"), "2", "at least its request");
+        assert_eq!(total(&spec, "hugepages-2Mi"), "2Mi");
+        spec["resources"] = json!({"limits": {"hugepages-2Mi": "4Mi", "cpu": "3"}});
+        assert_eq!(total(&spec, "hugepages-2Mi"), "4Mi", "huge pages are requested as they are limited");
+        assert_eq!([total(&spec, "requests.cpu"), total(&spec, "limits.cpu")], ["1", "3"]);
     }
 
     #[test]

@@ -43,12 +43,22 @@ impl Quantity {
         Self { nano: count as i128 * NANO, form: Form::Decimal }
     }
 
-    /// A multiple of the quantity, cut at the maximum.
-    #[must_use]
-    pub fn times(self, count: u64) -> Self {
-        let nano = self.nano.saturating_mul(i128::from(count)).clamp(-MAX, MAX);
-        Self { nano, ..self }
+    /// Returns true if the quantity is a whole number, as the API server finds out: it rounds up to thousandths first.
+    pub(super) const fn is_whole(self) -> bool {
+        const MILLI: i128 = NANO / 1000;
+        rounded_up(self.nano, MILLI) % 1000 == 0
     }
+
+    /// Returns true if the quantity, rounded up to a whole number, is a multiple of `unit`, which is one of at least 1.
+    pub(super) const fn is_multiple_of(self, unit: Self) -> bool {
+        let size = rounded_up(unit.nano, NANO);
+        size > 0 && unit.is_whole() && rounded_up(self.nano, NANO) % size == 0
+    }
+}
+
+/// The number of `units` in `nano`, rounded up.
+const fn rounded_up(nano: i128, units: i128) -> i128 {
+    nano.div_euclid(units) + (nano.rem_euclid(units) != 0) as i128
 }
 
 impl std::ops::Add for Quantity {
@@ -100,6 +110,9 @@ impl FromStr for Quantity {
     }
 }
 
+/// So many digits, with any suffix, are less than the largest `i128`.
+const SHORT: usize = 9;
+
 fn parse(text: &str) -> Option<Quantity> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -114,6 +127,18 @@ fn parse(text: &str) -> Option<Quantity> {
         return None;
     }
     let binary = BINARY.iter().find(|(listed, _)| *listed == suffix).map(|(_, factor)| *factor);
+    if fraction.is_empty() && whole.len() <= SHORT {
+        // Almost every quantity is a short whole number with a suffix: nothing is rounded or cut then.
+        let decimal = || DECIMAL.iter().find(|(listed, _)| *listed == suffix);
+        let unit = binary.map(|factor| (factor * NANO, Form::Binary)).or_else(|| {
+            let (_, power) = decimal()?;
+            Some((10_i128.pow(u32::try_from(power + 9).ok()?), Form::Decimal))
+        });
+        if let Some((unit, form)) = unit {
+            let nano = (whole.parse::<i128>().ok()? * unit).min(MAX);
+            return Some(Quantity { nano: if negative { -nano } else { nano }, form });
+        }
+    }
     let (magnitude, form) = if let Some(factor) = binary {
         (scaled_by(whole, fraction, factor * NANO), Form::Binary)
     } else {
@@ -278,8 +303,18 @@ mod tests {
         ] {
             assert_eq!(quantity(text).to_string(), printed, "{text}");
         }
-        assert_eq!((quantity("250m").times(3) + quantity("250m")).to_string(), "1");
+        assert_eq!((quantity("750m") + quantity("250m")).to_string(), "1");
         assert_eq!([quantity("256Mi"), quantity("768Mi")].into_iter().sum::<Quantity>().to_string(), "1Gi");
+    }
+
+    #[test]
+    fn whole_numbers_and_multiples_are_found_as_kubernetes_does() {
+        let whole = ["0", "1", "2000m", "1Gi", "0.9999999", "-1"].map(|text| quantity(text).is_whole());
+        assert_eq!(whole, [true; 6]);
+        assert!(!quantity("1500m").is_whole() && !quantity("0.1").is_whole());
+        let multiple = |text: &str, unit: &str| quantity(text).is_multiple_of(quantity(unit));
+        assert!(multiple("4Mi", "2Mi") && multiple("0", "2Mi") && multiple("1Gi", "2Mi"));
+        assert!(!multiple("3Mi", "2Mi") && !multiple("1", "0") && !multiple("1", "500m"));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SCENARIOS: [&str; 21] = [
+const SCENARIOS: [&str; 22] = [
     include_str!("agent_jobs.rs"),
     include_str!("agents.rs"),
     include_str!("bypasses.rs"),
@@ -23,6 +23,7 @@ const SCENARIOS: [&str; 21] = [
     include_str!("modes.rs"),
     include_str!("names.rs"),
     include_str!("namespaces.rs"),
+    include_str!("never_run/cases.rs"),
     include_str!("platform.rs"),
     include_str!("pod_security.rs"),
     include_str!("quota.rs"),

@@ -33,12 +33,8 @@ fn a_job_that_can_never_fit_its_quota_is_refused_with_the_sum_and_one_that_fits_
     let send = |job: Value| create(&agent(&namespace), &jobs(&namespace), &job);
     let two = |cpu: &str| json!([container("a", &json!({"cpu": cpu})), container("b", &json!({"cpu": "1"}))]);
     send(job(2, &two("1"))).admitted();
-    send(job(3, &two("1"))).refused(
-        403,
-        "QUOTA002",
-        "spec.parallelism",
-        "Invalid value: 3 Pods x (\"a\" 1 + \"b\" 1) = 6 of requests.cpu: the quota codex-run-quota of the namespace has 4",
-    );
+    // These Pods start one after the other.
+    send(job(4, &two("1"))).admitted();
     send(job(1, &two("7500m"))).refused(
         403,
         "QUOTA002",
@@ -53,7 +49,7 @@ fn a_job_that_can_never_fit_its_quota_is_refused_with_the_sum_and_one_that_fits_
 }
 
 #[test]
-fn a_cron_job_and_a_bare_pod_that_never_fit_are_refused_too() {
+fn a_cron_job_a_deployment_and_a_bare_pod_that_never_fit_are_refused_too() {
     let namespace = managed();
     let spec = json!({"restartPolicy": "Never", "containers": [container("c", &json!({"memory": "20Gi"}))]});
     let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": {
@@ -63,6 +59,16 @@ fn a_cron_job_and_a_bare_pod_that_never_fit_are_refused_too() {
         403,
         "QUOTA002",
         "spec.jobTemplate.spec.template.spec.containers",
+        "16Gi",
+    );
+    let template = json!({"metadata": {"labels": {"app": "d"}}, "spec": {"containers": spec["containers"]}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"app": "d"}}, "template": template}});
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All");
+    create(&Identity::developer(), &path, &deployment).refused(
+        403,
+        "QUOTA002",
+        "spec.template.spec.containers",
         "16Gi",
     );
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});

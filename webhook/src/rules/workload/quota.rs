@@ -1,15 +1,12 @@
 //! Checks that the quota of a namespace can admit a workload's Pods.
 
-use codex_k8s_shared::baseline;
 use codex_k8s_shared::policy::{Mode, QuotaSettings};
 use codex_k8s_shared::quota::pod_resources::{Amount, Part, PodResources};
 use codex_k8s_shared::quota::quantity::Quantity;
-use serde_json::Value;
 
 use super::examples::quota as examples;
-use super::subject::{Check, Context, Validate, Workload, dotted};
-use crate::rules::Kind;
-use crate::rules::object::at;
+use super::subject::{Check, Context, Validate, Workload};
+use crate::rules::object::text;
 use crate::rules::report::{Report, quoted};
 use crate::rules::rule::{Rule, Subject};
 
@@ -17,10 +14,11 @@ pub(super) const CHECKS: &[Check] = &[Check::new(&QUOTA002, Validate::State(fits
 
 static QUOTA002: Rule = Rule {
     id: "QUOTA002",
-    title: "A Job that can never fit the quota of its namespace is not allowed",
-    why: "Its Pods would never all start. Until its deadline ends it, only FailedCreate events show that.",
-    remedy: "Request less, lower spec.parallelism, or raise baseline.*.resourceQuota of the policy. The requests and \
-             limits of a container count; where it has none, those of the LimitRange.",
+    title: "A workload whose Pods can never fit the quota of its namespace is not allowed",
+    why: "Not one of its Pods would start. Only FailedCreate events show that, for a Job until its deadline ends it.",
+    remedy: "Request less, or raise baseline.*.resourceQuota of the policy. The requests and limits of a container \
+             count; where it has none, those of the LimitRange. Several Pods may exceed the quota together: they start \
+             one after the other.",
     subject: Subject::Workload,
     reads: &[
         "baseline.*.resourceQuota.hard",
@@ -35,30 +33,40 @@ static QUOTA002: Rule = Rule {
 const SHOWN: usize = 8;
 
 fn fits_the_quota(context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-    let namespace = context.namespace;
-    let slot = context.policy.namespaces.is_slot(&namespace.name);
-    let set = baseline::set_of(context.policy, namespace.mode, slot);
-    let evaluated = workload.is_the_runs() && !context.generated;
-    let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| evaluated)) else {
+    let set = context.baseline();
+    let (Some(quota), Some(spec)) = (&set.resource_quota, workload.pod_spec().filter(|_| !context.generated))
+    else {
         return;
     };
     let resources = PodResources::of_pod(spec, set.limit_range.as_ref());
     says_what_is_counted(workload, &resources, quota, report);
-    let pods = width(workload);
+    let remedy = |hard| format!("the quota {} of the namespace has {hard}", quota.name);
     for (resource, hard) in &quota.hard {
-        let (Some(total), Ok(hard)) = (resources.total(resource), hard.parse::<Quantity>()) else { continue };
-        if total.times(pods) <= hard {
-            continue;
+        let Ok(hard) = hard.parse::<Quantity>() else { continue };
+        if resources.total(resource).is_some_and(|total| total > hard) {
+            let Some(amount) = resources.amount(resource) else { continue };
+            let path = workload.pod_field("containers");
+            report.forbid(path, format!("{} of {resource}", sum(&amount)), remedy(hard));
+        } else if hard == Quantity::ZERO && counts(workload, resource) {
+            report.forbid("kind", format!("1 of {resource}"), remedy(hard));
         }
-        let Some(amount) = resources.amount(resource) else { continue };
-        let alone = amount.total > hard || pods == 1;
-        let path = match workload.job_path().filter(|_| !alone) {
-            Some(job) => format!("{}parallelism", dotted(job)),
-            None => workload.pod_field("containers"),
-        };
-        let remedy = format!("the quota {} of the namespace has {hard}", quota.name);
-        report.forbid(path, format!("{} of {resource}", sum(&amount, pods)), remedy);
     }
+}
+
+/// Returns true if a quota counts the workload, or an object that a controller creates between it and its Pods, by this
+/// name.
+fn counts(workload: &Workload<'_>, counted: &str) -> bool {
+    let counts: &[&str] = match text(workload.object, "kind").unwrap_or_default() {
+        "Job" => &["count/jobs.batch"],
+        "CronJob" => &["count/cronjobs.batch", "count/jobs.batch"],
+        "Deployment" => &["count/deployments.apps", "count/replicasets.apps"],
+        "ReplicaSet" => &["count/replicasets.apps"],
+        "StatefulSet" => &["count/statefulsets.apps", "count/controllerrevisions.apps"],
+        "DaemonSet" => &["count/daemonsets.apps", "count/controllerrevisions.apps"],
+        "ReplicationController" => &["replicationcontrollers", "count/replicationcontrollers"],
+        _ => &[],
+    };
+    counts.contains(&counted)
 }
 
 fn says_what_is_counted(
@@ -78,29 +86,13 @@ fn says_what_is_counted(
     }
 }
 
-/// Returns the maximum number of Pods of a workload at a time.
-fn width(workload: &Workload<'_>) -> u64 {
-    let job = workload.job_path().and_then(|path| at(workload.object, path));
-    let number = |field| job.and_then(|job| job.get(field)).and_then(Value::as_u64);
-    match workload.kind {
-        Kind::Job | Kind::CronJob => {
-            number("parallelism").unwrap_or(1).min(number("completions").unwrap_or(u64::MAX))
-        }
-        _ => 1,
-    }
-}
-
-/// Formats the sum, such as `3 Pods x ("a" 300m + "b" 200m) = 1500m`.
-fn sum(amount: &Amount, pods: u64) -> String {
+/// Formats the sum, such as `"a" 300m + "b" 200m = 500m`.
+fn sum(amount: &Amount) -> String {
     let part = |part: &Part| format!("{} {}", quoted(&part.of), part.quantity);
     let mut parts: Vec<_> = amount.parts.iter().take(SHOWN).map(part).collect();
     if let Some(more @ 1..) = amount.parts.len().checked_sub(SHOWN) {
         parts.push(format!("{more} more"));
     }
-    let (parts, total) = (parts.join(" + "), amount.total.times(pods));
-    match (pods, amount.parts.len()) {
-        (1, 1) => parts,
-        (1, _) => format!("{parts} = {total}"),
-        (pods, _) => format!("{pods} Pods x ({parts}) = {total}"),
-    }
+    let parts = parts.join(" + ");
+    if amount.parts.len() == 1 { parts } else { format!("{parts} = {}", amount.total) }
 }

@@ -1,7 +1,7 @@
 //! Workloads as the rules see them, and the form of a rule about them.
 
-use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::{keys, names};
+use codex_k8s_shared::policy::{BaselineSet, RunPolicy};
+use codex_k8s_shared::{baseline, keys, names};
 use serde_json::Value;
 
 use crate::rules::edits::Edits;
@@ -30,10 +30,15 @@ pub(crate) struct Context<'a> {
     pub subresource: Option<&'a str>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Returns true if the namespace is a slot.
     pub(crate) fn is_in_slot(&self) -> bool {
         self.policy.namespaces.is_slot(&self.namespace.name)
+    }
+
+    /// Returns the baseline of the namespace.
+    pub(crate) fn baseline(&self) -> &'a BaselineSet {
+        baseline::set_of(self.policy, self.namespace.mode, self.is_in_slot())
     }
 }
 

@@ -1,0 +1,248 @@
+//! Whatever workload is admitted can run: the API server admits the Pods that controllers create from it.
+
+mod cases;
+mod generate;
+mod pods;
+mod resources;
+
+use std::time::Duration;
+
+use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::policy::{LimitSettings, RunPolicy};
+use codex_k8s_shared::quota::pod_resources::PodResources;
+use codex_k8s_shared::quota::validity::problems;
+use codex_k8s_tests::{Answer, Identity, eventually};
+use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Requester, Verdict};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::harness::*;
+use cases::{CASES, Expected};
+use generate::Random;
+use pods::{Outcome, Senders};
+
+const SEED: u64 = 17;
+const WORKLOADS: u64 = 400;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// The messages of a refusal.
+fn messages(answer: &Answer) -> String {
+    let causes =
+        answer.body.pointer("/details/causes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let cause = |cause: &Value| {
+        let text = |field: &str| cause[field].as_str().unwrap_or_default().to_owned();
+        format!("\n{}: {}: {}", text("reason"), text("field"), text("message"))
+    };
+    answer.message().to_owned() + &causes.iter().map(cause).collect::<String>()
+}
+
+/// A Job of a case: images are added to its containers.
+fn job_of(yaml: &str) -> Value {
+    let mut spec: Value = serde_saphyr::from_str(yaml).unwrap();
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container["image"] = "busybox:1.36".into();
+        }
+    }
+    generate::job(spec)
+}
+
+/// Returns the difference between an outcome and the expected one.
+fn differs(outcome: &Outcome, expected: Expected) -> Option<String> {
+    let has_refused = |words: &[&str]| matches!(outcome, Outcome::Refused(answer) if words.iter().all(|words| messages(answer).contains(words)));
+    let is_right = match expected {
+        Expected::Runs => matches!(outcome, Outcome::Runs),
+        Expected::Refused(rule, words) => has_refused(&[rule, words]),
+        Expected::Invalid(words) => has_refused(&[words]) && !has_refused(&["denied the request"]),
+    };
+    (!is_right).then(|| match outcome {
+        Outcome::Runs => "its Pods are admitted".to_owned(),
+        Outcome::Refused(answer) => format!("refused: {}", messages(answer)),
+        Outcome::NeverRuns(answer) => format!("its Pods never run: {}", messages(answer)),
+    })
+}
+
+#[test]
+fn a_job_with_impossible_resources_is_refused_and_another_one_runs() {
+    let namespace = managed();
+    let wrong = runtime().block_on(async {
+        let senders = Senders::new(&namespace, &Identity::developer()).await;
+        let mut wrong = String::new();
+        for (name, yaml, expected) in CASES {
+            let outcome = senders.send(&job_of(yaml)).await;
+            wrong += &differs(&outcome, *expected).map(|it| format!("\n{name}: {it}")).unwrap_or_default();
+        }
+        wrong
+    });
+    assert_eq!(wrong, "");
+}
+
+#[test]
+fn the_offline_check_knows_impossible_resources_too() {
+    let (mut policy, namespace) = (RunPolicy::default(), namespace("codex-issue-7"));
+    policy.quotas = serde_json::from_value(json!({"cluster": null, "perRequester": null})).unwrap();
+    let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
+    let request =
+        CheckRequest { default_namespace: "codex-issue-7".to_owned(), ..CheckRequest::creation(requester) };
+    for (name, yaml, expected) in CASES {
+        let documents = [namespace.clone(), job_of(yaml)].map(Document::of_nowhere);
+        let checker = Checker::new(policy.clone(), request.clone());
+        let evaluated = runtime().block_on(checker.evaluate_all(&documents)).unwrap();
+        let evaluation = evaluated.last().unwrap();
+        let rule = match expected {
+            Expected::Runs => None,
+            Expected::Refused(rule, _) => Some(*rule),
+            Expected::Invalid(_) => Some("JOB026"),
+        };
+        assert_eq!(rule.is_some(), evaluation.result == Verdict::Denied, "{name}: {:?}", evaluation.message);
+        assert!(
+            rule.is_none_or(|rule| evaluation.rules().contains(&rule)),
+            "{name}: {:?}",
+            evaluation.message
+        );
+    }
+}
+
+fn list(namespace: &str, plural: &str) -> Value {
+    let path = format!("/api/v1/namespaces/{namespace}/{plural}");
+    let get = Send { identity: &Identity::Admin, method: "GET", path, content_type: JSON };
+    get.body(&Value::Null).admitted()
+}
+
+/// A namespace that is not managed, with these quotas and LimitRanges.
+fn unmanaged_with(specs: &[(BaselineKind, Value)]) -> String {
+    let namespace = unmanaged();
+    for (kind, spec) in specs {
+        let path = format!("/api/v1/namespaces/{namespace}/{}", kind.plural());
+        let object =
+            json!({"apiVersion": "v1", "kind": kind.as_str(), "metadata": {"name": "run"}, "spec": spec});
+        create(&Identity::Admin, &path, &object).admitted();
+    }
+    eventually("the quota counts and Pods can be created", Duration::from_secs(30), || {
+        let quotas = list(&namespace, "resourcequotas");
+        let count = |quota: &Value| quota.pointer("/status/used").is_some();
+        let accounts = list(&namespace, "serviceaccounts");
+        let are_ready = quotas["items"].as_array().unwrap().iter().all(count);
+        (are_ready && !accounts["items"].as_array().unwrap().is_empty()).then_some(())
+    })
+    .unwrap();
+    namespace
+}
+
+/// A namespace that is not managed, with the same quota and LimitRange as a run namespace.
+fn unmanaged_with_limits_of(managed: &str) -> String {
+    let specs = [BaselineKind::ResourceQuota, BaselineKind::LimitRange].map(|kind| {
+        let found = list(managed, kind.plural());
+        (kind, found["items"][0]["spec"].clone())
+    });
+    unmanaged_with(&specs)
+}
+
+/// The outcomes of generated workloads.
+#[derive(Debug, Default)]
+struct Outcomes {
+    admitted: usize,
+    /// Refused by the API server itself.
+    invalid: usize,
+    /// Refused by the rules.
+    refused: usize,
+    /// Admitted, although their Pods are refused.
+    never_run: Vec<String>,
+    /// Refused by the rules, although their Pods would run.
+    would_run: Vec<String>,
+}
+
+impl Outcomes {
+    fn summary(&self) -> String {
+        let Self { admitted, invalid, refused, never_run, would_run } = self;
+        format!(
+            "seeds {SEED} to {}: {admitted} admitted, {invalid} invalid, {refused} refused by the rules, {} admitted \
+             that never run, {} refused that would run",
+            SEED + WORKLOADS - 1,
+            never_run.len(),
+            would_run.len()
+        )
+    }
+}
+
+#[test]
+fn of_generated_workloads_those_are_admitted_whose_pods_are() {
+    let namespace = managed();
+    let plain = unmanaged_with_limits_of(&namespace);
+    let mut outcomes = Outcomes::default();
+    runtime().block_on(async {
+        let developer = Identity::developer();
+        let senders = Senders::new(&namespace, &developer).await;
+        let elsewhere = Senders::new(&plain, &developer).await;
+        for seed in SEED..SEED + WORKLOADS {
+            let workload = generate::workload(&mut Random::new(seed));
+            let about = |answer: &Answer| format!("seed {seed}: {workload}\n  {}", messages(answer));
+            match senders.send(&workload).await {
+                Outcome::Runs => outcomes.admitted += 1,
+                Outcome::NeverRuns(answer) => outcomes.never_run.push(about(&answer)),
+                Outcome::Refused(answer) if !answer.message().contains("denied the request") => {
+                    outcomes.invalid += 1;
+                }
+                Outcome::Refused(answer) => {
+                    outcomes.refused += 1;
+                    let would_run = matches!(elsewhere.send(&workload).await, Outcome::Runs);
+                    outcomes.would_run.extend(would_run.then(|| about(&answer)));
+                }
+            }
+        }
+    });
+    let summary = outcomes.summary();
+    println!("{summary}");
+    let wrong = [&outcomes.never_run[..], &outcomes.would_run].concat();
+    assert!(wrong.is_empty(), "{summary}\n{}", wrong.join("\n"));
+    assert!(outcomes.admitted > 100 && outcomes.invalid > 20 && outcomes.refused > 50, "{summary}");
+}
+
+/// LimitRanges with which generated Pods are created.
+fn limit_ranges() -> [Value; 4] {
+    [
+        json!({"default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "250m", "memory": "256Mi"}}),
+        json!({"default": {"cpu": "300m", "ephemeral-storage": "1Gi"}, "defaultRequest": {"memory": "1Gi"}}),
+        json!({"default": {"example.com/gpu": "1", "hugepages-2Mi": "2Mi"}, "defaultRequest": {"cpu": "100m"}}),
+        json!({"default": {}}),
+    ]
+}
+
+#[test]
+fn our_verdict_on_the_resources_of_generated_pods_is_that_of_the_api_server() {
+    let (mut valid, mut invalid, mut wrong) = (0, 0, Vec::new());
+    for range in limit_ranges() {
+        let mut item = range.clone();
+        item["type"] = "Container".into();
+        let namespace = unmanaged_with(&[(BaselineKind::LimitRange, json!({"limits": [item]}))]);
+        let mut settings = range.clone();
+        settings["name"] = "run".into();
+        let settings: LimitSettings = serde_json::from_value(settings).unwrap();
+        runtime().block_on(async {
+            let senders = Senders::new(&namespace, &Identity::developer()).await;
+            for seed in SEED..SEED + 100 {
+                let mut spec = generate::pod_spec(&mut Random::new(seed));
+                // The API server denies it in a Pod whatever its value is.
+                spec.as_object_mut().unwrap().remove("overhead");
+                let found = problems(&PodResources::of_pod(&spec, Some(&settings)));
+                let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+                let outcome = senders.send(&pod).await;
+                let is_right = match &outcome {
+                    Outcome::Refused(answer) => answer.code == 422 && !found.is_empty(),
+                    _ => found.is_empty(),
+                };
+                if found.is_empty() {
+                    valid += 1
+                } else {
+                    invalid += 1
+                }
+                wrong.extend((!is_right).then(|| format!("{range} {pod}\n  {found:?}\n  {outcome:?}")));
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{} of {valid} and {invalid}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(valid > 50 && invalid > 50, "{valid} are valid, {invalid} are not");
+}
