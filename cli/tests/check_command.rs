@@ -40,6 +40,16 @@ fn what_is_admitted_ends_with_0_and_reports_what_is_mutated() {
 }
 
 #[test]
+fn what_is_inserted_before_a_variable_is_not_shown_as_its_replacement() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = JOB.replace("image: busybox", "image: busybox, env: [{name: A, value: $(CODEXK8S_RUN_ID)}]");
+    let (code, output, _) = check(folder.path(), &[], format!("{NAMESPACE}---\n{job}").as_bytes());
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("    + /spec/template/spec/containers/0/env/0: "), "{output}");
+    assert!(!output.contains("    - /spec"), "{output}");
+}
+
+#[test]
 fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
     let folder = tempfile::tempdir().unwrap();
     let escape = JOB.replace("restartPolicy", "hostNetwork: true\n      restartPolicy");

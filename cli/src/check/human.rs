@@ -89,7 +89,10 @@ fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
     let pointer = operation.get("path").and_then(Value::as_str).unwrap_or_default();
     let path = pointer.replace("~1", "/").replace("~0", "~");
     let mut text = String::new();
-    if let Some(old) = before.pointer(pointer) {
+    // An entry that is added to a list comes before the old one and does not replace it.
+    let list = pointer.rsplit_once('/').and_then(|(list, _)| before.pointer(list));
+    let inserts = operation.get("op").is_some_and(|op| op == "add") && list.is_some_and(Value::is_array);
+    if let Some(old) = before.pointer(pointer).filter(|_| !inserts) {
         let _ = writeln!(text, "    {REMOVED}- {path}: {old}{REMOVED:#}");
     }
     if let Some(new) = operation.get("value") {

@@ -37,8 +37,8 @@ static JOB009: Rule = Rule {
 
 const LIMIT: &str = "backoffLimit";
 const LIMIT_PER_INDEX: &str = "backoffLimitPerIndex";
-/// The limit that the API server writes into a Job without one and without a limit per index. Whether a person wrote it
-/// cannot be seen.
+/// The limit that the API server writes into a Job without one and without a limit per index. A Job does not show if a
+/// person wrote it.
 const SERVERS_DEFAULT: i64 = 6;
 
 fn number(spec: &Value, field: &str) -> Option<i64> {
@@ -122,7 +122,7 @@ fn set_limit(context: &Context<'_>, workload: &Workload<'_>, edits: &mut Edits<'
     let Some(job) = workload.job_path() else { return };
     let spec = at(workload.object, job).unwrap_or(&Value::Null);
     let (limit, default) = (number(spec, LIMIT), context.policy.jobs.backoff_limit.default);
-    // It writes into Jobs only, not into the template of a CronJob.
+    // The API server writes the limit into Jobs only, not into the template of a CronJob.
     let is_servers = workload.kind == Kind::Job && limit == Some(SERVERS_DEFAULT);
     let is_written = (limit.is_some() && !is_servers) || at(spec, &[LIMIT_PER_INDEX]).is_some();
     if context.generated || is_written || limit == Some(default) {
