@@ -45,19 +45,22 @@ fn what_cannot_be_evaluated_is_reported_with_its_place() {
             b"apiVersion: v1\nkind: caf\xe9\n".to_vec(),
             "f.yaml:2:10: found bytes that are no UTF-8",
         ),
-        ("a truncated file", b"apiVersion: v1\nkind: Job\nmetadata: {name: \"a\n".to_vec(), "line 3 column "),
-        ("tabs", b"apiVersion: v1\nmetadata:\n\tname: a\n".to_vec(), "line 3 column 2"),
-        ("a key twice", format!("{NAMESPACE}kind: Job\n").into_bytes(), "line 4 column 1"),
-        ("a bomb of anchors", bomb().into_bytes(), "f.yaml: found what is neither YAML nor JSON"),
-        ("nesting", "[".repeat(200_000).into_bytes(), "f.yaml: found what is neither YAML nor JSON"),
         (
-            "nesting in blocks",
-            "- ".repeat(200_000).into_bytes(),
-            "f.yaml: found what is neither YAML nor JSON",
+            "a truncated file",
+            b"apiVersion: v1\nkind: Job\nmetadata: {name: \"a\n".to_vec(),
+            "f.yaml:3:18: found",
         ),
+        ("tabs", b"apiVersion: v1\nmetadata:\n\tname: a\n".to_vec(), "f.yaml:3:2: found"),
+        ("a bomb of anchors", bomb().into_bytes(), "found what is neither YAML nor JSON"),
+        ("nesting", "[".repeat(200_000).into_bytes(), "found what is neither YAML nor JSON"),
+        ("nesting in blocks", "- ".repeat(200_000).into_bytes(), "found what is neither YAML nor JSON"),
         ("no version", b"kind: Job\nmetadata: {name: a}\n".to_vec(), "f.yaml:1:1: apiVersion: found nothing"),
-        ("lists in lists", lists(20).into_bytes(), "items: found nothing; expected lists that do not"),
-        ("50 MB", vec![b' '; 50_000_000], "f.yaml: found more than 32 MiB"),
+        (
+            "lists in lists",
+            lists(20).into_bytes(),
+            "items: found nothing; expected lists that are not nested",
+        ),
+        ("70 MB", vec![b' '; 70_000_000], "f.yaml: found more than 64 MiB"),
     ];
     for (what, input, expected) in cases {
         let (code, output, complained) = check(&input);

@@ -13,10 +13,14 @@ spec:
       containers: [{name: c, image: busybox}]
 ";
 
+fn documents(text: &str) -> Vec<Document> {
+    read("f.yaml", text.as_bytes(), Origin::Named).unwrap().documents
+}
+
 async fn evaluated(user: &str, text: &str) -> Vec<Evaluation> {
     let requester = Requester { user: user.to_owned(), groups: Vec::new() };
     let checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
-    checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap()
+    checker.evaluate_all(&documents(text)).await.unwrap()
 }
 
 fn results(evaluated: &[Evaluation]) -> Vec<Verdict> {
@@ -65,8 +69,8 @@ async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
     let bare = "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n";
-    checker.assume(&read("n.yaml", bare.as_bytes()).unwrap());
+    checker.assume(&documents(bare)).unwrap();
     let job = JOB.replace("codex-issue-demo", "payments");
-    let all = checker.evaluate_all(&read("f.yaml", job.as_bytes()).unwrap()).await.unwrap();
+    let all = checker.evaluate_all(&documents(&job)).await.unwrap();
     assert_eq!(results(&all), [Verdict::NotOurs], "it is not managed");
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{LISTED, Listed};
 use super::*;
-use crate::check::{CheckRequest, Checker, Evaluation, Report, Requester, Severity, Verdict, read};
+use crate::check::{CheckRequest, Checker, Evaluation, Origin, Report, Requester, Severity, Verdict, read};
 use crate::created::as_created;
 use crate::registration::FIELD_MANAGER;
 use crate::rules::Kind;
@@ -43,7 +43,10 @@ async fn stored(text: &str) -> Value {
     let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
     let request = CheckRequest { now: Some(at(CREATED)), ..CheckRequest::creation(requester) };
     let checker = Checker::new(RunPolicy::default(), request);
-    let evaluated = checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap();
+    let evaluated = checker
+        .evaluate_all(&read("f.yaml", text.as_bytes(), Origin::Named).unwrap().documents)
+        .await
+        .unwrap();
     let mut object = evaluated.into_iter().next().unwrap().stored.unwrap();
     for (key, value) in [
         ("uid", json!("5d0a")),
