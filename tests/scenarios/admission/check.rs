@@ -4,6 +4,8 @@
 mod connections;
 mod corpus;
 mod handler;
+mod malformed;
+mod reading;
 
 use codex_k8s_shared::lease::GoDuration;
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
