@@ -60,7 +60,7 @@ fn what_cannot_be_evaluated_is_reported_with_its_place() {
             lists(20).into_bytes(),
             "items: found nothing; expected lists that are not nested",
         ),
-        ("70 MB", vec![b' '; 70_000_000], "f.yaml: found more than 64 MiB"),
+        ("50 MB", vec![b' '; 50_000_000], "f.yaml: found more than 32 MiB"),
     ];
     for (what, input, expected) in cases {
         let (code, output, complained) = check(&input);

@@ -44,8 +44,9 @@ pub struct Document {
     pub(super) defects: Vec<Defect>,
 }
 
-/// Maximum file size in bytes: enough for about 30,000 objects. A larger file is probably the wrong one.
-pub const LARGEST: usize = 64 << 20;
+/// Maximum file size in bytes: enough for about 10,000 Pods of a cluster, which take about 1 GiB of memory. A larger file
+/// is probably the wrong one.
+pub const LARGEST: usize = 32 << 20;
 
 /// The reason why a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,12 +275,9 @@ impl Reader<'_> {
             let expected = "an object for a cluster: this one is for a program";
             return Err(self.form(&item, "kind", &kind.into(), expected));
         }
-        match item.fields.get("metadata") {
-            Some(Value::Object(_)) => {}
-            found => {
-                let found = found.unwrap_or(&Value::Null);
-                return Err(self.form(&item, "metadata", found, "an object with a name"));
-            }
+        // Metadata of another type are an error of decoding.
+        if item.fields.get("metadata").is_none_or(Value::is_null) {
+            return Err(self.form(&item, "metadata", &Value::Null, "an object with a name"));
         }
         self.push(item, api_version, kind);
         Ok(())
@@ -446,7 +444,7 @@ mod tests {
     #[test]
     fn what_is_too_large_is_not_read() {
         let message = refused(&vec![b'#'; LARGEST + 1]);
-        assert!(message.starts_with("f.yaml: found more than 64 MiB"), "{message}");
+        assert!(message.starts_with("f.yaml: found more than 32 MiB"), "{message}");
     }
 
     #[test]
@@ -547,6 +545,12 @@ mod tests {
         ] {
             assert!(read("f.yaml", text.as_bytes(), Origin::InFolder).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn metadata_of_another_type_are_a_defect() {
+        let found = documents("apiVersion: v1\nkind: Pod\nmetadata: [a]\n", Origin::Named).documents;
+        assert_eq!(found[0].defects[0].path, "metadata");
     }
 
     #[test]

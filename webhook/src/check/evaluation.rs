@@ -146,9 +146,6 @@ pub struct Evaluation {
     /// The changes, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
-    /// The object as it would be stored, if it is admitted.
-    #[serde(skip)]
-    pub stored: Option<Value>,
 }
 
 impl Evaluation {
@@ -190,7 +187,6 @@ pub(super) fn of(
     namespace: Option<String>,
     patch: json_patch::Patch,
     Decided { findings, outcome }: Decided,
-    object: Option<Value>,
 ) -> Evaluation {
     let result = match &outcome.denial {
         Some(_) => Verdict::Denied,
@@ -203,7 +199,6 @@ pub(super) fn of(
         warnings: outcome.warnings,
         problems: findings.into_iter().filter_map(|finding| problem(document, finding)).collect(),
         patch,
-        stored: object.filter(|_| result != Verdict::Denied),
         ..without_findings(document, operation, namespace, result)
     }
 }
@@ -249,7 +244,6 @@ pub(super) fn unevaluated(
         warnings: Vec::new(),
         problems: Vec::new(),
         patch: json_patch::Patch::default(),
-        stored: None,
     }
 }
 

@@ -233,10 +233,8 @@ impl Checker {
             decided = mutated;
         }
         let namespace = self.position_of(document);
-        let object = change.object.clone();
-        let evaluation =
-            evaluation::of(document, self.request.operation, namespace, patch, decided, change.object);
-        Ok((evaluation, object))
+        let evaluation = evaluation::of(document, self.request.operation, namespace, patch, decided);
+        Ok((evaluation, change.object))
     }
 
     /// Returns both objects of a review. The old object of a deletion is the one that its creation would have left.

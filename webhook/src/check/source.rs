@@ -134,16 +134,16 @@ fn within_a_line(text: &str, range: Range<usize>) -> Range<usize> {
 fn follow(node: &Node, key: Option<&Range<usize>>, path: &[Step]) -> Range<usize> {
     let is_scalar = matches!(&*node.content, Content::Scalar(_));
     let here = match key {
-        Some(key) if is_scalar && node.range.start >= key.end => key.start..node.range.end,
+        Some(key) if is_scalar && node.range().start >= key.end => key.start..node.range().end,
         Some(key) => key.clone(),
-        None => node.range.clone(),
+        None => node.range(),
     };
     let Some((step, rest)) = path.split_first() else { return here };
     match (&*node.content, step) {
         (Content::Map(entries), Step::Key(target)) => {
             // Of repeated keys, the last one counts.
-            let entry = entries.iter().rfind(|entry| entry.key == *target);
-            entry.map_or(here, |entry| follow(&entry.value, Some(&entry.range), rest))
+            let entry = entries.iter().rfind(|entry| *entry.key == **target);
+            entry.map_or(here, |entry| follow(&entry.value, Some(&entry.range()), rest))
         }
         (Content::List(elements), Step::Index(target)) => {
             elements.get(*target).map_or(here, |element| follow(element, None, rest))

@@ -32,12 +32,13 @@ async fn a_namespace_of_the_set_is_mutated_first_and_is_the_fact_for_what_lies_i
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
     let all = evaluated("jane", &format!("{JOB}---\n{namespace}")).await;
     assert_eq!(results(&all), [Verdict::Mutated, Verdict::Mutated]);
-    let stored = all[0].stored.as_ref().unwrap();
-    assert_eq!(stored["spec"]["template"]["spec"]["serviceAccountName"], "codex-runner");
-    assert_eq!(
-        all[1].stored.as_ref().unwrap()["metadata"]["annotations"]["codex-k8s.dev/requested-by"],
-        "jane"
-    );
+    let sets = |evaluation: &Evaluation, path: &str, value: &str| {
+        let patch = serde_json::to_value(&evaluation.patch).unwrap();
+        let patch = patch.as_array().unwrap();
+        assert!(patch.iter().any(|one| one["path"] == path && one["value"] == value), "{patch:?}");
+    };
+    sets(&all[0], "/spec/template/spec/serviceAccountName", "codex-runner");
+    sets(&all[1], "/metadata/annotations/codex-k8s.dev~1requested-by", "jane");
 }
 
 #[tokio::test]

@@ -18,11 +18,28 @@ const OF_A_VALUE: usize = 64;
 /// The prefix of the tags of YAML itself.
 const TAGS: &str = "tag:yaml.org,2002:";
 
+/// A byte range in the text. There are many of them, and files are smaller than 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bytes {
+    start: u32,
+    end: u32,
+}
+
+impl Bytes {
+    fn new(range: &Range<usize>) -> Self {
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: offset(range.start), end: offset(range.end) }
+    }
+
+    const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// A value with its position.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
-    /// The byte range in the text.
-    pub(super) range: Range<usize>,
+    span: Bytes,
     /// The content, which aliases share with their anchor.
     pub(super) content: Arc<Content>,
     is_alias: bool,
@@ -39,9 +56,8 @@ pub(super) enum Content {
 #[derive(Debug, PartialEq)]
 pub(super) struct Entry {
     /// The key as text.
-    pub(super) key: String,
-    /// The byte range of the key.
-    pub(super) range: Range<usize>,
+    pub(super) key: Box<str>,
+    span: Bytes,
     /// The value.
     pub(super) value: Node,
     /// True for `<<`, whose value is merged into the mapping.
@@ -124,7 +140,7 @@ impl<'t> Builder<'t> {
             Event::Alias(id) => {
                 let content = self.anchors.get(&id).cloned();
                 let content = content.ok_or_else(|| Problem::expected(at, "no alias in its own anchor"))?;
-                return Ok(Node { range, content, is_alias: true });
+                return Ok(Node { span: Bytes::new(&range), content, is_alias: true });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let value = value_of(&text, style, tag.as_deref());
@@ -138,7 +154,7 @@ impl<'t> Builder<'t> {
         if anchor > 0 {
             self.anchors.insert(anchor, Arc::clone(&content));
         }
-        Ok(Node { range, content, is_alias: false })
+        Ok(Node { span: Bytes::new(&range), content, is_alias: false })
     }
 
     fn list(&mut self, depth: usize) -> Result<Content, Problem> {
@@ -160,15 +176,15 @@ impl<'t> Builder<'t> {
                 return Ok(Content::Map(entries));
             }
             let is_merge = matches!(&begun.0, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
-            let Node { range, content, .. } = self.build(begun, depth + 1)?;
+            let Node { span, content, .. } = self.build(begun, depth + 1)?;
             let key = match &*content {
                 Content::Scalar(value) => scalar::key(value),
                 Content::List(_) | Content::Map(_) => Err("a text as the key"),
             };
-            let key = key.map_err(|expected| Problem::expected(range.start, expected))?;
+            let key = key.map_err(|expected| Problem::expected(span.range().start, expected))?;
             let begun = self.node()?;
             let value = self.build(begun, depth + 1)?;
-            entries.push(Entry { key, range, value, is_merge });
+            entries.push(Entry { key: key.into(), span, value, is_merge });
         }
     }
 }
@@ -195,11 +211,25 @@ pub(super) fn normalize(value: &mut Value) {
     }
 }
 
+impl Entry {
+    /// Returns the byte range of the key.
+    pub(super) const fn range(&self) -> Range<usize> {
+        self.span.range()
+    }
+}
+
 impl Node {
+    /// Returns the byte range in the text.
+    pub(super) const fn range(&self) -> Range<usize> {
+        self.span.range()
+    }
+
     /// Returns the value of a field of a mapping; of repeated ones, the last.
     pub(super) fn field(&self, key: &str) -> Option<&Self> {
         match &*self.content {
-            Content::Map(entries) => entries.iter().rfind(|entry| entry.key == key).map(|entry| &entry.value),
+            Content::Map(entries) => {
+                entries.iter().rfind(|entry| *entry.key == *key).map(|entry| &entry.value)
+            }
             Content::Scalar(_) | Content::List(_) => None,
         }
     }
@@ -292,7 +322,7 @@ impl Copier {
         };
         let left = self.left.checked_sub(OF_A_VALUE + text);
         let too_much = || format!("aliases that expand to more than {} MiB", ALIASED >> 20);
-        self.left = left.ok_or_else(|| Problem { at: node.range.start, text: too_much() })?;
+        self.left = left.ok_or_else(|| Problem { at: node.range().start, text: too_much() })?;
         Ok(())
     }
 
@@ -307,7 +337,7 @@ impl Copier {
             if entry.is_merge {
                 self.merge(fields, &entry.value, is_copy)?;
             } else {
-                fields.insert(entry.key.clone(), self.value(&entry.value, is_copy)?);
+                fields.insert(entry.key.to_string(), self.value(&entry.value, is_copy)?);
             }
         }
         Ok(())
@@ -328,9 +358,9 @@ impl Copier {
             // The first of them has priority.
             Content::List(maps) => maps.iter().rev().try_for_each(|map| match &*map.content {
                 Content::Map(_) => self.merge(fields, map, is_copy),
-                Content::Scalar(_) | Content::List(_) => Err(Problem::expected(map.range.start, MERGED)),
+                Content::Scalar(_) | Content::List(_) => Err(Problem::expected(map.range().start, MERGED)),
             }),
-            Content::Scalar(_) => Err(Problem::expected(merged.range.start, MERGED)),
+            Content::Scalar(_) => Err(Problem::expected(merged.range().start, MERGED)),
         }
     }
 }
