@@ -77,6 +77,12 @@ pub(crate) fn even_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     printed.or_else(|error| if is_closed_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
+/// Prints a note to standard error.
+pub(crate) fn note(text: &str) {
+    // If standard error is closed, the note is lost, and the report is not.
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
 /// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If standard error is closed, there is no place left to report to.

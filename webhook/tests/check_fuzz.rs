@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use codex_k8s_webhook::check::{Document, read};
+use codex_k8s_webhook::check::{Document, Origin, read};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -69,18 +69,21 @@ fn changed(seed: usize, edits: &[(u8, u16, u8)]) -> Vec<u8> {
 
 fn points_to_what_is_there(document: &Document) -> Result<(), TestCaseError> {
     for position in PATHS.iter().filter_map(|path| document.position(path)) {
-        let text = &position.source.text;
+        let text = position.source.text();
         prop_assert!(text.get(position.range.clone()).is_some(), "{position:?}");
+        let (line, range) = position.in_line();
+        prop_assert!(line.get(range).is_some(), "{position:?}");
         prop_assert!(position.line <= text.split('\n').count() && position.end_column() >= position.column);
     }
     Ok(())
 }
 
 fn is_read_or_refused(bytes: &[u8]) -> Result<(), TestCaseError> {
-    match read("f.yaml", bytes) {
-        Ok(documents) => {
-            prop_assert!(!documents.is_empty());
-            documents.iter().try_for_each(points_to_what_is_there)
+    let origin = if bytes.len().is_multiple_of(2) { Origin::Named } else { Origin::InFolder };
+    match read("f.yaml", bytes, origin) {
+        Ok(contents) => {
+            prop_assert!(!(contents.documents.is_empty() && contents.passed_over.is_empty()));
+            contents.documents.iter().try_for_each(points_to_what_is_there)
         }
         Err(error) => {
             prop_assert!(error.to_string().starts_with("f.yaml"), "{error}");

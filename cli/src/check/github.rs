@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity};
+use codex_k8s_webhook::check::{Assumption, Evaluation, Problem, Report, Severity};
 
 use super::human;
 
@@ -18,8 +18,11 @@ pub(super) fn format_report(report: &Report) -> String {
                 position(evaluation, None).map(|position| format!(" {position}")).unwrap_or_default();
             let _ = writeln!(text, "::error{position}::{}", data(message));
         }
+        if let Some(assumption) = &evaluation.assumption {
+            let _ = writeln!(text, "{}", note(evaluation, assumption));
+        }
     }
-    text.push_str(&human::summary(&report.summary));
+    text.push_str(&human::summary(report));
     text
 }
 
@@ -34,6 +37,15 @@ fn annotation(evaluation: &Evaluation, problem: &Problem) -> String {
     let title = property(&title);
     let text = format!("{}: {problem}", evaluation.what());
     format!("::{command} {position}title={title}::{}", data(&text))
+}
+
+fn note(evaluation: &Evaluation, Assumption { severity, message }: &Assumption) -> String {
+    let command = match severity {
+        Severity::Error => "error",
+        Severity::Warning => "notice",
+    };
+    let position = position(evaluation, None).map(|position| format!(" {position}")).unwrap_or_default();
+    format!("::{command}{position}::{}", data(&format!("{}: {message}", evaluation.what())))
 }
 
 /// Returns the position of a problem; none for objects of a live cluster.

@@ -3,14 +3,17 @@
 use std::fmt::Write as _;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use anstyle::{AnsiColor, Style};
-use codex_k8s_webhook::check::{Document, Evaluation, Problem, Report, Severity, Summary, Verdict};
+use codex_k8s_webhook::check::{
+    Assumption, Document, Evaluation, Position, Problem, Report, Severity, Verdict,
+};
 use codex_k8s_webhook::rules::catalogue;
 use serde_json::Value;
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
+const NOTED: Style = AnsiColor::Yellow.on_default();
 const STRONG: Style = Style::new().bold();
 
 /// Formats the report with colours, which are removed while printing if they are not requested.
@@ -19,8 +22,13 @@ pub(super) fn format_report(report: &Report, documents: &[Document]) -> String {
     for (evaluation, document) in report.objects.iter().zip(documents) {
         text.push_str(&object(evaluation, &document.object));
     }
-    text.push_str(&summary(&report.summary));
+    text.push_str(&summary(report));
     text.push_str(&advice(&report.objects));
+    if report.summary.assumed > 0 {
+        text.push_str(
+            "To evaluate without assumptions, add the namespaces to the files, or use --namespace-file.\n",
+        );
+    }
     text
 }
 
@@ -28,7 +36,14 @@ pub(super) fn format_report(report: &Report, documents: &[Document]) -> String {
 pub(super) fn object(evaluation: &Evaluation, before: &Value) -> String {
     let renderer = Renderer::styled().decor_style(DecorStyle::Ascii);
     let mut text = format!("{}\n", headline(evaluation));
-    if evaluation.result != Verdict::Denied {
+    if let Some(Assumption { severity, message }) = &evaluation.assumption {
+        let (colour, level) = match severity {
+            Severity::Error => (REMOVED, "error"),
+            Severity::Warning => (NOTED, "note"),
+        };
+        let _ = writeln!(text, "    {colour}{level}{colour:#}: {message}");
+    }
+    if !evaluation.result.fails() {
         for operation in &evaluation.patch.0 {
             text.push_str(&change(operation, before));
         }
@@ -54,7 +69,7 @@ fn headline(evaluation: &Evaluation) -> String {
     let colour = match evaluation.result {
         Verdict::NotOurs => Style::new(),
         Verdict::Admitted | Verdict::Mutated => ADDED,
-        Verdict::Denied | Verdict::Drifted => REMOVED,
+        Verdict::Denied | Verdict::Invalid | Verdict::NotEvaluated | Verdict::Drifted => REMOVED,
     };
     let Evaluation { file, line, .. } = evaluation;
     let position = if file.is_empty() { String::new() } else { format!("{file}:{line}: ") };
@@ -74,13 +89,24 @@ fn shown(problem: &Problem) -> Group<'_> {
     let group = Group::with_title(level.primary_title(title).id(problem.rule));
     let group = match &problem.position {
         None => group,
-        Some(position) => {
-            let annotation = AnnotationKind::Primary.span(position.range.clone());
-            let snippet = Snippet::source(&*position.source.text).path(&*position.source.file);
-            group.element(snippet.annotation(annotation))
-        }
+        Some(position) => with_source(group, position),
     };
     group.element(Level::HELP.message(&*problem.remedy))
+}
+
+/// The longest line in bytes that is printed. JSON without line breaks is one line.
+const LONGEST: usize = 1000;
+
+/// Adds the line of a position, or if it is too long, only its number.
+fn with_source<'p>(group: Group<'p>, position: &'p Position) -> Group<'p> {
+    let file = &*position.source.file;
+    let (line, range) = position.in_line();
+    if line.len() > LONGEST {
+        return group.element(Origin::path(file).line(position.line).char_column(position.column));
+    }
+    let annotation = AnnotationKind::Primary.span(range);
+    let snippet = Snippet::source(line).line_start(position.line).path(file);
+    group.element(snippet.annotation(annotation))
 }
 
 /// Formats an operation of a patch: the old and the new value.
@@ -102,11 +128,14 @@ fn change(operation: &json_patch::PatchOperation, before: &Value) -> String {
 }
 
 /// Formats the number of objects by verdict in one line.
-pub(super) fn summary(summary: &Summary) -> String {
+pub(super) fn summary(report: &Report) -> String {
+    let summary = &report.summary;
     let counts = [
         (summary.admitted, "admitted"),
         (summary.mutated, "mutated"),
         (summary.denied, "denied"),
+        (summary.invalid, "invalid"),
+        (summary.not_evaluated, "not evaluated"),
         (summary.drifted, "drifted"),
         (summary.not_ours, "not ours"),
     ];
@@ -116,5 +145,10 @@ pub(super) fn summary(summary: &Summary) -> String {
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     let objects = if summary.objects == 1 { "object" } else { "objects" };
-    format!("{} {objects}: {}\n", summary.objects, text.join(", "))
+    let passed_over = match report.passed_over.len() {
+        0 => String::new(),
+        1 => "; 1 document passed over".to_owned(),
+        count => format!("; {count} documents passed over"),
+    };
+    format!("{} {objects}: {}{passed_over}\n", summary.objects, text.join(", "))
 }

@@ -29,18 +29,20 @@ fn suite_of(evaluation: &Evaluation) -> &str {
 
 fn case(evaluation: &Evaluation) -> TestCase {
     let status = match evaluation.result {
-        Verdict::Denied | Verdict::Drifted => denied(evaluation),
+        _ if evaluation.fails() => denied(evaluation),
         Verdict::NotOurs => {
             let mut status = TestCaseStatus::skipped();
             status.set_description("not ours");
             status
         }
-        Verdict::Admitted | Verdict::Mutated => TestCaseStatus::success(),
+        _ => TestCaseStatus::success(),
     };
     let mut case = TestCase::new(evaluation.what(), status);
     case.set_classname(suite_of(evaluation));
-    if !evaluation.warnings.is_empty() {
-        case.set_system_out(evaluation.warnings.join("\n"));
+    let assumption = evaluation.assumption.iter().map(|assumption| &assumption.message);
+    let notes: Vec<_> = evaluation.warnings.iter().chain(assumption).map(String::as_str).collect();
+    if !notes.is_empty() {
+        case.set_system_out(notes.join("\n"));
     }
     case
 }
@@ -48,7 +50,8 @@ fn case(evaluation: &Evaluation) -> TestCase {
 fn denied(evaluation: &Evaluation) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type(evaluation.rules().join(" "));
-    status.set_message(evaluation.message.clone().unwrap_or_default());
+    let assumption = || Some(evaluation.assumption.as_ref()?.message.clone());
+    status.set_message(evaluation.message.clone().or_else(assumption).unwrap_or_default());
     let problems = evaluation.problems.iter().map(|problem| {
         let position = match (problem.line, problem.column) {
             (Some(line), Some(column)) => format!("{}:{line}:{column}: ", evaluation.file),

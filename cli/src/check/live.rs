@@ -33,7 +33,9 @@ const STRONG: Style = Style::new().bold();
 #[group(skip)]
 pub(super) struct Args {
     /// Evaluate a live cluster instead of files: every managed namespace and the objects in it
-    #[arg(long, conflicts_with_all = ["files", "review", "old", "namespace_file", "operation", "subresource"])]
+    #[arg(long, conflicts_with_all = [
+        "files", "review", "old", "namespace_file", "ignore", "ignore_kind", "operation", "subresource"
+    ])]
     live: bool,
     /// Resource to skip, for example because you may not list it (can be repeated)
     #[arg(long, requires = "live", value_name = "RESOURCE", value_parser = resources())]
@@ -130,7 +132,7 @@ fn verdicts(report: &Report) -> String {
         text.push_str(&closed(live));
         text.push_str(&cluster(live));
     }
-    text.push_str(&human::summary(&report.summary));
+    text.push_str(&human::summary(report));
     text.push_str(&human::advice(&report.objects));
     text
 }

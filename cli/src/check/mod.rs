@@ -13,7 +13,9 @@ use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::live::RolloutReport;
-use codex_k8s_webhook::check::{CONNECTIONS, CheckRequest, Checker, Report, Requester, Verdict};
+use codex_k8s_webhook::check::{
+    CONNECTIONS, CheckRequest, Checker, Contents, Evaluation, Report, Requester, Verdict,
+};
 use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
@@ -26,21 +28,26 @@ const HELP: &str = "\
 Examples:
   codex-k8s-guard check manifests/
   kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --as worker
+  codex-k8s-guard check --strict --ignore 'charts/**' .
   codex-k8s-guard check job.yaml --operation update --old before.yaml
   codex-k8s-guard check --live --policy policy.yaml --proposed new.yaml --output json
 
 Exit codes:
   0  all objects are admitted
-  1  an object is denied or has drifted, or --proposed would newly deny or sooner delete one; with --fail-on warn,
-     also if there are warnings
-  2  an object could not be evaluated: invalid usage, a file without Kubernetes objects, an invalid policy, or
+  1  an object is denied, is invalid or has drifted, or --proposed would newly deny or sooner delete one; with
+     --fail-on warn, also if there are warnings; with --strict, also if a verdict rests on an assumption
+  2  nothing was evaluated: invalid usage, files that are not or have no Kubernetes objects, an invalid policy, or
      an unreadable cluster";
 
 /// Report what the webhook would decide about files or a live cluster
 ///
-/// Evaluates the objects in files without a cluster. Each object is mutated and then validated, as the API server would
-/// do it, in a namespace from the same files or in the namespace that the webhook would make of its name. Baselines are
-/// assumed to be complete, and quota reservations to be available.
+/// Evaluates the objects in files without a cluster. Each object is read as kubectl and the API server read it: a field
+/// of the wrong type and an unknown field are errors. Then it is mutated and validated, as the API server would do it,
+/// in a namespace from the same files or in the namespace that the webhook would make of its name; the report says so.
+/// Baselines are assumed to be complete, and quota reservations to be available.
+///
+/// In folders, files and documents that are not for a cluster are passed over: values of Helm charts, kustomizations,
+/// policies, and files without any object. A file that is named must have nothing but objects.
 ///
 /// With --live, evaluates each object of each managed namespace of a cluster as if it were created now, and compares
 /// each baseline with the policy. With --live and --proposed, reports the differences between two policies. Nothing is
@@ -91,6 +98,11 @@ pub(super) struct Args {
     /// File with existing namespaces, which are not evaluated (can be repeated)
     #[arg(long, value_name = "FILE")]
     namespace_file: Vec<PathBuf>,
+    #[command(flatten)]
+    ignored: files::Args,
+    /// Fail if a verdict rests on an assumption, such as about a namespace that is not in the set
+    #[arg(long, conflicts_with_all = ["live", "review"])]
+    strict: bool,
     /// Lowest verdict that makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
     fail_on: FailOn,
@@ -179,20 +191,28 @@ impl Args {
             return self.replay(policy);
         }
         self.is_connectable()?;
-        let documents = files::documents(&self.files)?;
+        let contents = self.ignored.contents(&self.files)?;
+        for passed_over in &contents.passed_over {
+            output::note(&format!(
+                "{}:{}: passed over: {}",
+                passed_over.file, passed_over.line, passed_over.reason
+            ));
+        }
+        files::require_objects(&contents, &self.files)?;
+        let Contents { documents, passed_over } = contents;
         let mut checker = Checker::new(policy.clone(), self.request(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
-            checker.assume(&files::of_file(file)?);
+            checker.assume(&files::existing(file)?)?;
         }
         let evaluated = process::runtime()?.block_on(checker.evaluate_all(&documents))?;
-        let report = Report::new(&policy, evaluated);
+        let report = Report { passed_over, ..Report::new(&policy, evaluated) };
         let human = |report: &Report| human::format_report(report, &documents);
         self.ended(&self.format_report(&report, human)?, self.fails(&report))
     }
 
     fn fails(&self, report: &Report) -> bool {
-        let summary = &report.summary;
-        summary.denied + summary.drifted > 0 || (self.fail_on == FailOn::Warn && summary.warned > 0)
+        let is_warned = self.fail_on == FailOn::Warn && report.summary.warned > 0;
+        is_warned || report.objects.iter().any(Evaluation::fails)
     }
 
     /// Prints the report and returns the exit code.
@@ -254,6 +274,7 @@ impl Args {
             subresource: self.subresource.clone(),
             default_namespace: self.namespace.clone().unwrap_or_else(|| "default".to_owned()),
             now: self.now,
+            strict: self.strict,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codex_k8s_webhook::check::{Evaluation, Problem, Report, Severity, live};
+use codex_k8s_webhook::check::{self, Evaluation, Problem, Report, Severity, live};
 use codex_k8s_webhook::rules::{Rule, catalogue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_sarif::sarif::{
@@ -22,8 +22,13 @@ pub(super) fn format_report(report: &Report) -> serde_json::Result<String> {
     let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
     let rules = catalogue::all().filter(|rule| broken.contains(rule.id));
     let mut described: Vec<_> = rules.map(description).collect();
-    if broken.contains(live::RULE) {
-        described.push(descriptor(live::RULE, live::TITLE, live::WHY, live::REMEDY));
+    for (id, title, why, remedy) in [
+        (live::RULE, live::TITLE, live::WHY, live::REMEDY),
+        (check::RULE, check::TITLE, check::WHY, check::REMEDY),
+    ] {
+        if broken.contains(id) {
+            described.push(descriptor(id, title, why, remedy));
+        }
     }
     let driver = ToolComponent::builder()
         .name(env!("CARGO_PKG_NAME"))
@@ -55,14 +60,25 @@ fn descriptor(id: &str, title: &str, why: &str, remedy: &str) -> ReportingDescri
 }
 
 fn results(evaluation: &Evaluation) -> Vec<Finding> {
-    let unruled = evaluation.message.as_ref().filter(|_| evaluation.problems.is_empty()).map(|message| {
-        Finding::builder()
-            .level(ResultLevel::Error)
-            .message(text(message))
-            .locations(vec![location(evaluation, None)])
-            .build()
+    let unruled = evaluation
+        .message
+        .as_ref()
+        .filter(|_| evaluation.problems.is_empty())
+        .map(|message| without_rule(evaluation, ResultLevel::Error, message));
+    let assumption = evaluation.assumption.as_ref().map(|assumption| {
+        let level = match assumption.severity {
+            Severity::Error => ResultLevel::Error,
+            Severity::Warning => ResultLevel::Note,
+        };
+        without_rule(evaluation, level, &assumption.message)
     });
-    evaluation.problems.iter().map(|problem| result(evaluation, problem)).chain(unruled).collect()
+    let problems = evaluation.problems.iter().map(|problem| result(evaluation, problem));
+    problems.chain(unruled).chain(assumption).collect()
+}
+
+fn without_rule(evaluation: &Evaluation, level: ResultLevel, message: &str) -> Finding {
+    let locations = vec![location(evaluation, None)];
+    Finding::builder().level(level).message(text(message)).locations(locations).build()
 }
 
 fn result(evaluation: &Evaluation, problem: &Problem) -> Finding {

@@ -4,6 +4,8 @@
 mod connections;
 mod corpus;
 mod handler;
+mod malformed;
+mod reading;
 
 use codex_k8s_shared::policy::{API_VERSION, KIND, RunPolicy};
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
@@ -32,6 +34,18 @@ fn identities(namespace: &str) -> [(Identity, Requester); 3] {
     ]
 }
 
+/// The policy of the webhook that the scenarios call.
+fn policy_of_tests() -> RunPolicy {
+    RunPolicy::from_yaml(&format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{WITHOUT_QUOTAS}")).unwrap()
+}
+
+/// An existing namespace, as in a file.
+fn document_of(namespace: &str) -> Document {
+    let mut namespace = read_namespace(namespace);
+    (namespace["apiVersion"], namespace["kind"]) = ("v1".into(), "Namespace".into());
+    Document::of_nowhere(namespace)
+}
+
 struct Comparison {
     policy: RunPolicy,
     namespace: Document,
@@ -47,12 +61,9 @@ struct Comparison {
 
 impl Comparison {
     fn new(namespace: &str, handler: Handler) -> Self {
-        let policy = format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{WITHOUT_QUOTAS}");
-        let mut namespace = read_namespace(namespace);
-        (namespace["apiVersion"], namespace["kind"]) = ("v1".into(), "Namespace".into());
         Self {
-            policy: RunPolicy::from_yaml(&policy).unwrap(),
-            namespace: Document::of_nowhere(namespace),
+            policy: policy_of_tests(),
+            namespace: document_of(namespace),
             handler,
             compared: 0,
             handled: 0,
@@ -73,8 +84,9 @@ impl Comparison {
         let asked =
             CheckRequest { default_namespace: name, operation, ..CheckRequest::creation(requester.clone()) };
         let mut checker = Checker::new(self.policy.clone(), asked);
-        checker.assume(std::slice::from_ref(&self.namespace));
-        checker.assume(&old.map(|old| Document::of_nowhere(old.clone())).into_iter().collect::<Vec<_>>());
+        checker.assume(std::slice::from_ref(&self.namespace)).unwrap();
+        let old: Vec<_> = old.map(|old| Document::of_nowhere(old.clone())).into_iter().collect();
+        checker.assume(&old).unwrap();
         let evaluated = checker.evaluate_all(&[Document::of_nowhere(object.clone())]).await.unwrap();
         evaluated.into_iter().next().unwrap()
     }

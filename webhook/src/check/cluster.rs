@@ -28,6 +28,7 @@ pub struct VirtualCluster {
 struct Known {
     managed: Index,
     others: BTreeSet<String>,
+    imagined: BTreeSet<String>,
 }
 
 impl VirtualCluster {
@@ -56,6 +57,17 @@ impl VirtualCluster {
     pub(crate) fn is_there(&self, name: &str) -> bool {
         let known = self.known();
         known.managed.get(name).is_some() || known.others.contains(name)
+    }
+
+    /// Adds a namespace that is not in the set, as it is assumed to be.
+    pub(super) fn imagine(&self, namespace: &Value, name: &str) {
+        self.add(namespace);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).imagined.insert(name.to_owned());
+    }
+
+    /// Returns true for a namespace that is only assumed.
+    pub(super) fn is_imagined(&self, name: &str) -> bool {
+        self.known().imagined.contains(name)
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decode::{self, Defect};
 use super::{Document, Position};
 use crate::decision::Decided;
 use crate::review::Operation;
@@ -25,11 +26,23 @@ pub enum Verdict {
     Mutated,
     /// It is denied.
     Denied,
+    /// The API server cannot read it, so the rules are not evaluated.
+    Invalid,
+    /// It is in a namespace of the same set that the API server cannot read, so there are no facts to evaluate it with.
+    NotEvaluated,
     /// It is part of a live namespace's baseline and differs from the policy.
     Drifted,
 }
 
 impl Verdict {
+    /// Returns true if the object would not be, or may not be, in the cluster as the file says.
+    pub const fn fails(self) -> bool {
+        match self {
+            Self::NotOurs | Self::Admitted | Self::Mutated => false,
+            Self::Denied | Self::Invalid | Self::NotEvaluated | Self::Drifted => true,
+        }
+    }
+
     /// Returns the verdict in words.
     pub const fn describe(self) -> &'static str {
         match self {
@@ -37,6 +50,8 @@ impl Verdict {
             Self::Admitted => "admitted",
             Self::Mutated => "admitted, mutated",
             Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::NotEvaluated => "not evaluated",
             Self::Drifted => "drifted",
         }
     }
@@ -46,7 +61,7 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
-    /// The object is denied.
+    /// The object is denied or invalid; of an assumption: none is allowed.
     Error,
     /// Its creator gets a warning.
     Warning,
@@ -85,6 +100,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A fact that is not in the set and that the verdict rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Assumption {
+    /// An error if assumptions are not allowed, else a warning.
+    pub severity: Severity,
+    /// The assumption.
+    pub message: String,
+}
+
 /// The evaluation of one object.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -108,9 +133,12 @@ pub struct Evaluation {
     pub operation: &'static str,
     /// The verdict.
     pub result: Verdict,
-    /// The message of the denial, as the API server would return it.
+    /// The message of the denial, as the API server would return it, or the reason why there is no verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The assumption that the verdict rests on, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assumption: Option<Assumption>,
     /// The warnings for its creator.
     pub warnings: Vec<String>,
     /// All problems.
@@ -118,9 +146,6 @@ pub struct Evaluation {
     /// The changes, as a JSON patch (RFC 6902).
     #[schemars(with = "Vec<Value>")]
     pub patch: json_patch::Patch,
-    /// The object as it would be stored, if it is admitted.
-    #[serde(skip)]
-    pub stored: Option<Value>,
 }
 
 impl Evaluation {
@@ -130,6 +155,12 @@ impl Evaluation {
         let mut rules: Vec<_> = denials.map(|problem| problem.rule).collect();
         rules.dedup();
         rules
+    }
+
+    /// Returns true if the object is an error: it fails, or its verdict rests on an assumption that is not allowed.
+    pub fn fails(&self) -> bool {
+        let is_error = |assumption: &Assumption| assumption.severity == Severity::Error;
+        self.result.fails() || self.assumption.as_ref().is_some_and(is_error)
     }
 
     /// Returns kind, namespace and name.
@@ -156,7 +187,6 @@ pub(super) fn of(
     namespace: Option<String>,
     patch: json_patch::Patch,
     Decided { findings, outcome }: Decided,
-    object: Option<Value>,
 ) -> Evaluation {
     let result = match &outcome.denial {
         Some(_) => Verdict::Denied,
@@ -165,19 +195,81 @@ pub(super) fn of(
         None => Verdict::Mutated,
     };
     Evaluation {
-        file: document.file().to_owned(),
-        line: document.line,
-        api_version: document.api_version.clone(),
-        kind: document.kind.clone(),
-        namespace,
-        name: document.name().to_owned(),
-        operation: operation.as_str(),
-        result,
         message: outcome.denial.map(|denial| denial.message),
         warnings: outcome.warnings,
         problems: findings.into_iter().filter_map(|finding| problem(document, finding)).collect(),
         patch,
-        stored: object.filter(|_| result != Verdict::Denied),
+        ..without_findings(document, operation, namespace, result)
+    }
+}
+
+/// Returns the evaluation of an object of a file, without findings.
+fn without_findings(
+    document: &Document,
+    operation: Operation,
+    namespace: Option<String>,
+    result: Verdict,
+) -> Evaluation {
+    let (api_version, kind) = (document.api_version.clone(), document.kind.clone());
+    Evaluation {
+        file: document.file().to_owned(),
+        line: document.line,
+        operation: operation.as_str(),
+        result,
+        ..unevaluated(api_version, kind, namespace, document.name().to_owned())
+    }
+}
+
+/// The operation in the evaluation of a compared object.
+const COMPARE: &str = "COMPARE";
+
+/// Returns the evaluation of an object of a live cluster without evaluating any rule.
+pub(super) fn unevaluated(
+    api_version: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+) -> Evaluation {
+    Evaluation {
+        file: String::new(),
+        line: 0,
+        api_version,
+        kind,
+        namespace,
+        name,
+        operation: COMPARE,
+        result: Verdict::Admitted,
+        message: None,
+        assumption: None,
+        warnings: Vec::new(),
+        problems: Vec::new(),
+        patch: json_patch::Patch::default(),
+    }
+}
+
+/// Returns the evaluation of an object that the API server cannot read.
+pub(super) fn invalid(document: &Document, operation: Operation, namespace: Option<String>) -> Evaluation {
+    let problems: Vec<_> = document.defects.iter().map(|defect| unreadable(document, defect)).collect();
+    let lines: Vec<_> = problems.iter().map(|problem| format!("{}: {problem}", problem.rule)).collect();
+    Evaluation {
+        message: Some(lines.join("\n")),
+        problems,
+        ..without_findings(document, operation, namespace, Verdict::Invalid)
+    }
+}
+
+fn unreadable(document: &Document, defect: &Defect) -> Problem {
+    let (rule, title) = (decode::RULE, decode::TITLE);
+    let Defect { path, found, remedy } = defect.clone();
+    Problem::new(document, (rule, title), Severity::Error, (path, found, remedy))
+}
+
+/// Returns the evaluation of an object in a namespace that the API server cannot read.
+pub(super) fn not_evaluated(document: &Document, operation: Operation, namespace: String) -> Evaluation {
+    let message = format!("not evaluated, because the namespace {namespace} in the same set is invalid");
+    Evaluation {
+        message: Some(message),
+        ..without_findings(document, operation, Some(namespace), Verdict::NotEvaluated)
     }
 }
 
@@ -188,16 +280,21 @@ fn problem(document: &Document, finding: Finding) -> Option<Problem> {
         // These modes produce no message.
         Mode::Audit | Mode::Off => return None,
     };
-    let position = document.position(&finding.path);
-    Some(Problem {
-        rule: finding.rule.id,
-        title: finding.rule.title,
-        severity,
-        line: position.as_ref().map(|position| position.line),
-        column: position.as_ref().map(|position| position.column),
-        position,
-        path: finding.path,
-        found: finding.found,
-        remedy: finding.remedy,
-    })
+    let Finding { path, found, remedy, .. } = finding;
+    Some(Problem::new(document, (finding.rule.id, finding.rule.title), severity, (path, found, remedy)))
+}
+
+impl Problem {
+    /// Creates a problem of a rule, by id and title, with the path, the value that was found and the fix.
+    fn new(
+        document: &Document,
+        (rule, title): (&'static str, &'static str),
+        severity: Severity,
+        (path, found, remedy): (String, String, String),
+    ) -> Self {
+        let position = document.position(&path);
+        let line = position.as_ref().map(|position| position.line);
+        let column = position.as_ref().map(|position| position.column);
+        Self { rule, title, severity, path, found, remedy, line, column, position }
+    }
 }

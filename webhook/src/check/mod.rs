@@ -4,14 +4,19 @@
 //! ones are facts for the objects that they contain. A namespace that is missing in the set is replaced by what the
 //! webhook would make of one with only that name.
 
+mod assumptions;
 mod cluster;
+mod decode;
 mod defaults;
 mod documents;
+mod encoding;
 mod evaluation;
 pub mod live;
 mod report;
 mod request;
-pub(crate) mod source;
+mod source;
+mod stream;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +27,15 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 pub use cluster::VirtualCluster;
-pub use documents::{Document, LARGEST, read};
-pub use evaluation::{Evaluation, Problem, Severity, Verdict};
+pub use decode::{REMEDY, RULE, TITLE, WHY};
+pub use documents::{Contents, Document, LARGEST, Origin, PassedOver, read};
+pub use evaluation::{Assumption, Evaluation, Problem, Severity, Verdict};
 pub use report::{Report, Summary};
 pub use request::{CONNECTIONS, CheckRequest, Requester};
-pub(crate) use source::{Position, Source};
+pub use source::Position;
+pub(crate) use source::{Source, locate_in_text};
+
+use assumptions::Set;
 
 use crate::decision::{Decided, EvaluatedReview};
 use crate::engine::{Engine, Failure};
@@ -62,6 +71,18 @@ pub enum CheckError {
         /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An existing object that the API server cannot read.
+    #[error("{file}:{line}: {what}: {problem}")]
+    Invalid {
+        /// The file.
+        file: String,
+        /// The line.
+        line: usize,
+        /// Kind, namespace and name.
+        what: String,
+        /// The first problem.
+        problem: String,
     },
     /// An update of an object that does not exist.
     #[error(
@@ -100,13 +121,26 @@ impl Checker {
     }
 
     /// Adds existing objects, unchanged: Namespaces are facts, and all objects can be updated or deleted.
-    pub fn assume(&mut self, documents: &[Document]) {
+    ///
+    /// # Errors
+    /// If the API server could not have read one of them.
+    pub fn assume(&mut self, documents: &[Document]) -> Result<(), CheckError> {
         for document in documents {
+            self.is_readable(document)?;
             if is_namespace(document) {
                 self.cluster.add(&document.object);
             }
             self.there.insert(self.key(document), document.object.clone());
         }
+        Ok(())
+    }
+
+    fn is_readable(&self, document: &Document) -> Result<(), CheckError> {
+        let evaluation = evaluation::invalid(document, self.request.operation, self.position_of(document));
+        let Some(problem) = evaluation.problems.first() else { return Ok(()) };
+        let line = problem.line.unwrap_or(document.line);
+        let (what, problem) = (evaluation.what(), problem.to_string());
+        Err(CheckError::Invalid { file: evaluation.file, line, what, problem })
     }
 
     /// Evaluates all objects and returns the results in their order.
@@ -116,9 +150,10 @@ impl Checker {
     pub async fn evaluate_all(&self, documents: &[Document]) -> Result<Vec<Evaluation>, CheckError> {
         let (namespaces, others): (Vec<_>, Vec<_>) =
             documents.iter().enumerate().partition(|(_, document)| is_namespace(document));
+        let mut set = Set::default();
         let mut evaluated = Vec::with_capacity(documents.len());
         for (index, document) in namespaces.into_iter().chain(others) {
-            evaluated.push((index, self.evaluate(document).await?));
+            evaluated.push((index, self.evaluate(document, &mut set).await?));
         }
         evaluated.sort_by_key(|(index, _)| *index);
         Ok(evaluated.into_iter().map(|(_, evaluation)| evaluation).collect())
@@ -138,10 +173,31 @@ impl Checker {
         self.engine.evaluate(entry, kind, review, Instant::now() + NO_WAIT).await
     }
 
-    async fn evaluate(&self, document: &Document) -> Result<Evaluation, CheckError> {
-        let evaluation = self.evaluate_by(&self.request.requester, document).await?;
-        if let Some(object) = evaluation.stored.as_ref().filter(|_| is_namespace(document)) {
-            self.cluster.add(object);
+    async fn evaluate(&self, document: &Document, set: &mut Set) -> Result<Evaluation, CheckError> {
+        let (operation, namespace) = (self.request.operation, self.position_of(document));
+        if !document.defects.is_empty() {
+            if is_namespace(document) {
+                set.add_invalid(document);
+            }
+            return Ok(evaluation::invalid(document, operation, namespace));
+        }
+        let is_ours = Kind::of(document.group(), &document.kind).is_some();
+        if let Some(namespace) = namespace.as_ref().filter(|name| is_ours && set.is_invalid(name)) {
+            return Ok(evaluation::not_evaluated(document, operation, namespace.clone()));
+        }
+        let (mut evaluation, object) = self.evaluate_change(&self.request.requester, document).await?;
+        let is_denied = evaluation.result == Verdict::Denied;
+        if !is_namespace(document) {
+            let name = namespace.as_deref().filter(|_| evaluation.result != Verdict::NotOurs);
+            let policy = self.engine.policy();
+            evaluation.assumption =
+                name.and_then(|name| set.assumption(&self.cluster, &policy.policy, &self.request, name));
+        } else if let Some(object) = object.filter(|_| !is_denied || operation == Operation::Create) {
+            // The content of a namespace that is denied is evaluated too, so that one report lists all problems.
+            self.cluster.add(&object);
+            if is_denied {
+                set.add_denied(document.name());
+            }
         }
         Ok(evaluation)
     }
@@ -152,6 +208,15 @@ impl Checker {
         requester: &Requester,
         document: &Document,
     ) -> Result<Evaluation, CheckError> {
+        self.evaluate_change(requester, document).await.map(|(evaluation, _)| evaluation)
+    }
+
+    /// Evaluates a request, and also returns the mutated object.
+    async fn evaluate_change(
+        &self,
+        requester: &Requester,
+        document: &Document,
+    ) -> Result<(Evaluation, Option<Value>), CheckError> {
         let namespace = self.namespace_of(document);
         if let Some(namespace) = namespace.as_deref().filter(|_| !is_namespace(document)) {
             self.imagine(namespace).await?;
@@ -169,8 +234,9 @@ impl Checker {
         } else {
             decided.outcome.warnings.splice(..0, mutated.outcome.warnings);
         }
-        let namespace = namespace.filter(|_| !is_namespace(document));
-        Ok(evaluation::of(document, self.request.operation, namespace, patch, decided, change.object))
+        let namespace = self.position_of(document);
+        let evaluation = evaluation::of(document, self.request.operation, namespace, patch, decided);
+        Ok((evaluation, change.object))
     }
 
     /// Returns both objects of a review. The old object of a deletion is the one that its creation would have left.
@@ -222,7 +288,9 @@ impl Checker {
         }
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let document = Document::of_nowhere(object.clone());
-        self.created(&document, object, Some(name)).await.map(|_| ())
+        let created = self.created(&document, object, Some(name)).await?;
+        self.cluster.imagine(&created, name);
+        Ok(())
     }
 
     /// Returns the namespace of an object. Kinds with rules are known to be namespaced or not.
@@ -237,14 +305,18 @@ impl Checker {
         document.namespace().map(str::to_owned).or_else(usual)
     }
 
+    /// Returns the namespace that contains an object; none for a Namespace.
+    fn position_of(&self, document: &Document) -> Option<String> {
+        self.namespace_of(document).filter(|_| !is_namespace(document))
+    }
+
     fn key(&self, document: &Document) -> Key {
         let (group, kind, name) = (document.group(), &document.kind, document.name());
         (group.to_owned(), kind.clone(), self.namespace_of(document), name.to_owned())
     }
 
     fn no_old_object(&self, document: &Document) -> CheckError {
-        let position = self.namespace_of(document).filter(|_| !is_namespace(document));
-        let what = evaluation::what(&document.kind, position.as_deref(), document.name());
+        let what = evaluation::what(&document.kind, self.position_of(document).as_deref(), document.name());
         CheckError::NoOldObject { file: document.file().to_owned(), line: document.line, what }
     }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::live::Live;
-use super::{Evaluation, Severity, Verdict};
+use super::{Evaluation, PassedOver, Severity, Verdict};
 
 /// The version of the report format.
 pub(super) const API_VERSION: &str = "check.codex-k8s.dev/v1alpha1";
@@ -27,6 +27,9 @@ pub struct Report {
     /// The contents of the live cluster, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// The documents that were passed over, because they are not objects for a cluster or were to be ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// The evaluations in the order of the objects; for a live cluster, by namespace.
     pub objects: Vec<Evaluation>,
 }
@@ -43,12 +46,18 @@ pub struct Summary {
     pub mutated: usize,
     /// Denied.
     pub denied: usize,
+    /// Unreadable for the API server.
+    pub invalid: usize,
+    /// In an invalid namespace of the same set.
+    pub not_evaluated: usize,
     /// Out of scope. Such objects of a live cluster are not counted in `objects`.
     pub not_ours: usize,
     /// Objects of a live namespace's baseline that differ from the policy.
     pub drifted: usize,
     /// Admitted or mutated objects with warnings.
     pub warned: usize,
+    /// Objects whose verdict rests on an assumption.
+    pub assumed: usize,
 }
 
 impl Report {
@@ -65,12 +74,16 @@ impl Report {
                 Verdict::Admitted => &mut summary.admitted,
                 Verdict::Mutated => &mut summary.mutated,
                 Verdict::Denied => &mut summary.denied,
+                Verdict::Invalid => &mut summary.invalid,
+                Verdict::NotEvaluated => &mut summary.not_evaluated,
                 Verdict::Drifted => &mut summary.drifted,
                 Verdict::NotOurs => &mut summary.not_ours,
             } += 1;
             let warned = evaluation.problems.iter().any(|problem| problem.severity == Severity::Warning);
             summary.warned += usize::from(warned && evaluation.result != Verdict::Denied);
+            summary.assumed += usize::from(evaluation.assumption.is_some());
         }
-        Self { api_version: API_VERSION, kind: KIND, policy: policy.hash(), summary, live: None, objects }
+        let (policy, passed_over) = (policy.hash(), Vec::new());
+        Self { api_version: API_VERSION, kind: KIND, policy, summary, live: None, passed_over, objects }
     }
 }

@@ -19,6 +19,8 @@ pub struct CheckRequest {
     pub default_namespace: String,
     /// The time; `None` for now.
     pub now: Option<Timestamp>,
+    /// True if no verdict may rest on an assumption.
+    pub strict: bool,
 }
 
 /// The subresources of connections, with the kinds of their options.
@@ -43,6 +45,7 @@ impl CheckRequest {
             subresource: None,
             default_namespace: "default".to_owned(),
             now: None,
+            strict: false,
         }
     }
 }

@@ -3,15 +3,46 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use granit_parser::{Event, Parser, Span};
+use super::yaml::{self, Content, Node};
 
 /// The text of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file; `-` for standard input.
     pub file: String,
-    /// The text.
-    pub text: String,
+    text: String,
+    /// The byte offsets of the lines.
+    lines: Vec<usize>,
+    /// True if each character is one byte, which makes columns cheap: JSON can be one line of several MiB.
+    is_ascii: bool,
+}
+
+impl Source {
+    /// Creates a source.
+    pub(crate) fn new(file: String, text: String) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = [0].into_iter().chain(ends).collect();
+        let is_ascii = text.is_ascii();
+        Self { file, text, lines, is_ascii }
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns line and column of a byte offset, both from 1.
+    pub(super) fn line_and_column(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.start_of(line);
+        let bytes = offset.saturating_sub(start);
+        let characters = || self.text.get(start..offset).unwrap_or_default().chars().count();
+        (line, if self.is_ascii { bytes } else { characters() } + 1)
+    }
+
+    fn start_of(&self, line: usize) -> usize {
+        self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default()
+    }
 }
 
 /// A range of a file's text.
@@ -29,11 +60,15 @@ pub struct Position {
 
 impl Position {
     fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
-        let before = source.text.get(..range.start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let (line, column) = source.line_and_column(range.start);
         Self { source: Arc::clone(source), range, line, column }
+    }
+
+    /// Returns the line of its start, and the range in bytes in that line.
+    pub fn in_line(&self) -> (&str, Range<usize>) {
+        let start = self.source.start_of(self.line);
+        let line = self.source.text.get(start..).and_then(|rest| rest.split('\n').next()).unwrap_or_default();
+        (line, self.range.start - start..self.range.end - start)
     }
 
     /// Returns the column after its end, from 1.
@@ -44,7 +79,7 @@ impl Position {
 
 /// A segment of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     /// A field of an object.
     Key(String),
     /// An element of a list.
@@ -52,7 +87,7 @@ pub(crate) enum Step {
 }
 
 /// Parses a path in the form that rules use: `spec.containers[0].image`, `metadata.labels["a/b"]`.
-pub(crate) fn steps(path: &str) -> Vec<Step> {
+pub(super) fn steps(path: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
@@ -73,15 +108,17 @@ pub(crate) fn steps(path: &str) -> Vec<Step> {
     steps
 }
 
-/// Returns the position of a field in the document in a range of a text. If there is no such field, returns that of the
-/// nearest parent. The position of an object's field is its key, with its value if that is on the same line.
-pub(crate) fn locate(source: &Arc<Source>, document: &Range<usize>, path: &[Step]) -> Option<Position> {
-    let text = source.text.get(document.clone())?;
-    let mut reader = Reader { parser: Parser::new_from_str(text) };
-    let first = reader.next_node()?;
-    let found = reader.follow(first, None, path)?;
-    let found = within_a_line(text, found);
-    Some(Position::new(source, document.start + found.start..document.start + found.end))
+/// Returns the position of a field in a document. If there is no such field, returns that of the nearest parent. The
+/// position of an object's field is its key, with its value if that is on the same line.
+pub(super) fn locate(source: &Arc<Source>, document: &Node, path: &[Step]) -> Position {
+    let found = within_a_line(&source.text, follow(document, None, path));
+    Position::new(source, found)
+}
+
+/// Returns the position of a field in a text that is one document; none if it is not YAML.
+pub(crate) fn locate_in_text(source: &Arc<Source>, path: &str) -> Option<Position> {
+    let document = yaml::parse(&source.text, 0).ok()?;
+    Some(locate(source, &document, &steps(path)))
 }
 
 /// Returns the part of a range on its first line. The start of a block has no width of its own: it gets the rest of the
@@ -93,85 +130,25 @@ fn within_a_line(text: &str, range: Range<usize>) -> Range<usize> {
     range.start..range.start + first.len()
 }
 
-struct Reader<'t> {
-    parser: Parser<'t, granit_parser::StrInput<'t>>,
-}
-
-impl<'t> Reader<'t> {
-    /// Returns the next event that begins a node or ends a collection.
-    fn next_node(&mut self) -> Option<(Event<'t>, Span)> {
-        loop {
-            let (event, span) = self.parser.next_event()?.ok()?;
-            let ends = matches!(event, Event::MappingEnd | Event::SequenceEnd);
-            if event.is_node() || ends {
-                return Some((event, span));
-            }
+/// Returns the range of the node at the path; `key` is the range of the current node's key.
+fn follow(node: &Node, key: Option<&Range<usize>>, path: &[Step]) -> Range<usize> {
+    let is_scalar = matches!(&*node.content, Content::Scalar(_));
+    let here = match key {
+        Some(key) if is_scalar && node.range().start >= key.end => key.start..node.range().end,
+        Some(key) => key.clone(),
+        None => node.range(),
+    };
+    let Some((step, rest)) = path.split_first() else { return here };
+    match (&*node.content, step) {
+        (Content::Map(entries), Step::Key(target)) => {
+            // Of repeated keys, the last one counts.
+            let entry = entries.iter().rfind(|entry| *entry.key == **target);
+            entry.map_or(here, |entry| follow(&entry.value, Some(&entry.range()), rest))
         }
-    }
-
-    /// Returns the range of the node at the path; `key` is the range of the current node's key.
-    fn follow(
-        &mut self,
-        (event, span): (Event<'t>, Span),
-        key: Option<&Range<usize>>,
-        path: &[Step],
-    ) -> Option<Range<usize>> {
-        let own = span.byte_range()?;
-        let here = match key {
-            Some(key) if own.start >= key.end && matches!(event, Event::Scalar(..)) => key.start..own.end,
-            Some(key) => key.clone(),
-            None => own,
-        };
-        let Some((step, rest)) = path.split_first() else { return Some(here) };
-        let inner = match (event, step) {
-            (Event::MappingStart(..), Step::Key(target)) => self.in_mapping(target, rest),
-            (Event::SequenceStart(..), Step::Index(target)) => self.in_sequence(*target, rest),
-            _ => None,
-        };
-        Some(inner.unwrap_or(here))
-    }
-
-    fn in_mapping(&mut self, target: &str, rest: &[Step]) -> Option<Range<usize>> {
-        loop {
-            let (key, span) = self.next_node()?;
-            if key == Event::MappingEnd {
-                return None;
-            }
-            let is_it = key.scalar().is_some_and(|(text, _)| text == target);
-            self.skip(&key)?;
-            let value = self.next_node()?;
-            if is_it {
-                return self.follow(value, span.byte_range().as_ref(), rest);
-            }
-            self.skip(&value.0)?;
+        (Content::List(elements), Step::Index(target)) => {
+            elements.get(*target).map_or(here, |element| follow(element, None, rest))
         }
-    }
-
-    fn in_sequence(&mut self, target: usize, rest: &[Step]) -> Option<Range<usize>> {
-        for _ in 0..target {
-            let (element, _) = self.next_node()?;
-            if element == Event::SequenceEnd {
-                return None;
-            }
-            self.skip(&element)?;
-        }
-        let element = self.next_node().filter(|(event, _)| *event != Event::SequenceEnd)?;
-        self.follow(element, None, rest)
-    }
-
-    /// Skips the rest of a node that has just begun.
-    fn skip(&mut self, begun: &Event<'t>) -> Option<()> {
-        let begins = |event: &Event<'_>| matches!(event, Event::MappingStart(..) | Event::SequenceStart(..));
-        let mut depth = usize::from(begins(begun));
-        while depth > 0 {
-            let (event, _) = self.next_node()?;
-            if begins(&event) {
-                depth += 1;
-            } else if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
-                depth -= 1;
-            }
-        }
-        Some(())
+        _ => here,
     }
 }
 
@@ -192,8 +169,9 @@ spec:
 ";
 
     fn found(text: &str, path: &str) -> String {
-        let source = Arc::new(Source { file: "f".to_owned(), text: text.to_owned() });
-        let position = locate(&source, &(0..text.len()), &steps(path)).unwrap();
+        let source = Arc::new(Source::new("f".to_owned(), text.to_owned()));
+        let document = yaml::parse(text, 0).unwrap();
+        let position = locate(&source, &document, &steps(path));
         format!("{}:{} {}", position.line, position.column, &text[position.range])
     }
 

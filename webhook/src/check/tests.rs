@@ -13,10 +13,14 @@ spec:
       containers: [{name: c, image: busybox}]
 ";
 
+fn documents(text: &str) -> Vec<Document> {
+    read("f.yaml", text.as_bytes(), Origin::Named).unwrap().documents
+}
+
 async fn evaluated(user: &str, text: &str) -> Vec<Evaluation> {
     let requester = Requester { user: user.to_owned(), groups: Vec::new() };
     let checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
-    checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap()
+    checker.evaluate_all(&documents(text)).await.unwrap()
 }
 
 fn results(evaluated: &[Evaluation]) -> Vec<Verdict> {
@@ -28,12 +32,13 @@ async fn a_namespace_of_the_set_is_mutated_first_and_is_the_fact_for_what_lies_i
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: codex-issue-demo}\n";
     let all = evaluated("jane", &format!("{JOB}---\n{namespace}")).await;
     assert_eq!(results(&all), [Verdict::Mutated, Verdict::Mutated]);
-    let stored = all[0].stored.as_ref().unwrap();
-    assert_eq!(stored["spec"]["template"]["spec"]["serviceAccountName"], "codex-runner");
-    assert_eq!(
-        all[1].stored.as_ref().unwrap()["metadata"]["annotations"]["codex-k8s.dev/requested-by"],
-        "jane"
-    );
+    let sets = |evaluation: &Evaluation, path: &str, value: &str| {
+        let patch = serde_json::to_value(&evaluation.patch).unwrap();
+        let patch = patch.as_array().unwrap();
+        assert!(patch.iter().any(|one| one["path"] == path && one["value"] == value), "{patch:?}");
+    };
+    sets(&all[0], "/spec/template/spec/serviceAccountName", "codex-runner");
+    sets(&all[1], "/metadata/annotations/codex-k8s.dev~1requested-by", "jane");
 }
 
 #[tokio::test]
@@ -80,8 +85,8 @@ async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
     let bare = "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n";
-    checker.assume(&read("n.yaml", bare.as_bytes()).unwrap());
+    checker.assume(&documents(bare)).unwrap();
     let job = JOB.replace("codex-issue-demo", "payments");
-    let all = checker.evaluate_all(&read("f.yaml", job.as_bytes()).unwrap()).await.unwrap();
+    let all = checker.evaluate_all(&documents(&job)).await.unwrap();
     assert_eq!(results(&all), [Verdict::NotOurs], "it is not managed");
 }

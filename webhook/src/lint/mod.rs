@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use codex_k8s_shared::policy::{PolicyError, RunPolicy};
 
-use crate::check::{Severity, Source, source};
+use crate::check::{Severity, Source, locate_in_text};
 use crate::rules::catalogue;
 
 /// An error or a warning.
@@ -44,8 +44,7 @@ impl Remark {
     }
 
     fn located(self, source: &Arc<Source>) -> Finding {
-        let document = 0..source.text.len();
-        let position = source::locate(source, &document, &source::steps(&self.field));
+        let position = locate_in_text(source, &self.field);
         let (line, column) = position.map_or((1, 1), |position| (position.line, position.column));
         let Self { severity, field, problem, remedy } = self;
         Finding { severity, field, problem, remedy, line, column }
@@ -67,7 +66,7 @@ pub fn lint(text: &str) -> Vec<Finding> {
         remarks.push(Remark::new(Severity::Error, field, problem, ""));
     }
     remarks.extend(settings::remarks(&policy));
-    let source = Arc::new(Source { file: String::new(), text: text.to_owned() });
+    let source = Arc::new(Source::new(String::new(), text.to_owned()));
     let mut findings: Vec<_> = remarks.into_iter().map(|remark| remark.located(&source)).collect();
     findings.sort_by_key(|finding| (finding.line, finding.column));
     findings

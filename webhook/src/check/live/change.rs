@@ -8,9 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::contents::Live;
-use super::drift::unevaluated;
 use super::{SortKey, sort_key};
-use crate::check::evaluation::what;
+use crate::check::evaluation::{unevaluated, what};
 use crate::check::{Evaluation, Problem, Report, Severity, Verdict, report};
 
 /// Used instead of a rule id for a namespace that expires sooner.

@@ -6,6 +6,7 @@ use codex_k8s_shared::baseline::{BaselineKind, Desired};
 use codex_k8s_shared::policy::RunPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::super::evaluation::unevaluated;
 use super::super::{Evaluation, Problem, Severity, Verdict};
 use crate::reconcile::cluster::resource;
 use crate::reconcile::namespace::desired;
@@ -20,9 +21,6 @@ pub const WHY: &str =
     "What a run may do and use is what its namespace's baseline says, not what the policy says.";
 /// The way to comply.
 pub const REMEDY: &str = "Let codex-k8s-guard reconcile run: it repairs what drifts.";
-
-/// The operation in the evaluation of a compared object.
-const COMPARE: &str = "COMPARE";
 
 /// Compares each baseline object of a namespace with the policy.
 pub(super) fn compare(
@@ -109,29 +107,5 @@ fn evaluation((kind, name): &Key, namespace: &str, problems: Vec<Problem>) -> Ev
             Some(namespace.to_owned()),
             name.clone(),
         )
-    }
-}
-
-/// Returns the evaluation of an object without evaluating any rule.
-pub(super) fn unevaluated(
-    api_version: String,
-    kind: String,
-    namespace: Option<String>,
-    name: String,
-) -> Evaluation {
-    Evaluation {
-        file: String::new(),
-        line: 0,
-        api_version,
-        kind,
-        namespace,
-        name,
-        operation: COMPARE,
-        result: Verdict::Admitted,
-        message: None,
-        warnings: Vec::new(),
-        problems: Vec::new(),
-        patch: json_patch::Patch::default(),
-        stored: None,
     }
 }

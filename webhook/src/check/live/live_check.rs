@@ -298,7 +298,6 @@ fn only_what_is_missing(mut evaluation: Evaluation, object: &Value) -> Evaluatio
     if evaluation.result == Verdict::Mutated && evaluation.patch.0.is_empty() {
         evaluation.result = Verdict::Admitted;
     }
-    evaluation.stored = None;
     evaluation
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{LISTED, Listed};
 use super::*;
-use crate::check::{CheckRequest, Checker, Evaluation, Report, Requester, Severity, Verdict, read};
+use crate::check::{CheckRequest, Checker, Evaluation, Origin, Report, Requester, Severity, Verdict, read};
 use crate::created::as_created;
 use crate::rules::Kind;
 use codex_k8s_shared::install::FIELD_MANAGER;
@@ -42,9 +42,10 @@ fn policy(text: &str) -> RunPolicy {
 async fn stored(text: &str) -> Value {
     let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
     let request = CheckRequest { now: Some(at(CREATED)), ..CheckRequest::creation(requester) };
-    let checker = Checker::new(RunPolicy::default(), request);
-    let evaluated = checker.evaluate_all(&read("f.yaml", text.as_bytes()).unwrap()).await.unwrap();
-    let mut object = evaluated.into_iter().next().unwrap().stored.unwrap();
+    let checker = Checker::new(RunPolicy::default(), request.clone());
+    let documents = read("f.yaml", text.as_bytes(), Origin::Named).unwrap().documents;
+    let (_, object) = checker.evaluate_change(&request.requester, &documents[0]).await.unwrap();
+    let mut object = object.unwrap();
     for (key, value) in [
         ("uid", json!("5d0a")),
         ("resourceVersion", json!("77")),
