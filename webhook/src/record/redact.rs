@@ -10,7 +10,7 @@ use codex_k8s_shared::keys;
 use serde_json::{Value, json};
 
 use crate::rules::Kind;
-use crate::rules::workload::{APP_ARMOR, RUN_VARIABLES};
+use crate::rules::workload::{APP_ARMOR, LIMIT_RANGER, RUN_VARIABLES};
 
 /// Fields whose content is hidden everywhere. Messages are texts of controllers and programs.
 const HIDDEN: [&str; 8] =
@@ -66,8 +66,9 @@ impl Redactor {
     /// such as kubectl's copy of the whole object.
     fn annotations(&mut self, annotations: &mut Value) {
         let Value::Object(map) = annotations else { return self.hide(annotations) };
-        let is_looked_at =
-            |key: &str| keys::in_domain(key) || keys::is_legacy(key) || key.starts_with(APP_ARMOR);
+        let is_looked_at = |key: &str| {
+            keys::in_domain(key) || keys::is_legacy(key) || key.starts_with(APP_ARMOR) || key == LIMIT_RANGER
+        };
         map.iter_mut().filter(|(key, _)| !is_looked_at(key)).for_each(|(_, value)| self.hide(value));
     }
 
@@ -154,6 +155,15 @@ mod tests {
         assert_eq!(hidden[0]["value"], "r1");
         assert_eq!(hidden[1]["value"], "(redacted 1)");
         assert_eq!(hidden[2]["valueFrom"]["secretKeyRef"]["name"], "keys", "it is a name, and no secret");
+    }
+
+    #[test]
+    fn of_annotations_those_that_rules_read_keep_their_value() {
+        let annotations =
+            json!({LIMIT_RANGER: "LimitRanger plugin set: cpu limit for container c", "note": "hunter2"});
+        let hidden = redacted(Kind::Pod, json!({"metadata": {"annotations": annotations}}));
+        assert_eq!(hidden["metadata"]["annotations"][LIMIT_RANGER], annotations[LIMIT_RANGER]);
+        assert_eq!(hidden["metadata"]["annotations"]["note"], "(redacted 1)");
     }
 
     #[test]

@@ -147,10 +147,13 @@ impl Added<'_> {
     }
 }
 
-/// Reads the annotation in which the API server notes the defaults that a LimitRange has added to a Pod:
-/// `LimitRanger plugin set: cpu, memory request for container a; cpu limit for init container b`.
+/// The annotation in which the API server notes the defaults that a LimitRange has added to a Pod.
+pub(crate) const LIMIT_RANGER: &str = "kubernetes.io/limit-ranger";
+
+/// Reads that annotation of a Pod: `LimitRanger plugin set: cpu, memory request for container a; cpu limit for init
+/// container b`.
 fn added_by_limit_range<'a>(pod: &Workload<'a>) -> Vec<Added<'a>> {
-    let notes = pod.meta.annotation("kubernetes.io/limit-ranger").unwrap_or_default();
+    let notes = pod.meta.annotation(LIMIT_RANGER).unwrap_or_default();
     let notes = notes.strip_prefix("LimitRanger plugin set: ").unwrap_or_default();
     let read = |note: &'a str| {
         let (part, (resources, container)) = match note.split_once(" limit for ") {

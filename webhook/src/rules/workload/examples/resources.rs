@@ -19,6 +19,15 @@ pub(in crate::rules::workload) const JOB023: &[Example] = &[
                 {name: build, image: 'busybox:1.36', resources: {requests: {cpu: '2', memory: 2Gi}}}]}}}",
         )
         .mutated(&[("/spec/template/spec/containers/0/resources/limits", "{cpu: '2', memory: 2Gi}")]),
+    Example::new("the LimitRange has limited a Pod to less than it requests")
+        .creates(
+            Object::Pod,
+            "{metadata: {annotations: {kubernetes.io/limit-ranger:
+                'LimitRanger plugin set: cpu, memory limit for container shell'}},
+              spec: {containers: [{name: shell, image: 'busybox:1.36', resources: {
+                requests: {cpu: '2', memory: 64Mi}, limits: {cpu: '1', memory: 1Gi}}}]}}",
+        )
+        .mutated(&[("/spec/containers/0/resources/limits", "{cpu: '2', memory: 1Gi}")]),
     Example::new("a person limits a whole Pod to less than the default limit of a container")
         .creates(Object::Job, "spec: {template: {spec: {resources: {limits: {cpu: 500m}}}}}")
         .mutated(&[(
