@@ -112,7 +112,7 @@ fn list(namespace: &str, plural: &str) -> Value {
     get.body(&Value::Null).admitted()
 }
 
-/// A namespace that is not managed, with these quotas and LimitRanges.
+/// A namespace that is not managed, with a quota, a LimitRange or both.
 fn unmanaged_with(specs: &[(BaselineKind, Value)]) -> String {
     let namespace = unmanaged();
     for (kind, spec) in specs {
@@ -201,7 +201,7 @@ fn of_generated_workloads_those_are_admitted_whose_pods_are() {
     assert!(outcomes.admitted > 100 && outcomes.invalid > 20 && outcomes.refused > 50, "{summary}");
 }
 
-/// LimitRanges with which generated Pods are created.
+/// The `LimitRange` settings with which generated Pods are created.
 fn limit_ranges() -> [Value; 4] {
     [
         json!({"default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "250m", "memory": "256Mi"}}),
@@ -234,11 +234,8 @@ fn our_verdict_on_the_resources_of_generated_pods_is_that_of_the_api_server() {
                     Outcome::Refused(answer) => answer.code == 422 && !found.is_empty(),
                     _ => found.is_empty(),
                 };
-                if found.is_empty() {
-                    valid += 1
-                } else {
-                    invalid += 1
-                }
+                let counted = if found.is_empty() { &mut valid } else { &mut invalid };
+                *counted += 1;
                 wrong.extend((!is_right).then(|| format!("{range} {pod}\n  {found:?}\n  {outcome:?}")));
             }
         });
