@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::ensure;
 use codex_k8s_certs::{Authority, Leaf};
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::chart;
 use crate::control_plane::{CALLER, CALLERS_AUTHORITY, ControlPlane};
+use crate::eventually;
 use crate::identity::{EVERY_ACCOUNT, EVERY_RIGHT, Identity, KUBELETS};
 use crate::kubectl::Kubectl;
 use crate::webhook::{Reconciler, Webhook};
@@ -79,7 +81,28 @@ impl Guard {
         let_developers_do_all(&control_plane)?;
         chart::install_rights(&control_plane)?;
         let identity = Identity::service_account("codex-k8s-guard", "codex-k8s-webhook");
-        Self::beside(control_plane, playground, &identity)
+        let guard = Self::beside(control_plane, playground, &identity)?;
+        guard.await_admission_policies()?;
+        Ok(guard)
+    }
+
+    /// Waits until the admission policies are in force: the API server reads them some time after they were written.
+    fn await_admission_policies(&self) -> anyhow::Result<()> {
+        let account = ["create", "serviceaccount", "codex-runner", "--dry-run=server"];
+        let namespace = ["delete", "namespace", "codex-k8s-guard", "--dry-run=server"];
+        for (identity, args) in
+            [(Identity::reconciler(), account.as_slice()), (Identity::collector(), namespace.as_slice())]
+        {
+            let kubectl = self.kubectl(&identity)?;
+            let is_denied = || {
+                kubectl
+                    .run(args)
+                    .is_ok_and(|ran| ran.stderr.contains("ValidatingAdmissionPolicy"))
+                    .then_some(())
+            };
+            eventually("the admission policies are in force", Duration::from_mins(1), is_denied)?;
+        }
+        Ok(())
     }
 
     /// Like [`start`](Self::start), with a control plane that is already running. Only admission denies requests: RBAC

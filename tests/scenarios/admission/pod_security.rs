@@ -455,7 +455,7 @@ fn a_job_without_a_security_context_is_recorded_and_causes_no_warning() {
     let namespace = managed();
     let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox:1.36"}]});
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "plain"},
-        "spec": {"template": {"spec": spec}}});
+        "spec": {"backoffLimit": 0, "template": {"spec": spec}}});
     let kubectl = cluster().kubectl(&Identity::worker()).unwrap();
     let created = kubectl.run_with_input(&["create", "-n", &namespace, "-f", "-"], &job.to_string()).unwrap();
     assert!(created.succeeded() && created.stderr.is_empty(), "{created}");

@@ -30,6 +30,7 @@ pub(crate) use resources::LIMIT_RANGER;
 pub(crate) use subject::{Check, Context, Mutate, Validate, Workload};
 
 use super::evaluate::{self, is_on};
+use super::object::at;
 use super::requester::KUBELETS;
 use super::{Entry, Facts, Finding, Kind, Operation, Request, Requester, Role, Rule, Verdict};
 
@@ -169,6 +170,11 @@ fn mutate(
         }
         true
     });
+    // The template of a Job never changes, so what its controller created without the defaults stays without them.
+    let template = |workload: &Workload<'_>| at(workload.object, workload.template_path()).cloned();
+    if new.kind == Kind::Job && old.is_some_and(|old| template(old) == template(new)) {
+        verdict.patch.0.retain(|operation| !operation.path().as_str().starts_with("/spec/template"));
+    }
 }
 
 fn validate<'c>(
