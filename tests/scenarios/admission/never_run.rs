@@ -1,6 +1,7 @@
 //! Whatever workload is admitted can run: the API server admits the Pods that controllers create from it.
 
 mod cases;
+mod fields;
 mod generate;
 mod pods;
 mod resources;
@@ -8,15 +9,17 @@ mod resources;
 use std::time::Duration;
 
 use codex_k8s_shared::baseline::BaselineKind;
-use codex_k8s_shared::policy::{LimitSettings, RunPolicy};
+use codex_k8s_shared::policy::{Level, LimitSettings, RunPolicy};
 use codex_k8s_shared::quota::pod_resources::PodResources;
 use codex_k8s_shared::quota::validity::problems;
-use codex_k8s_tests::{Answer, Identity, eventually};
+use codex_k8s_tests::guard::WITHOUT_QUOTAS;
+use codex_k8s_tests::{Answer, ControlPlane, Guard, Identity, eventually};
 use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Requester, Verdict};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::*;
+use crate::pod_security::enforcing;
 use cases::{CASES, Expected};
 use generate::Random;
 use pods::{Outcome, Senders};
@@ -69,7 +72,7 @@ fn differs(outcome: &Outcome, expected: Expected) -> Option<String> {
 fn a_job_with_impossible_resources_is_refused_and_another_one_runs() {
     let namespace = managed();
     let wrong = runtime().block_on(async {
-        let senders = Senders::new(&namespace, &Identity::developer()).await;
+        let senders = Senders::new(cluster(), &namespace, &Identity::developer()).await;
         let mut wrong = String::new();
         for (name, yaml, expected) in CASES {
             let outcome = senders.send(&job_of(yaml)).await;
@@ -175,8 +178,8 @@ fn of_generated_workloads_those_are_admitted_whose_pods_are() {
     let mut outcomes = Outcomes::default();
     runtime().block_on(async {
         let developer = Identity::developer();
-        let senders = Senders::new(&namespace, &developer).await;
-        let elsewhere = Senders::new(&plain, &developer).await;
+        let senders = Senders::new(cluster(), &namespace, &developer).await;
+        let elsewhere = Senders::new(cluster(), &plain, &developer).await;
         for seed in SEED..SEED + WORKLOADS {
             let workload = generate::workload(&mut Random::new(seed));
             let about = |answer: &Answer| format!("seed {seed}: {workload}\n  {}", messages(answer));
@@ -201,6 +204,55 @@ fn of_generated_workloads_those_are_admitted_whose_pods_are() {
     assert!(outcomes.admitted > 100 && outcomes.invalid > 20 && outcomes.refused > 50, "{summary}");
 }
 
+/// The number of workloads with random fields; `CODEX_K8S_GUARD_WORKLOADS` is another one.
+const WITH_FIELDS: u64 = 1000;
+
+/// Sends workloads with random fields, and returns the outcomes.
+async fn sent(cluster: &ControlPlane, namespaces: &[String], count: u64) -> Outcomes {
+    let mut senders = Vec::new();
+    for namespace in namespaces {
+        for user in [Identity::developer(), Identity::agent(namespace), Identity::worker()] {
+            senders.push(Senders::new(cluster, namespace, &user).await);
+        }
+    }
+    let mut outcomes = Outcomes::default();
+    for (seed, sender) in (SEED..SEED + count).zip(senders.iter().cycle()) {
+        let workload = generate::workload_with_fields(&mut Random::new(seed));
+        match sender.send(&workload).await {
+            Outcome::Runs => outcomes.admitted += 1,
+            Outcome::NeverRuns(answer) => {
+                outcomes.never_run.push(format!("seed {seed}: {workload}\n  {}", messages(&answer)));
+            }
+            Outcome::Refused(answer) if answer.message().contains("denied the request") => {
+                outcomes.refused += 1;
+            }
+            Outcome::Refused(_) => outcomes.invalid += 1,
+        }
+    }
+    outcomes
+}
+
+#[test]
+fn no_workload_with_any_field_is_admitted_whose_pods_are_refused() {
+    let count =
+        std::env::var("CODEX_K8S_GUARD_WORKLOADS").map_or(WITH_FIELDS, |count| count.parse().unwrap());
+    let guard = Guard::start_with_policy(playground(), WITHOUT_QUOTAS).unwrap();
+    let cluster = &guard.control_plane;
+    let namespaces = [Level::Baseline, Level::Restricted].map(|level| enforcing(cluster, level, None));
+    let outcomes = runtime().block_on(sent(cluster, &namespaces, count));
+    let Outcomes { admitted, invalid, refused, never_run, .. } = &outcomes;
+    let summary = format!(
+        "seeds {SEED} to {}: {admitted} admitted, {invalid} invalid, {refused} refused by the rules, {} admitted that \
+         never run",
+        SEED + count - 1,
+        never_run.len()
+    );
+    println!("{summary}");
+    assert!(never_run.is_empty(), "{summary}\n{}", never_run.join("\n"));
+    let sent = usize::try_from(count).unwrap();
+    assert!(*admitted > sent / 10 && *refused > sent / 10, "{summary}");
+}
+
 /// The `LimitRange` settings with which generated Pods are created.
 fn limit_ranges() -> [Value; 4] {
     [
@@ -222,7 +274,7 @@ fn our_verdict_on_the_resources_of_generated_pods_is_that_of_the_api_server() {
         settings["name"] = "run".into();
         let settings: LimitSettings = serde_json::from_value(settings).unwrap();
         runtime().block_on(async {
-            let senders = Senders::new(&namespace, &Identity::developer()).await;
+            let senders = Senders::new(cluster(), &namespace, &Identity::developer()).await;
             for seed in SEED..SEED + 100 {
                 let mut spec = generate::pod_spec(&mut Random::new(seed));
                 // The API server denies it in a Pod whatever its value is.

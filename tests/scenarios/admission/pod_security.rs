@@ -165,7 +165,7 @@ fn post(cluster: &ControlPlane, identity: &Identity, path: String, body: &Value)
 }
 
 /// Creates a run namespace that enforces a level in a version.
-fn enforcing(cluster: &ControlPlane, level: Level, version: Option<&str>) -> String {
+pub(crate) fn enforcing(cluster: &ControlPlane, level: Level, version: Option<&str>) -> String {
     let name = format!("codex-issue-{}", unique());
     let mut object = namespace(&name);
     object["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = level.as_str().into();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resources;
+use super::{fields, resources};
 
 /// A source of numbers that a seed determines (`SplitMix64`).
 #[derive(Debug)]
@@ -37,9 +37,37 @@ impl Random {
     }
 }
 
-/// A workload of any kind, ready to be created.
+/// A workload of any kind whose Pods have random resources, ready to be created.
 pub(super) fn workload(random: &mut Random) -> Value {
     let spec = pod_spec(random);
+    of_any_kind(random, spec)
+}
+
+/// A workload of any kind whose Pods have random fields, ready to be created.
+pub(super) fn workload_with_fields(random: &mut Random) -> Value {
+    let mut spec = if random.percent(15) { pod_spec(random) } else { json!({"containers": [named("c0")]}) };
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            fields::of_container(random, container);
+        }
+    }
+    fields::of_pod(random, &mut spec);
+    if random.percent(10) {
+        let meta = json!({"name": "w", "annotations": fields::annotations(random)});
+        return json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec});
+    }
+    let annotations = fields::annotations(random);
+    let mut workload = of_any_kind(random, spec);
+    let pointer =
+        if workload["kind"] == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" };
+    workload.pointer_mut(pointer).unwrap()["metadata"]["annotations"] = annotations;
+    if random.percent(5) {
+        workload.pointer_mut(pointer).unwrap()["spec"]["restartPolicy"] = "OnFailure".into();
+    }
+    workload
+}
+
+fn of_any_kind(random: &mut Random, spec: Value) -> Value {
     match random.below(10) {
         0 => cron_job(spec),
         1 => replicated("apps/v1", "Deployment", &spec),
@@ -87,8 +115,12 @@ pub(super) fn pod_spec(random: &mut Random) -> Value {
     spec
 }
 
+fn named(name: &str) -> Value {
+    json!({"name": name, "image": "busybox:1.36"})
+}
+
 fn container(random: &mut Random, name: &str) -> Value {
-    let mut container = json!({"name": name, "image": "busybox:1.36"});
+    let mut container = named(name);
     resources::of_container(random, &mut container);
     container
 }

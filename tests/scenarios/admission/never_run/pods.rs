@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use codex_k8s_tests::{Answer, Caller, Identity};
+use codex_k8s_tests::{Answer, Caller, ControlPlane, Identity};
 use http::Method;
 use serde_json::{Value, json};
-
-use crate::harness::cluster;
 
 /// Clients of one user and of the controllers, for one namespace.
 pub(super) struct Senders {
@@ -38,13 +36,13 @@ const CONTROLLERS: [(&str, &str, &str); 7] = [
 ];
 
 impl Senders {
-    pub(super) async fn new(namespace: &str, user: &Identity) -> Self {
+    pub(super) async fn new(cluster: &ControlPlane, namespace: &str, user: &Identity) -> Self {
         let mut controllers = HashMap::new();
         for (kind, name, _) in CONTROLLERS {
             let identity = Identity::service_account("kube-system", name);
-            controllers.insert(kind, Caller::new(cluster(), &identity).await.unwrap());
+            controllers.insert(kind, Caller::new(cluster, &identity).await.unwrap());
         }
-        let user = Caller::new(cluster(), user).await.unwrap();
+        let user = Caller::new(cluster, user).await.unwrap();
         Self { namespace: namespace.to_owned(), user, controllers }
     }
 
