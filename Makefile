@@ -76,8 +76,9 @@ image-parts: $(CYCLONEDX)
 	sed 's#$(CURDIR)#/guard#g' cli/codex-k8s-guard.cdx.json > $(IMAGE)/codex-k8s-guard.cdx.json
 	rm -f $(addsuffix /codex-k8s-guard.cdx.json,certs cli gc shared tests tests/lint webhook) # one of each crate
 
-soak: ## Create and delete 500 run namespaces, and check for leftovers
+soak: ## Create and delete 500 run namespaces, and send 5000 generated workloads
 	CODEX_K8S_GUARD_CYCLES=500 $(CARGO) test --locked -p codex-k8s-tests --test quota -- cycles
+	CODEX_K8S_GUARD_WORKLOADS=5000 $(CARGO) test --locked -p codex-k8s-tests --test admission -- no_workload_with_any --nocapture
 
 fuzz: ## Fuzz the parser of manifests for a minute
 	CODEX_K8S_GUARD_FUZZ_SECONDS=60 $(CARGO) test --locked --release -p codex-k8s-webhook --test check_fuzz -- --nocapture
