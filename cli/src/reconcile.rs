@@ -11,12 +11,12 @@ use arc_swap::ArcSwap;
 use codex_k8s_shared::errors;
 use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_webhook::baseline::meta::MetaExt;
+use codex_k8s_webhook::baseline::plan::{Drift, Step};
 use codex_k8s_webhook::reconcile::certificates::Certificates;
 use codex_k8s_webhook::reconcile::inspection::reason;
-use codex_k8s_webhook::reconcile::meta::MetaExt;
 use codex_k8s_webhook::reconcile::metrics::Metrics;
 use codex_k8s_webhook::reconcile::namespace::{Gate, reconcile};
-use codex_k8s_webhook::reconcile::plan::{Drift, Step};
 use codex_k8s_webhook::reconcile::quota::namespaces::QuotaStatus;
 use codex_k8s_webhook::reconcile::{
     Cluster, Context, Inspector, NamespaceQuota, NoBackoff, Report, controller, last_sweep,

@@ -1,5 +1,6 @@
 //! Admission webhook for run namespaces and agent Jobs.
 
+pub mod baseline;
 pub mod check;
 pub(crate) mod coalesce;
 pub mod created;

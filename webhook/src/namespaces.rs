@@ -11,23 +11,21 @@ use std::time::Duration;
 
 use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
-use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::quota::Scope;
-use codex_k8s_shared::run::RuntimeMode;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use tokio::sync::watch as watch_channel;
 
+use crate::baseline::meta::managed;
 use crate::coalesce::Coalesce;
 use crate::engine::{Lookup, LookupError};
 use crate::metrics::Metrics;
-use crate::rules::{Holders, LevelVersion, ManagedNamespace};
+use crate::rules::{Holders, ManagedNamespace};
 
 pub(crate) use index::Index;
 
@@ -150,29 +148,5 @@ impl Lookup for Namespaces {
 
     fn holders(&self, run_id: &str) -> Vec<Found> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).holders(run_id)
-    }
-}
-
-/// Returns only what the rules need to know about a managed namespace, because ten thousand of them are cached.
-pub(crate) fn managed(meta: &ObjectMeta) -> ManagedNamespace {
-    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    let text = |key: &str| label(key).unwrap_or_default();
-    let annotation = |key: &str| {
-        meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
-    };
-    let name = meta.name.as_deref().unwrap_or_default();
-    let lease = Lease::read(annotation).ok().flatten();
-    ManagedNamespace {
-        name: name.into(),
-        mode: RuntimeMode::parse_like_platform(text(keys::RUNTIME_MODE)),
-        run_id: text(keys::RUN_ID).into(),
-        project_id: text(keys::PROJECT_ID).into(),
-        requested_by: annotation(keys::REQUESTED_BY).map(Into::into),
-        correlation_id: annotation(keys::CORRELATION_ID).map(Into::into),
-        expires_at: lease.map(|lease| lease.expires_at.timestamp()),
-        terminating: meta.deletion_timestamp.is_some(),
-        ready: annotation(keys::BASELINE_READY_AT).is_some() && annotation(keys::BASELINE_HASH).is_some(),
-        waits_for: annotation(keys::BASELINE_WAITS_FOR).map(Into::into),
-        pod_security: LevelVersion::of(label),
     }
 }

@@ -9,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::baseline::meta::managed;
 use crate::engine::{Lookup, LookupError};
-use crate::namespaces::{Index, managed};
+use crate::namespaces::Index;
 use crate::rules::{Holders, ManagedNamespace};
 
 /// An existing namespace; `None` if it is not managed.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use codex_k8s_shared::baseline::BaselineKind;
 
 use super::namespace::Backoff;
-use super::plan::Step;
+use crate::baseline::plan::Step;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);

@@ -7,8 +7,8 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::meta::MetaExt;
-use crate::namespaces::managed;
+use crate::baseline::meta::MetaExt;
+use crate::baseline::meta::managed;
 
 /// The reason why a gate is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,27 +8,14 @@ use futures::TryStreamExt;
 use futures::stream::FuturesOrdered;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::fault::{self, Point};
-use super::plan::{Key, Observed};
+use crate::baseline::plan::{Key, Observed};
+use crate::baseline::resource;
 use codex_k8s_shared::install::FIELD_MANAGER;
-
-/// Returns the API resource of a kind of baseline object.
-pub(crate) fn resource(kind: BaselineKind) -> ApiResource {
-    let group = kind.group();
-    ApiResource {
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
-        kind: kind.as_str().to_owned(),
-        plural: kind.plural().to_owned(),
-    }
-}
 
 /// The client of the API server. Each write names our field manager.
 #[derive(Clone)]

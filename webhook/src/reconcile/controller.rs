@@ -24,13 +24,13 @@ use tracing::Instrument as _;
 
 use super::context::Context;
 use super::inspection::reason;
-use super::meta::MetaExt;
 use super::namespace::{Gate, Report, reconcile};
-use super::plan::Step;
 use super::quota::namespaces::QuotaStatus;
 use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
+use crate::baseline::meta::MetaExt;
+use crate::baseline::plan::Step;
 
 /// The maximum number of concurrent reconciliations.
 const MAX_CONCURRENT: u16 = 8;

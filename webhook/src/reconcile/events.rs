@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::events::{Event, EventType};
 
-use super::cluster::resource;
 use super::context::Context;
+use crate::baseline::resource;
 
 impl Context {
     /// Publishes an Event about a run namespace.

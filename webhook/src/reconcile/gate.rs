@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
 use super::fault::{self, Point};
-use super::meta::MetaExt;
 use super::quota::pending::PendingNamespace;
+use crate::baseline::meta::MetaExt;
 
 /// Closes the gate: workloads wait from now on, for the reason in `missing`.
 pub(super) async fn close(cluster: &Cluster, meta: &ObjectMeta, missing: &str) -> kube::Result<()> {

@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 
 use super::inspection::{BindingsElsewhere, Existing, Inspected, Violation};
-use crate::namespaces::managed;
+use crate::baseline::meta::managed;
 use crate::rules::Kind;
 
 /// The maximum age of the list of all bindings. Namespaces are created in bursts and share it.

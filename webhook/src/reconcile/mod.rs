@@ -15,10 +15,8 @@ mod gate;
 pub mod inspection;
 pub(crate) mod inspection_cluster;
 pub mod last_sweep;
-pub mod meta;
 pub mod metrics;
 pub mod namespace;
-pub mod plan;
 pub mod quota;
 mod traces;
 

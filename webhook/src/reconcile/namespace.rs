@@ -1,18 +1,18 @@
 //! Reconciliation of one namespace: observe, plan, carry out, and open or close its gate.
 
-use codex_k8s_shared::baseline::{self, Desired};
+use codex_k8s_shared::baseline::{Desired, hash};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::run::RuntimeMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cluster::Cluster;
 use super::gate;
 use super::inspection::{Violation, reason};
 use super::inspection_cluster::Inspector;
-use super::meta::MetaExt;
-use super::plan::{Observed, Plan, Step, plan};
 use super::quota::namespaces::{NamespaceQuota, QuotaStatus};
+use crate::baseline::desired;
+use crate::baseline::meta::MetaExt;
+use crate::baseline::plan::{Observed, Plan, Step, plan};
 
 /// The outcome of a reconciliation.
 #[derive(Debug, Clone, Default)]
@@ -81,12 +81,6 @@ impl Backoff for NoBackoff {
     fn puts_off(&self, _: &str, _: &Step) -> bool {
         false
     }
-}
-
-/// Returns the objects that a namespace must hold, according to its metadata.
-pub(crate) fn desired(policy: &RunPolicy, meta: &ObjectMeta) -> Vec<Desired> {
-    let mode = RuntimeMode::parse_like_platform(meta.label(keys::RUNTIME_MODE).unwrap_or_default());
-    baseline::desired(policy, meta.name.as_deref().unwrap_or_default(), mode)
 }
 
 /// Brings a namespace into the state that the policy defines.
@@ -170,7 +164,7 @@ struct Observing<'a> {
 impl<'a> Observing<'a> {
     fn new(cluster: &'a Cluster, policy: &'a RunPolicy, meta: &'a ObjectMeta) -> Self {
         let desired = desired(policy, meta);
-        let hash = baseline::hash(&desired);
+        let hash = hash(&desired);
         Self {
             cluster,
             policy,

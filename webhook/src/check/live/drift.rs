@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::evaluation::unevaluated;
 use super::super::{Evaluation, Problem, Severity, Verdict};
-use crate::reconcile::cluster::resource;
-use crate::reconcile::namespace::desired;
-use crate::reconcile::plan::{Drift, Key, Observed, Step, plan};
+use crate::baseline::desired;
+use crate::baseline::plan::{Drift, Key, Observed, Step, plan};
+use crate::baseline::resource;
 
 /// Used instead of a rule id for a baseline that differs from the policy.
 pub const RULE: &str = "BASELINE";

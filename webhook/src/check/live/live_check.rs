@@ -16,12 +16,12 @@ use super::created::creator;
 use super::drift::compare;
 use super::kinds::Listed;
 use super::{SortKey, sort_key};
+use crate::baseline::meta::MetaExt;
+use crate::baseline::plan::{Key, Observed, is_applied};
 use crate::check::{
     CheckError, CheckRequest, Checker, Document, Evaluation, Report, Requester, Verdict, VirtualCluster,
 };
 use crate::created::as_created;
-use crate::reconcile::meta::MetaExt;
-use crate::reconcile::plan::{Key, Observed, is_applied};
 
 /// The result of a live check.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::super::meta::MetaExt;
 use super::reservations::{Candidate, Holder};
+use crate::baseline::meta::MetaExt;
 
 /// The stage of a Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

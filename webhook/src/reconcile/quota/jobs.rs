@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::fault::{self, Point};
-use super::super::meta::MetaExt;
 use super::job::{AgentJob, Stage};
 use super::reservations::Holder;
+use crate::baseline::meta::MetaExt;
 use codex_k8s_shared::install::FIELD_MANAGER;
 
 /// The agent Jobs and the managed namespaces.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
-use super::super::meta::MetaExt;
 use super::reservations::{Candidate, Holder, Id, Reservation, Stored};
+use crate::baseline::meta::MetaExt;
 
 /// The annotation of a confirmed reservation, which is not given back.
 pub(in crate::reconcile) const CONFIRMED: &str = "guard.codex-k8s.dev/confirmed";

@@ -14,11 +14,11 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::super::cluster::Cluster;
-use super::super::meta::MetaExt;
 use super::super::metrics::Metrics;
 use super::pending::PendingNamespace;
 use super::reservations::{Candidate, Holder, Step, plan};
 use super::store::ReservationStore;
+use crate::baseline::meta::MetaExt;
 
 /// The timeout for the reservations to be counted, after which a namespace is reconciled again.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,7 +3,10 @@
 use codex_k8s_shared::keys;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::RunPolicy;
+use codex_k8s_shared::run::RuntimeMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::rules::{LevelVersion, ManagedNamespace};
 
 /// The platform's labels and annotations in an object's metadata.
 pub trait MetaExt {
@@ -53,5 +56,25 @@ impl MetaExt for ObjectMeta {
         self.label(keys::MANAGED_BY) == Some(keys::MANAGED_BY_VALUE)
             && self.deletion_timestamp.is_none()
             && !policy.namespaces.is_protected(name)
+    }
+}
+
+/// Returns only what the rules need to know about a managed namespace, because ten thousand of them are cached.
+pub(crate) fn managed(meta: &ObjectMeta) -> ManagedNamespace {
+    let label = |key| meta.label(key).unwrap_or_default();
+    let annotation = |key| meta.annotation(key).map(Into::into);
+    ManagedNamespace {
+        name: meta.name.as_deref().unwrap_or_default().into(),
+        mode: RuntimeMode::parse_like_platform(label(keys::RUNTIME_MODE)),
+        run_id: label(keys::RUN_ID).into(),
+        project_id: label(keys::PROJECT_ID).into(),
+        requested_by: annotation(keys::REQUESTED_BY),
+        correlation_id: annotation(keys::CORRELATION_ID),
+        expires_at: meta.lease().map(|lease| lease.expires_at.timestamp()),
+        terminating: meta.deletion_timestamp.is_some(),
+        ready: meta.annotation(keys::BASELINE_READY_AT).is_some()
+            && meta.annotation(keys::BASELINE_HASH).is_some(),
+        waits_for: annotation(keys::BASELINE_WAITS_FOR),
+        pod_security: LevelVersion::of(|key| meta.label(key)),
     }
 }
