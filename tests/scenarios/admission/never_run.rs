@@ -156,11 +156,15 @@ struct Outcomes {
     never_run: Vec<String>,
     /// Refused by the rules, although their Pods would run.
     would_run: Vec<String>,
+    /// Compared with the verdict of the offline check.
+    compared: usize,
+    /// Admitted offline and refused by the rules of the webhook, or the other way round.
+    disagree: Vec<String>,
 }
 
 impl Outcomes {
     fn summary(&self) -> String {
-        let Self { admitted, invalid, refused, never_run, would_run } = self;
+        let Self { admitted, invalid, refused, never_run, would_run, .. } = self;
         format!(
             "seeds {SEED} to {}: {admitted} admitted, {invalid} invalid, {refused} refused by the rules, {} admitted \
              that never run, {} refused that would run",
@@ -204,8 +208,30 @@ fn of_generated_workloads_those_are_admitted_whose_pods_are() {
     assert!(outcomes.admitted > 100 && outcomes.invalid > 20 && outcomes.refused > 50, "{summary}");
 }
 
+/// Returns the level of the namespace in which a developer creates the workload of a seed; `None` if another user does.
+fn offline_at(seed: u64) -> Option<Level> {
+    match (seed - SEED) % 6 {
+        0 => Some(Level::Baseline),
+        3 => Some(Level::Restricted),
+        _ => None,
+    }
+}
+
 /// The number of workloads with random fields; `CODEX_K8S_GUARD_WORKLOADS` is another one.
 const WITH_FIELDS: u64 = 1000;
+
+/// Returns true if the offline check denies a workload that a developer creates in a namespace of a level.
+async fn is_denied_offline(workload: &Value, level: Level) -> bool {
+    let (mut policy, mut namespace) = (RunPolicy::default(), namespace("codex-issue-7"));
+    policy.quotas = serde_json::from_value(json!({"cluster": null, "perRequester": null})).unwrap();
+    namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = level.as_str().into();
+    let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
+    let request =
+        CheckRequest { default_namespace: "codex-issue-7".to_owned(), ..CheckRequest::creation(requester) };
+    let documents = [namespace, workload.clone()].map(Document::of_nowhere);
+    let evaluated = Checker::new(policy, request).evaluate_all(&documents).await.unwrap();
+    evaluated.last().unwrap().result == Verdict::Denied
+}
 
 /// Sends workloads with random fields, and returns the outcomes.
 async fn sent(cluster: &ControlPlane, namespaces: &[String], count: u64) -> Outcomes {
@@ -218,7 +244,19 @@ async fn sent(cluster: &ControlPlane, namespaces: &[String], count: u64) -> Outc
     let mut outcomes = Outcomes::default();
     for (seed, sender) in (SEED..SEED + count).zip(senders.iter().cycle()) {
         let workload = generate::workload_with_fields(&mut Random::new(seed));
-        match sender.send(&workload).await {
+        let outcome = sender.send(&workload).await;
+        let by_rules = match &outcome {
+            Outcome::Refused(answer) => answer.message().contains("denied the request").then_some(true),
+            _ => Some(false),
+        };
+        let offline = offline_at(seed).zip(by_rules);
+        outcomes.compared += usize::from(offline.is_some());
+        if let Some((level, by_rules)) = offline
+            && is_denied_offline(&workload, level).await != by_rules
+        {
+            outcomes.disagree.push(format!("seed {seed} at {level:?}: {workload}\n  {outcome:?}"));
+        }
+        match outcome {
             Outcome::Runs => outcomes.admitted += 1,
             Outcome::NeverRuns(answer) => {
                 outcomes.never_run.push(format!("seed {seed}: {workload}\n  {}", messages(&answer)));
@@ -243,14 +281,17 @@ fn no_workload_with_any_field_is_admitted_whose_pods_are_refused() {
     let Outcomes { admitted, invalid, refused, never_run, .. } = &outcomes;
     let summary = format!(
         "seeds {SEED} to {}: {admitted} admitted, {invalid} invalid, {refused} refused by the rules, {} admitted that \
-         never run",
+         never run; of {} the offline check disagrees on {}",
         SEED + count - 1,
-        never_run.len()
+        never_run.len(),
+        outcomes.compared,
+        outcomes.disagree.len()
     );
     println!("{summary}");
     assert!(never_run.is_empty(), "{summary}\n{}", never_run.join("\n"));
+    assert!(outcomes.disagree.is_empty(), "{summary}\n{}", outcomes.disagree.join("\n"));
     let sent = usize::try_from(count).unwrap();
-    assert!(*admitted > sent / 10 && *refused > sent / 10, "{summary}");
+    assert!(*admitted > sent / 10 && *refused > sent / 10 && outcomes.compared > sent / 10, "{summary}");
 }
 
 /// The `LimitRange` settings with which generated Pods are created.
