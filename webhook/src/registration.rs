@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 
 use crate::rules::requester::KUBELETS;
 
+/// The resources of the group `apps` with a Pod template.
+const APPS: [&str; 4] = ["deployments", "statefulsets", "daemonsets", "replicasets"];
 /// The API server's timeout for the webhook, in seconds.
 pub(crate) const TIMEOUT_SECONDS: u8 = 3;
 
@@ -149,11 +151,10 @@ fn rule(group: &str, resources: &[&str], operations: &[&str], scope: &str) -> Va
 /// Never includes DELETE: a webhook that is down would keep a namespace from ending.
 fn workload_rules(operation: &str) -> Value {
     let operations = &[operation];
-    let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
     let mut rules = vec![
         rule("batch", &["jobs", "cronjobs"], operations, "Namespaced"),
         rule("", &["pods", "replicationcontrollers"], operations, "Namespaced"),
-        rule("apps", &apps, operations, "Namespaced"),
+        rule("apps", &APPS, operations, "Namespaced"),
     ];
     if operation == "UPDATE" {
         // The status of a Job or a Pod includes its metadata, so labels can be changed there too.
@@ -230,11 +231,10 @@ fn workload_changes(policy: &RunPolicy, client_config: &Value) -> Value {
         {"name": "not-bookkeeping", "expression": not_bookkeeping(policy)},
         {"name": "a-change", "expression": format!("{} || {}", changes("spec"), changes("metadata.?labels"))},
     ]);
-    let apps = ["deployments", "statefulsets", "daemonsets", "replicasets"];
     let rules = json!([
         rule("batch", &["jobs", "cronjobs"], &["UPDATE"], "Namespaced"),
         rule("", &["replicationcontrollers"], &["UPDATE"], "Namespaced"),
-        rule("apps", &apps, &["UPDATE"], "Namespaced"),
+        rule("apps", &APPS, &["UPDATE"], "Namespaced"),
     ]);
     webhook("workload-changes", "Ignore", client_config, &rules, &conditions, Some(managed_selector()))
 }

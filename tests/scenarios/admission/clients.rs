@@ -1,5 +1,5 @@
-//! How people and `GitOps` tools write objects: nothing that changes nothing is refused, a second run changes nothing, and
-//! `kubectl diff` is empty.
+//! The ways in which people and `GitOps` tools write objects: a write that changes nothing is admitted, a second run
+//! changes nothing, and `kubectl diff` is empty.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Written {
         Self { kubectl, path, manifest }
     }
 
-    /// What clients have written: neither the status nor what the API server itself notes of a write.
+    /// Returns the fields that clients have written, without the status and the records of the API server.
     fn stored(&self) -> Value {
         let get =
             Send { identity: &Identity::Admin, method: "GET", path: self.path.clone(), content_type: JSON };

@@ -305,7 +305,7 @@ fn keys_that_the_contract_does_not_know_are_refused() {
 
 #[test]
 fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
-    let forged = with_annotation(namespace(&format!("codex-issue-{}", unique())), "requested-by", "somebody");
+    let forged = with_annotation(namespace(&format!("codex-issue-{}", unique())), "requested-by", "alice");
     create_namespace(&Identity::developer(), &forged).refused(
         403,
         "NS010",
@@ -313,7 +313,7 @@ fn who_requested_cannot_be_forged_at_creation_or_changed_later() {
         "must be \"jane\"",
     );
     let name = managed();
-    annotate(&Identity::worker(), &name, &[("requested-by", &"somebody".into())]).refused(
+    annotate(&Identity::worker(), &name, &[("requested-by", &"alice".into())]).refused(
         403,
         "NS010",
         "requested-by",

@@ -1,4 +1,4 @@
-//! Whatever workload is admitted can run: the API server admits the Pods that controllers create from it.
+//! Admitted workloads can run: the API server admits the Pods that controllers create from them.
 
 mod cases;
 mod fields;
@@ -14,7 +14,7 @@ use codex_k8s_shared::quota::pod_resources::PodResources;
 use codex_k8s_shared::quota::validity::problems;
 use codex_k8s_tests::guard::WITHOUT_QUOTAS;
 use codex_k8s_tests::{Answer, ControlPlane, Guard, Identity, eventually};
-use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Requester, Verdict};
+use codex_k8s_webhook::check::{CheckRequest, Checker, Document, Evaluation, Requester, Verdict};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -83,18 +83,22 @@ fn a_job_with_impossible_resources_is_refused_and_another_one_runs() {
     assert_eq!(wrong, "");
 }
 
-#[test]
-fn the_offline_check_knows_impossible_resources_too() {
-    let (mut policy, namespace) = (RunPolicy::default(), namespace("codex-issue-7"));
+/// Evaluates a workload that a developer creates in a namespace of a level, offline.
+async fn evaluated_offline(workload: Value, level: Level) -> Evaluation {
+    let (mut policy, mut namespace) = (RunPolicy::default(), namespace("codex-issue-7"));
     policy.quotas = serde_json::from_value(json!({"cluster": null, "perRequester": null})).unwrap();
+    namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = level.as_str().into();
     let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
     let request =
         CheckRequest { default_namespace: "codex-issue-7".to_owned(), ..CheckRequest::creation(requester) };
+    let documents = [namespace, workload].map(Document::of_nowhere);
+    Checker::new(policy, request).evaluate_all(&documents).await.unwrap().pop().unwrap()
+}
+
+#[test]
+fn the_offline_check_knows_impossible_resources_too() {
     for (name, yaml, expected) in CASES {
-        let documents = [namespace.clone(), job_of(yaml)].map(Document::of_nowhere);
-        let checker = Checker::new(policy.clone(), request.clone());
-        let evaluated = runtime().block_on(checker.evaluate_all(&documents)).unwrap();
-        let evaluation = evaluated.last().unwrap();
+        let evaluation = runtime().block_on(evaluated_offline(job_of(yaml), Level::Baseline));
         let rule = match expected {
             Expected::Runs => None,
             Expected::Refused(rule, _) => Some(*rule),
@@ -220,19 +224,6 @@ fn offline_at(seed: u64) -> Option<Level> {
 /// The number of workloads with random fields; `CODEX_K8S_GUARD_WORKLOADS` is another one.
 const WITH_FIELDS: u64 = 1000;
 
-/// Returns true if the offline check denies a workload that a developer creates in a namespace of a level.
-async fn is_denied_offline(workload: &Value, level: Level) -> bool {
-    let (mut policy, mut namespace) = (RunPolicy::default(), namespace("codex-issue-7"));
-    policy.quotas = serde_json::from_value(json!({"cluster": null, "perRequester": null})).unwrap();
-    namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = level.as_str().into();
-    let requester = Requester { user: "jane".to_owned(), groups: Vec::new() };
-    let request =
-        CheckRequest { default_namespace: "codex-issue-7".to_owned(), ..CheckRequest::creation(requester) };
-    let documents = [namespace, workload.clone()].map(Document::of_nowhere);
-    let evaluated = Checker::new(policy, request).evaluate_all(&documents).await.unwrap();
-    evaluated.last().unwrap().result == Verdict::Denied
-}
-
 /// Sends workloads with random fields, and returns the outcomes.
 async fn sent(cluster: &ControlPlane, namespaces: &[String], count: u64) -> Outcomes {
     let mut senders = Vec::new();
@@ -252,7 +243,7 @@ async fn sent(cluster: &ControlPlane, namespaces: &[String], count: u64) -> Outc
         let offline = offline_at(seed).zip(by_rules);
         outcomes.compared += usize::from(offline.is_some());
         if let Some((level, by_rules)) = offline
-            && is_denied_offline(&workload, level).await != by_rules
+            && (evaluated_offline(workload.clone(), level).await.result == Verdict::Denied) != by_rules
         {
             outcomes.disagree.push(format!("seed {seed} at {level:?}: {workload}\n  {outcome:?}"));
         }
@@ -318,7 +309,7 @@ fn our_verdict_on_the_resources_of_generated_pods_is_that_of_the_api_server() {
             let senders = Senders::new(cluster(), &namespace, &Identity::developer()).await;
             for seed in SEED..SEED + 100 {
                 let mut spec = generate::pod_spec(&mut Random::new(seed));
-                // The API server denies it in a Pod whatever its value is.
+                // The API server denies every overhead in a Pod.
                 spec.as_object_mut().unwrap().remove("overhead");
                 let found = problems(&PodResources::of_pod(&spec, Some(&settings)));
                 let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});

@@ -1,4 +1,4 @@
-//! What plug-ins of the API server and a cloud's webhook write into Pods refuses no user.
+//! Pods are admitted with the fields that plug-ins of the API server and a cloud's webhook have added.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What the API server and its plug-ins write into an object is not held against the author of the object.
+//! Objects are admitted with the fields that the API server and its plug-ins have added: their authors did not write
+//! them.
 
 use codex_k8s_tests::{Identity, Ran};
 use serde_json::{Value, json};

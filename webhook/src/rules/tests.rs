@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
-use codex_k8s_shared::run::RuntimeMode;
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,17 +30,10 @@ pub(crate) fn request(user: &str, kind: Kind, old: Option<Value>, new: Option<Va
 
 pub(crate) fn run_namespace(name: &str) -> ManagedNamespace {
     ManagedNamespace {
-        name: name.into(),
-        mode: RuntimeMode::FullEnv,
         run_id: "r1".into(),
         project_id: "p1".into(),
-        requested_by: None,
-        correlation_id: None,
-        expires_at: None,
-        terminating: false,
-        ready: true,
-        waits_for: None,
         pod_security: LevelVersion::of(|key| (key == keys::POD_SECURITY_ENFORCE).then_some("baseline")),
+        ..ManagedNamespace::bare(name)
     }
 }
 

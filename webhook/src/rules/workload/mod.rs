@@ -171,8 +171,8 @@ fn mutate(
         true
     });
     // The template of a Job never changes, so what its controller created without the defaults stays without them.
-    let template = |workload: &Workload<'_>| at(workload.object, workload.template_path()).cloned();
-    if new.kind == Kind::Job && old.is_some_and(|old| template(old) == template(new)) {
+    let template = new.template_path();
+    if new.kind == Kind::Job && old.is_some_and(|old| at(old.object, template) == at(new.object, template)) {
         verdict.patch.0.retain(|operation| !operation.path().as_str().starts_with("/spec/template"));
     }
 }
