@@ -12,6 +12,7 @@ use codex_k8s_gc::install::LeaseError;
 use codex_k8s_gc::progress::Unseen;
 use codex_k8s_gc::schedule::Schedule;
 use codex_k8s_gc::session::{Session, SessionError, SweepOptions};
+use codex_k8s_shared::audit::{AuditStore, StoreAddress};
 use codex_k8s_shared::errors;
 use codex_k8s_webhook::server::{Readiness, health};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ impl Args {
         // Report an invalid policy now, not at the first sweep.
         self.policy.read()?;
         let session = Arc::new(self.session.session().await?);
+        create_file(&session.store).await;
         let health = Arc::<Health>::default();
         let listener = self.health.bind().or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health).await?;
@@ -178,6 +180,19 @@ impl Args {
             Err(error) => {
                 tracing::error!(error = errors::chain(&error), "failed to start the sweep");
                 health.last.note_broken(session.clock.now());
+            }
+        }
+    }
+}
+
+/// Creates the file of audit rows now, so that they can be listed before the first sweep.
+async fn create_file(store: &StoreAddress) {
+    if let StoreAddress::Sqlite(_) = store {
+        match AuditStore::open(store).await {
+            Ok(store) => store.close().await,
+            Err(error) => {
+                let error = errors::chain(&error);
+                tracing::error!(error, "failed to create the audit store, each sweep tries again");
             }
         }
     }

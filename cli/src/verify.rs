@@ -48,8 +48,9 @@ pub(super) async fn verify(client: &Client, policy: &RunPolicy, timeout: Duratio
     output::print("waiting until a known-bad request is denied\n")?;
     if !await_enforcement(client, policy, timeout).await? {
         bail!(
-            "the API server does not enforce the rules after {}: check that `serve` is running and reachable, and that the \
-             caBundle of the webhook configurations verifies its certificate",
+            "the API server does not enforce the rules after {}: check that `serve` is running, that network policies and \
+             firewalls let kube-apiserver connect to its port, and that the caBundle of the webhook configurations \
+             verifies its certificate",
             GoDuration::from(timeout)
         );
     }
