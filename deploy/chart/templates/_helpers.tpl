@@ -1,81 +1,186 @@
-{{/* The labels that select a component's Pods. Takes the root and the component. */}}
+{{- /* Templates that all components share. A component is a dict of `root`, its `component` name, and its `values`. */ -}}
+
+{{/* The labels that select a component's Pods. */}}
 {{- define "guard.selector" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end }}
 
-{{/* The labels of every object. Takes the root and the component. */}}
+{{/* The labels of every object. */}}
 {{- define "guard.labels" -}}
-{{ include "guard.selector" . }}
-app.kubernetes.io/part-of: codex-k8s-guard
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- $ours := include "guard.selector" . | fromYaml }}
+{{- $_ := merge $ours (dict
+    "app.kubernetes.io/part-of" "codex-k8s-guard"
+    "app.kubernetes.io/version" (include "guard.label" .root.Chart.AppVersion)
+    "app.kubernetes.io/managed-by" .root.Release.Service
+    "helm.sh/chart" (include "guard.label" (printf "%s-%s" .root.Chart.Name .root.Chart.Version))) }}
+{{- toYaml (merge $ours .root.Values.commonLabels) }}
 {{- end }}
 
+{{/* A version as a label value: without the + of build metadata, and at most 63 characters. */}}
+{{- define "guard.label" -}}
+{{- regexReplaceAll "[^A-Za-z0-9_.-]" . "_" | trunc 63 | trimAll "_.-" }}
+{{- end }}
+
+{{/* The image. A tag must not contain a +, which appVersion may have. */}}
 {{- define "guard.image" -}}
 {{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default (regexReplaceAll "[^A-Za-z0-9_.-]" $.Chart.AppVersion "_" | trunc 128) }}{{ end }}
 {{- end }}
 {{- end }}
 
-{{/* The security context that a namespace of level `restricted` requires. */}}
-{{- define "guard.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
+{{/* The name of a component's ServiceAccount. */}}
+{{- define "guard.account" -}}
+{{- .values.serviceAccount.name | default .component }}
 {{- end }}
 
-{{- define "guard.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{/* The ServiceAccount of a component, unless it exists already. */}}
+{{- define "guard.serviceAccount" -}}
+{{- if .values.serviceAccount.create }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "guard.account" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "guard.labels" . | nindent 4 }}
+  {{- with .values.serviceAccount.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
-{{/* The scheduling settings of a component. Takes its values. */}}
-{{- define "guard.placement" -}}
-{{- with .nodeSelector }}
+{{/* The metadata of a component's Pods. */}}
+{{- define "guard.podMetadata" -}}
+labels: {{- toYaml (merge (include "guard.labels" . | fromYaml) .values.podLabels) | nindent 2 }}
+{{- with .values.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The parts of a Pod's spec that are the same for every component: identity, placement, network, security. Takes also
+     the name of the `account`. */}}
+{{- define "guard.podSpec" -}}
+serviceAccountName: {{ .account }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
-{{- with .affinity }}
+{{- with .values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- end }}
-
-{{/* Spreads the Pods of a component over nodes and zones if possible. Takes the root and the component. */}}
-{{- define "guard.spread" -}}
+{{- with .values.topologySpreadConstraints }}
 topologySpreadConstraints:
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-- maxSkew: 1
-  topologyKey: {{ $key }}
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels: {{- include "guard.selector" $ | nindent 6 }}
+{{- range . }}
+- {{- toYaml (merge (dict) . (dict "labelSelector" (dict "matchLabels" (include "guard.selector" $ | fromYaml)))) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- if .values.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with .values.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" (default false .values.hostNetwork)) }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* The policy. In a namespace other than the default, our own identities are ServiceAccounts of that namespace. */}}
+{{/* The image of a container. */}}
+{{- define "guard.containerImage" -}}
+image: {{ include "guard.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- end }}
+
+{{/* The probes of a container that serves its health, and the limits that every container has. */}}
+{{- define "guard.containerLimits" -}}
+{{- range $name, $path := dict "readinessProbe" "/readyz" "livenessProbe" "/livez" }}
+{{- with get $.values $name }}
+{{- $handlers := pick . "httpGet" "exec" "tcpSocket" "grpc" | default (dict "httpGet" (dict "path" $path "port" "health")) }}
+{{ $name }}: {{- toYaml (merge (dict) $handlers .) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+resources: {{- toYaml .values.resources | nindent 2 }}
+{{- end }}
+
+{{/* Arguments that every program in the cluster has. */}}
+{{- define "guard.args" -}}
+- --log={{ .root.Values.log }}
+{{- with .root.Values.traces.endpoint }}
+- --otlp-endpoint={{ . }}
+{{- end }}
+{{- include "guard.extraArgs" .values.extraArgs }}
+{{- end }}
+
+{{- define "guard.extraArgs" -}}
+{{- range . }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The address to listen on for health and metrics, unless it is the default. */}}
+{{- define "guard.healthListen" -}}
+{{- if ne (int .values.healthPort) 8080 }}
+- --health-listen=0.0.0.0:{{ .values.healthPort }}
+{{- end }}
+{{- end }}
+
+{{/* The mount of the policy, and additional ones. */}}
+{{- define "guard.volumeMounts" -}}
+- name: policy
+  mountPath: /policy
+  readOnly: true
+{{- with .values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The volume of the policy, and additional ones. */}}
+{{- define "guard.volumes" -}}
+- name: policy
+  configMap:
+    name: codex-k8s-policy
+{{- with .values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The policy. Helm reads YAML 1.1, in which `off` is false; it means the mode. If the reconciler and the garbage
+     collector do not have the identities of the default policy, the chart sets theirs. */}}
 {{- define "guard.policy" -}}
 {{- $ours := dict }}
-{{- if ne .Release.Namespace "codex-k8s-guard" }}
+{{- $reconciler := include "guard.account" (dict "component" "codex-k8s-reconcile" "values" .Values.reconcile) }}
+{{- $collector := include "guard.account" (dict "component" "codex-k8s-gc" "values" .Values.gc) }}
+{{- if ne (list .Release.Namespace $reconciler $collector | join " ") "codex-k8s-guard codex-k8s-reconcile codex-k8s-gc" }}
 {{- $account := printf "system:serviceaccount:%s:" .Release.Namespace }}
 {{- $ours = dict "identities" (dict
-      "reconcilers" (dict "users" (list (printf "%scodex-k8s-reconcile" $account)))
-      "garbageCollectors" (dict "users" (list (printf "%scodex-k8s-gc" $account)))) }}
+      "reconcilers" (dict "users" (list (print $account $reconciler)))
+      "garbageCollectors" (dict "users" (list (print $account $collector)))) }}
 {{- end }}
 {{- $policy := mergeOverwrite $ours (deepCopy .Values.policy) }}
+{{- range $rule, $mode := $policy.rules }}
+{{- $_ := set $policy.rules $rule ($mode | default "off") }}
+{{- end }}
 apiVersion: policy.codex-k8s.dev/v1alpha1
 kind: RunPolicy
 {{- if $policy }}
 {{ toYaml $policy }}
 {{- end }}
+{{- end }}
+
+{{/* cronjob, daemon or off, which Helm may have read as false. */}}
+{{- define "guard.gcMode" -}}
+{{ .Values.gc.mode | default "off" }}
 {{- end }}
 
 {{/* The daemon's arguments for its page, as a YAML list. Takes the root. */}}

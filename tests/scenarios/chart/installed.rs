@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use crate::base::base;
 use crate::schemas::Schemas;
-use crate::values::{SETS, objects, rendered};
+use crate::values::{HOST_NETWORK, SETS, Set, objects, pod, rendered, set};
 
 pub(crate) fn playground() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_playground"))
 }
 
-/// Creates a namespace that admits restricted Pods only.
-fn restricted(kubectl: &Kubectl, name: &str) {
+/// Creates a namespace that admits Pods of a level only.
+fn namespace(kubectl: &Kubectl, name: &str, level: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
-        "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}}});
+        "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": level}}});
     let ran = kubectl.run_with_input(&["create", "-f", "-"], &namespace.to_string()).unwrap();
     assert!(ran.succeeded(), "{ran}");
 }
@@ -87,8 +87,10 @@ fn all_of_it_is_as_the_schemas_say_that_the_api_server_publishes() {
 fn a_real_api_server_takes_all_of_it_without_a_warning() {
     let control_plane = ControlPlane::start(playground()).unwrap();
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
-    for namespace in ["codex-k8s-guard", "agents-guard"] {
-        restricted(&kubectl, namespace);
+    for (name, level) in
+        [("codex-k8s-guard", "restricted"), ("agents-guard", "restricted"), (HOST_NETWORK, "privileged")]
+    {
+        namespace(&kubectl, name, level);
     }
     define(&kubectl, &SETS.iter().flat_map(|set| objects(&rendered(set))).collect::<Vec<_>>());
     // The first one last: it is created, and a Pod can be tried only in a namespace with its ServiceAccount.
@@ -103,6 +105,77 @@ fn a_real_api_server_takes_all_of_it_without_a_warning() {
         let ran = kubectl.run_with_input(&args, &list).unwrap();
         assert!(ran.succeeded() && !ran.to_string().contains("Warning"), "{}: {ran}", set.0);
     }
+}
+
+/// A policy such as OpenShift's: ids are the platform's own, and a Pod must not name any.
+fn refuse_ids(kubectl: &Kubectl) {
+    let is_free = |context: &str| {
+        format!(
+            "!has({context}) || !(has({context}.runAsUser) || has({context}.runAsGroup) || has({context}.fsGroup) || \
+             has({context}.supplementalGroups))"
+        )
+    };
+    let container =
+        "!has(c.securityContext) || !(has(c.securityContext.runAsUser) || has(c.securityContext.runAsGroup))";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "no-ids"}, "spec": {
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
+            "validations": [{"expression": is_free("object.spec.securityContext")},
+                {"expression": format!("object.spec.containers.all(c, {container})")}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-ids"}, "spec": {"policyName": "no-ids", "validationActions": ["Deny"]}});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}).to_string();
+    let ran = kubectl.run_with_input(&["create", "-f", "-"], &list).unwrap();
+    assert!(ran.succeeded(), "{ran}");
+}
+
+/// A Pod for each template of a set, with a name of its own.
+fn pods(set: &Set) -> Vec<Value> {
+    let all = objects(&rendered(set));
+    let mut pods: Vec<Value> = all.iter().filter_map(pod).cloned().collect();
+    for (number, pod) in pods.iter_mut().enumerate() {
+        (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+        pod["metadata"]["name"] = format!("{}-{number}", set.0).into();
+        pod["metadata"]["namespace"] = set.1.into();
+    }
+    pods
+}
+
+#[test]
+fn every_pod_is_admitted_at_the_restricted_level_and_where_ids_are_the_platforms_own() {
+    let control_plane = ControlPlane::start(playground()).unwrap();
+    let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
+    for name in ["codex-k8s-guard", "agents-guard"] {
+        namespace(&kubectl, name, "restricted");
+    }
+    let tried = |pods: Vec<Value>| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": pods}).to_string();
+        kubectl
+            .run_with_input(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], &list)
+            .unwrap()
+    };
+    for set in SETS.iter().filter(|set| set.1 != HOST_NETWORK) {
+        let accounts: Vec<_> = objects(&rendered(set))
+            .into_iter()
+            .filter(|object| object["kind"] == "ServiceAccount" || object["kind"] == "ResourceQuota")
+            .collect();
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": accounts}).to_string();
+        let ran = kubectl.run_with_input(&["apply", "-f", "-"], &list).unwrap();
+        assert!(ran.succeeded(), "{}: {ran}", set.0);
+        let pods = pods(set);
+        assert!(pods.len() >= 6, "{}: {}", set.0, pods.len());
+        let ran = tried(pods);
+        assert!(ran.succeeded() && !ran.to_string().contains("Warning"), "{}: {ran}", set.0);
+    }
+    refuse_ids(&kubectl);
+    eventually("the ids of the defaults are refused", Duration::from_secs(30), || {
+        let ran = tried(pods(set("default")));
+        (!ran.succeeded() && ran.stderr.contains("no-ids")).then_some(())
+    })
+    .unwrap();
+    let ran = tried(pods(set("openshift")));
+    assert!(ran.succeeded(), "{ran}");
 }
 
 fn ran(guard: &Guard, args: &[&str]) -> Output {

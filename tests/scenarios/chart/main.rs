@@ -6,11 +6,15 @@
 mod base;
 mod cert_manager;
 mod documented;
+mod generated;
 mod installed;
 mod monitoring;
+mod order;
+mod packed;
 mod policies;
 mod purged;
 mod rendered;
 mod rights;
 mod schemas;
+mod storage;
 mod values;

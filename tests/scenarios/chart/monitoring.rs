@@ -63,17 +63,44 @@ fn each_pod_with_metrics_is_scraped_at_its_port_and_no_other() {
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
     let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
     assert_eq!((&endpoint["path"], &endpoint["interval"]), (&"/metrics".into(), &"15s".into()));
-    let names = monitor["spec"]["selector"]["matchExpressions"][0]["values"].as_array().unwrap();
-    let selected: BTreeSet<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
-    let serves = |pod: &&Value| {
-        let ports = pod.pointer("/spec/containers/0/ports").and_then(Value::as_array);
-        ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == endpoint["port"]))
+    assert_eq!(scraped(&objects, monitor, &endpoint["port"]).len(), 3);
+}
+
+/// The Pods of an installation that a selector selects; all those that have the port, and of others none with the port.
+fn scraped<'a>(objects: &'a [Value], monitor: &Value, port: &Value) -> BTreeSet<&'a str> {
+    let selector = monitor.pointer("/spec/selector/matchLabels").unwrap_or(&monitor["spec"]["selector"]);
+    let selector = selector.as_object().unwrap();
+    let name = |pod: &'a Value| pod["metadata"]["labels"]["app.kubernetes.io/name"].as_str().unwrap();
+    let is_selected = |pod: &&Value| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value)
     };
-    let serving = objects.iter().filter_map(pod).filter(serves);
-    let serving: BTreeSet<_> =
-        serving.map(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"].as_str().unwrap()).collect();
-    assert_eq!(selected, serving);
-    assert_eq!(selected.len(), 3);
+    let has_port = |pod: &&Value| {
+        let ports = pod.pointer("/spec/containers/0/ports").and_then(Value::as_array);
+        ports.is_some_and(|ports| ports.iter().any(|found| found["name"] == *port))
+    };
+    let serving: BTreeSet<_> = objects.iter().filter_map(pod).filter(has_port).map(name).collect();
+    let selected = objects.iter().filter_map(pod).filter(is_selected).filter(has_port);
+    assert_eq!(selected.map(name).collect::<BTreeSet<_>>(), serving);
+    serving
+}
+
+#[test]
+fn a_service_monitor_reads_the_same_pods_through_a_service_and_each_object_has_its_own_switch() {
+    let objects = objects(&rendered(set("service-monitor")));
+    let monitor = of_kind(&objects, "ServiceMonitor", "codex-k8s-guard");
+    let endpoint = &monitor["spec"]["endpoints"][0];
+    assert_eq!(endpoint["relabelings"][0]["targetLabel"], "cluster");
+    let service = of_kind(&objects, "Service", "codex-k8s-metrics");
+    for (key, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(service["metadata"]["labels"][key], *value);
+    }
+    let port = &service["spec"]["ports"][0];
+    assert_eq!(port["name"], endpoint["port"]);
+    assert_eq!(scraped(&objects, service, &port["targetPort"]).len(), 3);
+    for kind in ["PodMonitor", "PrometheusRule"] {
+        assert!(!objects.iter().any(|object| object["kind"] == kind), "{kind}");
+    }
+    assert!(!objects.iter().any(|object| object["metadata"]["name"] == "codex-k8s-dashboard"));
 }
 
 #[test]

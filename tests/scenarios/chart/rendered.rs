@@ -57,12 +57,18 @@ fn the_chart_is_well_formed_and_a_value_that_is_mistaken_is_refused() {
         ("serve: {replicas: 0}", "minimum"),
         ("gc: {mode: never}", "/gc/mode"),
         (
-            "gc: {page: {enabled: true}}",
+            "gc: {mode: cronjob, page: {enabled: true}}",
             "gc.mode is cronjob; the page is the daemon's: set gc.mode to daemon",
         ),
-        ("gc: {mode: daemon, page: {hosts: [\"a b\"]}}", "/gc/page/hosts"),
+        ("gc: {page: {hosts: [\"a b\"]}}", "/gc/page/hosts"),
         ("image: {digest: latest}", "/image/digest"),
-        ("policy: {kind: RunPolicy}", "/policy/kind"),
+        ("policy: {kind: RunPolicy}", "additional properties 'kind' not allowed"),
+        ("serve: {port: 0}", "/serve/port"),
+        ("policy: {leases: {}}", "additional properties 'leases' not allowed"),
+        ("policy: {rules: {JOB022: on}}", "/policy/rules/JOB022"),
+        ("policy: {quotas: {agentJobsPerProject: {max: many}}}", "/policy/quotas/agentJobsPerProject"),
+        ("nameOverride: guard", "additional properties 'nameOverride' not allowed"),
+        ("serve: {args: [--log=text]}", "additional properties 'args' not allowed"),
         ("networkPolicy: {apiServerPorts: [https]}", "/networkPolicy/apiServerPorts"),
     ] {
         let ran = helm(&["template", "guard", &chart], values);
@@ -116,7 +122,44 @@ fn the_policy_is_one_and_knows_our_own_identities() {
         assert!(identities.garbage_collectors.users.contains(&account("codex-k8s-gc")), "{}", set.0);
     }
     let policy = rendered(set("policy"));
-    assert!(policy.contains("JOB018: warn") && policy.contains("defaultTtl: 6h0m0s"), "{policy}");
+    for text in ["JOB018: warn", "JOB022: \"off\"", "defaultTtl: 6h0m0s"] {
+        assert!(policy.contains(text), "{text}: {policy}");
+    }
+}
+
+#[test]
+fn accounts_of_other_names_have_the_rights_and_are_known_to_the_policies() {
+    let values = "serve: {serviceAccount: {create: false, name: web}}\nreconcile: {serviceAccount: {name: baseline}}\n\
+                  gc: {serviceAccount: {name: sweeper}}";
+    let objects = objects(&rendered(&("accounts", "codex-k8s-guard", values)));
+    let named = |kind: &str, name: &str| {
+        objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+    };
+    assert!(named("ServiceAccount", "web").is_none());
+    for (component, account) in
+        [("codex-k8s-webhook", "web"), ("codex-k8s-reconcile", "baseline"), ("codex-k8s-gc", "sweeper")]
+    {
+        assert_eq!(named("ServiceAccount", account).is_some(), account != "web");
+        assert!(named("ServiceAccount", component).is_none(), "{component}");
+        let pod = pod(named("Deployment", component).unwrap()).unwrap();
+        assert_eq!(pod["spec"]["serviceAccountName"], account);
+        for kind in ["ClusterRoleBinding", "RoleBinding"] {
+            if let Some(binding) = named(kind, component) {
+                assert_eq!(binding["subjects"][0]["name"], account, "{kind} {component}");
+            }
+        }
+    }
+    let policy = named("ConfigMap", "codex-k8s-policy").unwrap()["data"]["policy.yaml"].as_str().unwrap();
+    let identities = RunPolicy::from_yaml(policy).unwrap().identities;
+    let user = |name: &str| vec![format!("system:serviceaccount:codex-k8s-guard:{name}")];
+    assert_eq!(identities.reconcilers.users, user("baseline"));
+    assert_eq!(identities.garbage_collectors.users, user("sweeper"));
+    for (name, account) in [("codex-k8s-reconcile", "baseline"), ("codex-k8s-gc", "sweeper")] {
+        let conditions = &named("ValidatingAdmissionPolicy", name).unwrap()["spec"]["matchConditions"];
+        assert!(conditions.to_string().contains(&user(account)[0]), "{conditions}");
+    }
+    let lock = named("ValidatingAdmissionPolicy", "codex-k8s-guard").unwrap().to_string();
+    assert!(lock.contains("'web', 'baseline', 'sweeper'"), "{lock}");
 }
 
 /// The rules of a Role or `ClusterRole`.
@@ -127,7 +170,7 @@ fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
 
 #[test]
 fn the_page_needs_no_more_rights_and_is_reached_by_no_one_but_its_proxy() {
-    let usual = objects(&rendered(set("daemon")));
+    let usual = objects(&rendered(set("default")));
     let (alone, proxied) = (objects(&rendered(set("page"))), objects(&rendered(set("page-behind-a-proxy"))));
     let has = |objects: &[Value], kind: &str, name: &str| {
         objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)

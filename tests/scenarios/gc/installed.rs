@@ -1,10 +1,9 @@
 //! The manifest, behind our own webhook: the `CronJob` works with the rights of its own roles, and these cannot delete
 //! an active namespace.
 
-use std::path::Path;
 use std::process::Command;
 
-use codex_k8s_tests::{Guard, Identity, Kubectl, eventually};
+use codex_k8s_tests::{Guard, Identity, Kubectl, chart, eventually};
 use serde_json::{Value, json};
 
 use crate::harness::{INSTALL_NAMESPACE, SweepOutcome, TIMEOUT, minutes, playground};
@@ -32,8 +31,12 @@ impl Installed {
         let patch = json!({"subjects": subjects}).to_string();
         let installed = Self { guard, admin };
         installed.done(&["patch", "clusterrolebinding", "every-right", "--type=merge", "-p", &patch]);
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base/gc.yaml");
-        installed.done(&["apply", "-f", &manifest.display().to_string()]);
+        let mut objects =
+            chart::objects(&chart::rendered(INSTALL_NAMESPACE, "gc: {mode: cronjob}").unwrap()).unwrap();
+        objects.retain(|object| object["metadata"]["labels"]["app.kubernetes.io/name"] == "codex-k8s-gc");
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        let ran = installed.admin.run_with_input(&["apply", "-f", "-"], &list).unwrap();
+        assert!(ran.succeeded(), "{ran}");
         installed
     }
 

@@ -8,7 +8,7 @@ use crate::load::{Asked, during};
 const AUTHORITY: &str = "codex-k8s-webhook-ca";
 const LEAF: &str = "codex-k8s-webhook-tls";
 /// The previous authority is kept for a shorter time than by default.
-const VALUES: &str = "serve: {replicas: 3}\ncertificates: {args: [--authority-linger=20s]}\n";
+const VALUES: &str = "serve: {replicas: 3}\ncertificates: {extraArgs: [--authority-linger=20s]}\n";
 
 fn secret(cluster: &Installed, name: &str) -> Value {
     cluster.get(&["secret", name, "-n", INSTALL_NAMESPACE]).unwrap()

@@ -1,7 +1,6 @@
 //! A node with our chart installed on it, from our own image.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +31,13 @@ pub(crate) fn machine_can() -> bool {
     hindrance.is_none()
 }
 
+/// When a claim is bound: at once, or with its first Pod, as on kind, k3s and the clouds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Binding {
+    Immediate,
+    WaitForFirstConsumer,
+}
+
 /// A node with the chart on it.
 pub(crate) struct Installed {
     pub(crate) node: Node,
@@ -46,31 +52,42 @@ impl Installed {
     /// hook.
     pub(crate) fn with(values: &str) -> Self {
         let installed = Self::prepared();
+        installed.provide_volume(Binding::WaitForFirstConsumer);
         installed.release("install", &chart::folder(), "1", values);
         installed
     }
 
-    /// A node that has the image, and the install namespace.
+    /// A node that has the image, and the install namespace, but no volume.
     pub(crate) fn prepared() -> Self {
         let node = Node::start(playground()).unwrap();
         let admin = node.control_plane().kubectl(&Identity::Admin).unwrap();
         let kubeconfig = node.control_plane().kubeconfig(&Identity::Admin).unwrap();
         let rows = node.control_plane().folder().join("rows");
         fs::create_dir(&rows).unwrap();
-        // A hostPath volume is not chowned to the Pod's user.
-        fs::set_permissions(&rows, fs::Permissions::from_mode(0o777)).unwrap();
         let installed = Self { node, admin, rows, kubeconfig };
         installed.import("1");
         guard::let_developers_do_all(installed.node.control_plane()).unwrap();
         let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE, "labels": {
             "pod-security.kubernetes.io/enforce": "restricted"}}});
-        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "rows"}, "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": installed.rows.display().to_string()}}});
-        for object in [home, volume] {
-            installed.create(&object);
-        }
+        installed.create(&home);
         installed
+    }
+
+    /// Creates a default StorageClass, and a volume of that class on the node.
+    pub(crate) fn provide_volume(&self, binding: Binding) {
+        let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "rows",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": format!("{binding:?}")});
+        let nodes = self.get(&["nodes"]).unwrap();
+        let here = json!([{"key": "kubernetes.io/hostname", "operator": "In",
+            "values": [nodes["items"][0]["metadata"]["labels"]["kubernetes.io/hostname"]]}]);
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "rows"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "rows",
+            "local": {"path": self.rows.display().to_string()},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}}}});
+        for object in [class, volume] {
+            self.create(&object);
+        }
     }
 
     /// Imports our image into the node, under a tag.
@@ -99,12 +116,18 @@ impl Installed {
     /// Runs helm on the installation; it must succeed.
     #[track_caller]
     pub(crate) fn helm(&self, args: &[&str], values: &str) -> String {
+        let (succeeded, told) = self.try_helm(args, values);
+        assert!(succeeded, "helm {}: {told}\n{}", args.join(" "), self.happened());
+        told
+    }
+
+    /// Runs helm on the installation. Returns whether it succeeded, and its output.
+    pub(crate) fn try_helm(&self, args: &[&str], values: &str) -> (bool, String) {
         let all = [args, &["--namespace", INSTALL_NAMESPACE]].concat();
         let ran = helm(&all, values, Some(&self.kubeconfig)).unwrap();
         let told =
             format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        assert!(ran.status.success(), "helm {}: {told}\n{}", args.join(" "), self.happened());
-        told
+        (ran.status.success(), told)
     }
 
     /// The state of our Pods, for the message of a failed test.

@@ -12,4 +12,5 @@ mod installed;
 mod load;
 mod page;
 mod rolling;
+mod storage;
 mod upgrade;

@@ -9,7 +9,7 @@ use codex_k8s_tests::{Health, Identity, eventually};
 
 use crate::harness::{INSTALL_NAMESPACE, Installed, TIMEOUT, machine_can};
 
-const VALUES: &str = "gc: {mode: daemon, page: {enabled: true}}";
+const VALUES: &str = "gc: {page: {enabled: true}}";
 
 /// A local port forwarded to the page until it is dropped, as in the chart's notes.
 struct Forwarded {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use codex_k8s_tests::chart;
 use serde_json::json;
 
-use crate::harness::{INSTALL_NAMESPACE, Installed, machine_can};
+use crate::harness::{Binding, INSTALL_NAMESPACE, Installed, machine_can};
 use crate::load::{Asked, during};
 
 /// The variable with a folder that holds the chart of an earlier commit, and perhaps its image.
 const BEFORE: &str = "CODEX_K8S_GUARD_BEFORE";
-const VALUES: &str = "serve: {replicas: 3}\n";
+/// With a CronJob, from which a sweep can be started by hand.
+const VALUES: &str = "serve: {replicas: 3}\ngc: {mode: cronjob}\n";
 /// The number of requests that must succeed meanwhile.
 const REQUESTS: u64 = 20_000;
 
@@ -39,6 +40,7 @@ fn an_upgrade_from_the_release_before_and_the_way_back_lose_no_request_and_forge
     let before = std::env::var_os(BEFORE).map(PathBuf::from);
     let before = before.unwrap_or_else(|| panic!("{BEFORE} names no folder: `make test-node`"));
     let cluster = Installed::prepared();
+    cluster.provide_volume(Binding::Immediate);
     let image = before.join("image.tar");
     let tag = if image.exists() { "before" } else { "1" };
     if image.exists() {

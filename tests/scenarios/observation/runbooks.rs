@@ -51,8 +51,8 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
     ),
     (
         "CodexGuardCollectorSilent",
-        "kubectl -n codex-k8s-guard get cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
-        Prints("cronjob.batch/codex-k8s-gc"),
+        "kubectl -n codex-k8s-guard get deployment,cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
+        Prints("deployment.apps/codex-k8s-gc"),
     ),
     ("CodexGuardCollectorSilent", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),
     ("CodexGuardBreakerOpen", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),
