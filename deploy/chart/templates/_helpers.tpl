@@ -88,9 +88,20 @@ hostNetwork: true
 {{- with .values.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" (default false .values.hostNetwork)) }}
 dnsPolicy: {{ . }}
 {{- end }}
-{{- with .root.Values.podSecurityContext }}
-securityContext: {{- toYaml . | nindent 2 }}
+{{- with include "guard.securityContext" .root.Values.podSecurityContext }}
+securityContext: {{- . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* A security context without the fields that are empty. */}}
+{{- define "guard.securityContext" -}}
+{{- $context := deepCopy . }}
+{{- range $field, $value := . }}
+{{- if eq (toString $value) "" }}
+{{- $_ := unset $context $field }}
+{{- end }}
+{{- end }}
+{{- with $context }}{{ toYaml . }}{{ end }}
 {{- end }}
 
 {{/* The image of a container. */}}
@@ -107,8 +118,8 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 {{ $name }}: {{- toYaml (merge (dict) $handlers .) | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- with .root.Values.securityContext }}
-securityContext: {{- toYaml . | nindent 2 }}
+{{- with include "guard.securityContext" .root.Values.securityContext }}
+securityContext: {{- . | nindent 2 }}
 {{- end }}
 resources: {{- toYaml .values.resources | nindent 2 }}
 {{- end }}

@@ -107,7 +107,7 @@ fn a_real_api_server_takes_all_of_it_without_a_warning() {
     }
 }
 
-/// A policy such as OpenShift's: ids are the platform's own, and a Pod must not name any.
+/// A policy such as that of `OpenShift`: ids are the platform's own, and a Pod must not name any.
 fn refuse_ids(kubectl: &Kubectl) {
     let is_free = |context: &str| {
         format!(

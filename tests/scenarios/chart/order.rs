@@ -1,7 +1,7 @@
 //! The order of an installation, by helm and by Argo CD.
 //!
 //! helm creates all objects but hooks, waits with `--wait` until they are ready, and then runs the hook that registers.
-//! Argo CD maps helm's hooks: `pre-install` to PreSync, `post-install` to PostSync, after all else is healthy; it
+//! Argo CD maps helm's hooks: `pre-install` to `PreSync`, `post-install` to `PostSync`, after all else is healthy; it
 //! ignores those that it does not know, such as `post-rollback`. A claim that binds with its first Pod is not healthy
 //! before that, so what is created first must contain this Pod, and must not need what is created last.
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::values::{chart, helm, objects, pod};
 
@@ -56,6 +56,36 @@ fn any_version_is_a_label_and_a_tag_also_as_flux_makes_them() {
             assert!(image.contains(tag) && found.len() <= 128 && !found.contains('+'), "{image}");
         }
     }
+}
+
+/// A chart that depends on ours, with these values for it.
+fn umbrella(values: &Value) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("charts").display().to_string();
+    let ran = helm(&["package", &chart().display().to_string(), "--destination", &to], "");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let parent = json!({"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [
+        {"name": "codex-k8s-guard", "version": "*", "condition": "codex-k8s-guard.enabled"}]});
+    let all = json!({"global": {"imageRegistry": "registry.example.org"}, "codex-k8s-guard": values});
+    for (file, content) in [("Chart.yaml", &parent), ("values.yaml", &all)] {
+        std::fs::write(folder.path().join(file), content.to_string()).unwrap();
+    }
+    let ran = helm(&["template", "platform", &folder.path().display().to_string()], "");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    objects(&String::from_utf8(ran.stdout).unwrap())
+}
+
+#[test]
+fn another_chart_may_depend_on_it_and_switch_it_off() {
+    let ids = json!({"runAsUser": "", "runAsGroup": "", "fsGroup": ""});
+    let objects = umbrella(&json!({"enabled": true, "gc": {"mode": false}, "podSecurityContext": ids}));
+    let pods: Vec<_> = objects.iter().filter_map(pod).collect();
+    assert_eq!(pods.len(), 6);
+    for pod in pods {
+        let context = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+        assert_eq!(pod["spec"]["securityContext"], context);
+    }
+    assert_eq!(umbrella(&json!({"enabled": false})), [] as [Value; 0]);
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn a_claim_that_exists_is_no_question_any_more() {
     let cluster = Cluster(ControlPlane::start(playground()).unwrap());
     assert!(cluster.refusal("").is_some());
     cluster.apply(&json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "codex-k8s-gc-audit",
-        "namespace": "default"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}));
+        "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {
+        "meta.helm.sh/release-name": "guard", "meta.helm.sh/release-namespace": "default"}}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}));
     assert_eq!(cluster.refusal(""), None);
 }
