@@ -86,6 +86,7 @@ const PROMETHEUS_OPERATOR: Source = Source {
     definitions: &[
         "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
     ],
     stamp: None,
 };
