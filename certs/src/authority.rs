@@ -1,7 +1,7 @@
 //! Issues certificates: certificate authorities for ten years and leaf certificates for ninety days, both ECDSA
 //! P-256.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -72,7 +72,7 @@ impl Leaf {
         Self {
             common_name: "localhost".to_owned(),
             dns_names: vec!["localhost".to_owned()],
-            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             ..Self::default()
         }
     }

@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
 /// A kind of webhook configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Which {
     /// The mutating one.
     Mutating,
@@ -78,7 +78,7 @@ impl Called {
     fn new(webhook: &Value) -> Self {
         let text = |path: &str| webhook.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let host = if let Ok(url) = text("/clientConfig/url").parse::<Uri>() {
-            url.host().unwrap_or_default().to_owned()
+            url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned()
         } else {
             let (name, namespace) =
                 (text("/clientConfig/service/name"), text("/clientConfig/service/namespace"));
@@ -112,7 +112,7 @@ mod tests {
         let now = Timestamp::now();
         let authority = Authority::generate(now, "guard").unwrap();
         let mut leaf = Leaf::of_service("hook", "guard");
-        leaf.addresses.push([127, 0, 0, 1].into());
+        leaf.addresses.extend([[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]);
         let pair = authority.issue(now, &leaf).unwrap();
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).map(Result::unwrap).collect();
@@ -122,6 +122,8 @@ mod tests {
         for (client_config, trusted) in [
             (json!({"service": service("hook"), "caBundle": bundle}), true),
             (json!({"url": "https://127.0.0.1:8443/validate", "caBundle": bundle}), true),
+            (json!({"url": "https://[::1]:8443/validate", "caBundle": bundle}), true),
+            (json!({"url": "https://[::2]:8443/validate", "caBundle": bundle}), false),
             (json!({"service": service("another"), "caBundle": bundle}), false),
             (json!({"url": "https://127.0.0.2:8443/validate", "caBundle": bundle}), false),
             (json!({"service": service("hook"), "caBundle": other}), false),

@@ -139,9 +139,13 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Issues a leaf of this authority, as soon as every API server trusts it.
+    /// Issues a leaf of this authority, as soon as every API server trusts it. The successor of a leaf of the same
+    /// authority does not wait: otherwise another writer of the configurations could prevent it.
     fn issue(&self, authority: &Certificate) -> Option<Step> {
         let because = self.leaf_cause(authority)?;
+        if matches!(because, Cause::Due | Cause::Requested) {
+            return Some(Step::IssueLeaf(because));
+        }
         let confirmed = self.configurations().filter_map(|(_, found)| self.confirmed(found)).max();
         let trusted_at = confirmed.map_or(self.now, |since| later(since, self.settings.propagation));
         Some(if self.now < trusted_at {
