@@ -1,7 +1,7 @@
 //! Labels and annotations of the `codex-k8s.dev/` domain (contract.md, section 1), and the few others that matter.
 
 /// The domain of the contract's keys, with its slash.
-pub(crate) const DOMAIN: &str = "codex-k8s.dev/";
+pub const DOMAIN: &str = "codex-k8s.dev/";
 /// The domain that was in use for two hours. Its keys are denied, except [`NETWORK_ZONE`].
 pub(crate) const LEGACY_DOMAIN: &str = "codexk8s.io/";
 /// A key of the legacy domain that is still in use, on namespaces that are not managed.
@@ -79,13 +79,14 @@ pub struct Privilege {
     pub kind: KeyKind,
     /// The privilege.
     pub gives: &'static str,
-    /// The source file of Kubernetes 1.37 that reads the key.
+    /// The source file of Kubernetes 1.37, or the component, that reads the key.
     pub source: &'static str,
 }
 
 /// Every key of a Namespace that Kubernetes 1.37 reads and that widens what the namespace may do, except the Pod
 /// Security labels, which have their own rule. The others that it reads name the namespace
-/// (`kubernetes.io/metadata.name`, which the API server sets itself).
+/// (`kubernetes.io/metadata.name`, which the API server sets itself). The last two are of AKS, which may exclude
+/// namespaces with these labels from every webhook of the cluster, this product's included.
 pub const PRIVILEGES: &[Privilege] = &[
     Privilege {
         key: "resource.kubernetes.io/admin-access",
@@ -110,6 +111,18 @@ pub const PRIVILEGES: &[Privilege] = &[
         kind: KeyKind::Annotation,
         gives: "Pods other tolerations than the cluster's list",
         source: "plugin/pkg/admission/podtolerationrestriction/admission.go",
+    },
+    Privilege {
+        key: "control-plane",
+        kind: KeyKind::Label,
+        gives: "an exemption from admission webhooks on AKS",
+        source: "the admissions enforcer of AKS",
+    },
+    Privilege {
+        key: "kubernetes.azure.com/managedby",
+        kind: KeyKind::Label,
+        gives: "an exemption from admission webhooks on AKS",
+        source: "the admissions enforcer of AKS",
     },
 ];
 

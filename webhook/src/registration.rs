@@ -7,6 +7,7 @@
 
 mod guard;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -27,8 +28,10 @@ use crate::rules::requester::KUBELETS;
 
 /// The resources of the group `apps` with a Pod template.
 const APPS: [&str; 4] = ["deployments", "statefulsets", "daemonsets", "replicasets"];
-/// The API server's timeout for the webhook, in seconds.
+/// The API server's default timeout for the webhook, in seconds.
 pub(crate) const TIMEOUT_SECONDS: u8 = 3;
+/// The documented opt-out of the admissions enforcer of AKS, which otherwise adds terms to each `namespaceSelector`.
+const NOT_FOR_THE_ENFORCER: (&str, &str) = ("admissions.enforcer/disabled", "true");
 
 /// The address at which the API server calls the webhook.
 #[derive(Debug, Clone)]
@@ -110,7 +113,48 @@ fn extend(configuration: &mut Value, more: Vec<Value>) {
 }
 
 fn metadata() -> Value {
-    json!({"name": WEBHOOK_CONFIGURATION, "labels": {"app.kubernetes.io/name": "codex-k8s-webhook", PART_OF.key: PART_OF.value}})
+    let (opt_out, disabled) = NOT_FOR_THE_ENFORCER;
+    json!({"name": WEBHOOK_CONFIGURATION, "labels": {
+        opt_out: disabled,
+        "app.kubernetes.io/name": "codex-k8s-webhook",
+        PART_OF.key: PART_OF.value,
+    }})
+}
+
+/// The parts of a webhook configuration that an operator sets. The reconciler keeps those that it finds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The API server's timeout for the webhook, in seconds.
+    pub timeout_seconds: u8,
+    /// Labels, in addition to those that the program needs.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Changes a configuration accordingly.
+    pub fn apply_to(&self, configuration: &mut Value) {
+        for webhook in configuration.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(webhook) = webhook.as_object_mut() {
+                webhook.insert("timeoutSeconds".to_owned(), self.timeout_seconds.into());
+            }
+        }
+        for (field, entries) in [("labels", &self.labels), ("annotations", &self.annotations)] {
+            for (key, value) in entries {
+                insert(configuration, field, key, value);
+            }
+        }
+    }
+}
+
+/// Adds an entry to the labels or annotations of a configuration.
+fn insert(configuration: &mut Value, field: &str, key: &str, value: &str) {
+    let metadata = configuration.get_mut("metadata").and_then(Value::as_object_mut);
+    let entries = metadata.map(|metadata| metadata.entry(field).or_insert_with(|| json!({})));
+    if let Some(entries) = entries.and_then(Value::as_object_mut) {
+        entries.insert(key.to_owned(), value.into());
+    }
 }
 
 fn webhook(
@@ -169,7 +213,7 @@ fn workload_rules(operation: &str) -> Value {
 }
 
 /// Selects by label. This is safe because a managed namespace never loses the label: a rule ensures that.
-fn managed_selector() -> Value {
+pub(crate) fn managed_selector() -> Value {
     json!({"matchExpressions": [{"key": keys::MANAGED_BY, "operator": "Exists"}]})
 }
 
@@ -346,10 +390,8 @@ pub async fn delete(client: &Client, kind: &str) -> kube::Result<bool> {
 
 /// Lets cert-manager inject the CA of a Certificate.
 pub fn inject_ca_from(configuration: &mut Value, namespace: &str, certificate: &str) {
-    if let Some(metadata) = configuration.get_mut("metadata").and_then(Value::as_object_mut) {
-        let from = format!("{namespace}/{certificate}");
-        metadata.insert("annotations".to_owned(), json!({"cert-manager.io/inject-ca-from": from}));
-    }
+    let from = format!("{namespace}/{certificate}");
+    insert(configuration, "annotations", "cert-manager.io/inject-ca-from", &from);
 }
 
 /// Sends a known-bad dry run until the webhook denies it. Returns `false` if that does not happen within `timeout`.
@@ -414,6 +456,29 @@ mod tests {
                 assert_eq!(webhook["clientConfig"]["caBundle"], "Y2E=");
             }
         }
+    }
+
+    #[test]
+    fn settings_change_every_webhook_and_add_to_labels_and_annotations() {
+        let entry = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let settings = Settings {
+            timeout_seconds: 5,
+            labels: entry("admissions.enforcer/disabled", "false"),
+            annotations: entry("a", "b"),
+        };
+        let endpoint = Endpoint::Url("https://127.0.0.1:1".to_owned());
+        let (mut configuration, _) = configurations(&RunPolicy::default(), &endpoint, None);
+        assert_eq!(configuration["metadata"]["labels"]["admissions.enforcer/disabled"], "true");
+        inject_ca_from(&mut configuration, "guard", "hook");
+        settings.apply_to(&mut configuration);
+        let metadata = &configuration["metadata"];
+        assert_eq!(
+            metadata["annotations"],
+            json!({"cert-manager.io/inject-ca-from": "guard/hook", "a": "b"})
+        );
+        assert_eq!(metadata["labels"]["admissions.enforcer/disabled"], "false");
+        assert_eq!(metadata["labels"][PART_OF.key], PART_OF.value);
+        assert!(configuration["webhooks"].as_array().unwrap().iter().all(|one| one["timeoutSeconds"] == 5));
     }
 
     #[test]

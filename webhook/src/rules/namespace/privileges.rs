@@ -12,9 +12,10 @@ pub(super) const CHECKS: &[Check] = &[Check::new(&NS018, &[Validate::State(no_pr
 
 static NS018: Rule = Rule {
     id: "NS018",
-    title: "A run namespace has no Kubernetes label or annotation that gives privileges",
+    title: "A run namespace has no label or annotation of the cluster that gives privileges",
     why: "Some keys of a Namespace are grants. With resource.kubernetes.io/admin-access, its Pods reach devices that \
-          other Pods use; with others, its Pods run on nodes that the cluster reserves for other work.",
+          other Pods use; with others, its Pods run on nodes that the cluster reserves for other work. With those \
+          that AKS reads, webhooks are not called for it.",
     remedy: "Leave the key out, or list it in namespaces.allowedPrivileges of the policy.",
     subject: Subject::Namespace,
     reads: &["namespaces.allowedPrivileges"],

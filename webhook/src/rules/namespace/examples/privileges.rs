@@ -11,6 +11,9 @@ pub(in crate::rules::namespace) const NS018: &[Example] = &[
         .by(Worker)
         .creates(Object::NewNamespace, "metadata: {labels: {resource.kubernetes.io/admin-access: 'true'}}")
         .denied_at(r#"metadata.labels["resource.kubernetes.io/admin-access"]"#),
+    Example::new("a person exempts a run namespace from webhooks on AKS")
+        .updates(Object::RunNamespace, "", "metadata: {labels: {control-plane: 'true'}}")
+        .denied_at(r#"metadata.labels["control-plane"]"#),
     Example::new("a person chooses the nodes of another team")
         .updates(
             Object::RunNamespace,
