@@ -1,4 +1,4 @@
-//! Delays in favour of other writers of a baseline.
+//! Delays in favour of other writers of a baseline or of the webhook configurations.
 //!
 //! The platform's worker creates the baseline of its own namespaces, and retries nothing: if we were a moment faster,
 //! it would find a quota that is being counted just then, its update would conflict, and the run would fail. So the
@@ -6,6 +6,7 @@
 //! not want it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,45 @@ const FORGOTTEN: Duration = Duration::from_mins(15);
 /// whole sequence takes a tenth of a second on a quiet cluster, and some seconds per step in a burst.
 const HEAD_START: Duration = Duration::from_secs(3);
 
-/// The number and the time of creations of each object, and the namespaces that the platform is building. Keyed by the
-/// uid of the namespace, so that another namespace of the same name starts without delay.
+/// The number and the time of the writes of each key: an object, or a field of one.
+#[derive(Debug)]
+pub(crate) struct Delays<K> {
+    done: HashMap<K, (u32, Instant)>,
+}
+
+impl<K> Default for Delays<K> {
+    fn default() -> Self {
+        Self { done: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash> Delays<K> {
+    /// Records a write. Returns the delay before the next one, from the second one on.
+    pub(crate) fn done(&mut self, key: K, now: Instant) -> Option<Duration> {
+        self.done.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
+        let (count, last) = self.done.entry(key).or_insert((0, now));
+        (*count, *last) = (count.saturating_add(1), now);
+        (*count > 1).then(|| delay(*count))
+    }
+
+    /// Returns the remaining delay before the next write.
+    pub(crate) fn left(&self, key: &K, now: Instant) -> Duration {
+        let left = |(count, last): &(u32, Instant)| delay(*count).saturating_sub(now.duration_since(*last));
+        self.done.get(key).map_or(Duration::ZERO, left)
+    }
+
+    /// Returns the keys that were written more than once, and not too long ago.
+    pub(crate) fn repeated(&self, now: Instant) -> impl Iterator<Item = &K> {
+        let is_repeated = move |count: u32, last| count > 1 && now.duration_since(last) < FORGOTTEN;
+        self.done.iter().filter(move |(_, (count, last))| is_repeated(*count, *last)).map(|(key, _)| key)
+    }
+}
+
+/// The creations of each object, and the namespaces that the platform is building. Keyed by the uid of the namespace, so
+/// that another namespace of the same name starts without delay.
 #[derive(Debug, Default)]
 pub(crate) struct ExponentialBackoff {
-    created: Mutex<HashMap<(String, BaselineKind), (u32, Instant)>>,
+    created: Mutex<Delays<(String, BaselineKind)>>,
     building: Mutex<HashMap<String, (usize, Instant)>>,
 }
 
@@ -37,18 +72,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ExponentialBackoff {
     /// Records that an object was created. Returns the delay before the next creation, from the second one on.
     pub(crate) fn created(&self, uid: &str, kind: BaselineKind, now: Instant) -> Option<Duration> {
-        let mut created = lock(&self.created);
-        created.retain(|_, (_, last)| now.duration_since(*last) < FORGOTTEN);
-        let (count, last) = created.entry((uid.to_owned(), kind)).or_insert((0, now));
-        (*count, *last) = (count.saturating_add(1), now);
-        (*count > 1).then(|| delay(*count))
+        lock(&self.created).done((uid.to_owned(), kind), now)
     }
 
     /// Returns the remaining delay before an object may be created.
     pub(crate) fn left(&self, uid: &str, kind: BaselineKind, now: Instant) -> Duration {
-        lock(&self.created)
-            .get(&(uid.to_owned(), kind))
-            .map_or(Duration::ZERO, |(count, last)| delay(*count).saturating_sub(now.duration_since(*last)))
+        lock(&self.created).left(&(uid.to_owned(), kind), now)
     }
 
     /// Returns how long the platform still goes first in a namespace that it is building. The time starts again
@@ -104,6 +133,22 @@ mod tests {
         }
         assert_eq!(backoff.left("a", limits, at(3)), LONGEST);
         assert_eq!(backoff.created("a", limits, at(3 + 900)), None);
+    }
+
+    #[test]
+    fn two_minutes_of_losses_are_repaired_eight_times_and_then_once_in_five_minutes() {
+        let (mut delays, start) = (Delays::default(), Instant::now());
+        let mut writes = [0, 0];
+        for second in 0..=3600 {
+            let now = start + Duration::from_secs(second);
+            if delays.left(&"a", now).is_zero() {
+                delays.done("a", now);
+                writes[usize::from(second > 120)] += 1;
+            }
+            assert_eq!(delays.repeated(now).count(), usize::from(second > 0));
+        }
+        assert_eq!(writes, [8, 14]);
+        assert_eq!(delays.repeated(start + Duration::from_hours(2)).count(), 0);
     }
 
     #[test]

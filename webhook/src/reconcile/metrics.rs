@@ -71,6 +71,7 @@ pub struct Metrics {
     certificate_writes: Family<What, Counter>,
     certificate_ends: Family<What, Gauge<f64, AtomicU64>>,
     registration_repairs: Family<What, Counter>,
+    registration_contested: Family<What, Gauge>,
     /// 1 while certificate rotation is paused, because an object is owned by another manager or clocks disagree.
     pub certificates_refused: Gauge,
     /// Agent Jobs whose suspension was lifted.
@@ -106,6 +107,7 @@ impl Default for Metrics {
             certificate_writes: Family::default(),
             certificate_ends: Family::default(),
             registration_repairs: Family::default(),
+            registration_contested: Family::default(),
             certificates_refused: Gauge::default(),
             jobs_admitted: Counter::default(),
             reconciles: Counter::default(),
@@ -197,6 +199,11 @@ impl Metrics {
         registry.register("certificates_refused", "1 while certificate rotation is paused", refused);
         let repairs = self.registration_repairs.clone();
         registry.register("registration_repairs", "Webhook configurations that were repaired", repairs);
+        registry.register(
+            "registration_contested",
+            "1 while another writer keeps changing a webhook configuration",
+            self.registration_contested.clone(),
+        );
     }
 
     /// Counts a write of the certificate rotation.
@@ -207,6 +214,11 @@ impl Metrics {
     /// Counts a webhook configuration that was repaired.
     pub fn registration_repaired(&self, what: &'static str) {
         self.registration_repairs.get_or_create(&What { what }).inc();
+    }
+
+    /// Sets whether another writer keeps changing a webhook configuration.
+    pub fn registration_contested(&self, what: &'static str, is_contested: bool) {
+        self.registration_contested.get_or_create(&What { what }).set(is_contested.into());
     }
 
     /// Sets the expiry times of the CA and the serving certificate. Missing certificates are not exported.

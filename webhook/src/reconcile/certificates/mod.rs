@@ -8,6 +8,7 @@ mod carry_out;
 mod observe;
 mod registration;
 mod replicas;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use jiff::Timestamp;
 use kube::Client;
 
 pub use replicas::Where;
+
+use registration::Repairs;
 
 use super::metrics::Metrics;
 use crate::registration::Endpoint;
@@ -98,9 +101,9 @@ impl Certificates {
 
     /// Rotates the certificates forever.
     pub async fn run(&self) {
-        let mut reported = None;
+        let (mut reported, mut repairs) = (None, Repairs::default());
         loop {
-            let delay = match self.observe_and_plan().await {
+            let delay = match self.observe_and_plan(&mut repairs).await {
                 Ok(Some(observed)) => {
                     self.report(&observed.step, &mut reported);
                     self.next(&observed)
@@ -120,18 +123,22 @@ impl Certificates {
         }
     }
 
-    /// Carries out one step. Returns `None` if the registration was repaired, because the observed state is then
-    /// outdated.
-    async fn observe_and_plan(&self) -> Result<Option<Observation>, Failure> {
+    /// Carries out one step, and repairs the registration if the step writes nothing. Returns `None` if the
+    /// registration was repaired, because the observed state is then outdated. Neither waits for the other: a
+    /// certificate is issued while a repair is refused or put off, and the reverse.
+    async fn observe_and_plan(&self, repairs: &mut Repairs) -> Result<Option<Observation>, Failure> {
         let seen = self.observe().await?;
         self.metrics.certificates_end(&seen.state);
         let step = plan::plan(Timestamp::now(), &self.options.settings, &seen.state);
-        // Nothing is repaired while it is not clear which manager owns the objects.
-        if !matches!(step, Step::Refuse(_)) && self.repair_registration(&seen).await? {
-            return Ok(None);
-        }
-        self.carry_out(&step, &seen).await?;
         let registered = seen.configurations.iter().all(|(_, found)| found.is_some());
+        let carried_out = self.carry_out(&step, &seen).await;
+        let wrote =
+            carried_out.is_ok() && !matches!(step, Step::Refuse(_) | Step::Rest(_) | Step::Wait { .. });
+        // Nothing is repaired while it is not clear which manager owns the objects.
+        if !wrote && !matches!(step, Step::Refuse(_)) && self.repair_registration(&seen, repairs).await? {
+            return carried_out.map(|()| None);
+        }
+        carried_out?;
         Ok(Some(Observation { step, registered }))
     }
 
