@@ -29,7 +29,7 @@ fn help() -> String {
 Examples:
   codex-k8s-guard daemon --policy policy.yaml --schedule '*/15 * * * *'
   codex-k8s-guard daemon --schedule @hourly --time-zone Europe/Berlin --starting-deadline 10m
-  codex-k8s-guard daemon --admin-listen 127.0.0.1:8081 --audit-store sqlite:audit.db";
+  codex-k8s-guard daemon --admin-listen localhost:8081 --audit-store sqlite:audit.db";
     format!("{examples}\n\n{}", exit::HELP)
 }
 
@@ -81,7 +81,7 @@ impl Args {
         create_file(&session.store).await;
         let health = Arc::<Health>::default();
         let listener = self.health.bind().or_exit(Exit::Usage)?;
-        let page = self.page.page(&self.policy, &session, &health).await?;
+        let page = self.page.page(&self.policy, &session, &health)?;
         let stop = signals()?;
         let render = {
             let health = Arc::clone(&health);

@@ -44,8 +44,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true, after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Address to serve admission reviews on
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "CODEX_K8S_GUARD_LISTEN")]
+    /// Address to serve admission reviews on; `[::]` is every IPv6 and IPv4 address
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443", env = "CODEX_K8S_GUARD_LISTEN")]
     listen: SocketAddr,
     #[command(flatten)]
     health: HealthArgs,
@@ -271,7 +271,7 @@ impl Args {
 
 impl Process {
     async fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
-        let client = args.cluster.client().await?;
+        let client = args.cluster.client()?;
         let metrics = Arc::new(Metrics::default());
         let namespaces = Namespaces::new(client.clone());
         let recorder = args.recording.start(&metrics)?;
