@@ -131,7 +131,7 @@ pub(crate) struct SweptArgs {
 
 impl SweptArgs {
     pub(crate) async fn connect(&self) -> Result<Cluster, Failure> {
-        let config = self.cluster.config().await.or_exit(Exit::Cluster)?;
+        let config = self.cluster.config().or_exit(Exit::Cluster)?;
         Cluster::new(config, self.requests_per_second).or_exit(Exit::Cluster)
     }
 }

@@ -17,6 +17,7 @@ mod output;
 pub mod pages;
 mod policy;
 mod process;
+mod proxy;
 mod reconcile;
 mod register;
 mod render;

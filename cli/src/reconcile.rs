@@ -100,7 +100,7 @@ impl Args {
 
     async fn once(&self) -> anyhow::Result<()> {
         let policy = self.policy.read()?;
-        let client = self.cluster.client().await?;
+        let client = self.cluster.client()?;
         let cluster = Cluster::new(client.clone(), self.dry_run);
         let mut namespaces =
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
@@ -135,7 +135,7 @@ impl Args {
 
     async fn forever(self) -> anyhow::Result<()> {
         let policy = Arc::new(ArcSwap::from_pointee(self.policy.read()?));
-        let (client, shutdown) = (self.cluster.client().await?, signals()?);
+        let (client, shutdown) = (self.cluster.client()?, signals()?);
         let metrics = Arc::<Metrics>::default();
         let readiness = Readiness::waiting_for(&[LEADER]);
         let render = Arc::clone(&metrics);

@@ -55,7 +55,7 @@ impl Args {
     }
 
     async fn uninstall(self) -> anyhow::Result<()> {
-        let client = self.cluster.client().await?;
+        let client = self.cluster.client()?;
         self.await_end(&client).await?;
         let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
         let install = InstallNamespace { namespace: self.install.install_namespace, secrets };

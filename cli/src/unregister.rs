@@ -24,7 +24,7 @@ impl Args {
     }
 
     async fn unregister(&self) -> anyhow::Result<()> {
-        let client = self.cluster.client().await?;
+        let client = self.cluster.client()?;
         for (is_meant, kind) in [
             (self.which.validating(), "ValidatingWebhookConfiguration"),
             (self.which.mutating(), "MutatingWebhookConfiguration"),

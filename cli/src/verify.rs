@@ -37,7 +37,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let policy = self.policy.read()?;
         process::runtime()?.block_on(async {
-            let client = self.cluster.client().await?;
+            let client = self.cluster.client()?;
             verify(&client, &policy, self.wait).await
         })
     }

@@ -53,7 +53,7 @@ impl Args {
 }
 
 async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
-    let mut config = cluster.config().await?;
+    let mut config = cluster.config()?;
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(ANSWER);
     Client::try_from(config).context("failed to create a client for the cluster")
