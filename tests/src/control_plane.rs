@@ -1,7 +1,7 @@
 //! A control plane for tests.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,15 +30,42 @@ pub const CALLERS_AUTHORITY: &str = "callers-ca.crt";
 /// The file of the AdmissionConfiguration of the API server, if there is one.
 const ADMISSION: &str = "admission.yaml";
 /// The address of the Service `kubernetes`, the first of the service network.
-const SERVICE: [u8; 4] = [10, 0, 0, 1];
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// The address of the Service `kubernetes` of a control plane on IPv6.
+const SERVICE_ON_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1);
 
 /// The place that a control plane runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Host {
     /// On the loopback interface of this machine, without nodes.
     Machine,
+    /// Like `Machine`, on IPv6 alone.
+    MachineOnIpv6,
     /// In the namespaces of a [node](crate::node).
     Node,
+}
+
+impl Host {
+    const fn loopback(self) -> IpAddr {
+        match self {
+            Self::Machine | Self::Node => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::MachineOnIpv6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
+    }
+
+    const fn service(self) -> IpAddr {
+        match self {
+            Self::Machine | Self::Node => IpAddr::V4(SERVICE),
+            Self::MachineOnIpv6 => IpAddr::V6(SERVICE_ON_IPV6),
+        }
+    }
+
+    const fn service_network(self) -> &'static str {
+        match self {
+            Self::Machine | Self::Node => "10.0.0.0/24",
+            Self::MachineOnIpv6 => "fd00:10::/112",
+        }
+    }
 }
 
 /// A running control plane with a CA of its own, RBAC and all controllers. It ends when it is dropped, or with this
@@ -63,6 +90,16 @@ impl ControlPlane {
     /// log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
         let control_plane = Self::prepare(playground, Host::Machine)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
+    }
+
+    /// Like [`start`](Self::start), with all programs and the service network on IPv6 alone.
+    ///
+    /// # Errors
+    /// Returns an error like [`start`](Self::start).
+    pub fn start_on_ipv6(playground: &Path) -> anyhow::Result<Self> {
+        let control_plane = Self::prepare(playground, Host::MachineOnIpv6)?;
         control_plane.start_programs()?;
         Ok(control_plane)
     }
@@ -115,7 +152,7 @@ impl ControlPlane {
         let now = Timestamp::now();
         let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
         let supervisor = match host {
-            Host::Machine => Supervisor::start(playground, Some(folder.path())),
+            Host::Machine | Host::MachineOnIpv6 => Supervisor::start(playground, Some(folder.path())),
             Host::Node => Supervisor::start_in_node(playground, folder.path()),
         };
         let control_plane = Self {
@@ -145,6 +182,16 @@ impl ControlPlane {
     /// Returns the loopback port of the API server.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the loopback address of the API server.
+    pub const fn address(&self) -> SocketAddr {
+        self.at(self.port)
+    }
+
+    /// Returns the loopback address with a port.
+    pub const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.host.loopback(), port)
     }
 
     /// Returns the folder of its files, which is removed when it ends.
@@ -188,7 +235,7 @@ impl ControlPlane {
         write("ca.crt", &self.authority.pem().certificate)?;
         let mut server = Leaf::of_loopback();
         server.dns_names.push("kubernetes.default.svc".to_owned());
-        server.addresses.push(SERVICE.into());
+        server.addresses.push(self.host.service());
         let kubelet_client = Leaf::of_client("kube-apiserver", &["system:masters"]);
         for (name, leaf) in
             [("server", server), ("service-account", Leaf::of_loopback()), ("kubelet-client", kubelet_client)]
@@ -209,7 +256,7 @@ impl ControlPlane {
     fn start_etcd(&self) -> anyhow::Result<()> {
         let (client, peer) = (self.etcd, free_port()?);
         let (client_url, peer_url) =
-            (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+            (format!("http://{}", self.at(client)), format!("http://{}", self.at(peer)));
         let args = vec![
             format!("--data-dir={}", self.file("etcd")),
             "--unsafe-no-fsync".to_owned(),
@@ -240,7 +287,7 @@ impl ControlPlane {
         process.signal("KILL")?;
         eventually("kube-apiserver has ended", TIMEOUT, || (!process.is_running()).then_some(()))?;
         // The sockets of a process are closed after its memory is gone, and a restart needs the port.
-        let is_free = || TcpListener::bind(("127.0.0.1", self.port)).is_ok().then_some(());
+        let is_free = || TcpListener::bind(self.address()).is_ok().then_some(());
         eventually("kube-apiserver's port is free", TIMEOUT, is_free)
     }
 
@@ -250,10 +297,10 @@ impl ControlPlane {
     /// Returns an error if it does not become ready; with the end of its log.
     pub fn start_api_server(&self) -> anyhow::Result<()> {
         let mut args = vec![
-            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd),
+            format!("--etcd-servers=http://{}", self.at(self.etcd)),
             format!("--secure-port={}", self.port),
             "--allow-privileged=true".to_owned(),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            format!("--service-cluster-ip-range={}", self.host.service_network()),
             format!("--client-ca-file={}", self.file("ca.crt")),
             format!("--tls-cert-file={}", self.file("server.crt")),
             format!("--tls-private-key-file={}", self.file("server.key")),
@@ -268,8 +315,10 @@ impl ControlPlane {
             args.push(format!("--admission-control-config-file={}", self.file(ADMISSION)));
         }
         args.extend(match self.host {
-            Host::Machine => vec![
-                "--bind-address=127.0.0.1".to_owned(),
+            Host::Machine | Host::MachineOnIpv6 => vec![
+                format!("--bind-address={}", self.host.loopback()),
+                // Of the family of the service network. Nothing calls it.
+                format!("--advertise-address={}", self.host.service()),
                 "--endpoint-reconciler-type=none".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
                 // Plug-ins that are off by default and that write into Pods before any webhook is called.
@@ -294,7 +343,7 @@ impl ControlPlane {
         let kubeconfig = self.kubeconfig(&identity)?.display().to_string();
         let args = [
             format!("--kubeconfig={kubeconfig}"),
-            "--bind-address=127.0.0.1".to_owned(),
+            format!("--bind-address={}", self.host.loopback()),
             format!("--secure-port={}", free_port()?),
             "--use-service-account-credentials".to_owned(),
             format!("--service-account-private-key-file={}", self.file("service-account.key")),
@@ -383,7 +432,7 @@ impl ControlPlane {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": {
-                "server": format!("https://127.0.0.1:{}", self.port),
+                "server": format!("https://{}", self.address()),
                 "certificate-authority-data": BASE64.encode(&self.authority.pem().certificate),
             }}],
             "users": [{"name": "u", "user": user}],

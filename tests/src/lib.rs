@@ -22,6 +22,7 @@ pub mod caller;
 pub mod chart;
 pub mod chromium;
 pub mod cluster;
+pub mod connect_proxy;
 pub mod control_plane;
 mod debian;
 pub mod demo;

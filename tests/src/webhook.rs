@@ -1,6 +1,6 @@
 //! The webhook and the reconciler as processes next to a control plane.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::control_plane::{ControlPlane, free_port};
@@ -28,10 +28,6 @@ pub struct Reconciler {
     pub process: Process,
 }
 
-fn loopback() -> anyhow::Result<SocketAddr> {
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
-}
-
 /// Runs a command of the program as an identity, and waits until it is ready.
 fn start(
     control_plane: &ControlPlane,
@@ -40,7 +36,7 @@ fn start(
     identity: &Identity,
     args: Vec<String>,
 ) -> anyhow::Result<(Health, Process)> {
-    let health = loopback()?;
+    let health = control_plane.at(free_port()?);
     let listen = format!("--health-listen={health}");
     let mut all = vec!["guard".to_owned()];
     all.extend(args);
@@ -77,7 +73,7 @@ impl Webhook {
         identity: &Identity,
         args: &[String],
     ) -> anyhow::Result<Self> {
-        let address = loopback()?;
+        let address = control_plane.at(free_port()?);
         let mut all = vec!["serve".to_owned(), "--http1-only".to_owned(), format!("--listen={address}")];
         all.extend_from_slice(args);
         let (health, process) = start(control_plane, playground, name, identity, all)?;

@@ -8,3 +8,4 @@ mod harness;
 mod readiness;
 mod rotation;
 mod vandals;
+mod writers;
