@@ -104,7 +104,6 @@ generate: ## Write the files that are generated from the code
 	$(GUARD) check --schema > docs/check-report.schema.json
 	$(GUARD) check --schema=rollout > docs/rollout-report.schema.json
 	$(GUARD) register --print > deploy/base/webhook-configurations.yaml
-	cp deploy/alerts/alerts.yaml deploy/chart/files/alerts.yaml
 	cp deploy/grafana/codex-k8s-guard.json deploy/chart/files/dashboard.json
 	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as
 

@@ -71,7 +71,7 @@ impl FileSource {
         Ok((read(&resolve(&self.certificate))?, read(&resolve(&self.key))?))
     }
 
-    /// Reads the files every `interval`, forever, and reports each change and each error.
+    /// Reads the files every `interval`, forever, and reports each result.
     pub async fn watch(
         self,
         resolver: &ReloadableResolver,
@@ -83,10 +83,7 @@ impl FileSource {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            match self.load(resolver, Timestamp::now()) {
-                Ok(Swap::Unchanged) => {}
-                other => report(other),
-            }
+            report(self.load(resolver, Timestamp::now()));
         }
     }
 }

@@ -82,7 +82,7 @@ impl Args {
         let health = Arc::<Health>::default();
         let listener = self.health.bind().or_exit(Exit::Usage)?;
         let page = self.page.page(&self.policy, &session, &health)?;
-        let stop = signals()?;
+        let (client, stop) = (session.cluster.client(), signals()?);
         let render = {
             let health = Arc::clone(&health);
             Arc::new(move || health.render())
@@ -101,6 +101,7 @@ impl Args {
             served = serve(page) => served.context("failed to serve the page")?,
             () = draining => {}
             () = self.follow(&schedule, &session, &health, &stop) => {}
+            () = process::follow_version(&client, &health.build) => {}
         }
         tracing::info!("ended");
         Ok(Exit::Done)

@@ -159,6 +159,7 @@ impl Args {
             ended = health => ended.context("failed to serve health")?,
             () = self.reload(&policy, &notify, metrics) => {}
             () = last_sweep::follow(client.clone(), namespace, &metrics.last_sweep) => {}
+            () = process::follow_version(&client, &metrics.build) => {}
         }
         tracing::info!("ended");
         Ok(())
@@ -216,6 +217,7 @@ impl Args {
             Ok(new) => {
                 tracing::info!(policy = %new.hash(), "loaded a new policy");
                 policy.store(Arc::new(new));
+                metrics.reloaded("policy");
                 // No receiver exists while another process leads, which reads its own policy.
                 let _ = notify.send(());
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use codex_k8s_certs::resolver::Swap;
 use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
 use codex_k8s_shared::errors;
 use codex_k8s_shared::policy::RunPolicy;
@@ -18,6 +19,7 @@ use codex_k8s_webhook::record::recorder::{Recorder, What};
 use codex_k8s_webhook::server::trust::TRUSTED;
 use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
 use jiff::Timestamp;
+use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::ClusterArgs;
@@ -139,6 +141,7 @@ impl Recording {
 }
 
 struct Process {
+    client: Client,
     engine: Arc<Engine<Namespaces>>,
     recorder: Option<Recorder>,
     namespaces: Namespaces,
@@ -192,6 +195,7 @@ impl Args {
             () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
             () = self.follow_trust(&process) => anyhow::bail!("the polling of the webhook configurations ended"),
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
+            () = process::follow_version(&process.client, &process.metrics.build) => {}
         }
         stop.cancel();
         if let Some(recorder) = &process.recorder {
@@ -238,8 +242,10 @@ impl Args {
 
     async fn reload_certificate(&self, process: &Process) {
         let report = |loaded: Result<_, codex_k8s_certs::source::SourceError>| match loaded {
-            Ok(_) => {
+            Ok(Swap::Unchanged) => process.metrics.reloaded("certificate"),
+            Ok(Swap::Swapped) => {
                 tracing::info!("loaded a new certificate");
+                process.metrics.reloaded("certificate");
                 process.certificate_in_force();
                 if let Some(trust) = &process.trust {
                     trust.renewed();
@@ -280,9 +286,10 @@ impl Process {
         let resolver = Arc::new(ReloadableResolver::empty());
         let trust = args.verify_ca_bundle_of.clone().map(|name| {
             readiness.set(TRUSTED, false);
-            Trust::new(client, name, readiness.clone(), Arc::clone(&resolver))
+            Trust::new(client.clone(), name, readiness.clone(), Arc::clone(&resolver), Arc::clone(&metrics))
         });
         Ok(Self {
+            client,
             engine: Arc::new(engine.recorded_by(recorder.clone())),
             recorder,
             namespaces,
@@ -308,6 +315,7 @@ impl Process {
         match read {
             Ok(policy) => {
                 self.engine.set_policy(policy);
+                self.metrics.reloaded("policy");
                 tracing::info!(policy = %self.engine.policy().hash, "loaded a new policy");
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use codex_k8s_shared::build_info::BuildInfo;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
@@ -10,11 +11,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// The state of the sweeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     /// The last sweep of any process.
     pub last: Arc<SweepCollector>,
+    /// The versions of the program and the API server.
+    pub build: BuildInfo,
     next: AtomicI64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { last: Arc::default(), build: BuildInfo::new("daemon"), next: AtomicI64::default() }
+    }
 }
 
 impl Health {
@@ -42,7 +51,9 @@ impl Health {
         );
         let mut exposition = String::new();
         // Writing into a String cannot fail.
-        let _ = text::encode(&mut exposition, &registry);
+        let _ = text::encode_registry(&mut exposition, &registry);
+        self.build.encode(&mut exposition);
+        let _ = text::encode_eof(&mut exposition);
         exposition
     }
 }

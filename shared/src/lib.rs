@@ -8,6 +8,8 @@
 
 pub mod audit;
 pub mod baseline;
+#[cfg(feature = "metrics")]
+pub mod build_info;
 pub mod cleanup;
 #[cfg(feature = "audit-stores")]
 pub mod database;

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use codex_k8s_shared::build_info::BuildInfo;
 use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -89,14 +90,26 @@ struct HashLabel {
     hash: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConfigurationLabel {
+    configuration: &'static str,
+}
+
+/// The files that are reloaded.
+const RELOADED: [&str; 2] = ["certificate", "policy"];
+
 /// The webhook's metrics and their registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The versions of the program and the API server.
+    pub build: BuildInfo,
     decisions: Family<Decision, Counter>,
     duration: Family<EntryLabel, Histogram>,
     refused: Family<ReasonLabel, Counter>,
     reload_failures: Family<ReasonLabel, Counter>,
+    last_reload: Family<ReasonLabel, Gauge>,
+    registered: Family<ConfigurationLabel, Gauge>,
     policy: Family<HashLabel, Gauge>,
     records: Family<OutcomeLabel, Counter>,
     last_watch_event: Gauge,
@@ -114,10 +127,13 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("codex_k8s_webhook"),
+            build: BuildInfo::new("serve"),
             decisions: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             refused: Family::default(),
             reload_failures: Family::default(),
+            last_reload: Family::default(),
+            registered: Family::default(),
             policy: Family::default(),
             records: Family::default(),
             last_watch_event: Gauge::default(),
@@ -127,6 +143,7 @@ impl Default for Metrics {
             certificate_not_after: Gauge::default(),
         };
         metrics.register();
+        RELOADED.iter().for_each(|reason| metrics.reloaded(reason));
         metrics
     }
 }
@@ -145,6 +162,16 @@ impl Metrics {
             "reload_failures",
             "Reloads that failed and left the old in force",
             self.reload_failures.clone(),
+        );
+        registry.register(
+            "last_reload_successful",
+            "1 if the file was valid when it was last read",
+            self.last_reload.clone(),
+        );
+        registry.register(
+            "registered_webhooks",
+            "Webhooks in each registered webhook configuration",
+            self.registered.clone(),
         );
         registry.register("policy_info", "1 for the hash of the policy in force", self.policy.clone());
         registry.register("records", "Records of decisions, by what became of them", self.records.clone());
@@ -178,7 +205,20 @@ impl Metrics {
 
     /// Counts a failed reload of the `policy` or the `certificate`.
     pub fn reload_failed(&self, what: &'static str) {
-        self.reload_failures.get_or_create(&ReasonLabel { reason: what }).inc();
+        let label = ReasonLabel { reason: what };
+        self.reload_failures.get_or_create(&label).inc();
+        self.last_reload.get_or_create(&label).set(0);
+    }
+
+    /// Records that the `policy` or the `certificate` was valid when it was last read.
+    pub fn reloaded(&self, what: &'static str) {
+        self.last_reload.get_or_create(&ReasonLabel { reason: what }).set(1);
+    }
+
+    /// Sets the number of webhooks in a registered webhook configuration; 0 if it does not exist.
+    pub fn registered(&self, configuration: &'static str, webhooks: usize) {
+        let label = ConfigurationLabel { configuration };
+        self.registered.get_or_create(&label).set(i64::try_from(webhooks).unwrap_or(i64::MAX));
     }
 
     /// Counts a record of a decision: `written`, `dropped` because the queue was full, or `failed`.
@@ -201,7 +241,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut exposition = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut exposition, &self.registry);
+        let _ = text::encode_registry(&mut exposition, &self.registry);
+        self.build.encode(&mut exposition);
+        let _ = text::encode_eof(&mut exposition);
         exposition
     }
 }

@@ -33,6 +33,12 @@ fn hash(guard: &Guard) -> String {
     line.split('"').nth(1).unwrap().to_owned()
 }
 
+/// Returns true if the policy was valid when it was last read, as the metrics report it.
+fn is_valid(guard: &Guard) -> bool {
+    let metric = "codex_k8s_webhook_last_reload_successful{reason=\"policy\"}";
+    guard.webhook.health.metric(metric).unwrap() == 1
+}
+
 fn await_failures(guard: &Guard, number: usize) {
     let line = format!("codex_k8s_webhook_reload_failures_total{{reason=\"policy\"}} {number}");
     eventually("the failed reload is counted", TIMEOUT, || {
@@ -46,6 +52,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     let guard = Guard::start_with_policy(playground(), "").unwrap();
     post(&guard, "/api/v1/namespaces", &namespace("codex-issue-reload")).admitted();
     wide_job(&guard).admitted();
+    assert!(is_valid(&guard));
     let (first, narrow) = (hash(&guard), "jobs: {parallelism: {max: 2}}\n");
     guard.write_policy(narrow).unwrap();
     eventually("the new policy is in force", TIMEOUT, || (hash(&guard) != first).then_some(())).unwrap();
@@ -62,7 +69,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     {
         guard.write_policy(bad).unwrap();
         await_failures(&guard, failures + 1);
-        assert_eq!(hash(&guard), second, "{bad}");
+        assert!(hash(&guard) == second && !is_valid(&guard), "{bad}");
         wide_job(&guard).refused(403, "JOB010", "spec.parallelism", "must be at most 2");
     }
     fs::remove_file(guard.file("policy.yaml")).unwrap();
@@ -75,6 +82,7 @@ fn a_good_policy_takes_effect_and_a_bad_one_leaves_the_last_good_one_in_force() 
     );
     guard.write_policy("").unwrap();
     eventually("the first policy is back", TIMEOUT, || (hash(&guard) == first).then_some(())).unwrap();
+    assert!(is_valid(&guard));
     wide_job(&guard).admitted();
 }
 

@@ -2,7 +2,9 @@
 
 use codex_k8s_certs::{Authority, Leaf};
 use codex_k8s_tests::eventually;
+use http::Method;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::harness::*;
 
@@ -40,4 +42,30 @@ fn a_server_stays_ready_while_the_api_server_is_away() {
     at.control_plane.start_api_server().unwrap();
     noticed.unwrap();
     assert!(ready, "{}", at.control_plane.log_tail("first"));
+}
+
+#[test]
+fn a_webhook_configuration_that_is_deleted_shows_in_the_metrics_until_it_is_registered_again() {
+    let turn = installation();
+    let at = turn.at;
+    let show = |registered: bool| {
+        let metrics = at.servers[0].health.get("/metrics").ok()?;
+        ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]
+            .iter()
+            .all(|kind| {
+                let sample = format!("codex_k8s_webhook_registered_webhooks{{configuration=\"{kind}\"}} ");
+                let count = metrics.lines().find_map(|line| line.strip_prefix(&sample));
+                count.is_some_and(|count| (count != "0") == registered)
+            })
+            .then_some(())
+    };
+    eventually("both are registered", TIMEOUT, || show(true)).unwrap();
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+        at.send(Method::DELETE, &configuration(kind), &Value::Null).object().unwrap();
+    }
+    eventually("both are missing", TIMEOUT, || show(false)).unwrap();
+    at.register();
+    drop(at.keep(&[]));
+    at.await_whole();
+    eventually("both are registered again", TIMEOUT, || show(true)).unwrap();
 }

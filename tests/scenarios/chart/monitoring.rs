@@ -1,16 +1,20 @@
 //! Monitoring objects of the chart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use codex_k8s_gc::schedule::Schedule;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::values::{chart, objects, pod, rendered, set};
+use crate::documented::writes;
+use crate::values::{chart, helm, objects, pod, rendered, set};
 
-/// Copies in the chart, and their originals.
-const COPIES: [(&str, &str); 2] =
-    [("alerts.yaml", "alerts/alerts.yaml"), ("dashboard.json", "grafana/codex-k8s-guard.json")];
+/// The copy of the dashboard in the chart.
+const DASHBOARD: (&str, &str) = ("dashboard.json", "grafana/codex-k8s-guard.json");
+/// The values that deploy/alerts/alerts.yaml is rendered with, in addition to the defaults.
+const ALL_ALERTS: &str = "gc: {mode: daemon}\nmonitoring: {enabled: true}";
 
 fn deployed(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)).unwrap()
@@ -26,13 +30,140 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 }
 
 #[test]
-fn the_charts_copies_are_what_they_are_copies_of() {
-    for (copy, original) in COPIES {
-        let found = fs::read_to_string(chart().join("files").join(copy)).unwrap();
-        assert!(found == deployed(original), "{copy} is not deploy/{original}: run `make generate`");
+fn the_charts_copy_of_the_dashboard_is_the_dashboard() {
+    let (copy, original) = DASHBOARD;
+    let found = fs::read_to_string(chart().join("files").join(copy)).unwrap();
+    assert!(found == deployed(original), "{copy} is not deploy/{original}: run `make generate`");
+    // The other file is the source of the alerts.
+    assert_eq!(fs::read_dir(chart().join("files")).unwrap().count(), 2);
+}
+
+/// The alerts that the chart renders, as a rule file for Prometheus.
+fn rule_file(values: &str) -> String {
+    let rendered = codex_k8s_tests::chart::rendered("codex-k8s-guard", values).unwrap();
+    let is_rule = |document: &&str| document.contains("\nkind: PrometheusRule\n");
+    let rule = rendered.split("\n---\n").find(is_rule).unwrap();
+    let (_, spec) = rule.split_once("\nspec:\n").unwrap();
+    spec.trim_end().lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
+}
+
+fn alerts(values: &str) -> BTreeMap<String, Value> {
+    let spec: Value = serde_saphyr::from_str(&rule_file(values)).unwrap();
+    let rules =
+        spec["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    rules.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), rule.clone())).collect()
+}
+
+#[test]
+fn what_is_rendered_into_the_alerts_is_what_the_chart_says() {
+    let head = "# Rendered from deploy/chart by `make generate`: all alerts, with the chart's default values.\n\
+                # docs/alerts.md describes each of them.\n";
+    let expected = format!("{head}{}", rule_file(ALL_ALERTS));
+    if writes() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/alerts/alerts.yaml");
+        fs::write(file, &expected).unwrap();
     }
-    let files = fs::read_dir(chart().join("files")).unwrap().count();
-    assert_eq!(files, COPIES.len());
+    assert!(deployed("alerts/alerts.yaml") == expected, "if this is meant, run `make generate`");
+    assert!(!expected.contains("${"), "a value is missing: {expected}");
+}
+
+#[test]
+fn limits_labels_and_runbooks_of_the_alerts_are_values() {
+    let values = "gc: {mode: daemon, schedule: \"0 */6 * * *\"}\n\
+        monitoring:\n  enabled: true\n  prometheusRule:\n    additionalRuleLabels: {team: platform, severity: page}\n    \
+        disabled: {CodexGuardApiServerAbsent: true, CodexGuardPanics: false}\n    \
+        runbookUrl: https://runbooks.example.org/guard\n    jobs: agents-guard/.+\n    \
+        thresholds: {certificateWarningDays: 9, certificateCriticalDays: 2, denialsFactor: 7, denialsMinimum: 70, \
+        gateClosedSeconds: 61, terminatingSeconds: 62, watchSilentSeconds: 63}";
+    let alerts = alerts(values);
+    assert!(alerts.contains_key("CodexGuardPanics") && !alerts.contains_key("CodexGuardApiServerAbsent"));
+    for (name, words) in [
+        ("CodexGuardCertificateEndsSoon", ") < 777600"),
+        ("CodexGuardCertificateEnds", ") < 172800"),
+        ("CodexGuardCollectorSilent", "> 44100"),
+        ("CodexGuardDenialsJump", "> 7 * ("),
+        ("CodexGuardDenialsJump", "> 70"),
+        ("CodexGuardGateClosedTooLong", "> 61"),
+        ("CodexGuardTerminatingTooLong", "> 62"),
+        ("CodexGuardCacheStale", "> 63"),
+        ("CodexGuardTargetDown", "up{job=~\"agents-guard/.+\"}"),
+    ] {
+        let expression = alerts[name]["expr"].as_str().unwrap();
+        assert!(expression.contains(words), "{name}: {expression}");
+    }
+    assert_eq!(alerts["CodexGuardCollectorNeverSucceeded"]["for"], "44100s");
+    for (name, alert) in &alerts {
+        assert_eq!(alert["labels"]["team"], "platform", "{name}");
+        assert!(alert["labels"]["severity"] != "page", "{name}: its own label wins");
+        let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(runbook.starts_with("https://runbooks.example.org/guard#codexguard"), "{runbook}");
+    }
+}
+
+#[test]
+fn alerts_about_programs_that_are_not_installed_are_left_out() {
+    let names = |mode: &str| {
+        let values = format!("gc: {{mode: \"{mode}\"}}\nmonitoring: {{enabled: true}}");
+        alerts(&values).into_keys().collect::<BTreeSet<_>>()
+    };
+    let of_collector = [
+        "CodexGuardBreakerOpen",
+        "CodexGuardCollectorNeverSucceeded",
+        "CodexGuardCollectorSilent",
+        "CodexGuardNamespacesOverdue",
+        "CodexGuardTerminatingTooLong",
+    ];
+    let (all, cron_job, off) = (names("daemon"), names("cronjob"), names("off"));
+    assert_eq!(all.difference(&cron_job).collect::<Vec<_>>(), ["CodexGuardDaemonAbsent"]);
+    assert_eq!(cron_job.difference(&off).collect::<Vec<_>>(), of_collector);
+}
+
+/// The longest time between two starts of a schedule in the next years, in seconds.
+fn longest(schedule: &str) -> i64 {
+    let schedule: Schedule = schedule.parse().unwrap();
+    let times: Vec<_> = schedule.upcoming(Timestamp::UNIX_EPOCH).take(5000).collect();
+    times.windows(2).map(|pair| pair[1].as_second() - pair[0].as_second()).max().unwrap()
+}
+
+#[test]
+fn the_interval_of_a_regular_schedule_is_derived_and_that_of_another_must_be_given() {
+    let silent = |values: &str| {
+        let chart = chart().display().to_string();
+        let ran =
+            helm(&["template", "guard", &chart, "--show-only", "templates/prometheus-rule.yaml"], values);
+        let (text, error) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
+        let after = text.split_once("codex_k8s_gc_last_success_timestamp_seconds) > ");
+        after.map(|(_, rest)| rest.lines().next().unwrap().parse::<i64>().unwrap()).ok_or(error)
+    };
+    for schedule in [
+        "*/15 * * * *",
+        "*/7 * * * *",
+        "*/45 * * * *",
+        "* * * * *",
+        "7 * * * *",
+        "@hourly",
+        "0 */6 * * *",
+        "30 */5 * * *",
+        "5 4 * * *",
+        "@daily",
+        "@midnight",
+        "@weekly",
+        "@every 1h30m",
+        "@every 90s",
+    ] {
+        let values = format!("monitoring: {{enabled: true}}\ngc: {{schedule: \"{schedule}\"}}");
+        assert_eq!(silent(&values), Ok(2 * longest(schedule) + 900), "{schedule}");
+    }
+    for schedule in ["0 3 * * 1", "0,20 * * * *", "@monthly", "*/5 8-18 * * *"] {
+        let values = format!("monitoring: {{enabled: true}}\ngc: {{schedule: \"{schedule}\"}}");
+        let error = silent(&values).unwrap_err();
+        let words =
+            "monitoring.prometheusRule.sweepIntervalSeconds: Required value: must be the longest time";
+        assert!(error.contains(words) && error.contains(schedule), "{error}");
+    }
+    let given = "monitoring: {enabled: true, prometheusRule: {sweepIntervalSeconds: 50400}}\n\
+                 gc: {schedule: \"*/5 8-18 * * *\"}";
+    assert_eq!(silent(given), Ok(2 * 50_400 + 900));
 }
 
 #[test]

@@ -6,18 +6,21 @@ use std::process::Command;
 use codex_k8s_tests::binaries;
 use serde_json::Value;
 
-use crate::tables::names_only_what_there_is;
+use crate::tables::{named, names_only_what_there_is};
 
 const ALERTS: &str = include_str!("../../../deploy/alerts/alerts.yaml");
 const TESTS: &str = include_str!("../../../deploy/alerts/tests.yaml");
 const PAGE: &str = include_str!("../../../docs/alerts.md");
+
+const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/alerts.md");
 
 fn read(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
 fn alerts() -> Vec<Value> {
-    read(ALERTS)["groups"][0]["rules"].as_array().unwrap().clone()
+    let groups = read(ALERTS)["groups"].as_array().unwrap().clone();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
 
 #[test]
@@ -42,12 +45,12 @@ fn each_alert_is_tried_and_has_an_entry_to_read() {
         .collect();
     for alert in alerts() {
         let name = alert["alert"].as_str().unwrap();
-        assert!(
-            cases.iter().any(|case| case["alertname"] == name && case["exp_alerts"].is_array()),
-            "{name}"
-        );
-        let runbook = alert["annotations"]["runbook"].as_str().unwrap();
-        let heading = runbook.strip_prefix("docs/alerts.md#").unwrap();
+        let fires = |fires: bool| {
+            cases.iter().any(|case| case["alertname"] == name && case["exp_alerts"].is_array() == fires)
+        };
+        assert!(fires(true) && fires(false), "{name}");
+        let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
+        let heading = runbook.strip_prefix(&format!("{RUNBOOKS}#")).unwrap();
         let is_there = PAGE.lines().any(|line| line.to_lowercase() == format!("## {heading}"));
         let is_named = PAGE.contains(&format!("## {name}\n")) || PAGE.contains(&format!("`{name}`"));
         assert!(is_there && is_named, "{name}");
@@ -58,5 +61,27 @@ fn each_alert_is_tried_and_has_an_entry_to_read() {
 fn the_alerts_read_metrics_that_there_are() {
     for alert in alerts() {
         names_only_what_there_is(alert["expr"].as_str().unwrap());
+    }
+}
+
+/// Metrics by their prefix, and the alert that fires if there are none of them.
+const ABSENT: [(&str, &str); 5] = [
+    ("codex_k8s_webhook_", "CodexGuardWebhookAbsent"),
+    ("codex_k8s_reconcile_", "CodexGuardReconcileAbsent"),
+    ("codex_k8s_gc_", "CodexGuardCollectorNeverSucceeded"),
+    ("codex_k8s_guard_build_info", "CodexGuardReconcileAbsent"),
+    ("apiserver_", "CodexGuardApiServerAbsent"),
+];
+
+#[test]
+fn no_alert_reads_metrics_whose_absence_no_alert_notices() {
+    let alerts = alerts();
+    for alert in &alerts {
+        for metric in named(alert["expr"].as_str().unwrap()) {
+            let (_, absent) = ABSENT.iter().find(|(prefix, _)| metric.starts_with(prefix)).unwrap();
+            let other = alerts.iter().find(|other| other["alert"] == *absent).unwrap();
+            let expression = other["expr"].as_str().unwrap();
+            assert!(expression.contains("absent(") || expression.contains("unless on"), "{absent}");
+        }
     }
 }

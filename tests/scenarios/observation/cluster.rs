@@ -165,11 +165,21 @@ fn what_the_programs_show_at_work_is_in_the_tables() {
     create("codex-issue-seen", "wide");
     await_gate("codex-issue-seen");
     let tables = documented();
-    for (health, least) in [
-        (guard.webhook.health, "codex_k8s_webhook_decisions_total"),
-        (guard.reconciler.health, "codex_k8s_reconcile_writes_total"),
-        (daemon(guard), "codex_k8s_gc_next_start_timestamp_seconds"),
+    let served: Value =
+        serde_json::from_str(&kubectl(&Identity::Admin).run(&["get", "--raw", "/version"]).unwrap().stdout)
+            .unwrap();
+    for (health, program, least) in [
+        (guard.webhook.health, "serve", "codex_k8s_webhook_decisions_total"),
+        (guard.reconciler.health, "reconcile", "codex_k8s_reconcile_writes_total"),
+        (daemon(guard), "daemon", "codex_k8s_gc_next_start_timestamp_seconds"),
     ] {
+        let build = format!(
+            "codex_k8s_guard_build_info{{program=\"{program}\",version=\"{}\",kubernetes={}}} 1",
+            env!("CARGO_PKG_VERSION"),
+            served["gitVersion"]
+        );
+        let is_known = || health.get("/metrics").unwrap().contains(&build).then_some(());
+        eventually(&format!("there is {build}"), TIMEOUT, is_known).unwrap();
         let shown = exposed(&health.get("/metrics").unwrap());
         assert!(shown.contains_key(least), "{shown:?}");
         for (name, (kind, labels)) in shown {

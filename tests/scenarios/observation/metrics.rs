@@ -28,6 +28,7 @@ fn serving() -> String {
     metrics.took(Entry::Validate, Duration::from_millis(1));
     metrics.refused("timeout");
     metrics.reload_failed("policy");
+    metrics.registered("ValidatingWebhookConfiguration", 12);
     metrics.recorded("written");
     metrics.policy_in_force("0123");
     metrics.render()
@@ -97,7 +98,8 @@ fn the_tables_report_of_every_metric_and_of_none_that_there_is_not() {
 }
 
 /// The sources that register the metrics of a program.
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
+    ("codex_k8s_guard_", include_str!("../../../shared/src/build_info.rs")),
     ("codex_k8s_webhook_", include_str!("../../../webhook/src/metrics.rs")),
     ("codex_k8s_reconcile_", include_str!("../../../webhook/src/reconcile/metrics.rs")),
     ("codex_k8s_gc_", include_str!("../../../gc/src/health.rs")),

@@ -33,7 +33,34 @@ use Outcome::{Fails, Prints};
 const NO_LOG: Outcome = Prints("");
 
 /// Each command, by the alert that it helps with, and its expected result.
-const EXPECTED: [(&str, &str, Outcome); 20] = [
+const EXPECTED: [(&str, &str, Outcome); 27] = [
+    (
+        "CodexGuardTargetDown",
+        "kubectl -n codex-k8s-guard get pod -l app.kubernetes.io/part-of=codex-k8s-guard",
+        Prints("codex-k8s-webhook-"),
+    ),
+    (
+        "CodexGuardWebhookAbsent",
+        "kubectl -n codex-k8s-guard get deployment,replicaset -l app.kubernetes.io/part-of=codex-k8s-guard",
+        Prints("deployment.apps/codex-k8s-reconcile"),
+    ),
+    (
+        "CodexGuardWebhookAbsent",
+        "kubectl -n codex-k8s-guard events --types=Warning",
+        // Pods cannot be scheduled, or their volumes cannot be bound.
+        Prints("Warning"),
+    ),
+    (
+        "CodexGuardApiServerAbsent",
+        "kubectl get --raw /metrics | grep apiserver_current_inflight_requests",
+        Prints("apiserver_current_inflight_requests{"),
+    ),
+    (
+        "CodexGuardNotRegistered",
+        "kubectl get validatingwebhookconfiguration,mutatingwebhookconfiguration codex-k8s-guard",
+        Prints("mutatingwebhookconfiguration.admissionregistration.k8s.io/codex-k8s-guard"),
+    ),
+    ("CodexGuardNotRegistered", "codex-k8s-guard verify", Prints("enforced")),
     (
         "CodexGuardCertificateEndsSoon",
         "kubectl -n codex-k8s-guard logs deployment/codex-k8s-reconcile --all-pods | grep -i certificate",
@@ -53,6 +80,11 @@ const EXPECTED: [(&str, &str, Outcome); 20] = [
         "CodexGuardCollectorSilent",
         "kubectl -n codex-k8s-guard get deployment,cronjob,job -l app.kubernetes.io/name=codex-k8s-gc",
         Prints("deployment.apps/codex-k8s-gc"),
+    ),
+    (
+        "CodexGuardCollectorSilent",
+        "kubectl -n codex-k8s-guard get configmap codex-k8s-gc-last-sweep -o jsonpath='{.data.sweep\\.json}'",
+        Prints("\"result\""),
     ),
     ("CodexGuardCollectorSilent", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),
     ("CodexGuardBreakerOpen", "codex-k8s-guard sweep --dry-run", Prints("1 due; nothing was deleted")),

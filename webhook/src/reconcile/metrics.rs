@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use codex_k8s_certs::plan::{State, Stored};
 use codex_k8s_certs::trust;
 use codex_k8s_shared::baseline::BaselineKind;
+use codex_k8s_shared::build_info::BuildInfo;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::Scope;
@@ -53,6 +54,8 @@ struct ReloadReason {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The versions of the program and the API server.
+    pub build: BuildInfo,
     /// The registry of the garbage collector's last sweep.
     of_sweeps: Registry,
     /// The garbage collector's last sweep.
@@ -83,6 +86,7 @@ pub struct Metrics {
     /// Objects with a baseline name that another manager owns.
     pub conflicts: Counter,
     reload_failures: Family<ReloadReason, Counter>,
+    last_reload: Family<ReloadReason, Gauge>,
     /// 1 while this process leads.
     pub leading: Gauge,
 }
@@ -91,6 +95,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("codex_k8s_reconcile"),
+            build: BuildInfo::new("reconcile"),
             of_sweeps: Registry::with_prefix(PREFIX),
             last_sweep: Arc::default(),
             writes: Family::default(),
@@ -114,6 +119,7 @@ impl Default for Metrics {
             failures: Counter::default(),
             conflicts: Counter::default(),
             reload_failures: Family::default(),
+            last_reload: Family::default(),
             leading: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -126,8 +132,6 @@ impl Default for Metrics {
             "Objects with a baseline name that another manager owns",
             metrics.conflicts.clone(),
         );
-        let reloads = metrics.reload_failures.clone();
-        registry.register("reload_failures", "Policies that could not be loaded", reloads);
         registry.register("leading", "1 while this process leads", metrics.leading.clone());
         let since = metrics.closed_since.clone();
         registry.register(
@@ -143,6 +147,7 @@ impl Default for Metrics {
         metrics.of_sweeps.register_collector(Box::new(Arc::clone(&metrics.last_sweep)));
         metrics.register_quotas();
         metrics.register_certificates();
+        metrics.register_reloads();
         metrics
     }
 }
@@ -179,6 +184,19 @@ impl Metrics {
         registry.register("jobs_pending", "Agent Jobs that wait for a reservation", jobs);
         let started = self.jobs_admitted.clone();
         registry.register("jobs_admitted", "Agent Jobs whose suspension was lifted", started);
+    }
+
+    fn register_reloads(&mut self) {
+        let registry = &mut self.registry;
+        let reloads = self.reload_failures.clone();
+        registry.register("reload_failures", "Policies that could not be loaded", reloads);
+        let last_reload = self.last_reload.clone();
+        registry.register(
+            "last_reload_successful",
+            "1 if the file was valid when it was last read",
+            last_reload,
+        );
+        self.reloaded("policy");
     }
 
     fn register_certificates(&mut self) {
@@ -294,6 +312,12 @@ impl Metrics {
     /// Counts a file that could not be reloaded: the previous one is kept.
     pub fn reload_failed(&self, reason: &'static str) {
         self.reload_failures.get_or_create(&ReloadReason { reason }).inc();
+        self.last_reload.get_or_create(&ReloadReason { reason }).set(0);
+    }
+
+    /// Records that a file was valid when it was last read.
+    pub fn reloaded(&self, reason: &'static str) {
+        self.last_reload.get_or_create(&ReloadReason { reason }).set(1);
     }
 
     /// Counts a gate that was opened or closed.
@@ -327,6 +351,7 @@ impl Metrics {
         // Writing into a String cannot fail.
         let _ = text::encode_registry(&mut exposition, &self.registry);
         let _ = text::encode_registry(&mut exposition, &self.of_sweeps);
+        self.build.encode(&mut exposition);
         let _ = text::encode_eof(&mut exposition);
         exposition
     }

@@ -10,6 +10,7 @@ use kube::Client;
 use tokio::sync::Notify;
 
 use super::Readiness;
+use crate::metrics::Metrics;
 use crate::registered::{Called, Which};
 
 /// The name of the condition in `/readyz`.
@@ -29,6 +30,7 @@ pub struct Trust {
     name: String,
     readiness: Readiness,
     resolver: Arc<ReloadableResolver>,
+    metrics: Arc<Metrics>,
     known: Arc<RwLock<Vec<Called>>>,
     again: Arc<Notify>,
 }
@@ -40,8 +42,9 @@ impl Trust {
         name: String,
         readiness: Readiness,
         resolver: Arc<ReloadableResolver>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { client, name, readiness, resolver, known: Arc::default(), again: Arc::default() }
+        Self { client, name, readiness, resolver, metrics, known: Arc::default(), again: Arc::default() }
     }
 
     /// Checks a new certificate: immediately against the last known registration, and again after reading the current
@@ -77,7 +80,9 @@ impl Trust {
         let mut called = Vec::new();
         for which in Which::BOTH {
             let found = which.api(self.client.clone()).get_opt(&self.name).await?;
-            called.extend(found.iter().flat_map(Called::of));
+            let webhooks = found.as_ref().map(Called::of).unwrap_or_default();
+            self.metrics.registered(which.kind(), webhooks.len());
+            called.extend(webhooks);
         }
         Ok(called)
     }
