@@ -36,6 +36,7 @@ pub mod image;
 pub mod kubectl;
 pub mod load;
 pub mod node;
+pub mod page;
 pub mod postgres;
 pub mod process;
 pub mod review;

@@ -3,14 +3,10 @@
 //! exist fails.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::process::{Command, Output};
 
-use codex_k8s_tests::binaries::Binaries;
+use codex_k8s_tests::page::{Code, Shell, code, one_line};
 use codex_k8s_tests::{ControlPlane, Guard, Identity, chart, eventually};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::cluster::{TIMEOUT, playground};
 
@@ -151,21 +147,20 @@ fn commands() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for section in PAGE.split("\n## ").skip(1) {
         let (alert, text) = section.split_once('\n').unwrap();
-        for (index, part) in text.split("```").enumerate() {
-            let commands: Vec<String> = if let Some(block) = part.strip_prefix("sh\n") {
-                block.lines().map(str::to_owned).collect()
-            } else {
-                assert!(index % 2 == 0, "{alert}: a block that is no shell's");
-                part.split('`').skip(1).step_by(2).map(one_line).filter(|code| is_command(code)).collect()
+        for code in code(text) {
+            let commands: Vec<String> = match code {
+                Code::Block(language, block) => {
+                    assert_eq!(language, "sh", "{alert}");
+                    block.lines().map(str::to_owned).collect()
+                }
+                Code::Inline(code) => {
+                    Some(one_line(code)).filter(|code| is_command(code)).into_iter().collect()
+                }
             };
             found.extend(commands.into_iter().map(|command| (alert.to_owned(), command)));
         }
     }
     found
-}
-
-fn one_line(code: &str) -> String {
-    code.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_command(code: &str) -> bool {
@@ -175,14 +170,14 @@ fn is_command(code: &str) -> bool {
 /// A guarded cluster with the chart's objects, and a shell whose `PATH` has our programs.
 struct Operator {
     guard: Guard,
-    folder: TempDir,
+    shell: Shell,
 }
 
 impl Operator {
     fn new() -> Self {
         let control_plane = ControlPlane::start(playground()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        provide_programs(folder.path());
+        let shell = Shell::new(&control_plane, playground()).unwrap();
+        let shell = shell.with("CODEX_K8S_GUARD_POLICY", COLLECTORS_POLICY);
         // Before the webhook is registered, because leases cannot be shortened later.
         create(
             &control_plane,
@@ -193,12 +188,12 @@ impl Operator {
         for object in [expired("codex-issue-stuck"), block] {
             create(&control_plane, &object);
         }
-        write_collectors_policy(folder.path(), "5s");
-        let ran = run(&control_plane, folder.path(), "codex-k8s-guard sweep");
-        assert_eq!(ran.status.code(), Some(1), "it does not end: {ran:?}");
-        write_collectors_policy(folder.path(), "30s");
+        write_collectors_policy(&shell, "5s");
+        let (code, told) = shell.told("codex-k8s-guard sweep").unwrap();
+        assert_eq!(code, Some(1), "it does not end: {told}");
+        write_collectors_policy(&shell, "30s");
         create(&control_plane, &expired("codex-issue-expired"));
-        let operator = Self { guard: Guard::over(control_plane, playground()).unwrap(), folder };
+        let operator = Self { guard: Guard::over(control_plane, playground()).unwrap(), shell };
         operator.install();
         operator.break_something();
         operator
@@ -248,46 +243,14 @@ impl Operator {
             ran.stdout.contains("is owned by another manager").then_some(())
         })
         .unwrap();
-        fs::write(self.folder.path().join("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
+        fs::write(self.shell.file("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
     }
-
-    /// Runs a command, and returns its exit code and output.
-    fn run(&self, command: &str) -> (Option<i32>, String) {
-        let ran = run(&self.guard.control_plane, self.folder.path(), command);
-        let told = [ran.stdout, ran.stderr].concat();
-        (ran.status.code(), String::from_utf8_lossy(&told).into_owned())
-    }
-}
-
-/// Creates a folder for the `PATH`: our program, and the pinned kubectl.
-fn provide_programs(folder: &Path) {
-    let programs = folder.join("bin");
-    fs::create_dir(&programs).unwrap();
-    symlink(Binaries::find().unwrap().path("kubectl"), programs.join("kubectl")).unwrap();
-    let script = format!("#!/bin/sh\nexec '{}' guard \"$@\"\n", playground().display());
-    let program = programs.join(codex_k8s_guard::NAME);
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Writes a policy for a collector that waits no longer than `timeout` for a deletion.
-fn write_collectors_policy(folder: &Path, timeout: &str) {
+fn write_collectors_policy(shell: &Shell, timeout: &str) {
     let policy = format!("{HEAD}cleanup: {{waitForGone: {timeout}}}\n");
-    fs::write(folder.join(COLLECTORS_POLICY), policy).unwrap();
-}
-
-fn run(control_plane: &ControlPlane, folder: &Path, command: &str) -> Output {
-    let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap());
-    Command::new("bash")
-        .args(["--norc", "--noprofile", "-o", "pipefail", "-c", command])
-        .current_dir(folder)
-        .env("PATH", path)
-        .env("HOME", folder)
-        .env("KUBECONFIG", control_plane.kubeconfig(&Identity::Admin).unwrap())
-        .env("CODEX_K8S_GUARD_AUDIT_STORE", "sqlite:audit.db")
-        .env("CODEX_K8S_GUARD_POLICY", COLLECTORS_POLICY)
-        .output()
-        .unwrap()
+    fs::write(shell.file(COLLECTORS_POLICY), policy).unwrap();
 }
 
 #[track_caller]
@@ -324,7 +287,7 @@ fn each_command_of_the_runbook_does_what_it_is_there_for() {
         for (placeholder, value) in PLACEHOLDERS {
             line = line.replace(placeholder, value);
         }
-        let (code, told) = operator.run(&line);
+        let (code, told) = operator.shell.told(&line).unwrap();
         let (expected, words) = match outcome {
             Prints(words) => (0, words),
             Fails(code, words) => (*code, words),
@@ -334,7 +297,7 @@ fn each_command_of_the_runbook_does_what_it_is_there_for() {
                 .push(format!("{alert}: {line}\nended with {code:?}, not {expected} and {words:?}:\n{told}"));
         }
         if command.contains(" logs ") {
-            let (code, told) = operator.run(&line.replace("deployment/", "deployment/no-"));
+            let (code, told) = operator.shell.told(&line.replace("deployment/", "deployment/no-")).unwrap();
             assert!(code != Some(0) && told.contains("not found"), "{command}: {told}");
         }
     }
