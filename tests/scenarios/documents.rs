@@ -74,8 +74,8 @@ fn each_way_round_is_tried_by_a_test_that_there_is_or_said_to_be_open() {
 
 /// The documents, by their paths.
 fn documents() -> Vec<(PathBuf, String)> {
-    let folders =
-        ["docs", "docs/adr", "docs/operations"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let folders = ["docs", "docs/adr", "docs/install", "docs/operations"]
+        .map(|folder| fs::read_dir(root().join(folder)).unwrap());
     let folder = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let beside = ["README.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name));
     let all = folder.chain(beside).filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -156,14 +156,33 @@ fn calls(text: &str) -> Vec<Vec<String>> {
     lines.map(words).collect()
 }
 
+fn is_about_operating(page: &Path) -> bool {
+    ["install", "operations"].iter().any(|name| page.parent().is_some_and(|folder| folder.ends_with(name)))
+}
+
+/// Without a namespace, helm uses that of the kubeconfig, and would not find the release.
+#[test]
+fn the_commands_of_helm_name_the_namespace_of_the_release() {
+    let mut number = 0;
+    for (path, text) in documents() {
+        let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("helm ")) {
+            let is_local = ["helm package ", "helm template "].iter().any(|verb| line.starts_with(verb));
+            assert!(is_local || line.contains(" --namespace codex-k8s-guard"), "{}: {line}", path.display());
+            assert!(!line.contains("--reuse-values"), "{}: {line}", path.display());
+            number += 1;
+        }
+    }
+    assert!(number > 10, "{number}");
+}
+
 #[test]
 fn the_commands_of_operators_documents_are_ones_that_the_program_takes() {
     let mut number = 0;
     for (path, text) in documents() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let operators = ["first-day.md", "upgrade.md", "faq.md", "install.md", "alerts.md", "dry-run.md"];
-        let is_operations = path.parent().is_some_and(|folder| folder.ends_with("operations"));
-        if !operators.contains(&name) && !is_operations {
+        if !operators.contains(&name) && !is_about_operating(&path) {
             continue;
         }
         for line in calls(&text) {

@@ -65,7 +65,8 @@ fn a_webhook_configuration_that_is_deleted_shows_in_the_metrics_until_it_is_regi
     }
     eventually("both are missing", TIMEOUT, || show(false)).unwrap();
     at.register();
-    drop(at.keep(&[]));
+    let keeper = at.keep(&[]);
     at.await_whole();
+    drop(keeper);
     eventually("both are registered again", TIMEOUT, || show(true)).unwrap();
 }

@@ -103,7 +103,7 @@ fn limits_labels_and_runbooks_of_the_alerts_are_values() {
 #[test]
 fn alerts_about_programs_that_are_not_installed_are_left_out() {
     let names = |mode: &str| {
-        let values = format!("gc: {{mode: \"{mode}\"}}\nmonitoring: {{enabled: true}}");
+        let values = format!("gc: {{mode: {mode}}}\nmonitoring: {{enabled: true}}");
         alerts(&values).into_keys().collect::<BTreeSet<_>>()
     };
     let of_collector = [
