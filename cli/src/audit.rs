@@ -202,7 +202,7 @@ impl Prune {
 
 impl Install {
     async fn run(self) -> Ended {
-        let address = self.store.address()?;
+        let address = self.store.address_to_write()?;
         match &address {
             StoreAddress::Sqlite(_) => {
                 AuditStore::open(&address).await.or_exit(Exit::Database)?.close().await;

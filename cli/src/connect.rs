@@ -69,7 +69,7 @@ impl RunsArgs {
 }
 
 impl StoreArgs {
-    /// Returns the address of the audit store. Creates the directory of the default file.
+    /// Returns the address of the audit store.
     pub(crate) fn address(&self) -> Result<StoreAddress, Failure> {
         if let Some(address) = &self.audit_store {
             return address.parse().context("--audit-store: not a valid address").or_exit(Exit::Usage);
@@ -77,15 +77,24 @@ impl StoreArgs {
         let folder = state_folder()
             .context("XDG_STATE_HOME and HOME are not set; name the audit store: --audit-store sqlite:FILE")
             .or_exit(Exit::Usage)?;
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to create {}", folder.display()))
-            .or_exit(Exit::Database)?;
         Ok(StoreAddress::Sqlite(folder.join("audit.db")))
+    }
+
+    /// Returns the address of a store to write to. Creates the directory of the default file.
+    pub(crate) fn address_to_write(&self) -> Result<StoreAddress, Failure> {
+        let address = self.address()?;
+        if let (None, StoreAddress::Sqlite(file)) = (&self.audit_store, &address) {
+            let folder = file.parent().unwrap_or(file);
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("failed to create {}", folder.display()))
+                .or_exit(Exit::Database)?;
+        }
+        Ok(address)
     }
 
     /// Opens the store, if it exists.
     pub(crate) async fn open_existing(&self) -> Result<Option<AuditStore>, Failure> {
-        existing(&self.address()?).await
+        AuditStore::open_existing(&self.address()?).await.or_exit(Exit::Database)
     }
 
     /// Opens the store to read its rows; fails if it does not exist.
@@ -97,20 +106,9 @@ impl StoreArgs {
                  --audit-store"
             )
         };
-        existing(&address).await?.with_context(missing).or_exit(Exit::Database)
+        let store = AuditStore::open_existing(&address).await.or_exit(Exit::Database)?;
+        store.with_context(missing).or_exit(Exit::Database)
     }
-}
-
-/// Opens a store that exists. A missing file is not created: a user who only reads could own a file that the collector
-/// cannot write.
-async fn existing(address: &StoreAddress) -> Result<Option<AuditStore>, Failure> {
-    if let StoreAddress::Sqlite(file) = address {
-        let is_there = file.try_exists().with_context(|| format!("failed to find {}", file.display()));
-        if !is_there.or_exit(Exit::Database)? {
-            return Ok(None);
-        }
-    }
-    AuditStore::open(address).await.map(Some).or_exit(Exit::Database)
 }
 
 fn state_folder() -> Option<PathBuf> {
@@ -160,7 +158,7 @@ pub(crate) struct SessionArgs {
 
 impl SessionArgs {
     pub(crate) async fn session(&self) -> Result<Session, Failure> {
-        let (store, runs) = (self.store.address()?, self.runs.source()?);
+        let (store, runs) = (self.store.address_to_write()?, self.runs.source()?);
         let cluster = self.cluster.connect().await?;
         let pod = std::env::var("POD_NAME").ok();
         let install_namespace = self.install.install_namespace.clone();

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use codex_k8s_shared::audit::StoreAddress;
 use codex_k8s_shared::errors;
 use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::baseline::meta::MetaExt;
 use codex_k8s_webhook::baseline::plan::{Drift, Step};
+use codex_k8s_webhook::reconcile::audit_rows::AuditRows;
 use codex_k8s_webhook::reconcile::certificates::Certificates;
 use codex_k8s_webhook::reconcile::inspection::reason;
 use codex_k8s_webhook::reconcile::metrics::Metrics;
@@ -81,6 +83,10 @@ pub(super) struct Args {
     /// until every webhook has loaded the policy
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     linger: Duration,
+    /// Database of the audit rows, `postgres://USER@HOST/DATABASE`: writes a row as soon as a namespace is prepared, and
+    /// those about Jobs that the policy asks for
+    #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_AUDIT_STORE", hide_env_values = true)]
+    audit_store: Option<String>,
     #[command(flatten)]
     certificates: certificates::Certificates,
     #[command(flatten)]
@@ -146,7 +152,8 @@ impl Args {
             CancellationToken::new(),
         );
         let namespace = &self.install.install_namespace;
-        let context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
+        let mut context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
+        context.audit_rows = self.audit_store()?.map(AuditRows::new);
         let context = Arc::new(context);
         let (notify, changes) = watch::channel(());
         let metrics = &context.metrics;
@@ -192,6 +199,13 @@ impl Args {
             tracing::warn!("timed out releasing the Lease");
         }
         led
+    }
+
+    /// Returns the address of the audit store, if one is named.
+    fn audit_store(&self) -> anyhow::Result<Option<StoreAddress>> {
+        // Not parsed by clap, which would print an invalid address with its password.
+        let address = self.audit_store.as_deref().map(str::parse).transpose();
+        address.context("--audit-store: not a valid address")
     }
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
@@ -251,6 +265,7 @@ impl Work<'_> {
         };
         // Only the controller ends, when the process ends.
         tokio::select! {
+            () = self.context.write_rows() => {}
             () = controller::run(client.clone(), Arc::clone(self.context), self.changes.clone()) => {}
             () = certificates => {}
         }

@@ -57,5 +57,7 @@ pub(crate) fn last_sweep(report: &Report, error: Option<&str>, before: Option<&L
             .min(),
         breaker: report.trips().iter().map(|trip| trip.code().to_owned()).collect(),
         leaks: u32::try_from(report.leaks.len()).unwrap_or(u32::MAX),
+        last_prune: report.pruned_rows.map(|_| report.finished_at).or_else(|| before?.last_prune),
+        pruned_rows: report.pruned_rows.or_else(|| Some(before?.pruned_rows)).unwrap_or_default(),
     }
 }

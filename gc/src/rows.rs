@@ -5,11 +5,11 @@
 //! the same time write the same rows, and a store that accepts each stage of a decision once has them once. If the
 //! same decision is made again after the previous one has ended, it is another attempt, with another id.
 
+use codex_k8s_shared::audit::decision::{Origin, decision_id as id};
 use codex_k8s_shared::audit::{Actor, Event, EventType, Payload, Row};
 use codex_k8s_shared::cleanup::{Candidate, Reason, Verdict, Work};
 use codex_k8s_shared::keys;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::breaker::Trip;
 
@@ -17,6 +17,8 @@ use crate::breaker::Trip;
 pub(crate) const INTERRUPTED: &str = "interrupted";
 /// The namespace was changed between the decision and the deletion.
 pub(crate) const CHANGED: &str = "changed_since_decision";
+/// The audit store took so long to accept the intention that the decision was made again.
+pub(crate) const LATE: &str = "decision_outdated";
 /// The namespace was gone before the intention was written.
 pub(crate) const ALREADY_DELETED: &str = "already_deleted";
 /// The deletion was rejected, or failed.
@@ -24,14 +26,9 @@ pub(crate) const DELETE_FAILED: &str = "delete_failed";
 /// The namespace is still terminating at the timeout.
 pub(crate) const DELETION_STUCK: &str = "deletion_stuck";
 
-/// The fields that all rows of a sweep share.
+/// The builder of the rows of a sweep.
 #[derive(Debug, Clone)]
-pub(crate) struct AuditEvents {
-    /// The id of the actor.
-    pub actor: String,
-    /// The hash of the current policy.
-    pub policy_hash: String,
-}
+pub(crate) struct AuditEvents(pub(crate) Origin);
 
 /// A decision to delete a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +39,6 @@ pub(crate) struct Decision {
     pub candidate: Candidate,
     /// The reason, as a code.
     pub reason: String,
-}
-
-fn id(parts: &[&str]) -> String {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update(part.len().to_le_bytes());
-        digest.update(part);
-    }
-    digest.finalize().iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// The number of earlier decisions to delete the namespace that were not carried out, from its rows.
@@ -105,34 +93,8 @@ impl Decision {
 }
 
 impl AuditEvents {
-    fn event(&self, event_type: EventType, candidate: &Candidate, id: String, now: Timestamp) -> Event {
-        let label = |key| candidate.label(key).unwrap_or_default().to_owned();
-        let lease = |key| candidate.annotation(key).map(str::to_owned);
-        let payload = Payload {
-            run_id: label(keys::RUN_ID),
-            project_id: label(keys::PROJECT_ID),
-            runtime_mode: label(keys::RUNTIME_MODE),
-            namespace: candidate.name.clone(),
-            namespace_lease_ttl: lease(keys::NAMESPACE_LEASE_TTL),
-            namespace_lease_expires_at: lease(keys::NAMESPACE_LEASE_EXPIRES_AT),
-            decision_id: Some(id),
-            uid: Some(candidate.uid.clone()),
-            resource_version: Some(candidate.resource_version.clone()),
-            policy_hash: Some(self.policy_hash.clone()),
-            ..Payload::default()
-        };
-        let actor = Actor::system(&self.actor);
-        Event {
-            correlation_id: correlation_id(candidate).to_owned(),
-            actor,
-            event_type,
-            payload,
-            created_at: now,
-        }
-    }
-
     fn of_decision(&self, event_type: EventType, decision: &Decision, now: Timestamp) -> Event {
-        let mut event = self.event(event_type, &decision.candidate, decision.id.clone(), now);
+        let mut event = self.0.event(event_type, &decision.candidate, decision.id.clone(), now);
         event.payload.reason = Some(decision.reason.clone());
         event
     }
@@ -177,7 +139,7 @@ impl AuditEvents {
     /// The namespace is retained, or is already gone: written once for the same version of it and the same reason.
     pub(crate) fn skipped(&self, candidate: &Candidate, reason: &str, now: Timestamp) -> Event {
         let id = id(&["skip", &candidate.uid, &candidate.resource_version, reason]);
-        let mut event = self.event(EventType::CleanupSkipped, candidate, id, now);
+        let mut event = self.0.event(EventType::CleanupSkipped, candidate, id, now);
         event.payload.reason = Some(reason.to_owned());
         event
     }
@@ -192,12 +154,6 @@ impl AuditEvents {
         event
     }
 
-    /// The baseline of a namespace is live since this time.
-    pub(crate) fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
-        let id = id(&["prepared", &candidate.uid]);
-        self.event(EventType::Prepared, candidate, id, ready_at)
-    }
-
     /// The circuit breaker of a sweep tripped: written once for the same limits in the same hour.
     pub(crate) fn refused(&self, trips: &[Trip], now: Timestamp) -> Event {
         let codes: Vec<_> = trips.iter().map(Trip::code).collect();
@@ -206,19 +162,13 @@ impl AuditEvents {
             reason: codes.first().map(|code| (*code).to_owned()),
             guardrail_details: trips.iter().map(ToString::to_string).collect(),
             decision_id: Some(id(&["refused", &codes.join(","), &hour])),
-            policy_hash: Some(self.policy_hash.clone()),
+            policy_hash: Some(self.0.policy_hash.clone()),
             ..Payload::default()
         };
-        let actor = Actor::system(&self.actor);
-        let correlation_id = self.actor.clone();
+        let actor = Actor::system(&self.0.actor);
+        let correlation_id = self.0.actor.clone();
         Event { correlation_id, actor, event_type: EventType::CleanupRefused, payload, created_at: now }
     }
-}
-
-/// The correlation id of the run. Without one, the run or the name is used.
-pub(crate) fn correlation_id(candidate: &Candidate) -> &str {
-    let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
-    annotated.or_else(|| candidate.label(keys::RUN_ID)).unwrap_or(&candidate.name)
 }
 
 /// The blocking objects, in the platform's form.
@@ -240,7 +190,7 @@ mod tests {
     use super::*;
 
     fn audit_events() -> AuditEvents {
-        AuditEvents { actor: "codex-k8s-gc".to_owned(), policy_hash: "p".to_owned() }
+        AuditEvents(Origin { actor: "codex-k8s-gc".to_owned(), policy_hash: "p".to_owned() })
     }
 
     fn candidate() -> Candidate {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use codex_k8s_shared::audit::{AuditStore, StoreAddress, StoreError};
+use codex_k8s_shared::audit::decision::Origin;
+use codex_k8s_shared::audit::{AuditStore, Store as _, StoreAddress, StoreError};
 use codex_k8s_shared::errors;
 use codex_k8s_shared::last_sweep::{LastSweep, SweepResult};
 use codex_k8s_shared::policy::RunPolicy;
@@ -155,8 +156,7 @@ impl Session {
         before: Option<LastSweep>,
         lost: CancellationToken,
     ) -> SweepOutcome {
-        let due_before = outcome::due_before(before.as_ref());
-        let (report, error) = self.run(policy, options, progress, due_before, lost).await;
+        let (report, error) = self.run(policy, options, progress, before.as_ref(), lost).await;
         let text = error.as_ref().map(|error| errors::chain(error));
         let outcome = outcome::last_sweep(&report, text.as_deref(), before.as_ref());
         SweepOutcome { report, outcome, error }
@@ -167,7 +167,7 @@ impl Session {
         policy: &RunPolicy,
         options: SweepOptions,
         progress: &dyn Progress,
-        due_before: Option<u32>,
+        before: Option<&LastSweep>,
         lost: CancellationToken,
     ) -> (Report, Option<SweepError>) {
         let nothing = || Report::new(self.clock.now(), policy, options.dry_run);
@@ -184,11 +184,14 @@ impl Session {
             store: store.as_ref(),
             runs: &runs,
             policy,
-            audit_events: AuditEvents { actor: self.actor.clone(), policy_hash: policy.hash().clone() },
+            audit_events: AuditEvents(Origin {
+                actor: self.actor.clone(),
+                policy_hash: policy.hash().clone(),
+            }),
             clock: self.clock,
             dry_run: options.dry_run,
             allowed: options.allowed,
-            due_before,
+            due_before: outcome::due_before(before),
             progress,
             lost,
         };
@@ -201,10 +204,35 @@ impl Session {
             }
         }
         if let Some(store) = &store {
+            if result.is_ok() {
+                report.pruned_rows = self.prune(policy, store, before).await;
+            }
             store.close().await;
         }
         runs.close().await;
         (report, result.err())
+    }
+
+    /// Removes old audit rows, if the policy says so and it is time to. A failure does not affect the sweep, which has
+    /// done its work.
+    async fn prune(&self, policy: &RunPolicy, store: &AuditStore, before: Option<&LastSweep>) -> Option<u64> {
+        let now = self.clock.now();
+        let removed_before = policy.audit_store.removed_before(now)?;
+        if !policy.audit_store.is_due(before.and_then(|before| before.last_prune), now) {
+            return None;
+        }
+        match store.prune(removed_before).await {
+            Ok(rows) => {
+                tracing::info!(rows, before = %removed_before, "removed old audit rows");
+                Some(rows)
+            }
+            Err(error) => {
+                let error = errors::chain(&error);
+                tracing::error!(error, "failed to remove old audit rows");
+                self.install.warn("AuditPruneFailed", &error).await;
+                None
+            }
+        }
     }
 
     async fn open_store(&self, dry_run: DryRun) -> Result<Option<AuditStore>, StoreError> {

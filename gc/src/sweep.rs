@@ -9,15 +9,14 @@
 mod budget;
 mod delete;
 pub(crate) mod inspect;
+mod lifecycle;
 mod repair;
 pub mod report;
 
-use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store, StoreError};
+use codex_k8s_shared::audit::{AuditStore, Event, Store, StoreError};
 use codex_k8s_shared::cleanup::Candidate;
-use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_shared::runs::RunsError;
 use futures::StreamExt;
@@ -149,6 +148,7 @@ impl Sweep<'_> {
         let planned = self.plan(state).await?;
         fault::point(Point::AfterList, "").await;
         self.report_prepared(&planned).await?;
+        self.report_deleted(&planned).await?;
         let due = self.report(state, &planned).await?;
         if self.dry_run == DryRun::Client {
             let most = usize::try_from(self.most()).unwrap_or(usize::MAX);
@@ -236,32 +236,6 @@ impl Sweep<'_> {
     async fn report_absent(&self, candidate: &Candidate) -> Result<(), SweepError> {
         let event = self.audit_events.skipped(candidate, ALREADY_DELETED, self.clock.now());
         Ok(self.append(event).await?)
-    }
-
-    /// Writes rows for baselines that became live, unless they already exist, because the platform's worker writes
-    /// such rows too.
-    async fn report_prepared(&self, planned: &[Planned]) -> Result<(), SweepError> {
-        let Some(store) = self.store else { return Ok(()) };
-        let live = |planned: &&Planned| planned.candidate.annotation(keys::BASELINE_READY_AT).is_some();
-        let live: Vec<_> = planned.iter().filter(live).map(|planned| &planned.candidate).collect();
-        let Some(since) = live.iter().filter_map(|candidate| candidate.created_at).min() else {
-            return Ok(());
-        };
-        let filter =
-            Filter { event_type: Some(EventType::Prepared), since: Some(since), ..Filter::default() };
-        let rows = store.rows(&filter).await?;
-        let reported: BTreeSet<_> =
-            rows.iter().map(|row| (&*row.event.payload.namespace, &*row.event.payload.run_id)).collect();
-        for candidate in live {
-            let run = candidate.label(keys::RUN_ID).unwrap_or_default();
-            if !reported.contains(&(candidate.name.as_str(), run)) {
-                let ready_at =
-                    candidate.annotation(keys::BASELINE_READY_AT).and_then(|time| time.parse().ok());
-                let ready_at = ready_at.unwrap_or_else(|| self.clock.now());
-                self.append(self.audit_events.prepared(candidate, ready_at)).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes a row, unless this is a dry run.

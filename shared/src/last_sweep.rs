@@ -104,6 +104,10 @@ pub struct LastSweep {
     pub breaker: Vec<String>,
     /// The number of objects that are left over from deleted namespaces.
     pub leaks: u32,
+    /// The last removal of old audit rows.
+    pub last_prune: Option<Timestamp>,
+    /// The number of rows that it removed.
+    pub pruned_rows: u64,
 }
 
 #[cfg(test)]

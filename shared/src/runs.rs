@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
+use crate::database::{
+    Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, query, quoted,
+};
 use crate::identity::is_uuid;
 
 mod stored;
@@ -105,23 +107,28 @@ impl PlatformRuns {
 
     /// Closes the connections.
     pub async fn close(&self) {
-        self.database.pool.close().await;
+        self.database.close().await;
     }
 
     async fn batch(&self, ids: &[&str]) -> Result<Vec<(String, RunRow)>, DatabaseError> {
-        let query = format!(
+        let select = format!(
             "SELECT id::text AS id, status, finished_at FROM {} WHERE id = ANY($1::text[]::uuid[])",
             self.table
         );
-        let rows = sqlx::query(AssertSqlSafe(query)).bind(ids).fetch_all(&self.database.pool);
-        let rows = self.database.act(&self.act(), rows).await?;
-        let rows: Result<_, sqlx::Error> = rows.iter().map(row).collect();
-        self.database.act(&self.act(), std::future::ready(rows)).await
+        let ids: Vec<String> = ids.iter().map(|&id| id.to_owned()).collect();
+        let rows = || async {
+            let query = query(AssertSqlSafe(select.clone())).bind(ids.clone());
+            query.fetch_all(&mut *self.database.begin().await?).await?.iter().map(row).collect()
+        };
+        self.database.act(&self.act(), rows).await
     }
 
     async fn must_hold_some(&self) -> Result<(), RunsError> {
-        let query = format!("SELECT EXISTS (SELECT 1 FROM {})", self.table);
-        let some = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.database.pool);
+        let select = format!("SELECT EXISTS (SELECT 1 FROM {}) AS some", self.table);
+        let some = || async {
+            let query = query(AssertSqlSafe(select.clone()));
+            query.fetch_one(&mut *self.database.begin().await?).await?.try_get("some")
+        };
         if self.database.act(&self.act(), some).await? {
             return Ok(());
         }

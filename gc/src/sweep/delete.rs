@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use codex_k8s_shared::audit::decision::correlation_id;
 use codex_k8s_shared::audit::{Filter, Store};
 use codex_k8s_shared::cleanup::{Candidate, Verdict};
 
@@ -12,10 +13,13 @@ use crate::cluster::blockers::Remains;
 use crate::cluster::work::Deadline;
 use crate::fault::{self, Point};
 use crate::plan::Planned;
-use crate::rows::{ALREADY_DELETED, CHANGED, Decision, attempts, correlation_id};
+use crate::rows::{ALREADY_DELETED, CHANGED, Decision, LATE, attempts};
 
 /// The maximum number of decisions about a namespace that changes during one sweep.
 const MAX_ATTEMPTS: usize = 5;
+/// The maximum time between the reads of a decision and its deletion: work that begins later may not be seen. The audit
+/// store needs longer during a failover.
+const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(20);
 /// The interval of checks that a namespace is gone.
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -125,7 +129,12 @@ impl Sweep<'_> {
     async fn intend_and_delete(&self, decision: Decision) -> Result<Reply, SweepError> {
         let name = decision.candidate.name.clone();
         fault::point(Point::BeforeIntended, &name).await;
+        let begun = Instant::now();
         self.append(self.audit_events.intended(&decision, self.clock.now())).await?;
+        if begun.elapsed() > MAX_AGE {
+            self.append(self.audit_events.given_up(&decision, LATE, self.clock.now())).await?;
+            return Ok(Reply::Changed);
+        }
         fault::point(Point::AfterIntended, &name).await;
         let deletion = self.cluster.delete(&decision.candidate, false).await;
         fault::point(Point::AfterDelete, &name).await;

@@ -33,6 +33,9 @@ pub struct Report {
     pub namespaces: Vec<Line>,
     /// Leftovers of deleted namespaces.
     pub leaks: Vec<Leak>,
+    /// The number of old audit rows that were removed, if it was time to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned_rows: Option<u64>,
     #[serde(skip)]
     trips: Vec<Trip>,
     /// The index of the line of a uid.
@@ -199,6 +202,7 @@ impl Report {
             breaker: Vec::new(),
             namespaces: Vec::new(),
             leaks: Vec::new(),
+            pruned_rows: None,
             trips: Vec::new(),
             index: HashMap::new(),
         }

@@ -75,6 +75,18 @@ impl AuditStore {
         }
     }
 
+    /// Opens a store to read it. `None` if it is a file that does not exist: it is not created, because a user who only
+    /// reads could own a file that the collector cannot write.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with it.
+    pub async fn open_existing(address: &StoreAddress) -> Result<Option<Self>, StoreError> {
+        match address {
+            StoreAddress::Sqlite(file) => Ok(SqliteStore::open_existing(file).await?.map(Self::Sqlite)),
+            StoreAddress::Postgres(_) => Self::open(address).await.map(Some),
+        }
+    }
+
     /// Closes the store.
     pub async fn close(&self) {
         match self {
@@ -103,6 +115,13 @@ impl Store for AuditStore {
         match self {
             Self::Sqlite(store) => store.open_intentions().await,
             Self::Postgres(store) => store.open_intentions().await,
+        }
+    }
+
+    async fn open_namespaces(&self, since: Timestamp) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.open_namespaces(since).await,
+            Self::Postgres(store) => store.open_namespaces(since).await,
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// The type of an event. The names are the platform's, except for the two that only this product has.
+/// The type of an event. The names are the platform's, except for those that only this product has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// The baseline of a namespace is live.
@@ -23,6 +23,12 @@ pub enum EventType {
     CleanupSkipped,
     /// The circuit breaker of a sweep tripped. Not a type of the platform.
     CleanupRefused,
+    /// A namespace is gone, and another user has deleted it. Not a type of the platform.
+    Deleted,
+    /// A Job of a run was started. Not a type of the platform.
+    JobAdmitted,
+    /// A Job of a run has completed or failed. Not a type of the platform.
+    JobFinished,
 }
 
 /// A text that is not one of these types.
@@ -32,13 +38,16 @@ pub struct EventTypeError(String);
 
 impl EventType {
     /// All types.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Prepared,
         Self::CleanupIntended,
         Self::Cleaned,
         Self::CleanupFailed,
         Self::CleanupSkipped,
         Self::CleanupRefused,
+        Self::Deleted,
+        Self::JobAdmitted,
+        Self::JobFinished,
     ];
 
     /// The value of the column `event_type`.
@@ -50,6 +59,9 @@ impl EventType {
             Self::CleanupFailed => "run.namespace.cleanup_failed",
             Self::CleanupSkipped => "run.namespace.cleanup_skipped",
             Self::CleanupRefused => "run.namespace.cleanup_refused",
+            Self::Deleted => "run.namespace.deleted",
+            Self::JobAdmitted => "run.job.admitted",
+            Self::JobFinished => "run.job.finished",
         }
     }
 
@@ -102,6 +114,9 @@ pub struct Payload {
     pub runtime_mode: String,
     /// The namespace.
     pub namespace: String,
+    /// The Job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_name: Option<String>,
     /// The error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

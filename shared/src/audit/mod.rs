@@ -5,7 +5,10 @@
 
 #[cfg(feature = "audit-stores")]
 mod any;
+pub mod decision;
 mod event;
+#[cfg(feature = "audit-stores")]
+mod file_system;
 #[cfg(feature = "audit-stores")]
 mod migrations;
 #[cfg(feature = "audit-stores")]

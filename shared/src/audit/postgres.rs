@@ -10,7 +10,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::select::{self, Dialect};
 use super::{Appended, Event, EventType, Filter, Payload, Row, Store, StoreError};
-use crate::database::{Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, quoted};
+use crate::database::{
+    Act, Column, Database, DatabaseError, Moment, PgAddress, Session, Table, query, quoted,
+};
 
 mod install;
 
@@ -90,7 +92,7 @@ impl PostgresStore {
 
     /// Closes the connections.
     pub async fn close(&self) {
-        self.database.pool.close().await;
+        self.database.close().await;
     }
 
     fn act(&self, name: &'static str, rights: &str) -> Act {
@@ -105,12 +107,9 @@ impl PostgresStore {
 
     async fn write(&self, event: &Event) -> Result<bool, sqlx::Error> {
         let decision = event.payload.decision_id.as_deref();
-        // The server's default may be another level, under which the row of the previous holder of the lock would not
-        // be visible.
-        let mut transaction = self.database.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+        let mut transaction = self.database.begin().await?;
         if let Some(decision) = decision {
-            let lock =
-                sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock_of(event.event_type, decision));
+            let lock = query("SELECT pg_advisory_xact_lock($1)").bind(lock_of(event.event_type, decision));
             lock.execute(&mut *transaction).await?;
         }
         let insert = format!(
@@ -120,7 +119,7 @@ impl PostgresStore {
             table = self.table,
             on_conflict = self.on_conflict,
         );
-        let written = sqlx::query(AssertSqlSafe(insert))
+        let written = query(AssertSqlSafe(insert))
             .bind(correlation(&event.correlation_id))
             .bind(storable(&event.actor.kind))
             .bind(storable(&event.actor.id))
@@ -130,7 +129,7 @@ impl PostgresStore {
             .bind(decision.map(storable))
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().await?;
+        self.database.commit(transaction).await?;
         Ok(written.rows_affected() == 1)
     }
 
@@ -141,12 +140,15 @@ impl PostgresStore {
              AND created_at < $2 AND payload ->> 'decision_id' IS NOT NULL AND id <> ALL($3) LIMIT {BATCH}))",
             table = self.table
         );
-        let delete = sqlx::query(AssertSqlSafe(delete))
-            .bind(names(|_| true))
-            .bind(Moment(before))
-            .bind(open)
-            .execute(&self.database.pool);
-        Ok(self.database.act(&self.act("remove audit rows", "DELETE"), delete).await?.rows_affected())
+        let delete = || async {
+            let mut transaction = self.database.begin().await?;
+            let delete = query(AssertSqlSafe(delete.clone()));
+            let delete = delete.bind(names(|_| true)).bind(Moment(before)).bind(open.to_vec());
+            let deleted = delete.execute(&mut *transaction).await?.rows_affected();
+            self.database.commit(transaction).await?;
+            Ok(deleted)
+        };
+        Ok(self.database.act(&self.act("remove audit rows", "DELETE"), delete).await?)
     }
 }
 
@@ -198,15 +200,18 @@ impl Store for PostgresStore {
     /// is the column that the platform's indexes cover.
     async fn append(&self, event: &Event) -> Result<Appended, StoreError> {
         let act = self.act("write audit rows", "INSERT, SELECT");
-        let written = self.database.act(&act, self.write(event)).await?;
+        let written = self.database.act(&act, || self.write(event)).await?;
         Ok(if written { Appended::Written } else { Appended::AlreadyThere })
     }
 
     async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
         let correlation_id = filter.correlation_id.as_deref().map(correlation);
         let filter = Filter { correlation_id, ..filter.clone() };
-        let mut query = DIALECT.select::<Postgres>(&self.table, &filter);
-        let rows = query.build().fetch_all(&self.database.pool);
+        let rows = || async {
+            let mut query = DIALECT.select::<Postgres>(&self.table, &filter);
+            let query = query.build().persistent(false);
+            query.fetch_all(&mut *self.database.begin().await?).await
+        };
         let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
         rows.iter().rev().map(row).collect()
     }
@@ -214,17 +219,36 @@ impl Store for PostgresStore {
     async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {
         // The outcome of each intention is found with the index on correlation ids, starting at the time of the
         // intention minus an hour for clocks that differ. LIMIT keeps the planner from reading all outcomes.
-        let query = format!(
+        let select = format!(
             "SELECT {COLUMNS} FROM {table} AS intended WHERE event_type = $1 AND (SELECT 1 FROM {table} AS ended \
              WHERE ended.correlation_id = intended.correlation_id \
              AND ended.created_at >= intended.created_at - interval '1 hour' AND ended.event_type = ANY($2) \
              AND ended.payload ->> 'decision_id' = intended.payload ->> 'decision_id' LIMIT 1) IS NULL ORDER BY id",
             table = self.table
         );
-        let rows = sqlx::query(AssertSqlSafe(query))
-            .bind(EventType::CleanupIntended.as_str())
-            .bind(names(|event_type| event_type.ends_an_intention()))
-            .fetch_all(&self.database.pool);
+        let rows = || async {
+            let query = query(AssertSqlSafe(select.clone()));
+            let query = query
+                .bind(EventType::CleanupIntended.as_str())
+                .bind(names(|event_type| event_type.ends_an_intention()));
+            query.fetch_all(&mut *self.database.begin().await?).await
+        };
+        let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
+        rows.iter().map(row).collect()
+    }
+
+    async fn open_namespaces(&self, since: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM {table} AS prepared WHERE event_type = '{prepared}' AND created_at >= $1 \
+             AND {open} ORDER BY id",
+            table = self.table,
+            prepared = EventType::Prepared,
+            open = select::namespace_is_open(&self.table, ""),
+        );
+        let rows = || async {
+            let query = query(AssertSqlSafe(select.clone())).bind(Moment(since));
+            query.fetch_all(&mut *self.database.begin().await?).await
+        };
         let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
         rows.iter().map(row).collect()
     }

@@ -55,6 +55,24 @@ impl<T> Dialect<T> {
     }
 }
 
+/// The condition that no row `ended` reports the end of the namespace of the row `prepared`. Rows of the platform have
+/// no uid, and name a run instead.
+pub(super) fn namespace_is_open(table: &str, path: &str) -> String {
+    let field = |row: &str, name: &str| format!("{row}.payload ->> '{path}{name}'");
+    let equal = |name: &str| format!("{} = {}", field("ended", name), field("prepared", name));
+    format!(
+        "NOT EXISTS (SELECT 1 FROM {table} AS ended WHERE ended.event_type IN ('{cleaned}', '{deleted}') \
+         AND ended.created_at >= $1 AND {namespace} AND ({uid} OR ({prepared_uid} IS NULL AND {run} \
+         AND ended.created_at >= prepared.created_at)))",
+        cleaned = EventType::Cleaned,
+        deleted = EventType::Deleted,
+        namespace = equal("namespace"),
+        uid = equal("uid"),
+        prepared_uid = field("prepared", "uid"),
+        run = equal("run_id"),
+    )
+}
+
 /// Converts a row. The time is passed in, because each database stores it differently.
 pub(super) fn read<R: sqlx::Row>(
     stored: &R,

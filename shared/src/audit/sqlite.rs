@@ -12,6 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite};
 use tokio::time::{Instant, sleep};
 
+use super::file_system::network_file_system;
 use super::migrations::{unmigrated, up_to_date};
 use super::select::{self, Dialect};
 use super::{Appended, Event, EventType, Filter, Row, Store, StoreError};
@@ -24,9 +25,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// The size of the pool. Only one connection writes at a time anyway.
 const CONNECTIONS: u32 = 4;
-
-/// Network file systems, whose locks SQLite cannot rely on.
-const NETWORK: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "afs"];
 
 /// Audit rows in a file.
 #[derive(Debug, Clone)]
@@ -48,14 +46,31 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`], which says what is wrong with the file.
     pub async fn open_with_timeout(file: &Path, timeout: Duration) -> Result<Self, StoreError> {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        if let Some(file_system) = network_file_system(&absolute(file), &mounts) {
-            let (file, file_system) = (file.display().to_string(), file_system.to_owned());
-            return Err(StoreError::NetworkFile { file, file_system });
+        Self::open_or_create(file, timeout, true).await
+    }
+
+    /// Opens a file, if it exists.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what is wrong with the file.
+    pub async fn open_existing(file: &Path) -> Result<Option<Self>, StoreError> {
+        let failed = |source: std::io::Error| StoreError::Open {
+            store: file.display().to_string(),
+            source: source.into(),
+        };
+        if !file.try_exists().map_err(failed)? {
+            return Ok(None);
+        }
+        Self::open_or_create(file, TIMEOUT, false).await.map(Some)
+    }
+
+    async fn open_or_create(file: &Path, timeout: Duration, create: bool) -> Result<Self, StoreError> {
+        if let Some(file_system) = network_file_system(&absolute(file)) {
+            return Err(StoreError::NetworkFile { file: file.display().to_string(), file_system });
         }
         let options = SqliteConnectOptions::new()
             .filename(file)
-            .create_if_missing(true)
+            .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             // A row must be on the disk before the action that it announces.
             .synchronous(SqliteSynchronous::Full)
@@ -99,17 +114,6 @@ fn absolute(file: &Path) -> PathBuf {
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
     folder.and_then(|folder| Some(folder.join(whole.file_name()?))).unwrap_or(whole)
-}
-
-/// The network file system of a path, from the kernel's list of mounts; the longest mount point wins.
-fn network_file_system<'m>(path: &Path, mounts: &'m str) -> Option<&'m str> {
-    let mounted = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (point, kind) = (fields.next()?, fields.next()?);
-        path.starts_with(point.replace("\\040", " ")).then_some((point.len(), kind))
-    });
-    let (_, kind) = mounted.max_by_key(|(length, _)| *length)?;
-    NETWORK.contains(&kind).then_some(kind)
 }
 
 /// Maps SQLite's primary result codes to errors.
@@ -179,6 +183,18 @@ impl Store for SqliteStore {
         rows.iter().map(row).collect()
     }
 
+    async fn open_namespaces(&self, since: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM flow_events AS prepared WHERE event_type = '{prepared}' AND created_at >= $1 \
+             AND {open} ORDER BY id",
+            prepared = EventType::Prepared,
+            open = select::namespace_is_open("flow_events", "$."),
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(select)).bind(since.as_microsecond());
+        let rows = query.fetch_all(&self.pool).await.map_err(failed("read"))?;
+        rows.iter().map(row).collect()
+    }
+
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         let open: Vec<i64> = self.open_intentions().await?.iter().map(|row| row.id).collect();
         let mut query = sqlx::QueryBuilder::new("DELETE FROM flow_events WHERE created_at < ");
@@ -197,24 +213,4 @@ fn row(stored: &SqliteRow) -> Result<Row, StoreError> {
 
 fn read(stored: &SqliteRow) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
     select::read(stored, Timestamp::from_microsecond(stored.try_get("created_at")?)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_on_a_network_file_system_is_reported_by_the_longest_mount_point() {
-        let mounts = "/dev/sda1 / ext4 rw 0 0\nfiler:/x /srv/audit nfs4 rw 0 0\n/dev/sdb1 /srv/audit/local xfs rw 0 0\n\
-                      filer:/y /srv/two\\040words cifs rw 0 0\n";
-        for (path, found) in [
-            ("/var/lib/audit.db", None),
-            ("/srv/audit/audit.db", Some("nfs4")),
-            ("/srv/audit/local/audit.db", None),
-            ("/srv/auditor/audit.db", None),
-            ("/srv/two words/audit.db", Some("cifs")),
-        ] {
-            assert_eq!(network_file_system(Path::new(path), mounts), found, "{path}");
-        }
-    }
 }

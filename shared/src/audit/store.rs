@@ -60,7 +60,8 @@ pub enum StoreError {
     },
     /// The file is on a network file system, whose locks are not reliable.
     #[error(
-        "{file} lies on a {file_system} file system, whose locks SQLite cannot rely on; choose a local disk, or a PostgreSQL"
+        "{file} is on a {file_system} file system, which several machines can use at the same time, and SQLite's locks and \
+         shared memory only work on one; choose a local disk or a block volume, or a PostgreSQL"
     )]
     NetworkFile {
         /// The file.
@@ -124,6 +125,10 @@ pub trait Store: Send + Sync {
 
     /// The intentions without an outcome, the oldest first.
     fn open_intentions(&self) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+
+    /// The rows about prepared namespaces since this time without a row about the end of the namespace, the oldest
+    /// first.
+    fn open_namespaces(&self, since: Timestamp) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
     /// Removes rows that are older than this, except open intentions. Returns the number of removed rows.
     fn prune(&self, before: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-/// The supported parameters after the `?` besides `schema`, by libpq's names.
+/// The supported parameters after the `?` besides `schema` and `target_session_attrs`, by libpq's names.
 const PARAMETERS: [&str; 9] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "dbname", "user", "application_name"];
 
@@ -15,15 +15,59 @@ const PARAMETERS: [&str; 9] =
 /// out are taken from libpq's variables (`PGPASSWORD`, `PGHOST`, ...) and password file. Neither `Display` nor
 /// `Debug` shows a password.
 ///
+/// Several hosts are separated by commas, `HOST:PORT,HOST:PORT`, and are tried in this order;
+/// `?target_session_attrs=read-write` accepts only one that takes changes.
+///
 /// `?schema=NAME` names the schema of the tables; without it, they are found on the search path, as by any client.
 #[derive(Clone)]
 pub struct PgAddress(Arc<Parts>);
 
 struct Parts {
-    /// The address without the password and the schema.
+    /// The address of the first host, without the password, the schema and the role of the server.
     shown: Url,
+    /// The hosts as they are written, if there are several.
+    hosts: Option<String>,
     schema: Option<String>,
-    options: PgConnectOptions,
+    role: Role,
+    /// The options for each host.
+    options: Vec<PgConnectOptions>,
+}
+
+/// The role that a server must have, by libpq's values of `target_session_attrs`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Any,
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+}
+
+impl Role {
+    const ALL: [Self; 5] = [Self::Any, Self::ReadWrite, Self::ReadOnly, Self::Primary, Self::Standby];
+
+    /// The value in an address.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+        }
+    }
+
+    /// Returns true if a server has the role.
+    pub(super) const fn fits(self, is_read_only: bool, is_standby: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::ReadWrite => !is_read_only,
+            Self::ReadOnly => is_read_only,
+            Self::Primary => !is_standby,
+            Self::Standby => is_standby,
+        }
+    }
 }
 
 /// An invalid address of a database. The error never contains the text, which may hold a password.
@@ -39,7 +83,8 @@ impl FromStr for PgAddress {
     type Err = PgAddressError;
 
     fn from_str(text: &str) -> Result<Self, PgAddressError> {
-        let mut url = Url::parse(text).map_err(|why| error(format!("found no URL ({why})")))?;
+        let (hosts, first) = split_hosts(text);
+        let mut url = Url::parse(&first).map_err(|why| error(format!("found no URL ({why})")))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(error("found another scheme than postgres"));
         }
@@ -48,6 +93,7 @@ impl FromStr for PgAddress {
         if schema.as_deref() == Some("") {
             return Err(error("found an empty schema"));
         }
+        let role = role(&mut url)?;
         let mut shown = url.clone();
         // This only fails for an address without a host, which does not have a password.
         let _ = shown.set_password(None);
@@ -56,12 +102,63 @@ impl FromStr for PgAddress {
             Ok(options) => options,
             Err(_) => return Err(error("found a port or an sslmode that is none")),
         };
+        // PgBouncer rejects this parameter, which only affects numbers with fractions.
+        let options = options.extra_float_digits(None);
         protection(&options, &shown)?;
         if options.get_database().is_none() {
             return Err(error("found no name of a database"));
         }
-        Ok(Self(Arc::new(Parts { shown, schema, options })))
+        let options = match &hosts {
+            Some(hosts) => each_host(&options, hosts, &shown)?,
+            None => vec![options],
+        };
+        Ok(Self(Arc::new(Parts { shown, hosts, schema, role, options })))
     }
+}
+
+/// Returns the list of hosts, if there are several, and the address with the first of them only, because a URL has one
+/// host.
+fn split_hosts(text: &str) -> (Option<String>, String) {
+    let whole = || (None, text.to_owned());
+    let Some((scheme, rest)) = text.split_once("://") else { return whole() };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    match hosts.split_once(',') {
+        Some((first, _)) => (Some(hosts.to_owned()), format!("{scheme}://{user}{first}{tail}")),
+        None => whole(),
+    }
+}
+
+/// Returns the options for each host of a list.
+fn each_host(
+    options: &PgConnectOptions,
+    hosts: &str,
+    shown: &Url,
+) -> Result<Vec<PgConnectOptions>, PgAddressError> {
+    if shown.query_pairs().any(|(key, _)| matches!(&*key, "host" | "port")) {
+        return Err(error("found a list of hosts, and host or port as parameters; name the hosts once"));
+    }
+    let each = hosts.split(',').map(|host| {
+        let url = Url::parse(&format!("postgres://{host}/")).ok();
+        let url = url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()));
+        let url = url.ok_or_else(|| error("found a list with a host that is none"))?;
+        let host: PgConnectOptions =
+            url.as_str().parse().map_err(|_| error("found a list with a host that is none"))?;
+        Ok(options.clone().host(host.get_host()).port(host.get_port()))
+    });
+    each.collect()
+}
+
+/// Takes the role of the server out of the address, or from libpq's variable.
+fn role(url: &mut Url) -> Result<Role, PgAddressError> {
+    let named = take_parameter(url, "target_session_attrs");
+    let named = named.or_else(|| std::env::var("PGTARGETSESSIONATTRS").ok()).filter(|name| !name.is_empty());
+    let Some(named) = named else { return Ok(Role::Any) };
+    let known = Role::ALL.into_iter().find(|role| role.as_str() == named);
+    known.ok_or_else(|| {
+        let known = Role::ALL.map(Role::as_str).join(", ");
+        error(format!("found a target_session_attrs that is none of {known}"))
+    })
 }
 
 /// Rejects text that is not an address because of a password with reserved characters.
@@ -74,13 +171,17 @@ fn structure(url: &Url) -> Result<(), PgAddressError> {
             "found a / or @ in the name of the database; in a password write them as %2F and %40",
         ));
     }
-    if url.host_str().is_some_and(|host| host.contains(',')) {
-        return Err(error("found several hosts; name one"));
-    }
-    for (key, _) in url.query_pairs() {
-        if !PARAMETERS.contains(&&*key) && !matches!(&*key, "schema" | "password") {
+    for (key, value) in url.query_pairs() {
+        if !PARAMETERS.contains(&&*key) && !matches!(&*key, "schema" | "password" | "target_session_attrs") {
             let known = PARAMETERS.join(", ");
-            return Err(error(format!("found a parameter that is none of schema, password, {known}")));
+            return Err(error(format!(
+                "found a parameter that is none of schema, password, target_session_attrs, {known}"
+            )));
+        }
+        if matches!(&*key, "host" | "port") && value.contains(',') {
+            return Err(error(
+                "found several hosts in a parameter; list them before the name of the database",
+            ));
         }
     }
     Ok(())
@@ -122,15 +223,14 @@ impl PgAddress {
 
     /// The database in a short form for messages: `HOST:PORT/DATABASE`.
     pub fn database(&self) -> String {
-        let options = &self.0.options;
-        let host =
-            options.get_socket().map_or_else(|| options.get_host().to_owned(), |s| s.display().to_string());
-        format!("{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default())
+        let hosts: Vec<_> = self.0.options.iter().map(host_and_port).collect();
+        let name = self.0.options.first().and_then(PgConnectOptions::get_database);
+        format!("{}/{}", hosts.join(","), name.unwrap_or_default())
     }
 
     /// The user.
     pub(crate) fn user(&self) -> &str {
-        self.0.options.get_username()
+        self.0.options.first().map_or("", PgConnectOptions::get_username)
     }
 
     /// The error of a TLS file of the address that cannot be read.
@@ -147,18 +247,36 @@ impl PgAddress {
         faults.next()
     }
 
-    pub(super) fn options(&self) -> &PgConnectOptions {
+    /// The options for each host, in their order.
+    pub(super) fn options(&self) -> &[PgConnectOptions] {
         &self.0.options
     }
+
+    /// The role that the server must have.
+    pub(super) fn role(&self) -> Role {
+        self.0.role
+    }
+}
+
+/// One server in a short form for messages.
+pub(super) fn host_and_port(options: &PgConnectOptions) -> String {
+    let host =
+        options.get_socket().map_or_else(|| options.get_host().to_owned(), |s| s.display().to_string());
+    format!("{host}:{}", options.get_port())
 }
 
 impl fmt::Display for PgAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.shown.clone();
+        if self.0.role != Role::Any {
+            shown.query_pairs_mut().append_pair("target_session_attrs", self.0.role.as_str());
+        }
         if let Some(schema) = &self.0.schema {
             shown.query_pairs_mut().append_pair("schema", schema);
         }
-        out.write_str(shown.as_str())
+        let Some(hosts) = &self.0.hosts else { return out.write_str(shown.as_str()) };
+        let before = &shown[..url::Position::BeforeHost];
+        write!(out, "{before}{hosts}{}", &shown[url::Position::AfterPort..])
     }
 }
 
@@ -171,7 +289,11 @@ impl fmt::Debug for PgAddress {
 /// Compares everything except the password.
 impl PartialEq for PgAddress {
     fn eq(&self, other: &Self) -> bool {
-        self.0.shown == other.0.shown && self.0.schema == other.0.schema
+        let parts = |address: &Self| {
+            let Parts { shown, hosts, schema, role, .. } = &*address.0;
+            (shown.clone(), hosts.clone(), schema.clone(), *role)
+        };
+        parts(self) == parts(other)
     }
 }
 
@@ -218,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_lists_hosts_as_libpq_does() {
+        let text =
+            "postgres://gc:s3,c@one:5433,[::1],two/platform?target_session_attrs=read-write&schema=audit";
+        let parsed = address(text);
+        assert_eq!(parsed.to_string(), text.replace(":s3,c", ""));
+        assert_eq!(address(&parsed.to_string()).to_string(), parsed.to_string());
+        assert_eq!(parsed.database(), "one:5433,[::1]:5432,two:5432/platform");
+        assert_eq!(parsed.role(), Role::ReadWrite);
+        assert_ne!(address("postgres://gc@one,two/platform"), address("postgres://gc@one,three/platform"));
+        assert!(parsed.options().iter().all(|options| options.get_username() == "gc"));
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_without_the_text_which_may_hold_a_password() {
         for (text, why) in [
             ("postgres://gc:s3#cret@db/platform", "no URL"),
@@ -226,7 +361,11 @@ mod tests {
             ("postgres://gc:12?s3cret@db/platform", "parameter"),
             ("postgres://gc:s3cret@db:port/platform", "no URL"),
             ("mysql://gc:s3cret@db/platform", "scheme"),
-            ("postgres://gc:s3cret@one,two/platform", "several hosts"),
+            ("postgres://gc:s3cret@one,/platform", "a host that is none"),
+            ("postgres://gc:s3cret@one,two:port/platform", "a host that is none"),
+            ("postgres://gc:s3cret@one,two/platform?host=three", "name the hosts once"),
+            ("postgres://gc:s3cret@/platform?host=one,two", "before the name of the database"),
+            ("postgres://gc:s3cret@one/platform?target_session_attrs=master", "any, read-write"),
             ("postgres://gc:s3cret@db/platform?slmode=verify-full", "parameter"),
             ("postgres://gc:s3cret@db/platform?sslmode=full", "an sslmode that is none"),
             ("postgres://gc:s3cret@db/platform?sslmode=allow", "use require or verify-full"),

@@ -87,6 +87,47 @@ pub enum DatabaseError {
         #[source]
         source: Source,
     },
+    /// The server has another role than the address requests.
+    #[error("the database {database} is {found}; target_session_attrs={expected} requests another server")]
+    Role {
+        /// The database.
+        database: String,
+        /// The role of the server.
+        found: &'static str,
+        /// The requested role.
+        expected: &'static str,
+    },
+    /// None of several hosts can be used.
+    #[error("no host of the database {database} can be used: {}", each(causes))]
+    NoHost {
+        /// The database.
+        database: String,
+        /// The error of each host.
+        causes: Vec<DatabaseError>,
+    },
+    /// A pooler in front of the database, or the database itself, rejects the connection as not well-formed.
+    #[error(
+        "a pooler such as PgBouncer in front of the database {database} refused the connection; its log tells more"
+    )]
+    Pooler {
+        /// The database.
+        database: String,
+        /// The error of the pooler.
+        #[source]
+        source: Source,
+    },
+    /// A pooler hands every statement to another session.
+    #[error(
+        "PgBouncer in front of the database {database} allows no transactions; set pool_mode = transaction or session for \
+         this database"
+    )]
+    StatementPooling {
+        /// The database.
+        database: String,
+        /// The error of the pooler.
+        #[source]
+        source: Source,
+    },
     /// The disk or the memory is full.
     #[error("the database {database} is full: its disk or its memory; give it more, or remove old rows")]
     Full {
@@ -148,6 +189,33 @@ pub enum DatabaseError {
     },
 }
 
+/// The errors of several hosts, each with its causes.
+fn each(errors: &[DatabaseError]) -> String {
+    let chain = |error: &DatabaseError| {
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |&error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    errors.iter().map(chain).collect::<Vec<_>>().join(" | ")
+}
+
+impl DatabaseError {
+    /// Returns true if the error can be part of a failover, so that another server, or the same one a little later, can
+    /// be used.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::ReadOnly { .. } | Self::Role { .. } | Self::Pooler { .. } => {
+                true
+            }
+            // A host that has gone does not even refuse, and a pool waits for one that refuses.
+            Self::Slow { source, .. } => {
+                source.as_ref().is_none_or(|source| source.is::<tokio::time::error::Elapsed>())
+            }
+            Self::NoHost { causes, .. } => causes.iter().any(Self::may_pass),
+            _ => false,
+        }
+    }
+}
+
 /// The context of an error: user, database, purpose and timeout.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
@@ -193,6 +261,10 @@ impl Asker {
             "57P03" | "57P01" | "57P02" | "57P05" | "25P03" => {
                 DatabaseError::Unreachable { database, source }
             }
+            "08P01" if source.to_string().contains("statement pooling mode") => {
+                DatabaseError::StatementPooling { database, source }
+            }
+            "08P01" => DatabaseError::Pooler { database, source },
             _ if state.starts_with("08") => DatabaseError::Unreachable { database, source },
             "57014" => self.slow(Some(source)),
             // lock not available; deadlock

@@ -8,7 +8,7 @@ mod table;
 
 pub use address::PgAddress;
 pub(crate) use address::PgAddressError;
-pub(crate) use connection::{Database, Session};
+pub(crate) use connection::{Database, Session, query};
 pub(crate) use fault::Act;
 pub use fault::DatabaseError;
 pub(crate) use moment::Moment;

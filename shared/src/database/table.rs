@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::connection::Database;
+use super::connection::{Database, query};
 use super::fault::{Act, DatabaseError};
 
 /// A required column: its name and its type.
@@ -50,8 +50,9 @@ impl Table {
         };
         let user = quoted(&database.asker().user);
         let act = Act { name: "look for tables", grant: format!("GRANT USAGE ON SCHEMA ... TO {user}") };
-        let found = sqlx::query(FIND).bind(&schema).fetch_optional(&database.pool);
-        let Some(found) = database.act(&act, found).await? else { return Ok(None) };
+        let find =
+            || async { query(FIND).bind(schema.clone()).fetch_optional(&mut *database.begin().await?).await };
+        let Some(found) = database.act(&act, find).await? else { return Ok(None) };
         let text = |error| database.asker().fault(&act, error);
         let table: String = found.try_get("name").map_err(text)?;
         if !found.try_get::<bool, _>("readable").map_err(text)? {
@@ -67,7 +68,7 @@ impl Table {
         if !found.try_get::<bool, _>("is_table").map_err(text)? {
             return Err(form(database, &table, "a view or the like".to_owned(), "a table".to_owned()));
         }
-        let columns = sqlx::query(COLUMNS).bind(oid).fetch_all(&database.pool);
+        let columns = || async { query(COLUMNS).bind(oid).fetch_all(&mut *database.begin().await?).await };
         let columns = database.act(&act, columns).await?;
         let columns = columns.iter().map(column).collect::<Result<_, _>>().map_err(text)?;
         Ok(Some(Self { name: table, oid, columns }))
@@ -113,7 +114,10 @@ impl Table {
     /// Returns true if there is a unique index of this name.
     pub(crate) async fn has_index(&self, database: &Database, index: &str) -> Result<bool, DatabaseError> {
         let act = Act { name: "look for indexes", grant: String::new() };
-        let found = sqlx::query_scalar(HAS_INDEX).bind(self.oid).bind(index).fetch_one(&database.pool);
+        let found = || async {
+            let query = query(HAS_INDEX).bind(self.oid).bind(index.to_owned());
+            query.fetch_one(&mut *database.begin().await?).await?.try_get("has")
+        };
         database.act(&act, found).await
     }
 }

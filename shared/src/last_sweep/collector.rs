@@ -89,6 +89,15 @@ fn metrics<'a>(last: &'a LastSweep) -> Vec<Metric<'a>> {
         ),
         ("breaker_open", "1 if the breaker tripped", vec![(None, i64::from(!last.breaker.is_empty()))]),
         ("leaks", "What is left over of namespaces that are gone", count(last.leaks)),
+        ("last_prune_timestamp_seconds", "When old audit rows were last removed", seconds(last.last_prune)),
+        (
+            "pruned_rows",
+            "Audit rows that the last removal removed",
+            last.last_prune
+                .map(|_| (None, i64::try_from(last.pruned_rows).unwrap_or(i64::MAX)))
+                .into_iter()
+                .collect(),
+        ),
     ]
 }
 

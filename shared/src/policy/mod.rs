@@ -4,6 +4,7 @@
 //! be denied otherwise, so no file is needed. An unknown field is an error with its line and column, because a
 //! misspelled restriction would silently not apply.
 
+mod audit_store;
 mod baseline;
 mod cleanup;
 mod guard;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use audit_store::AuditStorePolicy;
 pub(crate) use baseline::{Access, AccessProfile, Baseline};
 pub use baseline::{BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, MissingLease, UnknownRun, UnverifiedOrigin};
@@ -62,6 +64,9 @@ pub struct RunPolicy {
     /// The deletion of expired namespaces, and its safeguards.
     #[serde(default)]
     pub cleanup: Cleanup,
+    /// The audit rows about Jobs, and the lifetime of all rows.
+    #[serde(default)]
+    pub audit_store: AuditStorePolicy,
     /// The roles that may be bound in run namespaces in addition to those of the access profiles, and the subjects
     /// that they may be bound to.
     #[serde(default)]
@@ -122,6 +127,7 @@ impl Default for RunPolicy {
             baseline: Baseline::default(),
             jobs: Jobs::default(),
             cleanup: Cleanup::default(),
+            audit_store: AuditStorePolicy::default(),
             rbac: Rbac::default(),
             tokens: Tokens::default(),
             quotas: Quotas::default(),
@@ -155,6 +161,7 @@ impl RunPolicy {
         self.rbac.check()?;
         self.tokens.check()?;
         self.cleanup.check()?;
+        self.audit_store.check()?;
         self.quotas.check(&self.lease)
     }
 

@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{TABLE, TIMEOUT};
-use crate::database::{Act, Column, Database, DatabaseError, PgAddress, Session, Table, quoted};
+use crate::database::{Act, Column, Database, DatabaseError, PgAddress, Session, Table, query, quoted};
 use crate::identity::{ProjectId, RunId, is_uuid};
 
 /// The columns that are read (contract.md, section 6).
@@ -47,15 +47,18 @@ pub async fn read_run(address: &PgAddress, id: &RunId) -> Result<Option<StoredRu
         name: "read a run",
         grant: format!("GRANT SELECT ON {} TO {}", table.name, quoted(&database.asker().user)),
     };
-    let query = format!(
+    let select = format!(
         "SELECT correlation_id, coalesce(project_id::text, '') AS project, run_payload::text AS payload FROM {} \
          WHERE id = $1::text::uuid",
         table.name
     );
-    let found = sqlx::query(AssertSqlSafe(query)).bind(id.as_str()).fetch_optional(&database.pool);
-    let found = async { found.await?.map(|stored| run(id, &stored)).transpose() };
+    let found = || async {
+        let query = query(AssertSqlSafe(select.clone())).bind(id.to_string());
+        let found = query.fetch_optional(&mut *database.begin().await?).await?;
+        found.map(|stored| run(id, &stored)).transpose()
+    };
     let run = database.act(&act, found).await;
-    database.pool.close().await;
+    database.close().await;
     run
 }
 

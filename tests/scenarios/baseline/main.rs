@@ -11,5 +11,6 @@ mod harness;
 mod inspection;
 mod keepalive;
 mod leaders;
+mod rows;
 mod sequence;
 mod worker;

@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use codex_k8s_gc::fault::Point;
 use codex_k8s_tests::Postgres;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -156,6 +157,36 @@ fn sweeps_that_nothing_keeps_apart_write_the_rows_of_one_into_the_platforms_tabl
     }
     for name in &names {
         assert_eq!(platform.events(name), ["cleanup_intended ttl_expired", "cleaned ttl_expired"]);
+        assert_eq!(cluster.read(name), None);
+    }
+}
+
+#[test]
+fn a_failover_in_the_middle_of_a_sweep_costs_no_row_and_nothing_is_deleted_without_one() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let names: Vec<_> = (0..8).map(|_| platform.namespace(Ns::expired, Some("succeeded"))).collect();
+    let standby = platform.postgres.start_standby().unwrap();
+    // Each commit waits for the standby, so that none is lost with the primary.
+    for sql in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+        platform.postgres.sql("postgres", sql).unwrap();
+    }
+    let (one, two) = (platform.postgres.port(), standby.port());
+    let url = format!(
+        "postgres://{COLLECTOR}:{COLLECTOR}@127.0.0.1:{one},127.0.0.1:{two}/platform?target_session_attrs=read-write"
+    );
+    let addresses = [format!("--audit-store={url}"), format!("--runs={url}")];
+    let held = cluster.stand_still(Point::AfterIntended, &names[3], &[&addresses[0], &addresses[1]]);
+    platform.postgres.stop().unwrap();
+    standby.sql("postgres", "SELECT pg_promote()").unwrap();
+    let swept = held.go_on();
+    assert_eq!(swept.code, 0, "{}", swept.told);
+    for name in &names {
+        let rows = format!(
+            "SELECT string_agg(event_type, ' ' ORDER BY id) FROM flow_events WHERE payload ->> 'namespace' = '{name}'"
+        );
+        let rows = standby.sql("platform", &rows).unwrap();
+        assert_eq!(rows, "run.namespace.cleanup_intended run.namespace.cleaned", "{name}");
         assert_eq!(cluster.read(name), None);
     }
 }

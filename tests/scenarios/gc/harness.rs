@@ -271,16 +271,7 @@ impl Cluster {
     /// Writes a row as the platform's worker does.
     pub(crate) fn append(&self, event_type: EventType, name: &str) {
         let address = format!("sqlite:{}", self.store().display()).parse().unwrap();
-        let payload =
-            Payload { namespace: name.to_owned(), run_id: format!("run-{name}"), ..Payload::default() };
-        let actor = Actor::system("codex-k8s-worker");
-        let event = Event {
-            correlation_id: "c".to_owned(),
-            actor,
-            event_type,
-            payload,
-            created_at: Timestamp::now(),
-        };
+        let event = event(event_type, name);
         self.runtime.block_on(async {
             let store = AuditStore::open(&address).await.unwrap();
             store.append(&event).await.unwrap();
@@ -294,6 +285,13 @@ impl Cluster {
         let rows = self.rows_of(&filter).into_iter();
         rows.map(|row| (row.event.event_type, row.event.payload.reason.unwrap_or_default())).collect()
     }
+}
+
+/// A row as the platform's worker writes it.
+pub(crate) fn event(event_type: EventType, name: &str) -> Event {
+    let payload = Payload { namespace: name.to_owned(), run_id: format!("run-{name}"), ..Payload::default() };
+    let (correlation_id, actor) = ("c".to_owned(), Actor::system("codex-k8s-worker"));
+    Event { correlation_id, actor, event_type, payload, created_at: Timestamp::now() }
 }
 
 /// A store that another program has locked.

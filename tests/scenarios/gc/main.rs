@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod idle;
 mod installed;
+mod lifecycle;
 mod outages;
 mod page;
 mod races;

@@ -1,5 +1,6 @@
 //! A PostgreSQL server for tests.
 
+mod pgbouncer;
 mod programs;
 
 use std::fs;
@@ -19,6 +20,7 @@ use crate::eventually::eventually;
 use crate::process::Process;
 use crate::supervisor::{Program, Supervisor};
 
+pub use pgbouncer::PgBouncer;
 pub use programs::Programs;
 
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -35,6 +37,8 @@ pub struct Postgres {
     supervisor: Mutex<Option<Supervisor>>,
     playground: PathBuf,
     programs: Programs,
+    /// The programs with `psql`.
+    client: Programs,
     owner: Option<Owner>,
     port: u16,
     folder: TempDir,
@@ -69,6 +73,28 @@ impl Owner {
         [&words[..], &[self.uid.to_string(), "--regid".to_owned(), self.gid.to_string(), "--".to_owned()]]
             .concat()
     }
+
+    /// Returns the executable and the arguments that run a program as this user.
+    fn wrap(owner: Option<Self>, program: PathBuf, args: Vec<String>) -> (PathBuf, Vec<String>) {
+        match owner {
+            Some(owner) => {
+                let program = vec![program.display().to_string()];
+                (PathBuf::from("setpriv"), [owner.prefix(), program, args].concat())
+            }
+            None => (program, args),
+        }
+    }
+}
+
+/// Copies a folder of programs out of the cache of root, which other users cannot read.
+fn within_reach(root: &Path, copy: &Path) -> anyhow::Result<()> {
+    // Hard links are free, but are not possible across file systems.
+    let copied = ["--link", "--reflink=auto"].iter().any(|how| {
+        let copied = Command::new("cp").args(["--archive", how]).arg(root).arg(copy).output();
+        copied.is_ok_and(|copied| copied.status.success())
+    });
+    ensure!(copied, "failed to copy {}", root.display());
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).context("failed to open up the copy")
 }
 
 impl Postgres {
@@ -78,43 +104,65 @@ impl Postgres {
     /// # Errors
     /// Returns an error if no PostgreSQL can be found or unpacked, or it does not start; with the end of its log.
     pub fn start(playground: &Path) -> anyhow::Result<Self> {
+        Self::start_programs(playground, Programs::find()?)
+    }
+
+    /// Starts a PostgreSQL of this major version.
+    ///
+    /// # Errors
+    /// Returns an error if the version cannot be downloaded, or it does not start; with the end of its log.
+    pub fn start_version(playground: &Path, version: u32) -> anyhow::Result<Self> {
+        Self::start_programs(playground, Programs::of_version(version)?)
+    }
+
+    fn start_programs(playground: &Path, programs: Programs) -> anyhow::Result<Self> {
+        let postgres = Self::prepare(playground, programs)?;
+        postgres.initialize()?;
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    fn prepare(playground: &Path, programs: Programs) -> anyhow::Result<Self> {
         let mut postgres = Self {
             supervisor: Mutex::new(None),
             playground: playground.to_owned(),
-            programs: Programs::find()?,
+            client: if programs.has("psql") { programs.clone() } else { Programs::find()? },
+            programs,
             owner: Owner::find()?,
             port: free_port()?,
             folder: tempfile::Builder::new().prefix("postgres-").tempdir()?,
         };
         postgres.own(postgres.folder.path())?;
-        postgres.bring_within_reach()?;
-        postgres.initialize()?;
-        postgres.start_again()?;
+        if let (Some(root), Some(_)) = (postgres.programs.root(), postgres.owner) {
+            let copy = postgres.file("programs");
+            within_reach(root, &copy)?;
+            postgres.programs = postgres.programs.moved(&copy);
+        }
         Ok(postgres)
+    }
+
+    /// Starts a standby of this server, which follows it and takes no changes until it is promoted.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be copied, or does not start; with the end of its log.
+    pub fn start_standby(&self) -> anyhow::Result<Self> {
+        let standby = Self::prepare(&self.playground, Programs::find()?)?;
+        let ran = standby
+            .command("pg_basebackup")
+            .arg(format!("--pgdata={}", standby.data().display()))
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .arg(format!("--dbname={}", self.admin_url("postgres")))
+            .output()?;
+        ensure!(ran.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&ran.stderr));
+        standby.configure(&format!("port = {}\n", standby.port))?;
+        standby.start_again()?;
+        Ok(standby)
     }
 
     fn own(&self, path: &Path) -> anyhow::Result<()> {
         if let Some(owner) = self.owner {
             chown(path, Some(owner.uid), Some(owner.gid))?;
         }
-        Ok(())
-    }
-
-    /// Copies the programs out of the cache of root, which other users cannot read.
-    fn bring_within_reach(&mut self) -> anyhow::Result<()> {
-        let Some(root) = self.programs.root() else { return Ok(()) };
-        if self.owner.is_none() {
-            return Ok(());
-        }
-        let copy = self.folder.path().join("programs");
-        // Hard links are free, but are not possible across file systems.
-        let copied = ["--link", "--reflink=auto"].iter().any(|how| {
-            let copy = Command::new("cp").args(["--archive", how]).arg(root).arg(&copy).output();
-            copy.is_ok_and(|copy| copy.status.success())
-        });
-        ensure!(copied, "failed to copy {}", root.display());
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-        self.programs = Programs::unpacked(&copy).context("the copy of PostgreSQL does not run")?;
         Ok(())
     }
 
@@ -201,14 +249,7 @@ impl Postgres {
         let data = self.data().display().to_string();
         let log = self.file("postgres.log");
         let args = vec!["-D".to_owned(), data];
-        let program = self.programs.path("postgres");
-        let (path, args) = match self.owner {
-            Some(owner) => {
-                let program = vec![program.display().to_string()];
-                (PathBuf::from("setpriv"), [owner.prefix(), program, args].concat())
-            }
-            None => (program, args),
-        };
+        let (path, args) = Owner::wrap(self.owner, self.programs.path("postgres"), args);
         let env = self.programs.env();
         // The log of the last run is not about this one.
         let _ = fs::remove_file(&log);
@@ -296,11 +337,19 @@ impl Postgres {
     /// # Errors
     /// Returns an error if a statement fails; with the message of PostgreSQL.
     pub fn sql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
-        let ran = Command::new(self.programs.path("psql"))
-            .envs(self.programs.env())
+        self.sql_at(&self.admin_url(database), sql)
+    }
+
+    /// Runs SQL at an address, which may be that of a pooler, and returns its output.
+    ///
+    /// # Errors
+    /// Returns an error if a statement fails; with the message of PostgreSQL.
+    pub fn sql_at(&self, address: &str, sql: &str) -> anyhow::Result<String> {
+        let ran = Command::new(self.client.path("psql"))
+            .envs(self.client.env())
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
             .arg(format!("--command={sql}"))
-            .arg(self.admin_url(database))
+            .arg(address)
             .output()
             .context("failed to run psql")?;
         ensure!(ran.status.success(), "psql failed: {}", String::from_utf8_lossy(&ran.stderr).trim());

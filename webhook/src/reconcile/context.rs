@@ -8,6 +8,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
+use super::audit_rows::AuditRows;
 use super::backoff::ExponentialBackoff;
 use super::cluster::Cluster;
 use super::inspection_cluster::Inspector;
@@ -27,6 +28,8 @@ pub struct Context {
     pub jobs: AgentJobs,
     /// The time for which pending Jobs are still released after the policy stops limiting them.
     pub linger: Duration,
+    /// The audit rows, if there is a store for them.
+    pub audit_rows: Option<AuditRows>,
     pub(super) cluster: Cluster,
     pub(super) inspector: Inspector,
     pub(super) recorder: Recorder,
@@ -54,11 +57,20 @@ impl Context {
             ),
             jobs: AgentJobs::new(client.clone(), cluster.clone()),
             linger,
+            audit_rows: None,
             metrics,
             cluster,
             inspector: Inspector::new(client.clone()),
             recorder: Recorder::new(client, reporter),
             backoff: ExponentialBackoff::default(),
+        }
+    }
+
+    /// Writes audit rows forever, if there is a store for them.
+    pub async fn write_rows(&self) {
+        match &self.audit_rows {
+            Some(rows) => rows.run(&self.cluster).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 
 use super::context::Context;
 use super::inspection::reason;
+use super::job_rows;
 use super::namespace::{Gate, Report, reconcile};
 use super::quota::namespaces::QuotaStatus;
 use super::quota::pending::PendingNamespace;
@@ -54,6 +55,7 @@ pub async fn run(client: Client, context: Arc<Context>, changes: watch::Receiver
     tokio::join!(
         controller::run(client.clone(), &context, changes.clone()),
         job_controller::run(client.clone(), &context),
+        job_rows::run(client.clone(), &context, changes.clone()),
         control(client.clone(), Arc::clone(&context), changes),
     );
 }
@@ -102,6 +104,9 @@ async fn reconcile_one(namespace: Arc<Meta>, context: Arc<Context>) -> kube::Res
         .instrument(span.clone())
         .await;
     traces::record(&span, &result);
+    if let Some(rows) = &context.audit_rows {
+        rows.observe(&policy, &namespace.metadata);
+    }
     let report = result?;
     context.report_namespace(&report, &namespace.metadata).await;
     context.report_quota(&report, &namespace.metadata).await;

@@ -3,6 +3,7 @@
 //! It is the only writer of the annotations that open a namespace's gate. Several instances can run at the same time,
 //! because every write is an apply of the same object by the same field manager.
 
+pub mod audit_rows;
 pub(crate) mod backoff;
 pub mod certificates;
 pub mod closed_gates;
@@ -14,6 +15,7 @@ pub mod fault;
 mod gate;
 pub mod inspection;
 pub(crate) mod inspection_cluster;
+mod job_rows;
 pub mod last_sweep;
 pub mod metrics;
 pub mod namespace;

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::{PostgresStore, TABLE, TIMEOUT};
 use crate::audit::StoreError;
 use crate::audit::migrations::{unmigrated, up_to_date};
-use crate::database::{Act, Database, DatabaseError, PgAddress, Session, quoted};
+use crate::database::{Act, Database, DatabaseError, PgAddress, Session, query, quoted};
+
+/// The number that sessions lock while they create or migrate a schema: `codex-k8` in ASCII.
+const LOCK: i64 = 0x636f_6465_782d_6b38;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -36,12 +39,16 @@ impl PostgresStore {
         };
         let database = Database::open(address, Session::Durable, timeout).await?;
         let act = act(&database, address);
-        let pool = database.pool.clone();
-        let mut connection = database.act(&act, pool.acquire()).await?.detach();
-        let made = database.act(&act, make(&mut connection, schema)).await;
-        // The connection ends with this process at the latest.
-        let _ = connection.close().await;
-        database.pool.close().await;
+        let make = || async {
+            let mut transaction = database.begin().await?;
+            let made = make(&mut transaction, schema).await?;
+            // The names of the migrations' statements would stay behind on the session.
+            transaction.clear_cached_statements().await?;
+            database.commit(transaction).await?;
+            Ok(made)
+        };
+        let made = database.act(&act, make).await;
+        database.close().await;
         if !made? {
             let table = format!("{schema}.{TABLE}");
             return Err(DatabaseError::Form {
@@ -67,21 +74,23 @@ fn act(database: &Database, address: &PgAddress) -> Act {
 async fn make(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     let name = quoted(schema);
     // If two processes install at the same time, one waits here for the other.
-    connection.lock().await.map_err(unmigrated)?;
-    let conflict = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL";
-    let conflict = sqlx::query_scalar(conflict)
+    query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+    let found = query(
+        "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL AS conflict, \
+         EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $3) AS there",
+    );
+    let found = found
         .bind(format!("{name}.{TABLE}"))
         .bind(format!("{name}._sqlx_migrations"))
-        .fetch_one(&mut *connection);
-    if conflict.await? {
+        .bind(schema.to_owned());
+    let found = found.fetch_one(&mut *connection).await?;
+    if found.try_get("conflict")? {
         return Ok(false);
     }
-    let there =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)").bind(schema);
-    if !there.fetch_one(&mut *connection).await? {
+    if !found.try_get::<bool, _>("there")? {
         run(connection, format!("CREATE SCHEMA {name}")).await?;
     }
-    run(connection, format!("SET search_path = {name}")).await?;
+    run(connection, format!("SET LOCAL search_path = {name}")).await?;
     up_to_date(&MIGRATIONS).set_locking(false).run(&mut *connection).await.map_err(unmigrated)?;
     Ok(true)
 }
