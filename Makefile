@@ -1,7 +1,7 @@
 # The commands for people and CI. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster cluster-down test test-node soak fuzz lint figures bench generate tools image image-root reproduce
+.PHONY: help demo cluster cluster-down test test-versions test-node soak fuzz lint figures bench generate tools image image-root reproduce
 
 CARGO ?= cargo
 CACHE ?= $(or $(CODEX_K8S_GUARD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/codex-k8s-guard,$(HOME)/.cache/codex-k8s-guard))
@@ -44,6 +44,10 @@ cluster-down: ## Stop the control plane of `make cluster`
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
 	$(CARGO) test --locked --workspace --no-fail-fast
+	$(PLAYGROUND) versions --oldest
+
+test-versions: ## Run the suites about the API server on every version of Kubernetes, and write docs/versions.md
+	$(PLAYGROUND) versions --write
 
 test-node: image ## Run the tests on a real node (needs root; takes some minutes more the first time)
 	rm -rf $(BEFORE)/deploy && mkdir -p $(BEFORE) && git archive $(PREVIOUS) deploy/chart | tar -x -C $(BEFORE)

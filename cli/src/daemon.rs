@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::{CleanupArgs, SessionArgs};
 use crate::duration::duration;
 use crate::exit::{self, Ended, Exit, OrExit as _};
+use crate::kubernetes;
 use crate::process::{self, HealthArgs, signals};
 use crate::telemetry::TelemetryArgs;
 use page::{Page, PageArgs};
@@ -100,8 +101,8 @@ impl Args {
             served = serving => served.context("failed to serve health")?,
             served = serve(page) => served.context("failed to serve the page")?,
             () = draining => {}
+            () = kubernetes::follow(&client, &health.build, drop) => {}
             () = self.follow(&schedule, &session, &health, &stop) => {}
-            () = process::follow_version(&client, &health.build) => {}
         }
         tracing::info!("ended");
         Ok(Exit::Done)

@@ -13,6 +13,7 @@ mod duration;
 mod exit;
 mod explain;
 mod input;
+mod kubernetes;
 mod output;
 pub mod pages;
 mod policy;

@@ -83,6 +83,12 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 
+/// Prints a warning to standard error.
+pub(crate) fn warn(text: &str) {
+    // If standard error is closed, the warning is lost, and the result is not.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
 /// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If standard error is closed, there is no place left to report to.

@@ -75,7 +75,7 @@ impl Command {
     pub(super) fn run(self) -> Ended {
         match self {
             Self::PrintDefaults => ended(output::print(&plain(&RunPolicy::default())?)),
-            Self::Print(args) => ended(args.run()),
+            Self::Print(args) => args.run(),
             Self::Schema => ended(output::print(&format!(
                 "{}\n",
                 serde_json::to_string_pretty(&RunPolicy::json_schema())?

@@ -2,20 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::time::Duration;
 
 use anyhow::Context as _;
-use codex_k8s_shared::build_info::BuildInfo;
-use codex_k8s_shared::errors;
-use kube::Client;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-/// The interval between reads of the API server's version, which changes only when the cluster is upgraded.
-const VERSION_INTERVAL: Duration = Duration::from_mins(10);
-/// The delay after a failed read.
-const VERSION_RETRY_DELAY: Duration = Duration::from_secs(15);
 
 /// Creates a runtime with two worker threads, because the commands mostly wait.
 pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -108,26 +99,6 @@ pub(crate) fn signals() -> anyhow::Result<CancellationToken> {
         std::process::exit(130);
     });
     Ok(shutdown)
-}
-
-/// Exports the version of the API server, forever.
-pub(crate) async fn follow_version(client: &Client, build: &BuildInfo) {
-    loop {
-        let delay = match client.apiserver_version().await {
-            Ok(version) => {
-                build.kubernetes(&version.git_version);
-                VERSION_INTERVAL
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = errors::chain(&error),
-                    "failed to read the version of the API server"
-                );
-                VERSION_RETRY_DELAY
-            }
-        };
-        tokio::time::sleep(delay).await;
-    }
 }
 
 #[cfg(test)]

@@ -32,10 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::duration::duration;
-use crate::output;
 use crate::policy::{self, PolicyArgs};
 use crate::process::{self, HealthArgs, signals};
 use crate::telemetry::TelemetryArgs;
+use crate::{kubernetes, output};
 
 const LEADER: &str = "leader elected or quota by";
 /// The timeout for releasing the Lease at the end.
@@ -165,8 +165,8 @@ impl Args {
             ended = self.lead(&client, &work, &readiness, &shutdown) => ended?,
             ended = health => ended.context("failed to serve health")?,
             () = self.reload(&policy, &notify, metrics) => {}
+            () = kubernetes::follow(&client, &metrics.build, drop) => {}
             () = last_sweep::follow(client.clone(), namespace, &metrics.last_sweep) => {}
-            () = process::follow_version(&client, &metrics.build) => {}
         }
         tracing::info!("ended");
         Ok(())

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
+use crate::kubernetes;
 use crate::policy::{self, PolicyArgs};
 use crate::process::{self, HealthArgs, bind, signals};
 use crate::telemetry::TelemetryArgs;
@@ -194,8 +195,8 @@ impl Args {
             () = process.follow_namespaces() => anyhow::bail!("the watch of namespaces ended"),
             () = self.reload_policy(&process) => anyhow::bail!("the reloading of the policy ended"),
             () = self.follow_trust(&process) => anyhow::bail!("the polling of the webhook configurations ended"),
+            () = process.follow_version() => anyhow::bail!("the polling of the version ended"),
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
-            () = process::follow_version(&process.client, &process.metrics.build) => {}
         }
         stop.cancel();
         if let Some(recorder) = &process.recorder {
@@ -298,6 +299,11 @@ impl Process {
             resolver,
             trust,
         })
+    }
+
+    async fn follow_version(&self) {
+        kubernetes::follow(&self.client, &self.metrics.build, |minor| self.engine.set_kubernetes(minor))
+            .await;
     }
 
     async fn follow_namespaces(&self) {

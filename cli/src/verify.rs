@@ -11,7 +11,7 @@ use kube::Client;
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
 use crate::policy::PolicyArgs;
-use crate::{output, process};
+use crate::{kubernetes, output, process};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,5 +54,6 @@ pub(super) async fn verify(client: &Client, policy: &RunPolicy, timeout: Duratio
             GoDuration::from(timeout)
         );
     }
+    kubernetes::note_missing(client).await;
     output::print("enforced\n")
 }

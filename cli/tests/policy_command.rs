@@ -174,3 +174,35 @@ fn the_published_schema_of_differences_is_the_one_of_the_code() {
     let published = include_str!("../../docs/policy-diff.schema.json");
     assert!(published == generated, "docs/policy-diff.schema.json is out of date: run `make generate`");
 }
+
+#[test]
+fn the_variables_of_the_worker_become_a_policy_and_those_that_it_does_not_express_are_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = "# Deployment codex-k8s-worker, container worker\nCODEXK8S_WORKER_RUN_QUOTA_PODS=7\n\
+                CODEXK8S_WORKER_ID=worker-1\nCODEXK8S_WORKER_TYPO=1\n";
+    let args = ["print", "--from-worker-env=-"];
+    let (code, output, complained) = policy_of_input(folder.path(), &args, list);
+    assert_eq!(code, 0, "{complained}");
+    assert!(output.contains("        pods: '7'\n") || output.contains("        pods: \"7\"\n"), "{output}");
+    assert!(output.contains("afterFinish: 1s\n"), "{output}");
+    let warnings: Vec<_> = complained.lines().collect();
+    assert!(
+        warnings[0].starts_with("warning: CODEXK8S_WORKER_ID: not a setting of the policy: "),
+        "{complained}"
+    );
+    assert_eq!(warnings[1], "warning: CODEXK8S_WORKER_TYPO: not a known variable of the worker");
+    // Without a file, the variables are those of the process.
+    let mut command =
+        support::program(folder.path(), &["policy", "print", "--from-worker-env", "--profile", "b"]);
+    let ran = command.env("CODEXK8S_WORKER_RUN_QUOTA_PODS", "7").output().unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    assert!(
+        ran.status.success() && printed.contains("pods: ") && !printed.contains("afterFinish: 1s"),
+        "{printed}"
+    );
+    let (code, output, complained) =
+        policy_of_input(folder.path(), &args, "CODEXK8S_WORKER_JOB_TTL_SECONDS=10m\n");
+    let expected = "error: the variables of the worker are not valid:\nCODEXK8S_WORKER_JOB_TTL_SECONDS: Invalid \
+                    value: \"10m\": must be a whole number from 0 to 2147483647\n";
+    assert_eq!((code, output.as_str(), complained.as_str()), (2, "", expected));
+}

@@ -14,7 +14,7 @@ use crate::policy::{AccessProfile, BaselineSet, LimitSettings, QuotaSettings, Ru
 use crate::quota::quantity::Quantity;
 use crate::run::RuntimeMode;
 
-pub use guarded::{desired_object, maximum, names};
+pub use guarded::{desired_object, maximum, name_in_profile, names};
 
 /// The kinds of baseline objects, in the order in which they are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -50,6 +50,9 @@ pub const BASELINE_HASH: &str = "codex-k8s.dev/baseline-hash";
 pub const BASELINE_WAITS_FOR: &str = "codex-k8s.dev/baseline-waits-for";
 /// Annotation of this product: the time when the namespace became pending and its lease was shortened.
 pub const QUOTA_PENDING_SINCE: &str = "codex-k8s.dev/quota-pending-since";
+/// Annotation of this product, on a baseline object: the values that the platform's worker wrote last and that the
+/// policy replaced.
+pub const REPLACED_VALUES: &str = "codex-k8s.dev/replaced-values";
 /// Annotation of this product: a person's hold against cleanup.
 pub const HOLD: &str = "codex-k8s.dev/hold";
 /// Annotation of this product, on a Job that is suspended until it has a reservation: the reservation that it waits

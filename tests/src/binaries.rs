@@ -37,6 +37,48 @@ const CONTROL_PLANE: Source = Source {
     stamp: Some(kubernetes_version),
 };
 
+/// The minor versions of Kubernetes below that of [`CONTROL_PLANE`] whose API server and controllers can be built, the
+/// oldest first. etcd and kubectl are always those of [`CONTROL_PLANE`].
+static OLDER: [(&str, Source); 5] = [
+    ("1.30", older("control-plane/1.30")),
+    ("1.33", older("control-plane/1.33")),
+    ("1.34", older("control-plane/1.34")),
+    ("1.35", older("control-plane/1.35")),
+    ("1.36", older("control-plane/1.36")),
+];
+
+const fn older(name: &'static str) -> Source {
+    Source {
+        name,
+        required: "k8s.io/kubernetes",
+        programs: &[
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ],
+        definitions: &[],
+        stamp: Some(kubernetes_version),
+    }
+}
+
+/// The environment variable with the minor version of Kubernetes that a test run uses, such as `1.30`. Without it, the
+/// newest is used.
+pub const KUBERNETES: &str = "CODEX_K8S_GUARD_KUBERNETES";
+
+/// Returns the minor versions of Kubernetes that can be built, the oldest first, each with its whole version.
+///
+/// # Errors
+/// Returns an error if a module cannot be read.
+pub fn kubernetes_versions() -> anyhow::Result<Vec<(String, String)>> {
+    let older = OLDER.iter().map(|(_, source)| source);
+    let versions = older.chain([&CONTROL_PLANE]).map(|source| Ok(Module::read(source)?.version));
+    let version = |version: anyhow::Result<String>| {
+        let version = version?.trim_start_matches('v').to_owned();
+        let minor = version.rsplit_once('.').context("a version has three parts")?.0.to_owned();
+        Ok((minor, version))
+    };
+    versions.map(version).collect()
+}
+
 /// The program that renders the chart.
 const HELM: Source = Source {
     name: "helm",
@@ -129,21 +171,24 @@ const IMAGES: Source = Source {
     stamp: None,
 };
 
-/// A folder with all programs of the control plane.
+/// The folders with all programs of the control plane.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
+    /// The folder of the API server and the controllers, if they are of another version.
+    older: Option<PathBuf>,
 }
 
 impl Binaries {
-    /// Finds the programs in `KUBEBUILDER_ASSETS`, otherwise in the project's cache, which is filled if needed. That
-    /// takes some minutes, once, and the progress is printed to standard error.
+    /// Finds the programs in `KUBEBUILDER_ASSETS`, otherwise in the project's cache, which is filled if needed: of the
+    /// newest version of Kubernetes, or of the one that [`KUBERNETES`] names. That takes some minutes, once, and the
+    /// progress is printed to standard error.
     ///
     /// # Errors
     /// Returns an error if `KUBEBUILDER_ASSETS` lacks a program, or building fails, or Go is missing.
     pub fn find() -> anyhow::Result<Self> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
-            let found = Self { folder: assets.into() };
+            let found = Self { folder: assets.into(), older: None };
             if let Some(missing) = CONTROL_PLANE.missing(&found.folder) {
                 bail!(
                     "KUBEBUILDER_ASSETS ({}) has no {missing}; unset it to build one",
@@ -152,13 +197,44 @@ impl Binaries {
             }
             return Ok(found);
         }
-        Ok(Self { folder: CONTROL_PLANE.cached()? })
+        let older = match std::env::var(KUBERNETES) {
+            Ok(minor) => older_folder(&minor)?,
+            Err(_) => None,
+        };
+        Ok(Self { folder: CONTROL_PLANE.cached()?, older })
     }
 
     /// The path of a program.
     pub fn path(&self, program: &str) -> PathBuf {
-        self.folder.join(program)
+        let older = self.older.as_ref().map(|folder| folder.join(program));
+        older.filter(|path| path.is_file()).unwrap_or_else(|| self.folder.join(program))
     }
+}
+
+/// Returns the folder of the API server and the controllers of a minor version; `None` for the newest.
+fn older_folder(minor: &str) -> anyhow::Result<Option<PathBuf>> {
+    if let Some((_, source)) = OLDER.iter().find(|(known, _)| *known == minor) {
+        return source.cached().map(Some);
+    }
+    let known: Vec<_> = kubernetes_versions()?.into_iter().map(|(minor, _)| minor).collect();
+    let newest = known.last().is_some_and(|newest| newest == minor);
+    ensure!(newest, "{KUBERNETES}: Unsupported value: {minor:?}: supported values: {}", known.join(", "));
+    Ok(None)
+}
+
+/// Returns the number of the minor version of Kubernetes that this test run uses: 30 for 1.30.
+///
+/// # Errors
+/// Returns an error if there is no such number.
+pub fn kubernetes_minor() -> anyhow::Result<u32> {
+    let minor = match std::env::var(KUBERNETES) {
+        Ok(minor) => minor,
+        Err(_) => kubernetes_versions()?.pop().context("no version can be built")?.0,
+    };
+    minor
+        .strip_prefix("1.")
+        .and_then(|minor| minor.parse().ok())
+        .with_context(|| format!("{KUBERNETES}: {minor:?}"))
 }
 
 /// Returns the path of promtool, which is built into the project's cache if it is missing.

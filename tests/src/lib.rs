@@ -41,6 +41,7 @@ pub mod postgres;
 pub mod process;
 pub mod review;
 pub mod supervisor;
+pub mod versions;
 pub mod webhook;
 
 pub use caller::{Answer, Caller};

@@ -21,7 +21,7 @@ use crate::metrics::{Decision, Metrics};
 use crate::review::{AdmissionRequest, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
 use crate::rules::requester::service_account;
-use crate::rules::{self, Facts, Kind, ManagedNamespace, Occupancy, Request, Verdict};
+use crate::rules::{self, Facts, Kind, ManagedNamespace, Occupancy, Request, Verdict, Version};
 
 pub use lookup::{Lookup, LookupError};
 pub(crate) use response::Failure;
@@ -35,6 +35,7 @@ pub struct Engine<L> {
     lookup: L,
     metrics: Arc<Metrics>,
     stopped_at: Option<Timestamp>,
+    kubernetes: ArcSwap<Version>,
     sink: Option<Arc<dyn DecisionSink>>,
 }
 
@@ -46,6 +47,7 @@ impl<L: Lookup> Engine<L> {
             lookup,
             metrics,
             stopped_at: None,
+            kubernetes: ArcSwap::default(),
             sink: None,
         };
         engine.set_policy(policy);
@@ -70,6 +72,11 @@ impl<L: Lookup> Engine<L> {
         let policy = PolicyInForce::from(policy);
         self.metrics.policy_in_force(&policy.hash);
         self.policy.store(Arc::new(policy));
+    }
+
+    /// Sets the minor version of the API server. Until then, it is assumed to be the latest.
+    pub fn set_kubernetes(&self, minor: u32) {
+        self.kubernetes.store(Arc::new(Version::minor(minor)));
     }
 
     /// Returns the current policy.
@@ -150,6 +157,7 @@ impl<L: Lookup> Engine<L> {
         let policy = self.policy();
         let request = request(kind, review)?;
         let mut facts = Facts::at(self.stopped_at.unwrap_or_else(Timestamp::now));
+        facts.kubernetes = **self.kubernetes.load();
         let requester_namespace = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed =
             requester_namespace.is_some_and(|requester_namespace| self.lookup.is_known(requester_namespace));

@@ -7,6 +7,7 @@ pub mod created;
 pub mod decision;
 pub mod diff;
 pub mod engine;
+pub mod kubernetes;
 pub mod lint;
 pub mod metrics;
 pub mod namespaces;

@@ -1,11 +1,15 @@
 //! `policy print`: a complete policy to start from, with a comment on each field.
 
+mod worker;
+
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use codex_k8s_shared::policy::{Profile, RunPolicy};
 use serde_json::Value;
 
+use crate::exit::{Ended, Exit};
 use crate::output;
 
 /// The maximum width of comments.
@@ -14,9 +18,17 @@ const WIDTH: usize = 100;
 /// Print a complete policy to start from, with a comment on each field
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Platform release to print the policy for
-    #[arg(long, value_enum, default_value = "a")]
-    profile: ProfileName,
+    /// Platform release to print the policy for (default: the defaults, or `a` with --from-worker-env)
+    #[arg(long, value_enum)]
+    profile: Option<ProfileName>,
+    /// Set what the environment variables of the platform's worker set
+    ///
+    /// Without FILE, the variables of this process. FILE, or standard input if it is `-`, has lines of the form
+    /// NAME=VALUE, as `kubectl set env deployment/codex-k8s-worker --list` prints them. Variables that a policy does not
+    /// express, and unknown ones with the worker's prefix, are warned about.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "clap's form of an option whose value may be missing")]
+    from_worker_env: Option<Option<PathBuf>>,
     /// Location of the schema for editors: a URL, or a path relative to the policy file
     #[arg(long, value_name = "URL", default_value = "run-policy.schema.json", value_parser = one_word)]
     schema_url: String,
@@ -24,7 +36,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProfileName {
-    /// Defaults: one namespace per run, with quotas on CPU and memory
+    /// One namespace per run, with quotas on CPU and memory, which is deleted when the run has ended
     A,
     /// Slots and reuse: agents may change nearly everything in their namespace, and only Pods are limited
     B,
@@ -40,12 +52,17 @@ fn one_word(text: &str) -> Result<String, String> {
 }
 
 impl Args {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        let profile = match self.profile {
+    pub(super) fn run(self) -> Ended {
+        let profile = self.profile.map(|name| match name {
             ProfileName::A => Profile::A,
             ProfileName::B => Profile::B,
+        });
+        let policy = match self.from_worker_env {
+            Some(file) => worker::read(profile.unwrap_or(Profile::A), file.as_deref())?,
+            None => profile.map_or_else(RunPolicy::default, RunPolicy::of),
         };
-        output::print(&page(&RunPolicy::of(profile), &self.schema_url)?)
+        output::print(&page(&policy, &self.schema_url)?)?;
+        Ok(Exit::Done)
     }
 }
 

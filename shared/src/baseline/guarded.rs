@@ -10,7 +10,7 @@ pub fn names(policy: &RunPolicy, kind: BaselineKind) -> impl Iterator<Item = &st
     let profiles = policy.baseline.profiles().into_iter();
     let sets = policy.baseline.sets().into_iter();
     profiles
-        .filter_map(move |profile| of_profile(kind, profile))
+        .filter_map(move |profile| name_in_profile(kind, profile))
         .chain(sets.filter_map(move |set| of_set(kind, set)))
 }
 
@@ -22,7 +22,8 @@ fn of_set(kind: BaselineKind, set: &BaselineSet) -> Option<&str> {
     }
 }
 
-fn of_profile(kind: BaselineKind, profile: &AccessProfile) -> Option<&str> {
+/// The name of the object of a kind in an access profile.
+pub fn name_in_profile(kind: BaselineKind, profile: &AccessProfile) -> Option<&str> {
     match kind {
         BaselineKind::ServiceAccount => Some(&profile.service_account),
         BaselineKind::Role => Some(&profile.role),
@@ -43,7 +44,7 @@ pub fn desired_object(
     let is_it = |desired: &Desired| desired.kind == kind && desired.name == name;
     desired(policy, namespace, mode).into_iter().find(is_it).or_else(|| {
         let mut profiles = policy.baseline.profiles().into_iter();
-        let profile = profiles.find(|profile| of_profile(kind, profile) == Some(name))?;
+        let profile = profiles.find(|profile| name_in_profile(kind, profile) == Some(name))?;
         access(profile, namespace).into_iter().find(is_it)
     })
 }

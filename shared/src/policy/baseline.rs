@@ -266,7 +266,7 @@ fn is_qualified_name(key: &str) -> bool {
 }
 
 /// Returns true for a DNS subdomain (RFC 1123), the form of the names of most objects.
-fn is_subdomain(name: &str) -> bool {
+pub(super) fn is_subdomain(name: &str) -> bool {
     let is_edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_label = |label: &str| {
         let bytes = label.as_bytes();

@@ -11,6 +11,7 @@ mod guard;
 mod profile;
 mod quotas;
 mod settings;
+mod worker;
 
 use std::fmt::Write as _;
 
@@ -28,6 +29,7 @@ pub use profile::Profile;
 pub use quotas::{Limit, ProjectLimit, Quotas};
 pub use settings::{Bounds, Creation, Jobs, Level, Mode, Namespaces, SecurityLevels, Subjects};
 pub(crate) use settings::{Identities, LeasePolicy, PodSecurity, Rules};
+pub use worker::{FromWorker, is_of_worker};
 
 /// The only `apiVersion` that is supported.
 pub const API_VERSION: &str = "policy.codex-k8s.dev/v1alpha1";

@@ -1,12 +1,16 @@
 //! The policies of the two supported platform releases.
 
+use std::time::Duration;
+
 use super::baseline::rule;
-use super::{Access, BaselineSet, RunPolicy};
+use super::cleanup::ByOutcome;
+use super::{Access, BaselineSet, Retention, RunPolicy};
 
 /// A platform release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Each run has its own namespace, with a quota on CPU and memory and a LimitRange.
+    /// Each run has its own namespace, with a quota on CPU and memory and a LimitRange. The namespace goes when the
+    /// run has ended.
     A,
     /// Leases, reuse and slots. Agents may change nearly everything in their namespace, and the quota only counts
     /// Pods.
@@ -18,10 +22,19 @@ impl RunPolicy {
     /// both.
     pub fn of(profile: Profile) -> Self {
         match profile {
-            Profile::A => Self::default(),
+            Profile::A => at_a(),
             Profile::B => at_b(),
         }
     }
+}
+
+/// The defaults also suit release B, which uses a namespace again after the end of its run. Release A does not.
+fn at_a() -> RunPolicy {
+    let mut policy = RunPolicy::default();
+    let at_the_end = Retention { after_lease: None, after_finish: Some(Duration::from_secs(1)) };
+    policy.cleanup.retention.full_env =
+        ByOutcome { succeeded: at_the_end, failed: at_the_end, canceled: at_the_end };
+    policy
 }
 
 fn at_b() -> RunPolicy {

@@ -13,4 +13,6 @@ mod keepalive;
 mod leaders;
 mod rows;
 mod sequence;
+mod variables;
+#[allow(dead_code, reason = "the suite of the chart needs the rest of the traffic")]
 mod worker;

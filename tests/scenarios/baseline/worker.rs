@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use codex_k8s_shared::lease::Lease;
 use codex_k8s_shared::policy::{Profile, RunPolicy};
-use codex_k8s_tests::{Answer, Caller, Guard, Identity};
+use codex_k8s_tests::{Answer, Caller, ControlPlane, Guard, Identity};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -114,7 +114,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) async fn new(guard: &Guard, version: Version) -> Self {
-        let caller = Caller::new(&guard.control_plane, &Identity::worker()).await.unwrap();
+        Self::of(&guard.control_plane, version).await
+    }
+
+    /// The worker of a control plane, guarded or not.
+    pub(crate) async fn of(control_plane: &ControlPlane, version: Version) -> Self {
+        let caller = Caller::new(control_plane, &Identity::worker()).await.unwrap();
         Self { caller, version }
     }
 
@@ -155,6 +160,35 @@ impl Worker {
     pub(crate) async fn start(&self, run: &Run) -> anyhow::Result<Answer> {
         self.send(Method::POST, &format!("/apis/batch/v1/namespaces/{}/jobs", run.namespace), &run.job())
             .await
+    }
+
+    /// Finds out what works in a run's namespace, and deletes it: at A once its run has ended, at B in a sweep.
+    pub(crate) async fn clean_up(&self, run: &Run) -> anyhow::Result<()> {
+        let read = async |path: String| self.send(Method::GET, &path, &Value::Null).await?.object().map(drop);
+        let of_run = format!("labelSelector=codex-k8s.dev/run-id={}", run.id);
+        read(format!("/apis/batch/v1/namespaces/{}/jobs/codex-k8s-run-{}", run.namespace, run.id)).await?;
+        read(format!("/apis/batch/v1/jobs?{of_run}")).await?;
+        read(format!("/api/v1/pods?{of_run}")).await?;
+        if self.version == Version::B {
+            read("/api/v1/namespaces?labelSelector=codex-k8s.dev/managed-by=codex-k8s-worker".to_owned())
+                .await?;
+            let of_apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
+            let of_apps =
+                of_apps.map(|resource| format!("/apis/apps/v1/namespaces/{}/{resource}", run.namespace));
+            let of_batch = ["jobs", "cronjobs"];
+            let of_batch =
+                of_batch.map(|resource| format!("/apis/batch/v1/namespaces/{}/{resource}", run.namespace));
+            for path in of_apps
+                .into_iter()
+                .chain(of_batch)
+                .chain([format!("/api/v1/namespaces/{}/pods", run.namespace)])
+            {
+                read(path).await?;
+            }
+        }
+        let path = format!("/api/v1/namespaces/{}", run.namespace);
+        read(path.clone()).await?;
+        self.send(Method::DELETE, &path, &Value::Null).await?.object().map(drop)
     }
 
     async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {

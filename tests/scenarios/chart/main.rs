@@ -12,6 +12,9 @@ mod monitoring;
 mod order;
 mod packed;
 mod places;
+#[allow(dead_code, reason = "the rights need a part of the traffic")]
+#[path = "../baseline/worker.rs"]
+mod platform_worker;
 mod policies;
 mod purged;
 mod rendered;

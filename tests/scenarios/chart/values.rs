@@ -122,7 +122,7 @@ pub(crate) const SETS: [Set; 25] = [
     (
         "open-network",
         INSTALL_NAMESPACE,
-        "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\n\
+        "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\nworkerRole: {enabled: true}\n\
          admissionPolicies: {enabled: false}",
     ),
     (

@@ -4,6 +4,7 @@
 use std::process::Stdio;
 
 use codex_k8s_gc::fault::Point;
+use codex_k8s_shared::policy::{Profile, RunPolicy};
 use codex_k8s_tests::Postgres;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -140,6 +141,28 @@ fn runs_and_retention_decide_with_the_lease_and_rows_go_to_the_platforms_own_tab
     let explained = cluster.run(&["explain", &format!("ns/{running}"), &store, &runs]);
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.starts_with(&format!("{running}: retained: its run is running\n")), "{explained}");
+}
+
+#[test]
+fn under_the_profile_of_a_a_full_env_namespace_goes_when_its_run_has_ended() {
+    let cluster = Cluster::new();
+    let platform = Platform::new(&cluster);
+    let cleanup = serde_json::to_string(&RunPolicy::of(Profile::A).cleanup).unwrap();
+    // JSON is YAML.
+    let policy = cluster.policy(&format!("cleanup: {cleanup}\n"));
+    let running = platform.namespace(Ns::fresh, Some("running"));
+    let unknown = platform.namespace(Ns::fresh, None);
+    let ended = ["succeeded", "failed", "canceled"].map(|status| platform.namespace(Ns::fresh, Some(status)));
+    let swept = platform.sweep(&[&policy]);
+    assert_eq!(swept.code, 0, "{}", swept.told);
+    for name in [&running, &unknown] {
+        assert_eq!(swept.verdict(name), ("wait", "lease_lives"));
+    }
+    for name in &ended {
+        assert_eq!(swept.verdict(name), ("delete", "run_finished"));
+        assert_eq!(platform.events(name), ["cleanup_intended run_finished", "cleaned run_finished"]);
+        assert_eq!(cluster.read(name), None);
+    }
 }
 
 #[test]

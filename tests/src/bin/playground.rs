@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use codex_k8s_tests::binaries::{self, Binaries};
-use codex_k8s_tests::{bench, cluster, demo, image, node, postgres::Programs, supervisor};
+use codex_k8s_tests::{bench, cluster, demo, image, node, postgres::Programs, supervisor, versions};
 
 /// Run a guarded control plane on the loopback interface of this machine
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Command {
     Echo(bench::echo::Args),
     /// Build the programs of the control plane and of PostgreSQL into the cache
     Build,
+    /// Run the suites about the API server on other versions of Kubernetes
+    Versions(versions::Args),
     /// Run codex-k8s-guard
     #[command(disable_help_flag = true)]
     Guard {
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
             .and_then(|_| binaries::definitions())
             .and_then(|_| Programs::find())
             .map(drop),
+        Command::Versions(args) => args.run(),
         Command::Image(args) => args.run(),
         Command::KeepNode { folder } => node::keeper::keep(&folder),
         Command::Hold { dir } => cluster::hold(&playground, &dir),

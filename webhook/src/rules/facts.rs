@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::arcs;
-use super::level_version::LevelVersion;
+use super::level_version::{LevelVersion, Version};
 
 /// The facts that the rules need in addition to the request. They are collected before the decision; if one is
 /// unavailable, the request fails before any rule is evaluated.
@@ -17,6 +17,10 @@ use super::level_version::LevelVersion;
 pub struct Facts {
     /// The time of the decision.
     pub now: Timestamp,
+    /// The version of the API server, which knows no later controls of Pod Security. Records of an earlier version have
+    /// none.
+    #[serde(default)]
+    pub kubernetes: Version,
     /// The managed namespace that contains the object, if any.
     #[serde(with = "arcs::option")]
     pub namespace: Option<Arc<ManagedNamespace>>,
@@ -37,6 +41,7 @@ impl Facts {
     pub fn at(now: Timestamp) -> Self {
         Self {
             now,
+            kubernetes: Version::default(),
             namespace: None,
             run_holders: Vec::new(),
             requester_is_managed: false,

@@ -27,7 +27,18 @@ impl Default for LevelVersion {
     }
 }
 
+impl Default for Version {
+    fn default() -> Self {
+        Self::LATEST
+    }
+}
+
 impl LevelVersion {
+    /// Limits the version to that of the API server: it evaluates a later one as its latest.
+    pub(crate) fn limited_to(self, server: Version) -> Self {
+        Self { version: self.version.min(server), ..self }
+    }
+
     /// Reads the labels of a namespace like the `PodSecurity` plug-in: an unknown level counts as `restricted`.
     pub(crate) fn of<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Self {
         let level = label(keys::POD_SECURITY_ENFORCE)

@@ -3,6 +3,7 @@
 pub(crate) mod installation;
 mod situations;
 mod table;
+mod worker;
 
 use std::collections::BTreeSet;
 

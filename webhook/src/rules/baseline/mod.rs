@@ -3,3 +3,4 @@
 mod examples;
 pub(super) mod objects;
 pub(super) mod quota;
+mod replaced;

@@ -6,6 +6,7 @@ use codex_k8s_shared::policy::Mode;
 use serde_json::Value;
 
 use super::examples::objects as examples;
+use super::replaced;
 use crate::rules::object::at;
 use crate::rules::report::{Report, clean, label_path, quoted, quoted_or_nothing};
 use crate::rules::rule::{Rule, Subject};
@@ -142,14 +143,17 @@ fn set_to_the_policys(context: &Context<'_>, write: &Write<'_>, edits: &mut Edit
     else {
         return;
     };
-    let differences = desired_object.differences(new);
+    let mut differences = desired_object.differences(new);
     for (field, value) in desired_object.fields() {
         // A roleRef is immutable: the reconciler replaces the whole object.
-        let stays = field == "roleRef" && write.old.is_some_and(|old| old.get(field) != Some(value));
-        if !stays && differences.iter().any(|difference| difference.path.starts_with(field)) {
+        if field == "roleRef" && write.old.is_some_and(|old| old.get(field) != Some(value)) {
+            differences.retain(|difference| !difference.path.starts_with(field));
+        }
+        if differences.iter().any(|difference| difference.path.starts_with(field)) {
             edits.set(&[field], value.clone());
         }
     }
+    replaced::warn(&BASE001, context, write, kind, &differences, edits);
     for (key, value) in desired_object.annotations() {
         if Meta::of(new).annotation(key) != Some(value) {
             edits.annotation(&[], key, value);

@@ -97,9 +97,10 @@ fn a_role_ref_is_set_only_where_the_stored_one_is_right_already() {
     wrong["roleRef"]["name"] = "admin".into();
     wrong["subjects"] = json!([]);
     let created = mutated(&in_full_env(), WORKER, Kind::RoleBinding, None, &wrong);
-    assert_eq!(created, right);
+    let fields = |object: &Value| (object["roleRef"].clone(), object["subjects"].clone());
+    assert_eq!(fields(&created), fields(&right));
     let kept = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(right.clone()), &wrong);
-    assert_eq!(kept, right);
+    assert_eq!(fields(&kept), fields(&right));
     let stuck = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(wrong.clone()), &wrong);
     assert_eq!((&stuck["roleRef"], &stuck["subjects"]), (&wrong["roleRef"], &right["subjects"]));
 }

@@ -77,8 +77,9 @@ pub(crate) fn decide(
     let generated = requester.is_cluster_controller(policy);
     let by_kubelet = request.groups.contains(&KUBELETS);
     let subresource = request.subresource;
-    let context =
-        Context { policy, namespace, name, generated, role: requester.role, by_kubelet, subresource };
+    let pod_security = namespace.pod_security.limited_to(facts.kubernetes);
+    let role = requester.role;
+    let context = Context { policy, namespace, pod_security, name, generated, role, by_kubelet, subresource };
     let old = request.old_object.as_ref().map(|old| Workload::old(request.kind, old));
     // A namespace that is being deleted is in scope too: an update may keep existing violations, so it cannot get
     // stuck.

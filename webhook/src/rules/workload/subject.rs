@@ -9,7 +9,7 @@ use crate::rules::evaluate::HasRule;
 use crate::rules::object::{at, items};
 use crate::rules::report::{Report, annotation_path};
 use crate::rules::rule::Rule;
-use crate::rules::{Kind, ManagedNamespace, Meta, Role};
+use crate::rules::{Kind, LevelVersion, ManagedNamespace, Meta, Role};
 
 /// The context of the rules about a workload.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub(crate) struct Context<'a> {
     pub policy: &'a RunPolicy,
     /// The managed namespace that contains the workload.
     pub namespace: &'a ManagedNamespace,
+    /// The Pod Security level that the API server enforces there.
+    pub pod_security: LevelVersion,
     /// The workload's name; empty while a `generateName` has not been resolved.
     pub name: &'a str,
     /// True if a controller of the cluster creates it from a template.

@@ -11,6 +11,7 @@ pub(in crate::rules::baseline) const BASE001: &[Example] = &[
         .mutated(&[
             ("/spec/hard/pods", "'20'"),
             ("/metadata/labels/codex-k8s.dev~1managed-by", "codex-k8s-worker"),
+            ("/metadata/annotations/codex-k8s.dev~1replaced-values", "'spec.hard.pods: \"2000\"'"),
         ]),
     Example::new("a person creates a ServiceAccount outside the baseline")
         .creates(Object::ServiceAccount, ""),

@@ -64,13 +64,15 @@ impl Control {
     /// Evaluates a workload. Pods that controllers create have passed the `PodSecurity` plug-in already, and revisions
     /// are copies of templates.
     pub(super) fn validate(&self, context: &Context<'_>, workload: &Workload<'_>, report: &mut Report) {
-        let enforced = context.namespace.pod_security;
+        let enforced = context.pod_security;
         let is_copy = context.generated && matches!(workload.kind, Kind::Pod | Kind::Revision);
         if is_copy || !self.is_part_of(enforced) {
             return;
         }
         if let Some(pod) = Pod::of(workload, enforced.version) {
-            (self.find)(&pod, &mut Violations::new(&pod, self.name, enforced, report));
+            // Messages have the version of the label, as those of the API server do.
+            let labelled = context.namespace.pod_security;
+            (self.find)(&pod, &mut Violations::new(&pod, self.name, labelled, report));
         }
     }
 }
