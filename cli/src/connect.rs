@@ -119,7 +119,7 @@ fn state_folder() -> Option<PathBuf> {
 
 /// Options of the cluster whose namespaces a sweep lists and deletes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SweptArgs {
+pub(crate) struct SweepClusterArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Maximum number of requests to the API server per second
@@ -127,7 +127,7 @@ pub(crate) struct SweptArgs {
     requests_per_second: u32,
 }
 
-impl SweptArgs {
+impl SweepClusterArgs {
     pub(crate) async fn connect(&self) -> Result<Cluster, Failure> {
         let config = self.cluster.config().or_exit(Exit::Cluster)?;
         Cluster::new(config, self.requests_per_second).or_exit(Exit::Cluster)
@@ -138,7 +138,7 @@ impl SweptArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SessionArgs {
     #[command(flatten)]
-    cluster: SweptArgs,
+    cluster: SweepClusterArgs,
     #[command(flatten)]
     install: InstallArgs,
     #[command(flatten)]

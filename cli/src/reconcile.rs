@@ -285,7 +285,7 @@ async fn while_leading(
             () = work() => return Ok(()),
             lost = async { leads.wait_for(|leads| !leads).await.map(drop) } => lost.context("the leader election ended")?,
         }
-        context.metrics.stand_by();
+        context.metrics.stop_leading();
         tracing::warn!("lost leadership");
     }
 }

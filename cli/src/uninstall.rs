@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use codex_k8s_shared::install::{AUTHORITY_SECRET, LEAF_SECRET};
 use codex_k8s_shared::lease::GoDuration;
-use codex_k8s_webhook::purge::{InstallNamespace, delete, in_use, leftovers};
+use codex_k8s_webhook::uninstall::{InstallNamespace, delete, in_use, leftovers};
 use kube::Client;
 
 use crate::cluster::{ClusterArgs, InstallArgs};

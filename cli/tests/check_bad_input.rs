@@ -35,7 +35,7 @@ fn lists(depth: usize) -> String {
 }
 
 #[test]
-fn what_cannot_be_evaluated_is_reported_with_its_place() {
+fn what_cannot_be_evaluated_is_reported_with_its_position() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("an empty file", Vec::new(), "f.yaml: found no object"),
         ("comments", b"# nothing\n---\n".to_vec(), "f.yaml: found no object"),

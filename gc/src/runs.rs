@@ -50,7 +50,7 @@ impl Runs {
     ///
     /// # Errors
     /// If the database does not respond, or is not the platform's.
-    pub async fn look_up(&self, candidates: &mut [Candidate]) -> Result<(), RunsError> {
+    pub async fn add_states(&self, candidates: &mut [Candidate]) -> Result<(), RunsError> {
         let Self::Platform(platform) = self else { return Ok(()) };
         let found = {
             let ids: Vec<_> =

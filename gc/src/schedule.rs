@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_stand_for_what_they_say() {
+    fn names_mean_their_numbers() {
         for (name, expression) in NAMED {
             let from = "2026-11-22T12:34:56Z";
             assert_eq!(
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_reported_in_words() {
+    fn a_schedule_is_described_in_english() {
         let describe = |text: &str| text.parse::<Schedule>().unwrap().describe();
         assert_eq!(describe("*/15 * * * *"), "at minute 0, 15, 30 and 45 of every hour, every day");
         assert_eq!(

@@ -180,7 +180,7 @@ impl Sweep<'_> {
     async fn plan(&self, state: &State) -> Result<Vec<Planned>, SweepError> {
         self.progress.phase("listing", 0);
         let mut listed = self.cluster.managed().await?;
-        self.runs.look_up(&mut listed).await?;
+        self.runs.add_states(&mut listed).await?;
         let now = self.clock.now();
         let ahead = self.cluster.ahead(self.clock).await?;
         inspect(self.cluster, self.policy, now, &mut listed, self.progress).await?;

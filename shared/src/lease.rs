@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_granted_lease_is_consistent_and_one_that_was_moved_is_not() {
+    fn a_lease_as_issued_is_consistent_and_one_that_was_moved_is_not() {
         let now = "2026-01-31T12:00:00.75Z".parse().unwrap();
         let lease = Lease::grant(now, "24h".parse().unwrap()).unwrap();
         assert_eq!(lease.expires_at.to_string(), "2026-02-01T12:00:00Z");
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_beyond_the_calendar_is_not_granted() {
+    fn a_lease_beyond_the_calendar_is_not_issued() {
         assert_eq!(Lease::grant("2999-12-31T23:59:59Z".parse().unwrap(), "1h".parse().unwrap()), None);
     }
 

@@ -42,7 +42,7 @@ pub fn whole_run_namespace_name(prefix: &str, project: &str, run: &str, issue: i
 /// Returns true if the shortened form of a run's id in names is unique: the id is a random UUID (version 4, as in the
 /// platform's database), or short and plain. In any other id, the part that is cut off may be the only difference,
 /// such as a counter at its end; the time-ordered versions of UUIDs also differ in their ends.
-pub fn is_told_by_names(run: &str) -> bool {
+pub fn is_identified_by_names(run: &str) -> bool {
     let is_random = is_uuid(run) && run.as_bytes().get(14) == Some(&b'4');
     is_random || is_part(run)
 }

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_has_expired_is_begun_again_and_nothing_of_it_is_kept() {
+    async fn an_expired_list_starts_again_from_nothing() {
         let pages =
             vec![Ok(list(&[1], Some("a"))), Err(expired()), Ok(list(&[2], Some("b"))), Ok(list(&[3], None))];
         let (all, requested) = listed(pages).await;

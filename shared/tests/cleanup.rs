@@ -59,7 +59,7 @@ fn renew(candidate: &mut Candidate, from: Timestamp) {
 }
 
 /// The verdict and its reason: `retain held`, `wait lease_lives`, `delete ttl_expired`.
-fn told_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String {
+fn verdict_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String {
     let mut candidate = expired();
     change(&mut candidate);
     let verdict = decide(policy, at(0), &candidate);
@@ -67,7 +67,7 @@ fn told_under(policy: &RunPolicy, change: impl FnOnce(&mut Candidate)) -> String
 }
 
 fn decided(change: impl FnOnce(&mut Candidate)) -> String {
-    told_under(&RunPolicy::default(), change)
+    verdict_under(&RunPolicy::default(), change)
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn what_is_not_provably_ours_stays() {
     let without_origin = |it: &mut Candidate| drop(it.annotations.remove(keys::REQUESTED_BY));
     assert_eq!(decided(without_origin), "retain not_created_by_webhook");
     assert_eq!(
-        told_under(&policy("cleanup: {unverifiedOrigin: trustLabels}"), without_origin),
+        verdict_under(&policy("cleanup: {unverifiedOrigin: trustLabels}"), without_origin),
         "delete ttl_expired"
     );
     assert_eq!(decided(|it| it.terminating_since = Some(at(-1))), "retain terminating");
@@ -159,9 +159,9 @@ fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
     let bare = |it: &mut Candidate| it.annotations.retain(|key, _| key == keys::REQUESTED_BY);
     assert_eq!(decided(bare), "retain missing_effective_lease");
     let by_age = policy("cleanup: {missingLease: useAge}");
-    assert_eq!(told_under(&by_age, bare), "delete ttl_expired");
+    assert_eq!(verdict_under(&by_age, bare), "delete ttl_expired");
     assert_eq!(
-        told_under(&by_age, |it| {
+        verdict_under(&by_age, |it| {
             bare(it);
             it.created_at = Some(at(-23));
         }),
@@ -169,7 +169,11 @@ fn a_lease_that_lives_or_cannot_be_believed_keeps_its_namespace() {
     );
     let contradicts =
         |it: &mut Candidate| annotate(it, keys::NAMESPACE_LEASE_EXPIRES_AT, "2026-01-01T00:00:00Z");
-    assert_eq!(told_under(&by_age, contradicts), "retain contradictory_lease", "age is for what is missing");
+    assert_eq!(
+        verdict_under(&by_age, contradicts),
+        "retain contradictory_lease",
+        "age is for what is missing"
+    );
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn a_run_that_has_not_ended_or_is_unknown_keeps_its_namespace() {
     }
     assert_eq!(decided(run(Run::Unknown)), "retain run_unknown_in_db");
     let like_the_platform = policy("cleanup: {unknownRun: finished}");
-    assert_eq!(told_under(&like_the_platform, run(Run::Unknown)), "delete ttl_expired");
+    assert_eq!(verdict_under(&like_the_platform, run(Run::Unknown)), "delete ttl_expired");
     for status in ["succeeded", "failed", "canceled"] {
         let outcome = Outcome::of_status(status).unwrap();
         assert_eq!(decided(run(Run::Ended { outcome, at: None })), "delete ttl_expired", "{status}");
@@ -217,12 +221,12 @@ fn retention_keeps_a_failed_run_longer_and_lets_a_finished_one_go_before_its_lea
             renew(it, at(leased_from));
         }
     };
-    assert_eq!(told_under(&policy, ended(Outcome::Failed, -30, -25)), "wait retained");
-    assert_eq!(told_under(&policy, ended(Outcome::Failed, -90, -73)), "delete ttl_expired");
-    assert_eq!(told_under(&policy, ended(Outcome::Succeeded, -1, -2)), "delete run_finished");
-    assert_eq!(told_under(&policy, ended(Outcome::Canceled, -1, -2)), "wait lease_lives");
+    assert_eq!(verdict_under(&policy, ended(Outcome::Failed, -30, -25)), "wait retained");
+    assert_eq!(verdict_under(&policy, ended(Outcome::Failed, -90, -73)), "delete ttl_expired");
+    assert_eq!(verdict_under(&policy, ended(Outcome::Succeeded, -1, -2)), "delete run_finished");
+    assert_eq!(verdict_under(&policy, ended(Outcome::Canceled, -1, -2)), "wait lease_lives");
     assert_eq!(
-        told_under(&policy, |it| {
+        verdict_under(&policy, |it| {
             it.run = Run::Ended { outcome: Outcome::Succeeded, at: None };
             renew(it, at(-2));
         }),
@@ -256,20 +260,20 @@ fn beyond_its_grace_only_a_scheduled_pod_counts_as_work() {
     assert_eq!(decided(leased(-49, &[])), "delete ttl_expired");
     assert_eq!(decided(leased(-1000, &["pods=a"])), "retain active_workloads_present");
     let short = policy("cleanup: {workGrace: 1h}");
-    assert_eq!(told_under(&short, leased(-26, &[])), "delete ttl_expired");
-    assert_eq!(told_under(&short, leased(-25, &[])), "retain active_workloads_present");
+    assert_eq!(verdict_under(&short, leased(-26, &[])), "delete ttl_expired");
+    assert_eq!(verdict_under(&short, leased(-25, &[])), "retain active_workloads_present");
     let held = |it: &mut Candidate| {
         leased(-49, &[])(it);
         annotate(it, keys::HOLD, "2026-02-01T11:00:00Z jane is still reading the logs");
     };
     assert_eq!(decided(held), "retain active_workloads_present", "the hold has ended an hour ago");
-    assert_eq!(told_under(&short, held), "delete ttl_expired");
+    assert_eq!(verdict_under(&short, held), "delete ttl_expired");
     let retained = policy("cleanup: {retention: {fullEnv: {failed: {afterLease: 48h}}}}");
     let failed = |it: &mut Candidate| {
         leased(-90, &[])(it);
         it.run = Run::Ended { outcome: Outcome::Failed, at: None };
     };
-    assert_eq!(told_under(&retained, failed), "retain active_workloads_present");
+    assert_eq!(verdict_under(&retained, failed), "retain active_workloads_present");
     let running = |it: &mut Candidate| {
         leased(-49, &[])(it);
         it.run = Run::Active { status: "running".to_owned() };
@@ -278,7 +282,7 @@ fn beyond_its_grace_only_a_scheduled_pod_counts_as_work() {
 }
 
 #[test]
-fn what_is_kept_beyond_every_grace_is_overdue_whatever_the_reason() {
+fn what_is_retained_beyond_every_grace_period_is_overdue_for_any_reason() {
     let overdue = |change: &dyn Fn(&mut Candidate)| {
         let (policy, mut candidate) = (RunPolicy::default(), expired());
         renew(&mut candidate, at(-49));
@@ -333,11 +337,14 @@ fn only_a_lease_that_was_promised_makes_a_namespace_due_by_itself() {
 
 #[test]
 fn the_off_switch_keeps_everything() {
-    assert_eq!(told_under(&policy("cleanup: {enabled: false}"), |_| {}), "retain cleanup_disabled_by_config");
+    assert_eq!(
+        verdict_under(&policy("cleanup: {enabled: false}"), |_| {}),
+        "retain cleanup_disabled_by_config"
+    );
 }
 
 #[test]
-fn a_verdict_reports_when_to_look_again() {
+fn a_verdict_reports_the_time_of_the_next_check() {
     let mut candidate = expired();
     renew(&mut candidate, at(-1));
     let Verdict::Wait { until, reason } = decide(&RunPolicy::default(), at(0), &candidate) else { panic!() };

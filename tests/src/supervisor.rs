@@ -41,13 +41,14 @@ impl Supervisor {
         Self::spawn(Command::new(executable).arg("supervise").args(folder))
     }
 
-    /// Starts a supervisor in namespaces of its own, which a [keeper](crate::node::keeper) creates and removes:
-    /// `executable keep-node`.
+    /// Starts a supervisor in namespaces of its own, which [another process](crate::node::linux_namespaces) creates and
+    /// removes:
+    /// `executable node-namespaces`.
     ///
     /// # Errors
     /// Returns an error if the executable cannot be started.
     pub fn start_in_node(executable: &Path, folder: &Path) -> anyhow::Result<Self> {
-        Self::spawn(Command::new(executable).arg("keep-node").arg(folder))
+        Self::spawn(Command::new(executable).arg("node-namespaces").arg(folder))
     }
 
     fn spawn(command: &mut Command) -> anyhow::Result<Self> {

@@ -52,7 +52,7 @@ pub fn as_created(mut object: Value, now: Timestamp) -> Value {
     match kind.as_str() {
         // The scheduler has set it. The object cannot show if another user did.
         "Pod" => drop(object.pointer_mut("/spec").and_then(|spec| spec.as_object_mut()?.remove("nodeName"))),
-        "Job" => forget_selector(&mut object),
+        "Job" => remove_selector(&mut object),
         _ => {}
     }
     object
@@ -70,7 +70,7 @@ fn renew(annotations: &mut Map<String, Value>, now: Timestamp) {
     }
 }
 
-fn forget_selector(job: &mut Value) {
+fn remove_selector(job: &mut Value) {
     let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) else { return };
     if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
         return;

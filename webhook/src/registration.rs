@@ -2,7 +2,7 @@
 //! not.
 //!
 //! There are two configurations. The mutating one has `failurePolicy: Ignore`, because the validating one, with `Fail`,
-//! denies whatever the mutating one would have fixed. The API server evaluates the match conditions itself, so the loss
+//! denies everything that the mutating one would have fixed. The API server evaluates the match conditions itself, so the loss
 //! of every replica stops only run namespaces and what they contain.
 
 mod guard;
@@ -218,7 +218,7 @@ pub(crate) fn managed_selector() -> Value {
 }
 
 /// Matches a namespace with a label of the contract, before or after the request, one with a reserved name, and a new
-/// one with the name of a slot. The evaluation cannot fail, whatever field is missing: with `Fail`, an error would deny
+/// one with the name of a slot. The evaluation cannot fail, even if fields are missing: with `Fail`, an error would deny
 /// requests that are out of scope. The labels are looked up by key and never iterated over, because the API server
 /// evaluates this for every namespace of the cluster, and the cost must not grow with the object. An unknown key of the
 /// domain has no effect on a namespace that is not managed, and a managed one has a known key.

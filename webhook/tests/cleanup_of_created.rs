@@ -45,16 +45,18 @@ fn policies() -> BoxedStrategy<RunPolicy> {
         some_of(&["kube-system", "evil-dev-1", "payroll"]),
         any::<bool>(),
     );
-    let valid =
-        names.prop_filter_map("the policy is invalid", |(prefixes, slots, home, protected, by_managers)| {
+    let valid = names.prop_filter_map(
+        "the policy is invalid",
+        |(prefixes, slots, platform, protected, by_managers)| {
             let mut policy = RunPolicy::default();
             policy.namespaces.prefixes = prefixes;
             policy.namespaces.slot_projects = slots;
-            policy.namespaces.platform = home;
+            policy.namespaces.platform = platform;
             policy.namespaces.protected = protected;
             policy.namespaces.creation = if by_managers { Creation::Managers } else { Creation::Anyone };
             policy.check().is_ok().then_some(policy)
-        });
+        },
+    );
     valid.boxed()
 }
 

@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn mending_any_object_settles_at_once(
+    fn mutating_any_object_settles_in_one_pass(
         object in any_json(), kind in kinds(), mode in modes(), user in users(), policy in policies(),
     ) {
         let facts = facts(mode);

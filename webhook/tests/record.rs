@@ -246,7 +246,7 @@ fn texts(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn words_that_quote_what_is_hidden_are_written_without_it() {
+fn messages_that_quote_what_is_hidden_are_written_without_it() {
     let (old, new) = (json!({}), json!({"annotations": SECRET}));
     let mut body = request("u", "jane", Kind::ResourceQuota, &new, &old);
     body["request"]["subResource"] = "status".into();

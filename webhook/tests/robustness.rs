@@ -194,7 +194,7 @@ fn occupancy(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn nulls_and_values_of_the_wrong_type_in_every_place_are_answered() {
+fn nulls_and_values_of_the_wrong_type_in_every_field_are_answered() {
     let webhook = Webhook::new();
     let wrong = [
         json!(null),

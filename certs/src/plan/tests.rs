@@ -45,7 +45,7 @@ fn step(state: &State) -> Step {
 }
 
 #[test]
-fn with_nothing_there_an_authority_comes_first_and_its_leaf_at_once() {
+fn an_empty_install_namespace_gets_an_authority_first_and_its_leaf_right_after() {
     let mut state = nothing();
     let Step::WriteAuthority(write) = step(&state) else { panic!("{:?}", step(&state)) };
     assert_eq!(write, AuthorityWrite { new: true, previous: String::new(), because: Cause::Missing });

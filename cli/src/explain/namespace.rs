@@ -16,7 +16,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::connect::{RunsArgs, StoreArgs, SweptArgs};
+use crate::connect::{RunsArgs, StoreArgs, SweepClusterArgs};
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::output::Form;
 use crate::process;
@@ -28,7 +28,7 @@ const ROWS: u32 = 20;
 #[derive(Debug, clap::Args)]
 pub(super) struct NamespaceArgs {
     #[command(flatten)]
-    cluster: SweptArgs,
+    cluster: SweepClusterArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -101,7 +101,7 @@ async fn planned(
     if candidate.label(keys::MANAGED_BY).is_some() {
         let deadline = Deadline { now, to_start: policy.cleanup.work_grace };
         candidate.work = cluster.work(name, deadline).await.or_exit(Exit::Cluster)?;
-        runs.look_up(std::slice::from_mut(&mut candidate)).await.or_exit(Exit::Database)?;
+        runs.add_states(std::slice::from_mut(&mut candidate)).await.or_exit(Exit::Database)?;
     }
     Ok(Some(Planned::new(policy, now, candidate)))
 }

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_described_in_the_words_of_the_schema_and_only_once() {
+    fn a_field_is_described_as_in_the_schema_and_only_once() {
         let page = printed(Profile::A);
         for (line, count) in [
             ("  # The minimum time to live.\n  minTtl: 5m0s\n", 1),

@@ -151,7 +151,7 @@ impl Gatherer {
         let facts = async {
             let policy = policy?;
             let runs = known(session.runs.open().await)?;
-            let found = known(runs.look_up(&mut listed).await);
+            let found = known(runs.add_states(&mut listed).await);
             runs.close().await;
             found?;
             known(inspect(&session.cluster, &policy, now, &mut listed, &Unseen).await)?;

@@ -222,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_asks_for_what_it_was_made_of(state in 0..9usize, project in "[ -~]{0,63}", text in ".{0,100}", page in 0..9usize) {
+        fn an_address_parses_into_the_query_that_it_was_made_of(state in 0..9usize, project in "[ -~]{0,63}", text in ".{0,100}", page in 0..9usize) {
             let state = State::ALL.get(state).copied();
             let query = Query { state, project: project.trim().to_owned(), text: text.trim().to_owned(), page };
             let address = query.address(page);

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_asks_for_us_by_name_or_address_gets_an_answer() {
+    async fn only_requests_for_our_name_or_address_get_an_answer() {
         for (hosts, status) in [
             (&["localhost:8081"][..], 200),
             (&["127.0.0.1:8081"], 200),

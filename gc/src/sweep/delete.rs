@@ -88,7 +88,7 @@ impl Sweep<'_> {
         };
         let deadline = Deadline { now: self.clock.now(), to_start: self.policy.cleanup.work_grace };
         fresh.work = self.cluster.work(&fresh.name, deadline).await?;
-        self.runs.look_up(std::slice::from_mut(&mut fresh)).await?;
+        self.runs.add_states(std::slice::from_mut(&mut fresh)).await?;
         let now = self.clock.now();
         let planned = Planned::new(self.policy, now, fresh);
         let Verdict::Delete(reason) = &planned.verdict else {
@@ -142,7 +142,7 @@ impl Sweep<'_> {
             Deletion::Accepted => Ok(Reply::Accepted(Box::new(decision))),
             Deletion::Refused(error) => self.failed(&decision, error).await.map(Reply::Over),
             Deletion::Changed | Deletion::Absent => self.after_change(decision).await,
-            Deletion::Unknown(error) => self.after_silence(decision, error).await,
+            Deletion::Unknown(error) => self.after_no_response(decision, error).await,
         }
     }
 
@@ -171,7 +171,7 @@ impl Sweep<'_> {
 
     /// Handles a request without a response: the state of the namespace shows the result. If that cannot be read
     /// either, the intention stays open for the next sweep.
-    async fn after_silence(&self, decision: Decision, error: String) -> Result<Reply, SweepError> {
+    async fn after_no_response(&self, decision: Decision, error: String) -> Result<Reply, SweepError> {
         let Candidate { name, uid, .. } = &decision.candidate;
         match self.cluster.remains(name, uid).await? {
             Remains::Lives => self.failed(&decision, error).await.map(Reply::Over),

@@ -44,7 +44,7 @@ impl Sweep<'_> {
         }
         self.progress.phase("ending what an earlier sweep has begun", open.len());
         let found: Vec<_> = futures::stream::iter(open)
-            .map(|row| self.look_at(state, row))
+            .map(|row| self.inspect_intention(state, row))
             .buffer_unordered(MAX_CONCURRENT)
             .try_collect()
             .await?;
@@ -58,7 +58,7 @@ impl Sweep<'_> {
         Ok(begun)
     }
 
-    async fn look_at(&self, state: &State, row: Row) -> Result<Found, SweepError> {
+    async fn inspect_intention(&self, state: &State, row: Row) -> Result<Found, SweepError> {
         self.progress.step();
         let Some(decision) = Decision::of_row(&row) else { return Ok(Found::Ended) };
         let intended = &decision.candidate;

@@ -166,7 +166,7 @@ fn baseline_names_are_those_of_both_profiles_and_of_every_set() {
 }
 
 #[test]
-fn an_object_of_a_profile_is_wanted_as_the_profile_has_it_even_where_the_set_has_another() {
+fn an_object_of_a_profile_is_desired_as_the_profile_has_it_even_where_the_set_has_another() {
     let policy = RunPolicy::default();
     let desired_object = |namespace: &str, kind, name: &str| {
         desired_object(&policy, namespace, RuntimeMode::FullEnv, kind, name)

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_shown_with_what_it_kept_and_why() {
+    fn a_sweep_is_shown_with_what_it_retained_and_why() {
         let collector = Arc::<SweepCollector>::default();
         collector.note(LastSweep {
             started_at: Timestamp::from_second(1000).ok(),

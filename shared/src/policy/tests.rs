@@ -146,11 +146,11 @@ fn equal_policies_have_equal_hashes_and_others_have_not() {
 }
 
 #[test]
-fn managers_are_the_worker_and_the_control_plane_of_both_home_namespaces() {
+fn managers_are_the_worker_and_the_control_plane_of_both_platform_namespaces() {
     let managers = RunPolicy::default().identities.managers;
-    for home in ["codex-k8s-ai-staging", "codex-k8s-prod"] {
+    for platform in ["codex-k8s-ai-staging", "codex-k8s-prod"] {
         for name in ["codex-k8s-worker", "codex-k8s-control-plane"] {
-            assert!(managers.contains(&format!("system:serviceaccount:{home}:{name}"), []));
+            assert!(managers.contains(&format!("system:serviceaccount:{platform}:{name}"), []));
         }
     }
     assert!(!managers.contains("system:serviceaccount:elsewhere:codex-k8s-worker", []));

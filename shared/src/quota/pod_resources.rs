@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pod_asks_for_replaces_the_sum_and_overhead_comes_on_top() {
+    fn requests_of_the_pod_replace_the_sum_and_overhead_comes_on_top() {
         let mut spec =
             json!({"containers": [container("a", "300m")], "overhead": {"cpu": "50m", "memory": "1Mi"}});
         assert_eq!(cpu(&spec), ("350m".to_owned(), "a 300m + overhead 50m".to_owned()));

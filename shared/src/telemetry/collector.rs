@@ -64,7 +64,7 @@ impl Endpoint {
 pub(super) struct Collector {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
-    is_heard: AtomicBool,
+    is_received: AtomicBool,
 }
 
 impl fmt::Debug for Collector {
@@ -91,7 +91,7 @@ impl Collector {
             connector.with_tls_config(config).https_or_http().enable_http1().build()
         };
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { client, runtime, is_heard: AtomicBool::new(true) })
+        Ok(Self { client, runtime, is_received: AtomicBool::new(true) })
     }
 
     /// Logs when the collector starts to reject traces, and when it accepts them again.
@@ -101,7 +101,7 @@ impl Collector {
             Ok(response) => Some(format!("it answered {}", response.status())),
             Err(error) => Some(error.to_string()),
         };
-        match (self.is_heard.swap(problem.is_none(), Ordering::Relaxed), problem) {
+        match (self.is_received.swap(problem.is_none(), Ordering::Relaxed), problem) {
             (true, Some(problem)) => tracing::warn!(problem, "the collector takes no traces: they are lost"),
             (false, None) => tracing::info!("the collector takes traces again"),
             (true, None) | (false, Some(_)) => {}

@@ -94,7 +94,7 @@ fn bs_values_leave_what_is_stored_and_the_reconciler_has_nothing_to_write() {
 }
 
 #[test]
-fn a_profile_of_b_that_the_policy_does_not_choose_is_kept_at_what_the_policy_calls_it() {
+fn a_profile_of_b_that_the_policy_does_not_choose_keeps_the_name_in_the_policy() {
     let namespace = managed();
     let name = "codex-runner-readonly";
     let star = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);

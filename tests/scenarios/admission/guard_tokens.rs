@@ -46,7 +46,7 @@ fn a_token_is_for_this_api_server_and_for_an_hour() {
 }
 
 #[test]
-fn a_kubelet_asks_for_the_tokens_of_its_pods_without_us() {
+fn a_kubelet_requests_the_tokens_of_its_pods_without_us() {
     let namespace = managed();
     ask(&Identity::kubelet(), &namespace, "codex-runner", &json!({"audiences": ["vault"]})).admitted();
 }
@@ -89,7 +89,7 @@ fn no_secret_in_a_run_namespace_holds_a_token() {
 }
 
 #[test]
-fn no_quota_or_limit_range_stands_beside_the_baselines() {
+fn no_quota_or_limit_range_exists_besides_the_baselines() {
     let namespace = managed();
     let object = |kind: &str, spec: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "mine"}, "spec": spec});
     let limits = |cpu: &str| json!({"limits": [{"type": "Container", "default": {"cpu": cpu}, "defaultRequest": {"cpu": "1"}}]});

@@ -77,12 +77,12 @@ impl Looked {
 
     #[track_caller]
     fn await_reason(&self, name: &str, reason: &str) {
-        let is_told = || {
+        let is_reported = || {
             let namespace = self.send(Method::GET, &format!("/api/v1/namespaces/{name}"), &Value::Null).body;
             let told = namespace["metadata"]["annotations"]["codex-k8s.dev/baseline-waits-for"].as_str();
             (told == Some(reason)).then_some(())
         };
-        eventually(&format!("the gate of {name} waits for {reason}"), TIMEOUT, is_told).unwrap();
+        eventually(&format!("the gate of {name} waits for {reason}"), TIMEOUT, is_reported).unwrap();
     }
 
     /// `check --live` as an identity, under the policy that the cluster runs under.

@@ -59,7 +59,7 @@ fn a_role_of_thousands_of_rules_is_refused_for_that() {
 }
 
 #[test]
-fn nobodys_large_requests_refuse_small_ones_of_others() {
+fn large_requests_of_one_user_do_not_refuse_small_ones_of_others() {
     const SMALL: usize = 100;
     let (crowded, quiet) = (managed(), managed());
     let at = |namespace: &str| format!("/apis/batch/v1/namespaces/{namespace}/jobs");

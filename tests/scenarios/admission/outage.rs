@@ -72,8 +72,8 @@ fn without_the_webhook_unmanaged_work_goes_on_and_managed_work_is_refused() {
     {
         outage.post("/api/v1/namespaces", &namespace(name)).admitted();
     }
-    let look_alike = with_label(namespace("look-alike"), "Managed-By", "codex-k8s-worker");
-    outage.post("/api/v1/namespaces", &look_alike).admitted();
+    let near_miss = with_label(namespace("look-alike"), "Managed-By", "codex-k8s-worker");
+    outage.post("/api/v1/namespaces", &near_miss).admitted();
     for (path, body) in [
         ("/api/v1/namespaces", namespace("codex-issue-after")),
         ("/api/v1/namespaces", namespace("codex-k8s-dev-7")),

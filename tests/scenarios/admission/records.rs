@@ -52,7 +52,7 @@ fn the_id_that_a_denial_carries_finds_its_record_the_audit_event_and_the_log() {
 }
 
 #[test]
-fn whatever_was_requested_so_far_is_decided_the_same_once_more() {
+fn every_recorded_request_is_decided_the_same_again() {
     let namespace = managed();
     create(
         &Identity::developer(),

@@ -116,7 +116,7 @@ fn what_is_rendered_of_both_payloads_is_admitted_unchanged_and_applied_once() {
 }
 
 #[test]
-fn kubectl_reads_in_the_yaml_what_stands_in_the_json_however_it_looks() {
+fn kubectl_reads_the_same_from_the_yaml_as_from_the_json() {
     let kubectl = cluster().kubectl(&Identity::developer()).unwrap();
     for odd in
         ["yes", "1234e567", "0123", "12:30:45", "~", "<<", "a: b #c", "two\nlines ", "\u{7}\u{2028}\u{fffd}"]
@@ -143,7 +143,7 @@ fn kubectl_reads_in_the_yaml_what_stands_in_the_json_however_it_looks() {
 }
 
 #[test]
-fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
+fn a_namespace_or_a_job_of_another_owner_is_refused_and_left_unchanged() {
     let id = "cccc0001-9d47-4a06-b5e2-7c81d0f4a913";
     let args = ["--run-id", id, "--apply", "-"];
     let foreign = "codex-issue-project-i77-rcccc00019d47";
@@ -164,10 +164,10 @@ fn a_namespace_or_a_job_of_somebody_else_is_refused_and_left_as_it_is() {
     create(&Identity::developer(), &path, &squatter).admitted();
     let refused =
         told(&run(&Identity::worker(), &[&args[..], &["--platform-namespace", &home]].concat(), "{}"), 3);
-    let told_job = format!(
+    let expected_job = format!(
         "job {home}/codex-k8s-run-{id} exists and is not this run's: codex-k8s.dev/run-id is not there"
     );
-    assert!(refused.contains(&told_job), "{refused}");
+    assert!(refused.contains(&expected_job), "{refused}");
     // A namespace that is not managed, and objects that the API server itself refuses.
     let bare = slot_name();
     create_namespace(&Identity::platform_control_plane(), &namespace(&bare)).admitted();

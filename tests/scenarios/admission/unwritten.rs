@@ -21,7 +21,7 @@ fn job(name: &str, spec: &Value, pod: &Value) -> Value {
 }
 
 #[test]
-fn a_variable_of_the_run_stands_before_those_that_refer_to_it() {
+fn a_variable_of_the_run_comes_before_those_that_refer_to_it() {
     let namespace = managed();
     let env = json!([{"name": "WORKSPACE", "value": "/workspace/$(CODEXK8S_RUN_ID)"},
         {"name": "REPORT_URL", "value": "https://reports.example/$(CODEXK8S_PROJECT_ID)/$(CODEXK8S_RUN_ID)"}]);

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::harness::{TIMEOUT, TestDatabase, told};
 use crate::suite::{
-    behaves, decisions_are_reported_once_between, event, pruning_keeps_what_is_young_or_open, tells_its_story,
+    behaves, decisions_are_reported_once_between, event, has_all_rows_of_its_decision,
+    pruning_keeps_what_is_young_or_open,
 };
 
 /// Everything that is defined in a database: a change of a table changes this.
@@ -27,7 +28,7 @@ async fn the_platforms_table_behaves_as_every_store_with_the_rights_to_insert_an
     let db = TestDatabase::granted();
     let before = db.sql(DEFINED);
     assert!(before.contains("flow_events_event_type_created_at_idx"), "{before}");
-    tells_its_story(&db.open().await.unwrap()).await;
+    has_all_rows_of_its_decision(&db.open().await.unwrap()).await;
     let owner = PostgresStore::open_with_timeout(&db.owners_address(), TIMEOUT).await.unwrap();
     pruning_keeps_what_is_young_or_open(&owner).await;
     assert_eq!(db.sql(DEFINED), before);
@@ -48,11 +49,11 @@ async fn a_store_is_opened_by_its_address() {
     let db = TestDatabase::granted();
     let address: StoreAddress = db.postgres.url(&db.user, &db.database).parse().unwrap();
     assert!(!address.to_string().contains(&format!(":{}@", db.user)), "{address}");
-    tells_its_story(&AuditStore::open(&address).await.unwrap()).await;
+    has_all_rows_of_its_decision(&AuditStore::open(&address).await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn two_processes_report_a_decision_once_between_them_whatever_the_isolation_that_is_usual_there() {
+async fn two_processes_report_a_decision_once_at_any_default_isolation_level() {
     let db = TestDatabase::granted();
     db.sql(&format!("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", db.database));
     let stores = [db.open().await.unwrap(), db.open().await.unwrap()];
@@ -97,7 +98,7 @@ async fn a_number_that_is_taken_is_never_reported_as_a_row_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_row_is_on_the_disk_whatever_is_usual_there() {
+async fn a_row_is_on_disk_whichever_synchronous_commit_is_the_default() {
     let db = TestDatabase::granted();
     db.sql(
         "ALTER ROLE USER SET synchronous_commit = off; CREATE TABLE seen (setting text); GRANT INSERT ON seen TO USER; \
@@ -185,7 +186,7 @@ async fn pruning_removes_more_than_a_batch() {
 }
 
 #[tokio::test]
-async fn what_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
+async fn text_that_postgresql_cannot_store_is_stored_as_similar_text() {
     let db = TestDatabase::granted();
     let store = db.open().await.unwrap();
     let mut odd = event(EventType::Cleaned, "odd", Some("d\0"), 0);
@@ -208,7 +209,7 @@ async fn a_table_in_a_schema_that_is_not_looked_into_is_found_by_the_address() {
     db.sql("CREATE SCHEMA platform; ALTER TABLE flow_events SET SCHEMA platform; GRANT USAGE ON SCHEMA platform TO USER");
     assert!(matches!(db.open().await, Err(StoreError::Database(DatabaseError::NoTable { .. }))));
     let address = db.address("?schema=platform");
-    tells_its_story(&PostgresStore::open_with_timeout(&address, TIMEOUT).await.unwrap()).await;
+    has_all_rows_of_its_decision(&PostgresStore::open_with_timeout(&address, TIMEOUT).await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -230,7 +231,7 @@ async fn a_database_without_the_table_is_refused_and_nothing_is_made_in_it() {
 }
 
 #[tokio::test]
-async fn a_schema_is_made_only_where_it_was_requested_for_and_never_over_somebody_elses() {
+async fn a_schema_is_created_only_on_request_and_never_over_another_owners() {
     let db = TestDatabase::platform();
     let before = db.sql(DEFINED);
     for parameters in ["", "?schema=public", "?schema=pg_catalog"] {
@@ -314,5 +315,5 @@ async fn a_table_of_another_form_is_refused_with_what_was_found_and_expected() {
     // Columns that the platform may add one day, optional or with a default.
     let db = TestDatabase::granted();
     db.sql("ALTER TABLE flow_events ADD trace text, ADD shard integer NOT NULL DEFAULT 0");
-    tells_its_story(&db.open().await.unwrap()).await;
+    has_all_rows_of_its_decision(&db.open().await.unwrap()).await;
 }

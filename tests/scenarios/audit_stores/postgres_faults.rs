@@ -84,7 +84,7 @@ async fn a_lock_that_another_session_holds_is_reported_and_nothing_is_written() 
 }
 
 #[tokio::test]
-async fn a_decision_that_another_session_is_telling_is_waited_for() {
+async fn a_decision_that_another_session_is_writing_is_waited_for() {
     let db = TestDatabase::granted();
     let store = db.open().await.unwrap();
     let holder = sqlx::PgPool::connect(&db.postgres.admin_url(&db.database)).await.unwrap();

@@ -44,7 +44,7 @@ async fn runs_are_reported_by_id_to_who_may_only_read_and_unknown_ones_are_left_
 }
 
 #[tokio::test]
-async fn a_status_that_no_one_knows_is_reported_as_it_stands() {
+async fn an_unknown_status_is_reported_unchanged() {
     let db = platform();
     db.sql("ALTER TABLE agent_runs DROP CONSTRAINT agent_runs_status_check; UPDATE agent_runs SET status = 'parked'");
     let found = open(&db.address("")).await.unwrap().of(&[&id(1)]).await.unwrap();

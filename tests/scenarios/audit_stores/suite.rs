@@ -22,17 +22,17 @@ pub(crate) fn event(event_type: EventType, namespace: &str, decision: Option<&st
 
 /// Runs the whole suite.
 pub(crate) async fn behaves(store: &impl Store) {
-    tells_its_story(store).await;
+    has_all_rows_of_its_decision(store).await;
     pruning_keeps_what_is_young_or_open(store).await;
 }
 
 /// Runs all but pruning, for which a store may lack the right.
-pub(crate) async fn tells_its_story(store: &impl Store) {
+pub(crate) async fn has_all_rows_of_its_decision(store: &impl Store) {
     rows_come_back_as_they_were_written(store).await;
     a_stage_of_a_decision_is_reported_once(store).await;
     filters_let_through_what_they_say(store).await;
     intentions_are_open_until_they_end(store).await;
-    texts_of_any_kind_are_kept(store).await;
+    texts_of_any_kind_are_stored_unchanged(store).await;
 }
 
 async fn rows_come_back_as_they_were_written(store: &impl Store) {
@@ -106,7 +106,7 @@ pub(crate) async fn pruning_keeps_what_is_young_or_open(store: &impl Store) {
     assert_eq!(open_of(store, "pruned").await, 1);
 }
 
-async fn texts_of_any_kind_are_kept(store: &impl Store) {
+async fn texts_of_any_kind_are_stored_unchanged(store: &impl Store) {
     let mut odd = event(EventType::CleanupFailed, "odd", Some("d-'odd\"\\; --"), 0);
     odd.actor.id = String::new();
     odd.payload.error = Some("é€😀 \u{7f}\u{85}\n\t' OR 1=1 %s $1 \\u0000".to_owned());

@@ -8,7 +8,8 @@ use codex_k8s_tests::Postgres;
 
 use crate::harness::{TIMEOUT, address};
 use crate::suite::{
-    behaves, decisions_are_reported_once_between, pruning_keeps_what_is_young_or_open, tells_its_story,
+    behaves, decisions_are_reported_once_between, has_all_rows_of_its_decision,
+    pruning_keeps_what_is_young_or_open,
 };
 
 async fn serves(version: u32) {
@@ -24,7 +25,7 @@ async fn serves(version: u32) {
     let url = postgres.admin_url("platform");
     let open = async || PostgresStore::open_with_timeout(&address(&url), TIMEOUT).await.unwrap();
     let store = open().await;
-    tells_its_story(&store).await;
+    has_all_rows_of_its_decision(&store).await;
     pruning_keeps_what_is_young_or_open(&store).await;
     decisions_are_reported_once_between(&[store, open().await]).await;
     let ours = address(&format!("{url}?schema=codex_k8s_guard"));

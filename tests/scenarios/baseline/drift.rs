@@ -93,7 +93,7 @@ fn repaired(client: &Client<'_>, namespace: &str, path: &str, was: &Value) -> Du
 }
 
 #[test]
-fn whatever_is_edited_stripped_or_deleted_is_repaired_behind_a_closed_gate() {
+fn edited_stripped_or_deleted_objects_are_repaired_behind_a_closed_gate() {
     let client = insider();
     let name = client.ready_namespace();
     for (kind, path) in baseline(&name) {

@@ -114,10 +114,10 @@ fn is_closed_because_of_what_was_left(admin: &Client<'_>, name: &str) {
     assert_eq!(told, expected);
     assert!(!admin.is_open(name));
     let events = || admin.get(&format!("{}/events", at(name)))["items"].as_array().unwrap().clone();
-    let is_told = |event: &Value| {
+    let is_reported = |event: &Value| {
         event["reason"] == "GateStaysClosed" && event["message"].to_string().contains("Role wide (RBAC001)")
     };
-    eventually("an Event says it", TIMEOUT, || events().iter().any(is_told).then_some(())).unwrap();
+    eventually("an Event says it", TIMEOUT, || events().iter().any(is_reported).then_some(())).unwrap();
     let answer = admin.send(Method::POST, &jobs(name), &job("early"));
     assert_eq!(answer.code, 429, "{answer:?}");
     assert!(answer.message().contains("GATE001") && answer.message().contains("Role wide"), "{answer:?}");

@@ -73,7 +73,7 @@ impl Installation {
         prepare(&control_plane);
         let caller = runtime().block_on(Caller::new(&control_plane, &Identity::Admin)).unwrap();
         let addresses = [(); 2].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap())));
-        let keeper = start_keeper(&control_plane, addresses, &[]);
+        let reconciler = start_reconciler(&control_plane, addresses, &[]);
         let mount = control_plane.folder().join("mounted");
         follow(&control_plane, mount.clone());
         eventually("the leaf is mounted", TIMEOUT, || mount.join("tls.key").exists().then_some(())).unwrap();
@@ -82,7 +82,7 @@ impl Installation {
         let installation = Self { control_plane, servers, addresses, caller, mount };
         installation.register();
         installation.await_whole();
-        keeper.process.signal("TERM").unwrap();
+        reconciler.process.signal("TERM").unwrap();
         installation
     }
 
@@ -120,8 +120,8 @@ impl Installation {
     }
 
     /// Starts another reconciler that manages the certificates.
-    pub(crate) fn keep(&self, args: &[&str]) -> Keeper {
-        Keeper(start_keeper(&self.control_plane, self.addresses, args))
+    pub(crate) fn reconcile(&self, args: &[&str]) -> RunningReconciler {
+        RunningReconciler(start_reconciler(&self.control_plane, self.addresses, args))
     }
 
     /// Runs a reconciler until it dies at a point.
@@ -180,8 +180,8 @@ impl Installation {
         let whole = eventually("the certificates are whole", TIMEOUT, || self.is_whole().then_some(()));
         whole.unwrap_or_else(|error| {
             panic!(
-                "{error}\nkeeper: {}\nserver: {}",
-                self.control_plane.log_tail("keeper"),
+                "{error}\nreconciler: {}\nserver: {}",
+                self.control_plane.log_tail("reconciler"),
                 self.control_plane.log_tail("first")
             )
         });
@@ -206,12 +206,13 @@ impl Installation {
 }
 
 /// A certificate controller that ends with its test.
-pub(crate) struct Keeper(pub(crate) Reconciler);
+pub(crate) struct RunningReconciler(pub(crate) Reconciler);
 
-impl Drop for Keeper {
+impl Drop for RunningReconciler {
     fn drop(&mut self) {
         let _ = self.0.process.signal("TERM");
-        let _ = eventually("the keeper has ended", TIMEOUT, || (!self.0.process.is_running()).then_some(()));
+        let _ =
+            eventually("the reconciler has ended", TIMEOUT, || (!self.0.process.is_running()).then_some(()));
     }
 }
 
@@ -246,10 +247,10 @@ fn keeping(addresses: [SocketAddr; 2]) -> Vec<String> {
     args
 }
 
-fn start_keeper(control_plane: &ControlPlane, addresses: [SocketAddr; 2], args: &[&str]) -> Reconciler {
+fn start_reconciler(control_plane: &ControlPlane, addresses: [SocketAddr; 2], args: &[&str]) -> Reconciler {
     let mut all = keeping(addresses);
     all.extend(args.iter().map(|&arg| arg.to_owned()));
-    Reconciler::start(control_plane, playground(), "keeper", &Identity::reconciler(), &all).unwrap()
+    Reconciler::start(control_plane, playground(), "reconciler", &Identity::reconciler(), &all).unwrap()
 }
 
 fn start_server(control_plane: &ControlPlane, mount: &Path, name: &str, address: SocketAddr) -> Webhook {

@@ -12,7 +12,7 @@ use crate::harness::*;
 fn a_server_whose_leaf_is_not_trusted_is_not_ready_says_why_and_is_when_it_is() {
     let turn = installation();
     let at = turn.at;
-    drop(at.keep(&[]));
+    drop(at.reconcile(&[]));
     at.await_whole();
     let mount = tempfile::tempdir().unwrap();
     let copy = |name: &str| std::fs::read(at.mount().join(name)).unwrap();
@@ -65,8 +65,8 @@ fn a_webhook_configuration_that_is_deleted_shows_in_the_metrics_until_it_is_regi
     }
     eventually("both are missing", TIMEOUT, || show(false)).unwrap();
     at.register();
-    let keeper = at.keep(&[]);
+    let reconciler = at.reconcile(&[]);
     at.await_whole();
-    drop(keeper);
+    drop(reconciler);
     eventually("both are registered again", TIMEOUT, || show(true)).unwrap();
 }

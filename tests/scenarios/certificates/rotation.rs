@@ -10,7 +10,7 @@ use crate::harness::*;
 fn authority_and_leaf_rotate_while_requests_go_through_and_none_fails() {
     let turn = installation();
     let at = turn.at;
-    let _keeper = at.keep(&[]);
+    let _reconciler = at.reconcile(&[]);
     at.await_whole();
     let (authority, leaf) = (at.part(AUTHORITY, "ca.crt"), at.part(LEAF, "tls.crt"));
     let open = at.failed_open();
@@ -29,10 +29,10 @@ fn authority_and_leaf_rotate_while_requests_go_through_and_none_fails() {
 }
 
 #[test]
-fn a_keeper_that_dies_at_any_step_of_a_rotation_is_followed_by_one_that_ends_it_and_no_request_fails() {
+fn a_reconciler_that_dies_at_any_step_of_a_rotation_is_followed_by_one_that_ends_it_and_no_request_fails() {
     let turn = installation();
     let at = turn.at;
-    drop(at.keep(&[]));
+    drop(at.reconcile(&[]));
     let load = Load::start(at);
     for written in ["authority", "bundle", "confirmation", "leaf"] {
         for side in ["before", "after"] {
@@ -41,20 +41,20 @@ fn a_keeper_that_dies_at_any_step_of_a_rotation_is_followed_by_one_that_ends_it_
             let died = at.die(&format!("{side}-{written}"));
             let told = String::from_utf8_lossy(&died.stderr);
             assert_eq!(died.status.signal(), Some(6), "{side}-{written}: {told}");
-            let _keeper = at.keep(&[]);
+            let _reconciler = at.reconcile(&[]);
             let renewed = || (at.part(AUTHORITY, "ca.crt") != authority).then_some(());
             eventually("there is a new authority", TIMEOUT, renewed).unwrap();
             at.await_whole();
         }
     }
-    load.end("eight keepers that die");
+    load.end("eight reconcilers that die");
 }
 
 #[test]
-fn two_keepers_at_once_end_one_rotation() {
+fn two_reconcilers_side_by_side_end_one_rotation() {
     let turn = installation();
     let at = turn.at;
-    let (_one, _other) = (at.keep(&[]), at.keep(&[]));
+    let (_one, _other) = (at.reconcile(&[]), at.reconcile(&[]));
     at.await_whole();
     let authority = at.part(AUTHORITY, "ca.crt");
     let load = Load::start(at);
@@ -62,5 +62,5 @@ fn two_keepers_at_once_end_one_rotation() {
     let renewed = || (at.part(AUTHORITY, "ca.crt") != authority).then_some(());
     eventually("there is a new authority", TIMEOUT, renewed).unwrap();
     at.await_whole();
-    load.end("two keepers");
+    load.end("two reconcilers");
 }

@@ -10,7 +10,7 @@ use crate::harness::*;
 fn a_secret_that_a_human_deletes_comes_back_and_no_request_fails() {
     let turn = installation();
     let at = turn.at;
-    let _keeper = at.keep(&[]);
+    let _reconciler = at.reconcile(&[]);
     at.await_whole();
     let load = Load::start(at);
     for (name, key) in [(LEAF, "tls.crt"), (AUTHORITY, "ca.crt")] {
@@ -27,7 +27,7 @@ fn a_secret_that_a_human_deletes_comes_back_and_no_request_fails() {
 fn a_truncated_authority_is_replaced_and_no_request_fails() {
     let turn = installation();
     let at = turn.at;
-    let _keeper = at.keep(&[]);
+    let _reconciler = at.reconcile(&[]);
     at.await_whole();
     let before = at.part(AUTHORITY, "ca.crt");
     let load = Load::start(at);
@@ -39,31 +39,31 @@ fn a_truncated_authority_is_replaced_and_no_request_fails() {
 }
 
 #[test]
-fn a_secret_of_somebody_else_is_left_alone_and_that_is_said() {
+fn a_secret_of_another_owner_is_left_alone_and_reported() {
     let turn = installation();
     let at = turn.at;
     let label = |value: Value| json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": value}}});
     at.patch(&secret(LEAF), &label("cert-manager".into()));
     let before = at.get(&secret(LEAF));
-    let keeper = at.keep(&[]);
+    let reconciler = at.reconcile(&[]);
     let refused =
-        || (keeper.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 1).then_some(());
-    eventually("the keeper refuses", TIMEOUT, refused).unwrap();
-    let log = at.control_plane.log_tail("keeper");
+        || (reconciler.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 1).then_some(());
+    eventually("the reconciler refuses", TIMEOUT, refused).unwrap();
+    let log = at.control_plane.log_tail("reconciler");
     assert!(log.contains("the leaf's Secret is owned by another manager"), "{log}");
     assert_eq!(at.get(&secret(LEAF))["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
     at.patch(&secret(LEAF), &label("codex-k8s-reconcile".into()));
     at.await_whole();
     let accepted =
-        || (keeper.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 0).then_some(());
-    eventually("the keeper goes on", TIMEOUT, accepted).unwrap();
+        || (reconciler.0.health.metric("codex_k8s_reconcile_certificates_refused").ok()? == 0).then_some(());
+    eventually("the reconciler goes on", TIMEOUT, accepted).unwrap();
 }
 
 #[test]
 fn a_registration_that_is_bent_is_repaired_and_counted() {
     let turn = installation();
     let at = turn.at;
-    let keeper = at.keep(&[]);
+    let reconciler = at.reconcile(&[]);
     at.await_whole();
     let path = configuration("validatingwebhookconfigurations");
     let rules = at.get(&path)["webhooks"][0]["rules"].clone();
@@ -83,8 +83,8 @@ fn a_registration_that_is_bent_is_repaired_and_counted() {
     eventually("the configuration is repaired", TIMEOUT, repaired).unwrap();
     at.await_whole();
     let counted = "codex_k8s_reconcile_registration_repairs_total{what=\"ValidatingWebhookConfiguration\"}";
-    assert_eq!(keeper.0.health.metric(counted).unwrap(), 1);
-    let log = at.control_plane.log_tail("keeper");
+    assert_eq!(reconciler.0.health.metric(counted).unwrap(), 1);
+    let log = at.control_plane.log_tail("reconciler");
     assert!(log.contains("failurePolicy") && log.contains("rules"), "{log}");
 }
 
@@ -92,7 +92,7 @@ fn a_registration_that_is_bent_is_repaired_and_counted() {
 fn a_registration_that_is_deleted_stays_deleted_and_is_filled_in_when_it_is_back() {
     let turn = installation();
     let at = turn.at;
-    let _keeper = at.keep(&[]);
+    let _reconciler = at.reconcile(&[]);
     at.await_whole();
     let paths = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"].map(configuration);
     for path in &paths {
@@ -101,7 +101,7 @@ fn a_registration_that_is_deleted_stays_deleted_and_is_filled_in_when_it_is_back
     let leaf = at.part(LEAF, "tls.crt");
     at.ask(LEAF);
     let renewed = || (at.part(LEAF, "tls.crt") != leaf).then_some(());
-    eventually("the keeper has looked, and renewed the leaf", TIMEOUT, renewed).unwrap();
+    eventually("the reconciler has looked, and renewed the leaf", TIMEOUT, renewed).unwrap();
     for path in &paths {
         assert_eq!(at.send(Method::GET, path, &Value::Null).code, 404);
     }

@@ -46,7 +46,7 @@ fn rotate_leaf(at: &Installation) {
 fn another_writer_once_a_second_gets_few_repairs_and_delays_no_certificate() {
     let turn = installation();
     let at = turn.at;
-    let keeper = at.keep(&[]);
+    let reconciler = at.reconcile(&[]);
     at.await_whole();
     let seconds: u64 = std::env::var(SECONDS).map_or(25, |text| text.parse().unwrap());
     let kubectl = at.control_plane.kubectl(&Identity::Admin).unwrap();
@@ -67,7 +67,7 @@ fn another_writer_once_a_second_gets_few_repairs_and_delays_no_certificate() {
             "codex_k8s_reconcile_registration_contested{{what=\"{}\"}}",
             "ValidatingWebhookConfiguration"
         );
-        let is_contested = || (keeper.0.health.metric(&contested).ok()? == 1).then_some(());
+        let is_contested = || (reconciler.0.health.metric(&contested).ok()? == 1).then_some(());
         eventually("the other writer is noticed", TIMEOUT, is_contested).unwrap();
         rotate_leaf(at);
         at.await_whole();
@@ -77,8 +77,8 @@ fn another_writer_once_a_second_gets_few_repairs_and_delays_no_certificate() {
         writer.join().unwrap()
     });
     let elapsed = begun.elapsed().as_secs();
-    let repairs = keeper.0.health.sum("codex_k8s_reconcile_registration_repairs_total").unwrap();
-    let of_certificates = keeper.0.health.sum("codex_k8s_reconcile_certificate_writes_total").unwrap();
+    let repairs = reconciler.0.health.sum("codex_k8s_reconcile_registration_repairs_total").unwrap();
+    let of_certificates = reconciler.0.health.sum("codex_k8s_reconcile_certificate_writes_total").unwrap();
     let grown = generation(at) - first;
     println!(
         "{writes} writes of another writer in {elapsed} s: {repairs} repairs, {of_certificates} writes of certificates, \
@@ -86,7 +86,7 @@ fn another_writer_once_a_second_gets_few_repairs_and_delays_no_certificate() {
     );
     // At once, at once, and then after one second, two, four, eight and so on.
     assert!(repairs >= 3 && repairs <= u64::from(elapsed.ilog2()) + 3, "{repairs} repairs in {elapsed} s");
-    let log = at.control_plane.log_tail("keeper");
+    let log = at.control_plane.log_tail("reconciler");
     assert!(log.contains("another writer keeps changing it") && log.contains("kubectl-patch"), "{log}");
     patch(&kubectl, &json!([{"op": "remove", "path": "/webhooks/0/namespaceSelector"}]));
     at.await_whole();
@@ -96,7 +96,7 @@ fn another_writer_once_a_second_gets_few_repairs_and_delays_no_certificate() {
 fn terms_that_managed_clusters_add_to_exclude_their_own_namespaces_are_left_alone() {
     let turn = installation();
     let at = turn.at;
-    let keeper = at.keep(&[]);
+    let reconciler = at.reconcile(&[]);
     at.await_whole();
     let kubectl = at.control_plane.kubectl(&Identity::Admin).unwrap();
     let webhooks = at.get(&configuration(VALIDATING))["webhooks"].clone();
@@ -117,6 +117,6 @@ fn terms_that_managed_clusters_add_to_exclude_their_own_namespaces_are_left_alon
     let found = at.get(&configuration(VALIDATING));
     assert_eq!(found["webhooks"][index]["namespaceSelector"], added);
     assert_eq!(found["metadata"]["labels"]["admissions.enforcer/disabled"], "true");
-    assert_eq!(keeper.0.health.sum("codex_k8s_reconcile_registration_repairs_total").unwrap(), 0);
+    assert_eq!(reconciler.0.health.sum("codex_k8s_reconcile_registration_repairs_total").unwrap(), 0);
     patch(&kubectl, &json!([{"op": "replace", "path": path, "value": ours}]));
 }

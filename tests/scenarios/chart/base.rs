@@ -84,7 +84,7 @@ fn files() -> BTreeMap<String, String> {
     templates.retain(|name, _| !name.starts_with("tests/"));
     let mut registration = templates.remove("registration").unwrap();
     // Here, the removing Jobs are one line of kubectl each.
-    let takes_away = ["codex-k8s-deregistration", "codex-k8s-purge"];
+    let takes_away = ["codex-k8s-deregistration", "codex-k8s-uninstall"];
     registration.retain(|document| !takes_away.iter().any(|name| document.contains(name)));
     let check = by_template(&rendered(&WITH_CHECK)).remove("check").unwrap();
     let mut files: BTreeMap<_, _> =

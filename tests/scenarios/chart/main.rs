@@ -16,10 +16,10 @@ mod places;
 #[path = "../baseline/worker.rs"]
 mod platform_worker;
 mod policies;
-mod purged;
 mod rendered;
 mod rights;
 mod schemas;
 mod storage;
+mod uninstalled;
 mod values;
 mod walk;

@@ -78,6 +78,6 @@ fn the_registration_is_renewed_by_an_installation_an_upgrade_and_a_rollback() {
             assert_eq!(of(hook), ["codex-k8s-registration"], "{}: {hook}", set.0);
         }
         assert_eq!(of("pre-delete"), ["codex-k8s-deregistration"]);
-        assert_eq!(of("post-delete"), ["codex-k8s-purge"]);
+        assert_eq!(of("post-delete"), ["codex-k8s-uninstall"]);
     }
 }

@@ -186,7 +186,7 @@ fn a_daemon_that_ends_its_last_sweep_is_alive_and_no_longer_ready() {
     let cluster = Cluster::new();
     let name = unique("codex-issue");
     cluster.create_namespace(&Ns::expired(&name));
-    let (daemon, release) = cluster.daemon_that_stands_still(Point::AfterList);
+    let (daemon, release) = cluster.daemon_with_paused_sweeps(Point::AfterList);
     assert!(daemon.health.get("/readyz").unwrap().ends_with("ok\n"));
     daemon.signal();
     soon("it is not ready", || {

@@ -9,7 +9,7 @@ use crate::harness::{Cluster, Ns, SweepOutcome, minutes, unique};
 use serde_json::json;
 
 #[test]
-fn whatever_step_a_sweep_is_killed_at_the_next_one_ends_it_with_no_row_missing_or_twice() {
+fn after_a_kill_at_any_step_the_next_sweep_ends_the_work_with_no_row_missing_or_twice() {
     let cluster = Cluster::new();
     let mut deleted = Vec::new();
     for point in Point::ALL {
@@ -114,7 +114,7 @@ fn a_sweep_that_another_one_holds_up_for_too_long_says_so_and_does_nothing() {
     let cluster = Cluster::new();
     let name = unique("codex-issue");
     cluster.create_namespace(&Ns::expired(&name));
-    let held = cluster.stand_still(Point::AfterList, "", &[]);
+    let held = cluster.pause_sweeps(Point::AfterList, "", &[]);
     let second = cluster.sweep(&["--lease-timeout=1s"]);
     assert_eq!(second.code, 6, "{}", second.told);
     assert!(second.told.contains("another sweep is at work"), "{}", second.told);

@@ -113,7 +113,7 @@ fn person(name: &str) -> Identity {
 }
 
 #[test]
-fn one_persons_forty_short_leases_stop_nobodys_cleanup() {
+fn forty_short_leases_of_one_user_do_not_stop_the_cleanup_of_others() {
     let cluster = Crowded::new(POLICY);
     let (others, many, retained) = (names("others", 3), names("crowd", CROWD), names("lives", 1));
     let swept = cluster.sweep();

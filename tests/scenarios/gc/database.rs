@@ -199,7 +199,7 @@ fn a_failover_in_the_middle_of_a_sweep_costs_no_row_and_nothing_is_deleted_witho
         "postgres://{COLLECTOR}:{COLLECTOR}@127.0.0.1:{one},127.0.0.1:{two}/platform?target_session_attrs=read-write"
     );
     let addresses = [format!("--audit-store={url}"), format!("--runs={url}")];
-    let held = cluster.stand_still(Point::AfterIntended, &names[3], &[&addresses[0], &addresses[1]]);
+    let held = cluster.pause_sweeps(Point::AfterIntended, &names[3], &[&addresses[0], &addresses[1]]);
     platform.postgres.stop().unwrap();
     standby.sql("postgres", "SELECT pg_promote()").unwrap();
     let swept = held.go_on();

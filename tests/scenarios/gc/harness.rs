@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// Starts a sweep that pauses at a point, and waits until it is there.
-    pub(crate) fn stand_still(&self, point: Point, name: &str, args: &[&str]) -> Held<'_> {
+    pub(crate) fn pause_sweeps(&self, point: Point, name: &str, args: &[&str]) -> Held<'_> {
         let file = self.file(&unique("go-on"));
         let process = self
             .command(&[&["sweep", "--output=json"], args].concat())
@@ -208,7 +208,7 @@ impl Cluster {
     }
 
     /// A daemon whose first sweep pauses at a point, and the file whose creation resumes it.
-    pub(crate) fn daemon_that_stands_still(&self, point: Point) -> (Daemon, PathBuf) {
+    pub(crate) fn daemon_with_paused_sweeps(&self, point: Point) -> (Daemon, PathBuf) {
         let file = self.file(&unique("go-on"));
         let mut command = self.command(&["daemon", "--schedule=@every 1s"]);
         command.env("CODEX_K8S_FAULT", format!("{point}:")).env("CODEX_K8S_FAULT_FILE", &file);

@@ -140,7 +140,7 @@ fn a_deletion_whose_answer_is_lost_is_reported_by_the_namespace_itself() {
 fn an_api_server_that_is_started_anew_while_a_namespace_goes_is_waited_for() {
     let cluster = Cluster::new();
     let name = expired(&cluster);
-    let held = cluster.stand_still(Point::AfterDelete, &name, &["--no-lease"]);
+    let held = cluster.pause_sweeps(Point::AfterDelete, &name, &["--no-lease"]);
     cluster.control_plane.kill_api_server().unwrap();
     let swept = std::thread::scope(|scope| {
         let swept = scope.spawn(|| held.go_on());
@@ -155,7 +155,7 @@ fn an_api_server_that_is_started_anew_while_a_namespace_goes_is_waited_for() {
 fn an_api_server_that_is_gone_leaves_the_intention_to_the_next_sweep() {
     let cluster = Cluster::new();
     let name = expired(&cluster);
-    let held = cluster.stand_still(Point::AfterIntended, &name, &["--no-lease"]);
+    let held = cluster.pause_sweeps(Point::AfterIntended, &name, &["--no-lease"]);
     cluster.control_plane.kill_api_server().unwrap();
     let swept = held.go_on();
     cluster.control_plane.start_api_server().unwrap();
@@ -170,7 +170,7 @@ fn an_api_server_that_is_gone_leaves_the_intention_to_the_next_sweep() {
 fn a_store_that_cannot_be_written_to_deletes_nothing() {
     let cluster = Cluster::new();
     let name = expired(&cluster);
-    let held = cluster.stand_still(Point::BeforeIntended, &name, &[]);
+    let held = cluster.pause_sweeps(Point::BeforeIntended, &name, &[]);
     let lock = cluster.lock_store();
     let swept = held.go_on();
     assert_eq!(swept.code, 5, "{}", swept.told);

@@ -98,7 +98,7 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
 }
 
 #[test]
-fn the_page_is_for_loopback_and_for_who_asks_for_it_by_its_own_name() {
+fn the_page_answers_only_on_loopback_and_by_its_own_name() {
     let cluster = Cluster::new();
     for (args, words) in [
         (&["--admin-listen=0.0.0.0:0"][..], "is not a loopback address, and the page has no authentication"),

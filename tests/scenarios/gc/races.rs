@@ -55,7 +55,7 @@ fn changed(cluster: &Cluster, point: Point, change: Change) -> (String, String, 
     let name = unique("codex-issue");
     cluster.create_namespace(&Ns::expired(&name));
     let of_sweep = point == BETWEEN_LIST_AND_READ;
-    let held = cluster.stand_still(point, if of_sweep { "" } else { &name }, &[]);
+    let held = cluster.pause_sweeps(point, if of_sweep { "" } else { &name }, &[]);
     change(cluster, &name);
     let swept = held.go_on();
     assert_eq!(swept.code, 0, "{}", swept.told);
@@ -134,7 +134,7 @@ fn what_is_deleted_or_created_again_between_read_and_deletion_is_not_reported_to
 }
 
 #[test]
-fn what_somebody_else_begins_to_delete_meanwhile_is_waited_for() {
+fn a_deletion_that_another_user_begins_meanwhile_is_waited_for() {
     let cluster = Cluster::new();
     let begin: Change = |cluster, name| {
         cluster.send(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null).object().unwrap();

@@ -66,7 +66,7 @@ fn pods_run_names_are_found_and_nothing_is_left_on_the_machine() {
 
 #[test]
 #[ignore = "takes a real node: make test-node"]
-fn when_its_keeper_is_killed_its_processes_end_and_the_next_node_sweeps_up() {
+fn after_its_supervisor_is_killed_its_processes_end_and_the_next_node_cleans_up() {
     if !machine_can() {
         return;
     }
@@ -75,8 +75,8 @@ fn when_its_keeper_is_killed_its_processes_end_and_the_next_node_sweeps_up() {
     let kubelet =
         Process::started_with(&format!("--root-dir={}/kubelet", node.control_plane().folder().display()));
     let kubelet = kubelet.unwrap();
-    let keeper = node.control_plane().supervisor_id().to_string();
-    assert!(Command::new("kill").args(["-s", "KILL", &keeper]).status().unwrap().success());
+    let supervisor = node.control_plane().supervisor_id().to_string();
+    assert!(Command::new("kill").args(["-s", "KILL", &supervisor]).status().unwrap().success());
     eventually("kubelet has ended", TIMEOUT, || (!kubelet.is_running()).then_some(())).unwrap();
     drop(node);
     let left = traces();

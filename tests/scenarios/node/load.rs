@@ -103,9 +103,9 @@ pub(crate) fn during(cluster: &Installed, asked: Asked, at_least: u64, doing: im
                 while !done.load(Ordering::Relaxed) || sent.load(Ordering::Relaxed) < at_least {
                     let number = sent.fetch_add(1, Ordering::Relaxed);
                     let (path, body) = asked.request(number);
-                    let asked_at = Instant::now();
+                    let sent_at = Instant::now();
                     let answer = caller.send(Method::POST, path, &body).await;
-                    slowest = slowest.max(asked_at.elapsed());
+                    slowest = slowest.max(sent_at.elapsed());
                     match answer {
                         Ok(answer) if asked.is_as_it_has_to_be(number, &answer) => {}
                         other => failed.push((begun.elapsed(), format!("{number}: {other:?}"))),

@@ -94,12 +94,12 @@ const EXPECTED: [(&str, &str, Outcome); 27] = [
     ("CodexGuardTerminatingTooLong", "codex-k8s-guard explain ns/NAME", Prints("example.org/block")),
     ("CodexGuardTerminatingTooLong", "kubectl get apiservice", Prints("v1.apps")),
     (
-        "CodexGuardNobodyAnswers",
+        "CodexGuardWebhookUnreachable",
         "kubectl -n codex-k8s-guard get pod,endpointslice -l app.kubernetes.io/name=codex-k8s-webhook",
         Prints("endpointslice.discovery.k8s.io/codex-k8s-webhook-"),
     ),
     (
-        "CodexGuardNobodyAnswers",
+        "CodexGuardWebhookUnreachable",
         "kubectl -n codex-k8s-guard logs deployment/codex-k8s-webhook --all-pods --tail=20",
         NO_LOG,
     ),

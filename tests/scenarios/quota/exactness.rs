@@ -85,7 +85,7 @@ fn waiting(cluster: &Cluster) -> Vec<Namespace> {
 }
 
 #[test]
-fn no_more_work_at_once_than_the_limit_whatever_is_killed_meanwhile() {
+fn no_more_run_at_a_time_than_the_limit_even_if_programs_are_killed() {
     let cluster = Cluster::with_policy(&policy(LIMIT, "enforce"));
     let guard = &cluster.guard;
     let serves = [guard.one_more("serve-2", &[]).unwrap(), guard.one_more("serve-3", &[]).unwrap()];

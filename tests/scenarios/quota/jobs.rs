@@ -44,7 +44,7 @@ fn shows(health: Health, metric: &str, value: u64) -> Option<()> {
 }
 
 #[test]
-fn no_more_agent_jobs_of_a_project_work_at_once_than_the_limit_whatever_is_killed_meanwhile() {
+fn no_more_agent_jobs_of_a_project_run_at_a_time_than_the_limit_even_if_programs_are_killed() {
     let cluster = Cluster::with_policy(&limit(LIMIT));
     let second = one_more(&cluster, "reconcile-2", &[]);
     let namespaces: Vec<_> =

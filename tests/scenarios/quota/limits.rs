@@ -31,7 +31,7 @@ fn lease(namespace: &Namespace) -> (String, LeaseInstant, LeaseInstant) {
 }
 
 #[test]
-fn a_project_has_no_more_namespaces_than_its_limit_whoever_asks() {
+fn a_project_has_no_more_namespaces_than_its_limit_from_any_user() {
     let (cluster, joe) = (cluster(), person("joe"));
     let (first, second) = (fresh(), fresh());
     cluster.create(&joe, &first, "two").unwrap();
@@ -60,7 +60,7 @@ fn a_project_has_no_more_namespaces_than_its_limit_whoever_asks() {
 }
 
 #[test]
-fn a_user_asks_for_no_more_namespaces_than_the_limit() {
+fn a_user_has_no_more_namespaces_than_the_limit() {
     let (cluster, mary) = (cluster(), person("mary"));
     let names: Vec<_> = (0..21).map(|_| fresh()).collect();
     for name in &names {
@@ -106,7 +106,7 @@ fn the_lease_of_a_namespace_without_a_reservation_is_cut_once_and_restored_with_
     cluster.eventually("an Event tells it", || {
         cluster.events(&second).contains(&"QuotaExceeded".to_owned()).then_some(())
     });
-    nobody_else_cuts(cluster, &first);
+    only_the_reconciler_cuts(cluster, &first);
     // The platform extends it: no later reconciliation shortens it again.
     let extended = updated_at.checked_add("24h".parse().unwrap()).unwrap().to_string();
     let parts = [("namespace-lease-ttl", "24h0m0s"), ("namespace-lease-expires-at", &*extended)];
@@ -124,7 +124,7 @@ fn the_lease_of_a_namespace_without_a_reservation_is_cut_once_and_restored_with_
 }
 
 /// Asserts that the lease of a working namespace cannot be shortened, even by forging the annotation of a pending one.
-fn nobody_else_cuts(cluster: &Cluster, name: &str) {
+fn only_the_reconciler_cuts(cluster: &Cluster, name: &str) {
     let now = jiff::Timestamp::now();
     let cut = codex_k8s_shared::lease::Lease::grant(now, "15m".parse().unwrap()).unwrap();
     let (expires_at, updated_at) = (cut.expires_at.to_string(), cut.updated_at.to_string());

@@ -60,7 +60,7 @@ enum Command {
     Image(image::Args),
     /// Keep the namespaces of a node until standard input ends
     #[command(hide = true)]
-    KeepNode {
+    NodeNamespaces {
         /// Directory to remove at the end
         folder: PathBuf,
     },
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
             .map(drop),
         Command::Versions(args) => args.run(),
         Command::Image(args) => args.run(),
-        Command::KeepNode { folder } => node::keeper::keep(&folder),
+        Command::NodeNamespaces { folder } => node::linux_namespaces::run(&folder),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),
     };

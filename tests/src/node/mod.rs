@@ -6,7 +6,7 @@
 //! the process that started it, for any reason.
 
 mod gateway;
-pub mod keeper;
+pub mod linux_namespaces;
 mod programs;
 
 use std::fs;
@@ -46,7 +46,7 @@ pub struct Node {
 impl Node {
     /// Returns the reason why this machine cannot run a node, or `None` if it can.
     pub fn hindrance() -> Option<String> {
-        keeper::hindrance()
+        linux_namespaces::hindrance()
     }
 
     /// Starts a node and waits until Pods can run and names are resolved, which takes some seconds. `playground` is the
@@ -236,11 +236,11 @@ impl Node {
 
 /// Waits until the namespaces exist.
 fn first_process(control_plane: &ControlPlane) -> anyhow::Result<u32> {
-    let file = control_plane.folder().join(keeper::FIRST);
+    let file = control_plane.folder().join(linux_namespaces::FIRST);
     eventually("the node's namespaces are there", TIMEOUT, || {
         fs::read_to_string(&file).ok()?.trim().parse().ok()
     })
-    .with_context(|| control_plane.log_tail(keeper::LOG))
+    .with_context(|| control_plane.log_tail(linux_namespaces::LOG))
 }
 
 fn succeeded(what: &str, ran: &Output) -> anyhow::Result<()> {

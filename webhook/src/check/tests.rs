@@ -81,7 +81,7 @@ async fn what_the_webhook_does_not_know_is_not_its_business() {
 }
 
 #[tokio::test]
-async fn namespaces_that_are_there_already_are_taken_as_they_stand() {
+async fn namespaces_that_exist_already_are_taken_unchanged() {
     let requester = Requester { user: "agent".to_owned(), groups: Vec::new() };
     let mut checker = Checker::new(RunPolicy::default(), CheckRequest::creation(requester));
     let bare = "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n";

@@ -124,7 +124,7 @@ fn a_wildcard_in_a_profile_is_as_bad_as_what_it_reaches() {
 }
 
 #[test]
-fn a_cluster_without_places_is_found_with_the_limits_that_are_never_reached() {
+fn a_cluster_limit_of_zero_is_found_with_the_limits_that_are_never_reached() {
     let body = "quotas:\n  cluster: {max: 0}\n  perProject: {max: 0, overrides: {p1: 1}}\n  perRequester: {max: 1}\n";
     let fields: Vec<_> =
         found(body).into_iter().map(|(_, line, column, field)| (line, column, field)).collect();
@@ -139,7 +139,7 @@ fn a_cluster_without_places_is_found_with_the_limits_that_are_never_reached() {
 }
 
 #[test]
-fn a_project_with_more_places_than_the_cluster_is_found_where_it_stands() {
+fn a_project_limit_above_that_of_the_cluster_is_found_at_its_position() {
     let body = "quotas:\n  perRequester: null\n  cluster: {max: 10}\n  perProject:\n    max: 10\n    overrides:\n      small: 10\n      large: 11\n";
     assert_eq!(
         found(body),

@@ -19,13 +19,13 @@ pub(super) fn with_activity(client: Client, on_activity: impl Fn() + Send + Sync
         async move {
             let watches = is_watch(&request);
             let response = client.send(request).await?;
-            let tells = watches && response.status().is_success();
-            if tells {
+            let is_activity = watches && response.status().is_success();
+            if is_activity {
                 on_activity();
             }
             Ok::<Response<_>, kube::Error>(response.map(|body| {
                 body.map_frame(move |frame| {
-                    if tells {
+                    if is_activity {
                         on_activity();
                     }
                     frame

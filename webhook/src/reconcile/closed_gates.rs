@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_without_a_place_says_since_when() {
+    fn a_namespace_without_a_reservation_reports_since_when() {
         let mut gates = ClosedGates::default();
         let pending = (keys::QUOTA_PENDING_SINCE, "1970-01-01T00:00:30Z");
         on_apply(&mut gates, &created(10, &[HASH, pending]), 50);

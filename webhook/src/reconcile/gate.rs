@@ -50,7 +50,7 @@ pub(super) async fn open(
     if now.is_pending() {
         let ttl = policy.lease.ttl_for(now.label(keys::AGENT_KEY));
         let ends_later = |new: &Lease| now.lease().is_none_or(|lease| new.expires_at > lease.expires_at);
-        annotations.extend(granted(&now, moment, ttl).filter(ends_later).into_iter().flat_map(parts));
+        annotations.extend(new_lease(&now, moment, ttl).filter(ends_later).into_iter().flat_map(parts));
     }
     fault::point(Point::BeforeOpen, name(meta));
     annotate(cluster, meta, &annotations).await?;
@@ -74,7 +74,7 @@ pub(super) async fn wait(
     if first {
         annotations.push((keys::QUOTA_PENDING_SINCE, Some(timestamp(moment))));
         let ends_earlier = |new: &Lease| meta.lease().is_some_and(|lease| new.expires_at < lease.expires_at);
-        let cut = granted(meta, moment, policy.quotas.pending_ttl).filter(ends_earlier);
+        let cut = new_lease(meta, moment, policy.quotas.pending_ttl).filter(ends_earlier);
         annotations.extend(cut.into_iter().flat_map(parts));
     }
     annotate(cluster, meta, &annotations).await?;
@@ -98,7 +98,7 @@ fn timestamp(moment: Timestamp) -> String {
 }
 
 /// Returns a lease from now on, or from its last renewal, whose writer may have a clock ahead of ours.
-fn granted(meta: &ObjectMeta, moment: Timestamp, ttl: Duration) -> Option<Lease> {
+fn new_lease(meta: &ObjectMeta, moment: Timestamp, ttl: Duration) -> Option<Lease> {
     let renewed = meta.lease().map(|lease| lease.updated_at.timestamp());
     Lease::grant(renewed.map_or(moment, |renewed| renewed.max(moment)), ttl.into())
 }

@@ -339,7 +339,7 @@ impl Metrics {
     }
 
     /// Stops exporting the metrics of the leader, because another process leads.
-    pub fn stand_by(&self) {
+    pub fn stop_leading(&self) {
         self.leading.set(0);
         self.closed.clear();
         self.closed_since.clear();

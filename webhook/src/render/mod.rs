@@ -79,7 +79,7 @@ pub const fn release_of(payload: &RunPayload) -> Release {
 /// # Errors
 /// [`RenderError`], if the platform does not start a Job for such a run, or its names could be those of another run.
 pub fn render(policy: &RunPolicy, settings: &Settings, run: &Run) -> Result<Manifests, RenderError> {
-    if !codex_k8s_shared::names::is_told_by_names(run.id.as_str()) {
+    if !codex_k8s_shared::names::is_identified_by_names(run.id.as_str()) {
         return Err(RenderError::RunId { found: run.id.to_string() });
     }
     has_an_agent_job(run)?;

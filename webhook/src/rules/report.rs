@@ -160,8 +160,8 @@ pub(crate) fn quoted(value: &str) -> String {
 pub fn clean(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut shown = String::new();
-    for rune in text.chars().take(LONGEST) {
-        if rune.is_control() { shown.extend(rune.escape_default()) } else { shown.push(rune) }
+    for character in text.chars().take(LONGEST) {
+        if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
     }
     if text.chars().nth(LONGEST).is_some() {
         shown.push_str("...");

@@ -144,7 +144,7 @@ fn change_of_the_platforms(change: &Value) -> Vec<&'static str> {
 }
 
 #[test]
-fn another_program_does_not_inherit_what_the_platforms_was_granted() {
+fn another_program_does_not_inherit_the_rights_of_the_platforms() {
     let containers = |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
     for program in [
         json!({"name": "c", "image": "mine:1"}),
@@ -243,7 +243,7 @@ fn cut(ttl: &str, expires_at: &str, updated_at: &str, others: &Value) -> Value {
 }
 
 #[test]
-fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_place_and_nothing_else() {
+fn the_reconciler_cuts_the_lease_of_a_namespace_without_a_reservation_and_nothing_else() {
     let facts = Facts::at(NOW.parse().unwrap());
     let by = |user: &str, old: Value, new: Value| {
         let request = request(user, Kind::Namespace, Some(old), Some(new));

@@ -82,13 +82,14 @@ impl<'a> Context<'a> {
     }
 
     /// Returns true if the requester maintains the baseline.
-    pub(crate) fn by_keeper(&self) -> bool {
+    pub(crate) fn maintains_baseline(&self) -> bool {
         matches!(self.requester.role, Role::Manager | Role::Reconciler)
     }
 
     /// Returns true if the platform writes its own objects: the baseline, or its stack in a slot.
     pub(crate) fn is_the_platforms(&self) -> bool {
-        (self.by_keeper() && self.has_baseline_name()) || (self.requester.is_manager() && self.is_in_slot())
+        (self.maintains_baseline() && self.has_baseline_name())
+            || (self.requester.is_manager() && self.is_in_slot())
     }
 }
 

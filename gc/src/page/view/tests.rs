@@ -134,7 +134,7 @@ fn namespaces_are_shown_with_what_becomes_of_them_as_a_sweep_decides() {
 }
 
 #[test]
-fn a_query_is_kept_in_the_form_and_in_every_way_onward() {
+fn a_query_stays_in_the_form_and_in_every_link() {
     let mut many = model();
     let namespaces = many.namespaces.as_mut().unwrap();
     namespaces.listed = (0..120).map(|number| of(&format!("codex-issue-{number}"), "jane", "")).collect();

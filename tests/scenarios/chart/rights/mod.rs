@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::documented::document;
 use crate::values::{SETS, objects, rendered, set};
 use installation::{INSTALL_NAMESPACE, Installation, lacks};
-use situations::{COLLECTOR, CONFIGURATIONS, PURGE, RECONCILE, Rights};
+use situations::{COLLECTOR, CONFIGURATIONS, RECONCILE, Rights, UNINSTALL};
 use table::{Request, Right, markdown};
 
 /// Values that enable everything that needs rights.
@@ -59,7 +59,7 @@ fn keeps(right: &Right) -> bool {
     let resources = ["secrets", "endpointslices"].iter().chain(&CONFIGURATIONS);
     let of_reconcile =
         right.account == RECONCILE && resources.into_iter().any(|resource| right.resource == **resource);
-    of_reconcile || (right.account == PURGE && right.resource == "secrets")
+    of_reconcile || (right.account == UNINSTALL && right.resource == "secrets")
 }
 
 #[test]

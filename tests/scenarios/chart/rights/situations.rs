@@ -20,7 +20,7 @@ const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limi
 
 pub(crate) const RECONCILE: &str = "codex-k8s-reconcile";
 pub(crate) const COLLECTOR: &str = "codex-k8s-gc";
-pub(crate) const PURGE: &str = "codex-k8s-purge";
+pub(crate) const UNINSTALL: &str = "codex-k8s-uninstall";
 const REGISTRATION: &str = "codex-k8s-registration";
 pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -139,7 +139,7 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
     for process in running {
         rights.at.end(&process);
     }
-    purge(&rights.at);
+    uninstall(&rights.at);
     rights
 }
 
@@ -147,12 +147,12 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
 /// Pods start; then the webhook is registered.
 fn begin(rights: &mut Rights) -> [Process; 2] {
     let at = &rights.at;
-    let keeper = at.reconcile("bootstrap", &[format!("--service={INSTALL_NAMESPACE}/codex-k8s-webhook")]);
+    let supervisor = at.reconcile("bootstrap", &[format!("--service={INSTALL_NAMESPACE}/codex-k8s-webhook")]);
     let leaf = format!("{}/secrets/{LEAF}", path(INSTALL_NAMESPACE));
     let first = at.soon("there is a leaf", || at.find(&leaf));
-    at.end(&keeper.process);
+    at.end(&supervisor.process);
     let replica = [format!("--webhook-url=https://{}", at.address), format!("--replica={}", at.address)];
-    let keeper = at.reconcile("reconcile", &replica);
+    let supervisor = at.reconcile("reconcile", &replica);
     at.soon("the leaf is for where it serves", || {
         at.find(&leaf).filter(|found| found["data"] != first["data"])
     });
@@ -163,7 +163,7 @@ fn begin(rights: &mut Rights) -> [Process; 2] {
         });
     }
     assert!(rights.at.apply_registration() && rights.at.succeeds("codex-k8s-test", &["verify"]));
-    [webhook.process, keeper.process]
+    [webhook.process, supervisor.process]
 }
 
 /// Run namespaces that are created, vandalized and repaired, dropped by the policy, and deleted.
@@ -351,7 +351,7 @@ fn sweep(rights: &mut Rights) {
 }
 
 /// Uninstalls what the programs left, after all of them have ended.
-fn purge(at: &Installation) {
+fn uninstall(at: &Installation) {
     let left = |kind: &str, group: &str| {
         let list = at.find(&format!("{group}/namespaces/{INSTALL_NAMESPACE}/{kind}")).unwrap();
         let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone());
@@ -360,7 +360,7 @@ fn purge(at: &Installation) {
     let leases = || left("leases", "/apis/coordination.k8s.io/v1");
     let (secrets, config_maps) = (|| left("secrets", "/api/v1"), || left("configmaps", "/api/v1"));
     assert!(leases().len() > 2 && secrets() == [AUTHORITY, LEAF] && config_maps().len() == 2);
-    let ran = at.run_plainly(PURGE, &["uninstall"]);
+    let ran = at.run_plainly(UNINSTALL, &["uninstall"]);
     assert!(ran.status.success(), "{ran:?}");
     // Jobs were limited. The Lease that was made by hand names no namespace: the reconciler has released its number.
     assert_eq!(leases(), ["agent-jobs-are-limited"]);

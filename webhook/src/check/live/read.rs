@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             all.extend(page.items.iter().map(typed));
-            self.tell(NAMESPACES, 0, of, all.len(), &page);
+            self.report_progress(NAMESPACES, 0, of, all.len(), &page);
             match next(&page) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(all),
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             read += page.items.len();
-            self.tell(resource, done, of, read, &page);
+            self.report_progress(resource, done, of, read, &page);
             let token = next(&page);
             let items = page.items.iter().map(value).collect();
             live_check
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn tell<K: Clone>(
+    fn report_progress<K: Clone>(
         &self,
         resource: &'static str,
         done: usize,

@@ -174,7 +174,7 @@ async fn what_the_webhook_has_mutated_and_the_cluster_noted_is_admitted_as_it_is
 }
 
 #[tokio::test]
-async fn what_slipped_in_is_denied_in_the_words_of_the_webhook() {
+async fn what_slipped_in_gets_the_message_of_the_webhook() {
     let mut job = job().await;
     job["metadata"]["name"] = "escape".into();
     job["spec"]["template"]["spec"]["hostNetwork"] = true.into();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_without_our_label_is_foreign_whatever_it_holds() {
+    fn a_secret_without_our_label_is_a_conflict_with_any_content() {
         let mut secret = Secret::default();
         assert_eq!(stored_secret(Some(&secret), leaf_data), Stored::OtherOwner);
         secret.labels_mut().extend([MANAGED_BY_RECONCILER.entry()]);

@@ -7,7 +7,7 @@ use codex_k8s_shared::names::{run_namespace_name, whole_run_namespace_name};
 use super::*;
 
 #[test]
-fn ids_of_which_names_lose_what_reports_them_apart_are_refused() {
+fn ids_whose_names_could_collide_are_refused() {
     let with = |id: &str| Run { id: RunId::new(id), ..run(A) };
     for id in [
         "",

@@ -78,7 +78,7 @@ const KEEPERS: &str = "only the platform's managers and the baseline reconciler"
 
 fn only_the_platform_writes(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Some(namespace), Some(new)) = (context.namespace(), write.new) else { return };
-    if context.status || context.by_keeper() || !context.is_baseline(write) {
+    if context.status || context.maintains_baseline() || !context.is_baseline(write) {
         return;
     }
     let Some(old) = write.old else {
@@ -99,7 +99,7 @@ fn only_the_platform_writes(context: &Context<'_>, write: &Write<'_>, report: &m
 
 fn only_the_platform_deletes(context: &Context<'_>, write: &Write<'_>, report: &mut Report) {
     let (Some(namespace), Some(_), None) = (context.namespace(), write.old, write.new) else { return };
-    if namespace.terminating || context.by_keeper() || !context.is_baseline(write) {
+    if namespace.terminating || context.maintains_baseline() || !context.is_baseline(write) {
         return;
     }
     let remedy = format!("{KEEPERS} delete the baseline of namespace {}", namespace.name);

@@ -36,7 +36,7 @@ fn none_beside_the_baseline(context: &Context<'_>, write: &Write<'_>, report: &m
     else {
         return;
     };
-    if context.status || context.by_keeper() || context.is_baseline(write) {
+    if context.status || context.maintains_baseline() || context.is_baseline(write) {
         return;
     }
     let Some(old) = write.old else {

@@ -99,8 +99,8 @@ fn a_role_ref_is_set_only_where_the_stored_one_is_right_already() {
     let created = mutated(&in_full_env(), WORKER, Kind::RoleBinding, None, &wrong);
     let fields = |object: &Value| (object["roleRef"].clone(), object["subjects"].clone());
     assert_eq!(fields(&created), fields(&right));
-    let kept = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(right.clone()), &wrong);
-    assert_eq!(fields(&kept), fields(&right));
+    let restored = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(right.clone()), &wrong);
+    assert_eq!(fields(&restored), fields(&right));
     let stuck = mutated(&in_full_env(), WORKER, Kind::RoleBinding, Some(wrong.clone()), &wrong);
     assert_eq!((&stuck["roleRef"], &stuck["subjects"]), (&wrong["roleRef"], &right["subjects"]));
 }

@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(&NS001, &[Validate::Creation(identity_is_whole), Validate::Change(given_identity_is_whole)])
         .with_mutation(defaults::identity),
     Check::new(&NS002, &[Validate::Creation(name_agrees)]),
-    Check::new(&NS003, &[Validate::Change(identity_is_kept)]).restoring(optional_identity),
+    Check::new(&NS003, &[Validate::Change(identity_is_immutable)]).restoring(optional_identity),
     Check::new(&NS004, &[Validate::Creation(run_id_is_unique), Validate::Change(new_run_id_is_unique)]),
     Check::new(&NS005, &[Validate::Creation(creator_is_allowed)]),
 ];
@@ -95,12 +95,12 @@ const IDENTITY: [&str; 7] = [
 
 fn identity_is_whole(_: &Context<'_>, namespace: &Namespace<'_>, report: &mut Report) {
     let meta = namespace.meta;
-    for (key, wanted) in
+    for (key, expected) in
         [(keys::MANAGED_BY, keys::MANAGED_BY_VALUE), (keys::NAMESPACE_PURPOSE, keys::NAMESPACE_PURPOSE_VALUE)]
     {
         let found = meta.label(key);
-        if found != Some(wanted) {
-            report.forbid(label_path("", key), quoted_or_nothing(found), format!("must be \"{wanted}\""));
+        if found != Some(expected) {
+            report.forbid(label_path("", key), quoted_or_nothing(found), format!("must be \"{expected}\""));
         }
     }
     let mode = meta.label(keys::RUNTIME_MODE);
@@ -183,7 +183,12 @@ fn in_the_name(part: Option<&str>, what: &str) -> String {
     format!("the name says {what} {}", quoted_or_nothing(part))
 }
 
-fn identity_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn identity_is_immutable(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     if !old.is_managed() || !new.is_managed() {
         return;
     }

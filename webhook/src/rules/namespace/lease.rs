@@ -190,7 +190,8 @@ fn lease_is_consistent(context: &Context<'_>, namespace: &Namespace<'_>, report:
 }
 
 fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
-    if context.requester.is_manager() || !old.is_managed() || is_cut_for_want_of_a_place(context, old, new) {
+    if context.requester.is_manager() || !old.is_managed() || is_cut_without_a_reservation(context, old, new)
+    {
         return;
     }
     let Some(before) = readable(old) else { return };
@@ -208,13 +209,12 @@ fn lease_moves_forward(context: &Context<'_>, old: &Namespace<'_>, new: &Namespa
 }
 
 /// Returns true for the reconciler's write when a namespace becomes pending, and for no other write.
-fn is_cut_for_want_of_a_place(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
+fn is_cut_without_a_reservation(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>) -> bool {
     let has = |namespace: &Namespace<'_>, key| namespace.meta.annotation(key).is_some();
-    let becomes_unplaced = !has(old, keys::QUOTA_PENDING_SINCE)
+    let becomes_pending = !has(old, keys::QUOTA_PENDING_SINCE)
         && has(new, keys::QUOTA_PENDING_SINCE)
         && !has(new, keys::BASELINE_READY_AT);
-    let Some(lease) =
-        readable(new).filter(|_| becomes_unplaced && context.requester.role == Role::Reconciler)
+    let Some(lease) = readable(new).filter(|_| becomes_pending && context.requester.role == Role::Reconciler)
     else {
         return false;
     };
@@ -242,8 +242,8 @@ fn agent_leaves_the_lease(
     if context.requester.role != Role::Agent {
         return;
     }
-    let kept = PARTS.map(|key| (key, "an agent never changes a lease"));
-    for (key, remedy) in kept.into_iter().chain([(keys::HOLD, "an agent neither holds nor releases")]) {
+    let protected = PARTS.map(|key| (key, "an agent never changes a lease"));
+    for (key, remedy) in protected.into_iter().chain([(keys::HOLD, "an agent neither holds nor releases")]) {
         let after = new.meta.annotation(key);
         if old.meta.annotation(key) != after {
             report.forbid(annotation_path(key), quoted_or_nothing(after), remedy);

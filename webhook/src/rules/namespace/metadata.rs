@@ -14,22 +14,28 @@ use crate::rules::rule::{Rule, Subject};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(&NS009, &[Validate::State(keys_are_known)]),
-    Check::new(&NS010, &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_kept)])
-        .with_mutation(defaults::provenance)
-        .restoring(|_, _, _| vec![Key::Annotation(keys::REQUESTED_BY)]),
+    Check::new(
+        &NS010,
+        &[Validate::Creation(requester_is_recorded), Validate::Change(requester_is_immutable)],
+    )
+    .with_mutation(defaults::provenance)
+    .restoring(|_, _, _| vec![Key::Annotation(keys::REQUESTED_BY)]),
     Check::new(
         &NS011,
         &[
             Validate::Creation(no_baseline_at_creation),
             Validate::Creation(nothing_of_the_managers_at_creation),
-            Validate::Change(owned_annotations_are_kept),
+            Validate::Change(owned_annotations_are_immutable),
         ],
     )
     .restoring(of_other_owners),
     Check::new(&NS012, &[Validate::State(finalizers_and_owners_are_listed)]),
     Check::new(
         &NS013,
-        &[Validate::Creation(spec_finalizers_are_the_clusters), Validate::Change(spec_finalizers_are_kept)],
+        &[
+            Validate::Creation(spec_finalizers_are_the_clusters),
+            Validate::Change(spec_finalizers_are_immutable),
+        ],
     ),
 ];
 
@@ -121,7 +127,12 @@ fn requester_is_recorded(context: &Context<'_>, namespace: &Namespace<'_>, repor
     }
 }
 
-fn requester_is_kept(context: &Context<'_>, old: &Namespace<'_>, new: &Namespace<'_>, report: &mut Report) {
+fn requester_is_immutable(
+    context: &Context<'_>,
+    old: &Namespace<'_>,
+    new: &Namespace<'_>,
+    report: &mut Report,
+) {
     let (before, after) = (old.meta.annotation(keys::REQUESTED_BY), new.meta.annotation(keys::REQUESTED_BY));
     if context.becomes_managed {
         requester_is_recorded(context, new, report);
@@ -174,7 +185,7 @@ fn of_other_owners(context: &Context<'_>, _: &Namespace<'_>, _: &Namespace<'_>) 
     baseline.chain(managers).map(Key::Annotation).collect()
 }
 
-fn owned_annotations_are_kept(
+fn owned_annotations_are_immutable(
     context: &Context<'_>,
     old: &Namespace<'_>,
     new: &Namespace<'_>,
@@ -230,7 +241,7 @@ fn spec_finalizers_are_the_clusters(_: &Context<'_>, namespace: &Namespace<'_>, 
     }
 }
 
-fn spec_finalizers_are_kept(
+fn spec_finalizers_are_immutable(
     context: &Context<'_>,
     old: &Namespace<'_>,
     new: &Namespace<'_>,
@@ -243,10 +254,10 @@ fn spec_finalizers_are_kept(
         return;
     }
     let found = spec_finalizers(new.object).collect::<Vec<_>>().join(", ");
-    let kept = spec_finalizers(old.object).collect::<Vec<_>>().join(", ");
+    let before = spec_finalizers(old.object).collect::<Vec<_>>().join(", ");
     let remedy = format!(
         "they stay {}; only the namespace controller removes them, once the namespace is being deleted",
-        quoted(&kept)
+        quoted(&before)
     );
     report.forbid("spec.finalizers", quoted(&found), remedy);
 }

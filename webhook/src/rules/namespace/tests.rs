@@ -51,8 +51,8 @@ fn a_label_of_the_contract_needs_the_name_of_a_run() {
         assert_eq!(created(user, &claiming("codex-issue-x", "r1")), [""; 0]);
         assert_eq!(created(user, &claiming("codex-k8s-prod", "r1")), ["NS008"], "with its own reason");
     }
-    let look_alike = json!({"metadata": {"name": "payroll", "labels": {"codex-k8s.dev/Run-Id": "r1"}}});
-    assert_eq!(created("jane", &look_alike), [""; 0], "it has no effect");
+    let near_miss = json!({"metadata": {"name": "payroll", "labels": {"codex-k8s.dev/Run-Id": "r1"}}});
+    assert_eq!(created("jane", &near_miss), [""; 0], "it has no effect");
 }
 
 #[test]

@@ -53,8 +53,8 @@ fn is_not_widened(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
         report.forbid("aggregationRule", clean(&aggregates.unwrap_or_default().to_string()), remedy.as_str());
     }
     let known: HashSet<_> = rules(write.old).collect();
-    let granted: Vec<PolicyRule> = rules(write.old).map(read).collect();
-    let maximum: Vec<&PolicyRule> = granted.iter().collect();
+    let existing: Vec<PolicyRule> = rules(write.old).map(read).collect();
+    let maximum: Vec<&PolicyRule> = existing.iter().collect();
     let urls: Vec<Urls<'_>> = rules(write.old).map(Urls::of).collect();
     let added = rules(Some(new)).enumerate().filter(|(_, rule)| !known.contains(rule)).enumerate();
     let beyond = added.filter_map(|(index_of_rule, (index, rule))| {
@@ -90,9 +90,9 @@ impl<'a> Urls<'a> {
     }
 
     /// Returns the first path and verb that none of the rules allow.
-    fn beyond(&self, granted: &[Self]) -> Option<String> {
+    fn beyond(&self, existing: &[Self]) -> Option<String> {
         let evaluated = self.urls.iter().flat_map(|url| self.verbs.iter().map(move |verb| (*url, *verb)));
-        let mut refused = evaluated.filter(|(url, verb)| !granted.iter().any(|rule| rule.allows(url, verb)));
+        let mut refused = evaluated.filter(|(url, verb)| !existing.iter().any(|rule| rule.allows(url, verb)));
         refused.next().map(|(url, verb)| format!("verb {verb:?} on path {url:?}"))
     }
 }

@@ -66,11 +66,11 @@ fn grants_no_more(context: &Context<'_>, write: &Write<'_>, report: &mut Report)
     }
     let profiles = maximum(context.policy, namespace.mode, context.is_in_slot());
     // Rights that the old Role already grants are not new. An old Role that is too large to compare does not count.
-    let granted: Vec<_> = match write.old {
+    let existing: Vec<_> = match write.old {
         Some(old) if beyond_size(old).is_none() => rules(Some(old)).map(read).collect(),
         _ => Vec::new(),
     };
-    let both: Vec<_> = profiles.iter().copied().chain(&granted).collect();
+    let both: Vec<_> = profiles.iter().copied().chain(&existing).collect();
     let remedy = format!("must grant no more than the profiles' rules in namespace {}", namespace.name);
     for (index, rule) in added {
         let evaluated = read(rule);

@@ -39,7 +39,7 @@ static JOB018: Rule = Rule {
     title: "A workload does not use the host's namespaces and ports",
     why: "On the host's network, a Pod acts as the node; in the host's process namespace, it can inspect every \
           process. Kubelet sends probes and lifecycle handlers from the node: with a host of their own, they \
-          reach whatever the node can reach.",
+          reach everything that the node can reach.",
     remedy: "Leave hostNetwork, hostPID, hostIPC and hostPort out. Also leave out the host of probes and \
              lifecycle handlers: they then go to the Pod.",
     subject: Subject::Workload,

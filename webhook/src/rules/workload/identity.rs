@@ -67,15 +67,15 @@ fn identity_is_the_namespaces(context: &Context<'_>, workload: &Workload<'_>, re
     for holder in holders.iter().skip(if is_due { 0 } else { holders.len() - 1 }) {
         let meta = workload.meta_at(holder);
         let project_is_due = is_due && holder.is_empty();
-        for (key, wanted, due) in [
+        for (key, expected, due) in [
             (keys::RUN_ID, &context.namespace.run_id, is_due),
             (keys::PROJECT_ID, &context.namespace.project_id, project_is_due),
         ] {
             let found = meta.label(key);
-            if found.map_or(!due, |found| sanitize::label_equals(wanted, found)) {
+            if found.map_or(!due, |found| sanitize::label_equals(expected, found)) {
                 continue;
             }
-            let remedy = format!("the namespace's is {}", quoted(wanted));
+            let remedy = format!("the namespace's is {}", quoted(expected));
             report.forbid(label_path(&dotted(holder), key), quoted_or_nothing(found), remedy);
         }
     }

@@ -246,7 +246,7 @@ pub(crate) struct Check {
     pub mutate: Option<Mutate>,
     /// True if a workload that violates the rule is not evaluated any further. Only that is reported then.
     pub decides_alone: bool,
-    /// True if an update may keep a violation of the old object, whatever else it changes. False if the rule is about
+    /// True if an update may keep a violation of the old object along with other changes. False if the rule is about
     /// what a Pod may do beyond its namespace: such a permission was granted to the program that runs there, and a user
     /// who replaces the program does not inherit it.
     pub inherited_violations_pass: bool,

@@ -144,7 +144,7 @@ fn one_that_works_already_gets_a_number_above_the_limit_if_need_be() {
 }
 
 #[test]
-fn of_two_reservations_the_lower_stays_and_is_kept_before_the_other_goes() {
+fn of_two_reservations_the_lower_is_confirmed_before_the_other_is_released() {
     let who = candidate("a", [Some(5), None, None]);
     let (low, high) = (reservation("cluster", 1, "a", false), reservation("cluster", 3, "a", true));
     assert_eq!(alone(&held([low.clone(), high.clone()]), &who), Step::Confirm(low.clone()));

@@ -225,7 +225,7 @@ fn the_api_servers_own_bindings_are_never_evaluated() {
 }
 
 #[test]
-fn a_kubelet_asks_for_whatever_token_its_pods_were_admitted_with() {
+fn a_kubelet_requests_any_token_that_its_pods_were_admitted_with() {
     let evaluated = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 86_400}});
     let mut kubelet = request("system:node:n1", Kind::TokenRequest, None, Some(evaluated.clone()));
     kubelet.groups = vec![KUBELETS];

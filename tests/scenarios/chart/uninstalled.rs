@@ -52,7 +52,7 @@ impl Cluster {
 
     /// Runs the command, and asserts its exit code and output.
     #[track_caller]
-    fn purge(&self, args: &[&str], code: i32, words: &str) {
+    fn uninstall(&self, args: &[&str], code: i32, words: &str) {
         let ran = Command::new(playground())
             .args(["guard", "uninstall"])
             .args(args)
@@ -73,13 +73,13 @@ impl Cluster {
 }
 
 #[test]
-fn what_is_left_is_purged_once_no_one_needs_it_and_what_is_not_ours_stays() {
+fn leftovers_are_deleted_once_unused_and_objects_of_others_stay() {
     let cluster = Cluster::new();
     let registration = "ValidatingWebhookConfiguration";
     cluster.create("admissionregistration.k8s.io/v1", registration, "codex-k8s-guard", &[]);
     cluster.create("v1", "Pod", "reconcile-0", &[PART, "app.kubernetes.io/name=codex-k8s-reconcile"]);
-    let keeper = "app.kubernetes.io/managed-by=codex-k8s-reconcile";
-    cluster.create("v1", "Secret", "codex-k8s-webhook-ca", &[keeper]);
+    let label = "app.kubernetes.io/managed-by=codex-k8s-reconcile";
+    cluster.create("v1", "Secret", "codex-k8s-webhook-ca", &[label]);
     cluster.create("v1", "Secret", "codex-k8s-webhook-tls", &["app.kubernetes.io/managed-by=somebody"]);
     for (name, labels) in [
         ("codex-k8s-reconcile", vec![]),
@@ -95,14 +95,14 @@ fn what_is_left_is_purged_once_no_one_needs_it_and_what_is_not_ours_stays() {
 
     let needed = "nothing was deleted, because the installation is still in use: after 0s, found";
     let both = format!("{needed} {registration}/codex-k8s-guard, Pod/reconcile-0; uninstall the chart first");
-    cluster.purge(&["--wait=0s"], 1, &both);
+    cluster.uninstall(&["--wait=0s"], 1, &both);
     cluster.kubectl(&["delete", registration, "codex-k8s-guard"], &Value::Null);
-    cluster.purge(&["--wait=0s"], 1, &format!("{needed} Pod/reconcile-0; uninstall the chart first"));
+    cluster.uninstall(&["--wait=0s"], 1, &format!("{needed} Pod/reconcile-0; uninstall the chart first"));
     cluster.kubectl(&["delete", "pod", "reconcile-0", "-n", INSTALL_NAMESPACE, "--now"], &Value::Null);
-    cluster.purge(&["--dry-run"], 0, "Secret/codex-k8s-webhook-ca would be deleted\n");
+    cluster.uninstall(&["--dry-run"], 0, "Secret/codex-k8s-webhook-ca would be deleted\n");
     assert_eq!(cluster.left(), before);
 
-    cluster.purge(&["--keep-secrets"], 0, "Lease/reservation-cluster-1 deleted\n");
+    cluster.uninstall(&["--keep-secrets"], 0, "Lease/reservation-cluster-1 deleted\n");
     let secrets = ["secret/codex-k8s-webhook-ca", "secret/codex-k8s-webhook-tls"];
     let others = [
         "lease.coordination.k8s.io/agent-jobs-are-limited",
@@ -110,8 +110,8 @@ fn what_is_left_is_purged_once_no_one_needs_it_and_what_is_not_ours_stays() {
         "configmap/kube-root-ca.crt",
     ];
     assert_eq!(cluster.left(), [secrets.as_slice(), &others].concat());
-    cluster.purge(&[], 0, "Secret/codex-k8s-webhook-tls kept: it has no label of ours\n");
+    cluster.uninstall(&[], 0, "Secret/codex-k8s-webhook-tls kept: it has no label of ours\n");
     assert_eq!(cluster.left(), [&secrets[1..], &others].concat());
-    cluster.purge(&[], 0, "Lease/agent-jobs-are-limited kept: agent Jobs may wait");
-    cluster.purge(&["--install-namespace=default"], 0, "nothing is left in namespace default\n");
+    cluster.uninstall(&[], 0, "Lease/agent-jobs-are-limited kept: agent Jobs may wait");
+    cluster.uninstall(&["--install-namespace=default"], 0, "nothing is left in namespace default\n");
 }

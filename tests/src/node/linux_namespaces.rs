@@ -1,4 +1,4 @@
-//! The keeper: a process outside the namespaces of a node that creates them and cleans up after them.
+//! The Linux namespaces of a node, and the process outside the namespaces that creates them and cleans up after them.
 
 use std::fs;
 use std::io;
@@ -111,7 +111,7 @@ fn remove(group: &Path) -> io::Result<()> {
     fs::remove_dir(group)
 }
 
-/// Removes the control groups that killed keepers left behind.
+/// Removes the control groups that killed processes left behind.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -122,16 +122,16 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Runs the keeper: creates the namespaces with a supervisor that reads this process's standard input, and when they
+/// Creates the namespaces with a supervisor that reads this process's standard input, and when they
 /// have ended, removes their control groups and the folder.
 ///
 /// # Errors
 /// Returns an error if the namespaces cannot be created.
-pub fn keep(folder: &Path) -> anyhow::Result<()> {
-    let retained = namespaces(folder);
+pub fn run(folder: &Path) -> anyhow::Result<()> {
+    let result = namespaces(folder);
     // The owner may have removed the folder already.
     let _ = fs::remove_dir_all(folder);
-    retained
+    result
 }
 
 fn namespaces(folder: &Path) -> anyhow::Result<()> {
