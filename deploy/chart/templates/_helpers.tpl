@@ -142,7 +142,7 @@ resources: {{- toYaml .values.resources | nindent 2 }}
 {{/* The address to listen on for health and metrics, unless it is the default. */}}
 {{- define "guard.healthListen" -}}
 {{- if ne (int .values.healthPort) 8080 }}
-- --health-listen=0.0.0.0:{{ .values.healthPort }}
+- --health-listen=[::]:{{ .values.healthPort }}
 {{- end }}
 {{- end }}
 
@@ -199,7 +199,7 @@ kind: RunPolicy
 {{- with .Values.gc.page }}
 {{- if .enabled }}
 {{- if .hosts }}
-- --admin-listen=0.0.0.0:8081
+- --admin-listen=[::]:8081
 - --admin-allow-remote
 {{- range .hosts }}
 - --admin-host={{ . }}
@@ -208,5 +208,15 @@ kind: RunPolicy
 - --admin-listen=127.0.0.1:8081
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The database of audit rows, for the programs that write to it. Takes the root. */}}
+{{- define "guard.databaseEnv" -}}
+{{- with .Values.gc.auditStore.secret }}
+- name: CODEX_K8S_GUARD_AUDIT_STORE
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: address}}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: PGPASSWORD, optional: true}}
 {{- end }}
 {{- end }}

@@ -44,7 +44,8 @@ fn rule_file(values: &str) -> String {
     let is_rule = |document: &&str| document.contains("\nkind: PrometheusRule\n");
     let rule = rendered.split("\n---\n").find(is_rule).unwrap();
     let (_, spec) = rule.split_once("\nspec:\n").unwrap();
-    spec.trim_end().lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
+    let lines: Vec<_> = spec.trim_end().lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    lines.join("\n") + "\n"
 }
 
 fn alerts(values: &str) -> BTreeMap<String, Value> {

@@ -134,8 +134,8 @@ fn the_values_of_each_place_are_valid_and_accepted_with_their_pods_at_the_level_
     }
 }
 
-/// A policy that refuses every Pod with a fixed id, as OpenShift's `restricted-v2` does with ids outside of the range
-/// of the namespace.
+/// A policy that refuses every Pod with a fixed id, as the constraint `restricted-v2` of `OpenShift` does with ids
+/// outside of the range of the namespace.
 fn no_fixed_ids() -> [Value; 2] {
     let without = |path: &str, fields: &[&str]| {
         let missing = fields.iter().map(|field| format!("!has({path}.securityContext.{field})"));

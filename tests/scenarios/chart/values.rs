@@ -19,6 +19,7 @@ const EXTRAS: &str = r#"
 commonLabels: {team: platform}
 global: {imageRegistry: registry.example.org}
 enabled: true
+webhooks: {timeoutSeconds: 5, annotations: {example.org/owner: platform team}, labels: {team: platform}}
 serve: &component
   podAnnotations: {example.org/scrape: "true"}
   podLabels: {tier: control}
@@ -73,7 +74,12 @@ pub(crate) const SETS: [Set; 25] = [
          admissionPolicies: {trusted: [\"system:serviceaccount:tools:reloader\"]}",
     ),
     ("agent-jobs", "agents-guard", "policy: {quotas: {agentJobsPerProject: {max: 4}}}"),
-    ("recorded", INSTALL_NAMESPACE, "serve: {record: denied, extraArgs: [--max-in-flight=64]}\nlog: text"),
+    (
+        "recorded",
+        INSTALL_NAMESPACE,
+        "serve: {record: denied, extraArgs: [--max-in-flight=64]}\nlog: text\n\
+         workerRole: {enabled: true}",
+    ),
     (
         "one-of-each",
         INSTALL_NAMESPACE,

@@ -79,7 +79,7 @@ fn without_nodes(command: &str) -> String {
 struct Reader {
     // Dropped after the shell, whose cluster it is.
     shell: Shell,
-    _control_plane: ControlPlane,
+    control_plane: ControlPlane,
 }
 
 impl Reader {
@@ -91,7 +91,7 @@ impl Reader {
         let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
         let ran = kubectl.run_with_input(&["create", "-f", "-"], &class.to_string()).unwrap();
         assert!(ran.succeeded(), "{ran}");
-        Self { shell: Shell::new(&control_plane, playground()).unwrap(), _control_plane: control_plane }
+        Self { shell: Shell::new(&control_plane, playground()).unwrap(), control_plane }
     }
 
     #[track_caller]
@@ -198,14 +198,15 @@ fn the_manifests_for_deployers_name_a_chart_and_values_that_there_are() {
     let chart = &release["chart"]["spec"];
     assert_eq!(chart["sourceRef"]["name"], found(&flux, "GitRepository")["metadata"]["name"]);
     let files = chart["valuesFiles"].as_array().unwrap();
-    let values: String = files.iter().map(|file| format!(" --values {}", file.as_str().unwrap())).collect();
+    let files: Vec<_> = files.iter().map(|file| file.as_str().unwrap()).collect();
+    let values = format!(" --values {}", files.join(" --values "));
     // As Flux does for each revision of its source.
     reader.succeeds(&format!("helm package {} --version 0.1.0+4d5e6f", chart["chart"].as_str().unwrap()));
     let namespace = release["targetNamespace"].as_str().unwrap();
-    let render =
+    let template =
         format!("helm template guard codex-k8s-guard-0.1.0+4d5e6f.tgz --namespace {namespace}{values}");
     reader.succeeds(&format!(
-        "{render} > rendered.yaml && grep -q 'helm.sh/chart: codex-k8s-guard-0.1.0_4d5e6f$' rendered.yaml"
+        "{template} > rendered.yaml && grep -q 'helm.sh/chart: codex-k8s-guard-0.1.0_4d5e6f$' rendered.yaml"
     ));
     reader.succeeds(&format!("kubectl create namespace {namespace}"));
     reader.succeeds("kubectl apply --server-side --dry-run=server --filename rendered.yaml --selector app.kubernetes.io/name=codex-k8s-webhook");
@@ -226,7 +227,7 @@ const FIRST_DAY: [(&str, &str, bool); 7] = [
 fn each_step_of_the_first_day_does_what_the_page_says() {
     let text = page("first-day.md");
     let (before, after) = text.split_once("\n**3. ").unwrap();
-    let Reader { shell, _control_plane: control_plane } = Reader::new();
+    let Reader { shell, control_plane } = Reader::new();
     let values = code(before).into_iter().find_map(|part| match part {
         Code::Block("yaml", block) => Some(block),
         _ => None,
