@@ -40,8 +40,9 @@ impl CleanupArgs {
 /// Option that names the audit store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArgs {
-    /// Audit store: `sqlite:FILE` or `postgres://USER@HOST/DATABASE` (default: audit.db in
-    /// `$XDG_STATE_HOME/codex-k8s-guard` or `~/.local/state/codex-k8s-guard`)
+    /// Audit store: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`
+    ///
+    /// The default is audit.db in `$XDG_STATE_HOME/codex-k8s-guard` or `~/.local/state/codex-k8s-guard`.
     #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_AUDIT_STORE", hide_env_values = true)]
     audit_store: Option<String>,
 }
@@ -128,7 +129,7 @@ pub(crate) struct SweepClusterArgs {
 }
 
 impl SweepClusterArgs {
-    pub(crate) async fn connect(&self) -> Result<Cluster, Failure> {
+    pub(crate) fn connect(&self) -> Result<Cluster, Failure> {
         let config = self.cluster.config().or_exit(Exit::Cluster)?;
         Cluster::new(config, self.requests_per_second).or_exit(Exit::Cluster)
     }
@@ -157,9 +158,9 @@ pub(crate) struct SessionArgs {
 }
 
 impl SessionArgs {
-    pub(crate) async fn session(&self) -> Result<Session, Failure> {
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
         let (store, runs) = (self.store.address_to_write()?, self.runs.source()?);
-        let cluster = self.cluster.connect().await?;
+        let cluster = self.cluster.connect()?;
         let pod = std::env::var("POD_NAME").ok();
         let install_namespace = self.install.install_namespace.clone();
         Ok(Session {

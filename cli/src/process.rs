@@ -110,9 +110,8 @@ mod tests {
     #[test]
     fn every_address_is_ipv4_alone_where_there_is_no_ipv6_and_a_port_in_use_is_an_error() {
         let bound = |kind| {
-            let refuse_ipv6 = |address: SocketAddr| match address.is_ipv6() {
-                true => Err(io::Error::from(kind)),
-                false => Ok(address),
+            let refuse_ipv6 = |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from(kind)) } else { Ok(address) }
             };
             bind_with("[::]:8443".parse().unwrap(), refuse_ipv6)
         };

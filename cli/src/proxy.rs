@@ -160,7 +160,7 @@ mod tests {
         Ok(found.map(|found| found.to_string()))
     }
 
-    /// The table that is compared with Go's package: NO_PROXY, the server, and true if it is reached directly.
+    /// The table that is compared with Go's package: `NO_PROXY`, the server, and true if it is reached directly.
     const CASES: &str = include_str!("proxy_cases.txt");
 
     #[test]

@@ -83,8 +83,10 @@ pub(super) struct Args {
     /// until every webhook has loaded the policy
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     linger: Duration,
-    /// Database of the audit rows, `postgres://USER@HOST/DATABASE`: writes a row as soon as a namespace is prepared, and
-    /// those about Jobs that the policy asks for
+    /// Audit store: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`
+    ///
+    /// If given, a row is written as soon as a namespace is prepared, and those about Jobs if the policy asks for them.
+    /// Otherwise the next sweep writes the row of the namespace.
     #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_AUDIT_STORE", hide_env_values = true)]
     audit_store: Option<String>,
     #[command(flatten)]

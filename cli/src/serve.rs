@@ -164,7 +164,7 @@ impl Args {
         let listener = bind(self.listen)?;
         let health_listener = self.health.bind()?;
         let limits = self.limits()?;
-        let process = Process::new(policy, &self).await?;
+        let process = Process::new(policy, &self)?;
         self.load_certificate(&process)?;
         tracing::info!(address = %listener.local_addr()?, policy = %process.engine.policy().hash, "serving");
         let shutdown = signals()?;
@@ -277,7 +277,7 @@ impl Args {
 }
 
 impl Process {
-    async fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
+    fn new(policy: RunPolicy, args: &Args) -> anyhow::Result<Self> {
         let client = args.cluster.client()?;
         let metrics = Arc::new(Metrics::default());
         let namespaces = Namespaces::new(client.clone());

@@ -67,7 +67,7 @@ impl Args {
 
     async fn sweep(self) -> Ended {
         let policy = self.policy.read()?;
-        let session = self.session.session().await?;
+        let session = self.session.session()?;
         let dry_run = match self.dry_run {
             None => DryRun::No,
             Some(Where::Client) => DryRun::Client,

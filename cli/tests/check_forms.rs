@@ -73,7 +73,7 @@ fn is_valid(schema: &Value, instance: &Value) {
 /// A file of the source of a library.
 fn file_of(library: &str, path: &str) -> String {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .args(["metadata", "--format-version=1", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -52,7 +52,7 @@ impl Args {
     }
 }
 
-async fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
+fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
     let mut config = cluster.config()?;
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(ANSWER);
@@ -71,7 +71,7 @@ impl super::Args {
         let bar = bar();
         let show = |progress: Progress| show_progress(&bar, progress);
         let requests = process::runtime()?.block_on(async {
-            let client = client(&self.cluster).await?;
+            let client = client(&self.cluster)?;
             let reader = Reader::new(client, self.namespace.as_deref(), &self.live.without, &show);
             reader.read(&mut live_check).await?;
             anyhow::Ok(reader.requests())

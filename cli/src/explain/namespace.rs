@@ -69,7 +69,7 @@ impl NamespaceArgs {
     }
 
     async fn explain(self, name: String, policy: &RunPolicy) -> Ended {
-        let cluster = self.cluster.connect().await?;
+        let cluster = self.cluster.connect()?;
         let now = self.now.unwrap_or_else(|| Clock::of_this_machine().now());
         let filter = Filter { namespace: Some(name.clone()), limit: Some(ROWS), ..Filter::default() };
         let rows = match self.store.open_existing().await? {

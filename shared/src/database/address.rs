@@ -364,7 +364,7 @@ mod tests {
             ("postgres://gc:s3cret@one,/platform", "a host that is none"),
             ("postgres://gc:s3cret@one,two:port/platform", "a host that is none"),
             ("postgres://gc:s3cret@one,two/platform?host=three", "name the hosts once"),
-            ("postgres://gc:s3cret@/platform?host=one,two", "before the name of the database"),
+            ("postgres:///platform?host=one,two&password=s3cret", "before the name of the database"),
             ("postgres://gc:s3cret@one/platform?target_session_attrs=master", "any, read-write"),
             ("postgres://gc:s3cret@db/platform?slmode=verify-full", "parameter"),
             ("postgres://gc:s3cret@db/platform?sslmode=full", "an sslmode that is none"),

@@ -132,6 +132,8 @@ impl Database {
                 find(&self.address, &self.asker).await?;
                 Err(self.asker.slow(None))
             }
+            // Another operation has just replaced the pool, because of a failover.
+            Ok(Err(sqlx::Error::PoolClosed)) => Err(self.asker.slow(None)),
             Ok(Err(error)) => Err(self.asker.fault(act, error)),
             Err(elapsed) => Err(self.asker.slow(Some(elapsed.into()))),
         }

@@ -26,6 +26,9 @@ quotas:
 
 /// The settings that no rule reads, and the reason.
 const READ_BY_NO_RULE: &[(&str, &str)] = &[
+    ("auditStore.jobs", "the reconciler"),
+    ("auditStore.pruneInterval", "the garbage collector"),
+    ("auditStore.retention", "the garbage collector"),
     ("cleanup.enabled", "the garbage collector"),
     ("cleanup.grace", "the garbage collector"),
     ("cleanup.workGrace", "the garbage collector"),

@@ -41,7 +41,7 @@ pub struct AuditRows {
 #[derive(Debug, Clone)]
 enum Row {
     /// A namespace is prepared; with the time of its creation.
-    Prepared(Event, Option<Timestamp>),
+    Prepared(Box<Event>, Option<Timestamp>),
     /// A Job has started or ended; with the hash of the policy.
     Job(RunJob, String),
 }
@@ -68,7 +68,7 @@ impl AuditRows {
         let Some(ready_at) = ready_at.filter(|_| meta.deletion_timestamp.is_none()) else { return };
         let event = origin(policy.hash()).prepared(&candidate, ready_at);
         let id = event.payload.decision_id.clone().unwrap_or_default();
-        self.add(id, Row::Prepared(event, meta.creation_timestamp.as_ref().map(|time| time.0)));
+        self.add(id, Row::Prepared(Box::new(event), meta.creation_timestamp.as_ref().map(|time| time.0)));
     }
 
     /// Queues the row of a Job, if it is not known yet.
@@ -108,7 +108,7 @@ impl AuditRows {
             };
             let event = match row {
                 Row::Prepared(event, created_at) => {
-                    (!is_reported(&store, &event, created_at).await?).then_some(event)
+                    (!is_reported(&store, &event, created_at).await?).then_some(*event)
                 }
                 Row::Job(job, policy_hash) => {
                     let namespace = cluster.namespace(&job.namespace).await?;

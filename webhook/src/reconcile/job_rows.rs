@@ -21,7 +21,7 @@ pub(super) async fn run(client: Client, context: &Context, mut changes: Receiver
         if is_on() {
             tokio::select! {
                 () = follow(client.clone(), context, rows) => {}
-                changed = changes.changed() => if changed.is_err() { return },
+                next = changes.changed() => if next.is_err() { return },
             }
         } else if changes.changed().await.is_err() {
             return;

@@ -39,7 +39,7 @@ impl PostgresStore {
         };
         let database = Database::open(address, Session::Durable, timeout).await?;
         let act = act(&database, address);
-        let make = || async {
+        let create = || async {
             let mut transaction = database.begin().await?;
             let made = make(&mut transaction, schema).await?;
             // The names of the migrations' statements would stay behind on the session.
@@ -47,9 +47,9 @@ impl PostgresStore {
             database.commit(transaction).await?;
             Ok(made)
         };
-        let made = database.act(&act, make).await;
+        let created = database.act(&act, create).await;
         database.close().await;
-        if !made? {
+        if !created? {
             let table = format!("{schema}.{TABLE}");
             return Err(DatabaseError::Form {
                 database: address.database(),

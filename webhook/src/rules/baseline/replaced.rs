@@ -28,10 +28,8 @@ pub(super) fn warn(
     let replaced: Vec<_> = differences.iter().filter(|one| one.found != "nothing").collect();
     let annotation = |object| Meta::of(object).annotation(keys::REPLACED_VALUES);
     let (stored, sent) = (write.old.and_then(annotation), write.new.and_then(annotation));
+    // The annotation stays, because the API server may call again with the object as it was changed here.
     if replaced.is_empty() {
-        if sent.is_some() {
-            edits.remove(&["metadata", "annotations", keys::REPLACED_VALUES]);
-        }
         return;
     }
     let list = |format: fn(&Difference) -> String| {
