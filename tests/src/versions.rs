@@ -67,12 +67,12 @@ const NEED_LATER: [(u32, &str, &str); 18] = [
     (
         37,
         "never_run::of_generated_workloads_those_are_admitted_whose_pods_are",
-        "the validation of that version",
+        "known differences, in docs/versions.md",
     ),
     (
         37,
         "never_run::no_workload_with_any_field_is_admitted_whose_pods_are_refused",
-        "the validation of that version",
+        "known differences, in docs/versions.md",
     ),
 ];
 
@@ -228,16 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_version_is_in_the_table_and_no_version_has_failures() {
+    fn the_table_has_known_versions_without_failures() {
         let text = fs::read_to_string(document()).unwrap();
         let table = text.split_once(MARKERS.0).unwrap().1.split_once(MARKERS.1).unwrap().0;
         let versions = binaries::kubernetes_versions().unwrap();
-        let rows: Vec<_> = table.lines().skip(2).collect();
-        assert!(
-            rows.first().is_some_and(|row| row.starts_with(&format!("| {} |", versions[0].1))),
-            "{table}"
-        );
-        for row in rows {
+        for row in table.lines().skip(2) {
             let is_known = versions.iter().any(|(_, version)| row.starts_with(&format!("| {version} |")));
             assert!(is_known && !row.contains("failed"), "run `make test-versions`: {row}");
         }

@@ -143,7 +143,9 @@ impl Default for Metrics {
             certificate_not_after: Gauge::default(),
         };
         metrics.register();
-        RELOADED.iter().for_each(|reason| metrics.reloaded(reason));
+        for reason in RELOADED {
+            metrics.reloaded(reason);
+        }
         metrics
     }
 }

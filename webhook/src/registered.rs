@@ -112,7 +112,8 @@ mod tests {
         let now = Timestamp::now();
         let authority = Authority::generate(now, "guard").unwrap();
         let mut leaf = Leaf::of_service("hook", "guard");
-        leaf.addresses.extend([[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]);
+        leaf.addresses.push([127, 0, 0, 1].into());
+        leaf.addresses.push(std::net::Ipv6Addr::LOCALHOST.into());
         let pair = authority.issue(now, &leaf).unwrap();
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).map(Result::unwrap).collect();

@@ -14,5 +14,6 @@ mod leaders;
 mod rows;
 mod sequence;
 mod variables;
+mod version;
 #[allow(dead_code, reason = "the suite of the chart needs the rest of the traffic")]
 mod worker;

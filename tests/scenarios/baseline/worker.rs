@@ -196,25 +196,30 @@ impl Worker {
     }
 
     /// Reads an object; creates it if it is missing, and accepts that another client was quicker; else puts it back
-    /// with its own values.
+    /// with its own values, again if it was changed meanwhile: controllers write the status.
     async fn ensure(&self, path: &str, object: &Value) -> anyhow::Result<()> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let own = format!("{path}/{name}");
-        let found = self.send(Method::GET, &own, &Value::Null).await?;
-        if found.code == 404 {
-            let created = self.send(Method::POST, path, object).await?;
-            return if created.code == 409 { Ok(()) } else { created.object().map(drop) };
-        }
-        let mut whole = found.object()?;
-        for (key, value) in object.as_object().into_iter().flatten() {
-            if key == "metadata" {
-                put_into(&mut whole["metadata"]["labels"], &value["labels"]);
-                put_into(&mut whole["metadata"]["annotations"], &value["annotations"]);
-            } else if object["kind"] != "Namespace" {
-                whole[key.as_str()] = value.clone();
+        loop {
+            let found = self.send(Method::GET, &own, &Value::Null).await?;
+            if found.code == 404 {
+                let created = self.send(Method::POST, path, object).await?;
+                return if created.code == 409 { Ok(()) } else { created.object().map(drop) };
+            }
+            let mut whole = found.object()?;
+            for (key, value) in object.as_object().into_iter().flatten() {
+                if key == "metadata" {
+                    put_into(&mut whole["metadata"]["labels"], &value["labels"]);
+                    put_into(&mut whole["metadata"]["annotations"], &value["annotations"]);
+                } else if object["kind"] != "Namespace" {
+                    whole[key.as_str()] = value.clone();
+                }
+            }
+            let updated = self.send(Method::PUT, &own, &whole).await?;
+            if updated.code != 409 {
+                return updated.object().map(drop);
             }
         }
-        self.send(Method::PUT, &own, &whole).await?.object().map(drop)
     }
 }
 

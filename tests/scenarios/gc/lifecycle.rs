@@ -31,7 +31,7 @@ fn a_namespace_that_another_user_has_deleted_leaves_one_row_however_often_sweeps
     cluster.append(Prepared, &of_worker);
     assert_eq!(cluster.sweep(&[]).code, 0);
     let prepared = (Prepared, String::new());
-    assert_eq!(cluster.rows(&gone), [prepared.clone()]);
+    assert_eq!(cluster.rows(&gone), std::slice::from_ref(&prepared));
     for name in [&gone, &again, &of_worker] {
         cluster.delete_wholly(name);
     }

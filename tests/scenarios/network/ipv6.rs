@@ -68,8 +68,8 @@ fn serve_reconcile_sweep_and_page_work_on_ipv6_alone() {
             let served = Health(SocketAddr::clone(&address)).get("/").ok()?;
             (served.starts_with("HTTP/1.1 200") && served.contains(NAMESPACE)).then_some(())
         };
-        let shown = eventually(&format!("the page at {address} shows the namespace"), TIMEOUT, shows);
-        shown.unwrap_or_else(|error| panic!("{error}\n{}", guard.control_plane.log_tail("daemon")));
+        let waited = eventually(&format!("the page at {address} shows the namespace"), TIMEOUT, shows);
+        waited.unwrap_or_else(|error| panic!("{error}\n{}", guard.control_plane.log_tail("daemon")));
     }
     assert!(Health(health).is_ready());
 }

@@ -73,7 +73,7 @@ impl Installed {
         installed
     }
 
-    /// Creates a default StorageClass, and a volume of that class on the node.
+    /// Creates a default `StorageClass`, and a volume of that class on the node.
     pub(crate) fn provide_volume(&self, binding: Binding) {
         let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "rows",
             "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},

@@ -51,6 +51,7 @@ fn reconciling() -> String {
     metrics.reload_failed("policy");
     metrics.certificate_written(Written::Leaf);
     metrics.registration_repaired("validating");
+    metrics.registration_contested("validating", true);
     let now = Timestamp::now();
     let certificate = Authority::generate(now, "a").unwrap().pem().certificate.clone().into_bytes();
     metrics.certificates_end(&State {
@@ -75,6 +76,8 @@ fn sweeping() -> String {
         overdue: [("held".to_owned(), 1)].into(),
         oldest_expired: now,
         oldest_terminating: now,
+        last_prune: now,
+        pruned_rows: 1,
         ..LastSweep::default()
     });
     health.render()
