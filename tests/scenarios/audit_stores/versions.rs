@@ -12,7 +12,12 @@ use crate::suite::{
     pruning_keeps_what_is_young_or_open,
 };
 
+#[allow(clippy::print_stderr, reason = "why nothing is tried has to be said")]
 async fn serves(version: u32) {
+    if let Some(hindrance) = Postgres::hindrance(version) {
+        eprintln!("skipped: {hindrance}");
+        return;
+    }
     let postgres = Postgres::start_version(Path::new(env!("CARGO_BIN_EXE_playground")), version).unwrap();
     assert_eq!(
         postgres.sql("postgres", "SHOW server_version").unwrap().split('.').next().unwrap(),

@@ -107,6 +107,11 @@ impl Postgres {
         Self::start_programs(playground, Programs::find()?)
     }
 
+    /// Returns the reason why this machine cannot have a server of this major version, or `None` if it can.
+    pub fn hindrance(version: u32) -> Option<String> {
+        Programs::hindrance(version)
+    }
+
     /// Starts a PostgreSQL of this major version.
     ///
     /// # Errors

