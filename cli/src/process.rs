@@ -54,7 +54,7 @@ fn is_any_ipv6(address: SocketAddr) -> bool {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if is_any_ipv6(address) {
-        // Whatever net.ipv6.bindv6only says.
+        // Even if net.ipv6.bindv6only is set.
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;

@@ -20,7 +20,7 @@ fn blocks(page: &str) -> Vec<Value> {
     blocks.map(|block| serde_saphyr::from_str(block).unwrap()).collect()
 }
 
-/// Whether all that is told is so; what is so may be more.
+/// Asserts that what is documented is found; more may be found.
 fn is_so(documented: &Value, found: &Value, path: &str) {
     match (documented, found) {
         (Value::Object(documented), Value::Object(found)) => {

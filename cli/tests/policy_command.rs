@@ -93,7 +93,7 @@ fn a_whole_policy_is_printed_for_the_defaults_with_a_schema_of_ones_own() {
     assert!(complained.contains("must be a path or URL without blanks"), "{complained}");
 }
 
-/// What `diff` says about a change of the defaults.
+/// The output of `diff` for a change of the defaults.
 fn diff(new: &str, args: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("old.yaml"), HEAD).unwrap();

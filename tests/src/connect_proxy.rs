@@ -16,8 +16,8 @@ pub struct Connect {
     pub authorization: Option<String>,
 }
 
-/// The proxy. Each connection leads to the same server, whatever target is requested, so that a target needs no DNS. It
-/// ends with the process.
+/// The proxy. Each connection leads to the same server, for any target, so that a target needs no DNS. It ends with
+/// the process.
 #[derive(Debug, Clone)]
 pub struct ConnectProxy {
     address: SocketAddr,

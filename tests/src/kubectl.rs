@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// A kubectl with one identity.
 #[derive(Debug, Clone)]
@@ -54,6 +54,16 @@ impl Kubectl {
     /// Returns an error if kubectl cannot be started or does not read its input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> anyhow::Result<Ran> {
         self.run_with_editor("false", args, input)
+    }
+
+    /// Runs kubectl with a text on its standard input, and returns its standard output.
+    ///
+    /// # Errors
+    /// Returns an error if kubectl cannot be started or fails; with its output.
+    pub fn succeed(&self, args: &[&str], input: &str) -> anyhow::Result<String> {
+        let ran = self.run_with_input(args, input)?;
+        ensure!(ran.succeeded(), "{ran}");
+        Ok(ran.stdout)
     }
 
     /// Runs kubectl with the command that `kubectl edit` calls, and a text on its standard input.

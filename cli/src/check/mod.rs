@@ -112,7 +112,7 @@ pub(super) struct Args {
     /// Print the JSON Schema of --output json instead of evaluating; `rollout` is the schema of --live with --proposed
     #[arg(long, exclusive = true, value_enum, value_name = "REPORT", num_args = 0..=1, default_missing_value = "check")]
     schema: Option<Schema>,
-    /// When to use colours
+    /// Use of colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Print the JSON Schema of --output json instead of comparing
     #[arg(long, exclusive = true)]
     schema: bool,
-    /// When to use colours
+    /// Use of colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }

@@ -80,7 +80,7 @@ fn what_is_rendered_into_the_schema_of_the_values_is_the_schema_of_the_policy() 
 struct Key {
     path: Vec<String>,
     comment: String,
-    /// Whether its value begins on its own line.
+    /// True if its value begins on its own line.
     inline: bool,
 }
 

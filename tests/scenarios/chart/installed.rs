@@ -20,8 +20,7 @@ pub(crate) fn playground() -> &'static Path {
 fn namespace(kubectl: &Kubectl, name: &str, level: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
         "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": level}}});
-    let ran = kubectl.run_with_input(&["create", "-f", "-"], &namespace.to_string()).unwrap();
-    assert!(ran.succeeded(), "{ran}");
+    kubectl.succeed(&["create", "-f", "-"], &namespace.to_string()).unwrap();
 }
 
 /// Registers the CRDs of cert-manager and the Prometheus operator that `objects` are of.
@@ -126,8 +125,7 @@ fn refuse_ids(kubectl: &Kubectl) {
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "no-ids"}, "spec": {"policyName": "no-ids", "validationActions": ["Deny"]}});
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}).to_string();
-    let ran = kubectl.run_with_input(&["create", "-f", "-"], &list).unwrap();
-    assert!(ran.succeeded(), "{ran}");
+    kubectl.succeed(&["create", "-f", "-"], &list).unwrap();
 }
 
 /// A Pod for each template of a set, with a name of its own.
@@ -224,8 +222,7 @@ impl Registered {
                 webhook["clientConfig"]["caBundle"] = bundle.clone();
             }
             let args = ["replace", "--field-manager=keeper", "-f", "-"];
-            let ran = self.kubectl.run_with_input(&args, &configuration.to_string()).unwrap();
-            assert!(ran.succeeded(), "{ran}");
+            self.kubectl.succeed(&args, &configuration.to_string()).unwrap();
         }
     }
 }

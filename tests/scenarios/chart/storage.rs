@@ -25,8 +25,7 @@ impl Cluster {
     #[track_caller]
     fn apply(&self, object: &Value) {
         let kubectl = self.0.kubectl(&Identity::Admin).unwrap();
-        let ran = kubectl.run_with_input(&["apply", "-f", "-"], &object.to_string()).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        kubectl.succeed(&["apply", "-f", "-"], &object.to_string()).unwrap();
     }
 
     fn class(&self, annotations: &Value) {

@@ -30,9 +30,7 @@ impl Cluster {
 
     #[track_caller]
     fn kubectl(&self, args: &[&str], input: &Value) -> String {
-        let ran = self.kubectl.run_with_input(args, &input.to_string()).unwrap();
-        assert!(ran.succeeded(), "{ran}");
-        ran.stdout
+        self.kubectl.succeed(args, &input.to_string()).unwrap()
     }
 
     #[track_caller]

@@ -14,7 +14,7 @@ const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 /// A namespace whose Pods may use the node's network.
 pub(crate) const HOST_NETWORK: &str = "host-network";
 
-/// What charts let people add.
+/// Values of every kind that an operator can add.
 const EXTRAS: &str = r#"
 commonLabels: {team: platform}
 global: {imageRegistry: registry.example.org}

@@ -89,8 +89,7 @@ impl Reader {
             "metadata": {"name": "standard",
                 "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
         let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
-        let ran = kubectl.run_with_input(&["create", "-f", "-"], &class.to_string()).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        kubectl.succeed(&["create", "-f", "-"], &class.to_string()).unwrap();
         Self { shell: Shell::new(&control_plane, playground()).unwrap(), control_plane }
     }
 

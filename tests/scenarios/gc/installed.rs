@@ -35,8 +35,7 @@ impl Installed {
             chart::objects(&chart::rendered(INSTALL_NAMESPACE, "gc: {mode: cronjob}").unwrap()).unwrap();
         objects.retain(|object| object["metadata"]["labels"]["app.kubernetes.io/name"] == "codex-k8s-gc");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        let ran = installed.admin.run_with_input(&["apply", "-f", "-"], &list).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        installed.admin.succeed(&["apply", "-f", "-"], &list).unwrap();
         installed
     }
 

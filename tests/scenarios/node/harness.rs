@@ -31,7 +31,7 @@ pub(crate) fn machine_can() -> bool {
     hindrance.is_none()
 }
 
-/// When a claim is bound: at once, or with its first Pod, as on kind, k3s and the clouds.
+/// The time at which a claim is bound: at once, or with its first Pod, as on kind, k3s and the clouds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Binding {
     Immediate,
@@ -174,8 +174,7 @@ impl Installed {
     /// Creates an object as the admin.
     #[track_caller]
     pub(crate) fn create(&self, object: &Value) {
-        let ran = self.admin.run_with_input(&["create", "-f", "-"], &object.to_string()).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        self.admin.succeed(&["create", "-f", "-"], &object.to_string()).unwrap();
     }
 
     /// An object, if it exists.

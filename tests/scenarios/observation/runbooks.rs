@@ -206,8 +206,7 @@ impl Operator {
         let objects: Vec<_> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let kubectl = self.guard.kubectl(&Identity::Admin).unwrap();
-        let ran = kubectl.run_with_input(&["apply", "-f", "-"], &list.to_string()).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        kubectl.succeed(&["apply", "-f", "-"], &list.to_string()).unwrap();
         let file = |name: &str| self.guard.file(name).display().to_string();
         let files = [format!("--cert={}", file("webhook.crt")), format!("--key={}", file("webhook.key"))];
         for name in ["codex-k8s-webhook-ca", "codex-k8s-webhook-tls"] {
@@ -256,8 +255,7 @@ fn write_collectors_policy(shell: &Shell, timeout: &str) {
 #[track_caller]
 fn create(control_plane: &ControlPlane, object: &Value) {
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
-    let ran = kubectl.run_with_input(&["create", "-f", "-"], &object.to_string()).unwrap();
-    assert!(ran.succeeded(), "{ran}");
+    kubectl.succeed(&["create", "-f", "-"], &object.to_string()).unwrap();
 }
 
 /// A run namespace whose lease ended long ago.

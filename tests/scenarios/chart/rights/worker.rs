@@ -48,8 +48,7 @@ fn the_role_of_the_worker_has_the_rights_that_its_traffic_needs_and_no_others() 
     let kubectl = control_plane.kubectl(&Identity::Admin).unwrap();
     let apply = |escalate: &str| {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": role(escalate)}).to_string();
-        let ran = kubectl.run_with_input(&["apply", "-f", "-"], &list).unwrap();
-        assert!(ran.succeeded(), "{ran}");
+        kubectl.succeed(&["apply", "-f", "-"], &list).unwrap();
     };
     let can = |verb: &str, resource: &str, expected: bool| {
         let user = format!("--as=system:serviceaccount:{PLATFORM}:codex-k8s-worker");
