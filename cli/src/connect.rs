@@ -69,11 +69,16 @@ impl RunsArgs {
     }
 }
 
+/// Parses the value of `--audit-store`. clap does not, because it would print an invalid address with its password.
+pub(crate) fn store_address(text: &str) -> anyhow::Result<StoreAddress> {
+    text.parse().context("--audit-store: not a valid address")
+}
+
 impl StoreArgs {
     /// Returns the address of the audit store.
     pub(crate) fn address(&self) -> Result<StoreAddress, Failure> {
         if let Some(address) = &self.audit_store {
-            return address.parse().context("--audit-store: not a valid address").or_exit(Exit::Usage);
+            return store_address(address).or_exit(Exit::Usage);
         }
         let folder = state_folder()
             .context("XDG_STATE_HOME and HOME are not set; name the audit store: --audit-store sqlite:FILE")

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
-use codex_k8s_shared::audit::StoreAddress;
 use codex_k8s_shared::errors;
 use codex_k8s_shared::install::LEADER_LEASE;
 use codex_k8s_shared::policy::RunPolicy;
@@ -31,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::connect::store_address;
 use crate::duration::duration;
 use crate::policy::{self, PolicyArgs};
 use crate::process::{self, HealthArgs, signals};
@@ -155,7 +155,7 @@ impl Args {
         );
         let namespace = &self.install.install_namespace;
         let mut context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
-        context.audit_rows = self.audit_store()?.map(AuditRows::new);
+        context.audit_rows = self.audit_store.as_deref().map(store_address).transpose()?.map(AuditRows::new);
         let context = Arc::new(context);
         let (notify, changes) = watch::channel(());
         let metrics = &context.metrics;
@@ -201,13 +201,6 @@ impl Args {
             tracing::warn!("timed out releasing the Lease");
         }
         led
-    }
-
-    /// Returns the address of the audit store, if one is named.
-    fn audit_store(&self) -> anyhow::Result<Option<StoreAddress>> {
-        // Not parsed by clap, which would print an invalid address with its password.
-        let address = self.audit_store.as_deref().map(str::parse).transpose();
-        address.context("--audit-store: not a valid address")
     }
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {

@@ -7,11 +7,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use codex_k8s_shared::cleanup::{Candidate, Run, Work};
+use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::{errors, keys, paged};
 use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions, PropagationPolicy};
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
@@ -118,7 +117,7 @@ impl Cluster {
         let params = ListParams::default().labels(keys::MANAGED_BY);
         let listed = paged::all(&params, async |params| api.list_metadata(params).await).await;
         let listed = listed.map_err(|error| ClusterError::new("list the managed namespaces", error))?;
-        Ok(listed.into_iter().map(|namespace| candidate(namespace.metadata)).collect())
+        Ok(listed.into_iter().map(|namespace| Candidate::from(&namespace.metadata)).collect())
     }
 
     /// The metadata of all namespaces, managed or not.
@@ -166,7 +165,7 @@ impl Cluster {
     pub async fn fresh(&self, name: &str) -> Result<Option<Candidate>, ClusterError> {
         let read = self.namespaces().get_metadata_opt(name).await;
         let read = read.map_err(|error| ClusterError::new(format!("read namespace {name}"), error))?;
-        Ok(read.map(|namespace| candidate(namespace.metadata)))
+        Ok(read.map(|namespace| Candidate::from(&namespace.metadata)))
     }
 
     /// The local clock minus the API server's, from the header of any response; `None` if it has none.
@@ -206,21 +205,5 @@ impl Cluster {
             }
             Err(error) => Deletion::Unknown(errors::chain(&error)),
         }
-    }
-}
-
-/// The facts in the metadata of a namespace: neither its run nor its work.
-pub(crate) fn candidate(meta: ObjectMeta) -> Candidate {
-    let time = |time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.map(|time| time.0);
-    Candidate {
-        name: meta.name.unwrap_or_default(),
-        uid: meta.uid.unwrap_or_default(),
-        resource_version: meta.resource_version.unwrap_or_default(),
-        labels: meta.labels.unwrap_or_default(),
-        annotations: meta.annotations.unwrap_or_default(),
-        created_at: time(meta.creation_timestamp),
-        terminating_since: time(meta.deletion_timestamp),
-        run: Run::NotRequested,
-        work: Work::NotInspected,
     }
 }

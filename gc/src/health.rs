@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use codex_k8s_shared::build_info::BuildInfo;
 use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use jiff::Timestamp;
-use prometheus_client::encoding::text;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -49,11 +48,6 @@ impl Health {
             "When the next sweep is to begin; 0 for never",
             next,
         );
-        let mut exposition = String::new();
-        // Writing into a String cannot fail.
-        let _ = text::encode_registry(&mut exposition, &registry);
-        self.build.encode(&mut exposition);
-        let _ = text::encode_eof(&mut exposition);
-        exposition
+        self.build.exposition(&[&registry])
     }
 }

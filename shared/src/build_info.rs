@@ -40,10 +40,15 @@ impl BuildInfo {
         self.info.get_or_create(&build).set(1);
     }
 
-    /// Appends the metric to an exposition.
-    pub fn encode(&self, exposition: &mut String) {
+    /// Renders the metrics of a program, this one last.
+    pub fn exposition(&self, registries: &[&Registry]) -> String {
+        let mut exposition = String::new();
         // Writing into a String cannot fail.
-        let _ = text::encode_registry(exposition, &self.registry);
+        for registry in registries.iter().chain([&&self.registry]) {
+            let _ = text::encode_registry(&mut exposition, registry);
+        }
+        let _ = text::encode_eof(&mut exposition);
+        exposition
     }
 }
 
@@ -55,8 +60,7 @@ mod tests {
     fn a_program_has_one_sample_with_the_version_of_the_api_server_that_is_known_last() {
         let build = BuildInfo::new("serve");
         let samples = || {
-            let mut text = String::new();
-            build.encode(&mut text);
+            let text = build.exposition(&[]);
             text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
         };
         let sample = |kubernetes: &str| {

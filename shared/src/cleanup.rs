@@ -122,6 +122,24 @@ impl Candidate {
     }
 }
 
+/// The facts in the metadata of a namespace: neither its run nor its work.
+#[cfg(feature = "kube")]
+impl From<&k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta> for Candidate {
+    fn from(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Self {
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            labels: meta.labels.clone().unwrap_or_default(),
+            annotations: meta.annotations.clone().unwrap_or_default(),
+            created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
+            terminating_since: meta.deletion_timestamp.as_ref().map(|time| time.0),
+            run: Run::default(),
+            work: Work::default(),
+        }
+    }
+}
+
 /// The decision about a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codex_k8s_shared::build_info::BuildInfo;
 use jiff::Timestamp;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -241,12 +241,7 @@ impl Metrics {
 
     /// Renders the metrics in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
-        let mut exposition = String::new();
-        // Writing to a String cannot fail.
-        let _ = text::encode_registry(&mut exposition, &self.registry);
-        self.build.encode(&mut exposition);
-        let _ = text::encode_eof(&mut exposition);
-        exposition
+        self.build.exposition(&[&self.registry])
     }
 }
 

@@ -1,6 +1,6 @@
 //! The deletion of one namespace.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codex_k8s_shared::audit::decision::correlation_id;
 use codex_k8s_shared::audit::{Filter, Store};
@@ -19,9 +19,9 @@ use crate::rows::{ALREADY_DELETED, CHANGED, Decision, LATE, attempts};
 const MAX_ATTEMPTS: usize = 5;
 /// The maximum time between the reads of a decision and its deletion: work that begins later may not be seen. The audit
 /// store needs longer during a failover.
-const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(20);
+const MAX_AGE: Duration = Duration::from_secs(20);
 /// The interval of checks that a namespace is gone.
-const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of an attempt to delete a namespace.
 enum Reply {

@@ -73,6 +73,11 @@ pub fn decision_id(parts: &[&str]) -> String {
     digest.finalize().iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
+/// The id by which a store has the row about a prepared namespace once for each run in it.
+pub fn prepared_id(candidate: &Candidate) -> String {
+    decision_id(&["prepared", &candidate.uid, candidate.label(keys::RUN_ID).unwrap_or_default()])
+}
+
 /// The correlation id of the run. Without one, the run or the name is used.
 pub fn correlation_id(candidate: &Candidate) -> &str {
     let annotated = candidate.annotation(keys::CORRELATION_ID).filter(|id| !id.is_empty());
@@ -108,9 +113,7 @@ impl Origin {
 
     /// The baseline of a namespace is live since this time: written once for a run in a namespace.
     pub fn prepared(&self, candidate: &Candidate, ready_at: Timestamp) -> Event {
-        let run = candidate.label(keys::RUN_ID).unwrap_or_default();
-        let id = decision_id(&["prepared", &candidate.uid, run]);
-        self.event(EventType::Prepared, candidate, id, ready_at)
+        self.event(EventType::Prepared, candidate, prepared_id(candidate), ready_at)
     }
 
     /// A Job in a namespace was started or has ended: written once for each.

@@ -238,13 +238,7 @@ impl Store for PostgresStore {
     }
 
     async fn open_namespaces(&self, since: Timestamp) -> Result<Vec<Row>, StoreError> {
-        let select = format!(
-            "SELECT {COLUMNS} FROM {table} AS prepared WHERE event_type = '{prepared}' AND created_at >= $1 \
-             AND {open} ORDER BY id",
-            table = self.table,
-            prepared = EventType::Prepared,
-            open = select::namespace_is_open(&self.table, ""),
-        );
+        let select = DIALECT.open_namespaces(&self.table);
         let rows = || async {
             let query = query(AssertSqlSafe(select.clone())).bind(Moment(since));
             query.fetch_all(&mut *self.database.begin().await?).await

@@ -53,24 +53,27 @@ impl<T> Dialect<T> {
         }
         query
     }
-}
 
-/// The condition that no row `ended` reports the end of the namespace of the row `prepared`. Rows of the platform have
-/// no uid, and name a run instead.
-pub(super) fn namespace_is_open(table: &str, path: &str) -> String {
-    let field = |row: &str, name: &str| format!("{row}.payload ->> '{path}{name}'");
-    let equal = |name: &str| format!("{} = {}", field("ended", name), field("prepared", name));
-    format!(
-        "NOT EXISTS (SELECT 1 FROM {table} AS ended WHERE ended.event_type IN ('{cleaned}', '{deleted}') \
-         AND ended.created_at >= $1 AND {namespace} AND ({uid} OR ({prepared_uid} IS NULL AND {run} \
-         AND ended.created_at >= prepared.created_at)))",
-        cleaned = EventType::Cleaned,
-        deleted = EventType::Deleted,
-        namespace = equal("namespace"),
-        uid = equal("uid"),
-        prepared_uid = field("prepared", "uid"),
-        run = equal("run_id"),
-    )
+    /// Selects the rows about prepared namespaces since a time, `$1`, without a row about the end of the namespace, the
+    /// oldest first. Rows of the platform have no uid, and name a run instead.
+    pub(super) fn open_namespaces(&self, table: &str) -> String {
+        let field = |row: &str, name: &str| format!("{row}.payload ->> '{}{name}'", self.path);
+        let equal = |name: &str| format!("{} = {}", field("ended", name), field("prepared", name));
+        format!(
+            "SELECT {columns} FROM {table} AS prepared WHERE event_type = '{prepared}' AND created_at >= $1 \
+             AND NOT EXISTS (SELECT 1 FROM {table} AS ended WHERE ended.event_type IN ('{cleaned}', '{deleted}') \
+             AND ended.created_at >= $1 AND {namespace} AND ({uid} OR ({prepared_uid} IS NULL AND {run} \
+             AND ended.created_at >= prepared.created_at))) ORDER BY id",
+            columns = self.columns,
+            prepared = EventType::Prepared,
+            cleaned = EventType::Cleaned,
+            deleted = EventType::Deleted,
+            namespace = equal("namespace"),
+            uid = equal("uid"),
+            prepared_uid = field("prepared", "uid"),
+            run = equal("run_id"),
+        )
+    }
 }
 
 /// Converts a row. The time is passed in, because each database stores it differently.

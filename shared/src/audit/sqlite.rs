@@ -184,12 +184,7 @@ impl Store for SqliteStore {
     }
 
     async fn open_namespaces(&self, since: Timestamp) -> Result<Vec<Row>, StoreError> {
-        let select = format!(
-            "SELECT {COLUMNS} FROM flow_events AS prepared WHERE event_type = '{prepared}' AND created_at >= $1 \
-             AND {open} ORDER BY id",
-            prepared = EventType::Prepared,
-            open = select::namespace_is_open("flow_events", "$."),
-        );
+        let select = DIALECT.open_namespaces("flow_events");
         let query = sqlx::query(sqlx::AssertSqlSafe(select)).bind(since.as_microsecond());
         let rows = query.fetch_all(&self.pool).await.map_err(failed("read"))?;
         rows.iter().map(row).collect()

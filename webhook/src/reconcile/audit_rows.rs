@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use codex_k8s_shared::audit::decision::{Origin, RunJob};
+use codex_k8s_shared::audit::decision::{Origin, RunJob, prepared_id};
 use codex_k8s_shared::audit::{AuditStore, Event, EventType, Filter, Store as _, StoreAddress, StoreError};
 use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::errors;
@@ -63,26 +63,28 @@ impl AuditRows {
 
     /// Queues the row of a namespace, if its baseline is ready and it is not known yet.
     pub(super) fn observe(&self, policy: &RunPolicy, meta: &ObjectMeta) {
-        let candidate = candidate(meta);
+        let candidate = Candidate::from(meta);
         let ready_at = candidate.annotation(keys::BASELINE_READY_AT).and_then(|time| time.parse().ok());
-        let Some(ready_at) = ready_at.filter(|_| meta.deletion_timestamp.is_none()) else { return };
-        let event = origin(policy.hash()).prepared(&candidate, ready_at);
-        let id = event.payload.decision_id.clone().unwrap_or_default();
-        self.add(id, Row::Prepared(Box::new(event), meta.creation_timestamp.as_ref().map(|time| time.0)));
+        let Some(ready_at) = ready_at.filter(|_| candidate.terminating_since.is_none()) else { return };
+        self.add(prepared_id(&candidate), || {
+            let event = origin(policy.hash()).prepared(&candidate, ready_at);
+            Row::Prepared(Box::new(event), candidate.created_at)
+        });
     }
 
     /// Queues the row of a Job, if it is not known yet.
     pub(super) fn observe_job(&self, policy: &RunPolicy, job: RunJob) {
-        self.add(job.decision_id(), Row::Job(job, policy.hash()));
+        self.add(job.decision_id(), || Row::Job(job, policy.hash()));
     }
 
-    fn add(&self, id: String, row: Row) {
+    /// Queues a row, unless it is remembered. Only then the row is built, because namespaces and Jobs are observed often.
+    fn add(&self, id: String, row: impl FnOnce() -> Row) {
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         if queued.len() >= REMEMBERED {
             queued.clear();
         }
         if queued.insert(id) {
-            self.rows.lock().unwrap_or_else(PoisonError::into_inner).push_back(row);
+            self.rows.lock().unwrap_or_else(PoisonError::into_inner).push_back(row());
             self.added.notify_one();
         }
     }
@@ -113,7 +115,7 @@ impl AuditRows {
                 Row::Job(job, policy_hash) => {
                     let namespace = cluster.namespace(&job.namespace).await?;
                     let managed = namespace.filter(|meta| meta.label(keys::MANAGED_BY).is_some());
-                    managed.map(|meta| origin(policy_hash).job(&candidate(&meta), &job))
+                    managed.map(|meta| origin(policy_hash).job(&(&meta).into(), &job))
                 }
             };
             if let Some(event) = event {
@@ -130,17 +132,6 @@ impl AuditRows {
 
 fn origin(policy_hash: String) -> Origin {
     Origin { actor: ACTOR.to_owned(), policy_hash }
-}
-
-fn candidate(meta: &ObjectMeta) -> Candidate {
-    Candidate {
-        name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        resource_version: meta.resource_version.clone().unwrap_or_default(),
-        labels: meta.labels.clone().unwrap_or_default(),
-        annotations: meta.annotations.clone().unwrap_or_default(),
-        ..Candidate::default()
-    }
 }
 
 /// Returns true if there is a row about the same run in the same namespace, because the platform's worker writes such

@@ -3,10 +3,10 @@
 use codex_k8s_shared::audit::decision::{JobTransition, RunJob};
 use codex_k8s_shared::errors;
 use codex_k8s_shared::keys;
-use futures::StreamExt;
+use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch::Receiver;
 
@@ -30,8 +30,8 @@ pub(super) async fn run(client: Client, context: &Context, mut changes: Receiver
 }
 
 async fn follow(client: Client, context: &Context, rows: &AuditRows) {
-    let config = watcher::Config::default().labels(keys::RUN_ID).page_size(100);
-    let mut events = std::pin::pin!(watch::watcher(Api::<Job>::all(client), config).default_backoff());
+    let config = Config::default().labels(keys::RUN_ID).page_size(100);
+    let mut events = std::pin::pin!(watcher(Api::<Job>::all(client), config).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::InitApply(job) | Event::Apply(job)) => {

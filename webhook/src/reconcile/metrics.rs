@@ -11,7 +11,7 @@ use codex_k8s_shared::last_sweep::{PREFIX, SweepCollector};
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::Scope;
 use jiff::Timestamp;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -347,12 +347,6 @@ impl Metrics {
 
     /// Returns the exposition in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
-        let mut exposition = String::new();
-        // Writing into a String cannot fail.
-        let _ = text::encode_registry(&mut exposition, &self.registry);
-        let _ = text::encode_registry(&mut exposition, &self.of_sweeps);
-        self.build.encode(&mut exposition);
-        let _ = text::encode_eof(&mut exposition);
-        exposition
+        self.build.exposition(&[&self.registry, &self.of_sweeps])
     }
 }

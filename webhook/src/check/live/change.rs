@@ -240,7 +240,7 @@ pub(super) fn expiry(
     now: Timestamp,
     meta: &ObjectMeta,
 ) -> Option<Change> {
-    let candidate = candidate(meta);
+    let candidate = Candidate { work: Work::Idle, terminating_since: None, ..Candidate::from(meta) };
     let ((was, before), (becomes, after)) = (end(before, now, &candidate), end(after, now, &candidate));
     if was == becomes {
         return None;
@@ -255,16 +255,4 @@ pub(super) fn expiry(
         after,
         evaluation: None,
     })
-}
-
-fn candidate(meta: &ObjectMeta) -> Candidate {
-    Candidate {
-        name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        labels: meta.labels.clone().unwrap_or_default(),
-        annotations: meta.annotations.clone().unwrap_or_default(),
-        created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
-        work: Work::Idle,
-        ..Candidate::default()
-    }
 }
