@@ -117,7 +117,8 @@ impl<L: Lookup> Engine<L> {
         match self.evaluate(entry, kind, request, deadline).await {
             Ok(evaluated) => {
                 self.count(&decision, &evaluated.verdict);
-                let mut outcome = outcome(&evaluated.verdict, &evaluated.policy.hash);
+                let mut outcome =
+                    outcome(&evaluated.verdict, &evaluated.policy.policy, &evaluated.policy.hash);
                 record(&evaluated, request);
                 let findings = match &self.sink {
                     None => evaluated.verdict.findings,

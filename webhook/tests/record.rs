@@ -85,7 +85,7 @@ fn is_decided_the_same_once_more(
     let request = engine::request(kind, &review).unwrap();
     let (facts, policy) = (facts(mode), Arc::new(PolicyInForce::from(policy)));
     let verdict = engine::decide(&policy.policy, &facts, &request, entry, review.is_dry_run());
-    let outcome = engine::outcome(&verdict, &policy.hash);
+    let outcome = engine::outcome(&verdict, &policy.policy, &policy.hash);
     let evaluated = EvaluatedReview { request, facts, policy: Arc::clone(&policy), verdict };
     let record = Snapshot::new(entry, &review, evaluated, &outcome).into_record();
     let Stored::Record(read) = Stored::read(serde_json::to_vec(&record).unwrap()).unwrap() else {

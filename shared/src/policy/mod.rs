@@ -7,6 +7,7 @@
 mod audit_store;
 mod baseline;
 mod cleanup;
+mod denials;
 mod guard;
 mod profile;
 mod quotas;
@@ -24,6 +25,7 @@ pub(crate) use baseline::{Access, AccessProfile, Baseline};
 pub use baseline::{BaselineSet, LimitSettings, PolicyRule, QuotaSettings};
 pub use cleanup::{Breaker, MissingLease, UnknownRun, UnverifiedOrigin};
 pub(crate) use cleanup::{Cleanup, Retention};
+pub use denials::Denials;
 pub(crate) use guard::{Rbac, Tokens};
 pub use profile::Profile;
 pub use quotas::{Limit, ProjectLimit, Quotas};
@@ -79,6 +81,9 @@ pub struct RunPolicy {
     /// The maximum numbers of concurrent run namespaces and agent Jobs.
     #[serde(default)]
     pub quotas: Quotas,
+    /// The help that denials give to their readers.
+    #[serde(default)]
+    pub denials: Denials,
     /// Modes that override the defaults of rules, by rule id.
     #[serde(default)]
     pub rules: Rules,
@@ -130,6 +135,7 @@ impl Default for RunPolicy {
             jobs: Jobs::default(),
             cleanup: Cleanup::default(),
             audit_store: AuditStorePolicy::default(),
+            denials: Denials::default(),
             rbac: Rbac::default(),
             tokens: Tokens::default(),
             quotas: Quotas::default(),
@@ -164,6 +170,7 @@ impl RunPolicy {
         self.tokens.check()?;
         self.cleanup.check()?;
         self.audit_store.check()?;
+        self.denials.check()?;
         self.quotas.check(&self.lease)
     }
 

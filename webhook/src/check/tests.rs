@@ -55,7 +55,7 @@ async fn a_refusal_is_reported_with_its_rules_as_the_api_server_would() {
     assert_eq!((results(&all), all[0].rules()), (vec![Verdict::Denied], vec!["JOB018"]));
     let message = all[0].message.as_deref().unwrap();
     assert!(message.starts_with("JOB018: spec.template.spec.hostNetwork: Invalid value: true"), "{message}");
-    assert!(message.ends_with("(codex-k8s-guard explain JOB018)"), "{message}");
+    assert!(message.ends_with("run kubectl guard explain JOB018)"), "{message}");
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ const READ_BY_NO_RULE: &[(&str, &str)] = &[
     ("cleanup.breaker", "the garbage collector"),
     ("cleanup.concurrency", "the garbage collector"),
     ("cleanup.waitForGone", "the garbage collector"),
+    ("denials.rulesUrl", "the text of denials"),
 ];
 
 fn policy(body: &str) -> RunPolicy {
@@ -138,6 +139,7 @@ fn with_another(whole: &Value, pointer: &str) -> RunPolicy {
             "restricted",
             "privileged",
             "candidate",
+            "https://wiki.example.org/rules",
             "none",
             "warn",
             "off",

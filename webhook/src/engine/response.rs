@@ -17,7 +17,7 @@ pub enum Failure {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// An object is unreadable.
-    #[error("{field} is no JSON that can be read: {source}")]
+    #[error("{field}: Invalid value: must be JSON: {source}")]
     Object {
         /// The field.
         field: &'static str,
@@ -81,16 +81,16 @@ pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Reque
 /// The maximum number of warnings in an answer: kube-apiserver cuts them off at 4,096 characters in total.
 const WARNINGS: usize = 50;
 
-/// Converts a verdict to an answer.
-pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
+/// Converts a verdict to an answer. `hash` is that of the policy.
+pub fn outcome(verdict: &Verdict, policy: &RunPolicy, hash: &str) -> Outcome {
     if !verdict.in_scope {
         return Outcome::default();
     }
     let warned = verdict.findings.iter().filter(|finding| finding.mode == Mode::Warn);
     let warnings = verdict.warnings.iter().cloned().chain(warned.map(ToString::to_string));
-    let denial = denial(verdict);
+    let denial = denial(verdict, policy);
     let decision = if denial.is_some() { "denied" } else { "allowed" };
-    let mut audit = vec![("decision", decision.to_owned()), ("policy", policy_hash.to_owned())];
+    let mut audit = vec![("decision", decision.to_owned()), ("policy", hash.to_owned())];
     if !verdict.findings.is_empty() {
         let mut rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.id).collect();
         rules.dedup();
@@ -99,7 +99,7 @@ pub fn outcome(verdict: &Verdict, policy_hash: &str) -> Outcome {
     Outcome { patch: verdict.patch.clone(), denial, warnings: warnings.take(WARNINGS).collect(), audit }
 }
 
-fn denial(verdict: &Verdict) -> Option<Denial> {
+fn denial(verdict: &Verdict, policy: &RunPolicy) -> Option<Denial> {
     let denials: Vec<&Finding> = verdict.denials().collect();
     let first = denials.first()?;
     let code = if denials.iter().any(|finding| finding.code == Code::Forbidden) {
@@ -119,16 +119,20 @@ fn denial(verdict: &Verdict) -> Option<Denial> {
     for left_out in &left_out {
         let _ = write!(message, "\n{}", left_out.message);
     }
-    let _ = write!(message, " (codex-k8s-guard explain {})", first.rule.id);
+    let help = policy.denials.help(first.rule.id);
+    let _ = write!(message, " {help}");
     let mut causes: Vec<_> = listed.into_iter().map(cause).collect();
     causes.extend(left_out);
+    // For a 422, kubectl shows the causes and not the message.
+    if let Some(last) = causes.last_mut().filter(|_| code == DenialCode::Invalid) {
+        let _ = write!(last.message, " {help}");
+    }
     Some(Denial { code, message, retry_after_seconds: retry.then_some(1), causes })
 }
 
 fn cause(finding: &Finding) -> Cause {
     Cause {
         reason: finding.rule.id,
-        // For a 422, kubectl shows the causes and not the message.
         message: format!("{}: {}", finding.rule.id, finding.problem()),
         field: finding.path.clone(),
     }

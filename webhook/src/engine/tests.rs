@@ -1,8 +1,9 @@
+use codex_k8s_shared::policy::Mode;
 use tokio::sync::watch;
 
 use super::*;
 use crate::rules::tests::run_namespace;
-use crate::rules::{Holders, ManagedNamespace};
+use crate::rules::{Code, Finding, Holders, ManagedNamespace};
 
 /// A cache that does not contain any namespace yet, for an API server that has one.
 struct Behind;
@@ -59,4 +60,24 @@ async fn an_agent_of_a_namespace_younger_than_the_cache_is_still_an_agent() {
     assert!(agent.denial.is_some_and(|denial| denial.message.starts_with("LEASE005: ")));
     assert!(hold_by("system:serviceaccount:ci:deployer").await.denial.is_none());
     assert!(hold_by("jane").await.denial.is_none());
+}
+
+#[test]
+fn a_denial_ends_with_its_help_also_where_kubectl_prints_only_the_causes() {
+    let denied = |code| {
+        let rule = rules::catalogue::find("JOB024").unwrap();
+        let (path, found, remedy) = ("spec".to_owned(), "101".to_owned(), "must be at most 100".to_owned());
+        let finding = Finding { rule, mode: Mode::Enforce, code, path, found, remedy };
+        let verdict = Verdict { findings: vec![finding], in_scope: true, ..Verdict::default() };
+        let denial = outcome(&verdict, &RunPolicy::default(), "hash").denial.unwrap();
+        (denial.message, denial.causes.into_iter().map(|cause| cause.message).collect::<Vec<_>>())
+    };
+    let help = RunPolicy::default().denials.help("JOB024");
+    let (path, problem) = ("JOB024: spec: Invalid value", "Invalid value: 101: must be at most 100");
+    let (message, causes) = denied(Code::Invalid);
+    assert_eq!(message, format!("{path}: 101: must be at most 100 {help}"));
+    assert_eq!(causes, [format!("JOB024: {problem} {help}")]);
+    let (message, causes) = denied(Code::Forbidden);
+    assert_eq!(message, format!("{path}: 101: must be at most 100 {help}"));
+    assert_eq!(causes, [format!("JOB024: {problem}")]);
 }

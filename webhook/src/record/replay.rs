@@ -216,7 +216,7 @@ fn kind(review: &AdmissionRequest<'_>) -> Result<Kind, ReplayError> {
 
 fn replay_of(entry: Entry, review: &AdmissionRequest<'_>, evaluated: EvaluatedReview<'_>) -> Replay {
     let EvaluatedReview { facts, policy, verdict, .. } = evaluated;
-    let outcome = engine::outcome(&verdict, &policy.hash);
+    let outcome = engine::outcome(&verdict, &policy.policy, &policy.hash);
     Replay {
         id: review.uid.to_string(),
         user: review.user_info.username.to_string(),
