@@ -139,7 +139,7 @@ fn of_reservation(reservation: &Lease, living: &BTreeSet<String>, namespace: &st
 fn of_row(decision: &Decision) -> Leak {
     let (name, id) = (&decision.candidate.name, &decision.id);
     Leak {
-        what: format!("nobody has told the end of decision {id} about {name}"),
+        what: format!("no audit row records the end of decision {id} about {name}"),
         command: "codex-k8s-guard sweep".to_owned(),
     }
 }

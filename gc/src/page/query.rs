@@ -92,13 +92,19 @@ impl Query {
         self.state.is_none() && self.project.is_empty() && self.text.is_empty()
     }
 
-    /// The namespaces that match, ordered by their ends; those without an end are last.
-    pub(crate) fn select<'a>(&self, listed: &'a [Listed]) -> Selection<'a> {
+    /// All namespaces that match, ordered by their ends; those without an end are last.
+    pub(crate) fn matching<'a>(&self, listed: &'a [Listed]) -> Vec<&'a Listed> {
         let mut found: Vec<_> = listed.iter().filter(|listed| self.lets_through(listed)).collect();
         found.sort_by_cached_key(|listed| {
             let ends = listed.ends();
             (ends.is_none(), ends, listed.candidate.name.clone())
         });
+        found
+    }
+
+    /// The namespaces of a page of the result.
+    pub(crate) fn select<'a>(&self, listed: &'a [Listed]) -> Selection<'a> {
+        let found = self.matching(listed);
         let pages = found.len().div_ceil(PART).max(1);
         let page = self.page.min(pages - 1);
         Selection {

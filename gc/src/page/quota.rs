@@ -6,9 +6,10 @@ use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Quotas;
 use codex_k8s_shared::quota::{Id, Scope};
+use serde::Serialize;
 
 /// The usage of a scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// The display name of the scope.
     pub scope: String,

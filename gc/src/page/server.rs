@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -20,6 +20,7 @@ use http::uri::Authority;
 use tokio::net::TcpListener;
 
 use super::gather::Requests;
+use super::json::Status;
 use super::query::Query;
 use super::view;
 
@@ -59,21 +60,36 @@ impl Hosts {
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(listener: TcpListener, hosts: Hosts, requests: Requests) -> std::io::Result<()> {
-    axum::serve(listener, app(hosts, Router::new().route("/", get(page)).with_state(requests))).await
+    let pages = Router::new().route("/", get(page)).route("/status.json", get(status)).with_state(requests);
+    axum::serve(listener, app(hosts, pages)).await
 }
 
 fn app(hosts: Hosts, pages: Router) -> Router {
-    let nothing = || async { (StatusCode::NOT_FOUND, "there is one page here, at /\n") };
+    let nothing = || async { (StatusCode::NOT_FOUND, "there is one page here, at /, and its data at /status.json\n") };
     pages.fallback(nothing).layer(from_fn_with_state(hosts, guarded))
 }
 
 async fn page(State(requests): State<Requests>, RawQuery(query): RawQuery) -> Response {
     let query = Query::parse(query.as_deref().unwrap_or_default());
     let status = if query.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    let Some((model, now)) = requests.ask().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "this process is about to end\n").into_response();
-    };
+    let Some((model, now)) = requests.ask().await else { return ending() };
     (status, Html(view::page(&model, &query, now))).into_response()
+}
+
+async fn status(State(requests): State<Requests>, RawQuery(query): RawQuery) -> Response {
+    let query = match Query::parse(query.as_deref().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(wrong) => return (StatusCode::BAD_REQUEST, wrong.join("\n") + "\n").into_response(),
+    };
+    let Some((model, _)) = requests.ask().await else { return ending() };
+    match serde_json::to_string(&Status::new(&model, &query)) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn ending() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "this process is about to end\n").into_response()
 }
 
 async fn guarded(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {

@@ -156,7 +156,7 @@ impl fmt::Display for Reason {
             },
             Self::MissingRunId => out.write_str("it names no run"),
             Self::UnverifiedOrigin => out.write_str("nothing proves that it was born managed"),
-            Self::NoCreationTime => out.write_str("nobody knows when it was created"),
+            Self::NoCreationTime => out.write_str("its creation time is unknown"),
             Self::CreatedInTheFuture { created_at } => {
                 write!(out, "it was created at {created_at}, which is yet to come: a clock is wrong")
             }

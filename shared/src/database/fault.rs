@@ -107,7 +107,7 @@ pub enum DatabaseError {
     },
     /// A pooler in front of the database, or the database itself, rejects the connection as not well-formed.
     #[error(
-        "a pooler such as PgBouncer in front of the database {database} refused the connection; its log tells more"
+        "a pooler such as PgBouncer in front of the database {database} refused the connection; see its log"
     )]
     Pooler {
         /// The database.

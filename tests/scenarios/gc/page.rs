@@ -77,8 +77,8 @@ fn what_cannot_be_read_is_said_to_be_unknown_with_the_reason() {
     let _daemon = cluster.daemon_with(&["--schedule=0 0 1 1 *", &*listen, &policy, runs]);
     let got = soon("the page is there", || Health(page).get("/").ok());
     for (id, words) in [
-        ("namespaces", "Not known: what becomes of the namespaces. the platform's runs cannot be read"),
-        ("namespaces", "Undecided nobody can say what becomes of it"),
+        ("namespaces", "Not known: the decisions about the namespaces. the platform's runs cannot be read"),
+        ("namespaces", "Undecided the decision about it is unknown"),
         ("rows", "Not known: what was done. the audit store is damaged"),
         ("sweep", "There was none yet."),
         ("quotas", "the cluster 0 1000"),

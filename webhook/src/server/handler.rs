@@ -165,7 +165,7 @@ async fn admit_large<R: Reviewer>(
     });
     decided.await.unwrap_or_else(|error| {
         tracing::error!(%error, "failed to decide a large review");
-        plain(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this request; its log tells more")
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this request; see its log")
     })
 }
 
@@ -209,7 +209,7 @@ async fn decide<R: Reviewer>(
         Ok(Err(_)) => {
             app.metrics.panics.inc();
             tracing::error!(uid = %parsed.uid, "a rule panicked; the request is refused");
-            failed(DenialCode::Internal, "the webhook failed on this request; its log tells more")
+            failed(DenialCode::Internal, "the webhook failed on this request; see its log")
         }
         Err(_) => {
             app.metrics.refused("timeout");

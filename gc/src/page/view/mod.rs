@@ -70,8 +70,9 @@ pub(crate) fn page(model: &Model, query: &Result<Query, Vec<String>>, now: Times
                     (sections::rows(model, now))
                 }
                 footer {
-                    p { "This page only shows. What it decides by, and what to do about it, stands in " code { "docs/operations/page.md" }
-                        "; " code { "codex-k8s-guard explain ns/NAME" } " tells more about one namespace. The Grafana dashboard shows what the webhooks deny." }
+                    p { "This page is read-only. Its states are explained in " code { "docs/operations/page.md" } ", and one namespace by "
+                        code { "kubectl guard explain ns/NAME" } ". The Grafana dashboard shows the denials of the webhooks. "
+                        a href={"status.json" (requested.address(0))} { "The same data as JSON" } "." }
                 }
             }
         }

@@ -23,7 +23,7 @@ pub(super) fn section(model: &Model, query: &Result<Query, Vec<String>>, now: Ti
             let listed = namespaces.as_ref().map(|namespaces| &*namespaces.listed).unwrap_or_default();
             html! { (filter::errors(wrong)) (filter::form(listed, &Query::default())) }
         }
-        (Ok(_), Err(why)) => unknown("which namespaces there are", why),
+        (Ok(_), Err(why)) => unknown("the list of namespaces", why),
         (Ok(query), Ok(namespaces)) => found(namespaces, query, now),
     };
     with_heading("namespaces", "Namespaces", &content)
@@ -32,11 +32,11 @@ pub(super) fn section(model: &Model, query: &Result<Query, Vec<String>>, now: Ti
 fn found(namespaces: &Namespaces, query: &Query, now: Timestamp) -> Markup {
     let selection = query.select(&namespaces.listed);
     html! {
-        @if let Some(why) = &namespaces.undecided { (unknown("what becomes of the namespaces", why)) }
+        @if let Some(why) = &namespaces.undecided { (unknown("the decisions about the namespaces", why)) }
         @else {
             @match &namespaces.trips {
                 Ok(trips) => { @for trip in trips { (warning(&format!("a sweep would delete nothing now: {trip}"))) } }
-                Err(why) => (unknown("whether the breaker would let a sweep pass now", why)),
+                Err(why) => (unknown("the verdict of the circuit breaker", why)),
             }
         }
         (filter::states(&namespaces.listed, query))
@@ -50,9 +50,9 @@ fn found(namespaces: &Namespaces, query: &Query, now: Timestamp) -> Markup {
 fn describe(selection: &Selection<'_>, query: &Query, all: usize) -> String {
     match (all, selection.found) {
         (0, _) => "There is no managed namespace.".to_owned(),
-        (all, 0) => format!("None of {all} namespaces is like that."),
-        (all, _) if query.is_for_all() => format!("{all} namespaces; what ends first comes first."),
-        (all, found) => format!("{found} of {all} namespaces are like that; what ends first comes first."),
+        (all, 0) => format!("None of {all} namespaces matches."),
+        (all, _) if query.is_for_all() => format!("{all} namespaces, the earliest end first."),
+        (all, found) => format!("{found} of {all} namespaces match, the earliest end first."),
     }
 }
 
@@ -103,7 +103,7 @@ fn why(listed: &Listed, now: Timestamp) -> Markup {
     let text = |reason: &Reason| html! { bdi { (plain(&reason.to_string())) } };
     html! {
         @match &listed.verdict {
-            None => "nobody can say what becomes of it",
+            None => "the decision about it is unknown",
             Some(Verdict::Delete(reason)) => { "the next sweep deletes it: " (text(reason)) },
             Some(Verdict::Retain(reason)) => (text(reason)),
             Some(Verdict::Wait { until, reason }) => {

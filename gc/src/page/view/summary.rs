@@ -38,7 +38,7 @@ fn namespaces(model: &Model) -> Figure {
     let count = |state| found.listed.iter().filter(|listed| listed.state() == state).count();
     let note = match found.undecided {
         Some(_) => "nothing is decided about them".to_owned(),
-        None => format!("{} due, {} in need of somebody", count(State::Due), count(State::NeedsAttention)),
+        None => format!("{} due, {} in need of attention", count(State::Due), count(State::NeedsAttention)),
     };
     Ok((found.listed.len().to_string(), note))
 }

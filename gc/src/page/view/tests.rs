@@ -2,8 +2,10 @@ mod document;
 mod models;
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
+use crate::page::json::Status;
 use document::Document;
 use models::{any_model, model, now, of};
 
@@ -110,7 +112,7 @@ fn without_a_decision_no_namespace_is_shown_as_if_there_was_one() {
     let document = shown(&undecided, "");
     let text = document.by_id("namespaces").text();
     assert!(
-        text.contains("Not known: what becomes of the namespaces. failed to reach the database"),
+        text.contains("Not known: the decisions about the namespaces. failed to reach the database"),
         "{text}"
     );
     assert!(text.contains("Undecided 4") && !text.contains("the next sweep deletes it"), "{text}");
@@ -121,7 +123,7 @@ fn without_a_decision_no_namespace_is_shown_as_if_there_was_one() {
 fn namespaces_are_shown_with_what_becomes_of_them_as_a_sweep_decides() {
     let text = shown(&model(), "").by_id("namespaces").text();
     for expected in [
-        "4 namespaces; what ends first comes first.",
+        "4 namespaces, the earliest end first.",
         "codex-issue-1 run run-1 project p1 mode full-env requested by jane",
         "Due the next sweep deletes it: its lease has ended",
         "Held a hold blocks its deletion: looking into it; goes in 6h (18:00 UTC) at the earliest",
@@ -140,17 +142,20 @@ fn a_query_stays_in_the_form_and_in_every_link() {
     namespaces.listed = (0..120).map(|number| of(&format!("codex-issue-{number}"), "jane", "")).collect();
     let document = shown(&many, "project=p1&text=codex&page=2");
     let links: Vec<_> = document.all("a").iter().filter_map(|link| link.attribute("href")).collect();
-    for link in
-        ["?project=p1&text=codex", "?project=p1&text=codex&page=3", "?state=due&project=p1&text=codex"]
-    {
+    for link in [
+        "?project=p1&text=codex",
+        "?project=p1&text=codex&page=3",
+        "?state=due&project=p1&text=codex",
+        "status.json?project=p1&text=codex",
+    ] {
         assert!(links.iter().any(|found| found == link), "no {link} in {links:?}");
     }
-    assert!(links.iter().all(|link| link.starts_with(['?', '#'])), "relative, for a proxy's sake: {links:?}");
+    assert!(links.iter().all(|link| link.trim_start_matches("status.json").starts_with(['?', '#'])), "relative, for a proxy's sake: {links:?}");
     let values: Vec<_> = document.all("input").iter().filter_map(|field| field.attribute("value")).collect();
     assert_eq!(values, ["p1", "codex"]);
     assert!(document.by_id("namespaces").text().contains("Part 2 of 3"));
     let none = shown(&many, "text=nobody");
-    assert!(none.by_id("namespaces").text().contains("None of 120 namespaces is like that."));
+    assert!(none.by_id("namespaces").text().contains("None of 120 namespaces matches."));
 }
 
 #[test]
@@ -160,6 +165,40 @@ fn a_query_that_cannot_be_taken_shows_what_is_wrong_and_no_namespace() {
     assert!(section.text().contains("state \"gone\" is none; expected one of due,"), "{}", section.text());
     assert!(section.text().contains("page \"0\" is none") && section.all("table").is_empty());
     assert!(document.all("title")[0].text().starts_with("Error: "));
+}
+
+fn as_json(model: &Model, query: &str) -> serde_json::Value {
+    serde_json::to_value(Status::new(model, &Query::parse(query).unwrap())).unwrap()
+}
+
+#[test]
+fn the_json_has_the_state_of_each_namespace_that_matches_and_the_reason_of_what_is_unknown() {
+    let mut model = model();
+    let status = as_json(&model, "state=held");
+    let items = status["namespaces"]["items"].as_array().unwrap();
+    assert_eq!((status["namespaces"]["managed"].as_u64(), items.len()), (Some(4), 1));
+    for (key, value) in [
+        ("name", "codex-issue-2"),
+        ("state", "held"),
+        ("reason", "held"),
+        ("until", "2026-02-01T18:00:00Z"),
+        ("requestedBy", "jane"),
+        ("leaseExpiresAt", "2026-02-01T11:00:00Z"),
+        ("baselineReadyAt", "2026-02-01T10:00:05Z"),
+    ] {
+        assert_eq!(items[0][key], value, "{key}");
+    }
+    assert_eq!(status["lastSweep"]["result"], "succeeded");
+    model.quota_usage = Err("connection refused".to_owned());
+    assert_eq!(as_json(&model, "")["quotaUsage"], json!({"unknown": "connection refused"}));
+}
+
+#[test]
+fn the_json_lists_all_namespaces_without_pages() {
+    let mut many = model();
+    many.namespaces.as_mut().unwrap().listed =
+        (0..120).map(|number| of(&format!("codex-issue-{number}"), "jane", "")).collect();
+    assert_eq!(as_json(&many, "page=2")["namespaces"]["items"].as_array().map(Vec::len), Some(120));
 }
 
 #[test]

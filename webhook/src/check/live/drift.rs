@@ -57,7 +57,7 @@ pub(super) fn compare(
     }
     for key in plan.conflicts {
         let remedy = "reconcile leaves it alone; rename or delete it, or label it as the platform's";
-        amiss(key, vec![problem("", "an object of somebody else", remedy)]);
+        amiss(key, vec![problem("", "an object that another manager owns", remedy)]);
     }
     for name in plan.unfilled {
         let remedy =
