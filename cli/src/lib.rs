@@ -12,6 +12,7 @@ mod daemon;
 mod duration;
 mod exit;
 mod explain;
+mod get;
 mod input;
 mod kubernetes;
 mod output;
@@ -66,6 +67,7 @@ enum Command {
     Daemon(daemon::Args),
     Check(check::Args),
     Explain(explain::Args),
+    Get(get::Args),
     /// Print, lint, compare and hash policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -114,6 +116,7 @@ impl Command {
             Self::Daemon(args) => args.run(),
             Self::Check(args) => args.run(),
             Self::Explain(args) => args.run(),
+            Self::Get(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Render(args) => args.run(),
             Self::Register(args) => ended(args.run()),

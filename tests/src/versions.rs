@@ -15,7 +15,7 @@ use crate::binaries::{self, KUBERNETES, tell};
 const SUITES: [&str; 4] = ["admission", "baseline", "gc", "chart"];
 
 /// Tests that need a later version: the first minor version that they run on, and the feature that they need.
-const NEED_LATER: [(u32, &str, &str); 18] = [
+const NEED_LATER: [(u32, &str, &str); 16] = [
     (31, "results::a_run_does_not_report_its_own_success_through_the_status_of_its_job", "success policies"),
     (32, "workloads::another_job_controller_is_refused", "spec.managedBy of Jobs"),
     (33, "coverage::every_registered_subresource_calls_us", "pods/resize"),
@@ -64,16 +64,6 @@ const NEED_LATER: [(u32, &str, &str); 18] = [
     ),
     (35, "unwritten::retries_that_no_limit_counts_are_refused", "restart policies of containers"),
     (36, "quota::a_suspended_job_is_not_edited_beyond_its_quota", "other resources for suspended Jobs"),
-    (
-        37,
-        "never_run::of_generated_workloads_those_are_admitted_whose_pods_are",
-        "known differences, in docs/versions.md",
-    ),
-    (
-        37,
-        "never_run::no_workload_with_any_field_is_admitted_whose_pods_are_refused",
-        "known differences, in docs/versions.md",
-    ),
 ];
 
 /// The lines around the table in the document.

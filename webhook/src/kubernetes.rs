@@ -35,6 +35,11 @@ pub const FEATURES: &[Feature] = &[
         without: "the API server drops the field; only the resources of containers count",
     },
     Feature {
+        since: 34,
+        name: "validation of the Pod template of a StatefulSet",
+        without: "the API server validates only its Pods, so a StatefulSet may be admitted although its Pods are denied",
+    },
+    Feature {
         since: 35,
         name: "restartPolicy and restartPolicyRules of containers",
         without: "the API server denies or drops them",

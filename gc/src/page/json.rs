@@ -3,7 +3,7 @@
 //! An unknown value is an object with the key `unknown`, which has the reason.
 
 use codex_k8s_shared::audit::Row;
-use codex_k8s_shared::cleanup::Verdict;
+use codex_k8s_shared::cleanup::{Reason, Verdict};
 use codex_k8s_shared::keys;
 use codex_k8s_shared::last_sweep::LastSweep;
 use jiff::Timestamp;
@@ -113,7 +113,7 @@ fn item(listed: &Listed) -> Item<'_> {
     Item {
         name: &candidate.name,
         state: listed.state().code(),
-        reason: reason.map(|reason| reason.code()),
+        reason: reason.map(Reason::code),
         message: reason.map(ToString::to_string),
         until: match verdict {
             Some(Verdict::Wait { until, .. }) => Some(*until),

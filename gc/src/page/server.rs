@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -65,7 +65,8 @@ pub async fn serve(listener: TcpListener, hosts: Hosts, requests: Requests) -> s
 }
 
 fn app(hosts: Hosts, pages: Router) -> Router {
-    let nothing = || async { (StatusCode::NOT_FOUND, "there is one page here, at /, and its data at /status.json\n") };
+    let nothing =
+        || async { (StatusCode::NOT_FOUND, "there is one page here, at /, and its data at /status.json\n") };
     pages.fallback(nothing).layer(from_fn_with_state(hosts, guarded))
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 mod crowds;
 mod database;
+mod get;
 mod harness;
 mod hostile;
 mod idle;

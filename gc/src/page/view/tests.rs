@@ -150,7 +150,10 @@ fn a_query_stays_in_the_form_and_in_every_link() {
     ] {
         assert!(links.iter().any(|found| found == link), "no {link} in {links:?}");
     }
-    assert!(links.iter().all(|link| link.trim_start_matches("status.json").starts_with(['?', '#'])), "relative, for a proxy's sake: {links:?}");
+    assert!(
+        links.iter().all(|link| link.trim_start_matches("status.json").starts_with(['?', '#'])),
+        "relative, for a proxy's sake: {links:?}"
+    );
     let values: Vec<_> = document.all("input").iter().filter_map(|field| field.attribute("value")).collect();
     assert_eq!(values, ["p1", "codex"]);
     assert!(document.by_id("namespaces").text().contains("Part 2 of 3"));

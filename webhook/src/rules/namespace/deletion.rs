@@ -61,7 +61,11 @@ fn is_left_to_the_collector(context: &Context<'_>, namespace: &Namespace<'_>, re
     if let Some(hold) = namespace.meta.annotation(keys::HOLD) {
         let ended = hold.parse::<Hold>().is_ok_and(|hold| hold.until.timestamp() <= context.facts.now);
         if !ended {
-            report.forbid(annotation_path(keys::HOLD), quoted(hold), "deletion is blocked until the hold ends");
+            report.forbid(
+                annotation_path(keys::HOLD),
+                quoted(hold),
+                "deletion is blocked until the hold ends",
+            );
             return true;
         }
     }
