@@ -16,12 +16,12 @@ use super::quota::Usage;
 /// A value, or the reason for which it is unknown.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Shown<T> {
+enum OrUnknown<T> {
     Known(T),
     Unknown { unknown: String },
 }
 
-impl<T> Shown<T> {
+impl<T> OrUnknown<T> {
     fn of<'a, S>(value: &'a Known<S>, show: impl FnOnce(&'a S) -> T) -> Self {
         match value {
             Ok(value) => Self::Known(show(value)),
@@ -35,11 +35,11 @@ impl<T> Shown<T> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status<'a> {
     read_at: Timestamp,
-    namespaces: Shown<ListOfNamespaces<'a>>,
-    quota_usage: Shown<&'a Vec<Usage>>,
-    last_sweep: Shown<&'a Option<LastSweep>>,
+    namespaces: OrUnknown<ListOfNamespaces<'a>>,
+    quota_usage: OrUnknown<&'a Vec<Usage>>,
+    last_sweep: OrUnknown<&'a Option<LastSweep>>,
     next_sweep: Option<Timestamp>,
-    audit_rows: Shown<Vec<AuditRow<'a>>>,
+    audit_rows: OrUnknown<Vec<AuditRow<'a>>>,
 }
 
 /// The namespaces that match the query, and what holds for all namespaces.
@@ -49,7 +49,7 @@ struct ListOfNamespaces<'a> {
     managed: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     undecided: Option<&'a str>,
-    breaker: Shown<&'a Vec<String>>,
+    breaker: OrUnknown<&'a Vec<String>>,
     items: Vec<Item<'a>>,
 }
 
@@ -89,11 +89,11 @@ impl<'a> Status<'a> {
     pub(crate) fn new(model: &'a Model, query: &Query) -> Self {
         Self {
             read_at: model.read_at,
-            namespaces: Shown::of(&model.namespaces, |namespaces| list(namespaces, query)),
-            quota_usage: Shown::of(&model.quota_usage, |usage| usage),
-            last_sweep: Shown::of(&model.sweep, |sweep| sweep),
+            namespaces: OrUnknown::of(&model.namespaces, |namespaces| list(namespaces, query)),
+            quota_usage: OrUnknown::of(&model.quota_usage, |usage| usage),
+            last_sweep: OrUnknown::of(&model.sweep, |sweep| sweep),
             next_sweep: model.next,
-            audit_rows: Shown::of(&model.rows, |rows| rows.iter().map(row).collect()),
+            audit_rows: OrUnknown::of(&model.rows, |rows| rows.iter().map(row).collect()),
         }
     }
 }
@@ -102,7 +102,7 @@ fn list<'a>(namespaces: &'a Namespaces, query: &Query) -> ListOfNamespaces<'a> {
     ListOfNamespaces {
         managed: namespaces.listed.len(),
         undecided: namespaces.undecided.as_deref(),
-        breaker: Shown::of(&namespaces.trips, |trips| trips),
+        breaker: OrUnknown::of(&namespaces.trips, |trips| trips),
         items: query.matching(&namespaces.listed).into_iter().map(item).collect(),
     }
 }
