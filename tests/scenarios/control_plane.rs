@@ -154,3 +154,27 @@ fn it_ends_when_its_owner_is_killed() {
     let address = format!("127.0.0.1:{port}");
     eventually("the API server ended", TIMEOUT, || std::net::TcpStream::connect(&address).err()).unwrap();
 }
+
+/// `make cluster` and `make cluster-down`, as a person uses them: the printed line is pasted into a shell.
+#[test]
+fn the_printed_line_puts_kubectl_and_the_plugin_of_a_running_cluster_on_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("cluster").display().to_string();
+    let run = |verb: &str| Command::new(playground()).args([verb, "--dir", &dir]).output().unwrap();
+    let up = run("up");
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let printed = String::from_utf8(up.stdout).unwrap();
+    let line = printed.lines().find(|line| line.starts_with("export PATH=")).unwrap();
+    let script =
+        format!("{line}\nkubectl get namespace codex-issue-playground -o name && kubectl guard --version");
+    let used = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let down = run("down");
+    let said = String::from_utf8_lossy(&used.stdout);
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!("namespace/codex-issue-playground\nkubectl-guard {version}\n");
+    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&used.stderr));
+    assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
+    let script = format!("{line}\nkubectl version --request-timeout=5s");
+    let after = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(!after.status.success(), "it has stopped: {}", String::from_utf8_lossy(&after.stdout));
+}
