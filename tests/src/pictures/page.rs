@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::control_plane::free_port;
@@ -12,9 +12,12 @@ use crate::eventually::eventually;
 use crate::{Chromium, Guard, Health, Identity};
 
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// The part of the page that is shown: a glance, and the namespaces.
+const WIDTH: u32 = 1280;
+const HEIGHT: u32 = 1610;
 /// The policy: limits that are nearly reached, and leases short enough for one to end while you wait.
 const POLICY: &str = "\
-quotas: {cluster: {max: 12}, perProject: {max: 4}}
+quotas: {cluster: {max: 12}, perProject: {max: 6}}
 lease: {minTtl: 1s}
 cleanup: {grace: 1s}
 ";
@@ -31,17 +34,20 @@ const NAMESPACES: [(&str, &str, &str); 9] = [
     ("codex-issue-1060", "billing", "3s"),
 ];
 
+/// The parts of a page that is worth a picture: the row of a deletion, and the state of the namespace that is held.
+const EXPECTED: [&str; 2] = [">cleaned<", "looking into a failed migration"];
+
 /// Writes screenshots of the page in the light and in the dark scheme.
 pub(super) fn screenshots(playground: &Path, folder: &Path) -> anyhow::Result<()> {
     let guard = Guard::start_with_policy(playground, POLICY)?;
     create_namespaces(&guard)?;
     let page = start_daemon(&guard, playground)?;
     let mut browser = Chromium::start()?;
-    browser.resize(1280, 900)?;
+    browser.resize(WIDTH, HEIGHT)?;
     for scheme in ["light", "dark"] {
         browser.prefer(&[("prefers-color-scheme", scheme)])?;
         browser.open(&format!("http://{page}/"))?;
-        browser.picture(&folder.join(format!("page-{scheme}.png")))?;
+        browser.picture_of_top(WIDTH, HEIGHT, &folder.join(format!("page-{scheme}.png")))?;
     }
     Ok(())
 }
@@ -79,11 +85,11 @@ fn start_daemon(guard: &Guard, playground: &Path) -> anyhow::Result<SocketAddr> 
     let kubeconfig = guard.control_plane.kubeconfig(&Identity::collector())?.display().to_string();
     let environment = vec![("KUBECONFIG".to_owned(), kubeconfig)];
     guard.control_plane.run("daemon", playground.to_owned(), args.to_vec(), environment)?;
-    let shows = |page: SocketAddr| -> anyhow::Result<()> {
-        let text = Health(page).get("/")?;
-        ensure!(text.contains("run.namespace.cleaned") && text.contains("Held"), "{text}");
-        Ok(())
+    let shows = || {
+        let text = Health(page).get("/").unwrap_or_default();
+        EXPECTED.iter().all(|part| text.contains(part)).then_some(())
     };
-    eventually("the page shows a deleted namespace and a held one", TIMEOUT, || shows(page).ok())?;
+    eventually("the page shows a deletion and a hold", TIMEOUT, shows)
+        .with_context(|| guard.control_plane.log_tail("daemon"))?;
     Ok(page)
 }

@@ -88,11 +88,11 @@ pub(super) fn recording(output: &str, title: &str) -> String {
 <style>
 text{{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre;fill:#c9d1d9}}
 .t{{fill:#56d4dd;font-weight:bold}}.c{{fill:#fff;font-weight:bold}}.n{{fill:#8b949e}}
-.s{{animation:s {total}ms step-end infinite}}
+.s{{transform:translateY({end}px);animation:s {total}ms step-end infinite}}
 @keyframes s{{
 {keyframes}100%{{transform:translateY({end}px)}}
 }}
-@media (prefers-reduced-motion:reduce){{.s{{animation:none;transform:translateY({end}px)}}}}
+@media (prefers-reduced-motion:reduce){{.s{{animation:none}}}}
 </style>
 <rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#0d1117"/>
 <circle cx="20" cy="17" r="5" fill="#ff5f56"/><circle cx="38" cy="17" r="5" fill="#ffbd2e"/><circle cx="56" cy="17" r="5" fill="#27c93f"/>
