@@ -81,14 +81,13 @@ pub fn archive(images: &[Image]) -> anyhow::Result<Vec<u8>> {
         blobs.extend(parts);
         manifests.push(manifest);
     }
-    let mut described = match manifests.as_slice() {
-        [manifest] => manifest.clone(),
-        _ => {
-            let index = Blob::new(MediaType::ImageIndex, canonical(&index(manifests)?)?)?;
-            let described = index.descriptor.clone();
-            blobs.push(index);
-            described
-        }
+    let mut described = if let [manifest] = manifests.as_slice() {
+        manifest.clone()
+    } else {
+        let index = Blob::new(MediaType::ImageIndex, canonical(&index(manifests)?)?)?;
+        let described = index.descriptor.clone();
+        blobs.push(index);
+        described
     };
     described.set_annotations(Some(first.names()));
     let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
