@@ -184,7 +184,6 @@ fn each_job_of_a_workflow_lists_its_rights_and_each_action_is_pinned_to_a_commit
     }
 }
 
-/// The workflow publishes the files that are packed, under the names of the Makefile's target.
 #[test]
 fn the_workflow_runs_targets_of_make_that_there_are() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
