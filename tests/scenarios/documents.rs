@@ -178,6 +178,18 @@ fn the_recording_in_the_readme_shows_each_step_of_the_demo() {
     assert!(missing.is_empty(), "run `make pictures`: {missing:?}");
 }
 
+/// The rows of a terminal break words, so blanks are ignored.
+#[test]
+fn the_denial_in_the_readme_is_the_one_in_the_recording() {
+    let recording = fs::read_to_string(root().join("docs/images/demo.svg")).unwrap();
+    let rows = recording.split("</text>").filter_map(|row| row.rsplit('>').next());
+    let solid = |text: &str| text.split_whitespace().collect::<String>();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, denial) = readme.split_once("\nError from server").unwrap();
+    let denial = solid(denial.split("```").next().unwrap());
+    assert!(denial.contains("NS003") && solid(&rows.collect::<String>()).contains(&denial), "{denial}");
+}
+
 #[test]
 fn the_pictures_of_the_readme_are_in_the_repository() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
