@@ -7,9 +7,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use codex_k8s_tests::binaries::{self, Binaries};
+use codex_k8s_tests::helm::helm;
 use codex_k8s_tests::release::{
     Artefact, PLATFORMS, Pages, Platform, VERSION, checksums, manifest, of_program, repacked,
 };
@@ -138,6 +139,54 @@ fn a_packed_chart_has_the_same_bytes_whenever_it_was_packed() {
     let files = files(&first);
     assert_eq!(files.keys().collect::<Vec<_>>(), ["guard/Chart.yaml", "guard/values.yaml"]);
     assert_eq!(files["guard/values.yaml"], (0o644, b"a: 1".to_vec()));
+}
+
+/// Runs `playground release` on what is built below a folder.
+fn release(folder: &Path, out: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_playground"));
+    command.args(["release", "--built", ".", "--out", out, "--source"]).arg(root()).args(args);
+    command.current_dir(folder).output().unwrap()
+}
+
+#[test]
+fn a_release_of_the_same_programs_is_the_same_and_a_tagged_one_must_have_every_platform() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = PLATFORMS[0].target;
+    let program = folder.path().join(format!("build/{target}/release/codex-k8s-guard"));
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    // The smallest header of a static Linux program for amd64.
+    let mut elf = vec![0; 64];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (elf[16], elf[18], elf[20], elf[52], elf[54], elf[58]) = (2, 62, 1, 64, 56, 64);
+    fs::write(&program, elf).unwrap();
+    fs::write(folder.path().join(format!("{target}.cdx.json")), "{}").unwrap();
+    let [first, second] = ["first", "second"].map(|out| {
+        let ran = release(folder.path(), out, &[]);
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.success() && said.contains("darwin/arm64 is not built here"), "{said}");
+        fs::read_to_string(folder.path().join(out).join("checksums.txt")).unwrap()
+    });
+    assert_eq!(first, second);
+    let names: Vec<_> = first.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let name = format!("codex-k8s-guard-{VERSION}");
+    let expected = ["-linux-amd64.tar.gz", "-linux-amd64.cdx.json", "-image.tar", ".tgz"];
+    let expected = expected.map(|end| format!("{name}{end}")).into_iter().chain(["guard.yaml".to_owned()]);
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    let chart = folder.path().join("first").join(format!("{name}.tgz")).display().to_string();
+    let rendered = helm(&["template", "guard", &chart], "", None).unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+
+    // The changelog is read first: until it has a section of this version, that is what is missing.
+    let own = format!("v{VERSION}");
+    for (tag, problems) in
+        [("v9.9.9", ["--tag: Invalid value"; 2]), (&own, ["CHANGELOG.md", "every platform"])]
+    {
+        let refused = release(folder.path(), "third", &["--tag", tag]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        let is_named = problems.iter().any(|problem| said.contains(problem));
+        assert!(!refused.status.success() && is_named, "{said}");
+    }
+    assert!(!folder.path().join("third").exists(), "a refused release writes nothing");
 }
 
 fn yaml(path: &str) -> Value {
