@@ -13,13 +13,16 @@ CYCLONEDX_VERSION := 0.5.9
 CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
 # The programs of a release and of the image: linked statically on Linux, and independent of the place and time of the
 # build. They have their own target folder, so that they never contain crates that were compiled with other flags.
-TARGET := $(shell rustc --version --verbose | sed -n 's/^host: //p')
+HOST := $(shell rustc --version --verbose | sed -n 's/^host: //p')
+TARGET := $(HOST)
 IMAGE := target/image
 CARGO_FILES := $(or $(CARGO_HOME),$(HOME)/.cargo)
-# Debian's name of the compiler for a target, also where that is its own.
+# Debian's name of the compiler for a target. It links other targets only, because rustc uses another linker by itself than
+# through a compiler that is named, and the bytes would differ.
 compiler = $(subst -unknown,,$(1))-gcc
-LINKERS := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=$(call compiler,x86_64-unknown-linux-gnu) \
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(call compiler,aarch64-unknown-linux-gnu)
+foreign = $(if $(filter $(HOST),$(1)),,$(2)=$(call compiler,$(1)))
+LINKERS := $(call foreign,x86_64-unknown-linux-gnu,CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER) \
+	$(call foreign,aarch64-unknown-linux-gnu,CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER)
 IMAGE_ENV := $(LINKERS) RUSTFLAGS='-C target-feature=+crt-static' RUSTC_WRAPPER=$(CURDIR)/deploy/image/rustc.sh \
 	GUARD_SOURCE=$(CURDIR) GUARD_CARGO=$(CARGO_FILES) SOURCE_DATE_EPOCH=0 CARGO_TARGET_DIR=$(IMAGE)/build \
 	CFLAGS='-ffile-prefix-map=$(CURDIR)=/guard -ffile-prefix-map=$(CARGO_FILES)=/cargo'
