@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use codex_k8s_tests::page::{Code, code};
 use codex_k8s_tests::{ControlPlane, Identity, eventually};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -153,4 +154,35 @@ fn it_ends_when_its_owner_is_killed() {
     let port = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
     let address = format!("127.0.0.1:{port}");
     eventually("the API server ended", TIMEOUT, || std::net::TcpStream::connect(&address).err()).unwrap();
+}
+
+/// `make cluster` and `make cluster-down`, as a person uses them: the printed line is pasted into a shell, and then the
+/// commands of README.md.
+#[test]
+fn the_printed_line_makes_kubectl_and_the_plugin_ready_for_the_commands_of_the_readme() {
+    let (_, readme) = include_str!("../../README.md").split_once("\n### Try it on your machine\n").unwrap();
+    let Some(Code::Block("sh", commands)) = code(readme).into_iter().find(|it| matches!(it, Code::Block(..)))
+    else {
+        panic!("no commands: {readme}")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("cluster").display().to_string();
+    let run = |verb: &str| Command::new(playground()).args([verb, "--dir", &dir]).output().unwrap();
+    let up = run("up");
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let printed = String::from_utf8(up.stdout).unwrap();
+    let line = printed.lines().find(|line| line.starts_with("export PATH=")).unwrap();
+    let script = format!("set -e\n{line}\n{commands}kubectl guard --version");
+    let used = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let down = run("down");
+    let said = String::from_utf8_lossy(&used.stdout);
+    assert!(used.status.success(), "{said}{}", String::from_utf8_lossy(&used.stderr));
+    let version = format!("kubectl-guard {}\n", env!("CARGO_PKG_VERSION"));
+    for part in ["codex-issue-mine created", "codex-k8s.dev/run-id: mine", "NS003", &version] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
+    let script = format!("{line}\nkubectl version --request-timeout=5s");
+    let after = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(!after.status.success(), "it has stopped: {}", String::from_utf8_lossy(&after.stdout));
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 use codex_k8s_guard::Cli;
+use codex_k8s_shared::policy::RunPolicy;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -143,6 +144,61 @@ fn each_decision_has_the_same_headings_and_is_listed() {
         }
     }
     assert!(number > 10, "{number}");
+}
+
+#[test]
+fn the_comparison_names_tests_that_there_are() {
+    let known = tests();
+    let text = fs::read_to_string(root().join("docs/comparison.md")).unwrap();
+    let named: Vec<_> = text.split("the test `").skip(1).filter_map(|rest| rest.split('`').next()).collect();
+    assert!(named.len() >= 2, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
+    assert!(missing.is_empty(), "no such test: {missing:?}");
+}
+
+#[test]
+fn the_policy_for_another_platform_in_the_readme_is_valid_and_differs_from_the_defaults() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let policy = RunPolicy::from_yaml(block).unwrap();
+    assert_ne!(policy.namespaces, RunPolicy::default().namespaces);
+    assert_ne!(policy.identities, RunPolicy::default().identities);
+}
+
+/// `make pictures` records the demo again.
+#[test]
+fn the_recording_in_the_readme_shows_each_step_of_the_demo() {
+    let recording = fs::read_to_string(root().join("docs/images/demo.svg")).unwrap();
+    let sources = ["mod.rs", "offline.rs"].map(|file| root().join("tests/src/demo").join(file));
+    let sources = sources.map(|file| fs::read_to_string(file).unwrap()).concat();
+    let titles: Vec<_> =
+        sources.split(".title(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(titles.len() > 5, "{titles:?}");
+    let missing: Vec<_> = titles.iter().filter(|title| !recording.contains(&format!(">{title}<"))).collect();
+    assert!(missing.is_empty(), "run `make pictures`: {missing:?}");
+}
+
+/// The rows of a terminal break words, so blanks are ignored.
+#[test]
+fn the_denial_in_the_readme_is_the_one_in_the_recording() {
+    let recording = fs::read_to_string(root().join("docs/images/demo.svg")).unwrap();
+    let rows = recording.split("</text>").filter_map(|row| row.rsplit('>').next());
+    let solid = |text: &str| text.split_whitespace().collect::<String>();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, denial) = readme.split_once("\nError from server").unwrap();
+    let denial = solid(denial.split("```").next().unwrap());
+    assert!(denial.contains("NS003") && solid(&rows.collect::<String>()).contains(&denial), "{denial}");
+}
+
+#[test]
+fn the_pictures_of_the_readme_are_in_the_repository() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let files: Vec<_> =
+        readme.split("docs/images/").skip(1).filter_map(|rest| rest.split(['"', ')']).next()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        assert!(root().join("docs/images").join(file).is_file(), "{file}");
+    }
 }
 
 /// The lines of a document's shell blocks that call our program, as words.

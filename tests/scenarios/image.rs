@@ -7,9 +7,9 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use codex_k8s_tests::image::{Contents, Entry, Image, LABELS, PATH, USER, guard, unpacked};
+use codex_k8s_tests::image::{Contents, Entry, Image, LABELS, PATH, USER, archive, guard, native, unpacked};
 use flate2::read::GzDecoder;
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, OciLayout};
+use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, OciLayout};
 use sha2::{Digest as _, Sha256};
 use tar::Archive;
 
@@ -38,11 +38,15 @@ fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, described: &Descriptor) -> &'a
     bytes
 }
 
+const X86_64: u8 = 62;
+const AARCH64: u8 = 183;
+const RISC_V: u8 = 243;
+
 /// The smallest header of a Linux program: one that names no loader.
-fn static_program() -> Vec<u8> {
+fn static_program(machine: u8) -> Vec<u8> {
     let mut elf = vec![0; 64];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-    (elf[16], elf[18], elf[20], elf[52], elf[54], elf[58]) = (2, 62, 1, 64, 56, 64);
+    (elf[16], elf[18], elf[20], elf[52], elf[54], elf[58]) = (2, machine, 1, 64, 56, 64);
     elf
 }
 
@@ -56,9 +60,9 @@ fn contents(folder: &Path, bytes: &[u8]) -> Contents {
 #[test]
 fn what_is_packed_is_an_image_by_the_specification() {
     let folder = tempfile::tempdir().unwrap();
-    let contents = contents(folder.path(), &static_program());
+    let contents = contents(folder.path(), &static_program(X86_64));
     let archive = guard(&contents, "guard.invalid/guard:1.2").unwrap().archive().unwrap();
-    assert_eq!(unpacked(&archive, "usr/bin/codex-k8s-guard").unwrap(), static_program());
+    assert_eq!(unpacked(&archive, "usr/bin/codex-k8s-guard").unwrap(), static_program(X86_64));
     let files = files(&archive);
 
     let layout: OciLayout = serde_json::from_slice(&files["oci-layout"]).unwrap();
@@ -79,7 +83,7 @@ fn what_is_packed_is_an_image_by_the_specification() {
     GzDecoder::new(blob(&files, layer)).read_to_end(&mut plain).unwrap();
     assert_eq!(configuration.rootfs().diff_ids().as_slice(), [format!("sha256:{}", sha256(&plain))]);
     let inside = self::files(&plain);
-    assert_eq!(inside["usr/bin/codex-k8s-guard"], static_program());
+    assert_eq!(inside["usr/bin/codex-k8s-guard"], static_program(X86_64));
     assert_eq!(inside["usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json"], b"{}");
     assert!(inside["usr/share/doc/codex-k8s-guard/LICENSE"].ends_with(b"\n"), "a licence");
     assert!(String::from_utf8_lossy(&inside["etc/passwd"]).contains("guard:x:65532:65532:"));
@@ -89,7 +93,7 @@ fn what_is_packed_is_an_image_by_the_specification() {
 fn the_same_is_packed_into_the_same_bytes() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let archives = folders.each_ref().map(|folder| {
-        let contents = contents(folder.path(), &static_program());
+        let contents = contents(folder.path(), &static_program(X86_64));
         guard(&contents, "guard.invalid/guard:1").unwrap().archive().unwrap()
     });
     assert!(archives[0] == archives[1], "they differ");
@@ -100,9 +104,34 @@ fn a_program_that_needs_libraries_is_not_packed() {
     let folder = tempfile::tempdir().unwrap();
     let dynamic = fs::read(std::env::current_exe().unwrap()).unwrap();
     let refused = guard(&contents(folder.path(), &dynamic), "guard.invalid/guard:1").unwrap_err();
-    assert!(refused.to_string().contains("codex-k8s-guard asks for a loader"), "{refused}");
+    assert!(format!("{refused:#}").contains("codex-k8s-guard: it asks for a loader"), "{refused:#}");
     let refused = guard(&contents(folder.path(), b"#!/bin/sh"), "guard.invalid/guard:1").unwrap_err();
-    assert!(refused.to_string().contains("is no program of a 64-bit Linux"), "{refused}");
+    assert!(format!("{refused:#}").contains("is no program of a 64-bit Linux"), "{refused:#}");
+    let refused =
+        guard(&contents(folder.path(), &static_program(RISC_V)), "guard.invalid/guard:1").unwrap_err();
+    assert!(format!("{refused:#}").contains("machine 243 of ELF"), "{refused:#}");
+}
+
+#[test]
+fn an_image_for_two_architectures_has_a_manifest_for_each_below_one_name() {
+    let images = [X86_64, AARCH64].map(|machine| {
+        let folder = tempfile::tempdir().unwrap();
+        let contents = contents(folder.path(), &static_program(machine));
+        guard(&contents, "guard.invalid/guard:1.2").unwrap()
+    });
+    let files = files(&archive(&images).unwrap());
+    let index = ImageIndex::from_reader(files["index.json"].as_slice()).unwrap();
+    let [both] = index.manifests().as_slice() else { panic!("{index:?}") };
+    assert_eq!(both.annotations().as_ref().unwrap()["org.opencontainers.image.ref.name"], "1.2");
+    let both = ImageIndex::from_reader(blob(&files, both)).unwrap();
+    let platforms = both.manifests().iter().map(|described| {
+        let manifest = ImageManifest::from_reader(blob(&files, described)).unwrap();
+        let configuration = ImageConfiguration::from_reader(blob(&files, manifest.config())).unwrap();
+        let platform = described.platform().as_ref().unwrap();
+        assert_eq!(configuration.architecture(), platform.architecture());
+        platform.architecture().clone()
+    });
+    assert_eq!(platforms.collect::<Vec<_>>(), [Arch::Amd64, Arch::ARM64]);
 }
 
 #[test]
@@ -117,6 +146,7 @@ fn what_is_unpacked_for_another_builder_is_the_same() {
         entrypoint: Vec::new(),
         user: USER.to_owned(),
         labels: Vec::new(),
+        architecture: native(),
     };
     let root = tempfile::tempdir().unwrap();
     image.unpack(root.path()).unwrap();

@@ -106,6 +106,24 @@ const KUBECONFORM: Source = Source {
     stamp: None,
 };
 
+/// The program that checks the workflows for GitHub.
+const ACTIONLINT: Source = Source {
+    name: "actionlint",
+    required: "github.com/rhysd/actionlint",
+    programs: &[("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")],
+    definitions: &[],
+    stamp: None,
+};
+
+/// The program that installs plugins of kubectl.
+const KREW: Source = Source {
+    name: "krew",
+    required: "sigs.k8s.io/krew",
+    programs: &[("krew", "sigs.k8s.io/krew/cmd/krew")],
+    definitions: &[],
+    stamp: None,
+};
+
 /// The controllers of cert-manager and the definitions of their kinds.
 const CERT_MANAGER: Source = Source {
     name: "cert-manager",
@@ -259,6 +277,22 @@ pub fn helm() -> anyhow::Result<PathBuf> {
 /// Returns an error if building fails, or Go is missing.
 pub fn kubeconform() -> anyhow::Result<PathBuf> {
     Ok(KUBECONFORM.cached()?.join("kubeconform"))
+}
+
+/// Returns the path of actionlint, which is built into the project's cache if it is missing.
+///
+/// # Errors
+/// Returns an error if building fails, or Go is missing.
+pub fn actionlint() -> anyhow::Result<PathBuf> {
+    Ok(ACTIONLINT.cached()?.join("actionlint"))
+}
+
+/// Returns the path of krew, which is built into the project's cache if it is missing.
+///
+/// # Errors
+/// Returns an error if building fails, or Go is missing.
+pub fn krew() -> anyhow::Result<PathBuf> {
+    Ok(KREW.cached()?.join("krew"))
 }
 
 /// Returns the path of one program with the controllers of cert-manager, which is built into the project's cache if it

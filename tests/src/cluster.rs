@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::eventually::eventually;
 use crate::guard::Guard;
@@ -16,10 +17,12 @@ use crate::identity::Identity;
 /// The timeout for the start, which may have to build the control plane first.
 const TIMEOUT: Duration = Duration::from_mins(20);
 const READY: &str = "ready";
+const PROGRAMS: &str = "bin";
 const PID: &str = "pid";
 const FAILED: &str = "error";
 
-/// Starts a guarded control plane in the background and prints the paths of its kubeconfigs.
+/// Starts a guarded control plane in the background. Prints the paths of its kubeconfigs, and a line for a shell that
+/// puts kubectl and our program, which lies next to this one, on the `PATH`.
 ///
 /// # Errors
 /// Returns an error if a cluster is already running, or this one does not start.
@@ -30,6 +33,7 @@ pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
     crate::binaries::Binaries::find()?;
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir)?;
+    link_programs(playground, &dir.join(PROGRAMS))?;
     let log = fs::File::create(dir.join("cluster.log"))?;
     let mut holder = Command::new(playground)
         .args(["hold", "--dir"])
@@ -47,12 +51,26 @@ pub fn up(playground: &Path, dir: &Path) -> anyhow::Result<()> {
     if let Some(error) = started {
         bail!("failed to start the cluster: {error}");
     }
-    let path = |name: &str| dir.join(name).canonicalize();
+    let dir = dir.canonicalize()?;
+    let path = |name: &str| dir.join(format!("{name}.kubeconfig")).display().to_string();
     let mut out = std::io::stdout().lock();
     for name in ["worker", "agent", "developer"] {
-        writeln!(out, "{name:<9} {}", path(&format!("{name}.kubeconfig"))?.display())?;
+        writeln!(out, "{name:<9} {}", path(name))?;
     }
-    writeln!(out, "KUBECONFIG={}", path("admin.kubeconfig")?.display())?;
+    writeln!(out, "\nFor kubectl guard, codex-k8s-guard and kubectl as an admin of this cluster:")?;
+    writeln!(out, "export PATH='{}':\"$PATH\" KUBECONFIG='{}'", dir.join(PROGRAMS).display(), path("admin"))?;
+    Ok(())
+}
+
+/// Links kubectl and our program, also under its name as a plugin of kubectl.
+fn link_programs(playground: &Path, folder: &Path) -> anyhow::Result<()> {
+    let program = playground.with_file_name(codex_k8s_guard::NAME);
+    ensure!(program.is_file(), "{} is missing: run `make cluster`, which builds it", program.display());
+    fs::create_dir_all(folder)?;
+    symlink(crate::binaries::Binaries::find()?.path("kubectl"), folder.join("kubectl"))?;
+    for name in [codex_k8s_guard::NAME, "kubectl-guard"] {
+        symlink(&program, folder.join(name))?;
+    }
     Ok(())
 }
 
@@ -109,7 +127,7 @@ fn start(playground: &Path, dir: &Path) -> anyhow::Result<Guard> {
         fs::copy(guard.control_plane.kubeconfig(&identity)?, dir.join(format!("{name}.kubeconfig")))?;
     }
     let created = guard.kubectl(&Identity::developer())?.run(&["create", "namespace", namespace])?;
-    anyhow::ensure!(created.succeeded(), "{created}");
+    ensure!(created.succeeded(), "{created}");
     Ok(guard)
 }
 

@@ -1,5 +1,5 @@
-//! Every command and manifest of docs/first-day.md, docs/install.md and docs/install, on a real control plane. It has
-//! no nodes: helm does not wait there and runs no hooks, and commands that need a Pod are not run.
+//! Every command and manifest of docs/first-day.md, docs/install.md and docs/install, and those of README.md for kind,
+//! on a real control plane. It has no nodes: helm does not wait there and runs no hooks, and commands that need a Pod are not run.
 
 use std::fs;
 use std::path::Path;
@@ -255,4 +255,28 @@ fn each_step_of_the_first_day_does_what_the_page_says() {
     guard.register_at(guard.webhook.address).unwrap();
     let again = shell.told("kubectl create namespace codex-issue-again -o yaml").unwrap().1;
     assert!(again.contains("codex-k8s.dev/managed-by"), "it is guarded again: {again}");
+}
+
+/// On kind, helm waits until the webhook is registered. Here, the test starts and registers it.
+#[test]
+fn the_lines_for_kind_of_the_readme_lead_to_a_guarded_namespace_and_a_denial() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let (_, section) = text.split_once("\n### Try it on kind\n").unwrap();
+    let lines = commands(section.split("\n## ").next().unwrap());
+    let [build, install, create, get, label] = lines.as_slice() else { panic!("five lines: {lines:?}") };
+    assert!(build.split(" && ").all(|command| !is_run(command)), "{build}");
+    let Reader { shell, control_plane } = Reader::new();
+    let succeeds = |line: &str| {
+        let (code, said) = shell.told(line).unwrap();
+        assert_eq!(code, Some(0), "{line}: {said}");
+        said
+    };
+    succeeds(&without_nodes(install));
+    // The release has created the namespace, which the fixture would create.
+    let guard = Guard::over(control_plane, playground()).unwrap();
+    assert!(succeeds(create).contains("codex-issue-hello created"));
+    assert!(succeeds(get).contains("codex-k8s.dev/requested-by"));
+    let (code, said) = shell.told(label).unwrap();
+    assert!(code != Some(0) && said.contains("NS003"), "{said}");
+    drop(guard);
 }

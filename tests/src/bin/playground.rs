@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use codex_k8s_tests::binaries::{self, Binaries};
-use codex_k8s_tests::{bench, cluster, demo, image, node, postgres::Programs, supervisor, versions};
+use codex_k8s_tests::{
+    bench, cluster, demo, image, node, pictures, postgres::Programs, release, supervisor, versions,
+};
 
 /// Run a guarded control plane on the loopback interface of this machine
 #[derive(Debug, Parser)]
@@ -58,6 +60,10 @@ enum Command {
     },
     /// Build the image as an OCI archive, without a daemon
     Image(image::Args),
+    /// Record the demo and take a screenshot of the page
+    Pictures(pictures::Args),
+    /// Pack the artefacts of a release
+    Release(release::Args),
     /// Keep the namespaces of a node until standard input ends
     #[command(hide = true)]
     NodeNamespaces {
@@ -92,11 +98,15 @@ fn main() -> ExitCode {
             .and_then(|_| binaries::helm())
             .and_then(|_| binaries::promtool())
             .and_then(|_| binaries::kubeconform())
+            .and_then(|_| binaries::actionlint())
+            .and_then(|_| binaries::krew())
             .and_then(|_| binaries::definitions())
             .and_then(|_| Programs::find())
             .map(drop),
         Command::Versions(args) => args.run(),
         Command::Image(args) => args.run(),
+        Command::Pictures(args) => args.run(&playground),
+        Command::Release(args) => args.run(&playground),
         Command::NodeNamespaces { folder } => node::linux_namespaces::run(&folder),
         Command::Hold { dir } => cluster::hold(&playground, &dir),
         Command::Supervise { folder } => supervisor::supervise(folder.as_deref()),

@@ -234,7 +234,20 @@ impl Chromium {
     /// # Errors
     /// Returns an error if the screenshot fails or cannot be written.
     pub fn picture(&mut self, file: &Path) -> anyhow::Result<()> {
-        let taken = self.call("Page.captureScreenshot", &json!({"captureBeyondViewport": true}))?;
+        self.capture(&json!({"captureBeyondViewport": true}), file)
+    }
+
+    /// Writes a screenshot of the top of the page, in CSS pixels, to a file.
+    ///
+    /// # Errors
+    /// Returns an error if the screenshot fails or cannot be written.
+    pub fn picture_of_top(&mut self, width: u32, height: u32, file: &Path) -> anyhow::Result<()> {
+        let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
+        self.capture(&json!({"captureBeyondViewport": true, "clip": clip}), file)
+    }
+
+    fn capture(&mut self, params: &Value, file: &Path) -> anyhow::Result<()> {
+        let taken = self.call("Page.captureScreenshot", params)?;
         let picture = STANDARD.decode(taken["data"].as_str().context("there is no picture")?)?;
         std::fs::write(file, picture).with_context(|| format!("failed to write {}", file.display()))
     }

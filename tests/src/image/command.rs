@@ -12,6 +12,9 @@ use crate::binaries::tell;
 /// The maximum size of the image in bytes, because a node pulls it when the cluster needs it.
 const LIMIT: usize = 15 << 20;
 
+/// The name and tag of the image in a registry.
+pub(crate) const REFERENCE: &str = concat!("ghcr.io/codex-k8s/codex-k8s-guard:", env!("CARGO_PKG_VERSION"));
+
 /// Build the image as an OCI archive, without a daemon
 #[derive(Debug, Parser)]
 pub struct Args {
@@ -22,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     bom: PathBuf,
     /// Name and tag of the image
-    #[arg(long, default_value = concat!("ghcr.io/codex-k8s/codex-k8s-guard:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, default_value = REFERENCE)]
     reference: String,
     /// File to write the archive to
     #[arg(long, required_unless_present = "root")]
@@ -47,14 +50,20 @@ impl Args {
             let archive = image.archive()?;
             fs::write(out, &archive).with_context(|| format!("failed to write {}", out.display()))?;
             tell(&format!("{}: {} as {}", out.display(), size(archive.len()), self.reference));
-            ensure!(archive.len() <= LIMIT, "the archive is to be {} at most", size(LIMIT));
+            within_limit(&archive)?;
         }
         Ok(())
     }
 }
 
+/// Returns an error if the archive of an image for one architecture is too large.
+pub(crate) fn within_limit(archive: &[u8]) -> anyhow::Result<()> {
+    ensure!(archive.len() <= LIMIT, "the archive must have {} at most", size(LIMIT));
+    Ok(())
+}
+
 /// Formats a size in MiB with two digits.
-fn size(bytes: usize) -> String {
+pub(crate) fn size(bytes: usize) -> String {
     let hundredths = (bytes * 100) >> 20;
     format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
 }

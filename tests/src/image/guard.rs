@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use object::Endianness;
-use object::elf::PT_INTERP;
-use object::read::elf::{ElfFile64, ProgramHeader as _};
+use object::elf::{EM_AARCH64, EM_X86_64, PT_INTERP};
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use oci_spec::image::Arch;
 
 use super::{Entry, Image, read};
 
@@ -59,9 +60,7 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
     ];
     let program = &contents.program;
     let bytes = read(program)?;
-    let is_static = is_static(&bytes)
-        .with_context(|| format!("{} is no program of a 64-bit Linux", program.display()))?;
-    ensure!(is_static, "{} asks for a loader: the image has no libraries", program.display());
+    let architecture = static_for(&bytes).with_context(|| program.display().to_string())?;
     entries.push(Entry::File("usr/bin/codex-k8s-guard", 0o755, bytes));
     let bom = read(&contents.bom)?;
     entries.push(Entry::File("usr/share/doc/codex-k8s-guard/codex-k8s-guard.cdx.json", 0o644, bom));
@@ -73,12 +72,22 @@ pub fn guard(contents: &Contents, reference: &str) -> anyhow::Result<Image> {
         entrypoint: vec!["codex-k8s-guard".to_owned()],
         user: USER.to_owned(),
         labels: labels.chain([version]).collect(),
+        architecture,
     })
 }
 
-/// True if a program has no dynamic loader, and therefore needs no libraries.
-fn is_static(program: &[u8]) -> object::Result<bool> {
-    let file = ElfFile64::<Endianness>::parse(program)?;
+/// Returns the architecture of a program that has no dynamic loader, and therefore needs no libraries.
+fn static_for(program: &[u8]) -> anyhow::Result<Arch> {
+    let file = ElfFile64::<Endianness>::parse(program).context("it is no program of a 64-bit Linux")?;
     let endian = file.endian();
-    Ok(file.elf_program_headers().iter().all(|header| header.p_type(endian) != PT_INTERP))
+    let needs_loader = |header: &object::elf::ProgramHeader64<_>| header.p_type(endian) == PT_INTERP;
+    ensure!(
+        !file.elf_program_headers().iter().any(needs_loader),
+        "it asks for a loader, but the image has no libraries"
+    );
+    match file.elf_header().e_machine(endian) {
+        EM_X86_64 => Ok(Arch::Amd64),
+        EM_AARCH64 => Ok(Arch::ARM64),
+        machine => bail!("it is built for machine {machine} of ELF: supported are amd64 and arm64"),
+    }
 }

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 pub use command::Args;
+pub(crate) use command::{REFERENCE, size, within_limit};
 pub use guard::{Contents, LABELS, PATH, USER, guard};
 
 /// An image of one layer.
@@ -38,6 +39,8 @@ pub struct Image {
     pub user: String,
     /// The labels.
     pub labels: Vec<(&'static str, String)>,
+    /// The architecture that its programs are built for.
+    pub architecture: Arch,
 }
 
 /// An entry of a layer.
@@ -61,16 +64,65 @@ impl Entry {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
+/// Returns the archive of an image: for one architecture, or for several.
+///
+/// # Errors
+/// Returns an error if there is no image, or an entry cannot be encoded, for example because its path is too long.
+pub fn archive(images: &[Image]) -> anyhow::Result<Vec<u8>> {
+    let first = images.first().context("there is no image to pack")?;
+    let mut blobs = Vec::new();
+    let mut manifests = Vec::new();
+    for image in images {
+        let (parts, manifest) = image.blobs()?;
+        blobs.extend(parts);
+        manifests.push(manifest);
+    }
+    let mut described = if let [manifest] = manifests.as_slice() {
+        manifest.clone()
+    } else {
+        let index = Blob::new(MediaType::ImageIndex, canonical(&index(manifests)?)?)?;
+        let described = index.descriptor.clone();
+        blobs.push(index);
+        described
+    };
+    described.set_annotations(Some(first.names()));
+    let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
+
+    let mut archive = tar::Builder::new(Vec::new());
+    for folder in ["blobs", "blobs/sha256"] {
+        append(&mut archive, &Entry::Folder(folder, 0o755), folder)?;
+    }
+    for blob in blobs {
+        append(&mut archive, &Entry::File("", 0o644, blob.bytes), &self::blob(&blob.descriptor))?;
+    }
+    append(&mut archive, &Entry::File("", 0o644, canonical(&index(vec![described])?)?), "index.json")?;
+    append(&mut archive, &Entry::File("", 0o644, canonical(&layout)?), "oci-layout")?;
+    Ok(archive.into_inner()?)
+}
+
+fn index(manifests: Vec<Descriptor>) -> anyhow::Result<ImageIndex> {
+    Ok(ImageIndexBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests)
+        .build()?)
+}
+
 impl Image {
-    /// Returns the archive.
+    /// Returns the archive of this image alone.
     ///
     /// # Errors
-    /// Returns an error if an entry cannot be encoded, for example because its path is too long.
+    /// Returns an error if an entry cannot be encoded.
     pub fn archive(&self) -> anyhow::Result<Vec<u8>> {
+        archive(std::slice::from_ref(self))
+    }
+
+    /// Returns the blobs, and the descriptor of the manifest.
+    fn blobs(&self) -> anyhow::Result<([Blob; 3], Descriptor)> {
         let layer = layer(&self.entries)?;
         let diff = digest(&layer);
         let layer = Blob::new(MediaType::ImageLayerGzip, compressed(&layer)?)?;
@@ -83,28 +135,9 @@ impl Image {
             .build()?;
         let manifest = Blob::new(MediaType::ImageManifest, canonical(&manifest)?)?;
         let mut described = manifest.descriptor.clone();
-        described.set_annotations(Some(self.names()));
-        described.set_platform(Some(
-            PlatformBuilder::default().os(Os::Linux).architecture(architecture()).build()?,
-        ));
-        let index = ImageIndexBuilder::default()
-            .schema_version(SCHEMA_VERSION)
-            .media_type(MediaType::ImageIndex)
-            .manifests([described])
-            .build()?;
-        let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
-
-        let mut archive = tar::Builder::new(Vec::new());
-        for folder in ["blobs", "blobs/sha256"] {
-            append(&mut archive, &Entry::Folder(folder, 0o755), folder)?;
-        }
-        for blob in [&layer, &config, &manifest] {
-            let name = self::blob(&blob.descriptor);
-            append(&mut archive, &Entry::File("", 0o644, blob.bytes.clone()), &name)?;
-        }
-        append(&mut archive, &Entry::File("", 0o644, canonical(&index)?), "index.json")?;
-        append(&mut archive, &Entry::File("", 0o644, canonical(&layout)?), "oci-layout")?;
-        Ok(archive.into_inner()?)
+        let platform = PlatformBuilder::default().os(Os::Linux).architecture(self.architecture.clone());
+        described.set_platform(Some(platform.build()?));
+        Ok(([layer, config, manifest], described))
     }
 
     /// Writes the entries to a folder like an unpacked layer, with the current user and time.
@@ -119,7 +152,7 @@ impl Image {
 
     fn configuration(&self, diff: &str) -> anyhow::Result<oci_spec::image::ImageConfiguration> {
         Ok(ImageConfigurationBuilder::default()
-            .architecture(architecture())
+            .architecture(self.architecture.clone())
             .os(Os::Linux)
             .config(self.config()?)
             .rootfs(RootFsBuilder::default().typ("layers").diff_ids([diff.to_owned()]).build()?)
@@ -195,7 +228,7 @@ fn blob(described: &Descriptor) -> String {
     format!("blobs/sha256/{}", described.digest().digest())
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut hex, byte| {
         // Writing to a String cannot fail.
@@ -204,7 +237,7 @@ fn digest(bytes: &[u8]) -> String {
     })
 }
 
-fn compressed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn compressed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
@@ -227,7 +260,7 @@ fn layer(entries: &[Entry]) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Adds an entry that is owned by root, with the time zero.
-fn append(archive: &mut tar::Builder<Vec<u8>>, entry: &Entry, path: &str) -> anyhow::Result<()> {
+pub(crate) fn append(archive: &mut tar::Builder<Vec<u8>>, entry: &Entry, path: &str) -> anyhow::Result<()> {
     let mut header = Header::new_ustar();
     let (kind, mode, bytes): (_, _, &[u8]) = match entry {
         Entry::Folder(_, mode) => (EntryType::Directory, *mode, &[]),
@@ -247,8 +280,8 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, entry: &Entry, path: &str) -> any
     packed.with_context(|| format!("failed to pack {path}"))
 }
 
-/// Returns the architecture of this machine, which the programs are built for.
-fn architecture() -> Arch {
+/// Returns the architecture of this machine.
+pub fn native() -> Arch {
     match std::env::consts::ARCH {
         "aarch64" => Arch::ARM64,
         _ => Arch::Amd64,

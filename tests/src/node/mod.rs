@@ -19,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use crate::control_plane::{ControlPlane, Host};
 use crate::eventually::eventually;
 use crate::identity::Identity;
-use crate::image::{Entry, Image, USER};
+use crate::image::{self, Entry, Image, USER};
 use gateway::Gateway;
 use programs::Programs;
 
@@ -166,6 +166,7 @@ impl Node {
                 entrypoint: vec!["/app".to_owned()],
                 user: user.to_owned(),
                 labels: Vec::new(),
+                architecture: image::native(),
             };
             let archive = self.file(&format!("{program}.tar"));
             fs::write(&archive, image.archive()?)?;
