@@ -36,7 +36,7 @@ RELEASE := target/release-files
 PREVIOUS ?= HEAD~1
 BEFORE := target/before
 # Scenarios that start their own server or read its files, so they do not test what the chart installs.
-OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage records reload render rollover
+OWN_SERVER := agent_jobs callers dry_run check guard_fight least_rights live modes outage reload render replays rollover
 GUARD := $(CARGO) run --quiet --locked -p codex-k8s-guard --
 LINT := $(CARGO) run --quiet --locked -p codex-k8s-lint
 PLAYGROUND := $(CARGO) run --quiet --locked -p codex-k8s-tests --bin playground --
@@ -127,7 +127,7 @@ advisories: $(CARGO_DENY) ## Compare the dependencies with the advisories about 
 figures: ## Print figures about the code: circular uses, public items, lengths
 	@$(LINT) -- figures
 
-bench: $(if $(filter-out webhook load reconcile sweep check api-server,$(or $(SECTIONS),image)),image) ## Measure against a server that allows everything (the floor), in one run
+bench: $(if $(filter-out webhook load reconcile sweep check replay api-server,$(or $(SECTIONS),image)),image) ## Measure against a server that allows everything (the floor), in one run
 	CODEX_K8S_GUARD_IMAGE=$(CURDIR)/$(IMAGE)/codex-k8s-guard.tar \
 		$(CARGO) run --locked --release -p codex-k8s-tests --bin playground -- bench $(SECTIONS)
 
@@ -140,6 +140,7 @@ generate: ## Write the files that are generated from the code
 	$(GUARD) policy diff --schema > docs/policy-diff.schema.json
 	$(GUARD) check --schema > docs/check-report.schema.json
 	$(GUARD) check --schema=rollout > docs/rollout-report.schema.json
+	$(GUARD) replay --schema > docs/replay-report.schema.json
 	$(GUARD) register --print > deploy/base/webhook-configurations.yaml
 	cp deploy/grafana/codex-k8s-guard.json deploy/chart/files/dashboard.json
 	CODEX_K8S_GUARD_WRITE_SNAPSHOTS=1 $(CARGO) test --locked -q -p codex-k8s-tests --test chart -- what_is_rendered documented_as

@@ -23,7 +23,7 @@ mod proxy;
 mod reconcile;
 mod register;
 mod render;
-mod review;
+mod replay;
 mod schedule;
 mod serve;
 mod sweep;
@@ -68,6 +68,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Get(get::Args),
+    Replay(replay::Args),
     /// Print, lint, compare and hash policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -117,6 +118,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Explain(args) => args.run(),
             Self::Get(args) => args.run(),
+            Self::Replay(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Render(args) => args.run(),
             Self::Register(args) => ended(args.run()),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use codex_k8s_certs::resolver::Swap;
 use codex_k8s_certs::{Callers, FileSource, ReloadableResolver};
 use codex_k8s_shared::errors;
@@ -14,8 +13,6 @@ use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::engine::Engine;
 use codex_k8s_webhook::metrics::Metrics;
 use codex_k8s_webhook::namespaces::Namespaces;
-use codex_k8s_webhook::record::folder::Bounds;
-use codex_k8s_webhook::record::recorder::{Recorder, What};
 use codex_k8s_webhook::server::trust::TRUSTED;
 use codex_k8s_webhook::server::{self, Alpn, Limits, Readiness, Trust, health};
 use jiff::Timestamp;
@@ -32,14 +29,10 @@ use crate::telemetry::TelemetryArgs;
 const CACHE: &str = "namespace cache";
 const CERTIFICATE: &str = "certificate";
 
-/// The timeout for writing the last records.
-const FLUSH: Duration = Duration::from_secs(2);
-
 const EXAMPLES: &str = "\
 Examples:
   codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --policy policy.yaml
-  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443 --drain-delay 0s
-  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --record records --record-what all";
+  codex-k8s-guard serve --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443 --drain-delay 0s";
 
 /// Serve admission reviews over HTTPS (in the cluster)
 ///
@@ -91,60 +84,12 @@ pub(super) struct Args {
     #[arg(long)]
     http1_only: bool,
     #[command(flatten)]
-    recording: Recording,
-    #[command(flatten)]
     telemetry: TelemetryArgs,
-}
-
-/// Options for recording decisions, which `check --review` replays.
-#[derive(Debug, clap::Args)]
-struct Recording {
-    /// Record decisions, redacted, in this directory, which no other process may use
-    #[arg(long, value_name = "DIR", env = "CODEX_K8S_GUARD_RECORD")]
-    record: Option<PathBuf>,
-    /// Decisions to record
-    #[arg(long, value_enum, default_value = "denied", requires = "record")]
-    record_what: Recorded,
-    /// Maximum number of records to keep; the oldest are deleted first
-    #[arg(long, default_value_t = 1000, value_name = "COUNT", requires = "record")]
-    record_max_files: usize,
-    /// Maximum total size of the records
-    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", requires = "record")]
-    record_max_bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Recorded {
-    /// Denied requests
-    Denied,
-    /// All requests about run namespaces and the objects in them
-    All,
-}
-
-impl From<Recorded> for What {
-    fn from(recorded: Recorded) -> Self {
-        match recorded {
-            Recorded::Denied => Self::Denied,
-            Recorded::All => Self::All,
-        }
-    }
-}
-
-impl Recording {
-    fn start(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Recorder>> {
-        let bounds = Bounds { files: self.record_max_files.max(1), bytes: self.record_max_bytes };
-        let start = |folder: &PathBuf| {
-            tracing::info!(folder = %folder.display(), "recording decisions");
-            Recorder::start(folder.clone(), bounds, self.record_what.into(), Arc::clone(metrics))
-        };
-        self.record.as_ref().map(start).transpose().context("failed to start recording")
-    }
 }
 
 struct Process {
     client: Client,
     engine: Arc<Engine<Namespaces>>,
-    recorder: Option<Recorder>,
     namespaces: Namespaces,
     metrics: Arc<Metrics>,
     readiness: Readiness,
@@ -199,10 +144,6 @@ impl Args {
             () = self.reload_certificate(&process) => anyhow::bail!("the reloading of the certificate ended"),
         }
         stop.cancel();
-        if let Some(recorder) = &process.recorder {
-            // A directory that hangs must not delay the shutdown.
-            let _ = tokio::time::timeout(FLUSH, recorder.flush()).await;
-        }
         tracing::info!("drained");
         Ok(())
     }
@@ -281,7 +222,6 @@ impl Process {
         let client = args.cluster.client()?;
         let metrics = Arc::new(Metrics::default());
         let namespaces = Namespaces::new(client.clone());
-        let recorder = args.recording.start(&metrics)?;
         let engine = Engine::new(policy, namespaces.clone(), Arc::clone(&metrics));
         let readiness = Readiness::waiting_for(&[CACHE, CERTIFICATE]);
         let resolver = Arc::new(ReloadableResolver::empty());
@@ -289,16 +229,7 @@ impl Process {
             readiness.set(TRUSTED, false);
             Trust::new(client.clone(), name, readiness.clone(), Arc::clone(&resolver), Arc::clone(&metrics))
         });
-        Ok(Self {
-            client,
-            engine: Arc::new(engine.recorded_by(recorder.clone())),
-            recorder,
-            namespaces,
-            metrics,
-            readiness,
-            resolver,
-            trust,
-        })
+        Ok(Self { client, engine: Arc::new(engine), namespaces, metrics, readiness, resolver, trust })
     }
 
     async fn follow_version(&self) {

@@ -117,6 +117,17 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
+    /// Like [`start`](Self::start), with the audit policy of the documentation, whose log can be replayed.
+    ///
+    /// # Errors
+    /// Returns an error like [`start`](Self::start).
+    pub fn start_logged(playground: &Path) -> anyhow::Result<Self> {
+        let control_plane = Self::prepare(playground, Host::Machine)?;
+        fs::write(control_plane.folder().join("audit-policy.yaml"), DOCUMENTED_AUDIT_POLICY)?;
+        control_plane.start_programs()?;
+        Ok(control_plane)
+    }
+
     /// Like [`start`](Self::start), with an API server that presents a client certificate to webhooks, with the name
     /// [`CALLER`] and from the CA in [`CALLERS_AUTHORITY`].
     ///
@@ -458,9 +469,14 @@ impl ControlPlane {
         Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
+    /// Returns the file of the audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder().join("audit.jsonl")
+    }
+
     /// Returns the events of the audit log so far.
     pub fn audit_events(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder().join("audit.jsonl")).unwrap_or_default();
+        let text = fs::read_to_string(self.audit_log()).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -509,6 +525,9 @@ pub fn free_port() -> anyhow::Result<u16> {
     }
     anyhow::bail!("no port is free")
 }
+
+/// The audit policy to use for `replay`.
+const DOCUMENTED_AUDIT_POLICY: &str = include_str!("../../docs/operations/audit-policy.yaml");
 
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1

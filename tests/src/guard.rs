@@ -47,15 +47,13 @@ impl Guard {
         Self::over_with_policy(ControlPlane::start(playground)?, playground, policy)
     }
 
-    /// Like [`start_with_policy`](Self::start_with_policy), with every decision recorded in
-    /// [`records`](Self::records).
+    /// Like [`start_with_policy`](Self::start_with_policy), with an [audit log](ControlPlane::audit_log) that can be
+    /// replayed.
     ///
     /// # Errors
     /// Returns an error if a program does not start; with the end of its log.
-    pub fn start_recorded(playground: &Path, policy: &str) -> anyhow::Result<Self> {
-        let control_plane = ControlPlane::start(playground)?;
-        fs::create_dir(control_plane.folder().join(RECORDS))?;
-        Self::over_with_policy(control_plane, playground, policy)
+    pub fn start_logged(playground: &Path, policy: &str) -> anyhow::Result<Self> {
+        Self::over_with_policy(ControlPlane::start_logged(playground)?, playground, policy)
     }
 
     /// Like [`start_with_policy`](Self::start_with_policy), with a control plane that is already running.
@@ -174,11 +172,6 @@ impl Guard {
         register(&self.control_plane, &self.playground, address)
     }
 
-    /// Returns the folder of the records, if decisions are recorded.
-    pub fn records(&self) -> PathBuf {
-        self.file(RECORDS)
-    }
-
     /// Returns the policy that the cluster was started with, or that was written last.
     ///
     /// # Errors
@@ -278,10 +271,6 @@ fn serving(control_plane: &ControlPlane) -> Vec<String> {
     if callers.exists() {
         args.extend([format!("--client-ca={}", callers.display()), format!("--client-name={CALLER}")]);
     }
-    if control_plane.folder().join(RECORDS).exists() {
-        args.extend([format!("--record={}", file(RECORDS)), "--record-what=all".to_owned()]);
-        args.extend([format!("--record-max-files={}", u32::MAX), format!("--record-max-bytes={}", u32::MAX)]);
-    }
     args
 }
 
@@ -294,9 +283,6 @@ fn reconciling(control_plane: &ControlPlane) -> Vec<String> {
 
 /// A policy without a limit on the number of run namespaces, for tests that fill a cluster with them.
 pub const WITHOUT_QUOTAS: &str = "quotas: {cluster: null, perProject: null, perRequester: null}\n";
-
-/// The folder of records. If it exists, every decision is recorded.
-const RECORDS: &str = "records";
 
 /// The file of the policy.
 const POLICY: &str = "policy.yaml";

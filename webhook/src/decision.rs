@@ -1,12 +1,11 @@
-//! A decision as the engine makes it and a recorder receives it.
+//! A decision with its input.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use codex_k8s_shared::policy::RunPolicy;
 
-use crate::review::{AdmissionRequest, Entry, Outcome};
-use crate::rules::{Facts, Finding, Request, Verdict};
+use crate::review::Outcome;
+use crate::rules::{Facts, Finding, Verdict};
 
 /// A policy and its hash.
 #[derive(Debug)]
@@ -26,9 +25,7 @@ impl From<RunPolicy> for PolicyInForce {
 
 /// A decision with its input.
 #[derive(Debug)]
-pub struct EvaluatedReview<'a> {
-    /// The request in the form that the rules use.
-    pub request: Request<'a>,
+pub(crate) struct EvaluatedReview {
     /// The facts of the final evaluation.
     pub facts: Facts,
     /// The policy.
@@ -44,16 +41,4 @@ pub(crate) struct Decided {
     pub findings: Vec<Finding>,
     /// The answer.
     pub outcome: Outcome,
-}
-
-/// A receiver of decisions. An admission waits for [`take`](Self::take), which must therefore return quickly.
-pub trait DecisionSink: Debug + Send + Sync {
-    /// Receives a decision, and the answer that was derived from it.
-    fn take(
-        &self,
-        entry: Entry,
-        review: &AdmissionRequest<'_>,
-        evaluated: EvaluatedReview<'_>,
-        outcome: &Outcome,
-    );
 }

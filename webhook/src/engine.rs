@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::decision::{Decided, DecisionSink, EvaluatedReview, PolicyInForce};
+use crate::decision::{Decided, EvaluatedReview, PolicyInForce};
 use crate::metrics::{Decision, Metrics};
 use crate::review::{AdmissionRequest, Entry, Operation, Outcome};
 use crate::rules::namespace::Namespace;
@@ -25,8 +25,8 @@ use crate::rules::{self, Facts, Kind, ManagedNamespace, Occupancy, Request, Verd
 
 pub use lookup::{Lookup, LookupError};
 pub(crate) use response::Failure;
-use response::is_controller;
-pub use response::{outcome, request};
+pub(crate) use response::outcome;
+use response::{is_controller, request};
 
 /// Decides admission requests.
 #[derive(Debug)]
@@ -36,7 +36,6 @@ pub struct Engine<L> {
     metrics: Arc<Metrics>,
     stopped_at: Option<Timestamp>,
     kubernetes: ArcSwap<Version>,
-    sink: Option<Arc<dyn DecisionSink>>,
 }
 
 impl<L: Lookup> Engine<L> {
@@ -48,7 +47,6 @@ impl<L: Lookup> Engine<L> {
             metrics,
             stopped_at: None,
             kubernetes: ArcSwap::default(),
-            sink: None,
         };
         engine.set_policy(policy);
         engine
@@ -58,13 +56,6 @@ impl<L: Lookup> Engine<L> {
     #[must_use]
     pub(crate) fn stopped_at(self, now: Timestamp) -> Self {
         Self { stopped_at: Some(now), ..self }
-    }
-
-    /// Enables the recording of decisions.
-    #[must_use]
-    pub fn recorded_by(self, sink: Option<impl DecisionSink + 'static>) -> Self {
-        let sink = sink.map(|sink| -> Arc<dyn DecisionSink> { Arc::new(sink) });
-        Self { sink, ..self }
     }
 
     /// Replaces the policy. Requests in progress are decided under the policy that they began with.
@@ -119,21 +110,13 @@ impl<L: Lookup> Engine<L> {
                 self.count(&decision, &evaluated.verdict);
                 let mut outcome =
                     outcome(&evaluated.verdict, &evaluated.policy.policy, &evaluated.policy.hash);
-                record(&evaluated, request);
-                let findings = match &self.sink {
-                    None => evaluated.verdict.findings,
-                    Some(sink) => {
-                        let findings = evaluated.verdict.findings.clone();
-                        sink.take(entry, request, evaluated, &outcome);
-                        findings
-                    }
-                };
+                log_denial(&evaluated, request);
                 if entry == Entry::Mutate {
                     // Both webhooks have the same name, and the API server keeps the first value of an annotation: only
                     // the validating call sets it.
                     outcome.audit.clear();
                 }
-                Decided { findings, outcome }
+                Decided { findings: evaluated.verdict.findings, outcome }
             }
             Err(failure) => {
                 tracing::warn!(uid = %request.uid, error = %failure, "failed to decide");
@@ -148,16 +131,42 @@ impl<L: Lookup> Engine<L> {
     ///
     /// # Errors
     /// If a fact is unavailable, or an object is unreadable.
-    pub(crate) async fn evaluate<'a>(
+    pub(crate) async fn evaluate(
         &self,
         entry: Entry,
         kind: Kind,
-        review: &'a AdmissionRequest<'_>,
+        review: &AdmissionRequest<'_>,
         deadline: Instant,
-    ) -> Result<EvaluatedReview<'a>, Failure> {
+    ) -> Result<EvaluatedReview, Failure> {
+        let now = self.stopped_at.unwrap_or_else(Timestamp::now);
+        self.evaluate_before(deadline, now, entry, kind, review).await
+    }
+
+    /// Evaluates a request as it would have been evaluated at a time. Nothing is waited for.
+    ///
+    /// # Errors
+    /// If a fact is unavailable, or an object is unreadable.
+    pub(crate) async fn evaluate_at(
+        &self,
+        now: Timestamp,
+        entry: Entry,
+        kind: Kind,
+        review: &AdmissionRequest<'_>,
+    ) -> Result<EvaluatedReview, Failure> {
+        self.evaluate_before(Instant::now(), now, entry, kind, review).await
+    }
+
+    async fn evaluate_before(
+        &self,
+        deadline: Instant,
+        now: Timestamp,
+        entry: Entry,
+        kind: Kind,
+        review: &AdmissionRequest<'_>,
+    ) -> Result<EvaluatedReview, Failure> {
         let policy = self.policy();
         let request = request(kind, review)?;
-        let mut facts = Facts::at(self.stopped_at.unwrap_or_else(Timestamp::now));
+        let mut facts = Facts::at(now);
         facts.kubernetes = **self.kubernetes.load();
         let requester_namespace = service_account(request.user).map(|(namespace, _)| namespace);
         facts.requester_is_managed =
@@ -167,7 +176,7 @@ impl<L: Lookup> Engine<L> {
         } else {
             self.evaluate_content(entry, &policy.policy, &mut facts, &request, review, deadline).await?
         };
-        Ok(EvaluatedReview { request, facts, policy, verdict })
+        Ok(EvaluatedReview { facts, policy, verdict })
     }
 
     async fn evaluate_content(
@@ -325,7 +334,7 @@ fn or_bare_slot(
 }
 
 /// Logs a denial: its id, its object and its rules.
-fn record(evaluated: &EvaluatedReview<'_>, review: &AdmissionRequest<'_>) {
+fn log_denial(evaluated: &EvaluatedReview, review: &AdmissionRequest<'_>) {
     if evaluated.verdict.is_allowed() {
         return;
     }
@@ -345,13 +354,7 @@ fn record(evaluated: &EvaluatedReview<'_>, review: &AdmissionRequest<'_>) {
 }
 
 /// Evaluates the rules. A dry run never stores anything too early, so it gets only a warning about that.
-pub fn decide(
-    policy: &RunPolicy,
-    facts: &Facts,
-    request: &Request<'_>,
-    entry: Entry,
-    dry_run: bool,
-) -> Verdict {
+fn decide(policy: &RunPolicy, facts: &Facts, request: &Request<'_>, entry: Entry, dry_run: bool) -> Verdict {
     let mut verdict = rules::decide(policy, facts, request, entry);
     if dry_run && verdict.is_retryable() {
         verdict.only_warn();

@@ -12,7 +12,6 @@ pub mod lint;
 pub mod metrics;
 pub mod namespaces;
 pub mod reconcile;
-pub mod record;
 pub(crate) mod registered;
 pub mod registration;
 pub mod render;

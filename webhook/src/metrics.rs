@@ -81,11 +81,6 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HashLabel {
     hash: String,
 }
@@ -111,7 +106,6 @@ pub struct Metrics {
     last_reload: Family<ReasonLabel, Gauge>,
     registered: Family<ConfigurationLabel, Gauge>,
     policy: Family<HashLabel, Gauge>,
-    records: Family<OutcomeLabel, Counter>,
     last_watch_event: Gauge,
     /// Requests in progress.
     pub in_flight: Gauge,
@@ -135,7 +129,6 @@ impl Default for Metrics {
             last_reload: Family::default(),
             registered: Family::default(),
             policy: Family::default(),
-            records: Family::default(),
             last_watch_event: Gauge::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
@@ -176,7 +169,6 @@ impl Metrics {
             self.registered.clone(),
         );
         registry.register("policy_info", "1 for the hash of the policy in force", self.policy.clone());
-        registry.register("records", "Records of decisions, by what became of them", self.records.clone());
         registry.register("in_flight", "Requests that are being decided", self.in_flight.clone());
         registry.register("panics", "Panics that were caught", self.panics.clone());
         registry.register("managed_namespaces", "Managed namespaces in the cache", self.namespaces.clone());
@@ -221,11 +213,6 @@ impl Metrics {
     pub fn registered(&self, configuration: &'static str, webhooks: usize) {
         let label = ConfigurationLabel { configuration };
         self.registered.get_or_create(&label).set(i64::try_from(webhooks).unwrap_or(i64::MAX));
-    }
-
-    /// Counts a record of a decision: `written`, `dropped` because the queue was full, or `failed`.
-    pub fn recorded(&self, outcome: &'static str) {
-        self.records.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Records the time of the last event of the namespace watch.

@@ -6,6 +6,7 @@
 //! of every replica stops only run namespaces and what they contain.
 
 mod guard;
+mod resources;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::rules::requester::KUBELETS;
+
+pub(crate) use resources::Resources;
 
 /// The resources of the group `apps` with a Pod template.
 const APPS: [&str; 4] = ["deployments", "statefulsets", "daemonsets", "replicasets"];

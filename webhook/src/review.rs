@@ -18,7 +18,7 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The kind of the request and the response.
 pub const KIND: &str = "AdmissionReview";
 
-/// The audit annotation with the decision id: the uid of the review, which identifies it in the log and in records.
+/// The audit annotation with the decision id: the uid of the review, which identifies it in the log.
 pub(crate) const DECISION_ID: &str = "decision-id";
 
 /// A group, version and kind.

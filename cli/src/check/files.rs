@@ -73,7 +73,7 @@ pub(super) fn require_objects(contents: &Contents, files: &[PathBuf]) -> anyhow:
 }
 
 /// Reads existing objects from a file.
-pub(super) fn existing(file: &Path) -> anyhow::Result<Vec<Document>> {
+pub(crate) fn existing(file: &Path) -> anyhow::Result<Vec<Document>> {
     let contents = of_file(file, Origin::Named)?;
     require_objects(&contents, &[file.to_owned()])?;
     Ok(contents.documents)

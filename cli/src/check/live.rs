@@ -34,7 +34,7 @@ const STRONG: Style = Style::new().bold();
 pub(super) struct Args {
     /// Evaluate a live cluster instead of files: every managed namespace and the objects in it
     #[arg(long, conflicts_with_all = [
-        "files", "review", "old", "namespace_file", "ignore", "ignore_kind", "operation", "subresource"
+        "files", "old", "namespace_file", "ignore", "ignore_kind", "operation", "subresource"
     ])]
     live: bool,
     /// Resource to skip, for example because you may not list it (can be repeated)

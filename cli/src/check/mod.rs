@@ -5,7 +5,7 @@ mod github;
 mod human;
 mod junit;
 mod live;
-mod sarif;
+pub(crate) mod sarif;
 
 use std::path::PathBuf;
 
@@ -13,16 +13,16 @@ use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::live::RolloutReport;
-use codex_k8s_webhook::check::{
-    CONNECTIONS, CheckRequest, Checker, Contents, Evaluation, Report, Requester, Verdict,
-};
+use codex_k8s_webhook::check::{CONNECTIONS, CheckRequest, Checker, Contents, Evaluation, Report, Requester};
 use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
 use crate::cluster::ClusterArgs;
 use crate::exit::{Ended, Exit, OrExit as _};
 use crate::policy::PolicyArgs;
-use crate::{output, process, review};
+use crate::{output, process};
+
+pub(crate) use files::existing;
 
 const HELP: &str = "\
 Examples:
@@ -56,10 +56,7 @@ Exit codes:
 #[command(after_help = HELP)]
 pub(super) struct Args {
     /// Files and directories of YAML or JSON, or `-` for standard input (default: standard input)
-    #[arg(conflicts_with = "review")]
     files: Vec<PathBuf>,
-    #[command(flatten)]
-    review: review::Args,
     #[command(flatten)]
     live: live::Args,
     #[command(flatten)]
@@ -101,7 +98,7 @@ pub(super) struct Args {
     #[command(flatten)]
     ignored: files::Args,
     /// Fail if a verdict rests on an assumption, such as about a namespace that is not in the set
-    #[arg(long, conflicts_with_all = ["live", "review"])]
+    #[arg(long, conflicts_with = "live")]
     strict: bool,
     /// Lowest verdict that makes the exit code 1
     #[arg(long, value_enum, default_value = "denied")]
@@ -161,12 +158,6 @@ enum Form {
     Github,
 }
 
-impl Form {
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-}
-
 impl Args {
     /// Runs the command. Errors are objects that could not be evaluated.
     pub(super) fn run(self) -> Ended {
@@ -187,9 +178,6 @@ impl Args {
         }
         ensure!(!self.cluster.is_given(), "--kubeconfig and --context require --live");
         let policy = self.policy.read()?;
-        if self.review.is_given() {
-            return self.replay(policy);
-        }
         self.is_connectable()?;
         let contents = self.ignored.contents(&self.files)?;
         for passed_over in &contents.passed_over {
@@ -202,7 +190,7 @@ impl Args {
         let Contents { documents, passed_over } = contents;
         let mut checker = Checker::new(policy.clone(), self.request(&policy));
         for file in self.namespace_file.iter().chain(&self.old) {
-            checker.assume(&files::existing(file)?)?;
+            checker.assume(&existing(file)?)?;
         }
         let evaluated = process::runtime()?.block_on(checker.evaluate_all(&documents))?;
         let report = Report { passed_over, ..Report::new(&policy, evaluated) };
@@ -219,24 +207,6 @@ impl Args {
     fn ended(&self, text: &str, fails: bool) -> anyhow::Result<Exit> {
         output::even_unread(output::print_coloured(text, self.color))?;
         Ok(if fails { Exit::Failed } else { Exit::Done })
-    }
-
-    fn replay(&self, policy: RunPolicy) -> anyhow::Result<Exit> {
-        let replay = match self.review.replay(policy)? {
-            review::Content::One(replay) => replay,
-            review::Content::List(list) => return output::print(&list).map(|()| Exit::Done),
-        };
-        output::print(&match self.output {
-            Form::Human => review::human(&replay),
-            Form::Json => format!("{}\n", serde_json::to_string_pretty(&replay)?),
-            Form::Yaml => serde_saphyr::to_string(&replay)?,
-            form => anyhow::bail!(
-                "--output: unsupported value {} with --review: must be human, json or yaml",
-                form.name()
-            ),
-        })?;
-        let is_warned = self.fail_on == FailOn::Warn && !replay.verdict.warnings.is_empty();
-        Ok(if replay.verdict.result == Verdict::Denied || is_warned { Exit::Failed } else { Exit::Done })
     }
 
     fn format_report(&self, report: &Report, human: impl Fn(&Report) -> String) -> anyhow::Result<String> {

@@ -16,10 +16,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The name of the fingerprint that identifies a finding in later runs, even if its line has moved.
 const FINGERPRINT: &str = "codexK8sGuard/v1";
 
-/// Formats the report: each problem is a result, and the violated rules are described.
+/// Formats the report: each problem is a result.
 pub(super) fn format_report(report: &Report) -> serde_json::Result<String> {
-    let problems = report.objects.iter().flat_map(|evaluation| &evaluation.problems);
-    let broken: BTreeSet<_> = problems.map(|problem| problem.rule).collect();
+    format_results(report.objects.iter().flat_map(results).collect())
+}
+
+/// Formats results, with descriptions of the violated rules.
+pub(crate) fn format_results(results: Vec<Finding>) -> serde_json::Result<String> {
+    let broken: BTreeSet<_> = results.iter().filter_map(|result| result.rule_id.as_deref()).collect();
     let rules = catalogue::all().filter(|rule| broken.contains(rule.id));
     let mut described: Vec<_> = rules.map(description).collect();
     for (id, title, why, remedy) in [
@@ -38,7 +42,7 @@ pub(super) fn format_report(report: &Report) -> serde_json::Result<String> {
     let run = Run::builder()
         .tool(Tool::builder().driver(driver).build())
         .column_kind(serde_json::to_value(ResultColumnKind::UnicodeCodePoints)?)
-        .results(report.objects.iter().flat_map(results).collect::<Vec<_>>())
+        .results(results)
         .build();
     let version = serde_json::to_value(Version::V2_1_0)?;
     let sarif = Sarif::builder().schema(SCHEMA_URL).version(version).runs(vec![run]).build();

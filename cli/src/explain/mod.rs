@@ -1,11 +1,14 @@
-//! `explain`: the rules, a rule, a namespace, or a decision.
+//! `explain`: the rules, a rule, a namespace, or a single request.
 
 mod namespace;
+mod review;
 mod rules;
+
+use std::path::PathBuf;
 
 use crate::connect::CleanupArgs;
 use crate::exit::{self, Ended, Failure, ended};
-use crate::{output, review};
+use crate::output;
 
 fn help() -> String {
     let examples = "\
@@ -13,14 +16,14 @@ Examples:
   codex-k8s-guard explain
   codex-k8s-guard explain NS007
   codex-k8s-guard explain ns/codex-issue-demo --policy policy.yaml
-  codex-k8s-guard explain --review records --decision 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913";
+  grep 3f2b8c1e-9d47 audit.log | codex-k8s-guard explain --review -";
     format!("{examples}\n\n{}", exit::HELP)
 }
 
-/// Explain the rules, a rule, a namespace or a decision
+/// Explain the rules, a rule, a namespace or a request
 ///
 /// Without an argument, lists all rules. Explains a rule by its id, why a namespace is retained or deleted by ns/NAME,
-/// and a recorded decision with --review. Changes nothing.
+/// and a single AdmissionReview or audit event with --review. Changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Args {
@@ -30,8 +33,12 @@ pub(super) struct Args {
     /// Print the rule catalogue as Markdown (docs/rules.md)
     #[arg(long, conflicts_with = "subject")]
     markdown: bool,
-    #[command(flatten)]
-    review: review::Args,
+    /// AdmissionReview or event of the API server's audit log in JSON, or `-` for standard input
+    ///
+    /// It is evaluated in the namespace that the webhook would make of its name. Without --policy, the default policy
+    /// applies.
+    #[arg(long, value_name = "FILE")]
+    review: Option<PathBuf>,
     #[command(flatten)]
     policy: CleanupArgs,
     #[command(flatten)]
@@ -43,8 +50,9 @@ impl Args {
         if self.markdown {
             return ended(output::print(&rules::markdown()));
         }
-        if self.review.is_given() {
-            return self.explain_review();
+        if let Some(file) = &self.review {
+            let policy = self.policy.read().map_err(|failure| Failure::from(failure.error))?;
+            return ended(review::format_file(file, policy).and_then(|text| output::print(&text)));
         }
         let Some(subject) = &self.subject else { return ended(output::print(&rules::table())) };
         match namespace_of(subject) {
@@ -54,15 +62,6 @@ impl Args {
             }
             None => ended(rules::rule(subject).and_then(|text| output::print(&text))),
         }
-    }
-
-    fn explain_review(&self) -> Ended {
-        let policy = self.policy.read().map_err(|failure| Failure::from(failure.error))?;
-        let text = match self.review.replay(policy)? {
-            review::Content::One(replay) => review::why(&replay),
-            review::Content::List(list) => list,
-        };
-        ended(output::print(&text))
     }
 }
 

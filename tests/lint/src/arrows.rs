@@ -7,7 +7,7 @@ use crate::config::{CrateRules, Rules};
 use crate::problem::Problem;
 use crate::repository::{Crate, Repository};
 
-/// The forbidden uses, by their names (`webhook::engine -> webhook::record`), each with where it is in the code.
+/// The forbidden uses, by their names (`webhook::engine -> webhook::reconcile`), each with where it is in the code.
 pub fn forbidden(repository: &Repository, rules: &Rules) -> BTreeMap<String, Vec<Problem>> {
     let mut found: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
     for member in &repository.crates {

@@ -20,7 +20,7 @@ pub(crate) fn playground() -> &'static Path {
 
 pub(crate) fn guard() -> &'static Guard {
     static SHARED: OnceLock<Guard> = OnceLock::new();
-    SHARED.get_or_init(|| Guard::start_recorded(playground(), WITHOUT_QUOTAS).unwrap())
+    SHARED.get_or_init(|| Guard::start_logged(playground(), WITHOUT_QUOTAS).unwrap())
 }
 
 /// The cluster under test: a control plane of this machine with our programs next to it; or, if `make test-node` says

@@ -52,7 +52,7 @@ pub(crate) const SETS: [Set; 25] = [
          networkPolicy: {metrics: [{podSelector: {}}], page: [{podSelector: {matchLabels: {app: proxy}}}]}",
     ),
     // As people write it; Helm reads false.
-    ("no-collector", INSTALL_NAMESPACE, "gc: {mode: off}\nserve: {record: off}"),
+    ("no-collector", INSTALL_NAMESPACE, "gc: {mode: off}"),
     ("undeleting", INSTALL_NAMESPACE, "gc: {disabled: true}"),
     (
         "database",
@@ -75,9 +75,9 @@ pub(crate) const SETS: [Set; 25] = [
     ),
     ("agent-jobs", "agents-guard", "policy: {quotas: {agentJobsPerProject: {max: 4}}}"),
     (
-        "recorded",
+        "extra-arguments",
         INSTALL_NAMESPACE,
-        "serve: {record: denied, extraArgs: [--max-in-flight=64]}\nlog: text\n\
+        "serve: {extraArgs: [--max-in-flight=64]}\nlog: text\n\
          workerRole: {enabled: true}",
     ),
     (

@@ -29,7 +29,6 @@ fn serving() -> String {
     metrics.refused("timeout");
     metrics.reload_failed("policy");
     metrics.registered("ValidatingWebhookConfiguration", 12);
-    metrics.recorded("written");
     metrics.policy_in_force("0123");
     metrics.render()
 }

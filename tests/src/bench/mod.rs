@@ -11,6 +11,7 @@ mod end_to_end;
 mod image;
 mod load;
 mod reconcile;
+mod replay;
 mod report;
 mod server;
 mod sweep;
@@ -55,6 +56,8 @@ pub enum Section {
     Sweep,
     /// Files, evaluated without a cluster
     Check,
+    /// A large audit log, evaluated without a cluster
+    Replay,
     /// The cost of our match conditions in the API server, for namespaces with many labels
     ApiServer,
     /// The image, and the start of its server
@@ -81,6 +84,9 @@ pub fn run(playground: &Path, sections: &[Section]) -> anyhow::Result<()> {
     }
     if is_wanted(Section::Check) {
         check::run(playground)?;
+    }
+    if is_wanted(Section::Replay) {
+        replay::run(playground)?;
     }
     if is_wanted(Section::ApiServer) {
         api_server::run(playground)?;

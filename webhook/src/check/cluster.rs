@@ -20,7 +20,7 @@ type There = Option<Arc<ManagedNamespace>>;
 /// Namespaces from files, or from a live cluster at the time of reading. Baselines are assumed to be ready, and for
 /// files, free reservations are assumed: files say nothing about either.
 #[derive(Debug, Clone, Default)]
-pub struct VirtualCluster {
+pub(crate) struct VirtualCluster {
     known: Arc<RwLock<Known>>,
     is_whole: bool,
 }
@@ -39,7 +39,7 @@ impl VirtualCluster {
     }
 
     /// Adds a Namespace as it would be stored.
-    pub fn add(&self, namespace: &Value) {
+    pub(crate) fn add(&self, namespace: &Value) {
         let meta = namespace.get("metadata").cloned().unwrap_or_default();
         // Invalid metadata has been rejected before.
         let meta: ObjectMeta = serde_json::from_value(meta).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use codex_k8s_shared::policy::Mode;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::decode::{self, Defect};
@@ -15,7 +15,7 @@ use crate::rules::Finding;
 use crate::rules::report::problem as describe_problem;
 
 /// The verdict on an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// The rules do not apply to it.

@@ -11,7 +11,9 @@ mod defaults;
 mod documents;
 mod encoding;
 mod evaluation;
+pub mod explain;
 pub mod live;
+pub mod replay;
 mod report;
 mod request;
 mod source;
@@ -26,7 +28,7 @@ use codex_k8s_shared::policy::RunPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-pub use cluster::VirtualCluster;
+pub(crate) use cluster::VirtualCluster;
 pub use decode::{REMEDY, RULE, TITLE, WHY};
 pub use documents::{Contents, Document, LARGEST, Origin, PassedOver, read};
 pub use evaluation::{Assumption, Evaluation, Problem, Severity, Verdict};
@@ -164,12 +166,12 @@ impl Checker {
     ///
     /// # Errors
     /// If its object is unreadable.
-    pub(crate) async fn evaluate_review<'a>(
+    pub(crate) async fn evaluate_review(
         &self,
         entry: Entry,
         kind: Kind,
-        review: &'a AdmissionRequest<'_>,
-    ) -> Result<EvaluatedReview<'a>, Failure> {
+        review: &AdmissionRequest<'_>,
+    ) -> Result<EvaluatedReview, Failure> {
         self.engine.evaluate(entry, kind, review, Instant::now() + NO_WAIT).await
     }
 

@@ -55,7 +55,7 @@ pub(super) fn is_controller(policy: &RunPolicy, review: &AdmissionRequest<'_>) -
 ///
 /// # Errors
 /// If an object is unreadable.
-pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
+pub(super) fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Request<'a>, Failure> {
     let read = |field, raw: Option<&serde_json::value::RawValue>| {
         raw.map(|raw| {
             serde_json::from_str::<Value>(raw.get()).map_err(|source| Failure::Object { field, source })
@@ -82,7 +82,7 @@ pub fn request<'a>(kind: Kind, review: &'a AdmissionRequest<'_>) -> Result<Reque
 const WARNINGS: usize = 50;
 
 /// Converts a verdict to an answer. `hash` is that of the policy.
-pub fn outcome(verdict: &Verdict, policy: &RunPolicy, hash: &str) -> Outcome {
+pub(crate) fn outcome(verdict: &Verdict, policy: &RunPolicy, hash: &str) -> Outcome {
     if !verdict.in_scope {
         return Outcome::default();
     }

@@ -5,27 +5,20 @@ use std::sync::Arc;
 use codex_k8s_shared::quota::Scope;
 use codex_k8s_shared::run::RuntimeMode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::arcs;
 use super::level_version::{LevelVersion, Version};
 
 /// The facts that the rules need in addition to the request. They are collected before the decision; if one is
 /// unavailable, the request fails before any rule is evaluated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The time of the decision.
     pub now: Timestamp,
-    /// The version of the API server, which knows no later controls of Pod Security. Records of an earlier version have
-    /// none.
-    #[serde(default)]
+    /// The version of the API server, which knows no later controls of Pod Security.
     pub kubernetes: Version,
     /// The managed namespace that contains the object, if any.
-    #[serde(with = "arcs::option")]
     pub namespace: Option<Arc<ManagedNamespace>>,
     /// The other namespaces that carry the run id of the request's Namespace.
-    #[serde(with = "arcs::list")]
     pub run_holders: Vec<Arc<ManagedNamespace>>,
     /// True if the requester is a ServiceAccount of a managed namespace.
     pub requester_is_managed: bool,
@@ -52,8 +45,7 @@ impl Facts {
 }
 
 /// The cached state of a managed namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedNamespace {
     /// Its name.
     pub name: Box<str>,
@@ -75,8 +67,7 @@ pub struct ManagedNamespace {
     pub ready: bool,
     /// The reason why its gate is closed, if the reconciler has reported it.
     pub waits_for: Option<Box<str>>,
-    /// The Pod Security level that it enforces. Records of an earlier version have none.
-    #[serde(default)]
+    /// The Pod Security level that it enforces.
     pub pod_security: LevelVersion,
 }
 
@@ -100,7 +91,7 @@ impl ManagedNamespace {
 }
 
 /// The number of namespaces in a scope, without the one in the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occupancy {
     /// The scope.
     pub scope: Scope,
@@ -111,8 +102,7 @@ pub struct Occupancy {
 }
 
 /// The managed namespaces of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holders {
     /// The number of namespaces, including those that are being deleted.
     pub held: usize,

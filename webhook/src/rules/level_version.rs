@@ -4,11 +4,10 @@ use std::fmt;
 
 use codex_k8s_shared::keys;
 use codex_k8s_shared::policy::Level;
-use serde::{Deserialize, Serialize};
 
 /// A Pod Security level and the version of its controls. The default is the API server's own for a namespace without
 /// labels: everything is allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelVersion {
     /// The level.
     pub level: Level,
@@ -17,8 +16,7 @@ pub struct LevelVersion {
 }
 
 /// A version of the controls: the minor version of the Kubernetes release that defined them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(u32);
 
 impl Default for LevelVersion {
@@ -87,12 +85,6 @@ impl From<String> for Version {
     }
 }
 
-impl From<Version> for String {
-    fn from(version: Version) -> Self {
-        version.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,13 +110,5 @@ mod tests {
         for unknown in ["", "1.25", "v1", "v1.", "v1.025", "v1.+5", "v2.1", "v1.25.1", "v1.99999999999"] {
             assert_eq!(of(Some("baseline"), Some(unknown)), "baseline:latest", "{unknown}");
         }
-    }
-
-    #[test]
-    fn a_version_is_recorded_as_its_label() {
-        let recorded = LevelVersion { level: Level::Baseline, version: Version::minor(30) };
-        let json = serde_json::to_value(recorded).unwrap();
-        assert_eq!(json, serde_json::json!({"level": "baseline", "version": "v1.30"}));
-        assert_eq!(serde_json::from_value::<LevelVersion>(json).unwrap(), recorded);
     }
 }

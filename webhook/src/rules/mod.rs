@@ -10,7 +10,6 @@
 //! one exception: a permission that lets a Pod do more than its namespace allows was granted to the program in it. If
 //! an update changes the program, the whole object is evaluated, as if its author had created it.
 
-mod arcs;
 mod baseline;
 pub mod catalogue;
 pub(crate) mod contents;

@@ -321,12 +321,3 @@ fn a_slot_comes_into_a_full_scope_neither_by_becoming_managed_nor_by_changing_it
     let evaluated = request(WORKER, Kind::Namespace, Some(managed), Some(handed_on));
     assert_eq!(refusals(&facts, &evaluated), ["QUOTA003"]);
 }
-
-#[test]
-fn the_facts_of_a_record_that_is_older_than_pod_security_in_them_are_read() {
-    let mut recorded = serde_json::to_value(run_namespace("codex-issue-1")).unwrap();
-    assert_eq!(recorded["podSecurity"], json!({"level": "baseline", "version": "latest"}));
-    recorded.as_object_mut().unwrap().remove("podSecurity");
-    let read: ManagedNamespace = serde_json::from_value(recorded).unwrap();
-    assert_eq!(read.pod_security, LevelVersion::default());
-}

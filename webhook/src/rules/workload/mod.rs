@@ -24,9 +24,6 @@ mod width;
 
 use codex_k8s_shared::policy::{Mode, RunPolicy};
 
-pub(crate) use environment::RUN_VARIABLES;
-pub(crate) use host::APP_ARMOR;
-pub(crate) use resources::LIMIT_RANGER;
 pub(crate) use subject::{Check, Context, Mutate, Validate, Workload};
 
 use super::evaluate::{self, is_on};
