@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::verify::verify;
 use crate::{output, process};
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::cluster::ClusterArgs;
 use crate::connect::RunsArgs;
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::{input, output, process};
 use progress::Progress;
 

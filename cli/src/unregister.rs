@@ -11,6 +11,9 @@ use crate::{output, process};
 ///
 /// From then on, no rule is enforced. Objects that exist are not changed.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard unregister --context staging\n  codex-k8s-guard unregister --only mutating"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     which: WhichArgs,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::live::RolloutReport;
 use codex_k8s_webhook::check::{
@@ -19,18 +20,18 @@ use codex_k8s_webhook::check::{
 use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
-use crate::cluster::ClusterArgs;
+use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::exit::{Ended, Exit, OrExit as _};
-use crate::policy::PolicyArgs;
-use crate::{output, process, review};
+use crate::policy_file::PolicyArgs;
+use crate::{completion, output, process, review};
 
 const HELP: &str = "\
 Examples:
   codex-k8s-guard check manifests/
-  kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --as worker
+  kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --requester worker
   codex-k8s-guard check --strict --ignore 'charts/**' .
   codex-k8s-guard check job.yaml --operation update --old before.yaml
-  codex-k8s-guard check --live --policy policy.yaml --proposed new.yaml --output json
+  codex-k8s-guard check --live --proposed new.yaml --output json
 
 Exit codes:
   0  all objects are admitted
@@ -49,7 +50,7 @@ Exit codes:
 /// In folders, files and documents that are not for a cluster are passed over: values of Helm charts, kustomizations,
 /// policies, and files without any object. A file that is named must have nothing but objects.
 ///
-/// With --live, evaluates each object of each managed namespace of a cluster as if it were created now, and compares
+/// With --live, evaluates, under the installed policy unless --policy names another, each object of each managed namespace of a cluster as if it were created now, and compares
 /// each baseline with the policy. With --live and --proposed, reports the differences between two policies. Nothing is
 /// written.
 #[derive(Debug, clap::Args)]
@@ -66,6 +67,8 @@ pub(super) struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     /// Proposed policy file: print what it would change in the cluster
     #[arg(long, value_name = "FILE", requires = "live")]
     proposed: Option<PathBuf>,
@@ -73,10 +76,10 @@ pub(super) struct Args {
     ///
     /// `agent` is the ServiceAccount of each object's namespace, `worker` the first of the policy's managers. With
     /// --live, the default is the likely creator of each object: its controller, or the requester of its namespace.
-    #[arg(long = "as", value_name = "USER")]
-    user: Option<String>,
-    /// Group of the user (can be repeated)
-    #[arg(long = "as-group", value_name = "GROUP")]
+    #[arg(long, value_name = "USER")]
+    requester: Option<String>,
+    /// Group of the requester (can be repeated)
+    #[arg(long = "requester-group", value_name = "GROUP")]
     groups: Vec<String>,
     /// Operation of the requests
     #[arg(long, value_enum, default_value = "create")]
@@ -93,7 +96,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// Namespace of objects without one (default: `default`); with --live, evaluate only this namespace
-    #[arg(long, short, value_name = "NAMESPACE")]
+    #[arg(long, short, value_name = "NAMESPACE", add = ArgValueCandidates::new(completion::namespaces))]
     namespace: Option<String>,
     /// File with existing namespaces, which are not evaluated (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -185,7 +188,7 @@ impl Args {
         if self.live.is_given() {
             return self.live_check();
         }
-        ensure!(!self.cluster.is_given(), "--kubeconfig and --context require --live");
+        ensure!(!self.cluster.is_given(), "--kubeconfig, --context, --cluster and --user require --live");
         let policy = self.policy.read()?;
         if self.review.is_given() {
             return self.replay(policy);
@@ -280,7 +283,7 @@ impl Args {
 
     /// Returns the requester, if one is given.
     fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
-        match self.user.as_deref() {
+        match self.requester.as_deref() {
             None if self.groups.is_empty() => None,
             None => Some(self.requester_named("developer")),
             Some("worker") => {
