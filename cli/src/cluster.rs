@@ -13,8 +13,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::duration::duration;
-use crate::kubeconfig;
 use crate::proxy::proxy;
+use crate::{kubeconfig, output};
 
 const HEADING: &str = "Cluster options";
 
@@ -100,6 +100,15 @@ impl ClusterArgs {
     /// Returns a client with the default timeouts.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         self.target()?.client()
+    }
+
+    /// Returns a client for a command that writes, after a note about the context of the kubeconfig.
+    pub(crate) fn client_to_write(&self) -> anyhow::Result<Client> {
+        let target = self.target()?;
+        if target.context.is_some() {
+            output::note(&format!("using {target}"));
+        }
+        target.client()
     }
 
     /// Returns the cluster.

@@ -159,7 +159,7 @@ impl Args {
     }
 
     async fn register(&self, policy: &RunPolicy, configurations: Vec<Value>) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         for configuration in configurations {
             let name = apply(&client, configuration).await?;
             output::print(&format!("{name} applied\n"))?;

@@ -55,7 +55,7 @@ impl Args {
     }
 
     async fn uninstall(self) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         self.await_end(&client).await?;
         let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
         let install = InstallNamespace { namespace: self.install.name().to_owned(), secrets };

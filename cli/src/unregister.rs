@@ -27,7 +27,7 @@ impl Args {
     }
 
     async fn unregister(&self) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         for (is_meant, kind) in [
             (self.which.validating(), "ValidatingWebhookConfiguration"),
             (self.which.mutating(), "MutatingWebhookConfiguration"),

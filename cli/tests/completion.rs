@@ -33,8 +33,8 @@ fn completed(line: &[&str]) -> Vec<String> {
     let folder = machine();
     let link = folder.path().join("kubectl_complete-guard");
     symlink(PROGRAM, &link).unwrap();
-    let mut program = Command::new(link);
-    let text = printed(program.args(line).env("KUBECONFIG", folder.path().join("kubeconfig")));
+    let mut linked = Command::new(link);
+    let text = printed(linked.args(line).env("KUBECONFIG", folder.path().join("kubeconfig")));
     text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
 }
 
