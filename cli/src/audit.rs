@@ -1,38 +1,61 @@
-//! `audit`: lists and prunes audit rows.
+//! `audit`: lists, exports and prunes audit rows.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
+use clap_complete::ArgValueCandidates;
 use codex_k8s_gc::times::whole;
 use codex_k8s_shared::audit::{AuditStore, EventType, Filter, PostgresStore, Row, Store, StoreAddress};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::command_line::CommandLine;
 use crate::connect::StoreArgs;
 use crate::duration::duration;
 use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
 use crate::output::{self, Form};
-use crate::{process, table};
+use crate::remote::RemoteArgs;
+use crate::{completion, process, table};
 
 /// The interval between polls for new rows.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of rows that an export reads at a time.
+const PAGE: u32 = 1000;
 
 /// The subcommands of `audit`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
+    Export(Export),
     Prune(Prune),
     Install(Install),
 }
 
+/// Options that select the audit store: that of the installation, or one that this machine reaches.
+#[derive(Debug, clap::Args)]
+struct StoreOptions {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
 /// List audit rows, oldest first
+///
+/// Lists the rows of the installation: a Job with its audit store and identity reads them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = examples())]
 pub(super) struct List {
     #[command(flatten)]
-    store: StoreArgs,
+    at: StoreOptions,
     /// Namespace to list the rows of
+    #[arg(add = ArgValueCandidates::new(completion::run_namespaces))]
     namespace: Option<String>,
     /// List only rows of this run
     #[arg(long, value_name = "ID")]
@@ -60,13 +83,32 @@ pub(super) struct List {
     output: Form,
 }
 
+/// Print all audit rows as JSON, one line per row, oldest first
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard audit export > rows.jsonl\n  codex-k8s-guard audit export --since 720h --context staging"
+)]
+pub(super) struct Export {
+    #[command(flatten)]
+    at: StoreOptions,
+    /// Export only rows since this time: an RFC 3339 timestamp, or a duration before now
+    #[arg(long, value_name = "TIME|DURATION", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Export only rows before this time: an RFC 3339 timestamp, or a duration before now
+    #[arg(long, value_name = "TIME|DURATION", value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
 /// Remove old audit rows
 ///
 /// Keeps the rows of deletions that have not ended.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard audit prune --older-than 2160h\n  codex-k8s-guard audit prune --older-than 2160h --local --audit-store postgres://guard@db/codex"
+)]
 pub(super) struct Prune {
     #[command(flatten)]
-    store: StoreArgs,
+    at: StoreOptions,
     /// Remove rows that are older than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Duration,
@@ -77,6 +119,9 @@ pub(super) struct Prune {
 /// For installations that do not write to the platform's own table. The address names the schema:
 /// `postgres://USER@HOST/DATABASE?schema=NAME`. No other command creates database objects.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard audit install --audit-store 'postgres://admin@db/audit?schema=codex_k8s_guard'"
+)]
 pub(super) struct Install {
     #[command(flatten)]
     store: StoreArgs,
@@ -87,7 +132,7 @@ fn examples() -> String {
 Examples:
   codex-k8s-guard audit list --since 24h
   codex-k8s-guard audit list codex-issue-demo --event cleaned --output json
-  codex-k8s-guard audit list --follow --audit-store postgres://guard@db/codex";
+  codex-k8s-guard audit list --follow --local --audit-store postgres://guard@db/codex";
     format!("{examples}\n\n{}", exit::HELP)
 }
 
@@ -118,19 +163,49 @@ impl<'a> From<&'a Row> for Printed<'a> {
 }
 
 impl Command {
-    pub(super) fn run(self) -> Ended {
-        let runtime = process::runtime()?;
-        match self {
-            Self::List(list) => runtime.block_on(list.run()),
-            Self::Prune(prune) => runtime.block_on(prune.run()),
-            Self::Install(install) => runtime.block_on(install.run()),
+    pub(super) fn run(self, line: &CommandLine) -> Ended {
+        process::runtime()?.block_on(async {
+            let at = match &self {
+                Self::List(List { at, .. })
+                | Self::Export(Export { at, .. })
+                | Self::Prune(Prune { at, .. }) => at,
+                Self::Install(install) => return install.run().await,
+            };
+            if !at.remote.is_local(&[at.store.own(true)])? {
+                return at.remote.find_and_run(&at.cluster, &at.install, line).await;
+            }
+            let store = at.store.open_to_read().await?;
+            match self {
+                Self::List(list) => list.run(&store).await,
+                Self::Export(export) => export.run(&store).await,
+                Self::Prune(prune) => prune.run(&store).await,
+                Self::Install(install) => install.run().await,
+            }
+        })
+    }
+}
+
+impl Export {
+    /// Reads page by page, so that the memory does not grow with the store.
+    async fn run(self, store: &AuditStore) -> Ended {
+        let mut filter = Filter {
+            since: self.since,
+            until: self.until,
+            after_id: Some(0),
+            limit: Some(PAGE),
+            ..Filter::default()
+        };
+        loop {
+            let rows = store.rows(&filter).await.or_exit(Exit::Database)?;
+            let Some(last) = rows.last() else { return Ok(Exit::Done) };
+            output::print(&json_lines(&rows)?)?;
+            filter.after_id = Some(last.id);
         }
     }
 }
 
 impl List {
-    async fn run(self) -> Ended {
-        let store = self.store.open_to_read().await?;
+    async fn run(self, store: &AuditStore) -> Ended {
         let mut filter = Filter {
             namespace: self.namespace.clone(),
             run_id: self.run.clone(),
@@ -149,7 +224,7 @@ impl List {
         self.print_more(&rows, true)?;
         filter.after_id = Some(rows.last().map_or(0, |row| row.id));
         filter.limit = None;
-        self.follow(&store, filter).await
+        self.follow(store, filter).await
     }
 
     async fn follow(&self, store: &AuditStore, mut filter: Filter) -> Ended {
@@ -168,10 +243,7 @@ impl List {
         match self.output {
             Form::Human if rows.is_empty() && !header => Ok(()),
             Form::Human => output::print(&table::rows(rows, header)),
-            Form::Json => {
-                let lines = rows.iter().map(|row| serde_json::to_string(&Printed::from(row)));
-                output::print(&lines.map(|line| line.map(|line| line + "\n")).collect::<Result<String, _>>()?)
-            }
+            Form::Json => output::print(&json_lines(rows)?),
             Form::Yaml => {
                 let documents = rows.iter().map(|row| serde_saphyr::to_string(&Printed::from(row)));
                 let text = documents.map(|text| text.map(|text| format!("---\n{text}")));
@@ -179,6 +251,12 @@ impl List {
             }
         }
     }
+}
+
+/// Formats each row as a line of JSON.
+fn json_lines(rows: &[Row]) -> anyhow::Result<String> {
+    let lines = rows.iter().map(|row| serde_json::to_string(&Printed::from(row)));
+    Ok(lines.map(|line| line.map(|line| line + "\n")).collect::<Result<_, _>>()?)
 }
 
 pub(super) fn print(form: Form, rows: &[Row]) -> anyhow::Result<()> {
@@ -190,8 +268,7 @@ pub(super) fn print(form: Form, rows: &[Row]) -> anyhow::Result<()> {
 }
 
 impl Prune {
-    async fn run(self) -> Ended {
-        let store = self.store.open_to_read().await?;
+    async fn run(self, store: &AuditStore) -> Ended {
         let age = SignedDuration::try_from(self.older_than).or_exit(Exit::Usage)?;
         let before = Timestamp::now().checked_sub(age).or_exit(Exit::Usage)?;
         let pruned = store.prune(before).await.or_exit(Exit::Database)?;
@@ -201,8 +278,8 @@ impl Prune {
 }
 
 impl Install {
-    async fn run(self) -> Ended {
-        let address = self.store.address_to_write()?;
+    async fn run(&self) -> Ended {
+        let address = self.store.address()?;
         match &address {
             StoreAddress::Sqlite(_) => {
                 AuditStore::open(&address).await.or_exit(Exit::Database)?.close().await;

@@ -13,6 +13,7 @@ use crate::output;
 
 /// Create a certificate authority (CA) and a serving certificate
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  codex-k8s-guard certificate --out tls --loopback")]
 pub(super) struct Args {
     /// Directory to write ca.crt, tls.crt and tls.key to; existing files are replaced
     #[arg(long, value_name = "DIR")]

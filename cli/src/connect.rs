@@ -16,8 +16,9 @@ use codex_k8s_shared::policy::RunPolicy;
 use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::duration::duration;
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::process;
+use crate::remote::Own;
 
 /// Options of the sweep policy.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +31,11 @@ pub(crate) struct CleanupArgs {
 }
 
 impl CleanupArgs {
+    /// The option that names the policy.
+    pub(crate) fn own(&self) -> Own {
+        Own { name: "--policy", is_given: self.policy.file().is_some(), is_required: true }
+    }
+
     pub(crate) fn read(&self) -> Result<RunPolicy, Failure> {
         let mut policy = self.policy.read().or_exit(Exit::Usage)?;
         policy.cleanup.enabled &= !self.disabled;
@@ -41,8 +47,6 @@ impl CleanupArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArgs {
     /// Audit store: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`
-    ///
-    /// The default is audit.db in `$XDG_STATE_HOME/codex-k8s-guard` or `~/.local/state/codex-k8s-guard`.
     #[arg(long, value_name = "ADDRESS", env = "CODEX_K8S_GUARD_AUDIT_STORE", hide_env_values = true)]
     audit_store: Option<String>,
 }
@@ -56,6 +60,11 @@ pub(crate) struct RunsArgs {
 }
 
 impl RunsArgs {
+    /// The option, for a command that runs on this machine or in the installation.
+    pub(crate) fn own(&self) -> Own {
+        Own { name: "--runs", is_given: self.runs.is_some(), is_required: false }
+    }
+
     /// Returns the address of the database, if one is named.
     pub(crate) fn address(&self) -> Result<Option<PgAddress>, Failure> {
         // Not parsed by clap, which would print an invalid address with its password.
@@ -77,25 +86,15 @@ pub(crate) fn store_address(text: &str) -> anyhow::Result<StoreAddress> {
 impl StoreArgs {
     /// Returns the address of the audit store.
     pub(crate) fn address(&self) -> Result<StoreAddress, Failure> {
-        if let Some(address) = &self.audit_store {
-            return store_address(address).or_exit(Exit::Usage);
-        }
-        let folder = state_folder()
-            .context("XDG_STATE_HOME and HOME are not set; name the audit store: --audit-store sqlite:FILE")
-            .or_exit(Exit::Usage)?;
-        Ok(StoreAddress::Sqlite(folder.join("audit.db")))
+        let address = self.audit_store.as_deref();
+        let address =
+            address.context("--audit-store: Required value: sqlite:FILE or postgres://USER@HOST/DATABASE");
+        address.and_then(store_address).or_exit(Exit::Usage)
     }
 
-    /// Returns the address of a store to write to. Creates the directory of the default file.
-    pub(crate) fn address_to_write(&self) -> Result<StoreAddress, Failure> {
-        let address = self.address()?;
-        if let (None, StoreAddress::Sqlite(file)) = (&self.audit_store, &address) {
-            let folder = file.parent().unwrap_or(file);
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("failed to create {}", folder.display()))
-                .or_exit(Exit::Database)?;
-        }
-        Ok(address)
+    /// The option, for a command that runs on this machine or in the installation.
+    pub(crate) fn own(&self, is_required: bool) -> Own {
+        Own { name: "--audit-store", is_given: self.audit_store.is_some(), is_required }
     }
 
     /// Opens the store, if it exists.
@@ -117,12 +116,6 @@ impl StoreArgs {
     }
 }
 
-fn state_folder() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
-    Some(folder.join(crate::NAME))
-}
-
 /// Options of the cluster whose namespaces a sweep lists and deletes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SweepClusterArgs {
@@ -134,6 +127,11 @@ pub(crate) struct SweepClusterArgs {
 }
 
 impl SweepClusterArgs {
+    /// The options that select the cluster.
+    pub(crate) const fn args(&self) -> &ClusterArgs {
+        &self.cluster
+    }
+
     pub(crate) fn connect(&self) -> Result<Cluster, Failure> {
         let config = self.cluster.config().or_exit(Exit::Cluster)?;
         Cluster::new(config, self.requests_per_second).or_exit(Exit::Cluster)
@@ -163,11 +161,28 @@ pub(crate) struct SessionArgs {
 }
 
 impl SessionArgs {
-    pub(crate) fn session(&self) -> Result<Session, Failure> {
-        let (store, runs) = (self.store.address_to_write()?, self.runs.source()?);
+    /// The options that name resources of this machine.
+    pub(crate) fn own(&self, is_dry_run: bool) -> [Own; 2] {
+        [self.store.own(!is_dry_run), self.runs.own()]
+    }
+
+    /// The cluster and the install namespace.
+    pub(crate) const fn target(&self) -> (&ClusterArgs, &InstallArgs) {
+        (self.cluster.args(), &self.install)
+    }
+
+    /// Connects to the cluster and the stores. A dry run opens no audit store, so that none needs to be named.
+    pub(crate) fn session(&self, is_dry_run: bool) -> Result<Session, Failure> {
+        let is_named = self.store.audit_store.is_some();
+        let store = if is_dry_run && !is_named {
+            StoreAddress::Sqlite(PathBuf::new())
+        } else {
+            self.store.address()?
+        };
+        let runs = self.runs.source()?;
         let cluster = self.cluster.connect()?;
         let pod = std::env::var("POD_NAME").ok();
-        let install_namespace = self.install.install_namespace.clone();
+        let install_namespace = self.install.name().to_owned();
         Ok(Session {
             install: InstallNamespace::new(
                 cluster.client(),

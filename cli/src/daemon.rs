@@ -78,7 +78,7 @@ impl Args {
         let schedule = schedule.in_zone(&self.time_zone).or_exit(Exit::Usage)?;
         // Report an invalid policy now, not at the first sweep.
         self.policy.read()?;
-        let session = Arc::new(self.session.session()?);
+        let session = Arc::new(self.session.session(false)?);
         create_file(&session.store).await;
         let health = Arc::<Health>::default();
         let listener = self.health.bind().or_exit(Exit::Usage)?;

@@ -10,20 +10,22 @@ use codex_k8s_gc::sweep::SweepError;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Success, nothing to do, or no problem found.
-    Done = 0,
+    Done,
     /// Partial failure, or problems found.
     #[default]
-    Failed = 1,
+    Failed,
     /// Invalid usage or unreadable input. Also the code that clap exits with.
-    Usage = 2,
+    Usage,
     /// The circuit breaker tripped, or the API server refused.
-    Refused = 3,
+    Refused,
     /// The API server returned no usable response.
-    Cluster = 4,
+    Cluster,
     /// A database returned no usable response.
-    Database = 5,
+    Database,
     /// Another sweep is running.
-    Busy = 6,
+    Busy,
+    /// The exit code of the command in a Job.
+    Mirrored(u8),
 }
 
 /// The exit codes of the commands that delete namespaces or report deletions.
@@ -39,7 +41,16 @@ Exit codes:
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Refused => 3,
+            Exit::Cluster => 4,
+            Exit::Database => 5,
+            Exit::Busy => 6,
+            Exit::Mirrored(code) => code,
+        })
     }
 }
 
@@ -85,6 +96,7 @@ pub(crate) const fn of_sweep(error: &SweepError) -> Exit {
         SweepError::Cluster(_) => Exit::Cluster,
         SweepError::Store(_) | SweepError::Runs(_) => Exit::Database,
         SweepError::LeaseLost => Exit::Busy,
+        SweepError::Interrupted => Exit::Failed,
     }
 }
 

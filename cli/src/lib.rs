@@ -7,6 +7,8 @@ mod audit;
 mod certificate;
 mod check;
 mod cluster;
+mod command_line;
+mod completion;
 mod connect;
 mod daemon;
 mod duration;
@@ -14,14 +16,18 @@ mod exit;
 mod explain;
 mod get;
 mod input;
+mod installation;
+mod kubeconfig;
 mod kubernetes;
 mod output;
 pub mod pages;
 mod policy;
+mod policy_file;
 mod process;
 mod proxy;
 mod reconcile;
 mod register;
+mod remote;
 mod render;
 mod replay;
 mod schedule;
@@ -39,6 +45,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use command_line::CommandLine;
 use exit::{Ended, Exit, ended};
 
 /// The name of the program.
@@ -49,7 +56,8 @@ const PLUGIN: &str = "kubectl-guard";
 const AFTER_HELP: &str = "\
 The cluster runs serve, reconcile, and either sweep or daemon. All other commands are for interactive use and CI.
 
-Commands that use a cluster take --kubeconfig and --context. Durations are written like 10s, 5m or 1h30m.";
+Commands that use a cluster take the cluster options of kubectl. sweep, audit and explain ns/NAME run in the installation,
+with its policy, audit store and identity. Durations are written like 10s, 5m or 1h30m.";
 
 /// Guard the namespaces and Jobs of AI agents: admission webhook, baseline reconciler and garbage collector
 #[derive(Debug, Parser)]
@@ -57,6 +65,8 @@ Commands that use a cluster take --kubeconfig and --context. Durations are writt
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[arg(skip)]
+    line: CommandLine,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,13 +86,13 @@ enum Command {
     Register(register::Args),
     Unregister(unregister::Args),
     Verify(verify::Args),
-    /// List and prune audit rows, or install their schema
+    /// List, export and prune audit rows, or install their schema
     #[command(subcommand)]
     Audit(audit::Command),
     Uninstall(uninstall::Args),
     Certificate(certificate::Args),
     Schedule(schedule::Args),
-    Completions(pages::Completions),
+    Completions(completion::Completions),
     Manpages(pages::Manpages),
 }
 
@@ -91,13 +101,16 @@ impl Cli {
     /// program calls itself `kubectl guard` in its help and usage texts. An invalid command line ends the process.
     pub fn parse_from(line: impl IntoIterator<Item = OsString>) -> Self {
         let line: Vec<_> = line.into_iter().collect();
-        let matches = called(line.first()).get_matches_from(line);
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        complete(&line);
+        let command = called(line.first());
+        let matches = command.clone().get_matches_from(line);
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Self { line: CommandLine::of(&command, &matches), ..cli }
     }
 
     /// Runs the command. Errors and their causes are written to standard error.
     pub fn run(self) -> ExitCode {
-        match self.command.run() {
+        match self.command.run(&self.line) {
             Ok(exit) => exit.into(),
             Err(failure) if output::is_closed_pipe(&failure.error) => Exit::Done.into(),
             Err(failure) => {
@@ -109,14 +122,14 @@ impl Cli {
 }
 
 impl Command {
-    fn run(self) -> Ended {
+    fn run(self, line: &CommandLine) -> Ended {
         match self {
             Self::Serve(args) => ended(args.run()),
             Self::Reconcile(args) => ended(args.run()),
-            Self::Sweep(args) => args.run(),
+            Self::Sweep(args) => args.run(line),
             Self::Daemon(args) => args.run(),
             Self::Check(args) => args.run(),
-            Self::Explain(args) => args.run(),
+            Self::Explain(args) => args.run(line),
             Self::Get(args) => args.run(),
             Self::Replay(args) => args.run(),
             Self::Policy(command) => command.run(),
@@ -124,21 +137,41 @@ impl Command {
             Self::Register(args) => ended(args.run()),
             Self::Unregister(args) => ended(args.run()),
             Self::Verify(args) => ended(args.run()),
-            Self::Audit(command) => command.run(),
+            Self::Audit(command) => command.run(line),
             Self::Uninstall(args) => ended(args.run()),
             Self::Certificate(args) => ended(args.run()),
             Self::Schedule(args) => args.run(),
-            Self::Completions(args) => ended(args.run::<Cli>()),
+            Self::Completions(args) => ended(args.run()),
             Self::Manpages(args) => ended(args.run::<Cli>()),
         }
     }
 }
 
+/// Prints completions and ends the process, if kubectl or the script of a shell requests them.
+fn complete(line: &[OsString]) {
+    if is_named(line.first(), completion::OF_KUBECTL) {
+        let arguments = line.get(1..).unwrap_or_default().to_vec();
+        if let Err(error) = completion::print_for_kubectl(called(line.first()), arguments) {
+            output::complain(&error);
+        }
+        std::process::exit(0);
+    }
+    clap_complete::CompleteEnv::with_factory(Cli::command).var(completion::VARIABLE).complete();
+}
+
+/// True if the program was called by this file name.
+fn is_named(name: Option<&OsString>, file: &str) -> bool {
+    name.and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == file)
+}
+
 /// The command, with the name that it was called by.
 fn called(name: Option<&OsString>) -> clap::Command {
-    let is_plugin = name.and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == PLUGIN);
     let command = Cli::command();
-    if is_plugin { plugin(command).display_name(PLUGIN).bin_name("kubectl guard") } else { command }
+    if is_named(name, PLUGIN) {
+        plugin(command).display_name(PLUGIN).bin_name("kubectl guard")
+    } else {
+        command
+    }
 }
 
 /// A command and its subcommands, with examples that call the kubectl plugin.
@@ -196,11 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn every_command_with_more_than_three_options_has_examples_that_are_read() {
+    fn every_command_has_examples_that_are_read() {
         for (name, command) in all() {
-            let options = command.get_opts().filter(|option| !option.is_hide_set()).count();
             let examples = examples(&command);
-            assert!(options <= 3 || !examples.is_empty(), "{name}: {options} options and no Examples:");
+            assert!(command.has_subcommands() || !examples.is_empty(), "{name}: no Examples:");
             for line in examples {
                 assert!(line.join(" ").starts_with(&name), "{name}: {line:?} is of another command");
                 let read = Cli::try_parse_from(&line);
@@ -211,7 +243,7 @@ mod tests {
 
     #[test]
     fn one_option_means_one_thing_in_all_commands() {
-        for name in ["policy", "kubeconfig", "context", "install-namespace", "audit-store", "runs", "log"] {
+        for name in ["policy", "kubeconfig", "context", "guard-namespace", "audit-store", "runs", "log"] {
             let mut meanings: Vec<_> = all()
                 .iter()
                 .flat_map(|(_, command)| command.get_opts().cloned().collect::<Vec<_>>())

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use anstream::AutoStream;
 use clap::{ColorChoice, ValueEnum};
-use codex_k8s_shared::errors;
+use codex_k8s_shared::{errors, marked};
 use serde::Serialize;
 
 /// Output format.
@@ -51,6 +51,27 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Copies a line of another process to standard output, or to standard error.
+pub(crate) fn copy(line: &[u8], is_error: bool) -> anyhow::Result<()> {
+    if is_error {
+        // If standard error is closed, the line is lost, and the output is not.
+        let _ = io::stderr().write_all(line);
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(line)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints a question to standard error, without an end of the line.
+pub(crate) fn ask(question: &str) -> anyhow::Result<()> {
+    let mut out = io::stderr().lock();
+    write!(out, "{question} [y/N] ")?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Like [`print()`], but for text with colours, which are removed if they are not requested or not supported.
 pub(crate) fn print_coloured(text: &str, when: ColorChoice) -> anyhow::Result<()> {
     let choice = match when {
@@ -80,17 +101,17 @@ pub(crate) fn even_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
 /// Prints a note to standard error.
 pub(crate) fn note(text: &str) {
     // If standard error is closed, the note is lost, and the report is not.
-    let _ = writeln!(io::stderr(), "note: {text}");
+    let _ = writeln!(marked::stderr(), "note: {text}");
 }
 
 /// Prints a warning to standard error.
 pub(crate) fn warn(text: &str) {
     // If standard error is closed, the warning is lost, and the result is not.
-    let _ = writeln!(io::stderr(), "warning: {text}");
+    let _ = writeln!(marked::stderr(), "warning: {text}");
 }
 
 /// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If standard error is closed, there is no place left to report to.
-    let _ = writeln!(io::stderr(), "error: {}", errors::chain(&**error));
+    let _ = writeln!(marked::stderr(), "error: {}", errors::chain(&**error));
 }

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::connect::store_address;
 use crate::duration::duration;
-use crate::policy::{self, PolicyArgs};
+use crate::policy_file::{self, PolicyArgs};
 use crate::process::{self, HealthArgs, signals};
 use crate::telemetry::TelemetryArgs;
 use crate::{kubernetes, output};
@@ -114,8 +114,7 @@ impl Args {
             cluster.managed_namespaces().await.context("failed to list the managed namespaces")?;
         namespaces.retain(|meta| meta.is_in_scope(&policy));
         let inspector = Inspector::new(client.clone());
-        let quota =
-            NamespaceQuota::new(client, &self.install.install_namespace, cluster.clone(), Arc::default());
+        let quota = NamespaceQuota::new(client, self.install.name(), cluster.clone(), Arc::default());
         quota.settle(&policy.quotas).await.context("failed to count the reservations")?;
         let (mut failures, mut waiting) = (0, 0);
         for meta in &namespaces {
@@ -153,7 +152,7 @@ impl Args {
             Arc::new(move || render.render()),
             CancellationToken::new(),
         );
-        let namespace = &self.install.install_namespace;
+        let namespace = self.install.name();
         let mut context = Context::new(client.clone(), Arc::clone(&policy), metrics, namespace, self.linger);
         context.audit_rows = self.audit_store.as_deref().map(store_address).transpose()?.map(AuditRows::new);
         let context = Arc::new(context);
@@ -204,7 +203,7 @@ impl Args {
     }
 
     async fn election(&self, client: &Client) -> anyhow::Result<LeaseManager> {
-        let namespace = &self.install.install_namespace;
+        let namespace = self.install.name();
         LeaseManagerBuilder::new(client.clone(), LEADER_LEASE)
             .with_namespace(namespace)
             .with_identity(process::identity(self.identity.as_deref()))
@@ -215,14 +214,14 @@ impl Args {
             .with_context(|| {
                 format!(
                     "failed to join the leader election in namespace {namespace}; create the namespace, or name the one of \
-                     the installation with --install-namespace"
+                     the installation with --guard-namespace"
                 )
             })
     }
 
     async fn reload(&self, policy: &ArcSwap<RunPolicy>, notify: &watch::Sender<()>, metrics: &Metrics) {
-        let interval = self.reload_interval.max(policy::SHORTEST_INTERVAL);
-        policy::follow(self.policy.file(), interval, |read| match read {
+        let interval = self.reload_interval.max(policy_file::SHORTEST_INTERVAL);
+        policy_file::follow(self.policy.file(), interval, |read| match read {
             Ok(new) => {
                 tracing::info!(policy = %new.hash(), "loaded a new policy");
                 policy.store(Arc::new(new));

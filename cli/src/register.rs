@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::verify::verify;
 use crate::{output, process};
 
@@ -159,7 +159,7 @@ impl Args {
     }
 
     async fn register(&self, policy: &RunPolicy, configurations: Vec<Value>) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         for configuration in configurations {
             let name = apply(&client, configuration).await?;
             output::print(&format!("{name} applied\n"))?;

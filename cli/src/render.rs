@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::cluster::ClusterArgs;
 use crate::connect::RunsArgs;
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::{input, output, process};
 use progress::Progress;
 
@@ -166,7 +166,7 @@ impl Args {
     }
 
     async fn create(&self, manifests: &Manifests) -> Ended {
-        let cluster = Cluster::new(self.cluster.client().or_exit(Exit::Cluster)?);
+        let cluster = Cluster::new(self.cluster.client_to_write().or_exit(Exit::Cluster)?);
         if let Some(namespace) = &manifests.namespace {
             print_applied(&cluster.apply_namespace(namespace).await.map_err(refused)?);
         }

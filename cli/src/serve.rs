@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
 use crate::kubernetes;
-use crate::policy::{self, PolicyArgs};
+use crate::policy_file::{self, PolicyArgs};
 use crate::process::{self, HealthArgs, bind, signals};
 use crate::telemetry::TelemetryArgs;
 
@@ -173,7 +173,7 @@ impl Args {
     }
 
     fn interval(&self) -> Duration {
-        self.reload_interval.max(policy::SHORTEST_INTERVAL)
+        self.reload_interval.max(policy_file::SHORTEST_INTERVAL)
     }
 
     fn load_certificate(&self, process: &Process) -> anyhow::Result<()> {
@@ -213,7 +213,7 @@ impl Args {
 
     async fn reload_policy(&self, process: &Process) {
         let report = |read| process.replace_policy(read);
-        policy::follow(self.policy.file(), self.interval(), report).await;
+        policy_file::follow(self.policy.file(), self.interval(), report).await;
     }
 }
 

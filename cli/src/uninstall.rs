@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const EXAMPLES: &str = "\
 Examples:
   codex-k8s-guard uninstall --dry-run
-  codex-k8s-guard uninstall --install-namespace codex-k8s-guard --wait 5m
+  codex-k8s-guard uninstall --guard-namespace codex-k8s-guard --wait 5m
   codex-k8s-guard uninstall --keep-secrets";
 
 /// Delete the objects that the program leaves in the install namespace
@@ -55,10 +55,10 @@ impl Args {
     }
 
     async fn uninstall(self) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         self.await_end(&client).await?;
         let secrets = if self.keep_secrets { vec![] } else { vec![self.authority_secret, self.leaf_secret] };
-        let install = InstallNamespace { namespace: self.install.install_namespace, secrets };
+        let install = InstallNamespace { namespace: self.install.name().to_owned(), secrets };
         let all = leftovers(&client, &install)
             .await
             .with_context(|| format!("failed to list the leftovers in namespace {}", install.namespace))?;
@@ -82,7 +82,7 @@ impl Args {
 
     async fn await_end(&self, client: &Client) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let namespace = &self.install.install_namespace;
+        let namespace = self.install.name();
         loop {
             let found = in_use(client, namespace)
                 .await

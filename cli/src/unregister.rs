@@ -11,6 +11,9 @@ use crate::{output, process};
 ///
 /// From then on, no rule is enforced. Objects that exist are not changed.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard unregister --context staging\n  codex-k8s-guard unregister --only mutating"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     which: WhichArgs,
@@ -24,7 +27,7 @@ impl Args {
     }
 
     async fn unregister(&self) -> anyhow::Result<()> {
-        let client = self.cluster.client()?;
+        let client = self.cluster.client_to_write()?;
         for (is_meant, kind) in [
             (self.which.validating(), "ValidatingWebhookConfiguration"),
             (self.which.mutating(), "MutatingWebhookConfiguration"),

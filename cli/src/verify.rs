@@ -10,7 +10,7 @@ use kube::Client;
 
 use crate::cluster::ClusterArgs;
 use crate::duration::duration;
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::{kubernetes, output, process};
 
 const EXAMPLES: &str = "\

@@ -61,7 +61,7 @@ fn what_is_denied_ends_with_1_and_says_why_in_each_form() {
     )
     .unwrap();
     std::fs::write(folder.path().join("manifests/notes.txt"), "no manifest").unwrap();
-    let (code, output, _) = check(folder.path(), &["--as=agent", "manifests"], b"");
+    let (code, output, _) = check(folder.path(), &["--requester=agent", "manifests"], b"");
     assert_eq!(code, 1);
     let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines[0], "manifests/a.json:1: ConfigMap x: not ours");
@@ -144,10 +144,10 @@ fn a_deletion_is_evaluated_as_of_what_was_created_and_by_whom() {
     let folder = tempfile::tempdir().unwrap();
     let deleted =
         |args: &[&str]| check(folder.path(), &[&["--operation=delete"], args].concat(), NAMESPACE.as_bytes());
-    let (code, output, _) = deleted(&["--as=agent"]);
+    let (code, output, _) = deleted(&["--requester=agent"]);
     assert_eq!(code, 1, "{output}");
     assert!(output.starts_with("-:1: Namespace codex-issue-demo: denied"), "{output}");
-    let (code, output, _) = deleted(&["--as=worker"]);
+    let (code, output, _) = deleted(&["--requester=worker"]);
     assert_eq!(code, 0, "{output}");
 }
 
@@ -173,7 +173,7 @@ fn a_connection_is_evaluated_by_the_kind_of_its_options_which_no_rule_is_about()
     let connect =
         |args: &[&str]| check(folder.path(), &[&["--operation=connect"], args].concat(), pod.as_bytes());
     for subresource in ["exec", "attach", "portforward", "proxy"] {
-        let (code, output, complained) = connect(&["--as=agent", "--subresource", subresource]);
+        let (code, output, complained) = connect(&["--requester=agent", "--subresource", subresource]);
         assert_eq!((code, complained.as_str()), (0, ""), "{output}");
         assert!(output.starts_with("-:1: Pod codex-issue-demo/p: not ours\n"), "{output}");
     }

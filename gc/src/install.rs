@@ -70,7 +70,7 @@ pub enum LeaseError {
     },
     /// The Lease cannot be taken at all.
     #[error(
-        "failed to take the Lease {namespace}/{SWEEP_LEASE}; does namespace {namespace} exist? --namespace names another, and \
+        "failed to take the Lease {namespace}/{SWEEP_LEASE}; does namespace {namespace} exist? --guard-namespace names another, and \
          --no-lease sweeps without"
     )]
     Unreachable {

@@ -66,12 +66,14 @@ pub struct Session {
 }
 
 /// The options of one sweep.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SweepOptions {
     /// The kind of dry run, if any.
     pub dry_run: DryRun,
     /// The number of deletions that an operator allows in this sweep.
     pub allowed: Option<u32>,
+    /// Cancelled when the process must end.
+    pub stop: CancellationToken,
 }
 
 /// A sweep that was started, and the error that ended it early, if any.
@@ -97,7 +99,7 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<SweepOutcome, SessionError> {
         let span = traces::span(options.dry_run != DryRun::No);
-        let sweep = self.sweep_within(policy, options, progress).instrument(span.clone()).await;
+        let sweep = self.sweep_within(policy, &options, progress).instrument(span.clone()).await;
         match &sweep {
             Ok(SweepOutcome { outcome, error, .. }) => {
                 traces::record(&span, outcome);
@@ -113,7 +115,7 @@ impl Session {
     async fn sweep_within(
         &self,
         policy: &RunPolicy,
-        options: SweepOptions,
+        options: &SweepOptions,
         progress: &dyn Progress,
     ) -> Result<SweepOutcome, SessionError> {
         if options.dry_run != DryRun::No {
@@ -133,7 +135,7 @@ impl Session {
     async fn run_and_record(
         &self,
         policy: &RunPolicy,
-        options: SweepOptions,
+        options: &SweepOptions,
         progress: &dyn Progress,
         lost: CancellationToken,
     ) -> Result<SweepOutcome, SessionError> {
@@ -151,7 +153,7 @@ impl Session {
     async fn run_once(
         &self,
         policy: &RunPolicy,
-        options: SweepOptions,
+        options: &SweepOptions,
         progress: &dyn Progress,
         before: Option<LastSweep>,
         lost: CancellationToken,
@@ -165,7 +167,7 @@ impl Session {
     async fn run(
         &self,
         policy: &RunPolicy,
-        options: SweepOptions,
+        options: &SweepOptions,
         progress: &dyn Progress,
         before: Option<&LastSweep>,
         lost: CancellationToken,
@@ -194,6 +196,7 @@ impl Session {
             due_before: outcome::due_before(before),
             progress,
             lost,
+            stop: options.stop.clone(),
         };
         let (mut report, mut result) = sweep.run().await;
         if result.is_ok() {

@@ -54,6 +54,9 @@ pub enum SweepError {
     /// Another sweep has started.
     #[error("lost the Lease to another sweep; what was begun goes on there")]
     LeaseLost,
+    /// The process was told to end.
+    #[error("interrupted: nothing more was deleted; the next sweep completes the deletions in progress")]
+    Interrupted,
 }
 
 /// The kind of dry run.
@@ -93,6 +96,8 @@ pub(crate) struct Sweep<'a> {
     pub progress: &'a dyn Progress,
     /// Cancelled when another sweep may have started: nothing is deleted after that.
     pub lost: CancellationToken,
+    /// Cancelled when the process must end: no other deletion is begun, and those in progress are not awaited.
+    pub stop: CancellationToken,
 }
 
 /// The state of a running sweep.

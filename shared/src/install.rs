@@ -32,6 +32,16 @@ impl fmt::Display for Label {
 
 /// The label of all objects of this product.
 pub const PART_OF: Label = Label { key: "app.kubernetes.io/part-of", value: "codex-k8s-guard" };
+/// The label of the garbage collector's objects.
+pub const COLLECTOR: Label = Label { key: "app.kubernetes.io/name", value: "codex-k8s-gc" };
+/// The `ConfigMap` of the policy.
+pub const POLICY: &str = "codex-k8s-policy";
+/// The key of the policy in its `ConfigMap`.
+pub const POLICY_KEY: &str = "policy.yaml";
+/// The label of the policy's `ConfigMap`.
+pub const POLICY_LABEL: Label = Label { key: "app.kubernetes.io/name", value: POLICY };
+/// The install namespace, unless another is named.
+pub const DEFAULT_NAMESPACE: &str = "codex-k8s-guard";
 /// The Lease of the leading reconciler.
 pub const LEADER_LEASE: &str = "codex-k8s-reconcile";
 /// The Lease that a sweep holds.

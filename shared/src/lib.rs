@@ -21,6 +21,7 @@ pub mod install;
 pub mod keys;
 pub mod last_sweep;
 pub mod lease;
+pub mod marked;
 pub mod names;
 #[cfg(feature = "kube")]
 pub mod paged;

@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use crate::marked;
 use collector::{Collector, Endpoint};
 
 /// The target of spans.
@@ -64,8 +65,8 @@ pub fn begin(
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(|found| found.target() == SPANS))
     });
-    let colours = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let log = tracing_subscriber::fmt::layer().with_writer(marked::stderr).with_ansi(colours);
     let log = match form {
         LogForm::Text => log.boxed(),
         LogForm::Json => log.json().boxed(),

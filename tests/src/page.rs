@@ -46,7 +46,6 @@ pub fn one_line(code: &str) -> String {
 pub struct Shell {
     folder: TempDir,
     kubeconfig: PathBuf,
-    variables: Vec<(String, String)>,
 }
 
 impl Shell {
@@ -66,15 +65,7 @@ impl Shell {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy"), folder.path().join("deploy"))?;
         let kubeconfig = control_plane.kubeconfig(&Identity::Admin)?;
-        let store = ("CODEX_K8S_GUARD_AUDIT_STORE".to_owned(), "sqlite:audit.db".to_owned());
-        Ok(Self { folder, kubeconfig, variables: vec![store] })
-    }
-
-    /// Sets an environment variable.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
+        Ok(Self { folder, kubeconfig })
     }
 
     /// Returns the path of a file in the folder.
@@ -94,7 +85,6 @@ impl Shell {
             .env("PATH", format!("{}:{path}", self.file("bin").display()))
             .env("HOME", self.folder.path())
             .env("KUBECONFIG", &self.kubeconfig)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .output()
             .context("failed to start a shell")
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{FailOn, Form, human};
 use crate::cluster::ClusterArgs;
 use crate::exit::Exit;
-use crate::{policy, process};
+use crate::{installation, policy_file, process};
 
 /// The timeouts for connecting to the API server and for its responses.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -62,15 +62,17 @@ fn client(cluster: &ClusterArgs) -> anyhow::Result<Client> {
 impl super::Args {
     /// Evaluates the cluster and prints the report.
     pub(super) fn live_check(&self) -> anyhow::Result<Exit> {
-        let in_force = self.policy.read()?;
-        let proposed = self.proposed.as_deref().map(policy::read).transpose()?;
+        let runtime = process::runtime()?;
+        let in_use = installation::policy_in_use(&self.policy, &self.cluster, &self.install);
+        let in_force = runtime.block_on(in_use).map_err(|failure| failure.error)?;
+        let proposed = self.proposed.as_deref().map(policy_file::read).transpose()?;
         let now = self.now.unwrap_or_else(Timestamp::now);
         let requester = self.requester(&in_force);
         let mut live_check =
             LiveCheck::new(in_force, proposed.clone(), requester, now, self.namespace.is_none());
         let bar = bar();
         let show = |progress: Progress| show_progress(&bar, progress);
-        let requests = process::runtime()?.block_on(async {
+        let requests = runtime.block_on(async {
             let client = client(&self.cluster)?;
             let reader = Reader::new(client, self.namespace.as_deref(), &self.live.without, &show);
             reader.read(&mut live_check).await?;

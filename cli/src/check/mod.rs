@@ -11,26 +11,27 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{ColorChoice, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::check::live::RolloutReport;
 use codex_k8s_webhook::check::{CONNECTIONS, CheckRequest, Checker, Contents, Evaluation, Report, Requester};
 use codex_k8s_webhook::review::Operation;
 use jiff::Timestamp;
 
-use crate::cluster::ClusterArgs;
+use crate::cluster::{ClusterArgs, InstallArgs};
 use crate::exit::{Ended, Exit, OrExit as _};
-use crate::policy::PolicyArgs;
-use crate::{output, process};
+use crate::policy_file::PolicyArgs;
+use crate::{completion, output, process};
 
 pub(crate) use files::existing;
 
 const HELP: &str = "\
 Examples:
   codex-k8s-guard check manifests/
-  kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --as worker
+  kubectl get jobs -n team-a -o yaml | codex-k8s-guard check --policy policy.yaml --requester worker
   codex-k8s-guard check --strict --ignore 'charts/**' .
   codex-k8s-guard check job.yaml --operation update --old before.yaml
-  codex-k8s-guard check --live --policy policy.yaml --proposed new.yaml --output json
+  codex-k8s-guard check --live --proposed new.yaml --output json
 
 Exit codes:
   0  all objects are admitted
@@ -49,9 +50,9 @@ Exit codes:
 /// In folders, files and documents that are not for a cluster are passed over: values of Helm charts, kustomizations,
 /// policies, and files without any object. A file that is named must have nothing but objects.
 ///
-/// With --live, evaluates each object of each managed namespace of a cluster as if it were created now, and compares
-/// each baseline with the policy. With --live and --proposed, reports the differences between two policies. Nothing is
-/// written.
+/// With --live, evaluates each object of each managed namespace of a cluster as if it were created now, and compares each
+/// baseline with the policy. That is the installed policy, unless --policy names another. With --live and --proposed,
+/// reports the differences between two policies. Nothing is written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
@@ -63,6 +64,8 @@ pub(super) struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     /// Proposed policy file: print what it would change in the cluster
     #[arg(long, value_name = "FILE", requires = "live")]
     proposed: Option<PathBuf>,
@@ -70,10 +73,10 @@ pub(super) struct Args {
     ///
     /// `agent` is the ServiceAccount of each object's namespace, `worker` the first of the policy's managers. With
     /// --live, the default is the likely creator of each object: its controller, or the requester of its namespace.
-    #[arg(long = "as", value_name = "USER")]
-    user: Option<String>,
-    /// Group of the user (can be repeated)
-    #[arg(long = "as-group", value_name = "GROUP")]
+    #[arg(long, value_name = "USER")]
+    requester: Option<String>,
+    /// Group of the requester (can be repeated)
+    #[arg(long = "requester-group", value_name = "GROUP")]
     groups: Vec<String>,
     /// Operation of the requests
     #[arg(long, value_enum, default_value = "create")]
@@ -90,7 +93,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// Namespace of objects without one (default: `default`); with --live, evaluate only this namespace
-    #[arg(long, short, value_name = "NAMESPACE")]
+    #[arg(long, short, value_name = "NAMESPACE", add = ArgValueCandidates::new(completion::namespaces))]
     namespace: Option<String>,
     /// File with existing namespaces, which are not evaluated (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -176,7 +179,7 @@ impl Args {
         if self.live.is_given() {
             return self.live_check();
         }
-        ensure!(!self.cluster.is_given(), "--kubeconfig and --context require --live");
+        ensure!(!self.cluster.is_given(), "--kubeconfig, --context, --cluster and --user require --live");
         let policy = self.policy.read()?;
         self.is_connectable()?;
         let contents = self.ignored.contents(&self.files)?;
@@ -250,7 +253,7 @@ impl Args {
 
     /// Returns the requester, if one is given.
     fn requester(&self, policy: &RunPolicy) -> Option<Requester> {
-        match self.user.as_deref() {
+        match self.requester.as_deref() {
             None if self.groups.is_empty() => None,
             None => Some(self.requester_named("developer")),
             Some("worker") => {

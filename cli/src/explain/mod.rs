@@ -6,16 +6,19 @@ mod rules;
 
 use std::path::PathBuf;
 
+use clap_complete::ArgValueCompleter;
+
+use crate::command_line::CommandLine;
 use crate::connect::CleanupArgs;
 use crate::exit::{self, Ended, Failure, ended};
-use crate::output;
+use crate::{completion, output};
 
 fn help() -> String {
     let examples = "\
 Examples:
   codex-k8s-guard explain
   codex-k8s-guard explain NS007
-  codex-k8s-guard explain ns/codex-issue-demo --policy policy.yaml
+  codex-k8s-guard explain ns/codex-issue-demo
   grep 3f2b8c1e-9d47 audit.log | codex-k8s-guard explain --review -";
     format!("{examples}\n\n{}", exit::HELP)
 }
@@ -23,12 +26,13 @@ Examples:
 /// Explain the rules, a rule, a namespace or a request
 ///
 /// Without an argument, lists all rules. Explains a rule by its id, why a namespace is retained or deleted by ns/NAME,
-/// and a single AdmissionReview or audit event with --review. Changes nothing.
+/// and a single AdmissionReview or audit event with --review. Changes nothing. A namespace, which may be gone, is
+/// explained in the installation: by a Job with its policy, audit store, runs and identity.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(super) struct Args {
     /// Id of a rule, such as NS001, or ns/NAME of a namespace (default: list all rules)
-    #[arg(value_name = "RULE|ns/NAME", conflicts_with = "review")]
+    #[arg(value_name = "RULE|ns/NAME", conflicts_with = "review", add = ArgValueCompleter::new(completion::subjects))]
     subject: Option<String>,
     /// Print the rule catalogue as Markdown (docs/rules.md)
     #[arg(long, conflicts_with = "subject")]
@@ -46,7 +50,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Ended {
+    pub(super) fn run(self, line: &CommandLine) -> Ended {
         if self.markdown {
             return ended(output::print(&rules::markdown()));
         }
@@ -57,8 +61,8 @@ impl Args {
         let Some(subject) = &self.subject else { return ended(output::print(&rules::table())) };
         match namespace_of(subject) {
             Some(name) => {
-                let (name, policy) = (name.to_owned(), self.policy.read()?);
-                self.namespace.run(name, &policy)
+                let name = name.to_owned();
+                self.namespace.run(name, &self.policy, line)
             }
             None => ended(rules::rule(subject).and_then(|text| output::print(&text))),
         }

@@ -16,10 +16,13 @@ use codex_k8s_shared::policy::RunPolicy;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::connect::{RunsArgs, StoreArgs, SweepClusterArgs};
+use crate::cluster::InstallArgs;
+use crate::command_line::CommandLine;
+use crate::connect::{CleanupArgs, RunsArgs, StoreArgs, SweepClusterArgs};
 use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::output::Form;
 use crate::process;
+use crate::remote::RemoteArgs;
 
 /// The maximum number of audit rows to print.
 const ROWS: u32 = 20;
@@ -27,6 +30,10 @@ const ROWS: u32 = 20;
 /// Options for explaining a namespace.
 #[derive(Debug, clap::Args)]
 pub(super) struct NamespaceArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     #[command(flatten)]
     cluster: SweepClusterArgs,
     #[command(flatten)]
@@ -63,9 +70,13 @@ struct Entry {
 }
 
 impl NamespaceArgs {
-    /// Explains a namespace under a policy.
-    pub(super) fn run(self, name: String, policy: &RunPolicy) -> Ended {
-        process::runtime()?.block_on(self.explain(name, policy))
+    /// Explains a namespace, on this machine under a policy that is named, or in the installation.
+    pub(super) fn run(self, name: String, policy: &CleanupArgs, line: &CommandLine) -> Ended {
+        let runtime = process::runtime()?;
+        if self.remote.is_local(&[policy.own(), self.store.own(true), self.runs.own()])? {
+            return runtime.block_on(self.explain(name, &policy.read()?));
+        }
+        runtime.block_on(self.remote.find_and_run(self.cluster.args(), &self.install, line))
     }
 
     async fn explain(self, name: String, policy: &RunPolicy) -> Ended {

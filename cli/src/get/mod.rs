@@ -204,9 +204,8 @@ impl Printer {
                 lines.collect::<Result<String, _>>()?
             }
             Form::Yaml => {
-                let documents =
-                    lines.iter().map(|line| serde_saphyr::to_string(line).map(|text| format!("---\n{text}")));
-                documents.collect::<Result<String, _>>()?
+                let documents = lines.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+                documents.iter().flat_map(|document| ["---\n", document]).collect()
             }
         };
         output::print(&text)

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anstyle::Style;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::ColorChoice;
 use codex_k8s_shared::policy::RunPolicy;
 use codex_k8s_webhook::diff::{Change, PolicyDiff, diff};
 use codex_k8s_webhook::rules::catalogue;
 use serde_json::Value;
 
-use crate::exit::{Ended, Exit, OrExit as _};
+use crate::cluster::{ClusterArgs, InstallArgs};
+use crate::exit::{Ended, Exit, OrExit as _, ended};
 use crate::output::Form;
-use crate::{input, output};
+use crate::{input, installation, output, policy_file, process};
 
 const STRONG: Style = Style::new().bold();
 /// The advice to print if the new policy changes the webhook configurations.
@@ -21,17 +22,20 @@ const REGISTER_AGAIN: &str =
     "The webhook configurations differ: register again with `codex-k8s-guard register --policy NEW`\n";
 
 /// Compare two policies: print the settings that differ and the rules that read them
+///
+/// With one file, compares the installed policy with it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, like those of diff(1):\n  0  no differences\n  1  some settings differ\n  2  invalid usage or an invalid policy"
+    after_help = "Examples:\n  codex-k8s-guard policy diff new.yaml\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, like those of diff(1):\n  0  no differences\n  1  some settings differ\n  2  invalid usage or an invalid policy"
 )]
 pub(crate) struct Args {
-    /// Old policy file, or `-` for standard input
-    #[arg(required_unless_present = "schema")]
-    old: Option<PathBuf>,
-    /// New policy file, or `-` for standard input
-    #[arg(required_unless_present = "schema")]
-    new: Option<PathBuf>,
+    /// Old policy file, or `-` for standard input; the installed policy, if it is left out; and the new policy file
+    #[arg(required_unless_present = "schema", num_args = 1..=2, value_names = ["OLD", "NEW"])]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    install: InstallArgs,
     /// Output format
     #[arg(long, short, value_enum, default_value = "human")]
     output: Form,
@@ -46,18 +50,27 @@ pub(crate) struct Args {
 impl Args {
     /// Runs the command. Errors are inputs that could not be read.
     pub(super) fn run(self) -> Ended {
-        self.compare().or_exit(Exit::Usage)
+        let (old, new) = match self.files.as_slice() {
+            [old, new] if old == Path::new("-") && old == new => {
+                let error = anyhow!("OLD and NEW are both standard input: pass a file for one of them");
+                return Err(error).or_exit(Exit::Usage);
+            }
+            [old, new] => (read(old).or_exit(Exit::Usage)?, new),
+            [new] => {
+                let installed = installation::installed_policy(&self.cluster, &self.install);
+                (process::runtime()?.block_on(installed)?, new)
+            }
+            _ => {
+                let schema = serde_json::to_string_pretty(&PolicyDiff::json_schema())?;
+                return ended(output::print(&format!("{schema}\n")));
+            }
+        };
+        let new = read(new).or_exit(Exit::Usage)?;
+        self.compare(&old, &new).or_exit(Exit::Usage)
     }
 
-    fn compare(&self) -> anyhow::Result<Exit> {
-        let (Some(old), Some(new)) = (&self.old, &self.new) else {
-            let schema = serde_json::to_string_pretty(&PolicyDiff::json_schema())?;
-            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
-        };
-        if old == Path::new("-") && old == new {
-            anyhow::bail!("OLD and NEW are both standard input: pass a file for one of them");
-        }
-        let found = diff(&read(old)?, &read(new)?);
+    fn compare(&self, old: &RunPolicy, new: &RunPolicy) -> anyhow::Result<Exit> {
+        let found = diff(old, new);
         let text = self.output.write(&found, format_report)?;
         output::even_unread(output::print_coloured(&text, self.color))?;
         Ok(if found.changes.is_empty() { Exit::Done } else { Exit::Failed })
@@ -65,7 +78,8 @@ impl Args {
 }
 
 fn read(file: &Path) -> anyhow::Result<RunPolicy> {
-    super::parse(&input::text(file)?).with_context(|| format!("{} is not a valid policy", file.display()))
+    policy_file::parse(&input::text(file)?)
+        .with_context(|| format!("{} is not a valid policy", file.display()))
 }
 
 /// Formats the differences with colours, which are removed while printing if they are not requested.

@@ -17,6 +17,9 @@ const WIDTH: usize = 100;
 
 /// Print a complete policy to start from, with a comment on each field
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  codex-k8s-guard policy print --profile b > policy.yaml\n  kubectl set env deployment/codex-k8s-worker --list | codex-k8s-guard policy print --from-worker-env=-"
+)]
 pub(crate) struct Args {
     /// Platform release to print the policy for (default: the defaults, or `a` with --from-worker-env)
     #[arg(long, value_enum)]
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_the_profile_again() {
         for profile in [Profile::A, Profile::B] {
-            let policy = super::super::parse(&printed(profile)).unwrap();
+            let policy = crate::policy_file::parse(&printed(profile)).unwrap();
             assert_eq!(policy, RunPolicy::of(profile));
         }
     }

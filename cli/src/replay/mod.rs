@@ -12,7 +12,7 @@ use codex_k8s_webhook::check::replay::{LogReplay, OBJECTS, ReplayReport};
 
 use crate::check::existing;
 use crate::exit::{Ended, Exit, OrExit as _};
-use crate::policy::PolicyArgs;
+use crate::policy_file::PolicyArgs;
 use crate::{output, process};
 
 use self::log::Part;

@@ -45,6 +45,9 @@ impl Sweep<'_> {
             if self.lost.is_cancelled() {
                 state.stop(SweepError::LeaseLost);
             }
+            if self.stop.is_cancelled() {
+                state.stop(SweepError::Interrupted);
+            }
             if state.is_stopped() {
                 return;
             }
@@ -214,7 +217,10 @@ impl Sweep<'_> {
                 }
                 Ok(Remains::Lives) => return Ok(vec!["it lives: the deletion was taken back".to_owned()]),
                 Err(error) if too_long => return Err(error.into()),
-                Ok(Remains::Terminating { .. }) | Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
+                Ok(Remains::Terminating { .. }) | Err(_) => tokio::select! {
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
+                    () = self.stop.cancelled() => return Err(SweepError::Interrupted),
+                },
             }
         }
     }

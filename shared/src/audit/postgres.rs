@@ -213,7 +213,7 @@ impl Store for PostgresStore {
             query.fetch_all(&mut *self.database.begin().await?).await
         };
         let rows = self.database.act(&self.act("read audit rows", "SELECT"), rows).await?;
-        rows.iter().rev().map(row).collect()
+        select::sorted(&rows, row)
     }
 
     async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {

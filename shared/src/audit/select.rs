@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Type};
 
-use super::{Actor, Event, EventType, Filter, Payload, Row};
+use super::{Actor, Event, EventType, Filter, Payload, Row, StoreError};
 
 /// The differences between the databases: columns, the path of a payload's fields, and the type that times are bound
 /// as.
@@ -15,7 +15,7 @@ pub(super) struct Dialect<T> {
 }
 
 impl<T> Dialect<T> {
-    /// Selects rows, the newest first.
+    /// Selects rows in no particular order.
     pub(super) fn select<DB: Database>(&self, table: &str, filter: &Filter) -> QueryBuilder<DB>
     where
         T: for<'q> Encode<'q, DB> + Type<DB>,
@@ -45,9 +45,10 @@ impl<T> Dialect<T> {
             query.push(condition).push_bind((self.time)(time));
         }
         if let Some(id) = filter.after_id {
-            query.push(" AND id > ").push_bind(id);
+            query.push(" AND id > ").push_bind(id).push(" ORDER BY id");
+        } else {
+            query.push(" ORDER BY id DESC");
         }
-        query.push(" ORDER BY id DESC");
         if let Some(limit) = filter.limit {
             query.push(" LIMIT ").push_bind(i64::from(limit));
         }
@@ -74,6 +75,16 @@ impl<T> Dialect<T> {
             run = equal("run_id"),
         )
     }
+}
+
+/// Converts rows. The result has the oldest row first.
+pub(super) fn sorted<R>(
+    stored: &[R],
+    row: impl Fn(&R) -> Result<Row, StoreError>,
+) -> Result<Vec<Row>, StoreError> {
+    let mut rows = stored.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(|row| row.id);
+    Ok(rows)
 }
 
 /// Converts a row. The time is passed in, because each database stores it differently.

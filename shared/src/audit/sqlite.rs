@@ -163,7 +163,7 @@ impl Store for SqliteStore {
     async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, StoreError> {
         let mut query = DIALECT.select::<Sqlite>("flow_events", filter);
         let rows = query.build().fetch_all(&self.pool).await.map_err(failed("read"))?;
-        rows.iter().rev().map(row).collect()
+        select::sorted(&rows, row)
     }
 
     async fn open_intentions(&self) -> Result<Vec<Row>, StoreError> {

@@ -33,7 +33,7 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Rows that were written after the row of this number, to follow new ones.
     pub after_id: Option<i64>,
-    /// The maximum number of rows, the newest of them; `None` for all.
+    /// The maximum number of rows: the newest of them, or with `after_id` the next of them; `None` for all.
     pub limit: Option<u32>,
 }
 

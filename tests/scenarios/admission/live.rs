@@ -324,7 +324,7 @@ fn predicted(report: &Value, effect: &str) -> BTreeMap<String, Value> {
 /// The time at which the garbage collector says that it would delete a namespace.
 fn end(looked: &Looked, name: &str) -> String {
     let ran = std::process::Command::new(playground())
-        .args(["guard", "explain", &format!("ns/{name}"), "--output=json", "--policy"])
+        .args(["guard", "explain", &format!("ns/{name}"), "--local", "--output=json", "--policy"])
         .arg(looked.guard.file("policy.yaml"))
         .arg(format!("--audit-store=sqlite:{}", looked.guard.file("audit.db").display()))
         .env("KUBECONFIG", looked.guard.control_plane.kubeconfig(&Identity::Admin).unwrap())

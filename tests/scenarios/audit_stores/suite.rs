@@ -78,6 +78,12 @@ async fn filters_let_through_what_they_say(store: &impl Store) {
         [at(4).unwrap(), at(5).unwrap()]
     );
     assert_eq!(count(Filter { after_id: Some(newest[0].id), ..of() }).await, 1);
+    let next = store.rows(&Filter { after_id: Some(0), limit: Some(2), ..of() }).await.unwrap();
+    assert_eq!(
+        next.iter().map(|row| row.event.created_at).collect::<Vec<_>>(),
+        [at(0).unwrap(), at(1).unwrap()],
+        "the next two, the oldest first"
+    );
 }
 
 async fn open_of(store: &impl Store, namespace: &str) -> usize {

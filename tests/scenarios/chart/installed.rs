@@ -234,7 +234,8 @@ fn registrations_are_probed_renewed_and_taken_away() {
     let cluster = Registered { guard, kubectl };
     cluster.told(&["verify"], 0, "enforced");
     let trusted = cluster.bundles().remove(0);
-    cluster.told(&["unregister"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard deleted");
+    cluster.told(&["unregister", "--only=validating"], 0, "note: using context c (https://127.0.0.1:");
+    cluster.told(&["unregister"], 0, "ValidatingWebhookConfiguration/codex-k8s-guard not found");
     cluster.told(&["unregister"], 0, "MutatingWebhookConfiguration/codex-k8s-guard not found");
     cluster.told(&["verify", "--wait=1s"], 1, "does not enforce the rules after 1s");
 

@@ -111,5 +111,5 @@ fn leftovers_are_deleted_once_unused_and_objects_of_others_stay() {
     cluster.uninstall(&[], 0, "Secret/codex-k8s-webhook-tls kept: it has no label of ours\n");
     assert_eq!(cluster.left(), [&secrets[1..], &others].concat());
     cluster.uninstall(&[], 0, "Lease/agent-jobs-are-limited kept: agent Jobs may wait");
-    cluster.uninstall(&["--install-namespace=default"], 0, "nothing is left in namespace default\n");
+    cluster.uninstall(&["--guard-namespace=default"], 0, "nothing is left in namespace default\n");
 }

@@ -129,6 +129,7 @@ pub(crate) const SETS: [Set; 25] = [
         "open-network",
         INSTALL_NAMESPACE,
         "networkPolicy: {enabled: false}\ncheckRole: {enabled: true}\nworkerRole: {enabled: true}\n\
+         operatorRole: {enabled: true}\n\
          admissionPolicies: {enabled: false}",
     ),
     (

@@ -1,11 +1,12 @@
 //! Every command and manifest of docs/first-day.md, docs/install.md and docs/install, and those of README.md for kind,
-//! on a real control plane. It has no nodes: helm does not wait there and runs no hooks, and commands that need a Pod are not run.
+//! on a real control plane. It has no nodes: helm does not wait there and runs no hooks, and commands that need a Pod are
+//! not run, except those of our own program that run as Jobs.
 
 use std::fs;
 use std::path::Path;
 
 use codex_k8s_tests::page::{Code, Shell, code, one_line};
-use codex_k8s_tests::{ControlPlane, Guard, Identity, eventually};
+use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubelet, eventually};
 use serde_json::{Value, json};
 
 use crate::installed::playground;
@@ -216,8 +217,8 @@ const FIRST_DAY: [(&str, &str, bool); 7] = [
     ("kubectl get namespace codex-issue-hello -o yaml", "codex-k8s.dev/baseline-ready-at", false),
     ("kubectl --namespace codex-issue-hello get ", "limitrange/codex-run-limits", false),
     ("kubectl label --overwrite namespace codex-issue-hello ", "NS003", true),
-    ("codex-k8s-guard sweep --dry-run ", "nothing was deleted", false),
-    ("codex-k8s-guard explain ns/codex-issue-hello ", "codex-issue-hello", false),
+    ("codex-k8s-guard sweep --dry-run", "nothing was deleted", false),
+    ("codex-k8s-guard explain ns/codex-issue-hello", "codex-issue-hello", false),
     ("kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration ", "deleted", false),
     ("helm upgrade guard ", "has been upgraded", false),
 ];
@@ -247,6 +248,7 @@ fn each_step_of_the_first_day_does_what_the_page_says() {
         }
     };
     follow(before);
+    let _node = Kubelet::start(&control_plane, playground(), &Identity::collector(), &[]).unwrap();
     let guard = Guard::over(control_plane, playground()).unwrap();
     follow(after);
     // `helm upgrade` runs the hook that registers again; here there is no node for it.

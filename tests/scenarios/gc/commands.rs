@@ -156,7 +156,7 @@ fn each_way_to_fail_has_its_code_and_says_what_it_is() {
     assert!(code == 2 && text.contains("expected sqlite:FILE") && !text.contains("secret"), "{text}");
     let (code, text) = refused(&cluster, &["sweep", "--runs=http://u:secret@h/d"]);
     assert!(code == 2 && !text.contains("secret"), "{text}");
-    let (code, text) = refused(&cluster, &["sweep", "--install-namespace=absent"]);
+    let (code, text) = refused(&cluster, &["sweep", "--guard-namespace=absent"]);
     assert!(code == 4 && text.contains("does namespace absent exist?"), "{text}");
     let (code, text) = refused(&cluster, &["audit", "list", "--audit-store=sqlite:/dev/full"]);
     assert_eq!(code, 5, "{text}");

@@ -4,9 +4,11 @@ use std::process::Stdio;
 
 use codex_k8s_gc::fault::Point;
 use codex_k8s_shared::audit::EventType::{Cleaned, CleanupIntended, CleanupSkipped};
-
-use crate::harness::{Cluster, Ns, SweepOutcome, minutes, unique};
+use codex_k8s_tests::process::Process;
+use http::Method;
 use serde_json::json;
+
+use crate::harness::{Cluster, Ns, SweepOutcome, minutes, soon, unique};
 
 #[test]
 fn after_a_kill_at_any_step_the_next_sweep_ends_the_work_with_no_row_missing_or_twice() {
@@ -31,6 +33,27 @@ fn after_a_kill_at_any_step_the_next_sweep_ends_the_work_with_no_row_missing_or_
         deleted.push(goes);
     }
     cluster.agrees(&deleted);
+}
+
+#[test]
+fn a_sweep_that_is_terminated_does_not_wait_for_a_deletion_and_the_next_one_completes_it() {
+    let cluster = Cluster::new();
+    let name = unique("codex-issue");
+    cluster.create_namespace(&Ns::expired(&name));
+    let config_maps = format!("/api/v1/namespaces/{name}/configmaps");
+    let block = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "block", "finalizers": ["example.org/block"]}});
+    cluster.create(&config_maps, &block);
+    let mut command = cluster.command(&["sweep", "--output=json"]);
+    let sweep = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    soon("its deletion has begun", || (!cluster.lives(&name)).then_some(()));
+    Process::of_child(&sweep).signal("TERM").unwrap();
+    let swept = SweepOutcome::of(&sweep.wait_with_output().unwrap());
+    assert!(swept.code == 1 && swept.told.contains("interrupted: nothing more was deleted"), "{swept:?}");
+    let free = json!({"metadata": {"finalizers": null}});
+    cluster.send(Method::PATCH, &format!("{config_maps}/block"), &free).object().unwrap();
+    assert_eq!(cluster.sweep(&[]).code, 0);
+    cluster.agrees(&[name]);
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Crowded {
     fn sweep(&self) -> SweepOutcome {
         let mut command = Command::new(playground());
         command
-            .args(["guard", "sweep", "--output=json"])
+            .args(["guard", "sweep", "--local", "--output=json"])
             .arg(format!("--policy={}", self.guard.file("policy.yaml").display()))
             .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector()).unwrap())
             .env("CODEX_K8S_GUARD_AUDIT_STORE", self.store());

@@ -37,7 +37,7 @@ fn get_lists_each_run_namespace_with_its_phase_in_each_format() {
     assert_eq!(cells(&fresh)[1], "Ready", "{table}");
     assert!(table.contains(&format!("held until {until}: the failed migration\n")), "{table}");
     assert!(!table.contains(&other), "{table}");
-    let (_, names, _) = got(&["--output=name", "--selector", "codex-k8s.dev/run-id"]);
+    let (_, names, _) = got(&[&expired, &fresh, "--output=name", "--selector", "codex-k8s.dev/run-id"]);
     let mut expected = [format!("namespace/{expired}"), format!("namespace/{fresh}")];
     expected.sort();
     assert_eq!(names.lines().collect::<Vec<_>>(), expected);

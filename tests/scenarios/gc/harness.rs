@@ -71,6 +71,7 @@ pub(crate) struct Cluster {
     runtime: Runtime,
     caller: Caller,
     folder: TempDir,
+    store: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -81,7 +82,8 @@ impl Cluster {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let caller = runtime.block_on(Caller::new(control_plane, &Identity::Admin)).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let cluster = Self { control_plane, runtime, caller, folder, _turn: turn };
+        let store = folder.path().join("audit.db");
+        let cluster = Self { control_plane, runtime, caller, folder, store, _turn: turn };
         let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": INSTALL_NAMESPACE}});
         cluster.send(Method::POST, "/api/v1/namespaces", &home);
         // The breaker must not compare with a sweep of another test.
@@ -149,7 +151,12 @@ impl Cluster {
 
     /// The store of this test.
     pub(crate) fn store(&self) -> PathBuf {
-        self.file("audit.db")
+        self.store.clone()
+    }
+
+    /// Uses the store in another file.
+    pub(crate) fn use_store(&mut self, file: PathBuf) {
+        self.store = file;
     }
 
     /// An option for a policy; `text` follows its first two lines.
@@ -160,13 +167,22 @@ impl Cluster {
         format!("--policy={}", file.display())
     }
 
-    /// A command of the garbage collector, on this cluster and store.
+    /// The file of a policy without any setting.
+    fn default_policy(&self) -> PathBuf {
+        let file = self.file("default-policy.yaml");
+        std::fs::write(&file, "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n").unwrap();
+        file
+    }
+
+    /// A command of the garbage collector, on this machine with this cluster and store.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(playground());
         command
             .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin).unwrap())
+            .env("CODEX_K8S_GUARD_LOCAL", "true")
+            .env("CODEX_K8S_GUARD_POLICY", self.default_policy())
             .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", self.store().display()));
         command
     }

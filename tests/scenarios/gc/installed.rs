@@ -67,12 +67,13 @@ impl Installed {
         let of_rows = mounts.iter().find(|mount| mount["name"] == "audit").unwrap();
         let mounted = of_rows["mountPath"].as_str().unwrap();
         let policy = self.guard.file("policy.yaml").display().to_string();
-        let args = texts("args").into_iter().map(|arg| arg.replace("/policy/policy.yaml", &policy));
         let mut command = Command::new(playground());
-        command.arg("guard").args(args).arg("--output=json").args(more);
+        command.arg("guard").args(texts("args")).arg("--output=json").args(more);
         for variable in container["env"].as_array().unwrap() {
             let value = match variable["value"].as_str() {
-                Some(value) => value.replace(mounted, &volume.display().to_string()),
+                Some(value) => value
+                    .replace(mounted, &volume.display().to_string())
+                    .replace("/policy/policy.yaml", &policy),
                 None if variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace" => {
                     INSTALL_NAMESPACE.to_owned()
                 }
@@ -181,7 +182,9 @@ fn a_persons_hold_and_a_managers_extension_by_kubectl_keep_a_namespace_within_th
     let lasts = "codex-k8s.dev/namespace-lease-ttl=1h0m0s";
     let ran = run(&["annotate", "--overwrite", "namespace", extended, &ends, lasts]);
     assert!(ran.succeeded(), "{ran}");
-    let container = json!({"command": ["codex-k8s-guard"], "args": ["sweep", "--policy=/policy/policy.yaml"], "env": [
+    let container = json!({"command": ["codex-k8s-guard"], "args": ["sweep"], "env": [
+        {"name": "CODEX_K8S_GUARD_LOCAL", "value": "true"},
+        {"name": "CODEX_K8S_GUARD_POLICY", "value": "/policy/policy.yaml"},
         {"name": "CODEX_K8S_GUARD_AUDIT_STORE", "value": "sqlite:/volume/audit.db"}],
         "volumeMounts": [{"name": "audit", "mountPath": "/volume"}]});
     let swept = || {

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod browser;
+mod by_hand;
 mod commands;
 mod crashes;
 mod crowds;

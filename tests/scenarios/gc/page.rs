@@ -37,6 +37,7 @@ fn the_page_shows_what_a_guarded_cluster_does_with_the_rights_of_the_collectors_
             .arg("guard")
             .args(args)
             .env("KUBECONFIG", &kubeconfig)
+            .env("CODEX_K8S_GUARD_LOCAL", "true")
             .env("POD_NAMESPACE", INSTALL_NAMESPACE);
         command.arg(format!("--policy={}", cluster.guard.file("policy.yaml").display()));
         command.arg(format!("--audit-store=sqlite:{}", cluster.guard.file("audit.db").display()));

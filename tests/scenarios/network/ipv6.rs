@@ -43,8 +43,11 @@ fn serve_reconcile_sweep_and_page_work_on_ipv6_alone() {
 
     let kubeconfig = guard.control_plane.kubeconfig(&Identity::collector()).unwrap();
     let store = format!("--audit-store=sqlite:{}", guard.file("audit.db").display());
+    let policy = guard.file("collectors-policy.yaml");
+    std::fs::write(&policy, "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n").unwrap();
     let swept = Command::new(playground())
-        .args(["guard", "sweep", "--output=json", &store])
+        .args(["guard", "sweep", "--local", "--output=json", &store, "--policy"])
+        .arg(&policy)
         .env("KUBECONFIG", &kubeconfig)
         .output()
         .unwrap();

@@ -193,7 +193,7 @@ impl Installed {
     pub(crate) fn rows_of(&self, namespace: &str) -> String {
         let store = format!("sqlite:{}", self.rows.join("audit.db").display());
         let ran = std::process::Command::new(playground())
-            .args(["guard", "audit", "list", namespace])
+            .args(["guard", "audit", "list", namespace, "--local"])
             .env("CODEX_K8S_GUARD_AUDIT_STORE", store)
             .output()
             .unwrap();

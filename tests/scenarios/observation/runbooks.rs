@@ -1,11 +1,11 @@
-//! Every command of docs/alerts.md, verbatim, on a real control plane with the chart's objects in it. Pods do not run
-//! there: a command that reads logs finds the Pods of its Deployment, and no logs; one about a Deployment that does not
+//! Every command of docs/alerts.md, verbatim, on a real control plane with the chart's objects in it. Only the Pods of
+//! commands by hand run there: a command that reads logs finds the Pods of its Deployment, and no logs; one about a Deployment that does not
 //! exist fails.
 
 use std::fs;
 
 use codex_k8s_tests::page::{Code, Shell, code, one_line};
-use codex_k8s_tests::{ControlPlane, Guard, Identity, chart, eventually};
+use codex_k8s_tests::{ControlPlane, Guard, Identity, Kubelet, chart, eventually};
 use serde_json::{Value, json};
 
 use crate::cluster::{TIMEOUT, playground};
@@ -13,6 +13,7 @@ use crate::cluster::{TIMEOUT, playground};
 const PAGE: &str = include_str!("../../../docs/alerts.md");
 const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 const COLLECTORS_POLICY: &str = "collector.yaml";
+const INSTALLED: &str = "policy: {cleanup: {waitForGone: 30s}}";
 const HEAD: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 
 /// The result of a command.
@@ -137,7 +138,8 @@ const EXPECTED: [(&str, &str, Outcome); 27] = [
 
 /// Placeholders in the commands, and their values here.
 const PLACEHOLDERS: [(&str, &str); 3] = [
-    ("deletion=N", "deletion=5"),
+    // Without a terminal, the question cannot be answered.
+    ("deletion=N", "deletion=5 --yes"),
     ("explain ns/NAME", "explain ns/codex-issue-stuck"),
     ("explain RULE", "explain JOB004"),
 ];
@@ -169,6 +171,8 @@ fn is_command(code: &str) -> bool {
 
 /// A guarded cluster with the chart's objects, and a shell whose `PATH` has our programs.
 struct Operator {
+    // The node ends first.
+    _node: Kubelet,
     guard: Guard,
     shell: Shell,
 }
@@ -177,7 +181,8 @@ impl Operator {
     fn new() -> Self {
         let control_plane = ControlPlane::start(playground()).unwrap();
         let shell = Shell::new(&control_plane, playground()).unwrap();
-        let shell = shell.with("CODEX_K8S_GUARD_POLICY", COLLECTORS_POLICY);
+        let node = Kubelet::start(&control_plane, playground(), &Identity::collector(), &[]).unwrap();
+        let rows = node.volume("codex-k8s-gc-audit").unwrap().join("audit.db");
         // Before the webhook is registered, because leases cannot be shortened later.
         create(
             &control_plane,
@@ -188,12 +193,15 @@ impl Operator {
         for object in [expired("codex-issue-stuck"), block] {
             create(&control_plane, &object);
         }
-        write_collectors_policy(&shell, "5s");
-        let (code, told) = shell.told("codex-k8s-guard sweep").unwrap();
+        fs::write(shell.file(COLLECTORS_POLICY), format!("{HEAD}cleanup: {{waitForGone: 5s}}\n")).unwrap();
+        let store = rows.display();
+        let sweep = format!(
+            "codex-k8s-guard sweep --local --policy={COLLECTORS_POLICY} --audit-store=sqlite:{store}"
+        );
+        let (code, told) = shell.told(&sweep).unwrap();
         assert_eq!(code, Some(1), "it does not end: {told}");
-        write_collectors_policy(&shell, "30s");
         create(&control_plane, &expired("codex-issue-expired"));
-        let operator = Self { guard: Guard::over(control_plane, playground()).unwrap(), shell };
+        let operator = Self { _node: node, guard: Guard::over(control_plane, playground()).unwrap(), shell };
         operator.install();
         operator.break_something();
         operator
@@ -202,7 +210,7 @@ impl Operator {
     /// Installs all objects of the chart, except for the Pod of `helm test`; and the Secrets that its reconciler
     /// creates.
     fn install(&self) {
-        let objects = chart::objects(&chart::rendered(INSTALL_NAMESPACE, "").unwrap()).unwrap();
+        let objects = chart::objects(&chart::rendered(INSTALL_NAMESPACE, INSTALLED).unwrap()).unwrap();
         let objects: Vec<_> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let kubectl = self.guard.kubectl(&Identity::Admin).unwrap();
@@ -244,12 +252,6 @@ impl Operator {
         .unwrap();
         fs::write(self.shell.file("policy.yaml"), format!("{HEAD}leases: {{}}\n")).unwrap();
     }
-}
-
-/// Writes a policy for a collector that waits no longer than `timeout` for a deletion.
-fn write_collectors_policy(shell: &Shell, timeout: &str) {
-    let policy = format!("{HEAD}cleanup: {{waitForGone: {timeout}}}\n");
-    fs::write(shell.file(COLLECTORS_POLICY), policy).unwrap();
 }
 
 #[track_caller]

@@ -106,6 +106,8 @@ impl Collector {
     }
 }
 
+/// A policy without any setting.
+const POLICY: &str = "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n";
 const NAME: &str = "codex-issue-traced";
 
 /// Sends a request that is refused, and returns the decision's id.
@@ -145,8 +147,11 @@ fn a_collector_is_sent_a_span_of_each_review_each_look_and_each_sweep() {
     collector.await_spans("codex-k8s-webhook", "review", &[("entry", "mutate"), ("verdict", "mutated")]);
     collector.await_spans("codex-k8s-reconcile", "reconcile", &[("namespace", NAME), ("missing", "")]);
 
+    let policy = guard.file("collectors-policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
     let swept = Command::new(playground())
-        .args(["guard", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
+        .args(["guard", "sweep", "--local", "--dry-run", "--policy"])
+        .arg(&policy)
         .env("KUBECONFIG", guard.control_plane.kubeconfig(&Identity::Admin).unwrap())
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", collector.address))
         .output()
@@ -175,13 +180,16 @@ fn without_its_collector_a_webhook_says_so_and_decides_as_before() {
 
 #[test]
 fn an_address_that_is_no_collectors_is_refused_and_an_empty_one_is_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), POLICY).unwrap();
     for (endpoint, code, words) in [
         ("collector:4318", 2, "--otlp-endpoint names no collector: found \"collector:4318\"; expected"),
         // It gets as far as connecting to a cluster.
         ("", 4, "/nowhere"),
     ] {
         let ran = Command::new(playground())
-            .args(["guard", "sweep", "--dry-run", "--audit-store=sqlite::memory:"])
+            .args(["guard", "sweep", "--local", "--dry-run", "--policy"])
+            .arg(file.path())
             .env("KUBECONFIG", "/nowhere")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
             .output()

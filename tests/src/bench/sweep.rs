@@ -124,9 +124,12 @@ impl Bench<'_> {
     /// Runs a sweep and returns its peak memory in bytes.
     fn sweep(&self, args: &[&str]) -> anyhow::Result<u64> {
         let store = format!("sqlite:{}", self.file("bench.db").display());
+        let policy = self.file("policy.yaml");
+        std::fs::write(&policy, "apiVersion: policy.codex-k8s.dev/v1alpha1\nkind: RunPolicy\n")?;
         let report = std::fs::File::create(self.file("report.json"))?;
         let mut swept = Command::new(self.playground)
-            .args(["guard", "sweep", "--output=json", "--requests-per-second=2000"])
+            .args(["guard", "sweep", "--local", "--output=json", "--requests-per-second=2000"])
+            .env("CODEX_K8S_GUARD_POLICY", policy)
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&Identity::Admin)?)
             .env("CODEX_K8S_GUARD_AUDIT_STORE", store)

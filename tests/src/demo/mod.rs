@@ -125,6 +125,7 @@ impl Show<'_> {
             .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.guard.control_plane.kubeconfig(&Identity::collector())?)
+            .env("CODEX_K8S_GUARD_LOCAL", "true")
             .env("CODEX_K8S_GUARD_POLICY", self.guard.file("policy.yaml"))
             .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", self.guard.file("audit.db").display()))
             .output()?;

@@ -144,7 +144,7 @@ impl Installation {
     pub(crate) fn reconcile(&self, name: &str, args: &[String]) -> Reconciler {
         let mut all = vec![
             format!("--policy={}", self.policy_file()),
-            format!("--install-namespace={INSTALL_NAMESPACE}"),
+            format!("--guard-namespace={INSTALL_NAMESPACE}"),
             "--certificates".to_owned(),
             "--reload-interval=200ms".to_owned(),
             "--certificate-interval=500ms".to_owned(),
@@ -216,6 +216,7 @@ impl Installation {
             .arg("guard")
             .args(args)
             .env("KUBECONFIG", self.control_plane.kubeconfig(&identity).unwrap())
+            .env("CODEX_K8S_GUARD_LOCAL", "true")
             .env("CODEX_K8S_GUARD_AUDIT_STORE", format!("sqlite:{}", store.display()))
             .output()
             .unwrap()

@@ -10,11 +10,14 @@ use std::collections::BTreeSet;
 use crate::documented::document;
 use crate::values::{SETS, objects, rendered, set};
 use installation::{INSTALL_NAMESPACE, Installation, lacks};
-use situations::{COLLECTOR, CONFIGURATIONS, RECONCILE, Rights, UNINSTALL};
+use situations::{COLLECTOR, CONFIGURATIONS, OPERATOR, RECONCILE, Rights, UNINSTALL};
 use table::{Request, Right, markdown};
 
 /// Values that enable everything that needs rights.
-const VALUES: &str = "policy: {quotas: {agentJobsPerProject: {max: 4}}}";
+const VALUES: &str = "\
+policy: {quotas: {agentJobsPerProject: {max: 4}}}
+operatorRole: {enabled: true, subjects: [{kind: ServiceAccount, namespace: codex-k8s-guard, name: codex-k8s-operator}]}
+";
 
 /// Everything that the chart grants, however it is installed.
 fn all_rights() -> BTreeSet<Right> {
@@ -35,6 +38,8 @@ fn every_set_of_values_grants_a_part_of_the_same_rights() {
     // The rights that limit agent Jobs; the reconciler lists Jobs without a limit as well.
     let limits =
         |right: &&Right| right.resource == "jobs" && right.account == RECONCILE && right.verb != "list";
+    // The Role of operators has no subject by default.
+    let all: BTreeSet<_> = all.into_iter().filter(|right| right.account != OPERATOR).collect();
     let default: BTreeSet<_> = all.iter().filter(|right| !limits(right)).cloned().collect();
     for (name, ..) in &SETS {
         let found = granted(name);
@@ -69,8 +74,9 @@ fn the_rights_are_documented_as_they_are() {
 
 #[test]
 fn what_the_chart_grants_is_what_the_programs_use_and_nothing_is_missing() {
-    let at = Installation::new(&objects(&rendered(&("rights", INSTALL_NAMESPACE, VALUES))));
-    compare(&situations::run(at, all_rights()));
+    let objects = objects(&rendered(&("rights", INSTALL_NAMESPACE, VALUES)));
+    let at = Installation::new(&objects);
+    compare(&situations::run(at, all_rights(), &objects));
 }
 
 /// Returns true if a right was used, with any result, even a refusal by our webhook.

@@ -1,19 +1,22 @@
 //! The duties of the programs, one situation after the other.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use codex_k8s_tests::identity::EVERY_RIGHT;
 use codex_k8s_tests::process::Process;
-use codex_k8s_tests::{Answer, Identity};
+use codex_k8s_tests::{Answer, Identity, Kubelet};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::installation::{AUTHORITY, INSTALL_NAMESPACE, Installation, LEAF};
 use super::table::{Request, Right};
+use crate::installed::playground;
 
 /// Leases that may end soon, and a sweep that does not wait.
 const POLICY: &str =
     "lease: {minTtl: 1s}\ncleanup: {grace: 1s}\nidentities: {breakGlass: {users: [vandal]}}\n";
+const POLICY_MAP: &str = "codex-k8s-policy";
 const LIMITED: &str = "quotas: {agentJobsPerProject: {max: 1}}\n";
 /// A baseline in which no object is desired any more.
 const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limitRange: null}}\n";
@@ -21,6 +24,7 @@ const BARE: &str = "baseline: {fullEnv: {access: none, resourceQuota: null, limi
 pub(crate) const RECONCILE: &str = "codex-k8s-reconcile";
 pub(crate) const COLLECTOR: &str = "codex-k8s-gc";
 pub(crate) const UNINSTALL: &str = "codex-k8s-uninstall";
+pub(crate) const OPERATOR: &str = "codex-k8s-operator";
 const REGISTRATION: &str = "codex-k8s-registration";
 pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -127,13 +131,14 @@ impl Installation {
 }
 
 /// Goes through all situations, and terminates what runs.
-pub(crate) fn run(at: Installation, granted: BTreeSet<Right>) -> Rights {
+pub(crate) fn run(at: Installation, granted: BTreeSet<Right>, objects: &[Value]) -> Rights {
     let mut rights = Rights { at, granted, missed: BTreeSet::new() };
     rights.at.write_policy(POLICY);
     let running = begin(&mut rights);
     look_after(&mut rights);
     limit_agent_jobs(&rights.at);
     sweep(&mut rights);
+    operate(&rights.at, objects);
     assert!(rights.at.run_plainly("codex-k8s-deregistration", &["unregister"]).status.success());
     // Watches are in the audit log once they have ended.
     for process in running {
@@ -348,6 +353,41 @@ fn sweep(rights: &mut Rights) {
     for _ in 0..2 {
         assert!(!at.run(COLLECTOR, &["sweep", "--audit-store=sqlite:/nowhere/audit.db"]).status.success());
     }
+}
+
+/// Commands by hand, which run as Jobs made from the chart's CronJob. Nothing of them is left.
+fn operate(at: &Installation, objects: &[Value]) {
+    let is_read = |object: &&Value| {
+        object["kind"] == "CronJob"
+            || (object["kind"] == "ConfigMap" && object["metadata"]["name"] == POLICY_MAP)
+    };
+    let read: Vec<_> = objects.iter().filter(is_read).cloned().collect();
+    assert_eq!(read.len(), 2);
+    at.apply(&read);
+    let node = Kubelet::start(&at.control_plane, playground(), &Identity::collector(), &[]).unwrap();
+    let file = at.control_plane.folder().join("policy.yaml").display().to_string();
+    for (args, code) in [
+        (["sweep", "--dry-run"], 0),
+        (["explain", "ns/default"], 0),
+        (["policy", "diff"], 1),
+        (["audit", "list"], 5),
+    ] {
+        let operator = Identity::service_account(INSTALL_NAMESPACE, OPERATOR);
+        let mut command = Command::new(playground());
+        command.arg("guard").args(args).args(["--guard-namespace", INSTALL_NAMESPACE]);
+        if args[0] == "policy" {
+            command.arg(&file);
+        }
+        let ran =
+            command.env("KUBECONFIG", at.control_plane.kubeconfig(&operator).unwrap()).output().unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    at.delete(&format!("{}/configmaps/{POLICY_MAP}", path(INSTALL_NAMESPACE)));
+    at.soon("the Pods are gone", || {
+        let pods = at.find(&format!("{}/pods", path(INSTALL_NAMESPACE)))?;
+        pods["items"].as_array()?.is_empty().then_some(())
+    });
+    drop(node);
 }
 
 /// Uninstalls what the programs left, after all of them have ended.
