@@ -31,10 +31,10 @@ fn machine() -> tempfile::TempDir {
 /// The answer to kubectl about the last word of a command line of its plugin.
 fn completed(line: &[&str]) -> Vec<String> {
     let folder = machine();
-    let link = folder.path().join("kubectl_complete-guard");
-    symlink(PROGRAM, &link).unwrap();
-    let mut linked = Command::new(link);
-    let text = printed(linked.args(line).env("KUBECONFIG", folder.path().join("kubeconfig")));
+    let plugin = folder.path().join("kubectl_complete-guard");
+    symlink(PROGRAM, &plugin).unwrap();
+    let mut command = Command::new(plugin);
+    let text = printed(command.args(line).env("KUBECONFIG", folder.path().join("kubeconfig")));
     text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use clap_complete::ArgValueCandidates;
 use codex_k8s_gc::clock::Clock;
 use codex_k8s_shared::cleanup::Candidate;
 use codex_k8s_shared::{keys, paged};
@@ -19,7 +20,7 @@ use kube::{Api, Client};
 
 use crate::cluster::ClusterArgs;
 use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
-use crate::{output, process};
+use crate::{completion, output, process};
 use columns::Columns;
 use line::{COLUMNS, Line, WIDE};
 
@@ -42,7 +43,7 @@ pub(super) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Namespaces to list (default: all run namespaces)
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(completion::run_namespaces))]
     names: Vec<String>,
     /// Label selector that the namespaces must match as well
     #[arg(long, short = 'l', value_name = "SELECTOR")]
@@ -198,7 +199,7 @@ impl Printer {
                 let cells = self.cells(lines);
                 self.columns.format(&cells)
             }
-            Form::Name => lines.iter().map(|line| format!("namespace/{}\n", line.name)).collect(),
+            Form::Name => lines.iter().flat_map(|line| ["namespace/", &line.name, "\n"]).collect(),
             Form::Json => {
                 let lines = lines.iter().map(|line| serde_json::to_string(line).map(|text| text + "\n"));
                 lines.collect::<Result<String, _>>()?
