@@ -20,6 +20,7 @@ mod installation;
 mod kubeconfig;
 mod kubernetes;
 mod output;
+mod page;
 pub mod pages;
 mod policy;
 mod policy_file;
@@ -78,6 +79,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Get(get::Args),
+    Page(page::Args),
     Replay(replay::Args),
     /// Print, lint, compare and hash policies
     #[command(subcommand)]
@@ -131,6 +133,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Explain(args) => args.run(line),
             Self::Get(args) => args.run(),
+            Self::Page(args) => args.run(),
             Self::Replay(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Render(args) => args.run(),

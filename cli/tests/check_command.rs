@@ -96,7 +96,11 @@ fn what_cannot_be_evaluated_ends_with_2_and_says_where() {
         (&[], b"apiVersion: v1\nkind: [Job\n", "-:2:7: found what is neither YAML nor JSON"),
         (&[], b"kind: Job\nmetadata: {}\n", "-:1:1: apiVersion: found nothing"),
         (&["absent.yaml"], b"", "failed to read absent.yaml"),
-        (&["--context=staging"], NAMESPACE.as_bytes(), "--kubeconfig and --context require --live"),
+        (
+            &["--context=staging"],
+            NAMESPACE.as_bytes(),
+            "--kubeconfig, --context, --cluster and --user require --live",
+        ),
         (&["--policy=policy.yaml"], NAMESPACE.as_bytes(), "is not a valid policy"),
         (&["--output=xml"], b"", "invalid value 'xml'"),
     ] {

@@ -28,13 +28,15 @@ fn run(identity: &Identity, args: &[&str], payload: &str) -> Output {
     process.wait_with_output().unwrap()
 }
 
-/// The output of a command that ended with this code; on failure, its error.
+/// The output of a command that ended with this code; on failure, its error. The context that it names before it writes
+/// is left out.
 #[track_caller]
 fn told(output: &Output, code: i32) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{all}");
-    all
+    let lines = all.split_inclusive('\n').filter(|line| !line.starts_with("note: using context "));
+    lines.collect()
 }
 
 /// The objects of a run.

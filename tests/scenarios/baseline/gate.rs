@@ -174,7 +174,7 @@ fn a_server_dry_run_is_reported_why_it_would_wait_does_not_wait_and_leaves_nothi
     let real = developer.send(Method::POST, &path, &job("dry"));
     assert_eq!(real.code, 429, "{real:?}");
     let (_, told) = real.message().split_once("denied the request: ").unwrap();
-    let (told, _) = told.split_once(" (run kubectl guard").unwrap();
+    let (told, _) = told.rsplit_once(" (see http").unwrap();
     let warned = rehearsed.warnings.join("\n").replace("\\\"", "\"");
     assert!(told.starts_with("GATE001: ") && warned.contains(told), "{told}\n{warned}");
 }

@@ -57,8 +57,8 @@ fn the_chart_is_well_formed_and_a_value_that_is_mistaken_is_refused() {
         ("serve: {replicas: 0}", "minimum"),
         ("gc: {mode: never}", "/gc/mode"),
         (
-            "gc: {mode: cronjob, page: {enabled: true}}",
-            "gc.mode is cronjob; the page is the daemon's: set gc.mode to daemon",
+            "gc: {mode: cronjob, page: {hosts: [guard.example.org]}}",
+            "gc.mode is cronjob, and the daemon serves the page: set gc.mode to daemon",
         ),
         ("gc: {page: {hosts: [\"a b\"]}}", "/gc/page/hosts"),
         ("image: {digest: latest}", "/image/digest"),
@@ -170,14 +170,15 @@ fn rules<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a [Value] {
 
 #[test]
 fn the_page_needs_no_more_rights_and_is_reached_by_no_one_but_its_proxy() {
-    let usual = objects(&rendered(set("default")));
-    let (alone, proxied) = (objects(&rendered(set("page"))), objects(&rendered(set("page-behind-a-proxy"))));
+    let without = objects(&rendered(set("no-page")));
+    let (alone, proxied) =
+        (objects(&rendered(set("default"))), objects(&rendered(set("page-behind-a-proxy"))));
     let has = |objects: &[Value], kind: &str, name: &str| {
         objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     };
     for objects in [&alone, &proxied] {
         for kind in ["ClusterRole", "Role"] {
-            assert_eq!(rules(objects, kind, "codex-k8s-gc"), rules(&usual, kind, "codex-k8s-gc"));
+            assert_eq!(rules(objects, kind, "codex-k8s-gc"), rules(&without, kind, "codex-k8s-gc"));
         }
     }
     assert!(!has(&alone, "Service", "codex-k8s-gc-page") && has(&proxied, "Service", "codex-k8s-gc-page"));

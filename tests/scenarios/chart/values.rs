@@ -44,11 +44,11 @@ pub(crate) const SETS: [Set; 25] = [
     ("default", INSTALL_NAMESPACE, ""),
     ("other-namespace", "agents-guard", ""),
     ("cronjob", INSTALL_NAMESPACE, "gc: {mode: cronjob, schedule: \"@hourly\", timeZone: Europe/Berlin}"),
-    ("page", "agents-guard", "gc: {page: {enabled: true}}"),
+    ("no-page", "agents-guard", "gc: {page: {enabled: false}}"),
     (
         "page-behind-a-proxy",
         INSTALL_NAMESPACE,
-        "gc: {page: {enabled: true, hosts: [guard.example.org, guard]}}\n\
+        "gc: {page: {hosts: [guard.example.org, guard]}}\n\
          networkPolicy: {metrics: [{podSelector: {}}], page: [{podSelector: {matchLabels: {app: proxy}}}]}",
     ),
     // As people write it; Helm reads false.

@@ -18,7 +18,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 const NOT_RUN: [(&str, &str); 10] = [
     ("helm test ", "it needs a Pod that runs; `make test-node` runs it"),
     ("kubectl -n codex-k8s-guard wait ", "the Job needs a Pod that runs; `make test-node` waits for it"),
-    ("kubectl port-forward ", "it needs a Pod that runs; `make test-node` does it"),
+    ("kubectl guard page", "it needs a Pod that runs; `make test-node` does it"),
     ("make image", "it builds for minutes; CI does"),
     ("kind ", "it needs a container engine"),
     ("minikube ", "it needs a container engine or virtual machines"),

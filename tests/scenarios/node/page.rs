@@ -1,52 +1,48 @@
 //! The daemon's page, as an operator reaches it.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
-use codex_k8s_tests::binaries::Binaries;
 use codex_k8s_tests::{Health, Identity, eventually};
 
-use crate::harness::{INSTALL_NAMESPACE, Installed, TIMEOUT, machine_can};
+use crate::harness::{Installed, TIMEOUT, machine_can, playground};
 
-const VALUES: &str = "gc: {page: {enabled: true}}";
+const VALUES: &str = "operatorRole: {enabled: true, subjects: [{kind: Group, name: operators}]}";
 
-/// A local port forwarded to the page until it is dropped, as in the chart's notes.
+/// A local port forwarded to the page until it is dropped.
 struct Forwarded {
-    kubectl: Child,
+    command: Child,
     page: Health,
 }
 
 impl Forwarded {
     fn new(cluster: &Installed) -> Self {
-        let kubeconfig = cluster.node.control_plane().kubeconfig(&Identity::Admin).unwrap();
-        let mut kubectl = Command::new(Binaries::find().unwrap().path("kubectl"))
-            .args(["port-forward", "--namespace", INSTALL_NAMESPACE, "deployment/codex-k8s-gc", ":8081"])
-            .arg("--address=127.0.0.1")
-            .env("KUBECONFIG", kubeconfig)
+        let operator = Identity::user("olga").in_group("operators");
+        let mut command = Command::new(playground())
+            .args(["guard", "page", "--no-browser"])
+            .env("KUBECONFIG", cluster.node.control_plane().kubeconfig(&operator).unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = String::new();
-        BufReader::new(kubectl.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
-        let port =
-            told.trim().strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
-        let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{told:?}"));
-        Self { kubectl, page: Health(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) }
+        let mut address = String::new();
+        BufReader::new(command.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
+        let page = address.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
+        let page = page.and_then(|page| page.parse().ok()).unwrap_or_else(|| panic!("{address:?}"));
+        Self { command, page: Health(page) }
     }
 }
 
 impl Drop for Forwarded {
     fn drop(&mut self) {
         // It may have exited by itself.
-        let _ = self.kubectl.kill();
-        let _ = self.kubectl.wait();
+        let _ = self.command.kill();
+        let _ = self.command.wait();
     }
 }
 
 #[test]
 #[ignore = "takes a real node: make test-node"]
-fn the_page_is_reached_by_kubectl_port_forward_and_lists_the_namespaces() {
+fn one_command_forwards_the_page_to_an_operator_and_it_lists_the_namespaces() {
     if !machine_can() {
         return;
     }
@@ -60,4 +56,9 @@ fn the_page_is_reached_by_kubectl_port_forward_and_lists_the_namespaces() {
         (text.starts_with("HTTP/1.1 200") && text.contains(name)).then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}: {text}\n{}", cluster.happened()));
+    // More than one connection, at the same time.
+    let status = || forwarded.page.get("/status.json").unwrap();
+    let both =
+        std::thread::scope(|scope| [scope.spawn(status), scope.spawn(status)].map(|one| one.join().unwrap()));
+    assert!(both.iter().all(|text| text.contains(name)), "{both:?}");
 }

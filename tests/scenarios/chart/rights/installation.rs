@@ -271,6 +271,8 @@ pub(crate) fn lacks(request: &Request, right: &Right) -> bool {
     let (resource, words) = match right.verb.as_str() {
         "escalate" => ("roles", "is attempting to grant RBAC permissions not currently held".to_owned()),
         "bind" => ("rolebindings", "is attempting to grant RBAC permissions not currently held".to_owned()),
+        // The API server checks it after `get`, and gives no reason.
+        "create" if right.resource == "pods/portforward" => (&*right.resource, " is forbidden: ".to_owned()),
         verb => (&*right.resource, format!("cannot {verb} resource \"{}\"", right.resource)),
     };
     request.account == right.account

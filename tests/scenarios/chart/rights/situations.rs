@@ -1,11 +1,12 @@
 //! The duties of the programs, one situation after the other.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use codex_k8s_tests::identity::EVERY_RIGHT;
 use codex_k8s_tests::process::Process;
-use codex_k8s_tests::{Answer, Identity, Kubelet};
+use codex_k8s_tests::{Answer, Health, Identity, Kubelet};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -139,6 +140,7 @@ pub(crate) fn run(at: Installation, granted: BTreeSet<Right>, objects: &[Value])
     limit_agent_jobs(&rights.at);
     sweep(&mut rights);
     operate(&rights.at, objects);
+    open_page(&mut rights);
     assert!(rights.at.run_plainly("codex-k8s-deregistration", &["unregister"]).status.success());
     // Watches are in the audit log once they have ended.
     for process in running {
@@ -388,6 +390,47 @@ fn operate(at: &Installation, objects: &[Value]) {
         pods["items"].as_array()?.is_empty().then_some(())
     });
     drop(node);
+}
+
+/// Opens the page of two daemons. Their node does not exist, so that the API server cannot connect to them.
+fn open_page(rights: &mut Rights) {
+    rights.without(OPERATOR, "", "pods/portforward", "create", |at| {
+        let refused = forward_to("codex-k8s-gc-a", at);
+        assert!(refused.contains("403"), "{refused}");
+    });
+    let failed = forward_to("codex-k8s-gc-b", &rights.at);
+    assert!(failed.contains("failed to forward a connection: ") && !failed.contains("403"), "{failed}");
+}
+
+/// Requests the page of a daemon, and returns the warning about it.
+fn forward_to(pod: &str, at: &Installation) -> String {
+    let pods = format!("{}/pods", path(INSTALL_NAMESPACE));
+    let daemon = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": pod, "labels": {
+            "app.kubernetes.io/name": COLLECTOR, "app.kubernetes.io/part-of": "codex-k8s-guard"}},
+        "spec": {"nodeName": "missing", "automountServiceAccountToken": false, "containers": [
+            {"name": "gc", "image": "codex-k8s-guard", "args": ["daemon", "--admin-listen=127.0.0.1:8081"]}]}});
+    at.done(Method::POST, &pods, &daemon);
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    at.done(Method::PATCH, &format!("{pods}/{pod}/status"), &ready);
+    let operator = Identity::service_account(INSTALL_NAMESPACE, OPERATOR);
+    let mut page = Command::new(playground())
+        .args(["guard", "page", "--no-browser", "--guard-namespace", INSTALL_NAMESPACE])
+        .env("KUBECONFIG", at.control_plane.kubeconfig(&operator).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    BufReader::new(page.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
+    let address = address.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).unwrap();
+    let answer = Health(address.parse().unwrap()).get("/");
+    assert!(!answer.is_ok_and(|text| text.starts_with("HTTP/")), "nothing answers");
+    Process::of_child(&page).signal("INT").unwrap();
+    let ran = page.wait_with_output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    at.done(Method::DELETE, &format!("{pods}/{pod}?gracePeriodSeconds=0"), &Value::Null);
+    String::from_utf8(ran.stderr).unwrap()
 }
 
 /// Uninstalls what the programs left, after all of them have ended.
