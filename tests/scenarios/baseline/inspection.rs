@@ -115,7 +115,10 @@ fn is_closed_because_of_what_was_left(admin: &Client<'_>, name: &str) {
     assert!(!admin.is_open(name));
     let events = || admin.get(&format!("{}/events", at(name)))["items"].as_array().unwrap().clone();
     let is_reported = |event: &Value| {
-        event["reason"] == "GateStaysClosed" && event["message"].to_string().contains("Role wide (RBAC001)")
+        let message = event["message"].to_string();
+        event["reason"] == "GateStaysClosed"
+            && message.contains("Role wide (RBAC001)")
+            && message.contains("#gate001 or run kubectl guard explain GATE001)")
     };
     eventually("an Event says it", TIMEOUT, || events().iter().any(is_reported).then_some(())).unwrap();
     let answer = admin.send(Method::POST, &jobs(name), &job("early"));

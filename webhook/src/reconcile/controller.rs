@@ -27,7 +27,6 @@ use super::inspection::reason;
 use super::job_rows;
 use super::namespace::{Gate, Report, reconcile};
 use super::quota::namespaces::QuotaStatus;
-use super::quota::pending::PendingNamespace;
 use super::quota::{controller, job_controller};
 use super::traces;
 use crate::baseline::meta::MetaExt;
@@ -185,7 +184,8 @@ impl Context {
             Gate::Closed => {
                 self.metrics.gate("closed");
                 tracing::warn!(namespace, "the baseline is not complete, closed the gate");
-                let note = format!("new workloads wait for {}", report.left.missing().join(", "));
+                let missing = report.left.missing().join(", ");
+                let note = format!("new workloads wait for {missing} {}", self.help("GATE001"));
                 self.event_of_namespace(meta, EventType::Warning, "GateClosed", note).await;
             }
             Gate::Unchanged => {}
@@ -197,7 +197,9 @@ impl Context {
                 violations,
                 "the gate stays closed because existing objects violate the rules"
             );
-            let note = format!("new workloads wait for {violations}; the gate opens once they are gone");
+            let help = self.help("GATE001");
+            let note =
+                format!("new workloads wait for {violations}; the gate opens once they are gone {help}");
             self.event_of_namespace(meta, EventType::Warning, "GateStaysClosed", note).await;
         }
         for step in &report.done {
@@ -253,8 +255,11 @@ impl Context {
             QuotaStatus::Pending(waits) if report.newly_pending => {
                 self.metrics.refused(waits.scope.kind());
                 tracing::warn!(namespace, %waits, "the quota is exceeded, the namespace is pending");
-                self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", quota_exceeded(waits))
-                    .await;
+                let note = format!(
+                    "waiting for {waits}; no workload is admitted until then, and the lease is shortened to quotas.pendingTtl {}",
+                    self.help("QUOTA003")
+                );
+                self.event_of_namespace(meta, EventType::Warning, "QuotaExceeded", note).await;
             }
             QuotaStatus::Reserved if report.gate == Gate::Opened && meta.is_pending() => {
                 tracing::info!(namespace, "the quota is reserved, admitted the namespace");
@@ -264,12 +269,6 @@ impl Context {
             _ => {}
         }
     }
-}
-
-fn quota_exceeded(waits: &PendingNamespace) -> String {
-    format!(
-        "waiting for {waits}; no workload is admitted until then, and the lease is shortened to quotas.pendingTtl"
-    )
 }
 
 /// Returns the setting that includes an object in the baseline.

@@ -10,6 +10,11 @@ use super::context::Context;
 use crate::baseline::resource;
 
 impl Context {
+    /// Returns the end of a note about a rule: its address, as in a denial.
+    pub(super) fn help(&self, rule: &str) -> String {
+        self.policy.load().denials.help(rule)
+    }
+
     /// Publishes an Event about a run namespace.
     pub(super) async fn event_of_namespace(
         &self,

@@ -327,7 +327,8 @@ impl Pass<'_> {
             Ok(changed) => {
                 if changed && written == PENDING_REASON_AT_CREATION {
                     self.context.metrics.refused(waits.scope.kind());
-                    let note = format!("waiting for {waits}; the Job is suspended until then");
+                    let help = self.context.help("QUOTA004");
+                    let note = format!("waiting for {waits}; the Job is suspended until then {help}");
                     tracing::info!(namespace = job.namespace, job = job.name, %waits, "the quota is exceeded, the Job is pending");
                     self.context.publish(&reference(job), EventType::Normal, "QuotaExceeded", note).await;
                 }
