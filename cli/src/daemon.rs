@@ -28,9 +28,9 @@ use page::{Page, PageArgs};
 fn help() -> String {
     let examples = "\
 Examples:
-  codex-k8s-guard daemon --policy policy.yaml --schedule '*/15 * * * *'
-  codex-k8s-guard daemon --schedule @hourly --time-zone Europe/Berlin --starting-deadline 10m
-  codex-k8s-guard daemon --admin-listen localhost:8081 --audit-store sqlite:audit.db";
+  codex-k8s-guard daemon --policy policy.yaml --audit-store sqlite:audit.db
+  codex-k8s-guard daemon --audit-store sqlite:audit.db --schedule @hourly --time-zone Europe/Berlin
+  codex-k8s-guard daemon --audit-store sqlite:audit.db --admin-listen localhost:8081";
     format!("{examples}\n\n{}", exit::HELP)
 }
 

@@ -57,8 +57,9 @@ const PLUGIN: &str = "kubectl-guard";
 const AFTER_HELP: &str = "\
 The cluster runs serve, reconcile, and either sweep or daemon. All other commands are for interactive use and CI.
 
-Commands that use a cluster take the cluster options of kubectl. sweep, audit and explain ns/NAME run in the installation,
-with its policy, audit store and identity. Durations are written like 10s, 5m or 1h30m.";
+Commands that use a cluster take the cluster options of kubectl. sweep, audit and explain ns/NAME
+run in the installation, with its policy, audit store and identity. Durations are written like 10s,
+5m or 1h30m.";
 
 /// Guard the namespaces and Jobs of AI agents: admission webhook, baseline reconciler and garbage collector
 #[derive(Debug, Parser)]
@@ -213,7 +214,7 @@ mod tests {
         let examples = examples.split("\n\n").next().unwrap_or_default();
         let lines = examples.lines().filter_map(|line| line.split('|').find(|call| call.contains(NAME)));
         let parts = |line: &str| {
-            let call = line.split('>').next().unwrap_or_default();
+            let call = line.split(['<', '>']).next().unwrap_or_default();
             let mut parts = Vec::new();
             for (index, part) in call.split('\'').enumerate() {
                 match index % 2 {

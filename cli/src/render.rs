@@ -25,7 +25,7 @@ use progress::Progress;
 const HELP: &str = "\
 Examples:
   codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913
-  codex-k8s-guard render - --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --release b --output json
+  codex-k8s-guard render - --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --release b --output json < payload.json
   codex-k8s-guard render payload.json --run-id 3f2b8c1e-9d47-4a06-b5e2-7c81d0f4a913 --wait
 
 Exit codes:

@@ -26,7 +26,7 @@ const REGISTER_AGAIN: &str =
 /// With one file, compares the installed policy with it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  codex-k8s-guard policy diff new.yaml\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json\n\nExit codes, like those of diff(1):\n  0  no differences\n  1  some settings differ\n  2  invalid usage or an invalid policy"
+    after_help = "Examples:\n  codex-k8s-guard policy diff new.yaml\n  codex-k8s-guard policy diff old.yaml new.yaml\n  codex-k8s-guard policy diff old.yaml - --output json < new.yaml\n\nExit codes, like those of diff(1):\n  0  no differences\n  1  some settings differ\n  2  invalid usage or an invalid policy"
 )]
 pub(crate) struct Args {
     /// Old policy file, or `-` for standard input; the installed policy, if it is left out; and the new policy file

@@ -19,10 +19,10 @@ use self::log::Part;
 
 const HELP: &str = "\
 Examples:
-  codex-k8s-guard replay /var/log/kubernetes/audit.log --policy new.yaml
+  codex-k8s-guard replay audit.log --policy new.yaml
   codex-k8s-guard replay audit-1.log.gz audit-2.log.gz audit.log --policy new.yaml --output json
   kubectl get namespaces -o yaml > before.yaml
-  zstdcat audit.log.zst | codex-k8s-guard replay - --old before.yaml
+  cat audit.log | codex-k8s-guard replay - --old before.yaml
 
 Exit codes:
   0  no recorded request would be newly denied

@@ -6,6 +6,7 @@
 mod base;
 mod cert_manager;
 mod documented;
+mod examples;
 mod generated;
 mod installed;
 mod monitoring;

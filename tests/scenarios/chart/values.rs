@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A name, the namespace of the release, and the values.
 pub(crate) type Set = (&'static str, &'static str, &'static str);
 
-const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
+pub(crate) const INSTALL_NAMESPACE: &str = "codex-k8s-guard";
 
 /// A namespace whose Pods may use the node's network.
 pub(crate) const HOST_NETWORK: &str = "host-network";
