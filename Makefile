@@ -57,6 +57,7 @@ cluster-down: ## Stop the control plane of `make cluster`
 test: lint ## Run everything that CI runs
 	$(PLAYGROUND) build
 	$(CARGO) test --locked --workspace --no-fail-fast
+	$(PLAYGROUND) versions --oldest --suites admission,baseline
 
 test-versions: ## Run the suites about the API server on every version of Kubernetes, and write docs/versions.md
 	$(PLAYGROUND) versions --write

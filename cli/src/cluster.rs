@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
 use codex_k8s_shared::install::DEFAULT_NAMESPACE;
+use codex_k8s_shared::telemetry;
 use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
@@ -42,6 +44,31 @@ pub(crate) struct ClusterArgs {
     /// Timeout for a response of the API server; 0 for none
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = HEADING)]
     request_timeout: Option<Duration>,
+    /// Level of the log messages on standard error, such as `debug` for each request; `RUST_LOG` overrides it (default:
+    /// `info` for serve, reconcile and daemon, none for other commands)
+    #[arg(long, short = 'v', value_enum, value_name = "LEVEL", help_heading = HEADING)]
+    log_level: Option<LogLevel>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    const fn filter(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// Option that names the install namespace.
@@ -111,8 +138,16 @@ impl ClusterArgs {
         target.client()
     }
 
-    /// Returns the cluster.
+    /// Returns the filter of log messages, if one is given.
+    pub(crate) fn log_filter(&self) -> Option<&'static str> {
+        self.log_level.map(LogLevel::filter)
+    }
+
+    /// Returns the cluster. Log messages are written from then on, if that is requested.
     pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        if let Some(filter) = self.log_filter() {
+            telemetry::begin_interactive(filter);
+        }
         let mut target = self.found().context("failed to find a cluster")?;
         self.limit(&mut target.config);
         Ok(target)

@@ -64,8 +64,9 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Ended {
         let runtime = process::runtime()?;
+        let filter = self.session.target().0.log_filter().unwrap_or("info");
         let _telemetry =
-            self.telemetry.begin("codex-k8s-gc", "info", runtime.handle()).or_exit(Exit::Usage)?;
+            self.telemetry.begin("codex-k8s-gc", filter, runtime.handle()).or_exit(Exit::Usage)?;
         runtime.block_on(self.sweep_for_ever())
     }
 

@@ -39,6 +39,14 @@ Exit codes:
   5  the audit store or the platform's database is unreachable or unusable
   6  another sweep is running";
 
+/// The exit codes of the commands that only read the cluster.
+pub(crate) const HELP_TO_READ: &str = "\
+Exit codes:
+  0  success
+  1  a namespace that is named was not found
+  2  invalid usage
+  4  the API server is unreachable, or refused a request";
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {

@@ -11,27 +11,29 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cluster::{ClusterArgs, InstallArgs};
-use crate::exit::{self, Ended, Exit, Failure, OrExit as _};
+use crate::exit::{Ended, Exit, Failure, OrExit as _};
 use crate::installation::Installation;
 use crate::{output, process};
 
 /// The option of the daemon that enables the page.
 const LISTEN: &str = "--admin-listen=";
 
-fn help() -> String {
-    let examples = "\
+const HELP: &str = "\
 Examples:
   codex-k8s-guard page
-  codex-k8s-guard page --no-browser --port 8081";
-    format!("{examples}\n\n{}", exit::HELP)
-}
+  codex-k8s-guard page --no-browser --port 8081
+
+Exit codes:
+  0  it was interrupted
+  2  invalid usage, or the port is in use
+  4  the API server is unreachable, or refused a request, or no daemon serves the page";
 
 /// Open the page about the run namespaces in a browser
 ///
 /// Forwards a port of this machine to the daemon's page until the command is interrupted, as kubectl port-forward does.
-/// Only this machine can reach the port. Needs list on Pods and create on pods/portforward in the install namespace.
+/// Only this machine can reach the port. Needs list on Pods, and get and create on pods/portforward in the install namespace.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help())]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,

@@ -98,7 +98,11 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let runtime = process::runtime()?;
-        let _telemetry = self.telemetry.begin("codex-k8s-reconcile", "info", runtime.handle())?;
+        let _telemetry = self.telemetry.begin(
+            "codex-k8s-reconcile",
+            self.cluster.log_filter().unwrap_or("info"),
+            runtime.handle(),
+        )?;
         if self.once || self.dry_run {
             runtime.block_on(self.once())
         } else {

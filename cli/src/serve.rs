@@ -100,7 +100,11 @@ struct Process {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let runtime = process::runtime()?;
-        let _telemetry = self.telemetry.begin("codex-k8s-webhook", "info", runtime.handle())?;
+        let _telemetry = self.telemetry.begin(
+            "codex-k8s-webhook",
+            self.cluster.log_filter().unwrap_or("info"),
+            runtime.handle(),
+        )?;
         runtime.block_on(self.serve())
     }
 

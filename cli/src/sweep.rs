@@ -78,8 +78,9 @@ impl Args {
             return runtime.block_on(self.sweep_in_installation(line));
         }
         let usual = "warn,codex_k8s_gc=info,codex_k8s_guard=info";
+        let filter = self.session.target().0.log_filter().unwrap_or(usual);
         let _telemetry =
-            self.telemetry.begin("codex-k8s-gc", usual, runtime.handle()).or_exit(Exit::Usage)?;
+            self.telemetry.begin("codex-k8s-gc", filter, runtime.handle()).or_exit(Exit::Usage)?;
         runtime.block_on(self.sweep())
     }
 

@@ -65,14 +65,24 @@ pub fn begin(
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(|found| found.target() == SPANS))
     });
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let log = tracing_subscriber::fmt::layer().with_writer(marked::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt::layer().with_writer(marked::stderr).with_ansi(colours());
     let log = match form {
         LogForm::Text => log.boxed(),
         LogForm::Json => log.json().boxed(),
     };
     tracing_subscriber::registry().with(log.with_filter(filter(usual))).with(spans).init();
     Ok(Telemetry { traces })
+}
+
+/// Starts to write the logs of an interactive command to standard error, unless [`begin`] has started to write them.
+pub fn begin_interactive(level: &str) {
+    let log = tracing_subscriber::fmt::layer().with_writer(marked::stderr).with_ansi(colours());
+    // An error says that logs are written already.
+    let _ = tracing_subscriber::registry().with(log.with_filter(filter(level))).try_init();
+}
+
+fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 impl Drop for Telemetry {

@@ -30,7 +30,7 @@ Examples:
   codex-k8s-guard get
   codex-k8s-guard get codex-issue-demo --output yaml
   codex-k8s-guard get --selector codex-k8s.dev/project-id=p1 --watch";
-    format!("{examples}\n\n{}", exit::HELP)
+    format!("{examples}\n\n{}", exit::HELP_TO_READ)
 }
 
 /// List run namespaces with lease, reservation and what they wait for

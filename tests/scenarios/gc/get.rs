@@ -41,7 +41,8 @@ fn get_lists_each_run_namespace_with_its_phase_in_each_format() {
     let mut expected = [format!("namespace/{expired}"), format!("namespace/{fresh}")];
     expected.sort();
     assert_eq!(names.lines().collect::<Vec<_>>(), expected);
-    let (_, json, _) = got(&[&fresh, "--output=json"]);
+    let (_, json, log) = got(&[&fresh, "--output=json", "-v", "debug"]);
+    assert!(log.contains("DEBUG") && log.contains("/api/v1/namespaces?"), "each request is logged: {log}");
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json[0]["name"], &json[0]["reservation"]), (&json!(fresh), &json!("admitted")));
     let (code, table, errors) = got(&[&fresh, &other, "--no-headers"]);
