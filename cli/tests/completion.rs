@@ -14,8 +14,8 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn script(shell: &str) -> String {
-    printed(Command::new(PROGRAM).args(["completions", shell]))
+fn script() -> String {
+    printed(Command::new(PROGRAM).args(["completions", "bash"]))
 }
 
 /// A folder with a kubeconfig of two contexts.
@@ -59,7 +59,7 @@ fn offered(line: &[&str]) -> Vec<String> {
     "#;
     let machine = machine();
     let file = machine.path().join("script");
-    std::fs::write(&file, script("bash")).unwrap();
+    std::fs::write(&file, script()).unwrap();
     let folder = Path::new(PROGRAM).parent().unwrap().display().to_string();
     let mut bash = Command::new("bash");
     bash.args(["--norc", "--noprofile", "-c", complete, "bash"]).arg(&file).arg("codex-k8s-guard").args(line);
@@ -74,18 +74,4 @@ fn bash_completes_commands_options_and_values() {
     assert_eq!(offered(&["policy", "di"]), ["diff"]);
     assert_eq!(offered(&["sweep", "--context", "st"]), ["staging"]);
     assert_eq!(offered(&["policy", "print", "--pro"]), ["--profile"]);
-}
-
-/// Each shell that is installed accepts its script without a word.
-#[test]
-fn shells_accept_their_scripts_without_a_change() {
-    for shell in ["bash", "zsh", "fish"] {
-        let text = script(shell);
-        assert!(text.contains("codex-k8s-guard"), "{shell}: {text}");
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        if let Ok(output) = Command::new(shell).arg("-n").arg(file.path()).output() {
-            assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {output:?}");
-        }
-    }
 }
