@@ -40,7 +40,7 @@ pub fn one_line(code: &str) -> String {
     code.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A shell in a folder of its own. Its `PATH` begins with our program and the pinned kubectl and helm, and its cluster
+/// A shell in a folder of its own. Its `PATH` begins with our program, as a plugin of kubectl too, and the pinned kubectl and helm, and its cluster
 /// is a control plane with the rights of an administrator. As in a clone, `deploy` is the folder of the manifests.
 #[derive(Debug)]
 pub struct Shell {
@@ -60,9 +60,10 @@ impl Shell {
         symlink(Binaries::find()?.path("kubectl"), programs.join("kubectl"))?;
         symlink(binaries::helm()?, programs.join("helm"))?;
         let script = format!("#!/bin/sh\nexec '{}' guard \"$@\"\n", playground.display());
-        let program = programs.join(codex_k8s_guard::NAME);
-        fs::write(&program, script)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        for name in [codex_k8s_guard::NAME, "kubectl-guard"] {
+            fs::write(programs.join(name), &script)?;
+            fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o755))?;
+        }
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy"), folder.path().join("deploy"))?;
         let kubeconfig = control_plane.kubeconfig(&Identity::Admin)?;
         Ok(Self { folder, kubeconfig })

@@ -21,6 +21,7 @@ mod rendered;
 mod rights;
 mod schemas;
 mod storage;
+mod tutorial;
 mod uninstalled;
 mod values;
 mod walk;

@@ -59,7 +59,7 @@ fn is_whole(code: &str) -> bool {
 }
 
 /// A command as it can succeed without nodes.
-fn without_nodes(command: &str) -> String {
+pub(crate) fn without_nodes(command: &str) -> String {
     let mut words = command.split(' ');
     let mut remaining = Vec::new();
     while let Some(word) = words.next() {
@@ -77,14 +77,14 @@ fn without_nodes(command: &str) -> String {
 }
 
 /// A control plane on which pages are followed.
-struct Reader {
+pub(crate) struct Reader {
     // Dropped after the shell, whose cluster it is.
-    shell: Shell,
-    control_plane: ControlPlane,
+    pub(crate) shell: Shell,
+    pub(crate) control_plane: ControlPlane,
 }
 
 impl Reader {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let control_plane = ControlPlane::start(playground()).unwrap();
         let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "example.org/none",
             "metadata": {"name": "standard",
