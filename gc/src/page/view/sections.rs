@@ -71,7 +71,13 @@ pub(super) fn sweep(model: &Model, now: Timestamp) -> Markup {
     };
     let content = html! {
         (last)
-        p { "The next one begins " @match model.next { Some(next) => (moment(next, now)), None => "never, by its schedule" } "." }
+        p {
+            @match model.next {
+                None => { "The schedule has no next one." },
+                Some(next) if next <= now => { "The next one is due since " (moment(next, now)) "." },
+                Some(next) => { "The next one begins " (moment(next, now)) "." },
+            }
+        }
     };
     section("sweep", "Last sweep", &content)
 }

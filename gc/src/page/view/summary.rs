@@ -56,9 +56,12 @@ fn quota_usage(model: &Model) -> Figure {
 
 fn sweep(model: &Model, now: Timestamp) -> Figure {
     let last = model.sweep.as_ref().map_err(|_| "its outcome cannot be read".to_owned())?;
-    let next = model
-        .next
-        .map_or_else(|| "no next one".to_owned(), |next| format!("the next one {}", relative(next, now)));
+    let next = match model.next {
+        None => "no next one".to_owned(),
+        // It has begun, or waits until it may.
+        Some(next) if next <= now => "the next one is due".to_owned(),
+        Some(next) => format!("the next one {}", relative(next, now)),
+    };
     Ok(match last {
         None => ("none yet".to_owned(), next),
         Some(last) => {

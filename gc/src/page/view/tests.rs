@@ -1,6 +1,7 @@
 mod document;
 mod models;
 
+use jiff::Span;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -28,6 +29,28 @@ fn a_page_has_its_landmarks_one_title_and_headings_in_order() {
         (skip.attribute("href"), skip.text()),
         (Some("#main".to_owned()), "Skip to the content".to_owned())
     );
+}
+
+#[test]
+fn every_class_of_a_page_has_a_style() {
+    let html = page(&model(), &Query::parse(""), now());
+    let lists = html.split(" class=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let classes: std::collections::BTreeSet<_> = lists.flat_map(str::split_whitespace).collect();
+    assert!(classes.len() > 10, "{classes:?}");
+    let style = include_str!("style.css");
+    for class in classes {
+        let has_style = style.match_indices(&format!(".{class}")).any(|(at, found)| {
+            !style[at + found.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '-')
+        });
+        assert!(has_style, "{class}");
+    }
+}
+
+#[test]
+fn a_sweep_that_is_late_is_due_and_one_to_come_has_a_time() {
+    let shown_with = |next| shown(&Model { next: Some(next), ..model() }, "").by_id("glance").text();
+    assert!(shown_with(now() - Span::new().seconds(6)).contains("the next one is due"));
+    assert!(shown_with(now() + Span::new().minutes(6)).contains("the next one in 6m"));
 }
 
 #[test]
