@@ -45,11 +45,20 @@ pub(super) async fn follow(client: &Client, build: &BuildInfo, mut on_change: im
     }
 }
 
-/// Prints what the version of the API server lacks.
+/// Prints what the version of the API server lacks, or why that is unknown.
 pub(super) async fn note_missing(client: &Client) {
-    if let Ok(Version { minor: Some(minor), .. }) = kubernetes::version(client).await {
-        for line in kubernetes::describe_missing(minor) {
-            output::note(&line);
+    match kubernetes::version(client).await {
+        Ok(Version { minor: Some(minor), .. }) => {
+            for line in kubernetes::describe_missing(minor) {
+                output::note(&line);
+            }
         }
+        Ok(Version { full, .. }) => output::warn(&format!(
+            "version {full:?} of the API server: no minor version is in it; features that it lacks are unknown"
+        )),
+        Err(error) => output::warn(&format!(
+            "failed to read the version of the API server; features that it lacks are unknown: {}",
+            errors::chain(&error)
+        )),
     }
 }
