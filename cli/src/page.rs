@@ -99,11 +99,17 @@ async fn accept(listener: &TcpListener, installation: &Installation) {
 async fn connect(mut client: TcpStream, installation: &Installation) -> anyhow::Result<()> {
     let (name, port) = serving(installation).await?;
     let mut forwarder = pods(installation).portforward(&name, &[port]).await?;
-    let mut page = forwarder.take_stream(port).context("the API server did not forward the port")?;
+    let closed = "the API server did not forward the port";
+    let mut page = forwarder.take_stream(port).context(closed)?;
+    let error = forwarder.take_error(port).context(closed)?;
     // Either side may end the connection.
     let _ = copy_bidirectional(&mut client, &mut page).await;
-    drop(page);
-    Ok(forwarder.join().await?)
+    // The API server may have closed the WebSocket already: only its own message is an error.
+    forwarder.abort();
+    match error.await {
+        Some(message) => Err(anyhow!(message)),
+        None => Ok(()),
+    }
 }
 
 fn pods(installation: &Installation) -> Api<Pod> {

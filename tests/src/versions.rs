@@ -15,7 +15,12 @@ use crate::binaries::{self, KUBERNETES, tell};
 const SUITES: [&str; 4] = ["admission", "baseline", "gc", "chart"];
 
 /// Tests that need a later version: the first minor version that they run on, and the feature that they need.
-const NEED_LATER: [(u32, &str, &str); 16] = [
+const NEED_LATER: [(u32, &str, &str); 17] = [
+    (
+        31,
+        "idle::a_job_whose_node_is_lost_keeps_its_namespace_no_longer_than_its_grace",
+        "Jobs that fail only after their Pods have ended",
+    ),
     (31, "results::a_run_does_not_report_its_own_success_through_the_status_of_its_job", "success policies"),
     (32, "workloads::another_job_controller_is_refused", "spec.managedBy of Jobs"),
     (33, "coverage::every_registered_subresource_calls_us", "pods/resize"),

@@ -1,6 +1,6 @@
 //! The daemon's page, as an operator reaches it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
 use codex_k8s_tests::{Health, Identity, eventually};
@@ -22,6 +22,7 @@ impl Forwarded {
             .args(["guard", "page", "--no-browser"])
             .env("KUBECONFIG", cluster.node.control_plane().kubeconfig(&operator).unwrap())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut address = String::new();
@@ -49,7 +50,7 @@ fn one_command_forwards_the_page_to_an_operator_and_it_lists_the_namespaces() {
     let cluster = Installed::with(VALUES);
     let name = "codex-issue-seen";
     cluster.done(&["create", "namespace", name]);
-    let forwarded = Forwarded::new(&cluster);
+    let mut forwarded = Forwarded::new(&cluster);
     let mut text = String::new();
     eventually("the page lists the namespace", TIMEOUT, || {
         text = forwarded.page.get("/").unwrap_or_else(|error| error.to_string());
@@ -61,4 +62,9 @@ fn one_command_forwards_the_page_to_an_operator_and_it_lists_the_namespaces() {
     let both =
         std::thread::scope(|scope| [scope.spawn(status), scope.spawn(status)].map(|one| one.join().unwrap()));
     assert!(both.iter().all(|text| text.contains(name)), "{both:?}");
+    let mut told = String::new();
+    let mut stderr = forwarded.command.stderr.take().unwrap();
+    drop(forwarded);
+    stderr.read_to_string(&mut told).unwrap();
+    assert!(told.contains("note: forwarding to the page") && !told.contains("warning: "), "{told}");
 }

@@ -91,6 +91,7 @@ impl Drop for Own {
             // Processes that ended a moment ago may still be counted.
             let left = || move_to(folder).and_then(|()| Ok(remove(&own)?)).ok();
             let _ = eventually("the control group is empty", TIMEOUT, left);
+            sweep(folder);
         }
     }
 }
@@ -116,7 +117,7 @@ fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.strip_prefix(PREFIX).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            // A group that is not empty yet is removed with the next node.
+            // A group that is not empty yet is removed at the end of this node, or with the next one.
             let _ = remove(&entry.path());
         }
     }
