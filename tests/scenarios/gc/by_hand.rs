@@ -148,9 +148,11 @@ fn rows_are_read_by_one_command_also_those_of_a_namespace_that_is_gone() {
     let events: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["event_type"].clone()).collect();
     assert_eq!(events, ["run.namespace.cleanup_intended", "run.namespace.cleaned"]);
 
+    // Namespaces that other tests left behind may have rows as well.
     let exported = at.run(&["audit", "export"]);
     let lines: Vec<Value> = exported.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.as_slice(), rows.as_array().unwrap().as_slice(), "{exported:?}");
+    let own: Vec<_> = lines.iter().filter(|row| row["payload"]["namespace"] == *name).cloned().collect();
+    assert_eq!(own.as_slice(), rows.as_array().unwrap().as_slice(), "{exported:?}");
 
     let explained = at.run(&["explain", &format!("ns/{name}")]);
     assert!(
@@ -159,7 +161,7 @@ fn rows_are_read_by_one_command_also_those_of_a_namespace_that_is_gone() {
     );
 
     let pruned = at.run(&["audit", "prune", "--older-than=1ns"]);
-    assert!(pruned.out.starts_with("removed 2 rows "), "{pruned:?}");
+    assert!(pruned.out.starts_with(&format!("removed {} rows ", lines.len())), "{pruned:?}");
     at.is_clean();
 }
 
