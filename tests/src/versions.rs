@@ -85,7 +85,7 @@ pub struct Args {
     /// Suites to run (default: all)
     #[arg(long, value_delimiter = ',', value_parser = SUITES)]
     suites: Vec<String>,
-    /// Write the results into docs/versions.md
+    /// Write the results of versions without failures into docs/versions.md
     #[arg(long, conflicts_with = "suites")]
     write: bool,
 }
@@ -118,9 +118,10 @@ impl Args {
                 chosen => chosen.contains(minor),
             };
             if is_chosen {
+                let before = failed.len();
                 let row = self.row(minor, version, &mut failed)?;
                 tell(&row);
-                if self.write {
+                if self.write && failed.len() == before {
                     write(&row, version)?;
                 }
             }
