@@ -43,6 +43,11 @@ impl Form {
     }
 }
 
+/// Prints a value as JSON over several lines.
+pub(crate) fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
 /// Writes to standard output. A closed pipe is an error like any other here.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

@@ -60,10 +60,7 @@ impl Command {
         match self {
             Self::PrintDefaults => ended(output::print(&plain(&RunPolicy::default())?)),
             Self::Print(args) => args.run(),
-            Self::Schema => ended(output::print(&format!(
-                "{}\n",
-                serde_json::to_string_pretty(&RunPolicy::json_schema())?
-            ))),
+            Self::Schema => ended(output::print_json(&RunPolicy::json_schema())),
             Self::Hash { file } => {
                 ended(output::print(&format!("{} {}\n", read(&file)?.hash(), file.display())))
             }

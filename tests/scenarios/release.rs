@@ -68,7 +68,7 @@ fn an_archive_has_the_program_its_pages_and_its_completions_and_the_same_bytes_e
     assert!(String::from_utf8_lossy(&file("man/man1/codex-k8s-guard-check.1").1).contains("manifests/"));
 }
 
-/// What a person runs: krew verifies the digest, unpacks, and links the program as `kubectl-guard`.
+/// An installation by a person: krew verifies the digest, unpacks, and links the program as `kubectl-guard`.
 #[test]
 fn krew_installs_the_archive_of_this_platform_as_kubectl_guard() {
     let pages = Pages::default();

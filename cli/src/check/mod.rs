@@ -173,8 +173,7 @@ impl Args {
                 Schema::Check => Report::json_schema(),
                 Schema::Rollout => RolloutReport::json_schema(),
             };
-            let schema = serde_json::to_string_pretty(&schema)?;
-            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
+            return output::print_json(&schema).map(|()| Exit::Done);
         }
         if self.live.is_given() {
             return self.live_check();

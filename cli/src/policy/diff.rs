@@ -60,10 +60,7 @@ impl Args {
                 let installed = installation::installed_policy(&self.cluster, &self.install);
                 (process::runtime()?.block_on(installed)?, new)
             }
-            _ => {
-                let schema = serde_json::to_string_pretty(&PolicyDiff::json_schema())?;
-                return ended(output::print(&format!("{schema}\n")));
-            }
+            _ => return ended(output::print_json(&PolicyDiff::json_schema())),
         };
         let new = read(new).or_exit(Exit::Usage)?;
         self.compare(&old, &new).or_exit(Exit::Usage)

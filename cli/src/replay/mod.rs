@@ -89,8 +89,7 @@ impl Args {
 
     fn evaluate(&self) -> anyhow::Result<Exit> {
         if self.schema {
-            let schema = serde_json::to_string_pretty(&ReplayReport::json_schema())?;
-            return output::print(&format!("{schema}\n")).map(|()| Exit::Done);
+            return output::print_json(&ReplayReport::json_schema()).map(|()| Exit::Done);
         }
         let report = self.replay()?;
         let text = match self.output {

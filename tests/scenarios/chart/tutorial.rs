@@ -22,7 +22,7 @@ struct Page {
     differences: Vec<String>,
 }
 
-/// What is printed, without what differs each time: times, addresses, generated names, and the width of columns.
+/// Removes from an output the parts that differ each time: times, addresses, generated names, and the width of columns.
 fn normal(text: &str) -> String {
     let mut text = text.to_owned();
     for (pattern, name) in [

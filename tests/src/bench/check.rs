@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -71,14 +71,19 @@ fn evaluate(playground: &Path, file: &Path) -> anyhow::Result<(Duration, u64)> {
 /// Runs a program to its end. Returns its duration and its peak memory.
 pub(super) fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Duration, u64)> {
     let begun = Instant::now();
-    let mut process = command.spawn()?;
+    let (status, peak) = end_of(&mut command.spawn()?)?;
+    Ok((status, begun.elapsed(), peak))
+}
+
+/// Waits for the end of a process. Returns its status and its peak memory.
+pub(super) fn end_of(process: &mut Child) -> anyhow::Result<(ExitStatus, u64)> {
     let mut peak = 0;
     loop {
         if let Some(status) = process.try_wait()? {
-            return Ok((status, begun.elapsed(), peak));
+            return Ok((status, peak));
         }
         // The process may have ended meanwhile.
-        peak = Process::of_child(&process).peak_memory().unwrap_or(peak).max(peak);
+        peak = Process::of_child(process).peak_memory().unwrap_or(peak).max(peak);
         std::thread::sleep(POLL_INTERVAL);
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
+use super::check::end_of;
 use super::report;
-use crate::process::Process;
 
 /// The size of the log.
 const SIZE: u64 = 1 << 30;
@@ -17,8 +17,6 @@ const SIZE: u64 = 1 << 30;
 const UPDATES: u64 = 16;
 /// The text that is replaced by the number of a run.
 const NUMBER: &str = "@NUMBER@";
-/// The interval between reads of the memory of the process.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Measures and prints.
 ///
@@ -60,18 +58,11 @@ fn finish(process: &mut Child) -> anyhow::Result<(String, u64)> {
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
-    let mut peak = 0;
-    loop {
-        if let Some(status) = process.try_wait()? {
-            let output = reader.join().map_err(|_| anyhow::anyhow!("the output was not read"))??;
-            // Above 1, nothing was evaluated.
-            ensure!(status.code().is_some_and(|code| code < 2), "replay failed: {status}");
-            return Ok((output, peak));
-        }
-        // The process may have ended meanwhile.
-        peak = Process::of_child(process).peak_memory().unwrap_or(peak).max(peak);
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    let (status, peak) = end_of(process)?;
+    let output = reader.join().map_err(|_| anyhow::anyhow!("the output was not read"))??;
+    // Above 1, nothing was evaluated.
+    ensure!(status.code().is_some_and(|code| code < 2), "replay failed: {status}");
+    Ok((output, peak))
 }
 
 struct Written {

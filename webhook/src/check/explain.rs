@@ -92,8 +92,8 @@ async fn explain_review(
     policy: RunPolicy,
     now: Option<Timestamp>,
 ) -> Result<Explanation, ExplainError> {
-    let nobody = Requester { user: String::new(), groups: Vec::new() };
-    let checker = Checker::new(policy, CheckRequest { now, ..CheckRequest::creation(nobody) });
+    let request = CheckRequest { now, ..CheckRequest::creation(Requester::default()) };
+    let checker = Checker::new(policy, request);
     let body = envelope.to_string();
     let review = review::parse(body.as_bytes())?;
     let kind = Kind::of(&review.kind.group, &review.kind.kind)

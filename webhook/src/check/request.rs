@@ -50,8 +50,8 @@ impl CheckRequest {
     }
 }
 
-/// The requester.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The requester; by default without a name and groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requester {
     /// The user name; `agent` stands for the ServiceAccount of the namespace of each object.
     pub user: String,

@@ -76,8 +76,7 @@ impl LiveCheck {
     ) -> Self {
         let cluster = if is_whole { VirtualCluster::whole() } else { VirtualCluster::default() };
         let evaluator = |policy: RunPolicy| {
-            let nobody = Requester { user: String::new(), groups: Vec::new() };
-            let request = CheckRequest { now: Some(now), ..CheckRequest::creation(nobody) };
+            let request = CheckRequest { now: Some(now), ..CheckRequest::creation(Requester::default()) };
             let checker = Checker::over(cluster.clone(), policy.clone(), request);
             Evaluator { policy, checker }
         };
